@@ -1,0 +1,289 @@
+//! Digests: SHA-256 references, BLAKE3 for bulk bytes.
+//!
+//! Every kind of document has its own digest type and there is no conversion between kinds, so that the
+//! digest of a step can't be compared with the digest of its parameters by mistake.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::Digest as _;
+
+/// A digest was not written as `<algorithm>:<64 lower-case hex digits>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestFormatError {
+    expected: &'static str,
+}
+
+impl fmt::Display for DigestFormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a digest must be written {}:<64 lower-case hex digits>", self.expected)
+    }
+}
+
+impl std::error::Error for DigestFormatError {}
+
+/// SHA-256 of `bytes` (FIPS 180-4).
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// SHA-256 over a stream, for output that is hashed while it arrives.
+#[derive(Debug, Default, Clone)]
+pub struct Sha256Stream(sha2::Sha256);
+
+impl Sha256Stream {
+    /// Adds `bytes` to the stream.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// Lower-case hex of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// The 32 bytes written as 64 lower-case hex digits, or nothing.
+#[must_use]
+pub fn unhex32(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0_u8; 32];
+    unhex(text, &mut bytes)?;
+    Some(bytes)
+}
+
+/// Fills `bytes` from lower-case hex of exactly its length.
+#[must_use]
+pub fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
+    let text = text.as_bytes();
+    if text.len() != bytes.len() * 2 {
+        return None;
+    }
+    let nibble = |c: u8| match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    };
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(())
+}
+
+macro_rules! digest_type {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// The digest whose 32 bytes these are (from a store or an in-toto subject).
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// 64 lower-case hex digits, without the algorithm.
+            #[must_use]
+            pub fn hex(&self) -> String {
+                hex(&self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, ":{}"), hex(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = DigestFormatError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.strip_prefix(concat!($prefix, ":"))
+                    .and_then(unhex32)
+                    .map(Self)
+                    .ok_or(DigestFormatError { expected: $prefix })
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "pattern": concat!("^", $prefix, ":[0-9a-f]{64}$")})
+            }
+        }
+    };
+}
+
+macro_rules! sha256_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        digest_type!($(#[$doc])* $name, "sha256");
+
+        impl $name {
+            /// The digest of exactly these bytes.
+            #[must_use]
+            pub fn of(bytes: &[u8]) -> Self {
+                Self(sha256(bytes))
+            }
+        }
+    };
+}
+
+sha256_type!(
+    /// Names a step: SHA-256 of the canonical JSON of its definition.
+    StepDigest
+);
+sha256_type!(
+    /// Names parameters: SHA-256 of the canonical JSON of the complete parameter object.
+    ParamsDigest
+);
+sha256_type!(
+    /// Names an authorization: SHA-256 of its payload's bytes.
+    AuthorizationDigest
+);
+sha256_type!(
+    /// Names a seal: SHA-256 of its payload's bytes. That of the genesis seal is the boundary's id.
+    SealDigest
+);
+sha256_type!(
+    /// Names a roster: SHA-256 of its payload's bytes.
+    RosterDigest
+);
+sha256_type!(
+    /// Names a policy: SHA-256 of the file's canonical JSON as written.
+    PolicyDigest
+);
+sha256_type!(
+    /// Names a content-addressed blob beside the log.
+    BlobDigest
+);
+sha256_type!(
+    /// Names recorded bytes of a run: output, a captured file, a manifest.
+    ContentDigest
+);
+sha256_type!(
+    /// Names a script after its templates were filled in.
+    RenderedDigest
+);
+sha256_type!(
+    /// Names what was handed in, whatever it was: the subject of a refusal.
+    InputDigest
+);
+digest_type!(
+    /// An RFC 6962 leaf hash, SHA-256(0x00 ‖ leaf data), with the prefix of every reference.
+    LeafHash,
+    "sha256"
+);
+digest_type!(
+    /// The RFC 6962 root of the registry's leaves.
+    RegistryRoot,
+    "sha256"
+);
+digest_type!(
+    /// The BLAKE3 name of bulk bytes in the store and over HTTP.
+    Blake3Digest,
+    "blake3"
+);
+
+impl Blake3Digest {
+    /// The digest of exactly these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(blake3::hash(bytes).into())
+    }
+}
+
+/// BLAKE3 over a stream, for output that is hashed while it arrives.
+#[derive(Debug, Default, Clone)]
+pub struct Blake3Stream(blake3::Hasher);
+
+impl Blake3Stream {
+    /// Adds `bytes` to the stream.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    #[must_use]
+    pub fn finish(&self) -> Blake3Digest {
+        Blake3Digest(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_of_nothing_is_the_known_one() {
+        assert_eq!(
+            BlobDigest::of(b"").to_string(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        assert_eq!(
+            Blake3Digest::of(b"").to_string(),
+            "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
+    }
+
+    #[test]
+    fn only_lower_case_hex_with_its_prefix_is_a_digest() {
+        let good = BlobDigest::of(b"x").to_string();
+        assert_eq!(good.parse::<BlobDigest>().map(|d| d.to_string()), Ok(good.clone()));
+        for bad in [good.to_uppercase(), good[1..].to_owned(), good.replace("sha256", "sha512"), format!("{good}0")] {
+            assert!(bad.parse::<BlobDigest>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn streams_agree_with_the_whole() {
+        let mut sha = Sha256Stream::default();
+        let mut blake = Blake3Stream::default();
+        for chunk in [&b"ab"[..], b"", b"c"] {
+            sha.update(chunk);
+            blake.update(chunk);
+        }
+        assert_eq!(sha.finish(), sha256(b"abc"));
+        assert_eq!(blake.finish(), Blake3Digest::of(b"abc"));
+    }
+}

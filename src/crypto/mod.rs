@@ -1,0 +1,8 @@
+//! Ground: bytes, digests, signatures, trees.
+pub mod canonical;
+pub mod digest;
+pub mod json;
+pub mod merkle;
+pub mod note;
+pub mod signature;
+pub mod sshsig;

@@ -1,0 +1,25 @@
+//! Countersign: a signed-approval execution boundary.
+//!
+//! Agents propose a step of a registered runbook, people countersign exactly that run, the boundary runs it
+//! once in a sandbox and emits a signed receipt that anyone can verify offline. The storeys, from the ground:
+//!
+//! - [`crypto`] bytes: digests, strict JSON, signatures, Merkle trees
+//! - [`record`] the documents that are hashed and signed
+//! - [`registry`], [`policy`], [`trust`] what may run, under which rule, and who is who
+//! - [`decision`] pure: sealed state and an envelope in, a verdict out
+//! - [`store`], [`sandbox`] the two rooms that touch the machine
+//! - [`boundary`] the crossing
+//! - [`http`] its face; [`node`] puts the parts together; [`audit`] verifies offline; [`cli`] is for people
+pub mod audit;
+pub mod boundary;
+pub mod cli;
+pub mod crypto;
+pub mod decision;
+pub mod http;
+pub mod node;
+pub mod policy;
+pub mod record;
+pub mod registry;
+pub mod sandbox;
+pub mod store;
+pub mod trust;

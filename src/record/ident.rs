@@ -1,0 +1,350 @@
+//! Names and ids: parsed once, never looked at again.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A name or id that does not have the form of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentError {
+    /// What was expected, with its grammar.
+    pub expected: &'static str,
+    /// What was given, cut to 80 characters.
+    pub given: String,
+}
+
+impl fmt::Display for IdentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not {}", self.given, self.expected)
+    }
+}
+
+impl std::error::Error for IdentError {}
+
+fn refuse(expected: &'static str, given: &str) -> IdentError {
+    IdentError { expected, given: given.chars().take(80).collect() }
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $pattern:literal, $expected:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// The text as it is written in documents.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdentError;
+            fn from_str(text: &str) -> Result<Self, IdentError> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.into())) } else { Err(refuse($expected, text)) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "pattern": $pattern})
+            }
+        }
+    };
+}
+
+const fn lower_or_digit(c: u8) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+fn is_name(text: &str, extra: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && lower_or_digit(bytes[0])
+        && bytes.iter().all(|&c| lower_or_digit(c) || extra.contains(&c))
+}
+
+fn is_boundary_name(text: &str) -> bool {
+    let mut segments = text.split('/');
+    let plain = |segment: &str, extra: &[u8]| {
+        !segment.is_empty() && segment.bytes().all(|c| lower_or_digit(c) || extra.contains(&c))
+    };
+    text.len() <= 40
+        && segments.next().is_some_and(|first| plain(first, b".-"))
+        && segments.all(|segment| plain(segment, b"._-"))
+}
+
+fn is_ref_path(text: &str) -> bool {
+    let char_ok = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    !text.is_empty()
+        && text
+            .split('/')
+            .all(|segment| !segment.is_empty() && segment.bytes().all(char_ok) && segment != "." && segment != "..")
+}
+
+fn is_step_id(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && (bytes[0].is_ascii_alphanumeric() || bytes[0] == b'_')
+        && bytes.iter().all(|&c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+}
+
+fn is_step_ref(text: &str) -> bool {
+    text.len() <= 255 && text.rsplit_once(':').is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
+}
+
+/// `<prefix>` + a UUIDv7 in its lower-case form (RFC 9562).
+fn is_uuid7(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|uuid| {
+        let bytes = uuid.as_bytes();
+        bytes.len() == 36
+            && bytes.iter().enumerate().all(|(at, &c)| match at {
+                8 | 13 | 18 | 23 => c == b'-',
+                14 => c == b'7',
+                19 => b"89ab".contains(&c),
+                _ => c.is_ascii_digit() || (b'a'..=b'f').contains(&c),
+            })
+    })
+}
+
+/// base64url without padding of 16 to 64 bytes, without stray trailing bits.
+fn is_nonce(text: &str) -> bool {
+    use base64::Engine as _;
+    text.len() <= 86
+        && base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(text)
+            .is_ok_and(|bytes| (16..=64).contains(&bytes.len()))
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+}
+
+text_type!(
+    /// A person, token, proposer or operator: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
+    Name,
+    "^[a-z0-9][a-z0-9._@-]{0,63}$",
+    "a name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
+    |text| is_name(text, b"._@-")
+);
+text_type!(
+    /// A group of approvers: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
+    GroupName,
+    "^[a-z0-9][a-z0-9._@-]{0,63}$",
+    "a group's name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
+    |text| is_name(text, b"._@-")
+);
+text_type!(
+    /// A boundary: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 bytes.
+    BoundaryName,
+    "^[a-z0-9.-]+(/[a-z0-9._-]+)*$",
+    "a boundary's name: [a-z0-9.-]+(/[a-z0-9._-]+)*, at most 40 bytes",
+    is_boundary_name
+);
+text_type!(
+    /// A step: path of its runbook without the format's ending, `:`, the step's id; at most 255 bytes.
+    StepRef,
+    "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
+    "a step's ref: path/of/runbook:step-id, of letters, digits and . _ -, at most 255 bytes",
+    is_step_ref
+);
+text_type!(
+    /// A proposal: `prp_` and a UUIDv7.
+    ProposalId,
+    "^prp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    "a proposal's id: prp_ and a UUIDv7",
+    |text| is_uuid7(text, "prp_")
+);
+text_type!(
+    /// A receipt: that of `prp_X` is `rcp_X`.
+    ReceiptId,
+    "^rcp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    "a receipt's id: rcp_ and a UUIDv7",
+    |text| is_uuid7(text, "rcp_")
+);
+text_type!(
+    /// What a run spends: 16 to 64 bytes, base64url without padding.
+    Nonce,
+    "^[A-Za-z0-9_-]{22,86}$",
+    "a nonce: 16 to 64 bytes in base64url without padding",
+    is_nonce
+);
+text_type!(
+    /// 32 hex digits that void every older authorization when they are replaced.
+    Epoch,
+    "^[0-9a-f]{32}$",
+    "an epoch: 32 lower-case hex digits",
+    |text| is_hex(text, 32)
+);
+text_type!(
+    /// 64 random hex digits that make the genesis seal, and with it the boundary's id, its own.
+    GenesisSalt,
+    "^[0-9a-f]{64}$",
+    "a genesis value: 64 lower-case hex digits",
+    |text| is_hex(text, 64)
+);
+
+impl StepRef {
+    /// The path of the runbook, without the format's ending.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.0.rsplit_once(':').map_or(&*self.0, |(path, _)| path)
+    }
+
+    /// The step's id within its runbook.
+    #[must_use]
+    pub fn step(&self) -> &str {
+        self.0.rsplit_once(':').map_or("", |(_, id)| id)
+    }
+}
+
+impl ProposalId {
+    /// A new id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
+    #[must_use]
+    pub fn new(millis: u64, random: [u8; 10]) -> Self {
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        Self(format!("prp_{uuid}").into())
+    }
+
+    /// The id of this proposal's receipt.
+    #[must_use]
+    pub fn receipt(&self) -> ReceiptId {
+        ReceiptId(format!("rcp_{}", &self.0[4..]).into())
+    }
+}
+
+impl ReceiptId {
+    /// The id of the proposal that this receipt closes.
+    #[must_use]
+    pub fn proposal(&self) -> ProposalId {
+        ProposalId(format!("prp_{}", &self.0[4..]).into())
+    }
+}
+
+impl Nonce {
+    /// A new nonce: 48 bits of time, so that the store's inserts stay local, then 128 random bits.
+    #[must_use]
+    pub fn new(millis: u64, random: [u8; 16]) -> Self {
+        let mut bytes = [0_u8; 22];
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&random);
+        Self(Self::encode(&bytes).into())
+    }
+
+    /// The raw bytes, as the store keys them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(self.as_str()).unwrap_or_default()
+    }
+
+    fn encode(bytes: &[u8]) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+impl Epoch {
+    /// An epoch of 16 random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(crate::crypto::digest::hex(&random).into())
+    }
+}
+
+impl GenesisSalt {
+    /// A genesis value of 32 random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(crate::crypto::digest::hex(&random).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_their_grammar() {
+        for good in ["alice", "a", "0x", "ci-agent", "dora@example.com", "a_b.c"] {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(65);
+        for bad in ["", "Alice", "-a", "_a", "a b", "a/b", "ä", "a\n", &long] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+        for good in ["prod-eu", "example.com/prod/eu_1", "-"] {
+            assert!(good.parse::<BoundaryName>().is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "a b", "a_b", "A", &"a".repeat(41)] {
+            assert!(bad.parse::<BoundaryName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn refs_have_a_path_and_a_step() {
+        let reference: StepRef = "deploy/web.v2:restart".parse().expect("valid");
+        assert_eq!((reference.path(), reference.step()), ("deploy/web.v2", "restart"));
+        for bad in ["a", ":a", "a:", "a:-b", "../a:b", "a/../b:c", "./a:b", "/a:b", "a//b:c", "a:b:c", "a b:c", "a:b\n"]
+        {
+            assert!(bad.parse::<StepRef>().is_err(), "{bad:?}");
+        }
+        assert!(format!("{}:s", "a".repeat(254)).parse::<StepRef>().is_err());
+    }
+
+    #[test]
+    fn a_receipt_is_named_after_its_proposal() {
+        let proposal = ProposalId::new(1_763_631_000_000, [7; 10]);
+        assert!(proposal.as_str().parse::<ProposalId>().is_ok());
+        assert_eq!(proposal.receipt().proposal(), proposal);
+        assert!(proposal.receipt().as_str().parse::<ReceiptId>().is_ok());
+        assert!("prp_019aa0b0-5c00-4000-8000-000000000001".parse::<ProposalId>().is_err(), "version 4");
+        assert!("prp_019AA0B0-5c00-7000-8000-000000000001".parse::<ProposalId>().is_err(), "upper case");
+    }
+
+    #[test]
+    fn nonces_are_16_to_64_bytes_in_one_spelling() {
+        let nonce = Nonce::new(1_763_631_000_000, [9; 16]);
+        assert_eq!(nonce.as_str().parse::<Nonce>().as_ref(), Ok(&nonce));
+        assert_eq!(nonce.to_bytes().len(), 22);
+        for bad in [
+            "",
+            "AAAA",
+            &"A".repeat(87),
+            "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQh",
+            "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg==",
+            "+Zqgs/wAQkJCQkJCQkJCQkJCQkJCQg",
+        ] {
+            assert!(bad.parse::<Nonce>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The documents that are hashed and signed.
+//!
+//! A document is an in-toto Statement v1 in a DSSE v1 envelope ([`document`], [`envelope`]); each kind has its
+//! own file with its predicate. What is read from outside is a `Signed<T>`, of which nothing can be read until
+//! its signatures were verified.
+pub mod authorization;
+pub mod bundle;
+pub mod checkpoint;
+pub mod consumption;
+pub mod denial;
+pub mod document;
+pub mod envelope;
+pub mod ident;
+pub mod local_receipt;
+pub mod profile;
+pub mod receipt;
+pub mod refusal;
+pub mod roster;
+pub mod seal;
+pub mod step;
+pub mod token;
+pub mod validity;

@@ -1,0 +1,149 @@
+//! The effective sandbox profile: what a run may touch.
+//!
+//! Complete from the first version of the format; what a build can't hold yet it refuses, never ignores.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A part of the sandbox that can be required. A closed list; a level such as `strict` is a shorthand for some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// No capabilities, no_new_privs, an id of its own.
+    Capabilities,
+    /// An own root: only what the profile allows is there, deny patterns hold.
+    Filesystem,
+    /// Landlock rules for every file access.
+    Landlock,
+    /// User, mount, pid, ipc and uts namespaces.
+    Namespaces,
+    /// The network as the profile says, by a network namespace.
+    Network,
+    /// A system-call filter.
+    Seccomp,
+}
+
+impl Layer {
+    /// The word in documents and messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Capabilities => "capabilities",
+            Self::Filesystem => "filesystem",
+            Self::Landlock => "landlock",
+            Self::Namespaces => "namespaces",
+            Self::Network => "network",
+            Self::Seccomp => "seccomp",
+        }
+    }
+}
+
+/// The effective profile of one run, as approvers sign it. Arrays are sorted and unique.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The layers that must be held fully, else the run is refused before its nonce is spent.
+    pub require: Vec<Layer>,
+    /// Host paths that may be read, besides what an interpreter needs.
+    pub read: Vec<String>,
+    /// Host paths that may be written; `{work}` is the private work directory.
+    pub write: Vec<String>,
+    /// Patterns below allowed directories that stay out of reach.
+    pub deny: Vec<String>,
+    /// Where the run works.
+    pub workdir: Workdir,
+    /// What network the run sees.
+    pub network: Network,
+    /// Unix sockets of the host that the run may reach.
+    pub sockets: Vec<String>,
+    /// How much of `/proc` the run sees.
+    pub proc: Proc,
+    /// `isolated` (an id of its own) or a name of the host's.
+    pub run_as: String,
+    /// What the run may use up.
+    pub limits: Limits,
+    /// Why the sandbox is off, when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_reason: Option<String>,
+}
+
+/// Where the run works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Workdir {
+    /// An empty directory of its own, gone afterwards.
+    Private,
+    /// A private copy of a tree.
+    Copy,
+    /// A tree seen through an overlay.
+    Overlay,
+    /// The live tree.
+    InPlace,
+}
+
+/// What network the run sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// None, an allow list, or the host's.
+    pub mode: NetworkMode,
+    /// `host:port` pairs of an allow list.
+    pub hosts: Vec<String>,
+}
+
+/// None, an allow list, or the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// An empty network namespace.
+    None,
+    /// Only the listed hosts, through the service's proxy.
+    Allow,
+    /// The host's network as it is.
+    Host,
+}
+
+/// How much of `/proc` the run sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Proc {
+    /// Only the processes of the run (`subset=pid`).
+    Minimal,
+    /// The whole of `/proc` of the run's pid namespace.
+    Full,
+}
+
+/// What the run may use up. Zero is never a limit: it is an error at the seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Milliseconds from start to the end of the whole process tree.
+    pub wall_ms: u64,
+    /// Thousandths of one CPU.
+    pub cpu_milli: u64,
+    /// Memory in bytes, without swap.
+    pub memory_bytes: u64,
+    /// Processes and threads at one time.
+    pub processes: u64,
+    /// The largest file that may be written, in bytes.
+    pub file_bytes: u64,
+    /// The room of the private work directory, in bytes.
+    pub disk_bytes: u64,
+    /// Recorded output of both streams together, in bytes; the rest is counted only.
+    pub output_bytes: u64,
+}
+
+impl Default for Limits {
+    /// The defaults of a run: 5 min, 1 CPU, 512 MiB, 100 processes, 64 MiB a file, 1 GiB of disk, 10 MiB of output.
+    fn default() -> Self {
+        Self {
+            wall_ms: 300_000,
+            cpu_milli: 1000,
+            memory_bytes: 512 << 20,
+            processes: 100,
+            file_bytes: 64 << 20,
+            disk_bytes: 1 << 30,
+            output_bytes: 10 << 20,
+        }
+    }
+}
