@@ -1,1 +1,197 @@
-//! authorization
+//! Authorization: the statement that approvers sign for one proposal.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
+use crate::record::profile::Profile;
+use crate::record::validity::Timestamp;
+
+/// The largest authorization payload.
+pub const MAX_AUTHORIZATION_BYTES: usize = 20 << 10;
+/// The largest parameter object, in canonical JSON.
+pub const MAX_PARAMS_BYTES: usize = 16 << 10;
+/// The longest reason, in bytes of canonical JSON without its quotes.
+pub const MAX_REASON_BYTES: usize = 1 << 10;
+/// The most permissions.
+pub const MAX_PERMISSIONS: usize = 64;
+/// The longest name of a permission.
+pub const MAX_PERMISSION_BYTES: usize = 128;
+
+/// What approvers sign: this step, these parameters, this nonce, at this boundary, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    /// The one boundary that it is for.
+    pub boundary: BoundaryRef,
+    /// Its proposal.
+    pub proposal: ProposalId,
+    /// What the run spends.
+    pub nonce: Nonce,
+    /// Which step.
+    pub step: StepReference,
+    /// The complete parameters, defaults filled in.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// Digest of the script after templates.
+    pub rendered: RenderedDigest,
+    /// What policy asks and the signatures grant, once.
+    pub permissions: Vec<Permission>,
+    /// The effective sandbox.
+    pub sandbox: Profile,
+    /// Who proposed it.
+    pub proposer: Name,
+    /// Why, in the proposer's words.
+    pub reason: String,
+    /// When the statement was made.
+    pub issued_at: Timestamp,
+    /// From when on it may run.
+    pub not_before: Timestamp,
+    /// From when on it may no longer run.
+    pub expires_at: Timestamp,
+}
+
+/// The boundary that a statement is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BoundaryRef {
+    /// Its name, which others may share.
+    pub name: BoundaryName,
+    /// The digest of its genesis seal, which nobody shares.
+    pub id: SealDigest,
+    /// Its epoch; another one is `revoked`.
+    pub epoch: Epoch,
+}
+
+/// A step by name and content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepReference {
+    /// Its ref.
+    #[serde(rename = "ref")]
+    pub reference: StepRef,
+    /// The digest of its definition.
+    pub digest: StepDigest,
+}
+
+/// Something that policy asks about and that the signatures grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Permission {
+    /// What kind of thing.
+    #[serde(rename = "type")]
+    pub kind: PermissionKind,
+    /// Its name, at most 128 bytes.
+    pub what: String,
+    /// Why policy asks.
+    pub why: PermissionReason,
+}
+
+/// What kind of thing a permission is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PermissionKind {
+    /// A command.
+    Run,
+    /// A path to read.
+    Read,
+    /// A path to write.
+    Write,
+    /// A variable of the environment.
+    Env,
+}
+
+/// Why policy asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PermissionReason {
+    /// No list names it.
+    Unlisted,
+    /// A built-in deny list names it.
+    BuiltInDeny,
+    /// It can't be known before running.
+    Unknown,
+}
+
+impl Authorization {
+    /// The statement with its subjects.
+    ///
+    /// # Errors
+    /// When the parameters can't be written as canonical JSON.
+    pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
+        let subjects = self.subjects()?;
+        Ok(Statement::new(self, subjects))
+    }
+
+    /// The digest of the parameters.
+    ///
+    /// # Errors
+    /// When the parameters can't be written as canonical JSON.
+    pub fn params_digest(&self) -> Result<ParamsDigest, Malformed> {
+        let bytes = canonical::canonical_of(&self.params)
+            .map_err(|error| Malformed::at("/predicate/params", error.to_string()))?;
+        Ok(ParamsDigest::of(&bytes))
+    }
+
+    fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
+        Ok(vec![
+            Subject::new(self.step.reference.as_str(), self.step.digest.as_bytes()),
+            Subject::new("params", self.params_digest()?.as_bytes()),
+        ])
+    }
+}
+
+impl Predicate for Authorization {
+    const KIND: &'static str = "authorization";
+    const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
+    const LATER_FIELDS: &'static [&'static str] = &["artifacts", "grant", "plan", "session"];
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        if !self.params.is_object() {
+            return Err(Malformed::at("/predicate/params", "expected an object"));
+        }
+        for (pointer, value, most) in [
+            ("/predicate/params", &self.params, MAX_PARAMS_BYTES),
+            ("/predicate/reason", &Value::from(&*self.reason), MAX_REASON_BYTES + 2),
+        ] {
+            let bytes = canonical::canonical_of(value).map_err(|error| Malformed::at(pointer, error.to_string()))?;
+            if bytes.len() > most {
+                return Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())));
+            }
+        }
+        if self.permissions.len() > MAX_PERMISSIONS {
+            return Err(Malformed::too_large("/predicate/permissions", format!("at most {MAX_PERMISSIONS} are allowed")));
+        }
+        for (at, permission) in self.permissions.iter().enumerate() {
+            if permission.what.len() > MAX_PERMISSION_BYTES {
+                return Err(Malformed::too_large(
+                    format!("/predicate/permissions/{at}/what"),
+                    format!("at most {MAX_PERMISSION_BYTES} bytes are allowed"),
+                ));
+            }
+        }
+        check_sorted("/predicate/permissions", &self.permissions)?;
+        let sandbox = &self.sandbox;
+        check_sorted("/predicate/sandbox/require", &sandbox.require)?;
+        for (field, items) in [
+            ("read", &sandbox.read),
+            ("write", &sandbox.write),
+            ("deny", &sandbox.deny),
+            ("network/hosts", &sandbox.network.hosts),
+            ("sockets", &sandbox.sockets),
+        ] {
+            check_sorted(&format!("/predicate/sandbox/{field}"), items)?;
+        }
+        check_subjects(subjects, &self.subjects()?)
+    }
+}
+
+/// The digest that names an authorization, from its payload.
+#[must_use]
+pub fn authorization_digest(payload: &[u8]) -> AuthorizationDigest {
+    AuthorizationDigest::of(payload)
+}

@@ -1,1 +1,43 @@
-//! denial
+//! Denial: an approver's signed no to one authorization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::digest::AuthorizationDigest;
+use crate::record::authorization::BoundaryRef;
+use crate::record::document::{Malformed, Predicate, Statement, Subject, only_subject};
+
+/// Withdraws or forbids one authorization, which is its only subject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Denial {
+    /// The boundary that the authorization is for.
+    pub boundary: BoundaryRef,
+    /// Why, in the approver's words.
+    pub reason: String,
+}
+
+impl Denial {
+    /// States the denial of `authorization`.
+    #[must_use]
+    pub fn of(self, authorization: AuthorizationDigest) -> Statement<Self> {
+        Statement::new(self, vec![Subject::new("authorization", authorization.as_bytes())])
+    }
+}
+
+/// The authorization that a denial is about.
+///
+/// # Errors
+/// When its subject is not one authorization.
+pub fn denied(statement: &Statement<Denial>) -> Result<AuthorizationDigest, Malformed> {
+    only_subject(&statement.subject, "authorization").map(AuthorizationDigest::from_bytes)
+}
+
+impl Predicate for Denial {
+    const KIND: &'static str = "denial";
+    const MAX_BYTES: usize = 8 << 10;
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        only_subject(subjects, "authorization").map(|_| ())
+    }
+}

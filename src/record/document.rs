@@ -1,1 +1,260 @@
-//! document
+//! In-toto statements: one shape for all that is signed.
+//!
+//! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::canonical;
+use crate::crypto::digest;
+use crate::crypto::json::{self, JsonError, ReadError, Reason};
+
+/// The type of every statement (in-toto attestation framework, Statement v1).
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// What every predicate type begins with; `<kind>/v1` follows.
+pub const PREDICATE_BASE: &str = "https://countersign.dev/";
+
+/// A document that is not what it claims to be: where, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// RFC 6901 pointer into the document, empty for the whole.
+    pub pointer: String,
+    /// What is wrong and what is expected.
+    pub message: String,
+    /// It was refused for its size alone.
+    pub too_large: bool,
+}
+
+impl Malformed {
+    /// A refusal at `pointer`.
+    #[must_use]
+    pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into(), too_large: false }
+    }
+
+    /// A refusal for size.
+    #[must_use]
+    pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into(), too_large: true }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pointer.is_empty() { f.write_str(&self.message) } else { write!(f, "at {}: {}", self.pointer, self.message) }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl From<JsonError> for Malformed {
+    fn from(error: JsonError) -> Self {
+        Self { pointer: String::new(), too_large: error.reason == Reason::TooLarge, message: error.to_string() }
+    }
+}
+
+impl From<ReadError> for Malformed {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Json(error) => error.into(),
+            ReadError::Typed { pointer, message } => Self::at(pointer, message),
+        }
+    }
+}
+
+/// One kind of document: the predicate of its statement.
+pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
+    /// The kind's word, as in `https://countersign.dev/<kind>/v1`.
+    const KIND: &'static str;
+    /// The largest payload of this kind, in bytes of canonical JSON.
+    const MAX_BYTES: usize;
+    /// Fields of the format whose feature this version does not have: refused by name, never ignored.
+    const LATER_FIELDS: &'static [&'static str] = &[];
+
+    /// Checks what types can't: subjects against their twins, sorted arrays, fields that go together.
+    ///
+    /// # Errors
+    /// Says where the document contradicts itself.
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
+}
+
+/// The predicate type of a kind.
+#[must_use]
+pub fn predicate_type(kind: &str) -> String {
+    format!("{PREDICATE_BASE}{kind}/v1")
+}
+
+/// What a statement is about: a name and the digests of the thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// in-toto DigestSet.
+    pub digest: DigestSet,
+    /// The subject's name within its kind.
+    pub name: String,
+}
+
+/// in-toto DigestSet: bare lower-case hex by algorithm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DigestSet {
+    /// BLAKE3, for bulk bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub blake3: Option<String>,
+    /// SHA-256, always.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+impl Subject {
+    /// A subject by SHA-256 alone.
+    #[must_use]
+    pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
+        Self { name: name.into(), digest: DigestSet { blake3: None, sha256: digest::hex(sha256) } }
+    }
+
+    /// A subject of bulk bytes, by both digests.
+    #[must_use]
+    pub fn bulk(name: impl Into<String>, sha256: &[u8; 32], blake3: &[u8; 32]) -> Self {
+        Self {
+            name: name.into(),
+            digest: DigestSet { blake3: Some(digest::hex(blake3)), sha256: digest::hex(sha256) },
+        }
+    }
+
+    /// The 32 bytes of the SHA-256, when they are written as they must be.
+    #[must_use]
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        digest::unhex32(&self.digest.sha256)
+    }
+}
+
+/// Checks that `given` are exactly the subjects that the predicate implies, in this order.
+///
+/// # Errors
+/// Names the first subject that differs from its twin.
+pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Malformed> {
+    if given.len() != expected.len() {
+        return Err(Malformed::at("/subject", format!("{} subjects, expected {}", given.len(), expected.len())));
+    }
+    for (at, (given, expected)) in given.iter().zip(expected).enumerate() {
+        if given.name != expected.name {
+            return Err(Malformed::at(format!("/subject/{at}/name"), format!("expected {:?}", expected.name)));
+        }
+        if given != expected {
+            return Err(Malformed::at(
+                format!("/subject/{at}/digest"),
+                format!("the digest of subject {:?} differs from its twin in the predicate", given.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The digest of the only subject, which must have this name and no other digest than SHA-256.
+///
+/// # Errors
+/// Says what is expected when there is another number of subjects, another name or another digest.
+pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
+    match given {
+        [one] if one.name == name && one.digest.blake3.is_none() => one
+            .sha256()
+            .ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits")),
+        _ => Err(Malformed::at("/subject", format!("expected one subject, {name:?}, by sha256"))),
+    }
+}
+
+/// Checks that an array is sorted by the bytes of its elements' canonical JSON, without equals.
+///
+/// # Errors
+/// Names the first element that is out of order or stands twice.
+pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malformed> {
+    if items.len() < 2 {
+        return Ok(());
+    }
+    let mut before: Option<Vec<u8>> = None;
+    for (at, item) in items.iter().enumerate() {
+        let bytes = canonical::canonical_of(item).map_err(|error| Malformed::at(pointer, error.to_string()))?;
+        if before.as_ref().is_some_and(|before| *before >= bytes) {
+            return Err(Malformed::at(format!("{pointer}/{at}"), "out of order or twice: this array is sorted and unique"));
+        }
+        before = Some(bytes);
+    }
+    Ok(())
+}
+
+/// A statement: a predicate and its subjects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Statement<P> {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    /// What is stated.
+    pub predicate: P,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+    /// What it is stated of.
+    pub subject: Vec<Subject>,
+}
+
+impl<P: Predicate> Statement<P> {
+    /// States `predicate` of `subject`.
+    #[must_use]
+    pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
+        Self {
+            statement_type: STATEMENT_TYPE.to_owned(),
+            predicate,
+            predicate_type: predicate_type(P::KIND),
+            subject,
+        }
+    }
+
+    /// The payload: canonical JSON, checked as a reader would check it.
+    ///
+    /// # Errors
+    /// When the statement contradicts itself or is larger than its kind may be.
+    pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
+        self.predicate.check(&self.subject)?;
+        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
+        if bytes.len() > P::MAX_BYTES {
+            return Err(Malformed::too_large(
+                "",
+                format!("the {} would be {} bytes, at most {} are allowed", P::KIND, bytes.len(), P::MAX_BYTES),
+            ));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a payload: strict, canonical, complete, of this kind, its subjects equal to their twins.
+    ///
+    /// # Errors
+    /// Says what is wrong and where.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
+        let value = canonical::parse_canonical(payload, P::MAX_BYTES)?;
+        // The type before any other field: a document of one kind never passes as another.
+        for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
+            let given = value.get(field).and_then(serde_json::Value::as_str);
+            if given != Some(expected) {
+                return Err(Malformed::at(format!("/{field}"), format!("expected {expected:?}, a document of kind {}", P::KIND)));
+            }
+        }
+        if let Some(field) = P::LATER_FIELDS.iter().find(|field| value["predicate"].get(**field).is_some()) {
+            return Err(Malformed::at(
+                format!("/predicate/{field}"),
+                format!("the field {field:?} belongs to a feature that this version does not have"),
+            ));
+        }
+        let statement: Self = json::typed(value)?;
+        // What a reader understood must be all that was signed: an optional field written as null, for one, is not.
+        let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
+        if again != payload {
+            return Err(Malformed::at("", "an optional field is written as null, leave it out"));
+        }
+        statement.predicate.check(&statement.subject)?;
+        Ok(statement)
+    }
+}

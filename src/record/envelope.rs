@@ -1,1 +1,302 @@
-//! envelope
+//! DSSE envelopes: untrusted `Signed<T>`, trusted `Verified<T>`.
+//!
+//! Of a [`Signed`] document nothing can be read but its digest; [`Signed::verify`] checks every signature over the
+//! bytes received and is the only way to a [`Verified`] one.
+//!
+//! ```compile_fail,E0616
+//! # use countersign::record::{envelope::Signed, authorization::Authorization};
+//! fn peek(signed: Signed<Authorization>) {
+//!     let _ = signed.payload; // private: nothing is readable before its signatures are verified
+//! }
+//! ```
+//! ```compile_fail,E0451
+//! # use countersign::record::{envelope::Verified, authorization::Authorization, document::Statement};
+//! fn forge(statement: Statement<Authorization>) -> Verified<Authorization> {
+//!     Verified { statement, payload: [].into(), signatures: Vec::new() } // no public constructor
+//! }
+//! ```
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::digest;
+use crate::crypto::signature::{PAYLOAD_TYPE, pae};
+use crate::crypto::sshsig::{self, KeyId, Presence, SshKey};
+use crate::record::document::{Malformed, Predicate, Statement};
+
+/// At most this many signatures over one payload.
+pub const MAX_SIGNATURES: usize = 16;
+/// At most this many bytes a signature, decoded: an SSHSIG of a security key is about 300.
+pub const MAX_SIGNATURE_BYTES: usize = 512;
+
+/// A DSSE v1 envelope as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// Base64 (standard, padded) of the payload's bytes.
+    pub payload: String,
+    /// Always `application/vnd.in-toto+json`.
+    #[serde(rename = "payloadType")]
+    pub payload_type: String,
+    /// Signatures over the DSSE message (PAE) of the payload.
+    pub signatures: Vec<EnvelopeSignature>,
+}
+
+/// One signature of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvelopeSignature {
+    /// The OpenSSH fingerprint of the key: a hint which key to try.
+    pub keyid: KeyId,
+    /// Base64 of 64 raw bytes or of an SSHSIG blob.
+    pub sig: String,
+}
+
+impl EnvelopeSignature {
+    /// A signature, written in the one spelling that documents have.
+    #[must_use]
+    pub fn new(keyid: KeyId, sig: &[u8]) -> Self {
+        Self { keyid, sig: STANDARD.encode(sig) }
+    }
+}
+
+/// Which spellings of base64 are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base64 {
+    /// Standard, padded, no stray trailing bits: within bundles, receipts and the log.
+    Strict,
+    /// Both alphabets, padded or not: what comes over HTTP and in files handed in; written anew before it is hashed.
+    Lenient,
+}
+
+impl Base64 {
+    /// Decodes `text`.
+    ///
+    /// # Errors
+    /// When `text` is no base64 of the spelling.
+    pub fn decode(self, pointer: &str, text: &str) -> Result<Vec<u8>, Malformed> {
+        let decoded = match self {
+            Self::Strict => STANDARD.decode(text).ok(),
+            Self::Lenient => STANDARD
+                .decode(text)
+                .or_else(|_| STANDARD_NO_PAD.decode(text))
+                .or_else(|_| URL_SAFE.decode(text))
+                .or_else(|_| URL_SAFE_NO_PAD.decode(text))
+                .ok(),
+        };
+        decoded.ok_or_else(|| {
+            Malformed::at(pointer, "not base64 in the standard alphabet, padded, without stray trailing bits")
+        })
+    }
+}
+
+impl Envelope {
+    /// Wraps a payload and its signatures.
+    #[must_use]
+    pub fn new(payload: &[u8], signatures: Vec<EnvelopeSignature>) -> Self {
+        Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
+    }
+}
+
+/// A document as it was received: signatures not yet checked, nothing readable.
+#[derive(Clone)]
+#[must_use]
+pub struct Signed<P> {
+    payload: Arc<[u8]>,
+    signatures: Vec<(KeyId, Vec<u8>)>,
+    kind: PhantomData<fn() -> P>,
+}
+
+impl<P: Predicate> Signed<P> {
+    /// Takes an envelope apart without looking into its payload.
+    ///
+    /// # Errors
+    /// When the envelope is of another payload type, too large, or not base64.
+    pub fn from_envelope(envelope: &Envelope, base64: Base64) -> Result<Self, Malformed> {
+        if envelope.payload_type != PAYLOAD_TYPE {
+            return Err(Malformed::at("/payloadType", format!("expected {PAYLOAD_TYPE:?}")));
+        }
+        if envelope.payload.len() / 4 * 3 > P::MAX_BYTES + 3 {
+            return Err(Malformed::too_large("/payload", format!("at most {} bytes are allowed", P::MAX_BYTES)));
+        }
+        let payload = base64.decode("/payload", &envelope.payload)?;
+        let signatures = decode_signatures(&envelope.signatures, base64)?;
+        Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
+    }
+
+    /// A payload that this program keeps, with signatures received for it.
+    ///
+    /// # Errors
+    /// When a signature is too large or not base64, or there are too many.
+    pub fn from_parts(payload: &[u8], signatures: &[EnvelopeSignature], base64: Base64) -> Result<Self, Malformed> {
+        let signatures = decode_signatures(signatures, base64)?;
+        Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
+    }
+
+    /// SHA-256 of the payload's bytes: what names this document.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        digest::sha256(&self.payload)
+    }
+
+    /// How many signatures it carries, none checked.
+    #[must_use]
+    pub fn signature_count(&self) -> usize {
+        self.signatures.len()
+    }
+
+    /// The key ids that its signatures claim.
+    pub fn claimed(&self) -> impl Iterator<Item = &KeyId> {
+        self.signatures.iter().map(|(keyid, _)| keyid)
+    }
+
+    /// Verifies every signature over the bytes received, each against the one key that `key` names, then reads the payload.
+    ///
+    /// Unknown key ids are refused before any cryptography. Whether enough people signed is not asked here.
+    ///
+    /// # Errors
+    /// The first signature that is of an unknown key, stands twice or does not verify; or why the payload is malformed.
+    pub fn verify<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+        let mut found = Vec::with_capacity(self.signatures.len());
+        for (at, (keyid, _)) in self.signatures.iter().enumerate() {
+            if self.signatures[..at].iter().any(|(before, _)| before == keyid) {
+                return Err(VerifyError::SignedTwice { keyid: keyid.clone() });
+            }
+            found.push(key(keyid).ok_or_else(|| VerifyError::UnknownSigner { keyid: keyid.clone() })?);
+        }
+        let message = pae(PAYLOAD_TYPE, &self.payload);
+        let mut signatures = Vec::with_capacity(self.signatures.len());
+        for ((keyid, sig), key) in self.signatures.into_iter().zip(found) {
+            let proof = sshsig::verify(key, &message, &sig)
+                .map_err(|error| VerifyError::BadSignature { keyid: keyid.clone(), reason: error.to_string() })?;
+            signatures.push(VerifiedSignature { keyid, presence: proof.presence, sig });
+        }
+        let statement = Statement::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
+        Ok(Verified { statement, payload: self.payload, signatures })
+    }
+}
+
+fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result<Vec<(KeyId, Vec<u8>)>, Malformed> {
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(Malformed::too_large("/signatures", format!("at most {MAX_SIGNATURES} signatures are allowed")));
+    }
+    let mut decoded = Vec::with_capacity(signatures.len());
+    for (at, signature) in signatures.iter().enumerate() {
+        let pointer = format!("/signatures/{at}/sig");
+        if signature.sig.len() > MAX_SIGNATURE_BYTES * 2 {
+            return Err(Malformed::too_large(pointer, format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed")));
+        }
+        let sig = base64.decode(&pointer, &signature.sig)?;
+        if sig.len() > MAX_SIGNATURE_BYTES {
+            return Err(Malformed::too_large(pointer, format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed")));
+        }
+        decoded.push((signature.keyid.clone(), sig));
+    }
+    Ok(decoded)
+}
+
+/// Why a document's signatures, or then its payload, were refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerifyError {
+    /// A signature claims a key that nobody enrolled.
+    UnknownSigner {
+        /// The claimed key.
+        keyid: KeyId,
+    },
+    /// Two signatures claim one key.
+    SignedTwice {
+        /// The key.
+        keyid: KeyId,
+    },
+    /// A signature does not verify under the key that it claims.
+    BadSignature {
+        /// The claimed key.
+        keyid: KeyId,
+        /// Why.
+        reason: String,
+    },
+    /// The signatures are good, the document is not.
+    Malformed(Malformed),
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownSigner { keyid } => write!(f, "no enrolled key has the id {keyid}"),
+            Self::SignedTwice { keyid } => write!(f, "key {keyid} signed twice, send one signature per key"),
+            Self::BadSignature { keyid, reason } => write!(f, "the signature of key {keyid} does not verify: {reason}"),
+            Self::Malformed(malformed) => malformed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+/// A signature that verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedSignature {
+    /// The key it verified under.
+    pub keyid: KeyId,
+    /// Whether a person touched the key.
+    pub presence: Presence,
+    /// The signature's bytes, raw or SSHSIG.
+    pub sig: Vec<u8>,
+}
+
+/// A document all of whose signatures verified, and its statement.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Verified<P> {
+    statement: Statement<P>,
+    payload: Arc<[u8]>,
+    signatures: Vec<VerifiedSignature>,
+}
+
+impl<P: Predicate> Verified<P> {
+    /// What it states.
+    pub const fn predicate(&self) -> &P {
+        &self.statement.predicate
+    }
+
+    /// The statement with its subjects.
+    pub const fn statement(&self) -> &Statement<P> {
+        &self.statement
+    }
+
+    /// The bytes that were signed.
+    #[must_use]
+    pub fn payload(&self) -> &Arc<[u8]> {
+        &self.payload
+    }
+
+    /// SHA-256 of the payload.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        digest::sha256(&self.payload)
+    }
+
+    /// The signatures, all verified.
+    #[must_use]
+    pub fn signatures(&self) -> &[VerifiedSignature] {
+        &self.signatures
+    }
+
+    /// The envelope with only the signatures that `keep` names, sorted by key id: what is embedded and logged.
+    #[must_use]
+    pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {
+        let mut signatures: Vec<_> = self
+            .signatures
+            .iter()
+            .filter(|signature| keep(&signature.keyid))
+            .map(|signature| EnvelopeSignature::new(signature.keyid.clone(), &signature.sig))
+            .collect();
+        signatures.sort();
+        Envelope::new(&self.payload, signatures)
+    }
+}

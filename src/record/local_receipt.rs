@@ -1,1 +1,79 @@
-//! local_receipt
+//! Local receipt: what a person ran at a terminal, in a log of their own.
+//!
+//! Its own kind: a gate and an audit never take it for a receipt.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::crypto::digest::{ContentDigest, PolicyDigest};
+use crate::record::authorization::StepReference;
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::enforcement::Enforcement;
+use crate::record::receipt::{Outcome, Output};
+
+/// What a person ran, what policy asked and what they answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LocalReceipt {
+    /// Who ran it: the key's comment or the account.
+    pub person: String,
+    /// Where.
+    pub host: String,
+    /// Which step.
+    pub step: StepReference,
+    /// Its parameters.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// The policy that asked.
+    pub policy: PolicyDigest,
+    /// What it asked and what was answered, in order.
+    pub answers: Vec<Answer>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it wrote.
+    pub output: Output,
+    /// What of the sandbox was enforced.
+    pub sandbox: Enforcement,
+    /// Digest of the local receipt before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ContentDigest>,
+}
+
+/// A question of policy and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// What policy asked.
+    pub question: String,
+    /// What the person chose.
+    pub answer: String,
+}
+
+impl LocalReceipt {
+    /// The statement with its subjects.
+    #[must_use]
+    pub fn into_statement(self) -> Statement<Self> {
+        let subjects = self.subjects();
+        Statement::new(self, subjects)
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let (stdout, stderr) = (&self.output.stdout, &self.output.stderr);
+        vec![
+            Subject::new(self.step.reference.as_str(), self.step.digest.as_bytes()),
+            Subject::bulk("stdout", stdout.sha256.as_bytes(), stdout.blake3.as_bytes()),
+            Subject::bulk("stderr", stderr.sha256.as_bytes(), stderr.blake3.as_bytes()),
+        ]
+    }
+}
+
+impl Predicate for LocalReceipt {
+    const KIND: &'static str = "local-receipt";
+    const MAX_BYTES: usize = 48_000;
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        self.outcome.check()?;
+        check_subjects(subjects, &self.subjects())
+    }
+}

@@ -1,1 +1,351 @@
-//! receipt
+//! Receipt: the boundary's signed statement of what ran and what came of it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
+use crate::crypto::sshsig::KeyId;
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::enforcement::Enforcement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::validity::Timestamp;
+
+/// The most that a receipt's payload holds besides the embedded authorization.
+pub const MAX_REST_BYTES: usize = 8 << 10;
+
+/// What ran under which signatures, in which sandbox, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Where the log says that the nonce was spent.
+    pub consumption: ConsumptionRef,
+    /// The whole envelope that allowed the run, with the signatures that counted.
+    pub authorization: Envelope,
+    /// Who decided it.
+    pub decision: Decision,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When the run started; for `unknown` the time of recovery.
+    pub started_at: Timestamp,
+    /// When the run ended; for `unknown` the time of recovery.
+    pub finished_at: Timestamp,
+    /// How long it took, by a monotonic clock.
+    pub duration_ms: u64,
+    /// What it wrote.
+    pub output: Output,
+    /// What files it left.
+    pub files: Files,
+    /// What of the sandbox was enforced.
+    pub sandbox: Enforcement,
+    /// What it used up.
+    pub usage: Usage,
+    /// The seal in force at the consumption.
+    pub seal: SealDigest,
+    /// Who signs this.
+    pub boundary: ReceiptBoundary,
+}
+
+/// A place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumptionRef {
+    /// Index of the consumption's leaf.
+    pub index: u64,
+    /// RFC 6962 hash of that leaf.
+    pub leaf: LeafHash,
+    /// Which item of it.
+    pub item: u64,
+}
+
+/// Who decided that it may run, and who could not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// The approvers whose signatures counted, sorted.
+    pub approvers: Vec<Name>,
+    /// The groups named by a rule that was met and of which a counted approver is a member, sorted.
+    pub groups: Vec<GroupName>,
+    /// Who may not count: the proposer, its owners, and whoever handed it in with theirs, sorted.
+    pub excluded: Vec<Name>,
+    /// Who handed the envelope in.
+    pub handed_in_by: Name,
+    /// The policy in force.
+    pub policy: PolicyDigest,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// In one word.
+    pub status: Status,
+    /// The step's exit code, where it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// The signal that ended it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+    /// The limit that it hit, where it was killed for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+}
+
+/// How a run ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Exit code 0.
+    Succeeded,
+    /// Exit code 2: done, with a warning.
+    Warned,
+    /// Any other exit code, or a signal.
+    Failed,
+    /// The wall clock ran out.
+    TimedOut,
+    /// Somebody stopped it.
+    Cancelled,
+    /// A limit ended it.
+    Killed,
+    /// It is proved that nothing was executed.
+    NotStarted,
+    /// Consumed, but the end was not seen.
+    Unknown,
+}
+
+impl Status {
+    /// The word in documents.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Warned => "warned",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Killed => "killed",
+            Self::NotStarted => "not_started",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Outcome {
+    /// The outcome of a step that exited with `code`.
+    #[must_use]
+    pub const fn exited(code: u8) -> Self {
+        let status = match code {
+            0 => Status::Succeeded,
+            2 => Status::Warned,
+            _ => Status::Failed,
+        };
+        Self { status, exit_code: Some(code), signal: None, limit: None }
+    }
+
+    /// The outcome of a step that `signal` ended.
+    #[must_use]
+    pub const fn signalled(signal: u8) -> Self {
+        Self { status: Status::Failed, exit_code: None, signal: Some(signal), limit: None }
+    }
+
+    /// An outcome without a code.
+    #[must_use]
+    pub const fn of(status: Status) -> Self {
+        Self { status, exit_code: None, signal: None, limit: None }
+    }
+
+    /// Checks that status, code, signal and limit tell one story.
+    ///
+    /// # Errors
+    /// Says which don't go together.
+    pub fn check(&self) -> Result<(), Malformed> {
+        let expected = match (self.status, self.exit_code, self.signal) {
+            (Status::Failed, None, Some(_)) => self.signal.map(Self::signalled),
+            (Status::Succeeded | Status::Warned | Status::Failed, Some(code), None) => Some(Self::exited(code)),
+            (Status::Killed, None, None) => self.limit.is_some().then(|| self.clone()),
+            (Status::TimedOut | Status::Cancelled | Status::NotStarted | Status::Unknown, None, None) => {
+                Some(Self::of(self.status))
+            }
+            _ => None,
+        };
+        if expected.as_ref() == Some(self) {
+            Ok(())
+        } else {
+            Err(Malformed::at(
+                "/predicate/outcome",
+                format!("status {} does not go with its exit code, signal and limit", self.status),
+            ))
+        }
+    }
+}
+
+/// What a run wrote, by stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Stream,
+    /// Standard error.
+    pub stderr: Stream,
+}
+
+/// What a run wrote to one stream. The digests are of the recorded bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// All bytes that were written.
+    pub bytes: u64,
+    /// The bytes that were recorded.
+    pub recorded: u64,
+    /// Whether some were not.
+    pub truncated: bool,
+    /// SHA-256 of the recorded bytes.
+    pub sha256: ContentDigest,
+    /// BLAKE3 of the recorded bytes: their name in the store and over HTTP.
+    pub blake3: Blake3Digest,
+    /// How many times a secret was masked.
+    pub redactions: u64,
+}
+
+impl Stream {
+    /// A stream to which nothing was written.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            bytes: 0,
+            recorded: 0,
+            truncated: false,
+            sha256: ContentDigest::of(b""),
+            blake3: Blake3Digest::of(b""),
+            redactions: 0,
+        }
+    }
+}
+
+/// What files a run left: the manifest is a blob `[{path, bytes, sha256, blake3, executable}]` sorted by path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// How many.
+    pub count: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// SHA-256 of the manifest's canonical JSON.
+    pub manifest: ContentDigest,
+}
+
+/// The manifest of a run that left no files.
+pub const EMPTY_MANIFEST: &[u8] = b"[]";
+
+impl Files {
+    /// No files.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { count: 0, bytes: 0, manifest: ContentDigest::of(EMPTY_MANIFEST) }
+    }
+}
+
+/// What a run used up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// CPU time of the whole tree.
+    pub cpu_ms: u64,
+    /// The largest resident memory seen.
+    pub memory_peak_bytes: u64,
+    /// The most processes at one time, where the kernel counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes_peak: Option<u64>,
+}
+
+/// Who signs a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBoundary {
+    /// The boundary's name.
+    pub name: BoundaryName,
+    /// The digest of its genesis seal.
+    pub id: SealDigest,
+    /// The key that signs.
+    pub keyid: KeyId,
+    /// The program's version.
+    pub version: String,
+}
+
+impl Receipt {
+    /// The statement with its subjects.
+    ///
+    /// # Errors
+    /// When the embedded authorization is not base64.
+    pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
+        let subjects = self.subjects()?;
+        Ok(Statement::new(self, subjects))
+    }
+
+    /// The digest of the embedded authorization's payload.
+    ///
+    /// # Errors
+    /// When the payload is not base64 in the strict spelling.
+    pub fn authorization_digest(&self) -> Result<AuthorizationDigest, Malformed> {
+        let payload = Base64::Strict.decode("/predicate/authorization/payload", &self.authorization.payload)?;
+        Ok(AuthorizationDigest::of(&payload))
+    }
+
+    fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
+        let stream = |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
+        Ok(vec![
+            Subject::new("authorization", self.authorization_digest()?.as_bytes()),
+            stream("stdout", &self.output.stdout),
+            stream("stderr", &self.output.stderr),
+            Subject::new("files", self.files.manifest.as_bytes()),
+        ])
+    }
+}
+
+impl Predicate for Receipt {
+    const KIND: &'static str = "receipt";
+    // An authorization at its maximum with 16 signatures, and the rest: the leaf still fits into a tile entry.
+    const MAX_BYTES: usize = 48_000;
+    const LATER_FIELDS: &'static [&'static str] = &["session"];
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
+        check_sorted("/predicate/decision/groups", &self.decision.groups)?;
+        check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
+        check_sorted("/predicate/sandbox/layers", &self.sandbox.layers)?;
+        check_sorted("/predicate/sandbox/missing", &self.sandbox.missing)?;
+        if self.finished_at < self.started_at {
+            return Err(Malformed::at("/predicate/finished_at", "before started_at"));
+        }
+        for (name, stream) in [("stdout", &self.output.stdout), ("stderr", &self.output.stderr)] {
+            // Masking changes lengths, so bytes and recorded compare only where nothing was masked.
+            let whole = stream.recorded == stream.bytes;
+            if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
+                return Err(Malformed::at(
+                    format!("/predicate/output/{name}"),
+                    "bytes, recorded and truncated contradict each other",
+                ));
+            }
+        }
+        let measure = |bytes: Result<Vec<u8>, canonical::CanonicalError>| {
+            bytes.map(|bytes| bytes.len()).map_err(|error| Malformed::at("", error.to_string()))
+        };
+        let rest = measure(canonical::canonical_of(self))? - measure(canonical::canonical_of(&self.authorization))?;
+        if rest > MAX_REST_BYTES {
+            return Err(Malformed::too_large(
+                "/predicate",
+                format!("{rest} bytes besides the authorization, at most {MAX_REST_BYTES} are allowed"),
+            ));
+        }
+        check_subjects(subjects, &self.subjects()?)
+    }
+}

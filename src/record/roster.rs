@@ -1,1 +1,153 @@
-//! roster
+//! Roster: who is who, the root of trust.
+//!
+//! The tables as they are signed; what they mean (keys parsed, names unique, chain of versions) is `trust::roster`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::validity::Timestamp;
+
+/// The largest roster payload.
+pub const MAX_ROSTER_BYTES: usize = 256 << 10;
+
+/// Approvers and groups, proposers, operators, the boundaries' own keys, witnesses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Roster {
+    /// What people call it.
+    pub name: String,
+    /// From 1, counting.
+    pub version: u64,
+    /// How many approvers must sign the next version; 0 is shown as *unguarded*.
+    pub threshold: u64,
+    /// Digest of the earlier version's payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<RosterDigest>,
+    /// The policy that goes with it.
+    pub policy: PolicyDigest,
+    /// Who may approve.
+    pub approver: Vec<Approver>,
+    /// The groups that approvers belong to.
+    pub group: Vec<Group>,
+    /// Proposers with keys of their own.
+    pub proposer: Vec<Proposer>,
+    /// Who may cancel and revoke.
+    pub operator: Vec<Operator>,
+    /// The boundaries and their keys.
+    pub boundary: Vec<RosteredBoundary>,
+    /// Witnesses of checkpoints.
+    pub witness: Vec<Witness>,
+}
+
+/// Somebody who may approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approver {
+    /// Unique among people and tokens.
+    pub name: Name,
+    /// Groups that this person belongs to.
+    pub groups: Vec<GroupName>,
+    /// OpenSSH public key lines.
+    pub keys: Vec<String>,
+    /// From when on signatures count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_after: Option<Timestamp>,
+    /// From when on they no longer do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_before: Option<Timestamp>,
+}
+
+/// A group of approvers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its name.
+    pub name: GroupName,
+    /// `required`: only signatures of security keys that a person touched count for this group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceRule>,
+}
+
+/// Whether a person must have touched the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PresenceRule {
+    /// Only `sk-` signatures with the user-presence bit count.
+    Required,
+}
+
+/// A proposer with keys of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proposer {
+    /// Unique among people and tokens.
+    pub name: Name,
+    /// The people who control it: they count as the proposer.
+    pub owners: Vec<Name>,
+    /// OpenSSH public key lines.
+    pub keys: Vec<String>,
+}
+
+/// Somebody who may cancel and revoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// Unique among people and tokens.
+    pub name: Name,
+    /// OpenSSH public key lines.
+    pub keys: Vec<String>,
+}
+
+/// A boundary and its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RosteredBoundary {
+    /// The name that its seals carry.
+    pub name: BoundaryName,
+    /// OpenSSH public key lines.
+    pub keys: Vec<String>,
+}
+
+/// A witness of checkpoints (C2SP tlog-witness).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// A note key name.
+    pub name: String,
+    /// Its note verifier key.
+    pub vkey: String,
+    /// Where it takes checkpoints.
+    pub url: String,
+}
+
+impl Roster {
+    /// The statement with its subject, the digest of the canonical predicate.
+    ///
+    /// # Errors
+    /// When the roster can't be written as canonical JSON.
+    pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
+        let subjects = self.subjects()?;
+        Ok(Statement::new(self, subjects))
+    }
+
+    fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
+        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("/predicate", error.to_string()))?;
+        Ok(vec![Subject::new("roster", &sha256(&bytes))])
+    }
+}
+
+impl Predicate for Roster {
+    const KIND: &'static str = "roster";
+    const MAX_BYTES: usize = MAX_ROSTER_BYTES;
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        if self.version == 0 || (self.version == 1) != self.previous.is_none() {
+            return Err(Malformed::at("/predicate/version", "version 1 and no previous go together, and only they"));
+        }
+        check_subjects(subjects, &self.subjects()?)
+    }
+}

@@ -1,1 +1,115 @@
-//! seal
+//! Seal: the signed state of registry, policy and roster.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest};
+use crate::crypto::sshsig::KeyId;
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
+use crate::record::validity::Timestamp;
+
+/// What is in force from this log entry on, until the next seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// Whose state.
+    pub boundary: SealedBoundary,
+    /// Authorizations of another epoch are void.
+    pub epoch: Epoch,
+    /// When it was made.
+    pub at: Timestamp,
+    /// 0 for the genesis seal, then counting.
+    pub number: u64,
+    /// Digest of the earlier seal's payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<SealDigest>,
+    /// RFC 6962 root of the registry's leaves.
+    pub registry_root: RegistryRoot,
+    /// Blob: the canonical array of the registry's leaves.
+    pub registry: BlobDigest,
+    /// Blob: the policy's canonical JSON as written.
+    pub policy: PolicyDigest,
+    /// Blob: the program's built-in policy lists.
+    pub builtins: BlobDigest,
+    /// Blob: the roster's payload.
+    pub roster: RosterDigest,
+    /// Blob: tokens by name, owners, scopes, patterns, expiry; never hashes of secrets.
+    pub tokens: BlobDigest,
+    /// Blob: `{limits, sandbox}` in force.
+    pub configuration: BlobDigest,
+    /// All key ids of the boundary's roster entry, sorted.
+    pub keys: Vec<KeyId>,
+    /// The program and its version.
+    pub engine: String,
+    /// Only in the first seal: what makes the boundary's id its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<Genesis>,
+}
+
+/// The boundary of a seal; its id is the digest of the genesis seal, which therefore has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SealedBoundary {
+    /// Its name.
+    pub name: BoundaryName,
+    /// Its id, but in the genesis seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<SealDigest>,
+}
+
+/// What begins a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Genesis {
+    /// A new boundary: 32 random bytes in hex.
+    New(GenesisSalt),
+    /// A restored store: a new log that names the old one.
+    Follows {
+        /// The log that it follows.
+        follows: Followed,
+    },
+}
+
+/// A log that was closed by a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Followed {
+    /// The old boundary's id.
+    pub id: SealDigest,
+    /// Its last known checkpoint, as text.
+    pub checkpoint: String,
+}
+
+impl Seal {
+    /// The statement with its subject, the registry's root.
+    #[must_use]
+    pub fn into_statement(self) -> Statement<Self> {
+        let subjects = self.subjects();
+        Statement::new(self, subjects)
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![Subject::new("registry", self.registry_root.as_bytes())]
+    }
+}
+
+impl Predicate for Seal {
+    const KIND: &'static str = "seal";
+    const MAX_BYTES: usize = 40 << 10;
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        let first = self.number == 0;
+        if self.genesis.is_some() != first || self.previous.is_none() != first || self.boundary.id.is_none() != first {
+            return Err(Malformed::at(
+                "/predicate/number",
+                "number 0, genesis, no previous and no boundary id go together, and only they",
+            ));
+        }
+        if self.keys.is_empty() {
+            return Err(Malformed::at("/predicate/keys", "expected the boundary's key ids"));
+        }
+        check_sorted("/predicate/keys", &self.keys)?;
+        check_subjects(subjects, &self.subjects())
+    }
+}
