@@ -1,1 +1,2 @@
-//! boundary
+//! The crossing.
+pub mod view;
