@@ -324,7 +324,12 @@ mod tests {
             assert_eq!(recorded.stdout.recorded + recorded.stderr.recorded, size as u64);
             assert_eq!(recorded.stdout.bytes, recorded.stdout.recorded + 8);
             let mut stdout = Vec::new();
-            recording.copy(StreamName::Stdout, |bytes| { stdout.extend_from_slice(bytes); Ok(()) }).expect("a copy");
+            recording
+                .copy(StreamName::Stdout, |bytes| {
+                    stdout.extend_from_slice(bytes);
+                    Ok(())
+                })
+                .expect("a copy");
             assert_eq!(Blake3Digest::of(&stdout), recorded.stdout.blake3);
             let (pieces, more) = recording.pieces(0, usize::MAX).expect("pieces");
             assert!(!more);
