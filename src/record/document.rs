@@ -260,3 +260,79 @@ impl<P: Predicate> Statement<P> {
         Ok(statement)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::authorization::Authorization;
+    use crate::record::consumption::Consumption;
+    use crate::record::denial::Denial;
+    use crate::record::receipt::Receipt;
+    use crate::record::refusal::Refusal;
+    use crate::record::roster::Roster;
+    use crate::record::seal::Seal;
+
+    fn payload(kind: &str) -> Vec<u8> {
+        let path = format!("{}/tests/conformance/golden/valid/payload/{kind}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).expect("a golden payload")
+    }
+
+    fn round_trip<P: Predicate>() {
+        let bytes = payload(P::KIND);
+        let statement = Statement::<P>::from_payload(&bytes).unwrap_or_else(|error| panic!("{}: {error}", P::KIND));
+        assert_eq!(statement.to_payload().as_deref(), Ok(&*bytes), "{}", P::KIND);
+    }
+
+    #[test]
+    fn every_golden_payload_is_read_and_written_to_the_same_bytes() {
+        round_trip::<Authorization>();
+        round_trip::<Consumption>();
+        round_trip::<Denial>();
+        round_trip::<Receipt>();
+        round_trip::<Refusal>();
+        round_trip::<Roster>();
+        round_trip::<Seal>();
+    }
+
+    #[test]
+    fn a_document_of_one_kind_is_refused_as_another() {
+        let refused = Statement::<Denial>::from_payload(&payload("authorization")).expect_err("another kind");
+        assert_eq!(refused.pointer, "/predicateType");
+    }
+
+    fn altered(kind: &str, from: &str, to: &str) -> Vec<u8> {
+        let text = String::from_utf8(payload(kind)).expect("text");
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1).into_bytes()
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_refused_by_name() {
+        for field in Authorization::LATER_FIELDS {
+            let value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
+            let mut value = value;
+            value["predicate"][field] = serde_json::json!({});
+            let refused =
+                Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("later");
+            assert_eq!(refused.pointer, format!("/predicate/{field}"));
+            assert!(refused.message.contains("this version does not have"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_optional_is_left_out_never_null() {
+        let mut value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
+        value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
+        let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
+        assert!(refused.message.contains("null"), "{refused}");
+    }
+
+    #[test]
+    fn subjects_must_equal_their_twins() {
+        let other = altered("authorization", r#""host":"web-3""#, r#""host":"web-4""#);
+        let refused = Statement::<Authorization>::from_payload(&other).expect_err("twin");
+        assert_eq!(refused.pointer, "/subject/1/digest");
+        let other = altered("consumption", r#""name":"authorization""#, r#""name":"authorisation""#);
+        assert_eq!(Statement::<Consumption>::from_payload(&other).expect_err("name").pointer, "/subject/0/name");
+    }
+}
