@@ -2,6 +2,7 @@
 //!
 //! The convention: `` `test:NAME` `` names a test function below `tests/` or `src/`; `` `doctest:PATH` `` names a source file with
 //! a `compile_fail` example. Each row of the threat table names at least one.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -2,22 +2,22 @@
 //!
 //! Comments and the text of literals are dropped, so that a word in prose is never taken for code. It is a reader
 //! for questions such as "does this file name that crate", not a parser.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, reason = "each test binary uses its own part")]
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One identifier or one piece of punctuation (`::` is one piece; a literal is `""`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    pub text: String,
+pub(crate) struct Token {
+    pub(crate) text: String,
     /// Counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Below an item marked `#[cfg(test)]`.
-    pub in_test: bool,
+    pub(crate) in_test: bool,
 }
 
 /// The tokens of a file, in order.
-pub fn tokens(source: &str) -> Vec<Token> {
+pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let mut lexer = Lexer { chars: source.chars().collect(), at: 0, line: 1, out: Vec::new() };
     lexer.run();
     let mut out = lexer.out;
@@ -26,7 +26,7 @@ pub fn tokens(source: &str) -> Vec<Token> {
 }
 
 /// The names of functions that carry a `test` attribute (`#[test]`, `#[tokio::test]`, and so those in `proptest!`).
-pub fn test_functions(tokens: &[Token]) -> Vec<String> {
+pub(crate) fn test_functions(tokens: &[Token]) -> Vec<String> {
     let mut found = Vec::new();
     let mut pending = false;
     let mut i = 0;
@@ -55,7 +55,7 @@ pub fn test_functions(tokens: &[Token]) -> Vec<String> {
 }
 
 /// Every `.rs` file below a folder, sorted, with its text.
-pub fn rust_files(folder: &Path) -> Vec<(PathBuf, String)> {
+pub(crate) fn rust_files(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut waiting = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
@@ -74,12 +74,12 @@ pub fn rust_files(folder: &Path) -> Vec<(PathBuf, String)> {
 }
 
 /// The text of a token, empty beyond the end.
-pub fn text(tokens: &[Token], at: usize) -> &str {
+pub(crate) fn text(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |t| t.text.as_str())
 }
 
 /// The place of the bracket that closes the one at `open`, or the last token.
-pub fn closing(tokens: &[Token], open: usize) -> usize {
+pub(crate) fn closing(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0usize;
     for (i, token) in tokens.iter().enumerate().skip(open) {
         match token.text.as_str() {
