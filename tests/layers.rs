@@ -131,14 +131,12 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                     }
                     _ => {}
                 },
-                "countersign" if text(&tokens, i + 1) == "::" && before != "::" => {
-                    if inside != "main.rs" || text(&tokens, i + 2) != "cli" {
-                        say(
-                            line,
-                            "nothing imports from lib.rs: main calls `countersign::cli`, the rest writes `crate::…`"
-                                .to_owned(),
-                        );
-                    }
+                "countersign"
+                    if text(&tokens, i + 1) == "::"
+                        && before != "::"
+                        && (inside != "main.rs" || text(&tokens, i + 2) != "cli") =>
+                {
+                    say(line, "nothing imports from lib.rs: only main may, and only `countersign::cli`".to_owned());
                 }
                 "use" if exported(&tokens, i) => {
                     say(line, "no re-exports: import by the full path of the file that owns the name".to_owned());

@@ -258,11 +258,7 @@ impl Lexer {
 
     /// A character literal, or a lifetime, which leaves no token.
     fn quote(&mut self) {
-        let literal = match (self.peek(1), self.peek(2)) {
-            (Some('\\'), _) => true,
-            (Some(_), Some('\'')) => true,
-            _ => false,
-        };
+        let literal = self.peek(1) == Some('\\') || self.peek(1).is_some() && self.peek(2) == Some('\'');
         self.step();
         if !literal {
             while self.peek(0).is_some_and(|c| c == '_' || c.is_alphanumeric()) {
