@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod consumption;
 pub mod denial;
 pub mod document;
+pub mod enforcement;
 pub mod envelope;
 pub mod ident;
 pub mod local_receipt;
