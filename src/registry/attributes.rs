@@ -222,7 +222,7 @@ pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
         .ok()
         .zip(units.iter().find(|(name, _)| *name == unit))
         .and_then(|(number, (_, factor))| number.checked_mul(*factor))
-        .filter(|value| *value <= (1 << 53) - 1);
+        .filter(|value| *value < 1 << 53);
     match value {
         Some(0) => Err(format!("{text:?} is zero, under which nothing can run: write {example}")),
         Some(value) => Ok(value),

@@ -212,6 +212,8 @@ struct Block {
     fence: Place,
     info: Text,
     source: String,
+    /// What the fence is made of.
+    mark: char,
     closed: bool,
     /// The nearest heading above.
     heading: Option<String>,
@@ -240,9 +242,17 @@ fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
             }
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
                 in_block = true;
-                found.push(fence(text, range.start + from, range.end + from, lines, heading.clone()));
+                found.push(fence(text, range.start + from, lines, heading.clone()));
             }
-            Event::End(TagEnd::CodeBlock) => in_block = false,
+            Event::End(TagEnd::CodeBlock) => {
+                in_block = false;
+                if let Some(block) = found.last_mut() {
+                    // Between the two fences stands the script and nothing else.
+                    let lines_of = |text: &str| text.matches('\n').count();
+                    let whole = text[from..][range].trim_end();
+                    block.closed = lines_of(whole) == lines_of(&block.source) + 1 && whole.ends_with(block.mark);
+                }
+            }
             Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
                 (Some(block), _) if in_block => block.source.push_str(&piece),
                 (_, Some(heading)) => heading.push_str(&piece),
@@ -265,23 +275,19 @@ fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
 }
 
 /// The info string as it was written, not unescaped as the library gives it, so that columns are true.
-fn fence(text: &str, start: usize, end: usize, lines: &Lines<'_>, heading: Option<String>) -> Block {
-    let whole = &text[start..end];
+fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -> Block {
+    let whole = &text[start..];
     let begin = whole.find(['`', '~']).unwrap_or(0);
     let mark = whole[begin..].chars().next().unwrap_or('`');
     let length = whole[begin..].chars().take_while(|c| *c == mark).count();
     let after = begin + length;
     let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
-    let closed = whole.get(line_end + 1..).is_some_and(|rest| {
-        let last = rest.trim_end().rsplit('\n').next().unwrap_or_default();
-        let last = last.trim_start_matches([' ', '\t', '>']);
-        last.len() >= length && last.chars().all(|c| c == mark)
-    });
     Block {
         fence: lines.place(start + begin),
         info: Text { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
         source: String::new(),
-        closed,
+        mark,
+        closed: false,
         heading,
     }
 }

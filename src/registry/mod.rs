@@ -598,11 +598,15 @@ mod tests {
             (fenced("bash {#a}", "#!/bin/bash -e\ntrue\n"), "a.md:6:1: options in a shebang"),
             (fenced("bash {#a}", "#!/opt/bash\ntrue\n"), "a.md:6:1: \"/opt/bash\" in the shebang"),
             (fenced("bash {#a}", "true\n").trim_end_matches("```\n").to_owned(), "a.md:5:1: the block is never closed"),
+            (
+                fenced("bash {#a}", "true\n    ```\n").replace("    ```\n```\n", "    ```\n"),
+                "a.md:5:1: the block is never closed",
+            ),
             (fenced("runnable python", "true\n"), "a.md:5:1: a ```runnable block"),
             (
                 "---\ncountersign: 1\n---\nä\n\n> 1. x\n>\n>    ~~~~bash {#a tilte=x}\n>    true\n>    ~~~~\n"
                     .to_owned(),
-                "a.md:8:18: unknown attribute: \"tilte\"; did you mean \"title\"?",
+                "a.md:8:19: unknown attribute: \"tilte\"; did you mean \"title\"?",
             ),
         ] {
             let found = errors(&text);
