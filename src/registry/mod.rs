@@ -7,11 +7,12 @@ pub(crate) mod attributes;
 pub(crate) mod front_matter;
 pub mod markdown;
 pub mod parameters;
+pub mod schema;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::crypto::canonical::canonical_of;
@@ -22,6 +23,7 @@ use crate::record::step::{
     Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, SessionUse, StepDefinition, Template,
 };
 use crate::registry::parameters::ParameterSchema;
+use crate::registry::walk::{Walk, read_file};
 use crate::yaml::{Flaw, Place, not_yet};
 
 /// The sealed set of steps.
@@ -93,8 +95,7 @@ impl Registry {
         let mut found: Vec<(String, Place, StepDefinition)> = Vec::new();
         for dir in dirs {
             let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
-            let mut walk = Walk { root: PathBuf::new(), prefix, files: Vec::new(), errors: Vec::new() };
-            walk.root(dir);
+            let mut walk = Walk::through(dir, prefix);
             for (relative, path) in &walk.files {
                 let file = format!("{}{relative}", walk.prefix);
                 let at = |flaw: Flaw| RegistryError {
@@ -237,137 +238,15 @@ fn register(definition: StepDefinition) -> Result<RegisteredStep, String> {
     Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition })
 }
 
-/// The steps of one file.
-fn read_file(relative: &str, path: &Path) -> Result<Vec<(Place, StepDefinition)>, Vec<Flaw>> {
-    let start = Place { line: 1, column: 1 };
-    let flaw = |message: String| vec![Flaw::new(start, message)];
-    if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
-        let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
-        return Err(flaw(format!(
-            "{format} runbooks are not read by this version: remove the file, or keep it outside the runbook directories"
-        )));
-    }
-    let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split it"));
-    let unreadable = |error: std::io::Error| flaw(format!("the file can't be read ({error}): mend it or remove it"));
-    if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(too_large());
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large()); // it grew in between
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let place = Place {
-            line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
-            column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
-        };
-        vec![Flaw::new(place, "the file is not UTF-8: save it as UTF-8")]
-    })?;
-    let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
-    Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())
-}
-
-/// The walk through one runbook directory.
-struct Walk {
-    /// The directory with its links resolved.
-    root: PathBuf,
-    prefix: String,
-    /// Relative name and path of each runbook.
-    files: Vec<(String, PathBuf)>,
-    errors: Vec<RegistryError>,
-}
-
-impl Walk {
-    fn root(&mut self, dir: &Path) {
-        match dir.canonicalize() {
-            Ok(root) => {
-                self.root.clone_from(&root);
-                self.directory(&root, "", &mut vec![root.clone()]);
-            }
-            Err(error) => self.errors.push(whole(
-                &dir.display().to_string(),
-                format!("the runbook directory can't be read ({error}): create it, or correct `runbooks` in the configuration"),
-            )),
-        }
-    }
-
-    fn directory(&mut self, real: &Path, relative: &str, above: &mut Vec<PathBuf>) {
-        let entries = match fs::read_dir(real) {
-            Ok(entries) => entries,
-            Err(error) => {
-                return self.refuse(relative, format!("the directory can't be read ({error}): mend it or remove it"));
-            }
-        };
-        for entry in entries {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.refuse(relative, format!("the directory can't be read ({error}): mend it or remove it"));
-                    continue;
-                }
-            };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.') {
-                let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
-                self.entry(&entry.path(), &relative, above);
-            }
-        }
-    }
-
-    fn entry(&mut self, path: &Path, relative: &str, above: &mut Vec<PathBuf>) {
-        let is_runbook = relative.ends_with(".md") || relative.ends_with(".mdx");
-        let is_link = path.is_symlink();
-        let real = match path.canonicalize() {
-            Ok(real) => real,
-            Err(error) => {
-                if is_runbook || is_link {
-                    self.refuse(relative, format!("it can't be read ({error}): mend it or remove it"));
-                }
-                return;
-            }
-        };
-        if !real.starts_with(&self.root) {
-            return self
-                .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
-        }
-        if real.is_dir() {
-            if above.contains(&real) {
-                return self.refuse(relative, "it is a link to a directory above it: remove it".to_owned());
-            }
-            if above.len() >= MAX_DEPTH {
-                return self.refuse(relative, format!("directories are nested deeper than {MAX_DEPTH}: flatten them"));
-            }
-            above.push(real.clone());
-            self.directory(&real, relative, above);
-            above.pop();
-        } else if is_runbook && real.is_file() {
-            self.files.push((relative.to_owned(), real));
-        } else if is_runbook {
-            self.refuse(relative, "it is no regular file: remove it".to_owned());
-        }
-    }
-
-    fn refuse(&mut self, relative: &str, message: String) {
-        let file =
-            if relative.is_empty() { self.root.display().to_string() } else { format!("{}{relative}", self.prefix) };
-        self.errors.push(RegistryError { file, line: 1, column: 1, message });
-    }
-}
-
 fn whole(file: &str, message: String) -> RegistryError {
     RegistryError { file: file.to_owned(), line: 0, column: 0, message }
 }
 
-/// Reading Markdown is not quadratic, but what people review is not larger either.
-const MAX_FILE_BYTES: u64 = 256 << 10;
-/// Bounds the walk.
-const MAX_DEPTH: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::walk::MAX_FILE_BYTES;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
