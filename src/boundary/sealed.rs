@@ -53,6 +53,20 @@ pub struct Material {
     pub configuration: Configuration,
 }
 
+/// What a seal stands on.
+#[derive(Debug)]
+pub enum Basis<'a> {
+    /// Nothing: it is the first, and `genesis` makes its digest, the boundary's id, its own.
+    First {
+        /// Random, or the log that it follows.
+        genesis: Genesis,
+        /// The first epoch.
+        epoch: Epoch,
+    },
+    /// The seal in force.
+    After(&'a Sealed),
+}
+
 /// A seal that is ready to be signed, and the blobs that it names.
 #[derive(Debug)]
 pub struct Draft {
@@ -132,16 +146,9 @@ fn one(message: impl std::fmt::Display) -> SealError {
 impl Material {
     /// Checks that every step can have what it asks for, and drafts the seal.
     ///
-    /// `before` is the seal in force; without one this is the first, and `genesis` makes its digest, the boundary's id, its own.
-    ///
     /// # Errors
     /// Every step that asks for what policy or configuration does not give.
-    pub fn draft(
-        &self,
-        before: Option<&Sealed>,
-        genesis: impl FnOnce() -> (Genesis, Epoch),
-        at: Timestamp,
-    ) -> Result<Draft, SealError> {
+    pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
         steps_in_force(&self.registry, &self.policy, &self.roster, &self.configuration)?;
         if self.roster.policy() != self.policy.digest() {
             return Err(one(format!(
@@ -173,12 +180,9 @@ impl Material {
         let builtins = blob(BUILTINS.to_vec());
         let tokens = blob(canonical(canonical_tokens(&tokens))?);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
-        let (genesis, epoch) = match before {
-            Some(sealed) => (None, sealed.boundary.epoch.clone()),
-            None => {
-                let (genesis, epoch) = genesis();
-                (Some(genesis), epoch)
-            }
+        let (before, genesis, epoch) = match basis {
+            Basis::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
+            Basis::First { genesis, epoch } => (None, Some(genesis), epoch),
         };
         let seal = Seal {
             boundary: SealedBoundary { name: self.name.clone(), id: before.map(|sealed| sealed.boundary.id) },
