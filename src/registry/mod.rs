@@ -29,8 +29,8 @@ use crate::yaml::{Flaw, Place, not_yet};
 /// The sealed set of steps.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    steps: BTreeMap<StepRef, RegisteredStep>,
-    manifest: Arc<[u8]>,
+    steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
+    manifest: Vec<u8>,
     leaves: Vec<merkle::Hash>,
 }
 
@@ -129,7 +129,7 @@ impl Registry {
         found: Vec<(String, Place, StepDefinition)>,
         mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
-        let mut steps: BTreeMap<StepRef, RegisteredStep> = BTreeMap::new();
+        let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, String> = BTreeMap::new();
         for (file, place, definition) in found {
             let here = format!("{file}:{}:{}", place.line, place.column);
@@ -144,7 +144,7 @@ impl Registry {
             places.insert(reference.clone(), here);
             match register(definition) {
                 Ok(step) => {
-                    steps.insert(reference, step);
+                    steps.insert(reference, Arc::new(step));
                 }
                 Err(message) => refuse(message),
             }
@@ -161,7 +161,7 @@ impl Registry {
             }
         }
         match canonical_of(&leaves) {
-            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest: manifest.into(), leaves: hashes }),
+            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, leaves: hashes }),
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
                 errors.sort();
@@ -172,20 +172,20 @@ impl Registry {
     }
 
     /// The steps, sorted by the bytes of their refs: the order of the leaves.
-    pub fn steps(&self) -> impl ExactSizeIterator<Item = &RegisteredStep> {
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredStep>> {
         self.steps.values()
     }
 
     /// The step with this ref.
     #[must_use]
-    pub fn get(&self, reference: &StepRef) -> Option<&RegisteredStep> {
+    pub fn get(&self, reference: &StepRef) -> Option<&Arc<RegisteredStep>> {
         self.steps.get(reference)
     }
 
     /// The canonical array of the leaves: the blob that a seal names as `registry`.
     #[must_use]
-    pub const fn manifest(&self) -> &Arc<[u8]> {
-        &self.manifest
+    pub fn manifest(&self) -> Vec<u8> {
+        self.manifest.clone()
     }
 
     /// The RFC 6962 root over the canonical leaves.
@@ -304,7 +304,7 @@ mod tests {
             "sha256:2fe5507201fa7effa940ae021b49a561a38d2d1cbd1d955f3937323b2b41af49"
         );
         assert_eq!(
-            crate::crypto::digest::BlobDigest::of(registry.manifest()).to_string(),
+            crate::crypto::digest::BlobDigest::of(&registry.manifest()).to_string(),
             "sha256:bec4a3eeb9361bb0e7242abdb615d1b78f57ac3e3b6a0b89aafc235552a21d49"
         );
         let proof = registry.proof(&nginx).expect("a proof");
@@ -548,6 +548,17 @@ mod tests {
         assert_eq!(py.exclusive.as_deref(), Some("e"));
         assert_eq!((env.title.as_str(), env.interpreter.as_str()), ("Own", "zsh"));
         assert_eq!(env.params, serde_json::json!({"type": "object", "properties": {}, "required": []}));
+    }
+
+    #[test]
+    fn templates_are_refused_by_name() {
+        let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
+        assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
+        let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
+        let mut stored: Vec<StepDefinition> = registry.steps().map(|step| step.definition.clone()).collect();
+        stored[0].template = Template::Gruntwork;
+        let error = Registry::from_definitions(stored).expect_err("a later feature");
+        assert_eq!(error[0].to_string(), "nginx:restart: a template is not supported by this version: remove it");
     }
 
     #[test]

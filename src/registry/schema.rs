@@ -330,20 +330,25 @@ fn check_pattern(pattern: &str) -> Result<PatternRead, String> {
         .filter(|inner| inner.chars().rev().take_while(|c| *c == '\\').count() % 2 == 0)
         .ok_or("the pattern must begin with ^ and end with $, so that the whole value is matched: write ^…$")?;
     let chars: Vec<char> = inner.chars().collect();
-    let (mut depth, mut in_class, mut at) = (0_usize, 0_usize, 0);
+    let (mut depth, mut in_class, mut at) = (0_usize, false, 0);
     while at < chars.len() {
         match chars[at] {
             '\\' => {
-                if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && in_class == 0 {
+                if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
                     return Err(
                         "back-references are not read by the linear-time engine: write the pattern out".to_owned()
                     );
                 }
                 at += 1;
             }
-            '[' => in_class += 1,
-            ']' if in_class > 0 => in_class -= 1,
-            _ if in_class > 0 => {}
+            // Engines disagree on these inside brackets (nested and POSIX classes, set operations).
+            '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
+            c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
+                return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
+            }
+            '[' => in_class = true,
+            ']' if in_class => in_class = false,
+            _ if in_class => {}
             '(' => {
                 depth += 1;
                 if chars.get(at + 1) == Some(&'?') {
@@ -467,6 +472,8 @@ mod tests {
                 json!({"type": "string", "pattern": "^(a$"}),
                 "/properties/a/pattern: the pattern can't be compiled: unclosed group",
             ),
+            (json!({"type": "string", "pattern": "^[a[b]|c]$"}), "/properties/a/pattern: a [ inside brackets"),
+            (json!({"type": "string", "pattern": "^[a-z&&b]$"}), "/properties/a/pattern: && inside brackets"),
             (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ may stand"),
             (
                 json!({"type": "string", "pattern": format!("^{}$", "a".repeat(511))}),
