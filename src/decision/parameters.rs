@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::record::authorization::Authorization;
 use crate::record::refusal::Code;
-use crate::registry::parameters::{ParameterError, ParameterSchema, Params, SchemaFlaw};
+use crate::registry::parameters::{ParameterError, ParameterSchema, Params};
+use crate::registry::schema::SchemaFlaw;
 
 /// The signed parameters fit, and what a run gets of them; only [`check_parameters`] makes it.
 #[derive(Debug)]
@@ -63,7 +64,9 @@ impl fmt::Display for ParametersError {
                 f.write_str("the step's parameter schema: ")?;
                 joined(f, flaws.iter().map(ToString::to_string).collect())
             }
-            Self::OtherDigest => f.write_str("the parameters are not the ones whose digest was signed; propose it again"),
+            Self::OtherDigest => {
+                f.write_str("the parameters are not the ones whose digest was signed; propose it again")
+            }
         }
     }
 }
