@@ -1,1 +1,4 @@
-//! boundary
+//! The crossing.
+pub mod live;
+pub mod refusal;
+pub mod view;

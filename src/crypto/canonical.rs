@@ -124,20 +124,26 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = (&'a Strin
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| !plain(byte)) {
-        out.extend_from_slice(&rest.as_bytes()[..at]);
-        // Every byte before is ASCII, so this is a character boundary.
-        let mut chars = rest[at..].chars();
-        if let Some(c) = chars.next() {
-            write_escape(out, c);
-        }
+    loop {
+        let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));
+        out.extend_from_slice(plain.as_bytes());
+        let mut chars = others.chars();
+        let Some(c) = chars.next() else { break };
+        write_escape(out, c);
         rest = chars.as_str();
     }
-    out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
+}
+
+/// How many bytes at the front stand for themselves. They are ASCII, so a character ends after them.
+fn plain_length(bytes: &[u8]) -> usize {
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    // Base64 makes up most of an envelope: whole blocks first, which the compiler turns into vector code.
+    let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
+    let blocks = bytes.chunks_exact(32).take_while(block).count() * 32;
+    blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()
 }
 
 fn write_escape(out: &mut Vec<u8>, c: char) {

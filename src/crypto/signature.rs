@@ -171,7 +171,7 @@ impl SecretKey {
         let mut pem = Zeroizing::new(String::with_capacity(160));
         pem.push_str(PRIVATE_BEGIN);
         pem.push('\n');
-        STANDARD.encode_string(&*der, &mut pem);
+        STANDARD.encode_string(der.as_slice(), &mut pem);
         pem.push('\n');
         pem.push_str(PRIVATE_END);
         pem.push('\n');

@@ -1,1 +1,2 @@
-//! http
+//! The HTTP face.
+pub mod api;
