@@ -23,6 +23,43 @@ pub const POINTS: &[&str] = &[
     "after-prune-commit",
 ];
 
+/// What a batch holds; two places each, before and after its commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Seal,
+    Proposal,
+    Denial,
+    Consume,
+    Receipt,
+    Refusal,
+    Advance,
+    Prune,
+}
+
+/// The kinds in one batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Kinds(u16);
+
+impl Kinds {
+    pub(crate) const fn add(&mut self, kind: Kind) {
+        self.0 |= 1 << kind as u16;
+    }
+
+    /// Comes by the places before, or after, the commit of a batch of these kinds.
+    #[cfg(debug_assertions)]
+    pub(crate) fn pass(self, committed: bool) {
+        for (at, names) in POINTS.chunks(2).enumerate() {
+            if self.0 >> at & 1 == 1 {
+                point(names[usize::from(committed)]);
+            }
+        }
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    pub(crate) const fn pass(self, _: bool) {}
+}
+
 /// Kills this process at once when `COUNTERSIGN_FAULT` is `name`, or `name:n` at the n-th time, counting from 1.
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {

@@ -88,8 +88,7 @@ fn open_private(path: &Path) -> Result<File, Fault> {
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
-    let metadata =
-        file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
+    let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
         // An umask may have taken rights away from us; never more to others.
         let set = file.set_permissions(Permissions::from_mode(0o600));

@@ -125,7 +125,7 @@ pub trait Store: Send {
     /// When it can't be written.
     fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), Fault>;
 
-    /// Adds and revokes tokens; the name of the first whose change does not apply.
+    /// Adds and revokes tokens, or changes nothing and gives the name of the first whose change does not apply.
     ///
     /// # Errors
     /// When it can't be written.
@@ -155,15 +155,17 @@ pub trait Store: Send {
     /// When it can't be read.
     fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault>;
 
-    /// Keeps a denial; gives the proposal of this authorization that is not finished, where there is one.
+    /// Keeps a denial.
     ///
     /// # Errors
     /// When it can't be written.
-    fn deny(
-        &mut self,
-        authorization: &AuthorizationDigest,
-        denial: &Denied,
-    ) -> Result<Option<(ProposalId, Standing)>, Fault>;
+    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied) -> Result<(), Fault>;
+
+    /// The proposal of this authorization that is not finished, where there is one.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
 
     /// Moves a proposal that waits to another state.
     ///

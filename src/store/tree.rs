@@ -73,7 +73,7 @@ impl Edge {
         }
     }
 
-    /// The last leaves, as far back as this edge has them: at most `count`.
+    /// The hashes of the level's incomplete tile.
     pub(crate) fn incomplete(&self, level: u8) -> &[Hash] {
         self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)
     }
