@@ -81,7 +81,7 @@ pub fn point(name: &str) {
         && SEEN.fetch_add(1, Ordering::Relaxed) + 1 == *time
     {
         // As the kernel's out-of-memory killer or an operator would: no destructor, no flush.
-        drop(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL));
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
         }

@@ -606,3 +606,6 @@ fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
     let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
     STANDARD.decode(envelope.payload).ok()
 }
+
+#[cfg(test)]
+mod tests;

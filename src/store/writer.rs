@@ -393,6 +393,10 @@ impl Writer {
             Some((_, status)) if !status.may_become(Status::Running) => return Err(ConsumeStop::WrongState(status)),
             _ => {}
         }
+        // The row keeps the expiry that pruning goes by: it must be the judged one.
+        if request.window.expires_at != request.core.expires_at {
+            return Err(ConsumeStop::BadWindow);
+        }
         let _open = request.window.check(at, self.head.mark)?;
         if let Some(holder) = request.exclusive.as_deref().and_then(|name| self.exclusive.get(name)) {
             return Err(ConsumeStop::ExclusiveBusy { holder: holder.clone() });
@@ -478,8 +482,11 @@ impl Writer {
         let leaf = self.append(LeafKind::Seal, write.envelope);
         self.store.put_seal(leaf.index, &write.digest)?;
         self.store.put_blobs(&write.blobs)?;
-        // The first seal makes the boundary: its digest is the id.
-        self.head.boundary.get_or_insert(write.digest);
+        if self.head.boundary.is_none() {
+            // The first seal makes the boundary: its digest is the id. The mark begins with it.
+            self.head.boundary = Some(write.digest);
+            self.anchor = (self.head.mark.max(write.at), (self.config.boottime)());
+        }
         self.head.seal = Some(write.digest);
         self.head.version += 1;
         Ok(Ok(Sealed { leaf, version: self.head.version }))
