@@ -1,0 +1,727 @@
+//! One bundle, verified with a trusted roster only.
+//!
+//! Every check is *established*, *failed* or *not checked*. A check whose input was not established is not
+//! checked: in the code its input is then not there, so it can't be looked at by mistake.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::audit::decided::{
+    check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum, check_registered,
+    check_sandbox, check_seal, check_still_rostered, check_subjects, read_rules,
+};
+use crate::audit::documents::{
+    check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization, verify_by_boundary,
+    verify_seal,
+};
+use crate::audit::facts;
+use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
+use crate::audit::report::{BundleReport, CheckName, Finding};
+use crate::crypto::digest::RosterDigest;
+use crate::crypto::json;
+use crate::decision::parameters::{ParametersError, check_parameters};
+use crate::decision::place::check_place;
+use crate::decision::quorum::{self, NotCounted};
+use crate::decision::step::{HashedStep, check_step};
+use crate::decision::window::check_window;
+use crate::record::authorization::Authorization;
+use crate::record::bundle::Bundle;
+use crate::record::consumption::Consumption;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::receipt::Receipt;
+use crate::record::roster::MAX_ROSTER_BYTES;
+use crate::record::seal::Seal;
+use crate::record::validity::{SKEW_S, Timestamp};
+use crate::registry::parameters::ParameterSchema;
+use crate::trust::chain::{Chain, Pinned, payload_of};
+
+/// What the one who verifies trusts beforehand. It never comes out of a bundle.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Nothing: then nothing can be verified.
+    Nothing,
+    /// The digest of a roster's payload, `sha256:…`.
+    Digest(RosterDigest),
+    /// The bytes of a roster file: an envelope.
+    Roster(Vec<u8>),
+}
+
+/// What may be said about a verification besides trust.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Now: a receipt of a later time is refused. Without it times are compared with each other only.
+    pub at: Option<Timestamp>,
+}
+
+/// There is nothing to verify with: exit code 2, and the digests seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Untrusted {
+    /// What is missing, and how to get it.
+    pub message: String,
+    /// The digest of version 1 of the bundle's roster, as far as it was readable: to compare with the one that
+    /// the operator tells you.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_roster: Option<RosterDigest>,
+    /// The digest of its last version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_roster: Option<RosterDigest>,
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.first_roster {
+            Some(digest) => write!(f, "; version 1 of the roster in the bundle is {digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Untrusted {}
+
+/// Verifies a bundle.
+///
+/// # Errors
+/// When there is no trusted roster, or a bad one: then nothing is verified. All else is in the report.
+pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleReport, Untrusted> {
+    let parsed = Bundle::parse(bundle);
+    let pinned = match trust {
+        Trust::Nothing => {
+            Err("no trusted roster: give one with --roster, the file or the digest that the operator tells you"
+                .to_owned())
+        }
+        Trust::Digest(digest) => Ok(Pinned::Digest(*digest)),
+        Trust::Roster(file) => json::parse_as::<Envelope>(file, 2 * MAX_ROSTER_BYTES)
+            .map_err(|error| error.to_string())
+            .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
+            .map_err(|error| {
+                format!("the trusted roster can't be used: {error}; get it again from where you trust it")
+            }),
+    };
+    let pinned = pinned.map_err(|message| {
+        let seen = |envelope: Option<&Envelope>| {
+            envelope
+                .and_then(|envelope| payload_of(envelope, Base64::Strict).ok())
+                .map(|payload| RosterDigest::of(&payload))
+        };
+        let rosters = parsed.as_ref().map_or(&[][..], |bundle| &bundle.roster);
+        Untrusted { message, first_roster: seen(rosters.first()), last_roster: seen(rosters.last()) }
+    })?;
+    let mut ledger = Ledger::default();
+    let parsed = ledger.check(CheckName::Bundle, || match parsed {
+        Ok(bundle) => Ok((bundle, "strict JSON, all fields known".to_owned())),
+        Err(error) => Err(failed(error)),
+    });
+    Ok(verify_parsed(ledger, &parsed, &pinned, options))
+}
+
+/// The checks whose result a lone bundle may leave open.
+const MAY_BE_OPEN: [CheckName; 5] = [
+    CheckName::Permissions,
+    CheckName::Sandbox,
+    CheckName::KeysStillRostered,
+    CheckName::SealInForce,
+    CheckName::Witnesses,
+];
+
+fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, options: Options) -> BundleReport {
+    use CheckName as C;
+
+    let bundle = by_ref(bundle);
+    let chain = ledger.check(C::RosterChain, || {
+        let chain = Chain::connect(pinned, &bundle?.roster).map_err(failed)?;
+        let detail = format!(
+            "version {} ({}) is connected with the trusted {}",
+            chain.last().version(),
+            chain.last().digest(),
+            pinned.digest()
+        );
+        Ok((chain, detail))
+    });
+    let chain = by_ref(&chain);
+
+    // What is signed by the boundary. The last roster of the bundle gives the keys, and `roster-in-seal` then
+    // establishes that it is the one that the seal names.
+    let receipt = check_document::<Receipt>(&mut ledger, C::ReceiptDocument, bundle.map(|bundle| &bundle.receipt));
+    let consumption =
+        check_document::<Consumption>(&mut ledger, C::ConsumptionDocument, bundle.map(|bundle| &bundle.consumption));
+    let seal = check_document::<Seal>(&mut ledger, C::SealDocument, bundle.map(|bundle| &bundle.seal));
+    let receipt_read = by_ref(&receipt).map(|_| ());
+    let consumption_read = by_ref(&consumption).map(|_| ());
+    let seal_read = by_ref(&seal).map(|_| ());
+    let seal = ledger.check(C::SealSignature, || verify_seal(seal?, chain?.last()));
+    let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?.last()));
+    let sealed = by_ref(&sealed);
+    let consumption = ledger.check(C::ConsumptionSignature, || verify_by_boundary(consumption?, sealed?));
+    let consumption = by_ref(&consumption);
+    let receipt = ledger.check(C::ReceiptSignature, || {
+        let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
+        let said = receipt.predicate().boundary.keyid;
+        ensure(receipt.signatures().iter().all(|signature| signature.keyid == said), || {
+            format!("the receipt says that {said} signs it, another key did")
+        })?;
+        Ok((receipt, detail))
+    });
+    let receipt = by_ref(&receipt);
+
+    // The log.
+    let log = ledger.check(C::Checkpoint, || check_checkpoint(bundle?, sealed?));
+    let log = by_ref(&log);
+    let receipt_at = ledger.check(C::ReceiptIncluded, || {
+        receipt_read?;
+        check_included(&bundle?.receipt, &log?.receipt, log?)
+    });
+    let consumption_at = ledger.check(C::ConsumptionIncluded, || {
+        consumption_read?;
+        check_included(&bundle?.consumption, &log?.consumption, log?)
+    });
+    let seal_at = ledger.check(C::SealIncluded, || {
+        seal_read?;
+        check_included(&bundle?.seal, &log?.seal, log?)
+    });
+    let _order = ledger.check(C::LogOrder, || {
+        let (seal_at, consumption_at, receipt_at) = (seal_at?, consumption_at?, receipt_at?);
+        ensure(seal_at < consumption_at && consumption_at < receipt_at, || {
+            format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}: expected them in this order")
+        })?;
+        let seal = sealed?.seal.predicate();
+        ensure((seal.number == 0) == (seal_at == 0), || {
+            format!("seal number {} is entry {seal_at}: number 0 begins the log, and only it", seal.number)
+        })?;
+        ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal".to_owned())?;
+        Ok(((), format!("seal {seal_at}, consumption {consumption_at}, receipt {receipt_at}")))
+    });
+
+    // What approvers signed. It becomes readable when every signature on it verifies.
+    let authorization = check_document::<Authorization>(
+        &mut ledger,
+        C::AuthorizationDocument,
+        receipt.map(|receipt| &receipt.predicate().authorization),
+    );
+    let authorization_read = by_ref(&authorization).map(|_| ());
+    let authorization =
+        ledger.check(C::AuthorizationSignatures, || verify_authorization(authorization?, sealed?.roster));
+    let authorization = by_ref(&authorization);
+
+    let _place = ledger.check(C::Boundary, || {
+        let sealed = sealed?;
+        let seal = sealed.seal.predicate();
+        let _place = check_place(&authorization?.predicate().boundary, &seal.boundary.name, &sealed.id, &seal.epoch)
+            .map_err(failed)?;
+        let said = &receipt?.predicate().boundary;
+        ensure(said.name == seal.boundary.name && said.id == sealed.id, || {
+            format!("the receipt is of {} ({})", said.name, said.id)
+        })?;
+        Ok(((), format!("{} ({}), epoch {}", seal.boundary.name, sealed.id, seal.epoch)))
+    });
+    let in_force =
+        ledger.check(C::Seal, || check_seal(bundle?, sealed?, consumption?.predicate(), receipt?.predicate()));
+    let _spent = ledger.check(C::Consumption, || {
+        check_consumption(bundle?, log?, consumption?.predicate(), receipt?.predicate(), authorization?)
+    });
+
+    // The decision, again, by the same functions that the boundary calls.
+    let step = ledger.check(C::Step, || {
+        let step = HashedStep::parse(&bundle?.step).map_err(failed)?;
+        let _sealed = check_step(authorization?.predicate(), Some(&step)).map_err(failed)?;
+        let detail = format!("{} is {}", step.definition().reference, step.digest());
+        Ok((step, detail))
+    });
+    let step = by_ref(&step);
+    let _registered = ledger.check(C::StepInRegistry, || check_registered(bundle?, sealed?.seal.predicate()));
+    let _fit = ledger.check(C::Parameters, || {
+        let schema = ParameterSchema::compile(&step?.definition().params)
+            .map_err(|flaws| failed(ParametersError::Schema(flaws)))?;
+        let fit = check_parameters(authorization?.predicate(), &schema).map_err(failed)?;
+        Ok(((), format!("complete and valid, {}", fit.params().digest())))
+    });
+    let rules = ledger.check(C::Quorum, || {
+        in_force?;
+        read_rules(bundle?, step?)
+    });
+    let rules = by_ref(&rules);
+    let excluded =
+        ledger.check(C::Excluded, || check_excluded(authorization?.predicate(), receipt?.predicate(), sealed?.roster));
+    let excluded = by_ref(&excluded);
+    let count = ledger.check(C::AuthorizationSignatures, || {
+        let count = quorum::count(
+            authorization?.signatures(),
+            sealed?.roster,
+            excluded?,
+            &rules?.rules,
+            consumption?.predicate().at,
+        );
+        check_each_counts(count)
+    });
+    let count = by_ref(&count);
+    let nobody_excluded = ledger.check(C::Excluded, || {
+        let signed: Vec<_> = count?
+            .uncounted()
+            .iter()
+            .filter(|signature| signature.why == NotCounted::Excluded)
+            .map(ToString::to_string)
+            .collect();
+        ensure(signed.is_empty(), || signed.join("; "))?;
+        let names: Vec<_> = excluded?.names().iter().map(ToString::to_string).collect();
+        Ok(((), format!("none of {} signed", names.join(", "))))
+    });
+    let met = ledger.check(C::Quorum, || {
+        nobody_excluded?;
+        check_quorum(&rules?.rules, count?, receipt?.predicate())
+    });
+    let _window = ledger.check(C::Window, || {
+        let at = consumption?.predicate().at;
+        let signed = authorization?.predicate();
+        let _within = check_window(signed, at, None).map_err(failed)?;
+        if let Some(now) = options.at {
+            let last = at.max(receipt?.predicate().finished_at);
+            ensure(last <= now.plus(SKEW_S), || {
+                format!("the receipt is of {last}, it is {now} now; set the clocks right")
+            })?;
+        }
+        Ok(((), format!("spent at {at}, valid from {} until {}", signed.not_before, signed.expires_at)))
+    });
+    let _permissions = ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate()));
+    let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
+
+    // How it ended.
+    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate()));
+    let _subjects = ledger.check(C::ReceiptSubjects, || {
+        authorization_read?;
+        check_subjects(receipt?)
+    });
+
+    // What a bundle alone can't settle.
+    let _rostered = ledger.check(C::KeysStillRostered, || {
+        let _met = met?;
+        check_still_rostered(chain?, sealed?, receipt?, count?)
+    });
+    let _in_force = ledger.check::<()>(C::SealInForce, || {
+        sealed?;
+        Err(Stop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
+    });
+    let _witnesses = ledger.check(C::Witnesses, || {
+        let named = sealed?.roster.tables().witness.len();
+        if named == 0 {
+            Ok(((), "the roster names none".to_owned()))
+        } else {
+            Err(Stop::NotChecked(format!("the roster names {named}, this version does not look at their signatures")))
+        }
+    });
+
+    let facts = match (receipt, sealed) {
+        (Ok(receipt), Ok(sealed)) => {
+            Some(Box::new(facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok())))
+        }
+        _ => None,
+    };
+    let mut warnings = Vec::new();
+    if chain.is_ok_and(|chain| !chain.last().is_guarded()) {
+        warnings.push("the roster is unguarded (threshold 0): whoever runs the boundary can replace it".to_owned());
+    }
+    let checks = ledger.into_checks();
+    let verified = checks.iter().all(|check| match check.finding {
+        Finding::Established => true,
+        Finding::NotChecked => MAY_BE_OPEN.contains(&check.name),
+        Finding::Failed => false,
+    });
+    BundleReport { verified, checks, facts, boundary_says: facts::boundary_says(), warnings }
+}
+
+fn by_ref<T>(got: &Got<T>) -> Got<&T> {
+    got.as_ref().map_err(|name| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::audit::fixture::{Case, Stage};
+
+    fn golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden")
+    }
+
+    fn trust(named: &str) -> Trust {
+        named.parse().map_or_else(|_| Trust::Roster(std::fs::read(golden().join(named)).expect(named)), Trust::Digest)
+    }
+
+    fn report(file: &str, roster: &str) -> BundleReport {
+        let bundle = std::fs::read(golden().join(file)).expect(file);
+        verify(&bundle, &trust(roster), Options::default()).expect("a trusted roster")
+    }
+
+    #[test]
+    fn every_valid_golden_bundle_is_verified() {
+        for (file, roster) in [
+            ("valid/bundle.json", "valid/roster.json"),
+            ("valid/bundle-sshsig.json", "valid/roster.json"),
+            ("valid/bundle-sk.json", "valid/roster-sk.json"),
+            ("valid/bundle-roster-2.json", "valid/roster.json"),
+        ] {
+            let report = report(file, roster);
+            assert!(report.verified, "{file}: {:#?}", report.checks);
+        }
+    }
+
+    #[test]
+    fn every_refused_golden_bundle_fails_at_the_check_that_its_index_names() {
+        let index = std::fs::read(golden().join("refused/index.json")).expect("index");
+        let index: Vec<Value> = serde_json::from_slice(&index).expect("index");
+        assert!(index.len() > 50, "{}", index.len());
+        let mut wrong = Vec::new();
+        for entry in index {
+            let text = |field: &str| entry[field].as_str().expect(field);
+            let report = report(text("file"), text("roster"));
+            assert!(!report.verified, "{}", text("file"));
+            let mut failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
+            let mut expected = vec![text("expect")];
+            expected.extend(entry["also"].as_array().expect("also").iter().filter_map(Value::as_str));
+            failed.sort_unstable();
+            expected.sort_unstable();
+            if failed != expected {
+                wrong.push(format!(
+                    "{}: expected {expected:?}, got {:?}",
+                    text("file"),
+                    report.failed().collect::<Vec<_>>()
+                ));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    fn failed_checks(report: &BundleReport) -> Vec<&'static str> {
+        report.failed().map(|check| check.name.word()).collect()
+    }
+
+    /// Edits one document of a crossing, makes everything after it anew, and says which checks fail.
+    fn refused(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'static str> {
+        let case = Case::new().edit(stage, edit);
+        let report = case.report(Options::default());
+        assert!(!report.verified, "{:#?}", report.checks);
+        failed_checks(&report)
+    }
+
+    fn open(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> (bool, Vec<&'static str>) {
+        let report = Case::new().edit(stage, edit).report(Options::default());
+        assert!(failed_checks(&report).is_empty(), "{:#?}", report.checks);
+        let open = report.checks.iter().filter(|check| check.finding == Finding::NotChecked);
+        (report.verified, open.map(|check| check.name.word()).collect())
+    }
+
+    #[test]
+    fn a_crossing_made_anew_is_verified() {
+        let report = Case::new().report(Options::default());
+        assert!(report.verified, "{:#?}", report.checks);
+        assert_eq!(report.finding(CheckName::SealInForce), Finding::NotChecked);
+        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::Established);
+        let facts = report.facts.expect("facts");
+        let approved = facts.approved.expect("approved");
+        assert_eq!((approved.step.as_str(), approved.proposer.as_str()), ("nginx:restart", "ci-agent"));
+        assert!(facts.approvers.iter().all(|approver| approver.keyid.is_some() && !approver.groups.is_empty()));
+    }
+
+    #[test]
+    fn every_document_must_be_complete_and_of_its_kind() {
+        let spoil = |document: &mut Value| document["predicate"]["surprise"] = json!(1);
+        assert_eq!(refused(Stage::Seal, spoil), ["seal-document"]);
+        assert_eq!(refused(Stage::Consumption, spoil), ["consumption-document"]);
+        assert_eq!(refused(Stage::Receipt, spoil), ["receipt-document"]);
+        assert_eq!(refused(Stage::Authorization, spoil), ["authorization-document"]);
+        assert_eq!(
+            refused(Stage::Authorization, |document| document["predicate"]["grant"] = json!("grt_x")),
+            ["authorization-document"]
+        );
+        assert_eq!(refused(Stage::Roster, spoil), ["roster-chain"]);
+        assert_eq!(refused(Stage::Bundle, |bundle| bundle["surprise"] = json!(1)), ["bundle"]);
+        assert_eq!(refused(Stage::Bundle, |bundle| bundle["mediaType"] = json!("application/json")), ["bundle"]);
+    }
+
+    #[test]
+    fn signatures_are_the_boundarys_one() {
+        for (part, check) in
+            [("receipt", "receipt-signature"), ("consumption", "consumption-signature"), ("seal", "seal-signature")]
+        {
+            let failed = refused(Stage::Bundle, move |bundle| {
+                let one = bundle[part]["signatures"][0].clone();
+                bundle[part]["signatures"] = json!([one.clone(), one]);
+            });
+            assert!(failed.contains(&check), "{part}: {failed:?}");
+            let failed = refused(Stage::Bundle, move |bundle| bundle[part]["signatures"] = json!([]));
+            assert!(failed.contains(&check), "{part}: {failed:?}");
+        }
+        let failed = refused(Stage::Receipt, |receipt| {
+            receipt["predicate"]["boundary"]["keyid"] = json!("SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8");
+        });
+        assert_eq!(failed, ["receipt-signature"], "another key than the receipt says");
+    }
+
+    #[test]
+    fn proofs_lead_to_the_checkpoint() {
+        for part in ["receipt", "consumption", "seal"] {
+            let failed = refused(Stage::Bundle, move |bundle| {
+                let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
+                let (head, rest) = text.split_once("\n\n").expect("proof");
+                let mut lines: Vec<_> = head.lines().collect();
+                lines.pop();
+                bundle["proofs"][part] = json!(format!("{}\n\n{rest}", lines.join("\n")));
+            });
+            assert_eq!(failed, [format!("{part}-included")]);
+        }
+    }
+
+    #[test]
+    fn strangers_lines_under_a_checkpoint_are_ignored_and_a_bad_line_of_a_known_key_is_not() {
+        let add = |line: &'static str| {
+            move |bundle: &mut Value| {
+                for part in ["receipt", "consumption", "seal"] {
+                    let text = format!("{}{line}\n", bundle["proofs"][part].as_str().expect("proof"));
+                    bundle["proofs"][part] = json!(text);
+                }
+            }
+        };
+        let stranger = "— witness.example/w AAAAAAAAAAAA";
+        assert!(Case::new().edit(Stage::Bundle, add(stranger)).report(Options::default()).verified);
+        let report = Case::new()
+            .edit(Stage::Bundle, |bundle| {
+                for part in ["receipt", "consumption", "seal"] {
+                    let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
+                    let mut line = text.lines().last().expect("signature").to_owned();
+                    let flipped = if line.ends_with("A==") { 'B' } else { 'A' };
+                    line.replace_range(line.len() - 20..line.len() - 19, &flipped.to_string());
+                    bundle["proofs"][part] = json!(format!("{text}{line}\n"));
+                }
+            })
+            .report(Options::default());
+        assert_eq!(failed_checks(&report), ["checkpoint"]);
+    }
+
+    #[test]
+    fn what_the_boundary_says_of_itself_must_agree() {
+        let other = format!("sha256:{}", "0".repeat(64));
+        let id = other.clone();
+        assert_eq!(
+            refused(Stage::Receipt, move |receipt| receipt["predicate"]["boundary"]["id"] = json!(id)),
+            ["boundary"]
+        );
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["boundary"]["name"] = json!("prod-us")),
+            ["boundary"]
+        );
+        assert_eq!(
+            refused(Stage::Authorization, |signed| signed["predicate"]["boundary"]["epoch"] = json!("0".repeat(32))),
+            ["boundary"]
+        );
+        for (stage, field) in [(Stage::Receipt, "seal"), (Stage::Consumption, "seal")] {
+            let seal = other.clone();
+            assert_eq!(refused(stage, move |document| document["predicate"][field] = json!(seal)), ["seal"]);
+        }
+        let policy = other.clone();
+        assert_eq!(
+            refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"]["policy"] = json!(policy)),
+            ["seal"]
+        );
+        let policy = other.clone();
+        assert_eq!(
+            refused(Stage::Roster, move |roster| roster["predicate"]["policy"] = json!(policy)),
+            ["seal"],
+            "a roster of another policy"
+        );
+        assert_eq!(refused(Stage::Bundle, |bundle| bundle["builtins"] = json!({"version": 2})), ["seal"]);
+        assert_eq!(refused(Stage::Seal, move |seal| seal["predicate"]["roster"] = json!(other)), ["roster-in-seal"]);
+    }
+
+    #[test]
+    fn the_decision_is_decided_again() {
+        let decision = |field: &'static str, value: Value| {
+            refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
+        };
+        assert_eq!(decision("approvers", json!(["alice"])), ["quorum"]);
+        assert_eq!(decision("approvers", json!(["alice", "bob", "carol"])), ["quorum"]);
+        assert_eq!(decision("groups", json!(["ops"])), ["quorum"]);
+        assert_eq!(decision("excluded", json!(["carol"])), ["excluded"], "the proposer is left out");
+        assert_eq!(decision("excluded", json!(["alice", "ci-agent"])), ["excluded"], "alice signed");
+        assert_eq!(decision("handed_in_by", json!("courier")), ["excluded"]);
+        assert_eq!(
+            refused(Stage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(2)),
+            ["quorum"]
+        );
+        assert_eq!(
+            refused(Stage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(0)),
+            ["quorum"]
+        );
+        assert_eq!(
+            refused(Stage::Policy, |policy| policy["version"] = json!(2)),
+            ["quorum"],
+            "a policy that can't be read"
+        );
+        assert_eq!(refused(Stage::Policy, |policy| policy["default"]["mode"] = json!("deny")), ["permissions"]);
+        let owned = refused(Stage::Roster, |roster| {
+            roster["predicate"]["proposer"] = json!([{"name": "ci-agent", "owners": ["alice"], "keys": []}]);
+        });
+        assert_eq!(owned, ["excluded"], "the roster itself says that alice owns the proposer");
+    }
+
+    #[test]
+    fn only_signatures_that_count_are_embedded() {
+        let policy = |policy: &mut Value| policy["overrides"] = json!([]);
+        let report = Case::new().edit(Stage::Policy, policy).report(Options::default());
+        assert_eq!(failed_checks(&report), ["authorization-signatures"], "bob is in no group that a rule names now");
+        let report = Case::new()
+            .edit(Stage::Receipt, |receipt| {
+                let signatures =
+                    receipt["predicate"]["authorization"]["signatures"].as_array_mut().expect("signatures");
+                signatures.reverse();
+            })
+            .report(Options::default());
+        assert_eq!(failed_checks(&report), ["authorization-signatures"], "out of order");
+        let report = Case::new()
+            .edit(Stage::Receipt, |receipt| receipt["predicate"]["authorization"]["signatures"] = json!([]))
+            .report(Options::default());
+        assert_eq!(failed_checks(&report), ["quorum"], "nobody signed");
+    }
+
+    #[test]
+    fn the_consumption_is_of_this_authorization() {
+        let spent = |field: &'static str, value: Value| {
+            refused(Stage::Consumption, move |consumption| consumption["predicate"]["spent"][0][field] = value.clone())
+        };
+        assert_eq!(spent("nonce", json!("QUFBQUFBQUFBQUFBQUFBQUE")), ["consumption"]);
+        assert_eq!(spent("expires_at", json!("2026-11-20T10:31:00Z")), ["consumption"]);
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["consumption"]["item"] = json!(1)),
+            ["consumption"]
+        );
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["consumption"]["index"] = json!(2)),
+            ["consumption"]
+        );
+    }
+
+    #[test]
+    fn times_and_outcome_tell_one_story() {
+        let receipt = |field: &'static str, value: Value| {
+            refused(Stage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
+        };
+        assert_eq!(receipt("started_at", json!("2026-11-20T09:39:59Z")), ["outcome"], "before the nonce was spent");
+        assert_eq!(receipt("outcome", json!({"status": "unknown"})), ["outcome"], "unknown has one time");
+        assert_eq!(receipt("outcome", json!({"status": "killed"})), ["outcome"], "killed without a limit");
+        assert_eq!(
+            refused(Stage::Consumption, |consumption| consumption["predicate"]["at"] = json!("2026-11-20T08:59:59Z")),
+            ["log-order", "window"]
+        );
+        let later = Options { at: "2026-11-20T09:38:00Z".parse().ok() };
+        assert_eq!(failed_checks(&Case::new().report(later)), ["window"], "a receipt of the future");
+        let now = Options { at: "2026-11-20T09:40:01Z".parse().ok() };
+        assert!(Case::new().report(now).verified);
+    }
+
+    #[test]
+    fn subjects_are_what_ran_and_came_out() {
+        let empty = |receipt: &mut Value| {
+            receipt["predicate"]["output"]["stderr"]["recorded"] = json!(3);
+            receipt["predicate"]["output"]["stderr"]["bytes"] = json!(3);
+        };
+        assert_eq!(refused(Stage::Receipt, empty), ["receipt-subjects"]);
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["files"]["count"] = json!(1)),
+            ["receipt-subjects"]
+        );
+        let other = |receipt: &mut Value| receipt["subject"][0]["digest"]["sha256"] = json!("0".repeat(64));
+        assert_eq!(refused(Stage::ReceiptSubjects, other), ["receipt-subjects"]);
+    }
+
+    #[test]
+    fn what_a_bundle_can_not_settle_is_not_checked_and_never_established() {
+        let (verified, left) = open(Stage::Receipt, |receipt| {
+            receipt["predicate"]["outcome"] = json!({"status": "not_started"});
+            receipt["predicate"]["sandbox"]["layers"] = json!([]);
+        });
+        assert!(verified && left.contains(&"sandbox"), "{left:?}");
+        let (verified, left) = open(Stage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}));
+        assert!(verified && left.contains(&"permissions"), "{left:?}");
+        let (verified, left) = open(Stage::Roster, |roster| {
+            roster["predicate"]["witness"] =
+                json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
+        });
+        assert!(verified && left.contains(&"witnesses"), "{left:?}");
+        let report = Case::new()
+            .edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0))
+            .report(Options::default());
+        assert!(report.warnings.iter().any(|warning| warning.contains("unguarded")), "{:?}", report.warnings);
+    }
+
+    #[test]
+    fn keys_that_are_gone_from_a_newer_trusted_roster_are_left_to_the_log() {
+        let case = Case::new();
+        let newer = case.next_roster(|roster| {
+            roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
+        });
+        let report = case.report_with(&Trust::Roster(newer), Options::default());
+        assert!(report.verified, "{:#?}", report.checks);
+        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::NotChecked);
+        let same = case.next_roster(|_| {});
+        let report = case.report_with(&Trust::Roster(same), Options::default());
+        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::Established);
+    }
+
+    #[test]
+    fn without_a_good_trusted_roster_nothing_is_verified_and_the_digest_is_told() {
+        let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
+        for trust in
+            [Trust::Nothing, Trust::Roster(b"{}".to_vec()), Trust::Roster(Vec::new()), Trust::Roster(bundle.clone())]
+        {
+            let error = verify(&bundle, &trust, Options::default()).expect_err("no trust");
+            let first = error.first_roster.expect("the digest seen").to_string();
+            assert_eq!(first, "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039");
+        }
+        assert!(verify(b"", &Trust::Nothing, Options::default()).is_err());
+        let pinned = Trust::Digest(RosterDigest::of(b"another"));
+        assert_eq!(failed_checks(&verify(&bundle, &pinned, Options::default()).expect("report")), ["roster-chain"]);
+    }
+
+    #[test]
+    fn garbage_is_a_failed_bundle_and_never_a_panic() {
+        let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
+        let roster = trust("valid/roster.json");
+        for length in (0..bundle.len()).step_by(487) {
+            let report = verify(&bundle[..length], &roster, Options::default()).expect("report");
+            assert_eq!(failed_checks(&report), ["bundle"]);
+            assert_eq!(report.checks.len(), CheckName::ALL.len());
+        }
+        for garbage in [&b"\xff\xfe"[..], b"null", b"[]", b"{\"mediaType\":1}", &[b'['; 5000]] {
+            assert_eq!(failed_checks(&verify(garbage, &roster, Options::default()).expect("report")), ["bundle"]);
+        }
+        let large = vec![b' '; crate::record::bundle::MAX_BUNDLE_BYTES + 1];
+        assert_eq!(failed_checks(&verify(&large, &roster, Options::default()).expect("report")), ["bundle"]);
+    }
+
+    #[test]
+    fn no_flipped_bit_survives() {
+        let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
+        let roster = trust("valid/roster.json");
+        let whole: Value = serde_json::from_slice(&bundle).expect("json");
+        let mut tried = 0;
+        for at in (0..bundle.len()).step_by(29) {
+            let mut flipped = bundle.clone();
+            flipped[at] ^= 1 << (at % 7);
+            // White space between values is nobody's: the file itself need not be canonical.
+            if serde_json::from_slice::<Value>(&flipped).is_ok_and(|value| value == whole) {
+                continue;
+            }
+            tried += 1;
+            let report = verify(&flipped, &roster, Options::default()).expect("report");
+            assert!(
+                !report.verified,
+                "byte {at} flipped: {:?}",
+                String::from_utf8_lossy(&flipped[at.saturating_sub(20)..at + 1])
+            );
+        }
+        assert!(tried > 200, "{tried}");
+    }
+}
