@@ -89,6 +89,9 @@ fn in_namespaces(control: &mut UnixStream, request: &Request, source: &[u8], par
         std::fs::write(format!("/proc/self/{file}"), line)
             .at(Stage::UserNamespace, format!("write /proc/self/{file}"))?;
     }
+    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. Until
+    // a system-call filter refuses it as well this is hygiene: a host whose /proc/sys is read-only goes without.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
     rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
     // The other end stays open as long as this process lives.

@@ -1,13 +1,16 @@
 //! The sandbox: one run of one step, held.
 //!
 //! The service starts its own binary as a launcher ([`launcher`]), which makes the namespaces and the root
-//! ([`filesystem`]), gives up everything ([`confine`], [`landlock`]) and executes the step. The service itself
-//! ([`linux`]) only reads pipes and keeps the deadline: it never forks.
+//! (`filesystem`), gives up everything (`confine`, `landlock`) and executes the step. The service itself
+//! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
+//! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
 pub mod cancel;
 pub mod capture;
 mod confine;
+mod facts;
 mod filesystem;
+pub mod follow;
 mod ids;
 mod interpreter;
 mod landlock;
