@@ -262,7 +262,7 @@ fn killing_the_launcher_ends_all_of_the_run() {
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.bash(&script));
-        until("the step runs", || on_host(&mark));
+        until("the step runs", || sleeper(&mark).is_some());
         let launcher = launcher_of(&mark);
         assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
         let end = run.join().expect("no panic").end;
@@ -289,10 +289,19 @@ fn the_death_of_the_service_ends_all_of_a_run() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("starts");
-    until("the step runs", || on_host(&mark));
+    until("the step runs", || sleeper(&mark).is_some());
     service.kill().expect("dies");
     service.wait().expect("dead");
     until("the run is gone", || !on_host(&mark));
+}
+
+/// The process that sleeps for the marked time.
+fn sleeper(mark: &str) -> Option<String> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).find(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
+    })
 }
 
 /// The id of the launcher above the process with that mark.
@@ -301,14 +310,7 @@ fn launcher_of(mark: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
     };
-    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let mut pid = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .find(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
-        })
-        .expect("the marked process");
+    let mut pid = sleeper(mark).expect("the marked process");
     let me = std::process::id().to_string();
     loop {
         let parent = stat(&pid, "PPid:");
@@ -705,7 +707,7 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.run_with(&profile, plan("bash", &script)));
-        until("the step runs", || on_host(&mark));
+        until("the step runs", || sleeper(&mark).is_some());
         let launcher = launcher_of(&mark);
         assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));

@@ -313,6 +313,10 @@ fn invalid(plan: &Plan) -> Option<String> {
         if OWN_ENV.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is the sandbox's own"));
         }
+        // R9: whoever reaches the agent signs with the operator's keys.
+        if name == "SSH_AUTH_SOCK" {
+            return Some("the ssh agent of the service is never passed on".into());
+        }
         if !names.insert(name) {
             return Some(format!("the environment variable {name} stands there twice"));
         }
@@ -342,6 +346,7 @@ mod tests {
             (env("1A", "x"), "not the name"),
             (env("PATH", "/tmp"), "sandbox's own"),
             (env("A", "x\0y"), "NUL"),
+            (env("SSH_AUTH_SOCK", "/run/agent"), "never passed on"),
             (env("A", &"x".repeat(MAX_ENV)), "100 KiB"),
             (Plan { env: vec![("A".into(), "1".into()), ("A".into(), "2".into())], ..plan() }, "twice"),
             (Plan { interpreter: "bash -c x".into(), ..plan() }, "interpreter"),

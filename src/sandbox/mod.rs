@@ -41,7 +41,8 @@ pub trait Sandbox: Send + Sync {
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
 
     /// Runs a step to its end and returns when its whole process tree is dead. Blocking. Never fails: what goes
-    /// wrong is an [`End`]. `live` sees output as it is recorded, in the order it came.
+    /// wrong is an [`End`]. `live` sees output as it is recorded, in the order it came; it must not block for long,
+    /// since deadline and cancellation are looked at between its calls.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 

@@ -386,6 +386,20 @@ mod tests {
     }
 
     #[test]
+    fn on_the_hosts_root_a_run_must_be_able_to_enter_its_directory() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let closed = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
+        let around = Surroundings { private: vec![], scratch: closed.path().canonicalize().expect("real") };
+        let weak = Profile { require: vec![Layer::Landlock], ..profile() };
+        assert!(matches!(check(&weak, &poor(true), &around), Err(Unavailable::Scratch { .. })));
+        assert!(check(&weak, &poor(false), &around).is_ok(), "the service's own id can");
+        assert!(check(&weak, &strong(), &around).is_ok(), "a root of its own needs no directory");
+        let full = Profile { proc: Proc::Full, ..weak };
+        assert!(matches!(check(&full, &poor(false), &around), Err(Unavailable::Layer { .. })));
+    }
+
+    #[test]
     fn only_real_paths_are_given_to_a_step() {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
