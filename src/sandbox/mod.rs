@@ -79,6 +79,33 @@ pub struct Report {
     pub duration_ms: u64,
 }
 
+impl Report {
+    /// Of a run that was never handed to a sandbox: nothing was executed, and why.
+    #[must_use]
+    pub fn not_started(why: String) -> Self {
+        Self::without_run(End::NotStarted(why))
+    }
+
+    /// Of a run whose sandbox was not heard of again, and why.
+    #[must_use]
+    pub fn lost(why: String) -> Self {
+        Self::without_run(End::Lost(why))
+    }
+
+    fn without_run(end: End) -> Self {
+        let nothing = || Capture { bytes: 0, recorded: capture::Recorded::Memory(Vec::new()), truncated: false };
+        Self {
+            end,
+            stdout: nothing(),
+            stderr: nothing(),
+            order: Vec::new(),
+            usage: Usage::default(),
+            enforcement: facts::nothing_enforced(),
+            duration_ms: 0,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
