@@ -23,6 +23,9 @@ use crate::sandbox::syscalls::{self, Side};
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a run may take to die: a process stuck in the kernel can't be waited for.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long what a killed launcher left may take to die. Shorter: a host whose first process does not reap would
+/// keep it in view for ever.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
 /// How often orphans of a run on the host's root are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -65,7 +68,11 @@ fn launch(control: &mut UnixStream) -> Result<(), Failure> {
         Form::Namespaces => in_namespaces(control, &request, &source, &params),
         Form::Host => on_the_host(control, &request, &source, &params),
         Form::Sweep => {
-            request.own_id.into_iter().for_each(kill_everything_of);
+            let begun = Instant::now();
+            // They are nobody's children here, so their end can't be waited for, only looked for.
+            while request.own_id.is_some_and(kill_everything_of) && begun.elapsed() < SWEEP_DEADLINE {
+                std::thread::sleep(Duration::from_millis(2));
+            }
             report_empty(control, None, 0);
             Ok(())
         }
@@ -89,6 +96,9 @@ fn in_namespaces(control: &mut UnixStream, request: &Request, source: &[u8], par
         std::fs::write(format!("/proc/self/{file}"), line)
             .at(Stage::UserNamespace, format!("write /proc/self/{file}"))?;
     }
+    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. Until
+    // a system-call filter refuses it as well this is hygiene: a host whose /proc/sys is read-only goes without.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
     rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
     // The other end stays open as long as this process lives.
@@ -174,7 +184,7 @@ fn init(
         let Ok(arrived) = syscalls::next_signal() else { continue };
         // From inside of the namespace the step could only ask for its own end.
         if arrived.signal == Signal::TERM.as_raw() && arrived.sender == 0 && rustix::process::getpid().is_init() {
-            syscalls::signal_all(Signal::TERM);
+            let _ = syscalls::signal_all(Signal::TERM);
         }
     }
 }
@@ -241,19 +251,20 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     }
 }
 
-/// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own.
-fn kill_everything_of(id: u32) {
+/// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own. Answers
+/// whether there were any.
+fn kill_everything_of(id: u32) -> bool {
     match syscalls::fork() {
         Ok(Side::Child) => {
-            if confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0 {
-                syscalls::signal_all(Signal::KILL);
-            }
-            std::process::exit(0);
+            let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
+            let found = taken && syscalls::signal_all(Signal::KILL).is_ok();
+            std::process::exit(i32::from(found));
         }
         Ok(Side::Parent(killer)) => {
-            let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
+            let status = rustix::process::waitpid(Some(killer), WaitOptions::empty());
+            status.ok().flatten().is_some_and(|(_, status)| status.exit_status() == Some(1))
         }
-        Err(_) => {}
+        Err(_) => false,
     }
 }
 
