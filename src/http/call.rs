@@ -176,7 +176,12 @@ impl Call {
         let now = Instant::now();
         let payer = self.caller.name().map_or(Payer::Peer(self.peer), Payer::Principal);
         self.app.limits.charge(payer, signatures.len() as u32 - 1, now)?;
-        signatures.iter().try_for_each(|signature| self.app.limits.charge(Payer::Key(&signature.keyid), 1, now))
+        // Keys that nobody enrolled are refused without cryptography, and need no bucket.
+        let state = self.app.boundary.state();
+        let enrolled = signatures.iter().filter(|signature| state.roster.key(&signature.keyid).is_some());
+        enrolled
+            .map(|signature| &signature.keyid)
+            .try_for_each(|keyid| self.app.limits.charge(Payer::Key(keyid), 1, now))
     }
 
     /// Charges a failed proof of identity that no bearer was part of.

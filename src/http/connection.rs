@@ -25,9 +25,9 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// Silence after which the kernel asks whether the peer is still there.
 const TCP_PROBE: Duration = Duration::from_secs(30);
-/// Headers of one request.
-const MAX_HEADERS: usize = 64;
-/// The largest head, and what is buffered of an answer that is written while it happens.
+/// The largest head of a request; hyper takes at most 100 headers in it.
+const MAX_HEAD_BYTES: usize = 32 << 10;
+/// What is buffered of a connection.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Connections that may be told at once that there is no room.
 const TURNED_AWAY: usize = 64;
@@ -53,7 +53,7 @@ pub(super) async fn accept(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
-        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(BUFFER_BYTES)
         .keep_alive(true);
     let mut shutdown = pin!(shutdown);

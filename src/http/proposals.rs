@@ -220,7 +220,7 @@ async fn list(call: Call) -> Answer {
         cursor: call.raw_query("cursor").map(str::to_owned),
         limit,
     };
-    let list = call.blocking(move |boundary, caller| boundary.list(caller, filter)).await?;
+    let list = call.blocking(move |boundary, caller| boundary.list(caller, &filter)).await?;
     answer(StatusCode::OK, &list)
 }
 

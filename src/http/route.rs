@@ -9,9 +9,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use schemars::{Schema, SchemaGenerator};
 
+use crate::boundary::access::Caller;
 use crate::boundary::refusal::Stopped;
 use crate::http::call::Call;
 use crate::http::{App, Seen};
+use crate::record::ident::ReceiptId;
 use crate::record::refusal::Code;
 
 /// What a handler gives.
@@ -122,11 +124,24 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
     let answer = match Call::enter(app, route, request).await {
         Ok(call) => {
             principal = call.caller.name().cloned();
-            (route.handler)(call).await
+            let (app, caller) = (call.app.clone(), call.caller.clone());
+            (route.handler)(call).await.map_err(|stopped| for_eyes_of(&app, &caller, stopped))
         }
         Err(stopped) => Err(stopped),
     };
     let mut response = answer.unwrap_or_else(|stopped| stopped.into_response());
     response.extensions_mut().insert(Seen { path: route.path, principal });
     response
+}
+
+/// Takes links out of a refusal that this caller may not follow: whose run spent a nonce is not for strangers.
+fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
+    if let Stopped::Refused(refusal) = &mut stopped {
+        let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());
+        if about.is_some_and(|id| app.boundary.proposal(caller, &id).is_err()) {
+            refusal.receipt = None;
+            refusal.proposal = None;
+        }
+    }
+    stopped
 }
