@@ -26,6 +26,7 @@ use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
 use crate::http::problem::{refuse, unreadable};
 use crate::http::route::{Access, Field, JSON, Route};
 use crate::http::{App, Peer};
+use crate::record::bundle;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::refusal::Code;
 
@@ -241,7 +242,9 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
-        parts.next().is_some_and(|media| media.eq_ignore_ascii_case(JSON))
+        parts
+            .next()
+            .is_some_and(|media| media.eq_ignore_ascii_case(JSON) || media.eq_ignore_ascii_case(bundle::MEDIA_TYPE))
             && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
     });
     if is_json { Ok(()) } else { Err(refuse(Code::Malformed, "expected a body with `Content-Type: application/json`")) }

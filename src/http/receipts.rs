@@ -1,12 +1,14 @@
-//! Receipts and their bundles.
+//! Receipts, their bundles, and what a verifier says of one.
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
+use crate::audit::bundle::{self, Options, Trust};
+use crate::audit::report::BundleReport;
 use crate::boundary::refusal::fault;
 use crate::boundary::view::ReceiptView;
-use crate::http::call::{Call, answer, bytes};
+use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
 use crate::http::route::{Access, Answer, Reply, Route, Shape, Verb, ok};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::ident::ReceiptId;
@@ -41,7 +43,20 @@ pub(super) static ROUTES: &[Route] = &[
             about: "the bundle",
         }],
         codes: &[],
-        handler: |call| Box::pin(bundle(call)),
+        handler: |call| Box::pin(bundled(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/receipts/verify",
+        name: "verify",
+        summary: "Every check of a bundle with its result, against this boundary's roster: a convenience, not trust",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Bundle>)),
+        replies: &[ok(SchemaGenerator::subschema_for::<BundleReport>, "`verified` says it in a word")],
+        codes: &[],
+        handler: |call| Box::pin(verify(call)),
     },
 ];
 
@@ -50,7 +65,7 @@ async fn receipt(call: Call) -> Answer {
     answer(StatusCode::OK, &call.app.boundary.receipt(&call.caller, &id)?)
 }
 
-async fn bundle(call: Call) -> Answer {
+async fn bundled(call: Call) -> Answer {
     let id: ReceiptId = call.path("id")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
     let bundle = call.blocking(move |boundary, caller| boundary.bundle(caller, &id)).await?;
@@ -58,4 +73,17 @@ async fn bundle(call: Call) -> Answer {
     let name = name.parse().map_err(|_| fault(&"a receipt's id is no header text"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)
+}
+
+/// Whoever asks the boundary whether the boundary told the truth has to trust it: `countersign verify` needs nobody.
+async fn verify(mut call: Call) -> Answer {
+    let body = call.body(MAX_BODY_BYTES).await?;
+    let _permit = call.app.boundary.permit()?;
+    let report = call
+        .blocking(move |boundary, _| {
+            let trust = Trust::Digest(boundary.state().seal.roster);
+            bundle::verify(&body, &trust, Options::default()).map_err(|error| fault(&error))
+        })
+        .await?;
+    answer(StatusCode::OK, &report)
 }
