@@ -149,11 +149,11 @@ impl Boundary {
         Ok(LoggedReceipt { id: id.clone(), index, envelope: self.envelope(index)? })
     }
 
-    /// A receipt with all that its verification needs.
+    /// A receipt with all that its verification needs, as JSON.
     ///
     /// # Errors
     /// `not-found` also when the caller may not see it.
-    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Bundle, Stopped> {
+    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
         let logged = self.receipt_envelope(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let consumption = self.envelope(receipt.consumption.index)?;
@@ -186,7 +186,7 @@ impl Boundary {
         };
         let roster = self.ledger.blob(&BlobDigest::from_bytes(*seal.roster.as_bytes())).map_err(|e| fault(&e))?;
         let roster = roster.ok_or_else(|| fault(&"the sealed roster is missing"))?;
-        Ok(Bundle {
+        let bundle = Bundle {
             media_type: MEDIA_TYPE.to_owned(),
             receipt: logged.envelope,
             consumption,
@@ -198,7 +198,8 @@ impl Boundary {
             // Version 1 is all there is: it is trusted by hand, unsigned.
             roster: vec![Envelope::new(&roster, Vec::new())],
             proofs,
-        })
+        };
+        serde_json::to_vec(&bundle).map_err(|e| fault(&e))
     }
 
     /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs.
@@ -223,18 +224,13 @@ impl Boundary {
         self.ledger.output_size(digest).map_err(|e| fault(&e))?.ok_or_else(|| not_found().into())
     }
 
-    /// A range of a recorded output, whose size [`Self::output_size`] told.
+    /// A recorded output, whole: at most what a run records.
     ///
     /// # Errors
     /// As [`Self::output_size`].
-    pub fn output_range(
-        &self,
-        caller: &Caller,
-        digest: &Blake3Digest,
-        range: std::ops::Range<u64>,
-    ) -> Result<Vec<u8>, Stopped> {
-        let _ = self.output_size(caller, digest)?;
-        Ok(self.ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default())
+    pub fn output(&self, caller: &Caller, digest: &Blake3Digest) -> Result<Vec<u8>, Stopped> {
+        let size = self.output_size(caller, digest)?;
+        Ok(self.ledger.output(digest, 0..size).map_err(|e| fault(&e))?.unwrap_or_default())
     }
 
     /// The signed head of the log.

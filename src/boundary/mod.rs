@@ -56,7 +56,8 @@ use crate::record::token::Scope;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture;
-use crate::sandbox::{End, Plan, Sandbox};
+use crate::sandbox::facts::nothing_enforced;
+use crate::sandbox::{End, Plan, Report, Sandbox};
 use crate::store::ledger::Ledger;
 use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop};
 use crate::store::window::Window;
@@ -347,23 +348,15 @@ impl Boundary {
                 });
                 let report = run.await;
                 canceller.abort();
-                report.map_err(|error| (false, error.to_string()))
+                report.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
             }
-            (None, _) => Err((true, "the sealed step is gone".to_owned())),
-            (_, Err(error)) => Err((true, format!("no descriptor is left to watch a run: {error}"))),
+            (None, _) => Report::not_started("the sealed step is gone".to_owned()),
+            (_, Err(error)) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
         };
+        tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
+        let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
         let finished_at = (self.surroundings.now)().max(started_at);
-        let end = match report {
-            Ok(report) => {
-                tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
-                let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
-                Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording }
-            }
-            Err((never_started, why)) => {
-                tracing::error!(proposal = %proposal, never_started, "{why}");
-                if never_started { Ended::NotStarted } else { Ended::Unseen }
-            }
-        };
+        let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }
     }
 
@@ -387,10 +380,9 @@ impl Boundary {
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
-            Ended::NotStarted | Ended::Unseen => {
-                let status = if matches!(end, Ended::Unseen) { Status::Unknown } else { Status::NotStarted };
+            Ended::Unseen => {
                 let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
-                (Outcome::of(status), output, Usage::default(), recovery::nothing_seen(), 0, None)
+                (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
             }
         };
         let receipt = Receipt {

@@ -8,7 +8,6 @@ use crate::boundary::refusal::{Stopped, fault};
 use crate::boundary::stage::{Closing, Ended, Evidence, Ran};
 use crate::crypto::json;
 use crate::record::document::Malformed;
-use crate::record::enforcement::{Enforcement, Level};
 use crate::record::envelope::Envelope;
 use crate::record::receipt::Decision;
 use crate::store::message::{Consumed, Unfinished};
@@ -43,23 +42,4 @@ fn closing_of(open: Unfinished) -> Result<Closing, Malformed> {
         evidence: Evidence { proposal: open.proposal, envelope, decision },
         room: None,
     })
-}
-
-/// The sandbox block of a run that nobody saw: nothing is known to have been held.
-#[must_use]
-pub fn nothing_seen() -> Enforcement {
-    Enforcement {
-        level: Level::Off,
-        layers: Vec::new(),
-        missing: Vec::new(),
-        ns: None,
-        landlock: None,
-        seccomp: None,
-        caps: None,
-        fs: None,
-        net: None,
-        limits: None,
-        kill: None,
-        left: None,
-    }
 }

@@ -258,8 +258,6 @@ pub(super) enum Ended {
         /// Where its bytes are.
         recording: Arc<Recording>,
     },
-    /// It is certain that nothing was executed.
-    NotStarted,
     /// Nobody saw it: the service ended in between.
     Unseen,
 }

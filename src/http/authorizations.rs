@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::boundary::proposals::Events;
+use crate::boundary::events::Events;
 use crate::boundary::refusal::Stopped;
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::crypto::json as strict;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::boundary::proposals::Events;
+use crate::boundary::events::Events;
 use crate::boundary::refusal::Stopped;
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::http::access::only;

@@ -6,6 +6,7 @@ use schemars::SchemaGenerator;
 
 use crate::audit::bundle::{self, Options, Trust};
 use crate::audit::report::BundleReport;
+use crate::boundary::evidence::LoggedReceipt;
 use crate::boundary::refusal::fault;
 use crate::boundary::view::ReceiptView;
 use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
@@ -62,7 +63,8 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn receipt(call: Call) -> Answer {
     let id: ReceiptId = call.path("id")?;
-    answer(StatusCode::OK, &call.app.boundary.receipt(&call.caller, &id)?)
+    let LoggedReceipt { id, index, envelope } = call.app.boundary.receipt_envelope(&call.caller, &id)?;
+    answer(StatusCode::OK, &ReceiptView { id, index, envelope })
 }
 
 async fn bundled(call: Call) -> Answer {

@@ -39,7 +39,7 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn registry(call: Call) -> Answer {
-    answer(StatusCode::OK, &call.app.boundary.registry_view(&call.caller))
+    answer(StatusCode::OK, &call.app.boundary.registry_view(&call.caller)?)
 }
 
 async fn step(call: Call) -> Answer {

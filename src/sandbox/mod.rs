@@ -8,7 +8,7 @@
 pub mod cancel;
 pub mod capture;
 mod confine;
-mod facts;
+pub mod facts;
 mod filesystem;
 pub mod follow;
 mod ids;
