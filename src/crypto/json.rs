@@ -1,1 +1,496 @@
-//! json
+//! The strict JSON reader for every document from outside.
+//!
+//! serde_json alone keeps the last of two equal keys, rounds numbers and nests 128 deep: two programs could
+//! read two documents out of the same signed bytes. What this reader accepts has exactly one meaning and one
+//! canonical form (`crypto::canonical`).
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
+use serde_json::{Map, Value};
+
+/// The deepest nesting of arrays and objects; bounds the stack of every program that reads the document.
+pub const MAX_DEPTH: usize = 32;
+
+/// The largest magnitude of an integer, 2^53-1: beyond it readers that keep numbers as doubles disagree.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+/// Keys that serde_json gives a meaning of its own begin with this.
+const RESERVED_PREFIX: &str = "$serde_json::";
+
+/// Reads one JSON value of at most `max_bytes` bytes, or says which rule it breaks and where.
+///
+/// # Errors
+/// See [`Reason`]; size is looked at before anything else, then the encoding.
+pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    if bytes.len() > max_bytes {
+        let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
+        return Err(JsonError { reason: Reason::TooLarge, line: 0, column: 0, detail });
+    }
+    let text = text(bytes)?;
+    let broken = RefCell::new(None);
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Walk { depth: 0, broken: &broken }
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value))
+        .map_err(|error| describe(&error, broken.take()))
+}
+
+/// Reads one document of type `T` of at most `max_bytes` bytes.
+///
+/// # Errors
+/// [`ReadError::Json`] when the bytes are not strict JSON, [`ReadError::Type`] with a JSON pointer when they
+/// are JSON of another shape.
+pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, ReadError> {
+    typed(parse(bytes, max_bytes)?)
+}
+
+/// The document of type `T` that `value` is.
+///
+/// # Errors
+/// [`ReadError::Type`] with the pointer of the first place that does not fit.
+pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ReadError> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| ReadError::Type { pointer: pointer(error.path()), message: error.inner().to_string() })
+}
+
+/// Why bytes are not strict JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// More bytes than the caller allows.
+    TooLarge,
+    /// A byte order mark, or not UTF-8.
+    Encoding,
+    /// Not JSON (RFC 8259), a lone surrogate, or bytes after the value.
+    Syntax,
+    /// An object has one key twice, compared after unescaping.
+    DuplicateKey,
+    /// Not an integer of at most 2^53-1: a fraction, an exponent, `-0`, or too large.
+    Number,
+    /// Nested deeper than [`MAX_DEPTH`].
+    Depth,
+    /// A key that serde_json treats specially.
+    ReservedKey,
+    /// Well-formed, but not its own canonical form (`canonical::parse_canonical` only).
+    NotCanonical,
+}
+
+impl Reason {
+    /// The stable code for programs and test vectors.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too-large",
+            Self::Encoding => "encoding",
+            Self::Syntax => "syntax",
+            Self::DuplicateKey => "duplicate-key",
+            Self::Number => "number",
+            Self::Depth => "depth",
+            Self::ReservedKey => "reserved-key",
+            Self::NotCanonical => "not-canonical",
+        }
+    }
+}
+
+/// Bytes that are not strict JSON: the rule, the place, the details.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonError {
+    /// The rule that is broken.
+    pub reason: Reason,
+    /// Line, counted from 1; 0 when unknown.
+    pub line: usize,
+    /// Byte in that line, counted from 1; 0 when unknown.
+    pub column: usize,
+    /// What was found, and what is expected instead.
+    pub detail: String,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.word(), self.detail)?;
+        if self.line > 0 {
+            write!(f, " (line {}, column {})", self.line, self.column)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// Why bytes are not a document of the type asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// Not strict JSON.
+    Json(JsonError),
+    /// Strict JSON of another shape.
+    Type {
+        /// RFC 6901 pointer to the place; empty for the whole document.
+        pointer: String,
+        /// What was found and what is expected.
+        message: String,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => error.fmt(f),
+            Self::Type { pointer, message } if pointer.is_empty() => f.write_str(message),
+            Self::Type { pointer, message } => write!(f, "{pointer}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl From<JsonError> for ReadError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
+}
+
+/// Says which rule a value made by our own program breaks, with the pointer of the place.
+pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)> {
+    fn walk(value: &Value, depth: usize, path: &mut String) -> Result<(), Reason> {
+        let nested = |path: &mut String, step: &str, child: &Value| {
+            let length = path.len();
+            push_step(path, step);
+            walk(child, depth + 1, path)?;
+            path.truncate(length);
+            Ok(())
+        };
+        match value {
+            Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+            Value::Number(number) => {
+                let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+                if magnitude.is_some_and(|m| m <= MAX_INTEGER) { Ok(()) } else { Err(Reason::Number) }
+            }
+            Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => Err(Reason::Depth),
+            Value::Array(items) => {
+                items.iter().enumerate().try_for_each(|(at, item)| nested(path, &at.to_string(), item))
+            }
+            Value::Object(map) => map.iter().try_for_each(|(key, item)| {
+                if key.starts_with(RESERVED_PREFIX) {
+                    push_step(path, key);
+                    return Err(Reason::ReservedKey);
+                }
+                nested(path, key, item)
+            }),
+        }
+    }
+    let mut path = String::new();
+    match walk(value, 0, &mut path) {
+        Ok(()) => Ok(StrictValue(())),
+        Err(reason) => Err((reason, path)),
+    }
+}
+
+/// The value is one that the strict reader could have given.
+pub(crate) struct StrictValue(());
+
+fn text(bytes: &[u8]) -> Result<&str, JsonError> {
+    let broken = |at: usize, detail: &str| {
+        let before = &bytes[..at];
+        let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1);
+        JsonError {
+            reason: Reason::Encoding,
+            line: 1 + before.iter().filter(|&&b| b == b'\n').count(),
+            column: 1 + at - line_start,
+            detail: detail.to_owned(),
+        }
+    };
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(broken(0, "the document begins with a byte order mark; save it without one"));
+    }
+    std::str::from_utf8(bytes).map_err(|error| broken(error.valid_up_to(), "not UTF-8; save the document as UTF-8"))
+}
+
+fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> JsonError {
+    let (reason, detail) = broken.unwrap_or_else(|| {
+        let mut detail = error.to_string();
+        if let Some(place) = detail.rfind(" at line ") {
+            detail.truncate(place);
+        }
+        // `1e999` never reaches the visitor: serde_json finds that no double can hold it.
+        let number = detail.starts_with("number out of range");
+        (if number { Reason::Number } else { Reason::Syntax }, detail)
+    });
+    JsonError { reason, line: error.line(), column: error.column(), detail }
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => push_step(&mut text, &index.to_string()),
+            Segment::Map { key } | Segment::Enum { variant: key } => push_step(&mut text, key),
+            Segment::Unknown => break,
+        }
+    }
+    text
+}
+
+// RFC 6901, section 3: '~' is written ~0 and '/' is written ~1.
+fn push_step(pointer: &mut String, step: &str) {
+    pointer.push('/');
+    for c in step.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
+
+/// Builds one value; leaves in `broken` which rule stopped it, since serde's errors carry text only.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    depth: usize,
+    broken: &'a RefCell<Option<(Reason, String)>>,
+}
+
+impl Walk<'_> {
+    fn refuse<E: serde::de::Error>(self, reason: Reason, detail: String) -> E {
+        *self.broken.borrow_mut() = Some((reason, detail));
+        E::custom("refused")
+    }
+
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.refuse(Reason::Depth, format!("nested deeper than {MAX_DEPTH} arrays and objects")));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        if value > MAX_INTEGER {
+            return Err(self.refuse(Reason::Number, "the integer is larger than 2^53-1; write it as a string".into()));
+        }
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        if value.unsigned_abs() > MAX_INTEGER {
+            return Err(self.refuse(Reason::Number, "the integer is beyond ±(2^53-1); write it as a string".into()));
+        }
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Value, E> {
+        let detail = "only integers within ±(2^53-1) are read, without fraction, exponent or -0; write it as a string";
+        Err(self.refuse(Reason::Number, detail.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(inner)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if key.starts_with(RESERVED_PREFIX) {
+                return Err(self.refuse(Reason::ReservedKey, format!("keys beginning {RESERVED_PREFIX} are reserved")));
+            }
+            match map.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(entries.next_value_seed(inner)?);
+                }
+                Entry::Occupied(place) => {
+                    let shown: String = place.key().chars().take(80).collect();
+                    return Err(
+                        self.refuse(Reason::DuplicateKey, format!("the key {shown:?} stands twice in one object"))
+                    );
+                }
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::canonical;
+    use crate::crypto::digest::{hex, sha256};
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    fn reason(bytes: impl AsRef<[u8]>) -> Option<Reason> {
+        parse(bytes.as_ref(), 1 << 20).err().map(|error| error.reason)
+    }
+
+    #[test]
+    fn every_case_of_the_conformance_file_is_answered_as_written() {
+        use base64::Engine as _;
+        let file: Value =
+            serde_json::from_str(include_str!("../../tests/conformance/canonical-json.json")).expect("file");
+        let cases = file["vectors"].as_array().expect("vectors");
+        assert_eq!(cases.len(), 20);
+        for case in cases {
+            let input = base64::engine::general_purpose::STANDARD
+                .decode(case["input_b64"].as_str().expect("b64"))
+                .expect("b64");
+            let read = parse(&input, 4096);
+            if case["expect"] == "accept" {
+                let canonical = canonical::to_canonical(&read.expect("accepted"));
+                assert_eq!(std::str::from_utf8(&canonical), Ok(case["canonical"].as_str().expect("text")), "{case}");
+                assert_eq!(hex(&sha256(&canonical)), case["sha256"], "{case}");
+            } else {
+                assert_eq!(read.expect_err("refused").reason.word(), case["reason"], "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_with_a_fraction_is_refused_whatever_features_serde_json_was_built_with() {
+        // With `serde_json/arbitrary_precision` a number arrives as a map and even `1` would be refused.
+        assert_eq!(reason("1.00"), Some(Reason::Number));
+        assert_eq!(parse(b"1", 10), Ok(Value::from(1)));
+        for bad in ["1.0", "1e2", "1E2", "-0", "-0.0", "[1e999]", "9007199254740992", "-9007199254740992", "1e-400"] {
+            assert_eq!(reason(bad), Some(Reason::Number), "{bad}");
+        }
+        assert_eq!(reason("123456789012345678901234567890"), Some(Reason::Number));
+    }
+
+    #[test]
+    fn each_broken_rule_is_named_with_its_place() {
+        let error = parse(b"{\"a\": 1,\n \"b\": {\"x\": 1, \"\\u0078\": 2}}", 100).expect_err("duplicate");
+        assert_eq!((error.reason, error.line), (Reason::DuplicateKey, 2));
+        assert!(error.detail.contains("\"x\""), "{error}");
+        let error = parse(b"{\n\"\xff\"}", 100).expect_err("not utf-8");
+        assert_eq!((error.reason, error.line, error.column), (Reason::Encoding, 2, 2));
+        assert_eq!(parse(b"[1,2]", 4).expect_err("size").reason, Reason::TooLarge);
+        assert_eq!(parse(b"\xff\xff\xff\xff\xff", 4).expect_err("size first").reason, Reason::TooLarge);
+        assert_eq!(reason(r#"{"$serde_json::private::Number":"1"}"#), Some(Reason::ReservedKey));
+        assert_eq!(reason(r#"{"\u0024serde_json::private::RawValue":"1"}"#), Some(Reason::ReservedKey));
+        for bad in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "'a'",
+            "01",
+            "+1",
+            "NaN",
+            "nul",
+            "{}x",
+            "\"\t\"",
+            "// c\n1",
+            "\"\\ud83d\"",
+            "\u{a0}1",
+        ] {
+            assert_eq!(reason(bad), Some(Reason::Syntax), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn depth_is_32_and_no_more() {
+        let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert_eq!(reason(nest(32)), None);
+        assert_eq!(reason(nest(33)), Some(Reason::Depth));
+        assert_eq!(reason("[".repeat(500_000)), Some(Reason::Depth), "stops before it reads on");
+        assert_eq!(reason("{\"a\":".repeat(33)), Some(Reason::Depth));
+        assert_eq!(reason(nest(31).replacen("[]", "[1]", 1)), None);
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Document {
+        #[allow(dead_code, reason = "read for its shape only")]
+        items: Vec<Item>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Item {
+        #[allow(dead_code, reason = "read for its shape only")]
+        #[serde(rename = "a/b~c")]
+        value: u8,
+    }
+
+    #[test]
+    fn a_document_of_another_shape_is_refused_with_a_pointer() {
+        let pointer_of = |text: &str| match parse_as::<Document>(text.as_bytes(), 1000) {
+            Err(ReadError::Type { pointer, .. }) => pointer,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(pointer_of(r#"{"items":[{"a/b~c":1},{"a/b~c":"x"}]}"#), "/items/1/a~1b~0c");
+        assert_eq!(pointer_of(r#"{"items":[{"a/b~c":1,"more":2}]}"#), "/items/0/more");
+        assert_eq!(pointer_of(r#"{"items":[{}]}"#), "/items/0");
+        assert_eq!(pointer_of("{}"), "");
+        assert!(parse_as::<Document>(br#"{"items":[{"a/b~c":1}]}"#, 1000).is_ok());
+        assert!(matches!(parse_as::<Document>(b"{", 10), Err(ReadError::Json(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_has_one_canonical_form(text in r#"[\[\]{},:"0-9a-c\\u \-.e]{0,24}"#) {
+            if let Ok(value) = parse(text.as_bytes(), 1000) {
+                prop_assert!(check_value(&value).is_ok());
+                let canonical = canonical::to_canonical(&value);
+                prop_assert_eq!(parse(&canonical, 1000), Ok(value));
+            }
+        }
+
+        #[test]
+        fn a_key_written_twice_in_any_spelling_is_refused(key in "[a-zA-Z0-9é😀/\"]{1,6}", mask in any::<u8>()) {
+            let plain = serde_json::to_string(&key).expect("text");
+            let mut escaped = String::from("\"");
+            for (at, unit) in key.encode_utf16().enumerate() {
+                let single = char::from_u32(u32::from(unit)).filter(|c| c.is_ascii_alphanumeric());
+                match single {
+                    Some(c) if mask >> (at % 8) & 1 == 0 => escaped.push(c),
+                    _ => escaped.push_str(&format!("\\u{unit:04X}")),
+                }
+            }
+            escaped.push('"');
+            let text = format!("{{{plain}:1,\"zzzzzzzz\":2,{escaped}:1}}");
+            prop_assert_eq!(reason(text), Some(Reason::DuplicateKey));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            drop(parse(&bytes, 1000));
+        }
+    }
+}

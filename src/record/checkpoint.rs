@@ -1,1 +1,129 @@
-//! checkpoint
+//! The signed head of a log: its origin, size and root.
+//!
+//! The body of a C2SP tlog-checkpoint, three lines and no extension:
+//! ```text
+//! prod-eu/5faafd3f3af88d68
+//! 5
+//! Y/FnxjFQVJ/LzdLCbx+U1SWq+iAwHANM8bsMhTUIZDU=
+//! ```
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::crypto::digest::SealDigest;
+use crate::crypto::merkle::{self, Hash};
+use crate::record::ident::BoundaryName;
+
+/// The name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
+///
+/// There is no space in it, so a checkpoint's text can never be a DSSE message, which begins `DSSEv1 `.
+#[must_use]
+pub fn origin(name: &BoundaryName, id: &SealDigest) -> String {
+    format!("{name}/{}", &id.hex()[..16])
+}
+
+/// What a checkpoint says. Anyone can write one; a `note` carries who signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The name of the log.
+    pub origin: String,
+    /// The number of its leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+}
+
+impl Checkpoint {
+    /// The text that is signed, ending in a line end.
+    #[must_use]
+    pub fn body(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+    }
+
+    /// Reads such a text in its one spelling.
+    ///
+    /// # Errors
+    /// Which line is not as it should be.
+    pub fn parse(body: &str) -> Result<Self, CheckpointError> {
+        let lines: Vec<&str> = body.strip_suffix('\n').ok_or(CheckpointError::Lines)?.split('\n').collect();
+        let [origin, size, root] = lines[..] else { return Err(CheckpointError::Lines) };
+        if origin.is_empty()
+            || origin.len() > MAX_ORIGIN_BYTES
+            || origin.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
+            return Err(CheckpointError::Origin);
+        }
+        let count = size.parse::<u64>().ok().filter(|count| count.to_string() == size).ok_or(CheckpointError::Size)?;
+        let root = STANDARD.decode(root).ok().and_then(|root| root.try_into().ok()).ok_or(CheckpointError::Root)?;
+        if count == 0 && root != merkle::EMPTY_ROOT {
+            return Err(CheckpointError::Root);
+        }
+        Ok(Self { origin: origin.to_owned(), size: count, root })
+    }
+}
+
+/// The longest origin; a boundary's has at most 57 bytes, other logs' may be URLs.
+const MAX_ORIGIN_BYTES: usize = 255;
+
+/// Why a text is no checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// Not exactly three lines, each with its line end.
+    Lines,
+    /// The first line is no origin.
+    Origin,
+    /// The second line is no size.
+    Size,
+    /// The third line is no root hash of a tree of that size.
+    Root,
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lines => "a checkpoint has exactly three lines: origin, size, root",
+            Self::Origin => "line 1 of the checkpoint is not an origin without spaces",
+            Self::Size => "line 2 of the checkpoint is not a size in plain decimal digits",
+            Self::Root => "line 3 of the checkpoint is not a root hash in standard base64",
+        })
+    }
+}
+
+impl std::error::Error for CheckpointError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = "prod-eu/5faafd3f3af88d68\n5\nY/FnxjFQVJ/LzdLCbx+U1SWq+iAwHANM8bsMhTUIZDU=\n";
+
+    #[test]
+    fn golden_checkpoint_is_read_and_written_again() {
+        let checkpoint = Checkpoint::parse(GOLDEN).expect("golden");
+        let facts = include_str!("../../tests/conformance/golden/valid/facts.json");
+        assert!(facts.contains(&crate::crypto::digest::hex(&checkpoint.root)));
+        assert_eq!((checkpoint.body().as_str(), checkpoint.size), (GOLDEN, 5));
+        let id = "sha256:5faafd3f3af88d68cd0fe167c0972fbde5218c2bf4312b639061915f30748fc4".parse().expect("id");
+        assert_eq!(origin(&"prod-eu".parse().expect("name"), &id), checkpoint.origin);
+        assert!(include_str!("../../tests/conformance/golden/valid/log/checkpoint").starts_with(GOLDEN));
+    }
+
+    #[test]
+    fn any_other_spelling_is_refused() {
+        let refused = |text: &str| Checkpoint::parse(text).expect_err(text);
+        assert_eq!(refused(""), CheckpointError::Lines);
+        assert_eq!(refused(GOLDEN.trim_end()), CheckpointError::Lines);
+        assert_eq!(refused(&format!("{GOLDEN}extension\n")), CheckpointError::Lines);
+        assert_eq!(refused(&format!("{GOLDEN}\n")), CheckpointError::Lines);
+        assert_eq!(refused(&GOLDEN.replacen("prod-eu/", "prod eu/", 1)), CheckpointError::Origin);
+        assert_eq!(refused(&GOLDEN[24..]), CheckpointError::Origin);
+        assert_eq!(refused(&GOLDEN.replace('\n', "\r\n")), CheckpointError::Origin);
+        for size in ["05", "+5", "-5", "", "5 ", "18446744073709551616", "٥"] {
+            assert_eq!(refused(&GOLDEN.replace("\n5\n", &format!("\n{size}\n"))), CheckpointError::Size, "{size}");
+        }
+        assert_eq!(refused(&GOLDEN.replace("DU=", "DV=")), CheckpointError::Root, "stray bits");
+        assert_eq!(refused(&GOLDEN.replace("DU=", "DU")), CheckpointError::Root);
+        assert_eq!(refused(&GOLDEN.replace("\n5\n", "\n0\n")), CheckpointError::Root, "an empty log has one root");
+    }
+}

@@ -1,1 +1,3 @@
-//! trust
+//! Who is who, and who signs.
+pub mod signer;
+pub mod ssh;

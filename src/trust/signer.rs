@@ -1,0 +1,458 @@
+//! Signers and key files.
+//!
+//! A key is a PKCS#8 v1 PEM file that this program reads itself, or anything `ssh-keygen` can sign with
+//! (`trust::ssh`). Key files are written so that a crash leaves either nothing or the whole file, and an
+//! existing file is never replaced.
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use zeroize::Zeroizing;
+
+use crate::crypto::signature::{PemError, SecretKey};
+use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
+use crate::trust::ssh::SshKeygenSigner;
+
+/// Something that signs as one key.
+///
+/// `sign` gives a signature that `sshsig::verify` takes for [`Signer::key`] over exactly these bytes: raw
+/// Ed25519 or an SSHSIG blob. It may wait for a person (passphrase, touch), never forever; it may be called
+/// from several threads at once, and again after a failure. Raw signatures are deterministic, others need not be.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// The public key that the signatures are of.
+    fn key(&self) -> &SshKey;
+
+    /// Signs `message`.
+    ///
+    /// # Errors
+    /// When no signature could be made; nothing was changed then.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
+}
+
+/// The signer for the key in this file, whatever of the known kinds it is: a PKCS#8 private key, an OpenSSH
+/// private key, or an OpenSSH public key whose private half an agent or a token holds.
+///
+/// # Errors
+/// When the file can't be opened, is none of these, or breaks a rule for private keys.
+pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
+    // A link is followed here, ssh keys often are links; the PKCS#8 file is opened again, without following.
+    let file = open(path, OFlags::empty())?;
+    // Enough to tell the kinds apart, too little to hold any of the secret.
+    let mut head = [0_u8; 36];
+    let mut length = 0;
+    while length < head.len() {
+        match (&file).read(&mut head[length..]).map_err(|error| SignerError::io("read", path, error))? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    let head = &head[..length];
+    // The type at the start of a public key line, of whatever algorithm: its own reader names what it refuses.
+    let word = head.split(|&c| c == b' ').next().unwrap_or_default();
+    let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
+    if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {
+        Ok(Box::new(SshKeygenSigner::open(path)?))
+    } else {
+        Ok(Box::new(FileSigner::open(path)?))
+    }
+}
+
+/// Signs with a private key file; the key is in this program's memory while the signer lives.
+#[derive(Debug)]
+pub struct FileSigner {
+    secret: SecretKey,
+    key: SshKey,
+}
+
+impl FileSigner {
+    /// Opens a PKCS#8 v1 PEM file. It must be a regular file, no link, of at most 16 KiB, of this user or root,
+    /// and closed to everybody else; all this is judged on the opened file, so nobody can swap it in between.
+    ///
+    /// # Errors
+    /// Which rule the file breaks, and how to mend it.
+    pub fn open(path: &Path) -> Result<Self, SignerError> {
+        let file = open(path, OFlags::NOFOLLOW)?;
+        let stat = rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
+        let mode = stat.st_mode & 0o7777;
+        let own = rustix::process::geteuid().as_raw();
+        if stat.st_uid != own && stat.st_uid != 0 {
+            return Err(SignerError::Owner { path: path.into(), owner: stat.st_uid, expected: own });
+        }
+        if mode & 0o077 != 0 {
+            return Err(SignerError::Mode { path: path.into(), mode });
+        }
+        let text = read_bounded(&file, path)?;
+        let secret =
+            SecretKey::from_pkcs8_pem(&text).map_err(|error| SignerError::PrivateKey { path: path.into(), error })?;
+        Ok(Self::new(secret))
+    }
+
+    /// A signer for a key that is in memory already.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment holds nothing to refuse")]
+    pub fn new(secret: SecretKey) -> Self {
+        let key = SshKey::from_public(secret.public(), "").expect("a key of our own without a comment is a key line");
+        Self { secret, key }
+    }
+
+    /// The private key, for what is signed raw and outside envelopes: checkpoints.
+    #[must_use]
+    pub const fn secret(&self) -> &SecretKey {
+        &self.secret
+    }
+}
+
+impl Signer for FileSigner {
+    fn key(&self) -> &SshKey {
+        &self.key
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Ok(self.secret.sign(message).to_vec())
+    }
+}
+
+/// Writes a new private key file: PKCS#8 v1 PEM, mode 0600, durable. An existing file is left alone.
+///
+/// # Errors
+/// When something of that name exists, or the directory can't be written.
+pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<Written, SignerError> {
+    write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
+}
+
+/// Writes a new public key file: one OpenSSH line, mode 0644, durable. An existing file is left alone.
+///
+/// # Errors
+/// As [`write_secret_key`].
+pub fn write_public_key(path: &Path, key: &SshKey) -> Result<Written, SignerError> {
+    write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
+}
+
+/// The file is there under its name and on the disk.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Written(());
+
+/// Why a key file was not taken or written, or a signature not made.
+#[derive(Debug)]
+pub enum SignerError {
+    /// The system refused to open, read or write.
+    Io {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its answer.
+        error: io::Error,
+    },
+    /// The private key file is a symbolic link.
+    Link {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a regular file.
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The private key file belongs to somebody else.
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// The user id it belongs to.
+        owner: u32,
+        /// This program's user id.
+        expected: u32,
+    },
+    /// Others than the owner may read or write the private key file.
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Larger than any key file.
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its text is not a private key of the kind taken.
+    PrivateKey {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        error: PemError,
+    },
+    /// Its text is not a public key of a kind taken.
+    PublicKey {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        error: SshKeyError,
+    },
+    /// A file of that name is there already.
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `ssh-keygen` could not be started.
+    NoSshKeygen(io::Error),
+    /// `ssh-keygen` gave no signature.
+    SshKeygen {
+        /// How it ended.
+        status: String,
+        /// What it said.
+        stderr: String,
+    },
+    /// `ssh-keygen` gave a signature that does not hold for the key asked for.
+    Signature(SignatureError),
+}
+
+impl SignerError {
+    pub(crate) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
+        Self::Io { action, path: path.into(), error }
+    }
+}
+
+impl fmt::Display for SignerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { action, path, error } => write!(f, "could not {action} {path:?}: {error}"),
+            Self::Link { path } => write!(
+                f,
+                "{path:?} is a symbolic link, which is not followed for a private key; give the path of the file itself"
+            ),
+            Self::NotAFile { path } => write!(f, "{path:?} is not a regular file; give the path of a key file"),
+            Self::Owner { path, owner, expected } => write!(
+                f,
+                "the private key {path:?} belongs to user {owner}, not to user {expected} or root; \
+                 run `chown {expected} {path:?}` if the key is really yours"
+            ),
+            Self::Mode { path, mode } => write!(
+                f,
+                "the private key {path:?} has mode {mode:04o}, so others can use it; \
+                 run `chmod 600 {path:?}`, and make a new key if others may have read it"
+            ),
+            Self::TooLarge { path } => write!(f, "{path:?} is larger than {MAX_KEY_FILE} bytes and so no key file"),
+            Self::PrivateKey { path, error } => write!(f, "{path:?}: {error}"),
+            Self::PublicKey { path, error } => write!(f, "{path:?}: {error}"),
+            Self::Exists { path } => {
+                write!(f, "{path:?} exists and is not replaced; move it away or choose another name")
+            }
+            Self::NoSshKeygen(error) => {
+                write!(f, "could not start ssh-keygen: {error}; install the OpenSSH client, or use a PKCS#8 key file")
+            }
+            Self::SshKeygen { status, stderr } => write!(f, "ssh-keygen did not sign ({status}): {stderr}"),
+            Self::Signature(error) => {
+                write!(
+                    f,
+                    "ssh-keygen gave a signature that can't be used: {error}; check that the key's files belong together"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SignerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } | Self::NoSshKeygen(error) => Some(error),
+            Self::PrivateKey { error, .. } => Some(error),
+            Self::PublicKey { error, .. } => Some(error),
+            Self::Signature(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// No key file is larger; bounds what is read from a file given by mistake.
+const MAX_KEY_FILE: u64 = 16 << 10;
+
+/// Opens a regular file for reading, and nothing else.
+pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
+    // NONBLOCK: a FIFO put in the key's place must not hold the program.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
+        if error == rustix::io::Errno::LOOP && extra.contains(OFlags::NOFOLLOW) {
+            SignerError::Link { path: path.into() }
+        } else {
+            SignerError::io("open", path, error.into())
+        }
+    })?;
+    let stat = rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(SignerError::NotAFile { path: path.into() });
+    }
+    Ok(File::from(file))
+}
+
+/// The text of an opened key file.
+pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
+    // All the room at once: a growing buffer would leave copies of the secret behind.
+    let mut bytes = Zeroizing::new(vec![0_u8; usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)]);
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(SignerError::io("read", path, error)),
+        }
+    }
+    if length == bytes.len() {
+        return Err(SignerError::TooLarge { path: path.into() });
+    }
+    match std::str::from_utf8(&bytes[..length]) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(SignerError::PrivateKey { path: path.into(), error: PemError::NotPem }),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerError> {
+    let failed = |action| move |error: rustix::io::Errno| SignerError::io(action, path, error.into());
+    let exists = || SignerError::Exists { path: path.into() };
+    let name = path
+        .file_name()
+        .ok_or_else(|| SignerError::io("write", path, io::Error::new(io::ErrorKind::InvalidInput, "no file name")))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.symlink_metadata().is_ok() {
+        return Err(exists());
+    }
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = directory.join(temporary);
+    // A crash from here to the rename leaves this file, which nobody reads: a key that was never used. One that
+    // is left of a process with our id is of no use to anybody, and stands in the way.
+    let _ = rustix::fs::unlink(&temporary);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file =
+        rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600)).map_err(failed("create a file beside"))?;
+    let mut file = File::from(file);
+    let placed = file
+        .write_all(bytes)
+        .map_err(|error| SignerError::io("write", path, error))
+        // The umask may have taken more away than the mode says.
+        .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed("set the mode of")))
+        .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
+        .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::EXIST) => Err(exists()),
+            // A file system that can't rename without replacing: a hard link does not replace either.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+                match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
+                    Err(rustix::io::Errno::EXIST) => Err(exists()),
+                    other => other.map_err(failed("name")),
+                }
+            }
+            other => other.map_err(failed("name")),
+        });
+    // After a rename there is nothing of this name any more.
+    let _ = rustix::fs::unlink(&temporary);
+    placed?;
+    // A crash here may leave no file at all, and the caller has not said yet that there is one.
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| SignerError::io("sync the directory of", path, error))?;
+    Ok(Written(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::sshsig;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed([seed; 32])
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    }
+
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("key.pem");
+        write_secret_key(&path, &key(1)).expect("written");
+        (directory, path)
+    }
+
+    #[test]
+    fn a_written_key_signs_and_only_its_owner_can_read_it() {
+        let (directory, path) = written();
+        assert_eq!(path.metadata().expect("file").permissions().mode() & 0o7777, 0o600);
+        let golden = include_str!("../../tests/conformance/golden/valid/keys/alice.TEST-ONLY.pem");
+        assert_eq!(std::fs::read_to_string(&path).expect("file"), golden);
+        let signer = open_signer(&path).expect("signer");
+        let signature = signer.sign(b"message").expect("signature");
+        assert_eq!(signature.len(), 64);
+        assert!(sshsig::verify(signer.key(), b"message", &signature).is_ok());
+        assert_eq!(std::fs::read_dir(directory.path()).expect("directory").count(), 1, "nothing is left beside it");
+        assert!(!format!("{signer:?}").contains("AQEBAQ"));
+    }
+
+    #[test]
+    fn an_existing_file_is_never_replaced() {
+        let (directory, path) = written();
+        assert!(matches!(write_secret_key(&path, &key(2)), Err(SignerError::Exists { .. })));
+        let link = directory.path().join("link");
+        symlink("nowhere", &link).expect("link");
+        let public = SshKey::from_public(key(2).public(), "bob").expect("key");
+        assert!(matches!(write_public_key(&link, &public), Err(SignerError::Exists { .. })));
+        assert_eq!(FileSigner::open(&path).expect("signer").key().public(), &key(1).public());
+        let place = directory.path().join("bob.pub");
+        write_public_key(&place, &public).expect("written");
+        assert_eq!(place.metadata().expect("file").permissions().mode() & 0o7777, 0o644);
+        assert_eq!(
+            std::fs::read_to_string(&place).expect("file"),
+            include_str!("../../tests/conformance/golden/valid/keys/bob.pub")
+        );
+        assert!(matches!(
+            write_secret_key(&directory.path().join("no/such/key"), &key(1)),
+            Err(SignerError::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn a_private_key_that_others_can_read_is_refused_with_the_cure() {
+        let (_directory, path) = written();
+        for mode in [0o640, 0o604, 0o644, 0o620, 0o601, 0o666] {
+            set_mode(&path, mode);
+            let error = FileSigner::open(&path).expect_err("refused");
+            assert!(matches!(error, SignerError::Mode { mode: found, .. } if found == mode));
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+        }
+        set_mode(&path, 0o400);
+        assert!(FileSigner::open(&path).is_ok(), "stricter is fine");
+    }
+
+    #[test]
+    fn a_key_of_another_user_is_refused() {
+        let (_directory, path) = written();
+        if !rustix::process::geteuid().is_root() {
+            return; // only root can give a file away
+        }
+        std::os::unix::fs::chown(&path, Some(12_345), None).expect("chown");
+        assert!(matches!(FileSigner::open(&path), Err(SignerError::Owner { owner: 12_345, .. })));
+    }
+
+    #[test]
+    fn links_directories_fifos_and_large_files_are_refused() {
+        let (directory, path) = written();
+        let link = directory.path().join("link");
+        symlink(&path, &link).expect("link");
+        assert!(matches!(open_signer(&link), Err(SignerError::Link { .. })));
+        assert!(matches!(open_signer(directory.path()), Err(SignerError::NotAFile { .. })));
+        assert!(matches!(open_signer(&directory.path().join("none")), Err(SignerError::Io { .. })));
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("fifo");
+        assert!(matches!(open_signer(&fifo), Err(SignerError::NotAFile { .. })));
+        let large = directory.path().join("large");
+        std::fs::write(&large, vec![b'x'; 17 << 10]).expect("file");
+        set_mode(&large, 0o600);
+        assert!(matches!(open_signer(&large), Err(SignerError::TooLarge { .. })));
+        std::fs::write(&large, b"\xff\xfe").expect("file");
+        assert!(matches!(open_signer(&large), Err(SignerError::PrivateKey { error: PemError::NotPem, .. })));
+    }
+}
