@@ -4,6 +4,7 @@
 //! once in a sandbox and emits a signed receipt that anyone can verify offline. The storeys, from the ground:
 //!
 //! - [`crypto`] bytes: digests, strict JSON, signatures, Merkle trees
+//! - [`yaml`] YAML within JSON's data model, with places
 //! - [`record`] the documents that are hashed and signed
 //! - [`registry`], [`policy`], [`trust`] what may run, under which rule, and who is who
 //! - [`decision`] pure: sealed state and an envelope in, a verdict out
@@ -23,3 +24,4 @@ pub mod registry;
 pub mod sandbox;
 pub mod store;
 pub mod trust;
+pub mod yaml;

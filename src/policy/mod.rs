@@ -1,1 +1,148 @@
-//! policy
+//! Policy: which rule holds for a step.
+//!
+//! Pure: a sealed policy and a ref in, a ruling out. Who met the rule is decided elsewhere.
+pub mod file;
+pub mod patterns;
+pub mod profile;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::policy::file::{Mode, Policy};
+use crate::record::ident::StepRef;
+use crate::record::profile::Proc;
+use crate::record::step::{Approvals, DeclaredSandbox, Limit};
+
+/// What policy says of one step, each value with where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it may run at all.
+    pub mode: Sourced<Mode>,
+    /// Who must approve; nothing when policy names nobody.
+    pub approvals: Option<Sourced<Approvals>>,
+    /// How much of `/proc` a run sees, when policy says so.
+    pub proc: Option<Sourced<Proc>>,
+    /// The limits that policy sets.
+    pub limits: BTreeMap<Limit, Sourced<u64>>,
+}
+
+/// A value and the rule that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// The rule that set it last.
+    pub origin: Origin,
+}
+
+/// Where a value of a ruling comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The policy says nothing; this is what the program does then.
+    BuiltIn,
+    /// `default`.
+    Default,
+    /// The override at this index, from 0, with its pattern.
+    Override(usize, String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in"),
+            Self::Default => f.write_str("default"),
+            Self::Override(index, pattern) => write!(f, "overrides[{index}] ({pattern})"),
+        }
+    }
+}
+
+/// The rule for `step`: the default, then every override whose pattern matches the path of its ref, in order; the
+/// later wins, value by value.
+#[must_use]
+pub fn resolve(policy: &Policy, step: &StepRef) -> Ruling {
+    let mut ruling = Ruling {
+        // Asking is what an untouched policy does.
+        mode: Sourced { value: Mode::Prompted, origin: Origin::BuiltIn },
+        approvals: None,
+        proc: None,
+        limits: BTreeMap::new(),
+    };
+    let default = &policy.file().default;
+    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
+    for (index, (pattern, rule)) in policy.overrides().enumerate() {
+        if pattern.matches(step.path()) {
+            let origin = Origin::Override(index, pattern.as_str().to_owned());
+            ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
+        }
+    }
+    ruling
+}
+
+impl Ruling {
+    fn apply(
+        &mut self,
+        mode: Option<Mode>,
+        approvals: Option<&Approvals>,
+        sandbox: Option<&DeclaredSandbox>,
+        origin: &Origin,
+    ) {
+        if let Some(value) = mode {
+            self.mode = Sourced { value, origin: origin.clone() };
+        }
+        if let Some(value) = approvals {
+            self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
+        }
+        let Some(sandbox) = sandbox else { return };
+        if let Some(value) = sandbox.proc {
+            self.proc = Some(Sourced { value, origin: origin.clone() });
+        }
+        for limit in Limit::ALL {
+            if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {
+                self.limits.insert(limit, Sourced { value, origin: origin.clone() });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ruling(policy: &str, step: &str) -> Ruling {
+        resolve(&Policy::load(policy).expect("a policy"), &step.parse().expect("a ref"))
+    }
+
+    const POLICY: &str = "
+version: 1
+default: {mode: prompted, approvals: {from: [ops]}, sandbox: {limits: {wall_ms: 1000}}}
+overrides:
+  - {runbook: \"deploy/**\", mode: execute, approvals: {required: 2, from: [sre, security], each: true}}
+  - {runbook: \"deploy/old*\", mode: deny, sandbox: {limits: {memory_bytes: 5}, proc: full}}
+  - {runbook: \"**/oldest\", mode: prompted}
+";
+
+    #[test]
+    fn every_matching_override_applies_and_the_later_wins() {
+        let plain = ruling(POLICY, "nginx:restart");
+        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &Origin::Default));
+        let old = ruling(POLICY, "deploy/old:x");
+        assert_eq!(old.mode.origin.to_string(), "overrides[1] (deploy/old*)");
+        assert_eq!(old.mode.value, Mode::Deny);
+        let approvals = old.approvals.expect("approvals");
+        assert_eq!(
+            (approvals.value.required, approvals.origin.to_string()),
+            (2, "overrides[0] (deploy/**)".to_owned())
+        );
+        assert_eq!(old.limits[&Limit::Wall], Sourced { value: 1000, origin: Origin::Default });
+        assert_eq!(old.limits[&Limit::Memory].value, 5);
+        assert_eq!(old.proc.map(|proc| proc.value), Some(Proc::Full));
+        assert_eq!(ruling(POLICY, "deploy/oldest:x").mode.value, Mode::Prompted, "the last override has the last word");
+    }
+
+    #[test]
+    fn a_policy_that_says_nothing_asks() {
+        let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
+        assert_eq!(nothing.mode, Sourced { value: Mode::Prompted, origin: Origin::BuiltIn });
+        assert_eq!(nothing.approvals, None);
+    }
+}

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::crypto::digest::{ContentDigest, StepDigest};
 use crate::record::ident::{GroupName, StepRef};
+use crate::record::profile::{Limits, Proc};
+use crate::yaml::{Flaw, Kind, Node};
 
 /// The canonical object whose SHA-256 is the step digest. Prose is not part of it, nor policy, roster or
 /// anything of the host.
@@ -107,7 +109,7 @@ pub struct DeclaredSandbox {
     pub limits: Option<DeclaredLimits>,
     /// How much of `/proc` it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proc: Option<crate::record::profile::Proc>,
+    pub proc: Option<Proc>,
 }
 
 /// Limits that a step declared.
@@ -137,6 +139,101 @@ pub struct DeclaredLimits {
     pub output_bytes: Option<u64>,
 }
 
+/// One of the limits of a run, so that the three places that name limits (a step, policy, the boundary) go through them alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// `wall_ms`
+    Wall,
+    /// `cpu_milli`
+    Cpu,
+    /// `memory_bytes`
+    Memory,
+    /// `processes`
+    Processes,
+    /// `file_bytes`
+    File,
+    /// `disk_bytes`
+    Disk,
+    /// `output_bytes`
+    Output,
+}
+
+impl Limit {
+    /// All limits, in the order of the profile.
+    pub const ALL: [Self; 7] =
+        [Self::Wall, Self::Cpu, Self::Memory, Self::Processes, Self::File, Self::Disk, Self::Output];
+
+    /// Its name in documents.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Wall => "wall_ms",
+            Self::Cpu => "cpu_milli",
+            Self::Memory => "memory_bytes",
+            Self::Processes => "processes",
+            Self::File => "file_bytes",
+            Self::Disk => "disk_bytes",
+            Self::Output => "output_bytes",
+        }
+    }
+
+    /// Its place in a profile's limits.
+    pub const fn of(self, limits: &mut Limits) -> &mut u64 {
+        match self {
+            Self::Wall => &mut limits.wall_ms,
+            Self::Cpu => &mut limits.cpu_milli,
+            Self::Memory => &mut limits.memory_bytes,
+            Self::Processes => &mut limits.processes,
+            Self::File => &mut limits.file_bytes,
+            Self::Disk => &mut limits.disk_bytes,
+            Self::Output => &mut limits.output_bytes,
+        }
+    }
+
+    /// Its value in a profile's limits.
+    #[must_use]
+    pub const fn value(self, limits: &Limits) -> u64 {
+        match self {
+            Self::Wall => limits.wall_ms,
+            Self::Cpu => limits.cpu_milli,
+            Self::Memory => limits.memory_bytes,
+            Self::Processes => limits.processes,
+            Self::File => limits.file_bytes,
+            Self::Disk => limits.disk_bytes,
+            Self::Output => limits.output_bytes,
+        }
+    }
+}
+
+impl DeclaredLimits {
+    /// What was declared of `limit`.
+    #[must_use]
+    pub const fn value(&self, limit: Limit) -> Option<u64> {
+        match limit {
+            Limit::Wall => self.wall_ms,
+            Limit::Cpu => self.cpu_milli,
+            Limit::Memory => self.memory_bytes,
+            Limit::Processes => self.processes,
+            Limit::File => self.file_bytes,
+            Limit::Disk => self.disk_bytes,
+            Limit::Output => self.output_bytes,
+        }
+    }
+
+    /// Declares `limit`.
+    pub const fn declare(&mut self, limit: Limit, value: u64) {
+        *match limit {
+            Limit::Wall => &mut self.wall_ms,
+            Limit::Cpu => &mut self.cpu_milli,
+            Limit::Memory => &mut self.memory_bytes,
+            Limit::Processes => &mut self.processes,
+            Limit::File => &mut self.file_bytes,
+            Limit::Disk => &mut self.disk_bytes,
+            Limit::Output => &mut self.output_bytes,
+        } = Some(value);
+    }
+}
+
 /// A quorum rule: how many approvers, from which groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +253,83 @@ impl Approvals {
     pub const fn unspecified() -> Self {
         Self { required: 1, from: Vec::new(), each: None }
     }
+
+    /// Reads a rule as people write it: `{required: 2, from: [ops], each: true}`. `required` is 1 when it is
+    /// left out; `from` may be so only where `groups` says that a rule without groups has a meaning (in a step).
+    pub fn read(node: &Node, groups: Groups, flaws: &mut Vec<Flaw>) -> Option<Self> {
+        let before = flaws.len();
+        let mut rule = Self::unspecified();
+        let mut from_place = node.place;
+        for (key, value) in node.closed_map("approvals", &["required", "from", "each"], &[], flaws) {
+            match (key.name.as_str(), &value.kind) {
+                ("required", Kind::Integer(count)) => match u64::try_from(*count) {
+                    Ok(0) => flaws.push(Flaw::new(
+                        value.place,
+                        "`required: 0` would let a step run without a signature: write 1 or more",
+                    )),
+                    Ok(count) => rule.required = count,
+                    Err(_) => flaws.push(Flaw::new(value.place, "`required` must be 1 or more")),
+                },
+                ("required", _) => flaws
+                    .push(Flaw::new(value.place, format!("`required` must be a whole number, not {}", value.word()))),
+                ("from", _) => {
+                    from_place = value.place;
+                    for item in value.list("`from`", flaws).unwrap_or_default() {
+                        let Some(text) = item.text("a group", flaws) else { continue };
+                        match text.parse::<GroupName>() {
+                            Ok(name) if rule.from.contains(&name) => {
+                                flaws.push(Flaw::new(item.place, format!("{name} stands twice: name each group once")));
+                            }
+                            Ok(name) => rule.from.push(name),
+                            Err(error) => flaws.push(Flaw::new(item.place, error.to_string())),
+                        }
+                    }
+                }
+                ("each", Kind::Boolean(each)) => rule.each = each.then_some(true),
+                ("each", _) => {
+                    flaws.push(Flaw::new(value.place, format!("`each` must be true or false, not {}", value.word())));
+                }
+                _ => {}
+            }
+        }
+        if flaws.len() > before {
+            return None;
+        }
+        match rule.fault(groups) {
+            None => Some(rule),
+            Some(fault) => {
+                flaws.push(Flaw::new(from_place, fault));
+                None
+            }
+        }
+    }
+
+    /// What makes this rule one that can't be or needn't be met, if anything.
+    #[must_use]
+    pub fn fault(&self, groups: Groups) -> Option<String> {
+        let named = self.from.len() as u64;
+        let places = if self.each == Some(true) { self.required.saturating_mul(named) } else { self.required };
+        if self.required == 0 {
+            Some("`required: 0` would let a step run without a signature: write 1 or more".to_owned())
+        } else if named == 0 && (groups == Groups::Named || self.each == Some(true)) {
+            Some("`from` names no group: name at least one whose members may approve".to_owned())
+        } else if self.each == Some(true) && named > MAX_EACH_GROUPS {
+            Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
+        } else if places > MAX_SIGNATURES {
+            Some(format!("{places} signatures are asked for: an authorization holds at most {MAX_SIGNATURES}"))
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a quorum rule must name groups itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// In policy: an empty list is an error.
+    Named,
+    /// In a step: an empty list means whom policy names.
+    OrWhomPolicyNames,
 }
 
 /// One leaf of the registry, as it is hashed into the registry root and listed in the manifest blob.
@@ -173,3 +347,7 @@ pub struct RegistryLeaf {
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;
 /// The largest definition of a step, in bytes of canonical JSON: as much as a bundle has room for.
 pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
+/// The most groups that `each` may name: the check looks at every set of them.
+pub const MAX_EACH_GROUPS: u64 = 8;
+/// The most signatures that an authorization holds.
+pub const MAX_SIGNATURES: u64 = 16;

@@ -1,0 +1,221 @@
+//! The effective profile of a run, resolved.
+//!
+//! From what the boundary gives, what policy says and what the step declares. Approvers sign the result; the
+//! boundary resolves it again when the run is to begin, and the two must be equal.
+
+use std::fmt;
+
+use crate::policy::Ruling;
+use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::record::step::{DeclaredSandbox, Limit};
+
+/// What the boundary's configuration gives every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Which layers are required.
+    pub level: Level,
+    /// The limits of a step that asks for nothing.
+    pub limits: Limits,
+    /// The most that a step may ask for by itself; what policy allows for a runbook stands above it.
+    pub maximum: Limits,
+}
+
+/// Shorthands for lists of required layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Level {
+    /// Every layer that this version has: [`STRICT`].
+    Strict,
+    /// The layers that the host held at the seal. The list is signed all the same: a host that holds less later can't run it.
+    BestEffort(Vec<Layer>),
+}
+
+/// The layers of `strict` in this version, sorted. A later one adds `filesystem` and `seccomp`.
+pub const STRICT: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
+
+/// A step asks for what it can't have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileError {
+    /// A limit of zero would stop every run.
+    ZeroLimit {
+        /// Which one.
+        limit: Limit,
+        /// Who said it.
+        by: &'static str,
+    },
+    /// A step declares more than it may.
+    AboveMaximum {
+        /// Which limit.
+        limit: Limit,
+        /// What the step declares.
+        declared: u64,
+        /// What it may have.
+        maximum: u64,
+        /// Who says so.
+        by: String,
+    },
+    /// A step declares `proc=full` where policy says `minimal`.
+    ProcRefused {
+        /// The rule that says so.
+        by: String,
+    },
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroLimit { limit, by } => {
+                write!(
+                    f,
+                    "{by} sets the limit {} to 0, under which nothing can run: raise it or leave it out",
+                    limit.field()
+                )
+            }
+            Self::AboveMaximum { limit, declared, maximum, by } => write!(
+                f,
+                "the step asks for {} {declared}, and {by} allows {maximum}: lower it in the runbook, or allow more in a policy override",
+                limit.field()
+            ),
+            Self::ProcRefused { by } => write!(
+                f,
+                "the step declares proc=full, and policy ({by}) says minimal: remove it from the runbook, or allow it in a policy override"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ProfileError {}
+
+/// The effective profile of a step.
+///
+/// A limit is, in this order: what the step declares, else what policy says, else what the boundary gives. A step
+/// may always ask for less; for more only up to what policy says of that limit or, where policy is silent, up to
+/// the boundary's maximum. Asking for more is an error at the seal, never silently cut.
+///
+/// # Errors
+/// The first thing that the step can't have.
+pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> Result<Profile, ProfileError> {
+    let mut limits = given.limits.clone();
+    for limit in Limit::ALL {
+        let by_policy = ruling.limits.get(&limit);
+        let by_step = declared.limits.as_ref().and_then(|limits| limits.value(limit));
+        let (maximum, by) = by_policy.map_or_else(
+            || (limit.value(&given.maximum).max(limit.value(&given.limits)), "the boundary's configuration".to_owned()),
+            |rule| (rule.value, format!("policy ({})", rule.origin)),
+        );
+        if let Some(asked) = by_step
+            && asked > maximum
+        {
+            return Err(ProfileError::AboveMaximum { limit, declared: asked, maximum, by });
+        }
+        let chosen = by_step
+            .map(|value| (value, "the step"))
+            .or_else(|| by_policy.map(|rule| (rule.value, "policy")))
+            .unwrap_or((limit.value(&given.limits), "the boundary's configuration"));
+        if chosen.0 == 0 {
+            return Err(ProfileError::ZeroLimit { limit, by: chosen.1 });
+        }
+        *limit.of(&mut limits) = chosen.0;
+    }
+    let proc = match (declared.proc, &ruling.proc) {
+        (Some(Proc::Full), Some(rule)) if rule.value == Proc::Minimal => {
+            return Err(ProfileError::ProcRefused { by: rule.origin.to_string() });
+        }
+        (Some(proc), _) => proc,
+        (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
+    };
+    let mut require = match &given.level {
+        Level::Strict => STRICT.to_vec(),
+        Level::BestEffort(held) => held.clone(),
+    };
+    // Arrays of the profile are sorted by the bytes of their elements; the layers stand in that order in their type.
+    require.sort_unstable();
+    require.dedup();
+    Ok(Profile {
+        require,
+        read: Vec::new(),
+        write: Vec::new(),
+        deny: Vec::new(),
+        workdir: Workdir::Private,
+        network: Network { mode: NetworkMode::None, hosts: Vec::new() },
+        sockets: Vec::new(),
+        proc,
+        run_as: "isolated".to_owned(),
+        limits,
+        off_reason: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::file::Policy;
+    use crate::policy::resolve;
+    use crate::record::step::DeclaredLimits;
+
+    fn given() -> Given {
+        let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };
+        Given { level: Level::Strict, limits: Limits::default(), maximum }
+    }
+
+    fn ruling(sandbox: &str) -> Ruling {
+        let policy = Policy::load(&format!("version: 1\ndefault: {{sandbox: {sandbox}}}\n")).expect("a policy");
+        resolve(&policy, &"a:b".parse().expect("a ref"))
+    }
+
+    fn wall(wall_ms: u64) -> DeclaredSandbox {
+        DeclaredSandbox {
+            limits: Some(DeclaredLimits { wall_ms: Some(wall_ms), ..DeclaredLimits::default() }),
+            proc: None,
+        }
+    }
+
+    #[test]
+    fn silence_gives_the_boundarys_defaults() {
+        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
+        assert_eq!(
+            serde_json::to_string(&profile).expect("JSON"),
+            concat!(
+                r#"{"require":["capabilities","landlock","namespaces","network"],"read":[],"write":[],"deny":[],"#,
+                r#""workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],"proc":"minimal","#,
+                r#""run_as":"isolated","limits":{"wall_ms":300000,"cpu_milli":1000,"memory_bytes":536870912,"#,
+                r#""processes":100,"file_bytes":67108864,"disk_bytes":1073741824,"output_bytes":10485760}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_step_may_tighten_and_may_widen_up_to_the_maximum() {
+        let at = |rule: &str, asked: u64| effective(&ruling(rule), &wall(asked), &given()).map(|p| p.limits.wall_ms);
+        assert_eq!(at("{}", 1), Ok(1));
+        assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
+        assert!(matches!(at("{}", 3_600_001), Err(ProfileError::AboveMaximum { maximum: 3_600_000, .. })));
+        assert_eq!(at("{limits: {wall_ms: 7200000}}", 7_200_000), Ok(7_200_000), "policy may allow more");
+        assert_eq!(at("{limits: {wall_ms: 7200000}}", 5), Ok(5), "and the step still less");
+        assert!(matches!(at("{limits: {wall_ms: 10}}", 11), Err(ProfileError::AboveMaximum { maximum: 10, .. })));
+        assert!(matches!(at("{}", 0), Err(ProfileError::ZeroLimit { limit: Limit::Wall, by: "the step" })));
+        let silent = effective(&ruling("{limits: {wall_ms: 10}}"), &DeclaredSandbox::default(), &given());
+        assert_eq!(silent.map(|profile| profile.limits.wall_ms), Ok(10));
+        let zero = Given { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
+        assert!(matches!(
+            effective(&ruling("{}"), &DeclaredSandbox::default(), &zero),
+            Err(ProfileError::ZeroLimit { limit: Limit::Processes, .. })
+        ));
+    }
+
+    #[test]
+    fn a_full_proc_is_declared_and_policy_may_refuse_it() {
+        let full = DeclaredSandbox { limits: None, proc: Some(Proc::Full) };
+        let proc =
+            |rule: &str, declared: &DeclaredSandbox| effective(&ruling(rule), declared, &given()).map(|p| p.proc);
+        assert_eq!(proc("{}", &full), Ok(Proc::Full));
+        assert_eq!(proc("{proc: full}", &DeclaredSandbox::default()), Ok(Proc::Full));
+        assert!(matches!(proc("{proc: minimal}", &full), Err(ProfileError::ProcRefused { .. })));
+    }
+
+    #[test]
+    fn best_effort_requires_what_the_host_held_sorted() {
+        let level = Level::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
+        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &Given { level, ..given() });
+        assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));
+    }
+}

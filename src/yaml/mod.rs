@@ -1,0 +1,524 @@
+//! YAML within JSON's data model, with places.
+//!
+//! What people write (front matter, policy) is read here into a tree that knows where each part stands, so
+//! that every flaw of a file can be reported together, each with its line and column. Refused by name:
+//! anchors, aliases, tags, merge keys, duplicate keys, floats, timestamps, and plain words that other YAML
+//! readers take for booleans or numbers. JSON is read by the same way.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle};
+use regex::Regex;
+use serde_json::Value;
+
+/// A place in a file: line and column in characters, both from 1. `0:0` is no place (a document that was not a file).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in it, from 1.
+    pub column: usize,
+}
+
+/// What is wrong at a place: what happened, then what to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flaw {
+    /// Where.
+    pub place: Place,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+impl Flaw {
+    /// A flaw at `place`.
+    #[must_use]
+    pub fn new(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into() }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.place.line, self.place.column, self.message)
+    }
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// JSON's data model without fractions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Null,
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number within ±(2^53-1).
+    Integer(i64),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map; its keys are unique.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a map and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Where it begins.
+    pub place: Place,
+    /// Its text.
+    pub name: String,
+}
+
+/// Reads one YAML (or JSON) document whose first line is line `first_line` of its file.
+///
+/// # Errors
+/// The first thing that is not YAML, or not within JSON's data model.
+pub fn parse(text: &str, first_line: usize) -> Result<Node, Flaw> {
+    let mut options = Options::default();
+    options.disallow_directives = true;
+    options.emit_unresolved_aliases = true;
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    let mut tree = Tree { open: Vec::new(), root: None, documents: 0 };
+    for item in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = item.map_err(|error| {
+            let at = error.marker();
+            Flaw::new(
+                Place { line: at.line() + first_line - 1, column: at.col() + 1 },
+                format!("not readable as YAML: {}", error.info()),
+            )
+        })?;
+        let place = Place { line: span.start.line() + first_line - 1, column: span.start.col() + 1 };
+        tree.take(&event, place)?;
+    }
+    Ok(tree.root.unwrap_or(Node { place: Place { line: first_line, column: 1 }, kind: Kind::Null }))
+}
+
+/// The tree while it grows.
+struct Tree {
+    open: Vec<Open>,
+    root: Option<Node>,
+    documents: usize,
+}
+
+/// A list or map that has not ended yet.
+enum Open {
+    List(Place, Vec<Node>),
+    Map(Place, Vec<(Key, Node)>, Option<Key>),
+}
+
+impl Tree {
+    fn take(&mut self, event: &Event<'_>, place: Place) -> Result<(), Flaw> {
+        let (anchor, tag) = match event {
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(_, anchor, tag)
+            | Event::MappingStart(_, anchor, tag) => (*anchor, tag.is_some()),
+            _ => (0, false),
+        };
+        if anchor != 0 {
+            return Err(Flaw::new(place, "anchors (&name) are not read: write the value out"));
+        }
+        if tag {
+            return Err(Flaw::new(place, "tags (!type) are not read: leave the tag out"));
+        }
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(Flaw::new(place, "a second document begins here: keep one in a file"));
+                }
+                Ok(())
+            }
+            Event::Alias(..) | Event::UnresolvedAlias(..) => {
+                Err(Flaw::new(place, "aliases (*name) are not read: write the value out"))
+            }
+            Event::Scalar(text, style, ..) => {
+                if self.awaits_key() {
+                    return self.key(text, *style, place);
+                }
+                let kind = match style {
+                    ScalarStyle::Plain => plain(text).map_err(|message| Flaw::new(place, message))?,
+                    _ => Kind::Text(text.to_string()),
+                };
+                self.add(Node { place, kind });
+                Ok(())
+            }
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                if self.awaits_key() {
+                    return Err(Flaw::new(place, "a key must be text"));
+                }
+                if self.open.len() >= MAX_DEPTH {
+                    return Err(Flaw::new(place, format!("nested deeper than {MAX_DEPTH}: flatten it")));
+                }
+                self.open.push(match event {
+                    Event::SequenceStart(..) => Open::List(place, Vec::new()),
+                    _ => Open::Map(place, Vec::new(), None),
+                });
+                Ok(())
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let node = match self.open.pop() {
+                    Some(Open::List(place, items)) => Node { place, kind: Kind::List(items) },
+                    Some(Open::Map(place, entries, _)) => Node { place, kind: Kind::Map(entries) },
+                    None => return Err(Flaw::new(place, "an end without a beginning")),
+                };
+                self.add(node);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn awaits_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open::Map(_, _, None)))
+    }
+
+    fn key(&mut self, text: &str, style: ScalarStyle, place: Place) -> Result<(), Flaw> {
+        let Some(Open::Map(_, entries, waiting)) = self.open.last_mut() else { return Ok(()) };
+        if style == ScalarStyle::Plain {
+            if text == "<<" {
+                return Err(Flaw::new(place, "merge keys (<<) are not read: write the values out"));
+            }
+            if !matches!(plain(text), Ok(Kind::Text(_))) {
+                return Err(Flaw::new(place, format!("a key must be text: write {text:?} with its quotes")));
+            }
+        }
+        if let Some((first, _)) = entries.iter().find(|(key, _)| key.name == text) {
+            return Err(Flaw::new(
+                place,
+                format!(
+                    "the key {text:?} stands already at {}:{}: keep one of the two",
+                    first.place.line, first.place.column
+                ),
+            ));
+        }
+        *waiting = Some(Key { place, name: text.to_owned() });
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node) {
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::List(_, items)) => items.push(node),
+            Some(Open::Map(_, entries, waiting)) => {
+                if let Some(key) = waiting.take() {
+                    entries.push((key, node));
+                }
+            }
+        }
+    }
+}
+
+/// A plain scalar by YAML 1.2's core schema; what YAML 1.1 takes for something else must be quoted.
+fn plain(text: &str) -> Result<Kind, String> {
+    match text {
+        "" | "null" => return Ok(Kind::Null),
+        "true" => return Ok(Kind::Boolean(true)),
+        "false" => return Ok(Kind::Boolean(false)),
+        _ => {}
+    }
+    if ["~", "Null", "NULL"].contains(&text)
+        || ["true", "false", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    {
+        return Err(format!(
+            "{text:?} is text to some readers and not to others: write it with quotes, or true, false"
+        ));
+    }
+    if TIMESTAMP.is_match(text) {
+        return Err(format!("{text:?} could be a timestamp: write it with quotes"));
+    }
+    if INTEGER.is_match(text) {
+        return text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| number.unsigned_abs() <= MAX_INTEGER)
+            .map(Kind::Integer)
+            .ok_or_else(|| format!("{text} is beyond ±(2^53-1): write it with quotes, as text"));
+    }
+    if NUMBER_TO_SOME.is_match(text) {
+        return Err(format!("{text:?} is no whole number in plain digits: write a fraction as text, with quotes"));
+    }
+    Ok(Kind::Text(text.to_owned()))
+}
+
+#[expect(clippy::expect_used, reason = "the three patterns are constants, compiled by every test of this file")]
+fn constant(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a constant pattern")
+}
+
+static INTEGER: LazyLock<Regex> = LazyLock::new(|| constant(r"^(?:0|-?[1-9][0-9]*)$"));
+static TIMESTAMP: LazyLock<Regex> = LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
+/// Integers and floats of YAML 1.1 and 1.2 in any base, with underscores, sexagesimal, infinite or none.
+static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
+    constant(concat!(
+        r"^[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?",
+        r"|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?",
+        r"|\.(?:inf|Inf|INF|nan|NaN|NAN))$"
+    ))
+});
+
+impl Node {
+    /// The tree of a JSON value that was not a file: all its places are `0:0`. A fraction becomes text, as it was written.
+    #[must_use]
+    pub fn of_json(value: &Value) -> Self {
+        let kind = match value {
+            Value::Null => Kind::Null,
+            Value::Bool(flag) => Kind::Boolean(*flag),
+            Value::Number(number) => number.as_i64().map_or_else(|| Kind::Text(number.to_string()), Kind::Integer),
+            Value::String(text) => Kind::Text(text.clone()),
+            Value::Array(items) => Kind::List(items.iter().map(Self::of_json).collect()),
+            Value::Object(entries) => Kind::Map(
+                entries
+                    .iter()
+                    .map(|(name, value)| (Key { place: Place::default(), name: name.clone() }, Self::of_json(value)))
+                    .collect(),
+            ),
+        };
+        Self { place: Place::default(), kind }
+    }
+
+    /// The value without its places.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Null => Value::Null,
+            Kind::Boolean(flag) => Value::Bool(*flag),
+            Kind::Integer(number) => Value::from(*number),
+            Kind::Text(text) => Value::String(text.clone()),
+            Kind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Kind::Map(entries) => {
+                Value::Object(entries.iter().map(|(key, value)| (key.name.clone(), value.to_json())).collect())
+            }
+        }
+    }
+
+    /// What it is, in words for messages.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self.kind {
+            Kind::Null => "nothing",
+            Kind::Boolean(_) => "true or false",
+            Kind::Integer(_) => "a number",
+            Kind::Text(_) => "text",
+            Kind::List(_) => "a list",
+            Kind::Map(_) => "a map",
+        }
+    }
+
+    /// The value of a key, if this is a map that has it.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&Self> {
+        self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
+    }
+
+    /// The entries of a map; none of anything else.
+    #[must_use]
+    pub fn entries(&self) -> &[(Key, Self)] {
+        if let Kind::Map(entries) = &self.kind { entries } else { &[] }
+    }
+
+    /// The entries of a map whose keys are all among `known`; every other key and kind is a flaw. A key among
+    /// `later` is refused by name, as a feature that this version does not have.
+    pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<Flaw>) -> &[(Key, Self)] {
+        let Kind::Map(entries) = &self.kind else {
+            flaws.push(Flaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
+            return &[];
+        };
+        for (key, _) in entries {
+            let name = key.name.as_str();
+            if later.contains(&name) {
+                flaws.push(Flaw::new(key.place, not_yet(&format!("`{name}` in {what}"))));
+            } else if !known.contains(&name) {
+                flaws.push(Flaw::new(key.place, unknown(&format!("key in {what}"), name, known)));
+            }
+        }
+        entries
+    }
+
+    /// The text, or a flaw.
+    pub fn text(&self, what: &str, flaws: &mut Vec<Flaw>) -> Option<&str> {
+        if let Kind::Text(text) = &self.kind {
+            return Some(text);
+        }
+        flaws.push(Flaw::new(self.place, format!("{what} must be text, not {}", self.word())));
+        None
+    }
+
+    /// The items of a list, or a flaw.
+    pub fn list(&self, what: &str, flaws: &mut Vec<Flaw>) -> Option<&[Self]> {
+        if let Kind::List(items) = &self.kind {
+            return Some(items);
+        }
+        flaws.push(Flaw::new(self.place, format!("{what} must be a list, not {}", self.word())));
+        None
+    }
+
+    /// The place of what an RFC 6901 pointer's tokens lead to, or of the nearest part above it that is there.
+    /// With `of_key`, that of the last token's key instead of its value.
+    #[must_use]
+    pub fn place_of(&self, tokens: &[&str], of_key: bool) -> Place {
+        let Some((first, rest)) = tokens.split_first() else { return self.place };
+        match &self.kind {
+            Kind::Map(entries) => {
+                entries.iter().find(|(key, _)| key.name == *first).map_or(self.place, |(key, value)| {
+                    if rest.is_empty() && of_key { key.place } else { value.place_of(rest, of_key) }
+                })
+            }
+            Kind::List(items) => first
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get(index))
+                .map_or(self.place, |item| item.place_of(rest, of_key)),
+            _ => self.place,
+        }
+    }
+}
+
+/// The refusal of a feature that a later version has.
+#[must_use]
+pub fn not_yet(what: &str) -> String {
+    format!("{what} is not supported by this version: remove it")
+}
+
+/// The refusal of a name that is not among `known`, with the nearest one if there is one.
+#[must_use]
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("unknown {what}: {name:?}; did you mean {near:?}?"),
+        None => format!("unknown {what}: {name:?}; it may be one of {}", known.join(", ")),
+    }
+}
+
+/// The word of `known` that `name` most likely means: its beginning, or a slip of at most a third of its letters.
+#[must_use]
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > 64 {
+        return None;
+    }
+    let plain = |word: &str| word.to_ascii_lowercase().replace(['-', '_'], "");
+    let slip = plain(name);
+    if let Some(longer) = known.iter().find(|word| slip.len() > 2 && plain(word).starts_with(&slip)) {
+        return Some(longer);
+    }
+    known
+        .iter()
+        .map(|word| (distance(&slip, &plain(word)), *word))
+        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1) && *distance < slip.len().max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// Levenshtein's distance, a swap of neighbours counting one.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for j in 0..=b.len() {
+        rows[0][j] = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let changed = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + changed);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+/// As deep as the strict JSON reader goes.
+const MAX_DEPTH: usize = 32;
+/// The largest integer that JSON readers agree on.
+const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Result<String, String> {
+        parse(text, 1).map(|node| node.to_json().to_string()).map_err(|flaw| flaw.to_string())
+    }
+
+    #[test]
+    fn yaml_within_json_is_read() {
+        let text = "a: 1\nb: [x, 'true', \"1.5\", true, -7, null]\nc:\n  d: |\n    two\n    lines\n";
+        assert_eq!(
+            json(text).as_deref(),
+            Ok(r#"{"a":1,"b":["x","true","1.5",true,-7,null],"c":{"d":"two\nlines\n"}}"#)
+        );
+        assert_eq!(json("{\"a\": {\"b\": [1, \"\\u00e9\"]}}").as_deref(), Ok(r#"{"a":{"b":[1,"é"]}}"#));
+        for text in ["60s", "256MiB", "1.2.3", "10.0.0.1", "a:b", "500m", "-x"] {
+            assert_eq!(json(&format!("a: {text}")), Ok(format!(r#"{{"a":"{text}"}}"#)));
+        }
+    }
+
+    #[test]
+    fn what_readers_disagree_on_is_refused_with_its_place() {
+        for (text, place, word) in [
+            ("a: 1\nb: &x 2\n", "2:", "anchors"),
+            ("a: 1\nb: *x\n", "2:4", "alias"),
+            ("a: !!str 1\n", "1:", "tags"),
+            ("a:\n  <<: {}\n", "2:3", "merge"),
+            ("a: 1\n\"a\": 2\n", "2:1", "already at 1:1"),
+            ("a: 1.0\n", "1:4", "fraction"),
+            ("a: 1e2\n", "1:4", "fraction"),
+            ("a: .inf\n", "1:4", "fraction"),
+            ("a: 0x1F\n", "1:4", "whole number"),
+            ("a: 010\n", "1:4", "whole number"),
+            ("a: +1\n", "1:4", "whole number"),
+            ("a: -0\n", "1:4", "whole number"),
+            ("a: 1_000\n", "1:4", "whole number"),
+            ("a: 12:30:00\n", "1:4", "whole number"),
+            ("a: 9007199254740992\n", "1:4", "2^53"),
+            ("a: 2026-01-01\n", "1:4", "timestamp"),
+            ("a: 2026-01-01T00:00:00Z\n", "1:4", "timestamp"),
+            ("a: yes\n", "1:4", "quotes"),
+            ("a: True\n", "1:4", "quotes"),
+            ("a: ~\n", "1:4", "quotes"),
+            ("on: 1\n", "1:1", "key must be text"),
+            ("1: 1\n", "1:1", "key must be text"),
+            ("[a]: 1\n", "1:", "key must be text"),
+            ("? {a: b}\n: 1\n", "1:", "key must be text"),
+            ("a: 1\n---\nb: 2\n", "2:", "second document"),
+            ("%YAML 1.1\n---\na: 1\n", "1:", "not readable"),
+            ("a: [1, 2\n", "", "not readable"),
+            ("a: \"\\ud83d\"\n", "1:", "not readable"),
+        ] {
+            let refusal = json(text).expect_err(text);
+            assert!(refusal.starts_with(place) && refusal.contains(word), "{text:?}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = |depth: usize| format!("a: {}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(json(&deep(31)).is_ok());
+        assert!(json(&deep(32)).is_err());
+        assert!(json(&deep(100_000)).is_err());
+    }
+
+    #[test]
+    fn slips_are_recognised() {
+        let known = ["timeout", "memory", "file_size", "run-as"];
+        for (slip, meant) in
+            [("timout", Some("timeout")), ("memroy", Some("memory")), ("file-size", Some("file_size")), ("zebra", None)]
+        {
+            assert_eq!(nearest(slip, &known), meant, "{slip}");
+        }
+    }
+}
