@@ -39,6 +39,13 @@ impl Shown {
         }
     }
 
+    /// A path of fields, made by [`path_key`] and indices, and the sign between it and its value.
+    #[must_use]
+    pub fn path(path: &str) -> Self {
+        let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
+        Self(format!("{} = ", if safe { path.to_owned() } else { escape(path, false) }))
+    }
+
     /// This, then `more`.
     #[must_use]
     pub fn then(mut self, more: &Self) -> Self {
