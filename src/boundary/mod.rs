@@ -1,2 +1,4 @@
 //! The crossing.
+pub mod live;
+pub mod refusal;
 pub mod view;

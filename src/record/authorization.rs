@@ -160,11 +160,17 @@ impl Predicate for Authorization {
         ] {
             let bytes = canonical::canonical_of(value).map_err(|error| Malformed::at(pointer, error.to_string()))?;
             if bytes.len() > most {
-                return Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())));
+                return Err(Malformed::too_large(
+                    pointer,
+                    format!("{} bytes, at most {most} are allowed", bytes.len()),
+                ));
             }
         }
         if self.permissions.len() > MAX_PERMISSIONS {
-            return Err(Malformed::too_large("/predicate/permissions", format!("at most {MAX_PERMISSIONS} are allowed")));
+            return Err(Malformed::too_large(
+                "/predicate/permissions",
+                format!("at most {MAX_PERMISSIONS} are allowed"),
+            ));
         }
         for (at, permission) in self.permissions.iter().enumerate() {
             if permission.what.len() > MAX_PERMISSION_BYTES {

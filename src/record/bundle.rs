@@ -80,7 +80,8 @@ impl Bundle {
         if bundle.media_type != MEDIA_TYPE {
             return Err(Malformed::at("/mediaType", format!("expected {MEDIA_TYPE:?}")));
         }
-        for (pointer, value) in [("/step", &bundle.step), ("/policy", &bundle.policy), ("/builtins", &bundle.builtins)] {
+        for (pointer, value) in [("/step", &bundle.step), ("/policy", &bundle.policy), ("/builtins", &bundle.builtins)]
+        {
             if !value.is_object() {
                 return Err(Malformed::at(pointer, "expected an object"));
             }

@@ -44,7 +44,11 @@ impl Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pointer.is_empty() { f.write_str(&self.message) } else { write!(f, "at {}: {}", self.pointer, self.message) }
+        if self.pointer.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "at {}: {}", self.pointer, self.message)
+        }
     }
 }
 
@@ -60,7 +64,7 @@ impl From<ReadError> for Malformed {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Json(error) => error.into(),
-            ReadError::Typed { pointer, message } => Self::at(pointer, message),
+            ReadError::Type { pointer, message } => Self::at(pointer, message),
         }
     }
 }
@@ -120,10 +124,7 @@ impl Subject {
     /// A subject of bulk bytes, by both digests.
     #[must_use]
     pub fn bulk(name: impl Into<String>, sha256: &[u8; 32], blake3: &[u8; 32]) -> Self {
-        Self {
-            name: name.into(),
-            digest: DigestSet { blake3: Some(digest::hex(blake3)), sha256: digest::hex(sha256) },
-        }
+        Self { name: name.into(), digest: DigestSet { blake3: Some(digest::hex(blake3)), sha256: digest::hex(sha256) } }
     }
 
     /// The 32 bytes of the SHA-256, when they are written as they must be.
@@ -161,9 +162,9 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
 /// Says what is expected when there is another number of subjects, another name or another digest.
 pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
     match given {
-        [one] if one.name == name && one.digest.blake3.is_none() => one
-            .sha256()
-            .ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits")),
+        [one] if one.name == name && one.digest.blake3.is_none() => {
+            one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits"))
+        }
         _ => Err(Malformed::at("/subject", format!("expected one subject, {name:?}, by sha256"))),
     }
 }
@@ -180,7 +181,10 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     for (at, item) in items.iter().enumerate() {
         let bytes = canonical::canonical_of(item).map_err(|error| Malformed::at(pointer, error.to_string()))?;
         if before.as_ref().is_some_and(|before| *before >= bytes) {
-            return Err(Malformed::at(format!("{pointer}/{at}"), "out of order or twice: this array is sorted and unique"));
+            return Err(Malformed::at(
+                format!("{pointer}/{at}"),
+                "out of order or twice: this array is sorted and unique",
+            ));
         }
         before = Some(bytes);
     }
@@ -205,12 +209,7 @@ impl<P: Predicate> Statement<P> {
     /// States `predicate` of `subject`.
     #[must_use]
     pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
-        Self {
-            statement_type: STATEMENT_TYPE.to_owned(),
-            predicate,
-            predicate_type: predicate_type(P::KIND),
-            subject,
-        }
+        Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
     }
 
     /// The payload: canonical JSON, checked as a reader would check it.
@@ -239,7 +238,10 @@ impl<P: Predicate> Statement<P> {
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
             let given = value.get(field).and_then(serde_json::Value::as_str);
             if given != Some(expected) {
-                return Err(Malformed::at(format!("/{field}"), format!("expected {expected:?}, a document of kind {}", P::KIND)));
+                return Err(Malformed::at(
+                    format!("/{field}"),
+                    format!("expected {expected:?}, a document of kind {}", P::KIND),
+                ));
             }
         }
         if let Some(field) = P::LATER_FIELDS.iter().find(|field| value["predicate"].get(**field).is_some()) {
@@ -256,5 +258,81 @@ impl<P: Predicate> Statement<P> {
         }
         statement.predicate.check(&statement.subject)?;
         Ok(statement)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::authorization::Authorization;
+    use crate::record::consumption::Consumption;
+    use crate::record::denial::Denial;
+    use crate::record::receipt::Receipt;
+    use crate::record::refusal::Refusal;
+    use crate::record::roster::Roster;
+    use crate::record::seal::Seal;
+
+    fn payload(kind: &str) -> Vec<u8> {
+        let path = format!("{}/tests/conformance/golden/valid/payload/{kind}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).expect("a golden payload")
+    }
+
+    fn round_trip<P: Predicate>() {
+        let bytes = payload(P::KIND);
+        let statement = Statement::<P>::from_payload(&bytes).unwrap_or_else(|error| panic!("{}: {error}", P::KIND));
+        assert_eq!(statement.to_payload().as_deref(), Ok(&*bytes), "{}", P::KIND);
+    }
+
+    #[test]
+    fn every_golden_payload_is_read_and_written_to_the_same_bytes() {
+        round_trip::<Authorization>();
+        round_trip::<Consumption>();
+        round_trip::<Denial>();
+        round_trip::<Receipt>();
+        round_trip::<Refusal>();
+        round_trip::<Roster>();
+        round_trip::<Seal>();
+    }
+
+    #[test]
+    fn a_document_of_one_kind_is_refused_as_another() {
+        let refused = Statement::<Denial>::from_payload(&payload("authorization")).expect_err("another kind");
+        assert_eq!(refused.pointer, "/predicateType");
+    }
+
+    fn altered(kind: &str, from: &str, to: &str) -> Vec<u8> {
+        let text = String::from_utf8(payload(kind)).expect("text");
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1).into_bytes()
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_refused_by_name() {
+        for field in Authorization::LATER_FIELDS {
+            let value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
+            let mut value = value;
+            value["predicate"][field] = serde_json::json!({});
+            let refused =
+                Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("later");
+            assert_eq!(refused.pointer, format!("/predicate/{field}"));
+            assert!(refused.message.contains("this version does not have"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_optional_is_left_out_never_null() {
+        let mut value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
+        value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
+        let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
+        assert!(refused.message.contains("null"), "{refused}");
+    }
+
+    #[test]
+    fn subjects_must_equal_their_twins() {
+        let other = altered("authorization", r#""host":"web-3""#, r#""host":"web-4""#);
+        let refused = Statement::<Authorization>::from_payload(&other).expect_err("twin");
+        assert_eq!(refused.pointer, "/subject/1/digest");
+        let other = altered("consumption", r#""name":"authorization""#, r#""name":"authorisation""#);
+        assert_eq!(Statement::<Consumption>::from_payload(&other).expect_err("name").pointer, "/subject/0/name");
     }
 }

@@ -1,1 +1,238 @@
-//! Enforcement
+//! What a sandbox held for one run: facts.
+//!
+//! The receipt's `sandbox` block. `level`, `layers` and `missing` always stand; the other facts stand where they
+//! were established, so that an auditor never reads an intention as a fact.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::profile::{Layer, NetworkMode, Workdir};
+
+/// The `sandbox` block of a receipt:
+/// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}` and optional facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Enforcement {
+    /// The shorthand for what was held.
+    pub level: Level,
+    /// Layers that were held fully, sorted and unique.
+    pub layers: Vec<Layer>,
+    /// Layers that this level names and that were not held, sorted and unique.
+    pub missing: Vec<Layer>,
+    /// Namespaces of the run's own, sorted: `cgroup`, `ipc`, `mnt`, `net`, `pid`, `user`, `uts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ns: Option<Vec<String>>,
+    /// The Landlock rules that the step could not leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock: Option<LandlockFacts>,
+    /// The system-call filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<SeccompFacts>,
+    /// Capabilities that the step was left with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caps: Option<Capabilities>,
+    /// What the run saw of the host's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs: Option<FilesystemFacts>,
+    /// What network the run saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<NetworkMode>,
+    /// Which limit was held by what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitFacts>,
+    /// What ended the process tree, sorted: `cgroup.kill`, `pidns`, `subreaper`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill: Option<Vec<String>>,
+    /// Processes of the run that could not be ended in time (stuck in the kernel). Absent means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
+}
+
+/// The shorthand for a set of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Every layer that this version knows.
+    Strict,
+    /// Some of them; `missing` names the others.
+    BestEffort,
+    /// Hygiene and limits only.
+    Off,
+}
+
+impl Level {
+    /// The word in documents and messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::BestEffort => "best-effort",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// The Landlock rules that the step could not leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LandlockFacts {
+    /// The kernel's Landlock ABI.
+    pub abi: u64,
+    /// Whether every right of that ABI was handled.
+    pub status: LandlockStatus,
+    /// Rules that grant something.
+    pub rules: u64,
+}
+
+/// Whether every right was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LandlockStatus {
+    /// Every right of the ABI.
+    Fully,
+    /// Only some: the layer is not held.
+    Partially,
+}
+
+/// The system-call filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeccompFacts {
+    /// SHA-256 of the filter program, 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// Capabilities that the step was left with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Capabilities {
+    /// None in any set, and no way to gain one.
+    None,
+}
+
+/// What the run saw of the host's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesystemFacts {
+    /// How the work directory was made.
+    pub mode: Workdir,
+    /// Whether the run had a root of its own, in which only what the profile allows stands.
+    pub root: Root,
+    /// Names that deny patterns masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<u64>,
+    /// How durable the masks were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Masks>,
+}
+
+/// Which root the run had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Root {
+    /// A small one of its own.
+    Own,
+    /// The host's.
+    Host,
+}
+
+/// How durable masks were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Masks {
+    /// Nobody on the host could drop them.
+    Stable,
+    /// A host process that replaced a file dropped them.
+    PointInTime,
+}
+
+/// Which limit was held by what. What is absent was not held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitFacts {
+    /// CPU: thousandths of one CPU with `cgroup2`, seconds of each process with `rlimit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Held>,
+    /// Bytes of the work directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Held>,
+    /// Bytes of the largest file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Held>,
+    /// Bytes of memory: of the whole run with `cgroup2`, of each process with `rlimit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Held>,
+    /// Bytes of output that were recorded at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Held>,
+    /// Processes and threads at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Held>,
+    /// Milliseconds of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall: Option<Held>,
+}
+
+/// One limit and what held it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The limit.
+    pub max: u64,
+    /// What held it.
+    pub by: Holder,
+}
+
+/// What held a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// A control group of the run's own, over the whole tree.
+    Cgroup2,
+    /// A resource limit of each process.
+    Rlimit,
+    /// The boundary itself.
+    Service,
+    /// The size of a file system of the run's own.
+    Tmpfs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(text: &str) -> String {
+        let block: Enforcement = serde_json::from_str(text).expect("a block");
+        serde_json::to_value(block).expect("json").to_string()
+    }
+
+    #[test]
+    fn the_example_of_the_format_survives_unchanged() {
+        let text = r#"{"layers":["capabilities","filesystem","landlock","namespaces","network","seccomp"],"level":"strict","limits":{"memory":{"by":"cgroup2","max":536870912}},"missing":[]}"#;
+        assert_eq!(round_trip(text), text);
+    }
+
+    #[test]
+    fn all_facts_survive_unchanged() {
+        let text = concat!(
+            r#"{"caps":"none","fs":{"deny":"stable","masked":3,"mode":"overlay","root":"own"},"#,
+            r#""kill":["cgroup.kill","pidns"],"landlock":{"abi":7,"rules":14,"status":"fully"},"layers":[],"left":1,"#,
+            r#""level":"best-effort","limits":{"cpu":{"by":"rlimit","max":300}},"missing":["network"],"net":"none","#,
+            r#""ns":["ipc"],"seccomp":{"sha256":"00"}}"#
+        );
+        assert_eq!(round_trip(text), text);
+    }
+
+    #[test]
+    fn unknown_facts_and_incomplete_blocks_are_refused() {
+        for bad in [
+            r#"{"layers":[],"level":"strict","missing":[],"extra":1}"#,
+            r#"{"layers":[],"level":"strict"}"#,
+            r#"{"layers":[],"level":"paranoid","missing":[]}"#,
+            r#"{"layers":["magic"],"level":"strict","missing":[]}"#,
+            r#"{"layers":[],"level":"strict","missing":[],"limits":{"memory":{"by":"cgroup2","max":-1}}}"#,
+        ] {
+            assert!(serde_json::from_str::<Enforcement>(bad).is_err(), "{bad}");
+        }
+    }
+}

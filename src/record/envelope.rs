@@ -175,7 +175,7 @@ impl<P: Predicate> Signed<P> {
         for ((keyid, sig), key) in self.signatures.into_iter().zip(found) {
             let proof = sshsig::verify(key, &message, &sig)
                 .map_err(|error| VerifyError::BadSignature { keyid: keyid.clone(), reason: error.to_string() })?;
-            signatures.push(VerifiedSignature { keyid, presence: proof.presence, sig });
+            signatures.push(VerifiedSignature { keyid, presence: proof.presence(), sig });
         }
         let statement = Statement::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
         Ok(Verified { statement, payload: self.payload, signatures })

@@ -6,9 +6,11 @@
 pub mod authorization;
 pub mod bundle;
 pub mod checkpoint;
+pub mod configuration;
 pub mod consumption;
 pub mod denial;
 pub mod document;
+pub mod enforcement;
 pub mod envelope;
 pub mod ident;
 pub mod local_receipt;

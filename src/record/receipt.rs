@@ -301,7 +301,8 @@ impl Receipt {
     }
 
     fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
-        let stream = |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
+        let stream =
+            |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
         Ok(vec![
             Subject::new("authorization", self.authorization_digest()?.as_bytes()),
             stream("stdout", &self.output.stdout),

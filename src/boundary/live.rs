@@ -1,0 +1,353 @@
+//! Live events of runs: recorded while they happen, followed by any number of readers.
+//!
+//! A recording keeps the run's output in the order in which it arrived, within the recorded limit. What does not
+//! fit into a small buffer goes to an unlinked file, so that floods of output cost disk, not memory.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::boundary::view::StreamName;
+use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
+use crate::record::ident::ProposalId;
+use crate::record::receipt::Stream;
+
+/// Output up to this stays in memory while a run lives.
+const IN_MEMORY: usize = 64 << 10;
+/// The largest piece of output in one event.
+pub const PIECE: usize = 32 << 10;
+
+/// The runs that live now.
+#[derive(Debug, Default)]
+pub struct Live {
+    runs: Mutex<HashMap<ProposalId, Arc<Recording>>>,
+}
+
+impl Live {
+    /// Begins to record a run.
+    pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> Arc<Recording> {
+        let recording = Arc::new(Recording::new(scratch, most));
+        lock(&self.runs).insert(proposal.clone(), recording.clone());
+        recording
+    }
+
+    /// The recording of a run that lives.
+    pub fn find(&self, proposal: &ProposalId) -> Option<Arc<Recording>> {
+        lock(&self.runs).get(proposal).cloned()
+    }
+
+    /// Forgets a run: what it wrote is in the store now. Readers that hold the recording keep it until they are done.
+    pub fn end(&self, proposal: &ProposalId) {
+        if let Some(recording) = lock(&self.runs).remove(proposal) {
+            recording.tick.send_modify(|tick| *tick += 1);
+        }
+    }
+
+    /// How many runs live.
+    pub fn count(&self) -> usize {
+        lock(&self.runs).len()
+    }
+}
+
+/// One run's output as it arrives.
+#[derive(Debug)]
+pub struct Recording {
+    state: Mutex<State>,
+    /// Counts changes; readers wait on it.
+    tick: watch::Sender<u64>,
+    cancelled: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    scratch: PathBuf,
+    /// Recorded bytes that may still come.
+    room: u64,
+    /// Pieces in order of arrival: stream, length.
+    order: Vec<(StreamName, u32)>,
+    buffer: Vec<u8>,
+    /// Where the bytes are once the buffer was too small for them.
+    spool: Option<File>,
+    recorded: u64,
+    stdout: Tally,
+    stderr: Tally,
+    failed: Option<String>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    bytes: u64,
+    recorded: u64,
+    sha256: Sha256Stream,
+    blake3: Blake3Stream,
+}
+
+impl Recording {
+    fn new(scratch: PathBuf, most: u64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                scratch,
+                room: most,
+                order: Vec::new(),
+                buffer: Vec::new(),
+                spool: None,
+                recorded: 0,
+                stdout: Tally::default(),
+                stderr: Tally::default(),
+                failed: None,
+                closed: false,
+            }),
+            tick: watch::channel(0).0,
+            cancelled: watch::channel(false).0,
+        }
+    }
+
+    /// Takes what the run wrote. What exceeds the limit is counted only.
+    pub fn write(&self, stream: StreamName, bytes: &[u8]) {
+        let mut state = lock(&self.state);
+        let keep = usize::try_from(state.room).unwrap_or(usize::MAX).min(bytes.len());
+        let kept = match state.keep(&bytes[..keep]) {
+            Ok(()) => keep,
+            Err(error) => {
+                state.failed.get_or_insert_with(|| format!("output could not be recorded: {error}"));
+                0
+            }
+        };
+        let tally = match stream {
+            StreamName::Stdout => &mut state.stdout,
+            StreamName::Stderr => &mut state.stderr,
+        };
+        tally.bytes += bytes.len() as u64;
+        tally.recorded += kept as u64;
+        tally.sha256.update(&bytes[..kept]);
+        tally.blake3.update(&bytes[..kept]);
+        for piece in bytes[..kept].chunks(PIECE) {
+            // A piece is at most 32 KiB.
+            state.order.push((stream, piece.len() as u32));
+        }
+        state.room -= kept as u64;
+        drop(state);
+        if kept > 0 {
+            self.tick.send_modify(|tick| *tick += 1);
+        }
+    }
+
+    /// The run is over: nothing more will be written.
+    pub fn close(&self) -> Recorded {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let tally = |tally: &Tally| Stream {
+            bytes: tally.bytes,
+            recorded: tally.recorded,
+            truncated: tally.recorded < tally.bytes,
+            sha256: ContentDigest::from_bytes(tally.sha256.clone().finish()),
+            blake3: tally.blake3.finish(),
+            redactions: 0,
+        };
+        let recorded = Recorded {
+            stdout: tally(&state.stdout),
+            stderr: tally(&state.stderr),
+            order: encode_order(&state.order),
+            failed: state.failed.clone(),
+        };
+        drop(state);
+        self.tick.send_modify(|tick| *tick += 1);
+        recorded
+    }
+
+    /// The recorded bytes of one stream, piece by piece.
+    ///
+    /// # Errors
+    /// When the spool can't be read.
+    pub fn copy(&self, stream: StreamName, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let state = lock(&self.state);
+        let mut at = 0;
+        for &(of, length) in &state.order {
+            if of == stream {
+                to(&state.read(at, length as usize)?)?;
+            }
+            at += u64::from(length);
+        }
+        Ok(())
+    }
+
+    /// The pieces from number `from` on, with the offset of each within its stream; and whether more may come.
+    ///
+    /// # Errors
+    /// When the spool can't be read.
+    pub fn pieces(&self, from: usize, most: usize) -> io::Result<(Vec<Piece>, bool)> {
+        let state = lock(&self.state);
+        let mut at = 0;
+        let (mut stdout, mut stderr) = (0, 0);
+        let mut pieces = Vec::new();
+        for (number, &(stream, length)) in state.order.iter().enumerate() {
+            let offset = match stream {
+                StreamName::Stdout => &mut stdout,
+                StreamName::Stderr => &mut stderr,
+            };
+            if number >= from {
+                if pieces.len() == most {
+                    break;
+                }
+                pieces.push(Piece { stream, offset: *offset, bytes: state.read(at, length as usize)? });
+            }
+            *offset += u64::from(length);
+            at += u64::from(length);
+        }
+        let more = !state.closed || from + pieces.len() < state.order.len();
+        Ok((pieces, more))
+    }
+
+    /// Wakes at each change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.tick.subscribe()
+    }
+
+    /// Asks the run to stop.
+    pub fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    /// Becomes true when the run shall stop.
+    pub fn cancelled(&self) -> watch::Receiver<bool> {
+        self.cancelled.subscribe()
+    }
+}
+
+/// A piece of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Which stream.
+    pub stream: StreamName,
+    /// The stream's recorded bytes before it.
+    pub offset: u64,
+    /// Its bytes, at most [`PIECE`].
+    pub bytes: Vec<u8>,
+}
+
+/// What was recorded of a run.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Standard output.
+    pub stdout: Stream,
+    /// Standard error.
+    pub stderr: Stream,
+    /// The order in which pieces arrived ([`decode_order`]).
+    pub order: Vec<u8>,
+    /// Why some output could not be kept.
+    pub failed: Option<String>,
+}
+
+impl State {
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.spool.is_none() && self.buffer.len() + bytes.len() > IN_MEMORY {
+            let mut spool = tempfile::tempfile_in(&self.scratch)?;
+            spool.write_all(&self.buffer)?;
+            self.buffer = Vec::new();
+            self.spool = Some(spool);
+        }
+        match &self.spool {
+            Some(spool) => spool.write_all_at(bytes, self.recorded)?,
+            None => self.buffer.extend_from_slice(bytes),
+        }
+        self.recorded += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        if let Some(spool) = &self.spool {
+            let mut bytes = vec![0; length];
+            spool.read_exact_at(&mut bytes, at)?;
+            return Ok(bytes);
+        }
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        self.buffer
+            .get(start..start.saturating_add(length))
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| io::Error::other("a piece lies outside of what was recorded"))
+    }
+}
+
+/// Four bytes a piece: the length in 31 bits, the stream in the lowest.
+fn encode_order(order: &[(StreamName, u32)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(order.len() * 4);
+    for &(stream, length) in order {
+        let word = length << 1 | u32::from(stream == StreamName::Stderr);
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// The pieces of a stored order: stream and length.
+#[must_use]
+pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
+    bytes
+        .chunks_exact(4)
+        .map(|word| {
+            let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+            (if word & 1 == 1 { StreamName::Stderr } else { StreamName::Stdout }, word >> 1)
+        })
+        .collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code panics while it holds one of these; if it did, what it guards is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::digest::Blake3Digest;
+
+    fn recording(most: u64) -> Recording {
+        Recording::new(std::env::temp_dir(), most)
+    }
+
+    #[test]
+    fn what_is_recorded_is_what_was_written_up_to_the_limit() {
+        for size in [10, IN_MEMORY / 2, IN_MEMORY * 3] {
+            let recording = recording(size as u64);
+            let text: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            for (number, chunk) in text.chunks(1000).enumerate() {
+                recording.write(if number % 3 == 0 { StreamName::Stderr } else { StreamName::Stdout }, chunk);
+            }
+            recording.write(StreamName::Stdout, b"too much");
+            let recorded = recording.close();
+            assert!(recorded.stdout.truncated && !recorded.stderr.truncated);
+            assert_eq!(recorded.stdout.recorded + recorded.stderr.recorded, size as u64);
+            assert_eq!(recorded.stdout.bytes, recorded.stdout.recorded + 8);
+            let mut stdout = Vec::new();
+            recording
+                .copy(StreamName::Stdout, |bytes| {
+                    stdout.extend_from_slice(bytes);
+                    Ok(())
+                })
+                .expect("a copy");
+            assert_eq!(Blake3Digest::of(&stdout), recorded.stdout.blake3);
+            let (pieces, more) = recording.pieces(0, usize::MAX).expect("pieces");
+            assert!(!more);
+            let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.clone()).collect();
+            assert_eq!(joined, text);
+            let order: u64 = decode_order(&recorded.order).iter().map(|&(_, length)| u64::from(length)).sum();
+            assert_eq!(order, size as u64);
+        }
+    }
+
+    #[test]
+    fn readers_can_begin_anywhere_and_offsets_count_by_stream() {
+        let recording = recording(100);
+        recording.write(StreamName::Stdout, b"one");
+        recording.write(StreamName::Stderr, b"two");
+        recording.write(StreamName::Stdout, b"three");
+        let (pieces, more) = recording.pieces(2, 10).expect("pieces");
+        assert_eq!(pieces, [Piece { stream: StreamName::Stdout, offset: 3, bytes: b"three".to_vec() }]);
+        assert!(more, "the run still lives");
+    }
+}

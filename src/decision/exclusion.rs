@@ -1,0 +1,146 @@
+//! Who may not approve: the proposer and who controls it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::record::ident::Name;
+use crate::record::refusal::Code;
+use crate::record::token::SealedToken;
+use crate::trust::roster::TrustedRoster;
+
+/// The people and tokens whose signatures can't count for one proposal; only [`judge`] makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Excluded(BTreeSet<Name>);
+
+/// What is known about tokens.
+#[derive(Debug, Clone, Copy)]
+pub enum Tokens<'a> {
+    /// The sealed list, whole: who is in neither it nor the roster does not exist.
+    Sealed(&'a [SealedToken]),
+    /// Nothing: a bundle does not hold the list, so owners of tokens are the boundary's word.
+    Unknown,
+}
+
+/// Works out who is excluded (R8): the proposer and its owners, and who handed the envelope in with theirs.
+///
+/// # Errors
+/// When one of the two is neither a sealed token nor a rostered proposer.
+pub fn judge(
+    proposer: &Name,
+    handed_in_by: &Name,
+    tokens: Tokens<'_>,
+    roster: &TrustedRoster,
+) -> Result<Excluded, ExclusionError> {
+    let mut names = BTreeSet::new();
+    for name in [proposer, handed_in_by] {
+        let rostered = roster.proposer(name);
+        let token = match tokens {
+            Tokens::Sealed(list) => list.iter().find(|token| token.name == *name),
+            Tokens::Unknown => None,
+        };
+        if rostered.is_none() && token.is_none() && matches!(tokens, Tokens::Sealed(_)) {
+            return Err(ExclusionError::UnknownProposer { name: name.clone() });
+        }
+        names.insert(name.clone());
+        names.extend(rostered.iter().flat_map(|entry| &entry.owners).cloned());
+        names.extend(token.iter().flat_map(|entry| &entry.owners).cloned());
+    }
+    Ok(Excluded(names))
+}
+
+impl Excluded {
+    /// Whether this person's signature can't count.
+    #[must_use]
+    pub fn contains(&self, name: &Name) -> bool {
+        self.0.contains(name)
+    }
+
+    /// All of them, sorted, as a receipt's `decision.excluded`.
+    #[must_use]
+    pub fn names(&self) -> Vec<Name> {
+        // The order of the set is that of documents: the closing quote of canonical JSON is below every byte of a name.
+        self.0.iter().cloned().collect()
+    }
+
+    /// Takes in who else is excluded by a boundary's word, as a receipt lists them.
+    pub fn with(mut self, more: &[Name]) -> Self {
+        self.0.extend(more.iter().cloned());
+        self
+    }
+}
+
+/// Why nobody knows who is excluded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExclusionError {
+    /// Not a sealed token, not a rostered proposer.
+    UnknownProposer {
+        /// The name.
+        name: Name,
+    },
+}
+
+impl ExclusionError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        Code::Forbidden
+    }
+}
+
+impl fmt::Display for ExclusionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownProposer { name } => {
+                write!(f, "{name} is neither a sealed token nor a rostered proposer, so nobody knows who may not approve; propose it with a token")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ExclusionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::quorum::tests::{name, roster};
+    use crate::record::token::Scope;
+
+    fn token(of: &str, owners: &[&str]) -> SealedToken {
+        SealedToken {
+            name: name(of),
+            owners: owners.iter().map(|owner| name(owner)).collect(),
+            scopes: vec![Scope::Propose],
+            patterns: Vec::new(),
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn r8_the_proposer_its_owners_and_who_hands_in_are_excluded() {
+        let tokens = [token("agent", &["alice"]), token("courier", &["bob", "carol"]), token("other", &["dora"])];
+        let roster = roster();
+        let excluded = judge(&name("agent"), &name("courier"), Tokens::Sealed(&tokens), &roster).expect("known");
+        assert_eq!(excluded.names(), ["agent", "alice", "bob", "carol", "courier"].map(name));
+    }
+
+    #[test]
+    fn r8_an_unknown_proposer_is_refused() {
+        let tokens = [token("agent", &["alice"])];
+        let roster = roster();
+        for (proposer, courier) in [("ghost", "agent"), ("agent", "ghost")] {
+            let error = judge(&name(proposer), &name(courier), Tokens::Sealed(&tokens), &roster).expect_err("a ghost");
+            assert_eq!(error, ExclusionError::UnknownProposer { name: name("ghost") });
+        }
+        assert!(judge(&name("ghost"), &name("ghost"), Tokens::Unknown, &roster).is_ok(), "a bundle can't know");
+    }
+
+    #[test]
+    fn names_are_sorted_as_documents_are() {
+        let tokens = [token("a", &["a-b", "a.b", "a1"])];
+        let roster = roster();
+        let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens), &roster).expect("known");
+        let names = excluded.names();
+        assert!(crate::record::document::check_sorted("/excluded", &names).is_ok(), "{names:?}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Does what was signed cover what policy and sandbox ask now?
+
+use std::fmt;
+
+use crate::policy::Ruling;
+use crate::policy::file::Mode;
+use crate::record::authorization::Permission;
+use crate::record::profile::Profile;
+use crate::record::refusal::Code;
+
+/// The questions that policy asks now were all signed; only [`check_permissions`] makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct PermissionsCovered(());
+
+/// The sandbox resolved now is the signed one; only [`check_profile`] makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct ProfileHolds(());
+
+/// Checks that policy lets the step run, and that all it asks is among the signed permissions.
+///
+/// Compared are type, what and why. In this version policy asks nothing: `asked` is empty.
+///
+/// # Errors
+/// When policy denies the step, or asks what nobody signed.
+pub fn check_permissions(
+    ruling: &Ruling,
+    asked: &[Permission],
+    signed: &[Permission],
+) -> Result<PermissionsCovered, PermissionsError> {
+    if ruling.mode.value == Mode::Deny {
+        return Err(PermissionsError::Denied { by: ruling.mode.origin.to_string() });
+    }
+    let missing: Vec<_> = asked.iter().filter(|question| !signed.contains(question)).cloned().collect();
+    if missing.is_empty() { Ok(PermissionsCovered(())) } else { Err(PermissionsError::NotSigned { missing }) }
+}
+
+/// Checks that the sandbox resolved now is the signed one.
+///
+/// # Errors
+/// When they differ in anything.
+pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHolds, PermissionsError> {
+    if resolved == signed {
+        return Ok(ProfileHolds(()));
+    }
+    let fields = [
+        ("require", resolved.require == signed.require),
+        ("read", resolved.read == signed.read),
+        ("write", resolved.write == signed.write),
+        ("deny", resolved.deny == signed.deny),
+        ("workdir", resolved.workdir == signed.workdir),
+        ("network", resolved.network == signed.network),
+        ("sockets", resolved.sockets == signed.sockets),
+        ("proc", resolved.proc == signed.proc),
+        ("run_as", resolved.run_as == signed.run_as),
+        ("limits", resolved.limits == signed.limits),
+        ("off_reason", resolved.off_reason == signed.off_reason),
+    ];
+    let fields = fields.iter().filter(|(_, equal)| !equal).map(|(field, _)| *field).collect();
+    Err(PermissionsError::OtherSandbox { fields })
+}
+
+/// Why what was signed does not cover what is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PermissionsError {
+    /// Policy denies the step, whoever signs.
+    Denied {
+        /// The rule that says so.
+        by: String,
+    },
+    /// Policy asks what nobody signed.
+    NotSigned {
+        /// The questions.
+        missing: Vec<Permission>,
+    },
+    /// The sandbox resolved now is another one.
+    OtherSandbox {
+        /// Where they differ.
+        fields: Vec<&'static str>,
+    },
+}
+
+impl PermissionsError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Denied { .. } => Code::PolicyDenied,
+            Self::NotSigned { .. } | Self::OtherSandbox { .. } => Code::ContextChanged,
+        }
+    }
+}
+
+impl fmt::Display for PermissionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied { by } => write!(f, "policy denies this step ({by}), no signature passes that; change the policy"),
+            Self::NotSigned { missing } => {
+                let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
+                write!(f, "policy asks for {} now, which was not signed; propose it again", names.join(", "))
+            }
+            Self::OtherSandbox { fields } => {
+                write!(f, "the sandbox resolved now differs from the signed one in {}; propose it again", fields.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for PermissionsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::quorum::tests::authorization;
+    use crate::policy::{self, file::Policy};
+    use crate::record::authorization::{PermissionKind, PermissionReason};
+
+    fn ruling(mode: &str) -> Ruling {
+        let policy = format!("version: 1\ndefault: {{mode: {mode}, approvals: {{from: [ops]}}}}\n");
+        policy::resolve(&Policy::load(&policy).expect("policy"), &"a:b".parse().expect("ref"))
+    }
+
+    #[test]
+    fn a_denied_step_is_passed_by_no_signature() {
+        let error = check_permissions(&ruling("deny"), &[], &[]).expect_err("denied");
+        assert_eq!(error.code(), Code::PolicyDenied);
+        for mode in ["prompted", "execute"] {
+            assert!(check_permissions(&ruling(mode), &[], &[]).is_ok(), "{mode}");
+        }
+    }
+
+    #[test]
+    fn every_question_must_have_been_signed_to_the_letter() {
+        let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
+        let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
+        let asked = [kubectl.clone()];
+        assert!(check_permissions(&ruling("prompted"), &asked, &[other.clone(), kubectl]).is_ok(), "more may be signed");
+        let error = check_permissions(&ruling("prompted"), &asked, &[other]).expect_err("another reason");
+        assert_eq!(error.code(), Code::ContextChanged);
+    }
+
+    #[test]
+    fn another_sandbox_is_another_context() {
+        let signed = authorization().sandbox;
+        assert!(check_profile(&signed, &signed).is_ok());
+        let mut resolved = signed.clone();
+        resolved.limits.memory_bytes += 1;
+        resolved.require.pop();
+        let error = check_profile(&resolved, &signed).expect_err("another");
+        assert_eq!(error, PermissionsError::OtherSandbox { fields: vec!["require", "limits"] });
+        assert_eq!(error.code(), Code::ContextChanged);
+    }
+}

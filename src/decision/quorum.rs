@@ -1,0 +1,686 @@
+//! Did enough people sign, of the groups that are asked?
+//!
+//! The rule is the conjunction of policy's and the step's. Whether it is met depends on the *set* of people whose
+//! signatures count, never on their order. In `each` a person of several groups fills one place only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::crypto::sshsig::{KeyId, Presence};
+use crate::decision::exclusion::Excluded;
+use crate::record::envelope::VerifiedSignature;
+use crate::record::ident::{GroupName, Name};
+use crate::record::refusal::Code;
+use crate::record::step::Approvals;
+use crate::record::validity::Timestamp;
+use crate::trust::roster::TrustedRoster;
+
+/// Enough distinct people signed; only [`decide`] makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct QuorumMet {
+    approvers: Vec<Name>,
+    groups: Vec<GroupName>,
+    keys: BTreeSet<KeyId>,
+}
+
+impl QuorumMet {
+    /// Who counted, sorted, as a receipt's `decision.approvers`.
+    #[must_use]
+    pub fn approvers(&self) -> &[Name] {
+        &self.approvers
+    }
+
+    /// The groups named by a rule for which a counted approver counts, sorted, as a receipt's `decision.groups`.
+    #[must_use]
+    pub fn groups(&self) -> &[GroupName] {
+        &self.groups
+    }
+
+    /// Whether the signature of this key is embedded: one per person who counted.
+    #[must_use]
+    pub fn keeps(&self, keyid: &KeyId) -> bool {
+        self.keys.contains(keyid)
+    }
+}
+
+/// The rules that must all be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules(Vec<Rule>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    of: &'static str,
+    required: u64,
+    from: BTreeSet<GroupName>,
+    each: bool,
+}
+
+/// `each` looks at every set of groups: 2^8 at the most.
+pub const MAX_EACH_GROUPS: usize = 8;
+
+impl Rules {
+    /// Combines policy's rule with the step's: both must be met, so a runbook can only tighten.
+    ///
+    /// A step that names no group means those whom policy names.
+    ///
+    /// # Errors
+    /// When a rule asks for nobody, names no group or too many.
+    pub fn combine(policy: Option<&Approvals>, step: &Approvals) -> Result<Self, RuleError> {
+        let mut rules = Vec::with_capacity(2);
+        if let Some(policy) = policy {
+            rules.push(Rule::of("policy", policy, &policy.from)?);
+        }
+        match policy {
+            Some(policy) if step.from.is_empty() => {
+                if step.each == Some(true) {
+                    return Err(RuleError::NoGroups { of: "the step" });
+                }
+                rules.push(Rule::of("the step", step, &policy.from)?);
+            }
+            _ => rules.push(Rule::of("the step", step, &step.from)?),
+        }
+        Ok(Self(rules))
+    }
+
+    /// Every group that a rule names.
+    #[must_use]
+    pub fn groups(&self) -> BTreeSet<&GroupName> {
+        self.0.iter().flat_map(|rule| &rule.from).collect()
+    }
+}
+
+impl Rule {
+    fn of(of: &'static str, rule: &Approvals, from: &[GroupName]) -> Result<Self, RuleError> {
+        let each = rule.each == Some(true);
+        let groups: BTreeSet<_> = from.iter().cloned().collect();
+        if rule.required == 0 {
+            return Err(RuleError::AsksNobody { of });
+        }
+        if groups.is_empty() {
+            return Err(RuleError::NoGroups { of });
+        }
+        if groups.len() < from.len() {
+            // Dropping the second mention would halve what `each` asks for.
+            return Err(RuleError::GroupTwice { of });
+        }
+        if each && groups.len() > MAX_EACH_GROUPS {
+            return Err(RuleError::TooManyGroups { of, found: groups.len() });
+        }
+        Ok(Self { of, required: rule.required, from: groups, each })
+    }
+
+    fn places(&self) -> u64 {
+        if self.each { self.required.saturating_mul(self.from.len() as u64) } else { self.required }
+    }
+
+    /// How many people are missing, and from which groups. By Hall's theorem (with deficit) the places of `each`
+    /// can be filled with nobody in two iff every set of its groups has at least `required` times as many counted
+    /// members; what is missing is the largest shortfall of a set.
+    fn shortfall(&self, counted: &[Counted]) -> (u64, BTreeSet<GroupName>) {
+        let from: Vec<_> = self.from.iter().collect();
+        if !self.each {
+            let have = counted.iter().filter(|person| from.iter().any(|group| person.groups.contains(*group))).count() as u64;
+            let missing = self.required.saturating_sub(have);
+            return (missing, if missing > 0 { self.from.clone() } else { BTreeSet::new() });
+        }
+        let masks: Vec<u32> = counted
+            .iter()
+            .map(|person| {
+                from.iter().enumerate().fold(0, |mask, (at, group)| mask | u32::from(person.groups.contains(*group)) << at)
+            })
+            .collect();
+        let mut worst = (0_u64, 0_u32);
+        for set in 1_u32..1 << from.len() {
+            let have = masks.iter().filter(|mask| **mask & set != 0).count() as u64;
+            let missing = self.required.saturating_mul(u64::from(set.count_ones())).saturating_sub(have);
+            // Of equal shortfalls the smallest set says best whom to ask.
+            if missing > worst.0 || missing == worst.0 && missing > 0 && set.count_ones() < worst.1.count_ones() {
+                worst = (missing, set);
+            }
+        }
+        let groups = from.iter().enumerate().filter(|(at, _)| worst.1 >> at & 1 == 1).map(|(_, group)| (*group).clone());
+        (worst.0, groups.collect())
+    }
+}
+
+/// A rule that nobody can meet, or that asks for nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleError {
+    /// `required: 0`.
+    AsksNobody {
+        /// Whose rule.
+        of: &'static str,
+    },
+    /// No group at all.
+    NoGroups {
+        /// Whose rule.
+        of: &'static str,
+    },
+    /// A group stands twice.
+    GroupTwice {
+        /// Whose rule.
+        of: &'static str,
+    },
+    /// `each` over more groups than [`MAX_EACH_GROUPS`].
+    TooManyGroups {
+        /// Whose rule.
+        of: &'static str,
+        /// How many.
+        found: usize,
+    },
+}
+
+impl RuleError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        Code::PolicyDenied
+    }
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsksNobody { of } => write!(f, "the approvals rule of {of} asks for nobody (required: 0); ask for at least one"),
+            Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name one in policy"),
+            Self::GroupTwice { of } => write!(f, "the approvals rule of {of} names a group twice; name each once"),
+            Self::TooManyGroups { of, found } => {
+                write!(f, "the approvals rule of {of} asks each of {found} groups; name at most {MAX_EACH_GROUPS}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+/// Whose signatures count, and whose do not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    counted: Vec<Counted>,
+    uncounted: Vec<Uncounted>,
+}
+
+/// A person whose signature counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// Who.
+    pub name: Name,
+    /// With which key.
+    pub keyid: KeyId,
+    /// The groups named by a rule that it counts for.
+    pub groups: BTreeSet<GroupName>,
+}
+
+/// A signature that does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uncounted {
+    /// The key.
+    pub keyid: KeyId,
+    /// Who holds it, or what, in words.
+    pub holder: String,
+    /// Why it does not count.
+    pub why: NotCounted,
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotCounted {
+    /// The key is no approver's.
+    NoApprover,
+    /// The approver proposed it or controls who did.
+    Excluded,
+    /// The approver's time has not come.
+    NotYetValid(Timestamp),
+    /// The approver's time is over.
+    NoLongerValid(Timestamp),
+    /// The approver is in no group that a rule names.
+    InNoNamedGroup,
+    /// The approver's named groups all want a touched security key.
+    NotTouched,
+    /// The same person signed with another key, which counts.
+    SecondKey(KeyId),
+}
+
+impl fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
+        match &self.why {
+            NotCounted::NoApprover => f.write_str("no approver"),
+            NotCounted::Excluded => f.write_str("proposed this or controls who did"),
+            NotCounted::NotYetValid(from) => write!(f, "valid only from {from}"),
+            NotCounted::NoLongerValid(until) => write!(f, "no longer valid since {until}"),
+            NotCounted::InNoNamedGroup => f.write_str("in no group that the rule names"),
+            NotCounted::NotTouched => f.write_str("the group wants a security key that was touched"),
+            NotCounted::SecondKey(first) => write!(f, "the same person signed with {first}"),
+        }
+    }
+}
+
+impl Count {
+    /// Those who count, sorted by key id.
+    #[must_use]
+    pub fn counted(&self) -> &[Counted] {
+        &self.counted
+    }
+
+    /// The signatures that don't, sorted by key id.
+    #[must_use]
+    pub fn uncounted(&self) -> &[Uncounted] {
+        &self.uncounted
+    }
+}
+
+/// Finds out whose signatures count: rostered approvers, valid at `at`, not excluded, in a group that a rule names
+/// (touched, where that group wants it), one signature a person.
+///
+/// Of several keys of a person the one that counts for most groups is kept (a touched one, that is), then the
+/// lowest key id.
+#[must_use]
+pub fn count(
+    signatures: &[VerifiedSignature],
+    roster: &TrustedRoster,
+    excluded: &Excluded,
+    rules: &Rules,
+    at: Timestamp,
+) -> Count {
+    let named = rules.groups();
+    let mut people: BTreeMap<Name, Counted> = BTreeMap::new();
+    let mut uncounted = Vec::new();
+    for signature in signatures {
+        let keyid = signature.keyid;
+        let Some((approver, _)) = roster.approver_of(&keyid) else {
+            let holder = roster.signer(&keyid).map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
+            uncounted.push(Uncounted { keyid, holder, why: NotCounted::NoApprover });
+            continue;
+        };
+        let member: BTreeSet<_> = approver.groups.iter().filter(|group| named.contains(group)).collect();
+        let touched = signature.presence == Presence::Touched;
+        let groups: BTreeSet<GroupName> =
+            member.iter().filter(|group| touched || !roster.needs_presence(group)).map(|group| (*group).clone()).collect();
+        let why = if excluded.contains(&approver.name) {
+            Some(NotCounted::Excluded)
+        } else if let Some(from) = approver.valid_after.filter(|from| at < *from) {
+            Some(NotCounted::NotYetValid(from))
+        } else if let Some(until) = approver.valid_before.filter(|until| at >= *until) {
+            Some(NotCounted::NoLongerValid(until))
+        } else if member.is_empty() {
+            Some(NotCounted::InNoNamedGroup)
+        } else if groups.is_empty() {
+            Some(NotCounted::NotTouched)
+        } else {
+            None
+        };
+        let holder = approver.name.to_string();
+        if let Some(why) = why {
+            uncounted.push(Uncounted { keyid, holder, why });
+            continue;
+        }
+        let mut candidate = Counted { name: approver.name.clone(), keyid, groups };
+        match people.get_mut(&approver.name) {
+            Some(kept) => {
+                let rank = |one: &Counted| (std::cmp::Reverse(one.groups.len()), one.keyid);
+                if rank(&candidate) < rank(kept) {
+                    std::mem::swap(kept, &mut candidate);
+                }
+                if candidate.keyid != kept.keyid {
+                    uncounted.push(Uncounted { keyid: candidate.keyid, holder, why: NotCounted::SecondKey(kept.keyid) });
+                }
+            }
+            None => {
+                people.insert(approver.name.clone(), candidate);
+            }
+        }
+    }
+    // With three keys of one person, the second to be set aside may name a first that was set aside after it.
+    for set_aside in &mut uncounted {
+        if let NotCounted::SecondKey(first) = &mut set_aside.why
+            && let Some(kept) = people.values().find(|person| person.name.as_str() == set_aside.holder)
+        {
+            *first = kept.keyid;
+        }
+    }
+    let mut counted: Vec<_> = people.into_values().collect();
+    counted.sort_by_key(|person| person.keyid);
+    uncounted.sort_by_key(|signature| signature.keyid);
+    Count { counted, uncounted }
+}
+
+/// Decides whether those who count meet every rule.
+///
+/// # Errors
+/// How many are missing from which groups, who counted, and who did not and why.
+pub fn decide(rules: &Rules, count: &Count) -> Result<QuorumMet, QuorumError> {
+    let progress = progress(rules, count);
+    if progress.missing > 0 {
+        return Err(QuorumError {
+            progress,
+            counted: count.counted.iter().map(|person| person.name.clone()).collect(),
+            uncounted: count.uncounted.clone(),
+        });
+    }
+    let mut approvers: Vec<_> = count.counted.iter().map(|person| person.name.clone()).collect();
+    approvers.sort();
+    let groups: BTreeSet<_> = count.counted.iter().flat_map(|person| &person.groups).cloned().collect();
+    Ok(QuorumMet {
+        approvers,
+        groups: groups.into_iter().collect(),
+        keys: count.counted.iter().map(|person| person.keyid).collect(),
+    })
+}
+
+/// How far the approvals are, for those who wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Progress {
+    /// How many people are needed at the least.
+    pub required: u64,
+    /// The groups that a rule names.
+    pub from: Vec<GroupName>,
+    /// How many people's signatures count.
+    pub have: u64,
+    /// How many more are needed at the least; 0 when every rule is met.
+    pub missing: u64,
+    /// The groups that they must come from.
+    pub missing_from: Vec<GroupName>,
+    /// The approvers whose signatures count, sorted.
+    pub approvers: Vec<Name>,
+}
+
+/// Says how far the approvals are.
+#[must_use]
+pub fn progress(rules: &Rules, count: &Count) -> Progress {
+    let mut missing = 0;
+    let mut missing_from = BTreeSet::new();
+    for rule in &rules.0 {
+        let (of_rule, groups) = rule.shortfall(&count.counted);
+        missing = missing.max(of_rule);
+        missing_from.extend(groups);
+    }
+    let mut approvers: Vec<_> = count.counted.iter().map(|person| person.name.clone()).collect();
+    approvers.sort();
+    Progress {
+        required: rules.0.iter().map(Rule::places).max().unwrap_or(u64::MAX),
+        from: rules.groups().into_iter().cloned().collect(),
+        have: count.counted.len() as u64,
+        missing,
+        missing_from: missing_from.into_iter().collect(),
+        approvers,
+    }
+}
+
+/// Too few people signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumError {
+    /// How far it is.
+    pub progress: Progress,
+    /// Who counted.
+    pub counted: Vec<Name>,
+    /// Which signatures did not count, and why.
+    pub uncounted: Vec<Uncounted>,
+}
+
+impl QuorumError {
+    /// The stable code: `self-approval` when somebody signed who may not because of who proposed it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);
+        if of_self { Code::SelfApproval } else { Code::QuorumMissing }
+    }
+}
+
+impl fmt::Display for QuorumError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[GroupName]| names.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ");
+        let progress = &self.progress;
+        write!(
+            f,
+            "{} of {} approvals count, {} more needed from {}",
+            progress.have,
+            progress.required,
+            progress.missing,
+            list(&progress.missing_from)
+        )?;
+        for signature in &self.uncounted {
+            write!(f, "; {signature}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for QuorumError {}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::decision::exclusion::{self, Tokens};
+    use crate::record::authorization::Authorization;
+    use crate::record::document::Statement;
+
+    pub(crate) fn name(text: &str) -> Name {
+        text.parse().expect("name")
+    }
+
+    /// alice (ops), bob (security), carol (both; two keys).
+    pub(crate) fn roster() -> TrustedRoster {
+        let payload = include_bytes!("../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload).expect("golden roster")
+    }
+
+    pub(crate) fn authorization() -> Authorization {
+        let payload = include_bytes!("../../tests/conformance/golden/valid/payload/authorization.json");
+        Statement::from_payload(payload).expect("golden authorization").predicate
+    }
+
+    pub(crate) fn definition() -> Value {
+        let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle.json");
+        let mut bundle: Value = serde_json::from_slice(bundle).expect("golden bundle");
+        bundle["step"].take()
+    }
+
+    const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
+    const BOB: &str = "SHA256:4A9jyZBOhnKZvcGQ6TRFbf5Gymb41AfYvYaVmWHD+G4";
+    const CAROL: &str = "SHA256:vxu9sT7+WkqIPG3kOwohja2DmYBjKw903FLEcS+Xb6o";
+    const CAROL_2: &str = "SHA256:0u/o6v5dG9kGuyEnxv7IH6j0Ao57dIDrUruSyZqTrXo";
+    const OSCAR: &str = "SHA256:z/fSv0Z0RZS+Lccbc6ZoOWwt/fbj1VFJGSBKQbo4icE";
+
+    fn rule(required: u64, from: &[&str], each: bool) -> Approvals {
+        let from = from.iter().map(|group| group.parse().expect("group")).collect();
+        Approvals { required, from, each: each.then_some(true) }
+    }
+
+    fn signed(keys: &[&str]) -> Vec<VerifiedSignature> {
+        keys.iter()
+            .map(|key| VerifiedSignature { keyid: key.parse().expect("key id"), presence: Presence::Unknown, sig: Vec::new() })
+            .collect()
+    }
+
+    fn nobody() -> Excluded {
+        exclusion::judge(&name("ci-agent"), &name("ci-agent"), Tokens::Unknown, &roster()).expect("known")
+    }
+
+    fn at() -> Timestamp {
+        "2026-11-20T09:40:00Z".parse().expect("time")
+    }
+
+    fn judge(policy: &Approvals, step: &Approvals, keys: &[&str]) -> Result<QuorumMet, QuorumError> {
+        let rules = Rules::combine(Some(policy), step).expect("rules");
+        decide(&rules, &count(&signed(keys), &roster(), &nobody(), &rules, at()))
+    }
+
+    #[test]
+    fn one_of_each_group_is_two_people() {
+        let each = rule(1, &["ops", "security"], true);
+        let met = judge(&each, &rule(1, &["ops"], false), &[ALICE, BOB]).expect("met");
+        assert_eq!(met.approvers(), [name("alice"), name("bob")]);
+        assert_eq!(met.groups().iter().map(GroupName::as_str).collect::<Vec<_>>(), ["ops", "security"]);
+        for too_few in [&[ALICE][..], &[BOB], &[CAROL], &[CAROL, CAROL_2], &[]] {
+            let error = judge(&each, &rule(1, &["ops"], false), too_few).expect_err("one person");
+            assert_eq!(error.code(), Code::QuorumMissing);
+            assert_eq!(error.progress.missing, if too_few.is_empty() { 2 } else { 1 });
+        }
+        assert!(judge(&each, &rule(1, &["ops"], false), &[CAROL, BOB]).is_ok(), "carol for ops");
+        assert!(judge(&each, &rule(1, &["ops"], false), &[CAROL, ALICE]).is_ok(), "carol for security");
+    }
+
+    #[test]
+    fn who_is_missing_is_said() {
+        let error = judge(&rule(1, &["ops", "security"], true), &Approvals::unspecified(), &[ALICE]).expect_err("bob");
+        assert_eq!(error.progress.missing_from.iter().map(GroupName::as_str).collect::<Vec<_>>(), ["security"]);
+        assert_eq!((error.progress.required, error.progress.have), (2, 1));
+    }
+
+    #[test]
+    fn without_each_people_come_from_any_of_the_groups() {
+        let two = rule(2, &["ops", "security"], false);
+        assert!(judge(&two, &Approvals::unspecified(), &[ALICE, CAROL]).is_ok());
+        assert!(judge(&two, &Approvals::unspecified(), &[CAROL, CAROL_2]).is_err(), "two keys, one person");
+    }
+
+    #[test]
+    fn policy_and_step_are_both_to_be_met() {
+        let (ops, security) = (rule(1, &["ops"], false), rule(1, &["security"], false));
+        assert!(judge(&ops, &security, &[ALICE]).is_err());
+        assert!(judge(&ops, &security, &[BOB]).is_err());
+        assert!(judge(&ops, &security, &[ALICE, BOB]).is_ok());
+        assert!(judge(&ops, &security, &[CAROL]).is_ok(), "two rules, not two places");
+        assert!(judge(&ops, &rule(2, &[], false), &[ALICE]).is_err(), "two of whom policy names");
+        assert!(judge(&ops, &rule(2, &[], false), &[ALICE, BOB]).is_err(), "bob is not whom policy names");
+        assert!(judge(&ops, &rule(2, &[], false), &[ALICE, CAROL]).is_ok());
+    }
+
+    #[test]
+    fn rules_that_ask_for_nobody_are_errors() {
+        let ops = rule(1, &["ops"], false);
+        let refused = |policy: Option<&Approvals>, step: &Approvals| Rules::combine(policy, step).expect_err("refused");
+        assert_eq!(refused(Some(&rule(0, &["ops"], false)), &ops), RuleError::AsksNobody { of: "policy" });
+        assert_eq!(refused(Some(&ops), &rule(0, &["ops"], false)), RuleError::AsksNobody { of: "the step" });
+        assert_eq!(refused(Some(&rule(1, &[], false)), &ops), RuleError::NoGroups { of: "policy" });
+        assert_eq!(refused(None, &Approvals::unspecified()), RuleError::NoGroups { of: "the step" });
+        assert_eq!(refused(Some(&ops), &rule(1, &[], true)), RuleError::NoGroups { of: "the step" });
+        assert_eq!(refused(Some(&rule(1, &["a", "a"], true)), &ops), RuleError::GroupTwice { of: "policy" });
+        let nine = rule(1, &["a", "b", "c", "d", "e", "f", "g", "h", "i"], true);
+        assert_eq!(refused(Some(&nine), &ops), RuleError::TooManyGroups { of: "policy", found: 9 });
+        assert!(Rules::combine(None, &ops).is_ok());
+    }
+
+    #[test]
+    fn an_excluded_approver_does_not_count_and_is_named() {
+        let rules = Rules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let excluded = nobody().with(&[name("alice")]);
+        let counted = count(&signed(&[ALICE]), &roster(), &excluded, &rules, at());
+        let error = decide(&rules, &counted).expect_err("self-approval");
+        assert_eq!(error.code(), Code::SelfApproval);
+        assert!(decide(&rules, &count(&signed(&[ALICE, CAROL]), &roster(), &excluded, &rules, at())).is_ok());
+    }
+
+    #[test]
+    fn who_does_not_count_is_told_why() {
+        let rules = Rules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let why = |keys: &[&str], roster: &TrustedRoster| {
+            let counted = count(&signed(keys), roster, &nobody(), &rules, at());
+            counted.uncounted().iter().map(|signature| signature.why.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(why(&[OSCAR], &roster()), [NotCounted::NoApprover]);
+        assert_eq!(why(&[BOB], &roster()), [NotCounted::InNoNamedGroup]);
+        assert_eq!(why(&[CAROL, CAROL_2], &roster()), [NotCounted::SecondKey(CAROL_2.parse().expect("lowest"))]);
+        let edit = |change: fn(&mut crate::record::roster::Roster)| {
+            let mut tables = roster().tables().clone();
+            change(&mut tables);
+            let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+            TrustedRoster::from_payload(&payload).expect("roster")
+        };
+        let over = edit(|tables| tables.approver[0].valid_before = "2026-11-20T09:40:00Z".parse().ok());
+        assert_eq!(why(&[ALICE], &over), [NotCounted::NoLongerValid(at())]);
+        let early = edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:01Z".parse().ok());
+        assert_eq!(why(&[ALICE], &early), [NotCounted::NotYetValid(at().plus(1))]);
+        let just = edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:00Z".parse().ok());
+        assert!(why(&[ALICE], &just).is_empty());
+        let touch = edit(|tables| tables.group[0].presence = Some(crate::record::roster::PresenceRule::Required));
+        assert_eq!(why(&[ALICE], &touch), [NotCounted::NotTouched]);
+    }
+
+    #[test]
+    fn a_touched_key_is_kept_before_one_that_counts_for_less() {
+        let mut tables = roster().tables().clone();
+        tables.group[1].presence = Some(crate::record::roster::PresenceRule::Required);
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let roster = TrustedRoster::from_payload(&payload).expect("roster");
+        let rules = Rules::combine(Some(&rule(1, &["ops", "security"], false)), &Approvals::unspecified()).expect("rules");
+        let mut signatures = signed(&[CAROL_2, CAROL]);
+        signatures[1].presence = Presence::Touched;
+        for _ in 0..2 {
+            let counted = count(&signatures, &roster, &nobody(), &rules, at());
+            assert_eq!(counted.counted()[0].keyid.to_string(), CAROL);
+            signatures.reverse();
+        }
+    }
+
+    /// Fills places one by one in every way there is.
+    fn fills(places: &[usize], people: &[u32], taken: u32) -> bool {
+        let Some((group, rest)) = places.split_first() else { return true };
+        people.iter().enumerate().any(|(at, groups)| {
+            groups >> group & 1 == 1 && taken >> at & 1 == 0 && fills(rest, people, taken | 1 << at)
+        })
+    }
+
+    fn person(at: usize, groups: u32) -> Counted {
+        let all = ["a", "b", "c", "d"];
+        Counted {
+            name: name(&format!("p{at}")),
+            keyid: ALICE.parse().expect("key id"),
+            groups: (0..4).filter(|bit| groups >> bit & 1 == 1).map(|bit| all[bit].parse().expect("group")).collect(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn each_is_met_iff_some_way_fills_all_places(
+            people in prop::collection::vec(0_u32..16, 0..7),
+            groups in 1_usize..4,
+            required in 1_usize..3,
+        ) {
+            let names = ["a", "b", "c", "d"];
+            let rules = Rules::combine(Some(&rule(required as u64, &names[..groups], true)), &Approvals::unspecified()).expect("rules");
+            let counted: Vec<_> = people.iter().enumerate().map(|(at, mask)| person(at, *mask)).collect();
+            let places: Vec<_> = (0..groups).flat_map(|group| std::iter::repeat_n(group, required)).collect();
+            let (missing, from) = rules.0[0].shortfall(&counted);
+            prop_assert_eq!(missing == 0, fills(&places, &people, 0));
+            prop_assert_eq!(missing == 0, from.is_empty());
+            // Exactly as many people as are said to be missing would do, if they were in all the missing groups.
+            let mut helped = people.clone();
+            helped.extend(std::iter::repeat_n(15, missing as usize));
+            prop_assert!(fills(&places, &helped, 0));
+            if missing > 0 {
+                helped.pop();
+                prop_assert!(!fills(&places, &helped, 0));
+            }
+        }
+
+        #[test]
+        fn the_verdict_is_of_the_set_of_people(
+            keys in prop::sample::subsequence(vec![ALICE, BOB, CAROL, CAROL_2, OSCAR], 0..=5).prop_shuffle(),
+            required in 1_u64..4,
+            each in any::<bool>(),
+        ) {
+            let rules = Rules::combine(Some(&rule(required, &["ops", "security"], each)), &Approvals::unspecified()).expect("rules");
+            let one = count(&signed(&keys), &roster(), &nobody(), &rules, at());
+            let mut sorted = keys.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(&one, &count(&signed(&sorted), &roster(), &nobody(), &rules, at()));
+            prop_assert_eq!(one.counted().len() + one.uncounted().len(), keys.len());
+            // One signature more never takes a met quorum away.
+            if decide(&rules, &one).is_ok() {
+                let mut more = keys.clone();
+                more.extend([ALICE, BOB, CAROL].iter().filter(|key| !keys.contains(*key)));
+                prop_assert!(decide(&rules, &count(&signed(&more), &roster(), &nobody(), &rules, at())).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Chain of rosters: from a trusted version to the others.
+//!
+//! Later versions are trusted through signatures by the threshold of the version before *and* their own (as
+//! TUF does for roots), earlier ones through the `previous` digests. A key that is gone never comes back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use crate::crypto::digest::RosterDigest;
+use crate::crypto::signature::{PAYLOAD_TYPE, pae};
+use crate::crypto::sshsig;
+use crate::record::document::Malformed;
+use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::roster::Roster;
+use crate::trust::roster::{RosterError, TrustedRoster};
+
+/// The most versions that are read: each is at most 256 KiB, and a bundle holds 4 MiB.
+pub const MAX_VERSIONS: usize = 1024;
+
+/// What somebody trusts beforehand.
+#[derive(Debug, Clone)]
+pub enum Pinned {
+    /// Whichever version has this digest of its payload.
+    Digest(RosterDigest),
+    /// This version.
+    Roster(Box<TrustedRoster>),
+}
+
+impl Pinned {
+    /// A roster file that the user names: an envelope, whose payload counts as trusted by hand.
+    ///
+    /// # Errors
+    /// When it is no roster, or one that breaks its rules.
+    pub fn from_envelope(envelope: &Envelope) -> Result<Self, RosterError> {
+        let payload = payload_of(envelope, Base64::Lenient).map_err(RosterError::Malformed)?;
+        Ok(Self::Roster(Box::new(TrustedRoster::from_payload(&payload)?)))
+    }
+
+    /// The digest that is trusted.
+    #[must_use]
+    pub fn digest(&self) -> RosterDigest {
+        match self {
+            Self::Digest(digest) => *digest,
+            Self::Roster(roster) => roster.digest(),
+        }
+    }
+}
+
+/// Versions from 1 on, each connected with the one that was trusted beforehand.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    versions: Vec<TrustedRoster>,
+    newer: Option<Box<TrustedRoster>>,
+}
+
+impl Chain {
+    /// Connects `versions` (from 1 on, none left out) with the trusted one.
+    ///
+    /// # Errors
+    /// The first link that does not hold.
+    pub fn connect(trusted: &Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
+        if versions.is_empty() || versions.len() > MAX_VERSIONS {
+            return Err(ChainError::Count { found: versions.len() });
+        }
+        let mut read: Vec<TrustedRoster> = Vec::with_capacity(versions.len());
+        for (at, envelope) in versions.iter().enumerate() {
+            let version = at as u64 + 1;
+            let payload = payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed { version, error })?;
+            let roster =
+                TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster { version, error })?;
+            if roster.version() != version {
+                return Err(ChainError::OutOfOrder { expected: version, found: roster.version() });
+            }
+            if roster.tables().previous != read.last().map(TrustedRoster::digest) {
+                return Err(ChainError::OtherPrevious { version });
+            }
+            if version == 1 && !envelope.signatures.is_empty() {
+                return Err(ChainError::FirstIsSigned);
+            }
+            read.push(roster);
+        }
+        let newest = read.len() as u64;
+        let mut newer = None;
+        let anchor = match read.iter().position(|roster| roster.digest() == trusted.digest()) {
+            Some(at) => at,
+            None => match trusted {
+                // The trusted version may be the one right after the last that is here.
+                Pinned::Roster(roster)
+                    if roster.version() == newest + 1 && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
+                {
+                    newer = Some(roster.clone());
+                    read.len() - 1
+                }
+                Pinned::Roster(roster) if roster.version() > newest => {
+                    return Err(ChainError::TooNew { trusted: roster.version(), newest });
+                }
+                _ => return Err(ChainError::NotTrusted { trusted: trusted.digest(), first: read[0].digest() }),
+            },
+        };
+        for at in anchor + 1..read.len() {
+            check_link(&read[at - 1], &read[at], &versions[at])?;
+        }
+        let chain = Self { versions: read, newer };
+        chain.check_no_return()?;
+        Ok(chain)
+    }
+
+    /// The last version that was connected: in a bundle the one that the seal names.
+    #[must_use]
+    pub fn last(&self) -> &TrustedRoster {
+        // connect() refuses an empty list, so there is a last one.
+        &self.versions[self.versions.len() - 1]
+    }
+
+    /// The newest version known: the trusted one, where it is newer than the others.
+    #[must_use]
+    pub fn newest(&self) -> &TrustedRoster {
+        self.newer.as_deref().unwrap_or_else(|| self.last())
+    }
+
+    /// The version of this digest.
+    #[must_use]
+    pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
+        self.versions.iter().chain(self.newer.as_deref()).find(|roster| roster.digest() == *digest)
+    }
+
+    // A key that an earlier version had and a later one no longer has may never return, under any name or role.
+    fn check_no_return(&self) -> Result<(), ChainError> {
+        let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
+        for roster in self.versions.iter().chain(self.newer.as_deref()) {
+            for (material, holder) in roster.material() {
+                if let Some(seen) = last_seen.insert(*material, roster.version())
+                    && seen + 1 < roster.version()
+                {
+                    return Err(ChainError::KeyReturned {
+                        version: roster.version(),
+                        gone_after: seen,
+                        holder: holder.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The payload of an envelope whose trust does not come from its signatures.
+///
+/// # Errors
+/// When the envelope is of another type, too large or not base64.
+pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
+    // from_envelope checks type, sizes and the spelling of all base64.
+    let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
+    base64.decode("/payload", &envelope.payload)
+}
+
+/// Checks that the thresholds of `before` and of `next` itself signed `next`.
+fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope) -> Result<(), ChainError> {
+    let version = next.version();
+    let message = pae(PAYLOAD_TYPE, next.payload());
+    let mut of_before = BTreeSet::new();
+    let mut of_next = BTreeSet::new();
+    for signature in &envelope.signatures {
+        let refuse = |why: String| ChainError::Signature { version, keyid: signature.keyid, why };
+        let old = before.approver_of(&signature.keyid);
+        let new = next.approver_of(&signature.keyid);
+        let (_, key) = old.or(new).ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
+        let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
+        let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
+        of_before.extend(old.map(|(approver, _)| &approver.name));
+        of_next.extend(new.map(|(approver, _)| &approver.name));
+    }
+    for (found, roster) in [(of_before.len() as u64, before), (of_next.len() as u64, next)] {
+        let required = roster.tables().threshold;
+        if found < required {
+            return Err(ChainError::TooFewSignatures { version, of: roster.version(), found, required });
+        }
+    }
+    Ok(())
+}
+
+/// Why versions of a roster are not connected with the trusted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainError {
+    /// No version at all, or too many.
+    Count {
+        /// How many.
+        found: usize,
+    },
+    /// An envelope that is none.
+    Malformed {
+        /// Which version.
+        version: u64,
+        /// Why.
+        error: Malformed,
+    },
+    /// A payload that is no roster, or breaks its rules.
+    Roster {
+        /// Which version.
+        version: u64,
+        /// Why.
+        error: RosterError,
+    },
+    /// A version is missing or out of order.
+    OutOfOrder {
+        /// The version that belongs here.
+        expected: u64,
+        /// The version that stands here.
+        found: u64,
+    },
+    /// `previous` is not the version before.
+    OtherPrevious {
+        /// Which version.
+        version: u64,
+    },
+    /// Version 1 carries signatures.
+    FirstIsSigned,
+    /// None of the versions is the trusted one.
+    NotTrusted {
+        /// The digest that is trusted.
+        trusted: RosterDigest,
+        /// The digest of version 1 here.
+        first: RosterDigest,
+    },
+    /// The trusted version is newer than the versions here lead to.
+    TooNew {
+        /// The trusted version.
+        trusted: u64,
+        /// The newest version here.
+        newest: u64,
+    },
+    /// A signature that does not hold, or of nobody who may sign.
+    Signature {
+        /// Which version.
+        version: u64,
+        /// The key it claims.
+        keyid: sshsig::KeyId,
+        /// Why.
+        why: String,
+    },
+    /// Fewer approvers signed than the threshold asks for.
+    TooFewSignatures {
+        /// The version that is signed.
+        version: u64,
+        /// The version whose threshold is not met.
+        of: u64,
+        /// How many of its approvers signed.
+        found: u64,
+        /// How many it asks for.
+        required: u64,
+    },
+    /// A key that was gone is there again.
+    KeyReturned {
+        /// The version that has it again.
+        version: u64,
+        /// The last version that had it.
+        gone_after: u64,
+        /// Whose key it is now.
+        holder: String,
+    },
+}
+
+impl fmt::Display for ChainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count { found } => write!(f, "{found} versions of the roster, expected 1 to {MAX_VERSIONS}"),
+            Self::Malformed { version, error } => write!(f, "version {version} of the roster: {error}"),
+            Self::Roster { version, error } => write!(f, "version {version} of the roster: {error}"),
+            Self::OutOfOrder { expected, found } => {
+                write!(f, "version {found} of the roster stands where version {expected} belongs")
+            }
+            Self::OtherPrevious { version } => write!(f, "version {version} of the roster does not follow the one before it"),
+            Self::FirstIsSigned => f.write_str("version 1 of a roster carries no signatures, it is trusted by its digest"),
+            Self::NotTrusted { trusted, first } => {
+                write!(f, "no version of the roster is the trusted one ({trusted}); version 1 here is {first}")
+            }
+            Self::TooNew { trusted, newest } => write!(
+                f,
+                "the trusted roster is version {trusted}, the versions here end at {newest} and do not lead to it; \
+                 verify with the roster of that time, version {newest} or earlier"
+            ),
+            Self::Signature { version, keyid, why } => {
+                write!(f, "version {version} of the roster: the signature of {keyid} does not count: {why}")
+            }
+            Self::TooFewSignatures { version, of, found, required } => write!(
+                f,
+                "version {version} of the roster is signed by {found} approvers of version {of}, whose threshold is {required}"
+            ),
+            Self::KeyReturned { version, gone_after, holder } => write!(
+                f,
+                "version {version} of the roster gives {holder} a key that was gone after version {gone_after}; such a key may never return"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ChainError {}

@@ -1,0 +1,400 @@
+//! Roster: one version, checked; who is who.
+//!
+//! The tables are `record::roster`. Here their keys are parsed and their rules held: names are unique, groups
+//! exist, no key material stands twice. Whether a version is to be trusted at all is `trust::chain`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::crypto::digest::{PolicyDigest, RosterDigest};
+use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::record::document::{Malformed, Statement};
+use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::roster::{Approver, PresenceRule, Proposer, Roster};
+
+/// One version of a roster whose rules hold, and its payload.
+#[derive(Debug, Clone)]
+pub struct TrustedRoster {
+    roster: Roster,
+    payload: Arc<[u8]>,
+    digest: RosterDigest,
+    index: Index,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Index {
+    keys: HashMap<KeyId, (Holder, SshKey)>,
+    boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
+    groups: BTreeMap<GroupName, Option<PresenceRule>>,
+}
+
+/// Whose key it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// Somebody who may approve.
+    Approver(Name),
+    /// A proposer with keys of its own.
+    Proposer(Name),
+    /// Somebody who may cancel and revoke.
+    Operator(Name),
+    /// A boundary.
+    Boundary(BoundaryName),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Approver(name) => write!(f, "approver {name}"),
+            Self::Proposer(name) => write!(f, "proposer {name}"),
+            Self::Operator(name) => write!(f, "operator {name}"),
+            Self::Boundary(name) => write!(f, "boundary {name}"),
+        }
+    }
+}
+
+impl TrustedRoster {
+    /// Checks a payload that the caller trusts: pinned by its digest, signed through a chain, or taken by hand at genesis.
+    ///
+    /// # Errors
+    /// When it is no roster, or breaks a rule; all broken rules together.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
+        let statement = Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
+        Self::from_statement(statement, payload)
+    }
+
+    /// Checks a statement that was read already, with the payload that it was read from.
+    ///
+    /// # Errors
+    /// All broken rules together.
+    pub fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
+        let roster = statement.predicate;
+        let index = check(&roster).map_err(RosterError::Faults)?;
+        Ok(Self { roster, payload: payload.into(), digest: RosterDigest::of(payload), index })
+    }
+
+    /// The tables.
+    #[must_use]
+    pub const fn tables(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The bytes that its digest names.
+    #[must_use]
+    pub fn payload(&self) -> &Arc<[u8]> {
+        &self.payload
+    }
+
+    /// SHA-256 of the payload.
+    #[must_use]
+    pub const fn digest(&self) -> RosterDigest {
+        self.digest
+    }
+
+    /// From 1, counting.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.roster.version
+    }
+
+    /// The policy that goes with it.
+    #[must_use]
+    pub const fn policy(&self) -> PolicyDigest {
+        self.roster.policy
+    }
+
+    /// Whether the next version needs anybody's signature; if not, every verifier says *unguarded*.
+    #[must_use]
+    pub const fn is_guarded(&self) -> bool {
+        self.roster.threshold > 0
+    }
+
+    /// Who holds the key of this id, and the key.
+    #[must_use]
+    pub fn signer(&self, keyid: &KeyId) -> Option<(&Holder, &SshKey)> {
+        self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
+    }
+
+    /// The key of this id, whoever holds it.
+    #[must_use]
+    pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
+        self.signer(keyid).map(|(_, key)| key)
+    }
+
+    /// The approver who holds the key of this id, and the key.
+    #[must_use]
+    pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
+        match self.signer(keyid)? {
+            (Holder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
+            _ => None,
+        }
+    }
+
+    /// The approver of this name.
+    #[must_use]
+    pub fn approver(&self, name: &Name) -> Option<&Approver> {
+        self.roster.approver.iter().find(|approver| approver.name == *name)
+    }
+
+    /// The proposer of this name, with its owners.
+    #[must_use]
+    pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
+        self.roster.proposer.iter().find(|proposer| proposer.name == *name)
+    }
+
+    /// The keys under which documents of this boundary count; none when the roster does not name it.
+    #[must_use]
+    pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
+        self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The boundary's key of this id.
+    #[must_use]
+    pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
+        self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
+    }
+
+    /// Whether the roster has this group.
+    #[must_use]
+    pub fn has_group(&self, group: &GroupName) -> bool {
+        self.index.groups.contains_key(group)
+    }
+
+    /// Whether only signatures of security keys that a person touched count for this group.
+    #[must_use]
+    pub fn needs_presence(&self, group: &GroupName) -> bool {
+        matches!(self.index.groups.get(group), Some(Some(PresenceRule::Required)))
+    }
+
+    /// Whether a new token may have this name: names of people and tokens are unique together.
+    ///
+    /// # Errors
+    /// Says who has the name already.
+    pub fn check_token_name(&self, name: &Name) -> Result<FreeName, NameTaken> {
+        let tables = [
+            (self.roster.approver.iter().any(|entry| entry.name == *name), "approver"),
+            (self.proposer(name).is_some(), "proposer"),
+            (self.roster.operator.iter().any(|entry| entry.name == *name), "operator"),
+        ];
+        match tables.iter().find(|(taken, _)| *taken) {
+            Some((_, by)) => Err(NameTaken { name: name.clone(), by }),
+            None => Ok(FreeName(())),
+        }
+    }
+
+    /// The approvers as OpenSSH's `allowed_signers` (ssh-keygen(1)), one key a line, for `ssh-keygen -Y verify`:
+    /// `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA… alice`.
+    #[must_use]
+    pub fn allowed_signers(&self) -> String {
+        use std::fmt::Write as _;
+        let stamp = |time: &crate::record::validity::Timestamp| {
+            time.to_string().chars().filter(|c| !"-:T".contains(*c)).collect::<String>()
+        };
+        let mut text = String::new();
+        for approver in &self.roster.approver {
+            for key in &approver.keys {
+                let mut options = String::from("namespaces=\"countersign\"");
+                if let Some(after) = &approver.valid_after {
+                    let _ = write!(options, ",valid-after=\"{}\"", stamp(after));
+                }
+                if let Some(before) = &approver.valid_before {
+                    let _ = write!(options, ",valid-before=\"{}\"", stamp(before));
+                }
+                let _ = writeln!(text, "{} {options} {key}", approver.name);
+            }
+        }
+        text
+    }
+
+    /// All key material in it, as 32 bytes: what may not come back once it is gone.
+    pub(crate) fn material(&self) -> impl Iterator<Item = (&[u8; 32], &Holder)> {
+        self.index.keys.values().map(|(holder, key)| (key.material(), holder))
+    }
+}
+
+/// A name that no one in the roster has.
+#[derive(Debug)]
+pub struct FreeName(());
+
+/// Somebody has this name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameTaken {
+    /// The name.
+    pub name: Name,
+    /// The table that has it.
+    pub by: &'static str,
+}
+
+impl fmt::Display for NameTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} is in the roster, choose another name for the token", self.by, self.name)
+    }
+}
+
+impl std::error::Error for NameTaken {}
+
+/// Why a document is not a roster to work with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RosterError {
+    /// Not a roster statement.
+    Malformed(Malformed),
+    /// A roster that breaks its rules.
+    Faults(Vec<RosterFault>),
+}
+
+impl fmt::Display for RosterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(malformed) => malformed.fmt(f),
+            Self::Faults(faults) => {
+                for (at, fault) in faults.iter().enumerate() {
+                    if at > 0 {
+                        f.write_str("; ")?;
+                    }
+                    write!(f, "at {}: {}", fault.pointer, fault.message)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for RosterError {}
+
+/// A rule of the roster that is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterFault {
+    /// RFC 6901 pointer into the tables.
+    pub pointer: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Finds everything that is wrong with the tables themselves.
+///
+/// # Errors
+/// Every broken rule, in the order of the tables.
+pub(crate) fn check_tables(roster: &Roster) -> Result<(), Vec<RosterFault>> {
+    check(roster).map(|_| ())
+}
+
+fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
+    let mut reader = Reader::default();
+    for (at, group) in roster.group.iter().enumerate() {
+        if reader.index.groups.insert(group.name.clone(), group.presence).is_some() {
+            reader.fault(format!("/group/{at}/name"), format!("group {} stands twice, name each group once", group.name));
+        }
+    }
+    for (at, approver) in roster.approver.iter().enumerate() {
+        reader.name(format!("/approver/{at}/name"), &approver.name);
+        reader.keys(format!("/approver/{at}/keys"), &approver.keys, &Holder::Approver(approver.name.clone()));
+        let mut own = BTreeSet::new();
+        for (place, group) in approver.groups.iter().enumerate() {
+            if !reader.index.groups.contains_key(group) {
+                reader.fault(
+                    format!("/approver/{at}/groups/{place}"),
+                    format!("there is no group {group}, add [[group]] name = \"{group}\""),
+                );
+            }
+            if !own.insert(group) {
+                reader.fault(format!("/approver/{at}/groups/{place}"), format!("group {group} stands twice"));
+            }
+        }
+        if let (Some(after), Some(before)) = (approver.valid_after, approver.valid_before)
+            && after >= before
+        {
+            reader.fault(format!("/approver/{at}/valid_before"), "not after valid_after, the approver could never count".to_owned());
+        }
+    }
+    for (at, proposer) in roster.proposer.iter().enumerate() {
+        reader.name(format!("/proposer/{at}/name"), &proposer.name);
+        reader.keys(format!("/proposer/{at}/keys"), &proposer.keys, &Holder::Proposer(proposer.name.clone()));
+    }
+    for (at, operator) in roster.operator.iter().enumerate() {
+        reader.name(format!("/operator/{at}/name"), &operator.name);
+        reader.keys(format!("/operator/{at}/keys"), &operator.keys, &Holder::Operator(operator.name.clone()));
+    }
+    for (at, boundary) in roster.boundary.iter().enumerate() {
+        let keys = reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &Holder::Boundary(boundary.name.clone()));
+        if reader.index.boundaries.insert(boundary.name.clone(), keys).is_some() {
+            reader.fault(format!("/boundary/{at}/name"), format!("boundary {} stands twice, list all its keys in one entry", boundary.name));
+        }
+    }
+    for (at, witness) in roster.witness.iter().enumerate() {
+        if !is_vkey_of(&witness.vkey, &witness.name) {
+            reader.fault(
+                format!("/witness/{at}/vkey"),
+                format!("expected the verifier key of {:?}: <name>+<8 hex>+<base64>", witness.name),
+            );
+        }
+        if !(witness.url.starts_with("https://") || witness.url.starts_with("http://")) {
+            reader.fault(format!("/witness/{at}/url"), "expected an http or https address".to_owned());
+        }
+    }
+    let approvers = roster.approver.len() as u64;
+    if roster.threshold > approvers {
+        reader.fault(
+            "/threshold".to_owned(),
+            format!("the next version would need {} of {approvers} approvers, lower the threshold", roster.threshold),
+        );
+    }
+    if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
+}
+
+/// The form of a note verifier key (C2SP signed-note). Its algorithm is not looked at: witnesses have one of their own.
+fn is_vkey_of(vkey: &str, name: &str) -> bool {
+    let mut parts = vkey.splitn(3, '+');
+    let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    !name.is_empty()
+        && name.chars().all(plain)
+        && parts.next() == Some(name)
+        && parts.next().is_some_and(hex)
+        && parts.next().is_some_and(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() > 1))
+}
+
+#[derive(Default)]
+struct Reader {
+    index: Index,
+    names: BTreeSet<Name>,
+    material: HashMap<[u8; 32], Holder>,
+    faults: Vec<RosterFault>,
+}
+
+impl Reader {
+    fn fault(&mut self, pointer: String, message: String) {
+        self.faults.push(RosterFault { pointer, message });
+    }
+
+    fn name(&mut self, pointer: String, name: &Name) {
+        if !self.names.insert(name.clone()) {
+            self.fault(pointer, format!("the name {name} stands twice, names of people are unique"));
+        }
+    }
+
+    fn keys(&mut self, pointer: String, lines: &[String], holder: &Holder) -> Vec<SshKey> {
+        let mut keys = Vec::with_capacity(lines.len());
+        for (at, line) in lines.iter().enumerate() {
+            let pointer = format!("{pointer}/{at}");
+            match SshKey::parse(line) {
+                // A key is its 32 bytes: a plain and a security key of one material would be two keys of one secret.
+                Ok(key) => match self.material.get(key.material()) {
+                    Some(before) => {
+                        let message = format!("this key (plain or of a security key) is {before}'s already, each key stands once");
+                        self.fault(pointer, message);
+                    }
+                    None => {
+                        self.material.insert(*key.material(), holder.clone());
+                        self.index.keys.insert(key.keyid(), (holder.clone(), key.clone()));
+                        keys.push(key);
+                    }
+                },
+                Err(error) => self.fault(pointer, error.to_string()),
+            }
+        }
+        keys
+    }
+}
