@@ -1,1 +1,5 @@
-//! audit
+//! Verification offline: no store, no network.
+pub mod bundle;
+mod facts;
+mod ledger;
+pub mod report;

@@ -92,7 +92,10 @@ impl fmt::Display for ExclusionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownProposer { name } => {
-                write!(f, "{name} is neither a sealed token nor a rostered proposer, so nobody knows who may not approve; propose it with a token")
+                write!(
+                    f,
+                    "{name} is neither a sealed token nor a rostered proposer, so nobody knows who may not approve; propose it with a token"
+                )
             }
         }
     }

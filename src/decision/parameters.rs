@@ -63,7 +63,9 @@ impl fmt::Display for ParametersError {
                 f.write_str("the step's parameter schema: ")?;
                 joined(f, flaws.iter().map(ToString::to_string).collect())
             }
-            Self::OtherDigest => f.write_str("the parameters are not the ones whose digest was signed; propose it again"),
+            Self::OtherDigest => {
+                f.write_str("the parameters are not the ones whose digest was signed; propose it again")
+            }
         }
     }
 }

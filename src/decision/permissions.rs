@@ -95,13 +95,19 @@ impl PermissionsError {
 impl fmt::Display for PermissionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied { by } => write!(f, "policy denies this step ({by}), no signature passes that; change the policy"),
+            Self::Denied { by } => {
+                write!(f, "policy denies this step ({by}), no signature passes that; change the policy")
+            }
             Self::NotSigned { missing } => {
                 let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
                 write!(f, "policy asks for {} now, which was not signed; propose it again", names.join(", "))
             }
             Self::OtherSandbox { fields } => {
-                write!(f, "the sandbox resolved now differs from the signed one in {}; propose it again", fields.join(", "))
+                write!(
+                    f,
+                    "the sandbox resolved now differs from the signed one in {}; propose it again",
+                    fields.join(", ")
+                )
             }
         }
     }
@@ -135,7 +141,10 @@ mod tests {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
         let asked = [kubectl.clone()];
-        assert!(check_permissions(&ruling("prompted"), &asked, &[other.clone(), kubectl]).is_ok(), "more may be signed");
+        assert!(
+            check_permissions(&ruling("prompted"), &asked, &[other.clone(), kubectl]).is_ok(),
+            "more may be signed"
+        );
         let error = check_permissions(&ruling("prompted"), &asked, &[other]).expect_err("another reason");
         assert_eq!(error.code(), Code::ContextChanged);
     }

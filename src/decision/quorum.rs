@@ -123,14 +123,17 @@ impl Rule {
     fn shortfall(&self, counted: &[Counted]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
-            let have = counted.iter().filter(|person| from.iter().any(|group| person.groups.contains(*group))).count() as u64;
+            let have =
+                counted.iter().filter(|person| from.iter().any(|group| person.groups.contains(*group))).count() as u64;
             let missing = self.required.saturating_sub(have);
             return (missing, if missing > 0 { self.from.clone() } else { BTreeSet::new() });
         }
         let masks: Vec<u32> = counted
             .iter()
             .map(|person| {
-                from.iter().enumerate().fold(0, |mask, (at, group)| mask | u32::from(person.groups.contains(*group)) << at)
+                from.iter()
+                    .enumerate()
+                    .fold(0, |mask, (at, group)| mask | u32::from(person.groups.contains(*group)) << at)
             })
             .collect();
         let mut worst = (0_u64, 0_u32);
@@ -142,7 +145,8 @@ impl Rule {
                 worst = (missing, set);
             }
         }
-        let groups = from.iter().enumerate().filter(|(at, _)| worst.1 >> at & 1 == 1).map(|(_, group)| (*group).clone());
+        let groups =
+            from.iter().enumerate().filter(|(at, _)| worst.1 >> at & 1 == 1).map(|(_, group)| (*group).clone());
         (worst.0, groups.collect())
     }
 }
@@ -185,7 +189,9 @@ impl RuleError {
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AsksNobody { of } => write!(f, "the approvals rule of {of} asks for nobody (required: 0); ask for at least one"),
+            Self::AsksNobody { of } => {
+                write!(f, "the approvals rule of {of} asks for nobody (required: 0); ask for at least one")
+            }
             Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name one in policy"),
             Self::GroupTwice { of } => write!(f, "the approvals rule of {of} names a group twice; name each once"),
             Self::TooManyGroups { of, found } => {
@@ -293,14 +299,18 @@ pub fn count(
     for signature in signatures {
         let keyid = signature.keyid;
         let Some((approver, _)) = roster.approver_of(&keyid) else {
-            let holder = roster.signer(&keyid).map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
+            let holder =
+                roster.signer(&keyid).map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
             uncounted.push(Uncounted { keyid, holder, why: NotCounted::NoApprover });
             continue;
         };
         let member: BTreeSet<_> = approver.groups.iter().filter(|group| named.contains(group)).collect();
         let touched = signature.presence == Presence::Touched;
-        let groups: BTreeSet<GroupName> =
-            member.iter().filter(|group| touched || !roster.needs_presence(group)).map(|group| (*group).clone()).collect();
+        let groups: BTreeSet<GroupName> = member
+            .iter()
+            .filter(|group| touched || !roster.needs_presence(group))
+            .map(|group| (*group).clone())
+            .collect();
         let why = if excluded.contains(&approver.name) {
             Some(NotCounted::Excluded)
         } else if let Some(from) = approver.valid_after.filter(|from| at < *from) {
@@ -327,7 +337,11 @@ pub fn count(
                     std::mem::swap(kept, &mut candidate);
                 }
                 if candidate.keyid != kept.keyid {
-                    uncounted.push(Uncounted { keyid: candidate.keyid, holder, why: NotCounted::SecondKey(kept.keyid) });
+                    uncounted.push(Uncounted {
+                        keyid: candidate.keyid,
+                        holder,
+                        why: NotCounted::SecondKey(kept.keyid),
+                    });
                 }
             }
             None => {
@@ -496,7 +510,11 @@ pub(crate) mod tests {
 
     fn signed(keys: &[&str]) -> Vec<VerifiedSignature> {
         keys.iter()
-            .map(|key| VerifiedSignature { keyid: key.parse().expect("key id"), presence: Presence::Unknown, sig: Vec::new() })
+            .map(|key| VerifiedSignature {
+                keyid: key.parse().expect("key id"),
+                presence: Presence::Unknown,
+                sig: Vec::new(),
+            })
             .collect()
     }
 
@@ -611,7 +629,8 @@ pub(crate) mod tests {
         tables.group[1].presence = Some(crate::record::roster::PresenceRule::Required);
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
         let roster = TrustedRoster::from_payload(&payload).expect("roster");
-        let rules = Rules::combine(Some(&rule(1, &["ops", "security"], false)), &Approvals::unspecified()).expect("rules");
+        let rules =
+            Rules::combine(Some(&rule(1, &["ops", "security"], false)), &Approvals::unspecified()).expect("rules");
         let mut signatures = signed(&[CAROL_2, CAROL]);
         signatures[1].presence = Presence::Touched;
         for _ in 0..2 {

@@ -27,7 +27,8 @@ impl HashedStep {
     /// # Errors
     /// When it has no canonical form, or uses what this version can't render.
     pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
-        let bytes = canonical::canonical_of(&definition).map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
+        let bytes = canonical::canonical_of(&definition)
+            .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
         if definition.template != Template::None {
             return Err(StepError::TemplateUnknown { step: definition.reference });
         }
@@ -44,7 +45,10 @@ impl HashedStep {
         let hashed = Self::of(definition)?;
         // An optional field written as null would be read, and hashed as if it were left out.
         if hashed.digest != StepDigest::of(&canonical::to_canonical(value)) {
-            return Err(StepError::Malformed(Malformed::at("/step", "an optional field is written as null, leave it out")));
+            return Err(StepError::Malformed(Malformed::at(
+                "/step",
+                "an optional field is written as null, leave it out",
+            )));
         }
         Ok(hashed)
     }

@@ -145,6 +145,14 @@ impl<P: Predicate> Signed<P> {
         digest::sha256(&self.payload)
     }
 
+    /// Says whether the payload is a complete document of this kind, and nothing of what it states.
+    ///
+    /// # Errors
+    /// Says what is wrong and where.
+    pub fn check_document(&self) -> Result<WellFormed, Malformed> {
+        Statement::<P>::from_payload(&self.payload).map(|_| WellFormed(()))
+    }
+
     /// How many signatures it carries, none checked.
     #[must_use]
     pub fn signature_count(&self) -> usize {
@@ -181,6 +189,11 @@ impl<P: Predicate> Signed<P> {
         Ok(Verified { statement, payload: self.payload, signatures })
     }
 }
+
+/// A payload is a complete document of its kind; who signed it is another question.
+#[derive(Debug)]
+#[must_use]
+pub struct WellFormed(());
 
 fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result<Vec<(KeyId, Vec<u8>)>, Malformed> {
     if signatures.len() > MAX_SIGNATURES {

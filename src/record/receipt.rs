@@ -300,6 +300,20 @@ impl Receipt {
         Ok(AuthorizationDigest::of(&payload))
     }
 
+    /// Checks that the first subject is the embedded authorization. A verifier reports this apart from the
+    /// document's own form: the twin of that subject is not a digest in the predicate but the bytes embedded in it.
+    ///
+    /// # Errors
+    /// When it is another authorization.
+    pub fn check_authorization_subject(&self, subjects: &[Subject]) -> Result<AuthorizationDigest, Malformed> {
+        let digest = self.authorization_digest()?;
+        if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
+            Ok(digest)
+        } else {
+            Err(Malformed::at("/subject/0/digest", "not the digest of the embedded authorization"))
+        }
+    }
+
     fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
         let stream =
             |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
@@ -347,6 +361,13 @@ impl Predicate for Receipt {
                 format!("{rest} bytes besides the authorization, at most {MAX_REST_BYTES} are allowed"),
             ));
         }
-        check_subjects(subjects, &self.subjects()?)
+        // Of the authorization's subject only the form; see check_authorization_subject.
+        let mut expected = self.subjects()?;
+        if let Some(first) = subjects.first().filter(|first| first.digest.blake3.is_none())
+            && let Some(digest) = first.sha256()
+        {
+            expected[0] = Subject::new("authorization", &digest);
+        }
+        check_subjects(subjects, &expected)
     }
 }

@@ -65,7 +65,8 @@ impl Chain {
         let mut read: Vec<TrustedRoster> = Vec::with_capacity(versions.len());
         for (at, envelope) in versions.iter().enumerate() {
             let version = at as u64 + 1;
-            let payload = payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed { version, error })?;
+            let payload =
+                payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed { version, error })?;
             let roster =
                 TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster { version, error })?;
             if roster.version() != version {
@@ -86,7 +87,8 @@ impl Chain {
             None => match trusted {
                 // The trusted version may be the one right after the last that is here.
                 Pinned::Roster(roster)
-                    if roster.version() == newest + 1 && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
+                    if roster.version() == newest + 1
+                        && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
                 {
                     newer = Some(roster.clone());
                     read.len() - 1
@@ -164,7 +166,9 @@ fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope)
         let refuse = |why: String| ChainError::Signature { version, keyid: signature.keyid, why };
         let old = before.approver_of(&signature.keyid);
         let new = next.approver_of(&signature.keyid);
-        let (_, key) = old.or(new).ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
+        let (_, key) = old
+            .or(new)
+            .ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
         let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
         let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
         of_before.extend(old.map(|(approver, _)| &approver.name));
@@ -269,8 +273,12 @@ impl fmt::Display for ChainError {
             Self::OutOfOrder { expected, found } => {
                 write!(f, "version {found} of the roster stands where version {expected} belongs")
             }
-            Self::OtherPrevious { version } => write!(f, "version {version} of the roster does not follow the one before it"),
-            Self::FirstIsSigned => f.write_str("version 1 of a roster carries no signatures, it is trusted by its digest"),
+            Self::OtherPrevious { version } => {
+                write!(f, "version {version} of the roster does not follow the one before it")
+            }
+            Self::FirstIsSigned => {
+                f.write_str("version 1 of a roster carries no signatures, it is trusted by its digest")
+            }
             Self::NotTrusted { trusted, first } => {
                 write!(f, "no version of the roster is the trusted one ({trusted}); version 1 here is {first}")
             }

@@ -1,3 +1,6 @@
 //! Who is who, and who signs.
+pub mod chain;
+pub mod roster;
 pub mod signer;
+pub mod source;
 pub mod ssh;

@@ -273,19 +273,25 @@ pub struct RosterFault {
     pub message: String,
 }
 
-/// Finds everything that is wrong with the tables themselves.
+/// Finds everything that is wrong with tables of which no payload is made yet.
 ///
 /// # Errors
-/// Every broken rule, in the order of the tables.
-pub(crate) fn check_tables(roster: &Roster) -> Result<(), Vec<RosterFault>> {
-    check(roster).map(|_| ())
+/// Every broken rule.
+pub(crate) fn check_tables(roster: &Roster) -> Result<RulesHold, Vec<RosterFault>> {
+    check(roster).map(|_| RulesHold(()))
 }
+
+/// The rules of a roster hold for these tables.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct RulesHold(());
 
 fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     let mut reader = Reader::default();
     for (at, group) in roster.group.iter().enumerate() {
         if reader.index.groups.insert(group.name.clone(), group.presence).is_some() {
-            reader.fault(format!("/group/{at}/name"), format!("group {} stands twice, name each group once", group.name));
+            reader
+                .fault(format!("/group/{at}/name"), format!("group {} stands twice, name each group once", group.name));
         }
     }
     for (at, approver) in roster.approver.iter().enumerate() {
@@ -306,7 +312,10 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         if let (Some(after), Some(before)) = (approver.valid_after, approver.valid_before)
             && after >= before
         {
-            reader.fault(format!("/approver/{at}/valid_before"), "not after valid_after, the approver could never count".to_owned());
+            reader.fault(
+                format!("/approver/{at}/valid_before"),
+                "not after valid_after, the approver could never count".to_owned(),
+            );
         }
     }
     for (at, proposer) in roster.proposer.iter().enumerate() {
@@ -318,9 +327,13 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         reader.keys(format!("/operator/{at}/keys"), &operator.keys, &Holder::Operator(operator.name.clone()));
     }
     for (at, boundary) in roster.boundary.iter().enumerate() {
-        let keys = reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &Holder::Boundary(boundary.name.clone()));
+        let keys =
+            reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &Holder::Boundary(boundary.name.clone()));
         if reader.index.boundaries.insert(boundary.name.clone(), keys).is_some() {
-            reader.fault(format!("/boundary/{at}/name"), format!("boundary {} stands twice, list all its keys in one entry", boundary.name));
+            reader.fault(
+                format!("/boundary/{at}/name"),
+                format!("boundary {} stands twice, list all its keys in one entry", boundary.name),
+            );
         }
     }
     for (at, witness) in roster.witness.iter().enumerate() {
@@ -383,7 +396,9 @@ impl Reader {
                 // A key is its 32 bytes: a plain and a security key of one material would be two keys of one secret.
                 Ok(key) => match self.material.get(key.material()) {
                     Some(before) => {
-                        let message = format!("this key (plain or of a security key) is {before}'s already, each key stands once");
+                        let message = format!(
+                            "this key (plain or of a security key) is {before}'s already, each key stands once"
+                        );
                         self.fault(pointer, message);
                     }
                     None => {

@@ -1,0 +1,89 @@
+//! What a verified receipt states, for people and programs.
+
+use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts};
+use crate::decision::quorum::Count;
+use crate::record::authorization::Authorization;
+use crate::record::consumption::Consumption;
+use crate::record::envelope::Verified;
+use crate::record::receipt::Receipt;
+use crate::trust::roster::TrustedRoster;
+
+/// Collects what was verified; nothing else gets in.
+pub(crate) fn collect(
+    receipt: &Verified<Receipt>,
+    roster: &TrustedRoster,
+    consumption: Option<&Verified<Consumption>>,
+    authorization: Option<&Verified<Authorization>>,
+    count: Option<&Count>,
+) -> Facts {
+    let stated = receipt.predicate();
+    let decision = &stated.decision;
+    let approvers = decision.approvers.iter().map(|name| ApproverFacts {
+        name: name.clone(),
+        groups: roster.approver(name).map_or_else(Vec::new, |approver| approver.groups.clone()),
+        keyid: count
+            .and_then(|count| count.counted().iter().find(|person| person.name == *name))
+            .map(|person| person.keyid),
+    });
+    Facts {
+        boundary: BoundaryFacts {
+            name: stated.boundary.name.clone(),
+            id: stated.boundary.id,
+            keyid: stated.boundary.keyid,
+            version: stated.boundary.version.clone(),
+        },
+        roster: RosterFacts {
+            name: roster.tables().name.clone(),
+            version: roster.version(),
+            digest: roster.digest(),
+            guarded: roster.is_guarded(),
+        },
+        approvers: approvers.collect(),
+        groups: decision.groups.clone(),
+        excluded: decision.excluded.clone(),
+        handed_in_by: decision.handed_in_by.clone(),
+        policy: decision.policy,
+        seal: stated.seal,
+        consumption_index: stated.consumption.index,
+        consumption_leaf: stated.consumption.leaf,
+        consumed_at: consumption.map(|consumption| consumption.predicate().at),
+        started_at: stated.started_at,
+        finished_at: stated.finished_at,
+        duration_ms: stated.duration_ms,
+        outcome: stated.outcome.clone(),
+        output: stated.output.clone(),
+        files: stated.files.clone(),
+        usage: stated.usage.clone(),
+        sandbox: stated.sandbox.clone(),
+        approved: authorization.map(|authorization| approved(authorization.predicate())),
+    }
+}
+
+fn approved(signed: &Authorization) -> ApprovedFacts {
+    ApprovedFacts {
+        receipt: signed.proposal.receipt(),
+        step: signed.step.reference.clone(),
+        digest: signed.step.digest,
+        rendered: signed.rendered,
+        params: signed.params.clone(),
+        proposer: signed.proposer.clone(),
+        reason: signed.reason.clone(),
+        nonce: signed.nonce.clone(),
+        issued_at: signed.issued_at,
+        not_before: signed.not_before,
+        expires_at: signed.expires_at,
+    }
+}
+
+/// What rests on the boundary's word alone, whatever was verified.
+pub(crate) fn boundary_says() -> Vec<String> {
+    [
+        "who is excluded because they own the proposer's token, and who handed the approval in",
+        "what the step did, printed and left behind: the boundary signed the digests of what it recorded",
+        "what the run used of CPU and memory",
+        "how the sandbox held its layers, beyond their names",
+        "the times: nobody outside the boundary has seen them",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
