@@ -468,4 +468,39 @@ grants: []
         assert!(sealed(r#"{"default":{"approvals":{"required":0,"from":["ops"]}},"version":1}"#).is_err());
         assert!(sealed("[]").is_err());
     }
+
+    #[test]
+    fn the_golden_policy_has_its_known_digest() {
+        let text = r#"{"default":{"approvals":{"from":["ops"],"required":1},"mode":"prompted","run":{"allow":["printf","systemctl"]}},"overrides":[{"approvals":{"each":true,"from":["ops","security"],"required":1},"runbook":"nginx*"}],"version":1}"#;
+        let policy = Policy::from_sealed(&serde_json::from_str(text).expect("JSON")).expect("read");
+        assert_eq!(&policy.canonical()[..], text.as_bytes());
+        assert_eq!(
+            policy.digest().to_string(),
+            "sha256:66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
+        );
+        assert!(policy.has_rules() && !policy.has_sandbox_rules());
+        assert_eq!(
+            errors(text),
+            ["1:73: `run` in default is not supported by this version: remove it"],
+            "but no boundary of this version serves under it"
+        );
+        let ruling = crate::policy::resolve(&policy, &"nginx:restart".parse().expect("a ref"));
+        let approvals = ruling.approvals.expect("approvals").value;
+        assert_eq!((approvals.required, approvals.each, approvals.from.len()), (1, Some(true), 2));
+    }
+
+    #[test]
+    fn the_file_types_and_the_reader_agree() {
+        // The schema is generated from the types; what the reader takes, they must take, and nothing else.
+        for (text, good) in [
+            ("{\"version\":1,\"default\":{\"mode\":\"deny\"}}", true),
+            ("{\"version\":1,\"default\":{\"sandbox\":{\"limits\":{\"wall_ms\":5},\"proc\":\"full\"}}}", true),
+            ("{\"version\":1,\"default\":{\"moed\":\"deny\"}}", false),
+            ("{\"version\":1,\"default\":{},\"overrides\":[{\"mode\":\"deny\"}]}", false),
+        ] {
+            let typed = serde_json::from_str::<PolicyFile>(text).ok();
+            let read = Policy::load(text).ok().map(|policy| policy.file().clone());
+            assert_eq!((typed.is_some(), &typed), (good, &read), "{text}");
+        }
+    }
 }

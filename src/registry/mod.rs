@@ -1,2 +1,586 @@
-//! registry
+//! The registry: the sealed set of steps.
+//!
+//! Built once from the runbook directories, or again from the definitions that a seal stored; then nothing can be
+//! added or changed. What is not in it can't be proposed. Files are read when it is built and never after: what
+//! runs is the source that was hashed.
+pub(crate) mod attributes;
+pub(crate) mod front_matter;
+pub mod markdown;
 pub mod parameters;
+pub mod schema;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::crypto::canonical::canonical_of;
+use crate::crypto::digest::{RegistryRoot, StepDigest};
+use crate::crypto::merkle;
+use crate::record::ident::StepRef;
+use crate::record::step::{
+    Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, SessionUse, StepDefinition, Template,
+};
+use crate::registry::parameters::ParameterSchema;
+use crate::registry::walk::{Walk, read_file};
+use crate::yaml::{Flaw, Place, not_yet};
+
+/// The sealed set of steps.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
+    manifest: Vec<u8>,
+    leaves: Vec<merkle::Hash>,
+}
+
+/// A step as it is sealed.
+#[derive(Debug, Clone)]
+pub struct RegisteredStep {
+    /// All that decides what runs.
+    pub definition: StepDefinition,
+    /// Its canonical JSON: the blob that the digest names.
+    pub canonical: Arc<[u8]>,
+    /// Names the step.
+    pub digest: StepDigest,
+    /// Its parameter schema, ready to validate.
+    pub schema: ParameterSchema,
+}
+
+/// The proof that a step is in the registry, as a bundle carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepProof {
+    /// The step's place among the leaves, from 0.
+    pub index: u64,
+    /// How many leaves there are.
+    pub size: u64,
+    /// The inclusion proof, lowest hash first.
+    pub hashes: Vec<merkle::Hash>,
+}
+
+/// What is wrong in a runbook, with its place and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RegistryError {
+    /// The file, relative to its runbook directory (with the directory before it when there are several).
+    pub file: String,
+    /// The line, from 1; 0 when no place in the file is meant.
+    pub line: usize,
+    /// The column in characters, from 1; 0 when no place in the file is meant.
+    pub column: usize,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names of files come from elsewhere: nothing in them may steer a terminal.
+        let file = self.file.escape_debug();
+        match self.line {
+            0 => write!(f, "{file}: {}", self.message),
+            line => write!(f, "{file}:{line}:{}: {}", self.column, self.message),
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}
+
+impl Registry {
+    /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with
+    /// a dot are skipped; a link is followed when it stays within its directory.
+    ///
+    /// # Errors
+    /// Everything wrong with any file, sorted by file and place.
+    pub fn load(dirs: &[PathBuf]) -> Result<Self, Vec<RegistryError>> {
+        let mut errors = Vec::new();
+        let mut found: Vec<(String, Place, StepDefinition)> = Vec::new();
+        for dir in dirs {
+            let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
+            let mut walk = Walk::through(dir, prefix);
+            for (relative, path) in &walk.files {
+                let file = format!("{}{relative}", walk.prefix);
+                let at = |flaw: Flaw| RegistryError {
+                    file: file.clone(),
+                    line: flaw.place.line,
+                    column: flaw.place.column,
+                    message: flaw.message,
+                };
+                match read_file(relative, path) {
+                    Ok(steps) => found.extend(steps.into_iter().map(|(place, step)| (file.clone(), place, step))),
+                    Err(flaws) => errors.extend(flaws.into_iter().map(at)),
+                }
+            }
+            errors.append(&mut walk.errors);
+        }
+        found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        Self::seal(found, errors)
+    }
+
+    /// The sealed registry again, from the definitions that were stored with it: after a restart they stand, also
+    /// when the files differ by then.
+    ///
+    /// # Errors
+    /// Everything that this version could not seal or run.
+    pub fn from_definitions(definitions: Vec<StepDefinition>) -> Result<Self, Vec<RegistryError>> {
+        let named = definitions.into_iter().map(|step| (step.reference.to_string(), Place::default(), step)).collect();
+        Self::seal(named, Vec::new())
+    }
+
+    fn seal(
+        found: Vec<(String, Place, StepDefinition)>,
+        mut errors: Vec<RegistryError>,
+    ) -> Result<Self, Vec<RegistryError>> {
+        let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
+        let mut places: BTreeMap<StepRef, String> = BTreeMap::new();
+        for (file, place, definition) in found {
+            let here = format!("{file}:{}:{}", place.line, place.column);
+            let mut refuse = |message: String| {
+                errors.push(RegistryError { file: file.clone(), line: place.line, column: place.column, message });
+            };
+            let reference = definition.reference.clone();
+            if let Some(first) = places.get(&reference) {
+                refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
+                continue;
+            }
+            places.insert(reference.clone(), here);
+            match register(definition) {
+                Ok(step) => {
+                    steps.insert(reference, Arc::new(step));
+                }
+                Err(message) => refuse(message),
+            }
+        }
+        let leaves: Vec<RegistryLeaf> = steps
+            .iter()
+            .map(|(reference, step)| RegistryLeaf { digest: step.digest, reference: reference.clone() })
+            .collect();
+        let mut hashes = Vec::with_capacity(leaves.len());
+        for leaf in &leaves {
+            match canonical_of(leaf) {
+                Ok(bytes) => hashes.push(merkle::leaf_hash(&bytes)),
+                Err(error) => errors.push(whole(leaf.reference.as_str(), error.to_string())),
+            }
+        }
+        match canonical_of(&leaves) {
+            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, leaves: hashes }),
+            manifest => {
+                errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
+                errors.sort();
+                errors.dedup();
+                Err(errors)
+            }
+        }
+    }
+
+    /// The steps, sorted by the bytes of their refs: the order of the leaves.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredStep>> {
+        self.steps.values()
+    }
+
+    /// The step with this ref.
+    #[must_use]
+    pub fn get(&self, reference: &StepRef) -> Option<&Arc<RegisteredStep>> {
+        self.steps.get(reference)
+    }
+
+    /// The canonical array of the leaves: the blob that a seal names as `registry`.
+    #[must_use]
+    pub fn manifest(&self) -> Vec<u8> {
+        self.manifest.clone()
+    }
+
+    /// The RFC 6962 root over the canonical leaves.
+    #[must_use]
+    pub fn root(&self) -> RegistryRoot {
+        RegistryRoot::from_bytes(merkle::root(&self.leaves))
+    }
+
+    /// The proof that a step is in the registry; nothing when it is not.
+    #[must_use]
+    pub fn proof(&self, reference: &StepRef) -> Option<StepProof> {
+        let index = self.steps.keys().position(|other| other == reference)? as u64;
+        let size = self.leaves.len() as u64;
+        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, std::convert::Infallible> {
+            let width = 1_usize << level;
+            let start = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(width).min(self.leaves.len());
+            let end = start.saturating_add(width).min(self.leaves.len());
+            Ok(merkle::root(&self.leaves[start..end]))
+        };
+        let Ok(hashes) = merkle::inclusion_path(index, size, subtree);
+        Some(StepProof { index, size, hashes: hashes? })
+    }
+}
+
+/// Seals one step, or says why this version can't.
+fn register(definition: StepDefinition) -> Result<RegisteredStep, String> {
+    let later = [
+        (definition.template != Template::None, "a template"),
+        (definition.session != SessionUse::None, "a session"),
+        (!definition.files.is_empty(), "a step with files"),
+        (!definition.secrets.is_empty(), "a step with secrets"),
+        (!definition.outputs.is_empty(), "a step with outputs"),
+        (definition.plan.is_some(), "a plan"),
+    ];
+    if let Some((_, what)) = later.iter().find(|(used, _)| *used) {
+        return Err(not_yet(what));
+    }
+    if definition.source.len() > MAX_SOURCE_BYTES {
+        return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
+    }
+    if let Some(fault) = definition.approvals.fault(Groups::OrWhomPolicyNames) {
+        return Err(fault);
+    }
+    let schema = ParameterSchema::compile(&definition.params)
+        .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
+    let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
+    if canonical.len() > MAX_DEFINITION_BYTES {
+        return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
+    }
+    Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition })
+}
+
+fn whole(file: &str, message: String) -> RegistryError {
+    RegistryError { file: file.to_owned(), line: 0, column: 0, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::walk::MAX_FILE_BYTES;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
+    const WEB: &str = "---\ncountersign: 1\ntitle: Status\napprovals: {from: [ops]}\n---\n```bash {#status}\nsystemctl status web\n```\n";
+
+    struct Dir(tempfile::TempDir);
+
+    impl Dir {
+        fn of(files: &[(&str, &str)]) -> Self {
+            let dir = Self(tempfile::tempdir().expect("a directory"));
+            for (name, text) in files {
+                dir.write(name, text.as_bytes());
+            }
+            dir
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) {
+            let path = self.0.path().join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+            fs::write(path, bytes).expect("a file");
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().to_owned()
+        }
+
+        fn load(&self) -> Result<Registry, Vec<RegistryError>> {
+            Registry::load(&[self.path()])
+        }
+
+        fn errors(&self) -> Vec<String> {
+            self.load().map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
+        }
+    }
+
+    fn errors(text: &str) -> Vec<String> {
+        Dir::of(&[("a.md", text)]).errors()
+    }
+
+    /// A runbook with this fence and script.
+    fn fenced(info: &str, script: &str) -> String {
+        format!("---\ncountersign: 1\nparams: {{a: {{type: string}}}}\n---\n```{info}\n{script}```\n")
+    }
+
+    #[test]
+    fn the_golden_registry_is_built_from_its_runbooks() {
+        let dir =
+            Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB), ("README.md", "# Read me\n"), ("x.sh", "rm -rf /")]);
+        let registry = dir.load().expect("a registry");
+        let nginx: StepRef = "nginx:restart".parse().expect("a ref");
+        let step = registry.get(&nginx).expect("registered");
+        assert_eq!(step.digest.to_string(), "sha256:d9844140b87990c47a741552a7548bc6271554a2a9f71f567b9695d57330d335");
+        assert_eq!(
+            registry.root().to_string(),
+            "sha256:2fe5507201fa7effa940ae021b49a561a38d2d1cbd1d955f3937323b2b41af49"
+        );
+        assert_eq!(
+            crate::crypto::digest::BlobDigest::of(&registry.manifest()).to_string(),
+            "sha256:bec4a3eeb9361bb0e7242abdb615d1b78f57ac3e3b6a0b89aafc235552a21d49"
+        );
+        let proof = registry.proof(&nginx).expect("a proof");
+        assert_eq!((proof.index, proof.size), (1, 2));
+        assert_eq!(
+            proof.hashes.iter().map(|hash| crate::crypto::digest::hex(hash)).collect::<Vec<_>>(),
+            ["99b74b957a5a17a7c6a4b956da9d2f526921b3c6c7bc1612a6f8c972937ab761"]
+        );
+        let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
+        assert_eq!(refs, ["deploy/web:status", "nginx:restart"]);
+        assert_eq!(registry.proof(&"nginx:stop".parse().expect("a ref")), None);
+    }
+
+    #[test]
+    fn a_sealed_registry_stands_when_files_differ_later() {
+        let dir = Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB)]);
+        let registry = dir.load().expect("a registry");
+        let mut stored: Vec<StepDefinition> = registry
+            .steps()
+            .map(|step| serde_json::from_slice(&step.canonical).expect("a stored definition reads back"))
+            .collect();
+        stored.reverse();
+        dir.write("nginx.md", b"changed");
+        let again = Registry::from_definitions(stored.clone()).expect("a registry");
+        assert_eq!((again.root(), again.manifest()), (registry.root(), registry.manifest()));
+        stored.push(stored[0].clone());
+        let error = Registry::from_definitions(stored.clone()).expect_err("twice");
+        assert!(error[0].message.contains("stands already"), "{error:?}");
+        stored.truncate(1);
+        stored[0].session = SessionUse::Write;
+        let error = Registry::from_definitions(stored).expect_err("a later feature");
+        assert_eq!(error[0].to_string(), "nginx:restart: a session is not supported by this version: remove it");
+    }
+
+    #[test]
+    fn every_proof_verifies() {
+        for count in 1..12_usize {
+            let text: String = (0..count).map(|n| format!("```{{#s{n}}}\ntrue\n```\n")).collect();
+            let registry =
+                Dir::of(&[("a.md", &format!("---\ncountersign: 1\n---\n{text}"))]).load().expect("a registry");
+            for (index, step) in registry.steps().enumerate() {
+                let proof = registry.proof(&step.definition.reference).expect("a proof");
+                assert_eq!((proof.index, proof.size), (index as u64, count as u64));
+                let leaf = RegistryLeaf { digest: step.digest, reference: step.definition.reference.clone() };
+                let leaf = merkle::leaf_hash(&canonical_of(&leaf).expect("canonical"));
+                assert!(
+                    merkle::verify_inclusion(&leaf, proof.index, proof.size, &proof.hashes, registry.root().as_bytes())
+                        .is_ok()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn errors_of_all_files_are_reported_together_and_in_order() {
+        let dir = Dir::of(&[
+            ("b.md", "---\ncountersign: 1\ntitel: x\n---\n```basch {#a}\ntrue\n```\n"),
+            ("a.md", "---\ncountersign: 2\n---\n```bash {#a timeout=0s}\ntrue\n```\n"),
+            ("old.mdx", "<Command/>"),
+            ("x.runbook.md", "# x"),
+            ("notes.md", "# Notes\n\n```runnable python\nprint()\n```\n"),
+            ("jekyll.md", "---\nlayout: {{ x }}\n---\nprose\n"),
+            ("e f.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n"),
+            ("same.md", "---\ncountersign: 1\n---\n```bash {#a}\ntrue\n```\n\n```bash {#a}\nfalse\n```\n"),
+        ]);
+        dir.write("latin.md", b"---\ncountersign: 1\n---\nab\xe9\n");
+        dir.write("large.md", &vec![b'x'; (MAX_FILE_BYTES + 1) as usize]);
+        assert_eq!(
+            dir.errors(),
+            [
+                "a.md:2:14: this version reads `countersign: 1` only: write countersign: 1",
+                "a.md:4:21: \"0s\" is zero, under which nothing can run: write 90s, 5m or 1h",
+                "b.md:3:1: unknown key in the front matter: \"titel\"; did you mean \"title\"?",
+                "b.md:5:4: unknown interpreter: \"basch\"; did you mean \"bash\"?",
+                "e f.md:1:1: \"e f\" can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes",
+                "large.md:1:1: the file is larger than 262144 bytes: split it",
+                "latin.md:4:3: the file is not UTF-8: save it as UTF-8",
+                "notes.md:3:1: a ```runnable block is not supported by this version: remove it, or keep the file outside the runbook directories",
+                "old.mdx:1:1: gruntwork runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
+                "same.md:8:11: the step same:a stands already at same.md:4:11: give one of the two another id",
+                "x.runbook.md:1:1: rundown runbooks are not read by this version: remove the file, or keep it outside the runbook directories",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_error_of_a_file_has_its_place() {
+        let large = "x".repeat(MAX_SOURCE_BYTES);
+        for (text, expected) in [
+            ("---\ncountersign: 1\n---\nprose\n".to_owned(), "a.md:1:1: the file has no step"),
+            ("---\ncountersign: 1\n```bash {#a}\ntrue\n```\n".to_owned(), "a.md:1:1: the front matter is never closed"),
+            (
+                "\u{feff}---\ncountersign: 1\n---\n```{#a}\ntrue\n```\n".to_owned(),
+                "a.md:1:1: the file begins with a byte order mark",
+            ),
+            ("---\r\ncountersign: 1\r\n---\r\n".to_owned(), "a.md:1:4: the file has Windows line endings"),
+            (fenced("bash {#a}", "true\rfalse\n"), "a.md:6:5: the file has Windows line endings"),
+            (fenced("bash {#a}", "true\0\n"), "a.md:6:5: the file holds a NUL"),
+            ("---\ncountersign: 1\nparams: &x {}\n---\n".to_owned(), "a.md:3:12: anchors"),
+            ("---\ncountersign: 1\ntitle: [a\n---\n".to_owned(), "a.md:"),
+            (
+                "---\ncountersign: 1\ntitle: a\ntitle: b\n---\n".to_owned(),
+                "a.md:4:1: the key \"title\" stands already at 3:1",
+            ),
+            ("---\ncountersign: 1.0\n---\n".to_owned(), "a.md:2:14: \"1.0\" is no whole number"),
+            (
+                "---\ncountersign: 1\nsecrets: [a]\n---\n".to_owned(),
+                "a.md:3:1: `secrets` in the front matter is not supported by this version",
+            ),
+            (
+                "---\ncountersign: 1\ndefaults: {timout: 1s}\n---\n".to_owned(),
+                "a.md:3:12: unknown key in defaults: \"timout\"; did you mean \"timeout\"?",
+            ),
+            (
+                "---\ncountersign: 1\ndefaults: {timeout: 60}\n---\n".to_owned(),
+                "a.md:3:21: \"60\" can't be read: write 90s, 5m or 1h",
+            ),
+            ("---\ncountersign: 1\ndefaults: {cpu: 0.5}\n---\n".to_owned(), "a.md:3:17: \"0.5\" is no whole number"),
+            (
+                "---\ncountersign: 1\ndefaults: {interpreter: fish}\n---\n".to_owned(),
+                "a.md:3:25: unknown interpreter: \"fish\"",
+            ),
+            ("---\ncountersign: 1\napprovals: {required: 0}\n---\n".to_owned(), "a.md:3:23: `required: 0`"),
+            ("---\ncountersign: 1\napprovals: {each: true}\n---\n".to_owned(), "a.md:3:12: `from` names no group"),
+            ("---\ncountersign: 1\nparams: [a]\n---\n".to_owned(), "a.md:3:9: `params` must be a map"),
+            (
+                "---\ncountersign: 1\nparams:\n  host: {type: string, patern: x}\n---\n".to_owned(),
+                "a.md:4:24: unknown keyword: \"patern\"; did you mean \"pattern\"?",
+            ),
+            (
+                "---\ncountersign: 1\nparams:\n  host: {type: string, pattern: x}\n---\n".to_owned(),
+                "a.md:4:33: the pattern must begin with ^",
+            ),
+            (
+                "---\ncountersign: 1\nparams:\n  host: {type: string, x-secret: true}\n---\n".to_owned(),
+                "a.md:4:24: `x-secret` is not supported",
+            ),
+            (
+                "---\ncountersign: 1\nparams:\n  host: {type: integer, default: x}\n---\n".to_owned(),
+                "a.md:4:34: the default is not valid",
+            ),
+            (
+                "---\ncountersign: 1\nparams:\n  a-b: {type: string}\n  a_b: {type: string}\n---\n".to_owned(),
+                "a.md:5:3: \"a_b\" and \"a-b\" both become PARAM_A_B",
+            ),
+            (
+                "---\ncountersign: 1\nparams:\n  type: object\n  properties:\n    a: {type: strin}\n---\n".to_owned(),
+                "a.md:6:15: unknown type",
+            ),
+            (
+                "---\ncountersign: 1\nparams:\n  type: object\n  properties: {}\n  required: [b]\n---\n".to_owned(),
+                "a.md:6:14: unknown parameter in `required`",
+            ),
+            (fenced("bash {#a!}", "true\n"), "a.md:5:11: \"a!\" is no id"),
+            (fenced("bash {#-a}", "true\n"), "a.md:5:11: \"-a\" is no id"),
+            (fenced("bash {#a memory=1GB}", "true\n"), "a.md:5:20: \"1GB\" can't be read: write 64KiB"),
+            (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
+            (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" stands twice"),
+            (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is no name for exclusive runs"),
+            (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
+            (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
+            (
+                fenced("bash {#a network=host}", "true\n"),
+                "a.md:5:13: `network=` is not supported by this version: remove it",
+            ),
+            (fenced("bash {#a}", ""), "a.md:5:1: the block is empty"),
+            (fenced("bash {#a}", " \n\n"), "a.md:5:1: the block is empty"),
+            (fenced("bash {#a}", &format!("{large}\n")), "a.md:5:1: the script is larger than 65536 bytes"),
+            (fenced("bash {#a}", "#!/usr/bin/env fish\ntrue\n"), "a.md:6:1: unknown interpreter: \"fish\""),
+            (fenced("bash {#a}", "#!/bin/bash -e\ntrue\n"), "a.md:6:1: options in a shebang"),
+            (fenced("bash {#a}", "#!/opt/bash\ntrue\n"), "a.md:6:1: \"/opt/bash\" in the shebang"),
+            (fenced("bash {#a}", "true\n").trim_end_matches("```\n").to_owned(), "a.md:5:1: the block is never closed"),
+            (
+                fenced("bash {#a}", "true\n    ```\n").replace("    ```\n```\n", "    ```\n"),
+                "a.md:5:1: the block is never closed",
+            ),
+            (fenced("runnable python", "true\n"), "a.md:5:1: a ```runnable block"),
+            (
+                "---\ncountersign: 1\n---\nä\n\n> 1. x\n>\n>    ~~~~bash {#a tilte=x}\n>    true\n>    ~~~~\n"
+                    .to_owned(),
+                "a.md:8:19: unknown attribute: \"tilte\"; did you mean \"title\"?",
+            ),
+        ] {
+            let found = errors(&text);
+            assert!(
+                found.iter().any(|error| error.starts_with(expected)),
+                "{text:?}\n  expected {expected}\n  found {found:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn links_that_leave_the_directory_are_refused() {
+        let outside = Dir::of(&[("secret.md", NGINX)]);
+        let dir = Dir::of(&[("nginx.md", NGINX), (".hidden/bad.md", "---\ncountersign: 9\n---\n")]);
+        symlink(outside.path().join("secret.md"), dir.path().join("out.md")).expect("a link");
+        symlink(outside.path(), dir.path().join("there")).expect("a link");
+        symlink("missing.md", dir.path().join("broken.md")).expect("a link");
+        symlink(".", dir.path().join("loop")).expect("a link");
+        fs::create_dir(dir.path().join("dir.md")).expect("a directory");
+        let found = dir.errors();
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert!(found[0].starts_with("broken.md:1:1: it can't be read"), "{found:?}");
+        assert!(found[1].starts_with("loop:1:1: it is a link to a directory above"), "{found:?}");
+        assert!(found[2].starts_with("out.md:1:1: it is a link that leaves"), "{found:?}");
+        assert!(found[3].starts_with("there:1:1: it is a link that leaves"), "{found:?}");
+        let inside = Dir::of(&[("nginx.md", NGINX)]);
+        symlink("nginx.md", inside.path().join("alias.md")).expect("a link");
+        assert_eq!(inside.load().expect("a registry").steps().len(), 2, "a link within is followed");
+        let missing = Registry::load(&[inside.path().join("none")]).expect_err("no directory");
+        assert!(missing[0].message.contains("runbook directory can't be read"), "{missing:?}");
+    }
+
+    #[test]
+    fn two_directories_can_hold_one_ref_only_once() {
+        let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("nginx.md", NGINX)]));
+        let both = [a.path(), b.path()];
+        let reversed = [b.path(), a.path()];
+        let found = Registry::load(&both).expect_err("one ref twice");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].message.contains("stands already at"), "{found:?}");
+        assert_eq!(Registry::load(&reversed).expect_err("one ref twice"), found, "the order does not matter");
+    }
+
+    #[test]
+    fn a_step_is_what_its_fence_and_front_matter_say() {
+        let text = "---\ncountersign: 1\ntitle: T\nparams: {host: {type: string}, user: {type: string, default: x}}\ndefaults: {timeout: 1m, interpreter: sh, cpu: 2}\n---\n```{#plain}\na\n```\n\n## The *second* `one`\n\n- item\n\n  ```python {#py params=user timeout=5s proc=full exclusive=e}\n  if x:\n      y\n  ```\n\n```bash {#env params=\"\" title=\"Own\"}\n#!/usr/bin/env zsh\nb\n```\n\n```bash\nprose\n```\n\n<!--\n```bash {#hidden}\nno\n```\n-->\n";
+        let registry = Dir::of(&[("a.md", text)]).load().expect("a registry");
+        let step = |id: &str| &registry.get(&format!("a:{id}").parse().expect("a ref")).expect(id).definition;
+        assert_eq!(registry.steps().len(), 3);
+        let (plain, py, env) = (step("plain"), step("py"), step("env"));
+        assert_eq!((plain.title.as_str(), plain.interpreter.as_str(), plain.source.as_str()), ("T", "sh", "a\n"));
+        assert_eq!(plain.params["required"], serde_json::json!(["host"]));
+        let limits = plain.sandbox.limits.as_ref().expect("limits");
+        assert_eq!((limits.wall_ms, limits.cpu_milli, limits.memory_bytes), (Some(60_000), Some(2000), None));
+        assert_eq!((py.title.as_str(), py.interpreter.as_str()), ("The second one", "python"));
+        assert_eq!(py.source, "if x:\n    y\n");
+        assert_eq!(py.params["properties"].as_object().map(serde_json::Map::len), Some(1));
+        assert_eq!(py.sandbox.limits.as_ref().and_then(|limits| limits.wall_ms), Some(5000));
+        assert_eq!(py.sandbox.proc, Some(crate::record::profile::Proc::Full));
+        assert_eq!(py.exclusive.as_deref(), Some("e"));
+        assert_eq!((env.title.as_str(), env.interpreter.as_str()), ("Own", "zsh"));
+        assert_eq!(env.params, serde_json::json!({"type": "object", "properties": {}, "required": []}));
+    }
+
+    #[test]
+    fn templates_are_refused_by_name() {
+        let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
+        assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
+        let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
+        let mut stored: Vec<StepDefinition> = registry.steps().map(|step| step.definition.clone()).collect();
+        stored[0].template = Template::Gruntwork;
+        let error = Registry::from_definitions(stored).expect_err("a later feature");
+        assert_eq!(error[0].to_string(), "nginx:restart: a template is not supported by this version: remove it");
+    }
+
+    #[test]
+    fn the_samples_are_valid() {
+        let registry = Registry::load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")])
+            .unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
+        assert_eq!(refs, ["escape:try", "failing:check", "host:report", "long:count", "service:restart"]);
+        for step in registry.steps() {
+            assert!(step.schema.complete(serde_json::json!({})).is_ok(), "every parameter has a default");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+        #[test]
+        fn no_file_panics(
+            front in "(---\n(countersign: 1\n)?[a-z:&*\\[\\]{}\"' \n-]{0,30}\n---\n)?",
+            body in "[`~#{}=\"\\\\ a-zä\n>*-]{0,80}",
+        ) {
+            let _ = markdown::read(&format!("{front}{body}"), "a");
+            let _ = markdown::read(&format!("---\ncountersign: 1\n---\n```bash {{#a {body}\n```\n"), "a");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What is in force: the newest seal and everything it names.
+//!
+//! A [`Sealed`] is built from the seal's log entry and its blobs alone, never from files: after a restart the sealed
+//! bytes stand, whatever the files say by then. Files become a seal through [`Material`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, sha256};
+use crate::crypto::json;
+use crate::policy::file::{Mode, Policy};
+use crate::policy::profile::{Given, Level as RequiredLevel, effective};
+use crate::policy::{Ruling, resolve};
+use crate::record::authorization::BoundaryRef;
+use crate::record::configuration::Configuration;
+use crate::record::document::Malformed;
+use crate::record::enforcement::Level;
+use crate::record::envelope::Envelope;
+use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
+use crate::record::profile::Profile;
+use crate::record::roster::MAX_ROSTER_BYTES;
+use crate::record::seal::{Genesis, Seal, SealedBoundary};
+use crate::record::step::Approvals;
+use crate::record::token::SealedToken;
+use crate::record::validity::Timestamp;
+use crate::registry::{RegisteredStep, Registry};
+use crate::trust::roster::TrustedRoster;
+
+/// The built-in policy lists of this version: none yet, so that nothing is denied that nobody wrote down.
+pub const BUILTINS: &[u8] = br#"{"version":1}"#;
+/// The program, as seals name it.
+pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
+
+/// Everything that a seal seals, before it is sealed.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// The boundary's name.
+    pub name: BoundaryName,
+    /// The steps.
+    pub registry: Registry,
+    /// The policy.
+    pub policy: Policy,
+    /// The roster.
+    pub roster: TrustedRoster,
+    /// The tokens, without their secrets.
+    pub tokens: Vec<SealedToken>,
+    /// Limits and sandbox level.
+    pub configuration: Configuration,
+}
+
+/// A seal that is ready to be signed, and the blobs that it names.
+#[derive(Debug)]
+pub struct Draft {
+    /// The seal.
+    pub seal: Seal,
+    /// Everything it names, by digest.
+    pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+}
+
+/// The state in force.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The store's state version that it was read under.
+    pub version: u64,
+    /// The seal's log entry.
+    pub index: u64,
+    /// SHA-256 of the seal's payload.
+    pub digest: SealDigest,
+    /// The seal.
+    pub seal: Seal,
+    /// The boundary and its epoch, as authorizations name them.
+    pub boundary: BoundaryRef,
+    /// Who is who.
+    pub roster: TrustedRoster,
+    /// Every version of the roster from 1 to the sealed one.
+    pub roster_versions: Vec<Envelope>,
+    /// The rules.
+    pub policy: Policy,
+    /// The built-in lists.
+    pub builtins: Value,
+    /// The tokens by name.
+    pub tokens: BTreeMap<Name, SealedToken>,
+    /// Limits and sandbox level.
+    pub configuration: Configuration,
+    /// The steps.
+    pub registry: Registry,
+    steps: BTreeMap<StepRef, StepInForce>,
+}
+
+/// What holds for a step under a seal.
+#[derive(Debug, Clone)]
+pub struct StepInForce {
+    /// What policy says.
+    pub ruling: Ruling,
+    /// The quorum rules that must all be met: policy's and the step's.
+    pub rules: Vec<Approvals>,
+    /// The sandbox that a run gets.
+    pub profile: Profile,
+}
+
+/// Why a seal can't be made or read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealError(pub Vec<String>);
+
+impl std::fmt::Display for SealError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for SealError {}
+
+impl From<Malformed> for SealError {
+    fn from(malformed: Malformed) -> Self {
+        Self(vec![malformed.to_string()])
+    }
+}
+
+fn one(message: impl std::fmt::Display) -> SealError {
+    SealError(vec![message.to_string()])
+}
+
+impl Material {
+    /// Checks that every step can have what it asks for, and drafts the seal.
+    ///
+    /// `before` is the seal in force; without one this is the first, and `genesis` makes its digest, the boundary's id, its own.
+    ///
+    /// # Errors
+    /// Every step that asks for what policy or configuration does not give.
+    pub fn draft(
+        &self,
+        before: Option<&Sealed>,
+        genesis: impl FnOnce() -> (Genesis, Epoch),
+        at: Timestamp,
+    ) -> Result<Draft, SealError> {
+        steps_in_force(&self.registry, &self.policy, &self.roster, &self.configuration)?;
+        if self.roster.policy() != self.policy.digest() {
+            return Err(one(format!(
+                "the roster names the policy {}, the policy is {}: a changed policy needs a signed roster",
+                self.roster.policy(),
+                self.policy.digest()
+            )));
+        }
+        let mut tokens = self.tokens.clone();
+        tokens.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut keys: Vec<_> = self.roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
+        keys.sort();
+        if keys.is_empty() {
+            return Err(one(format!("the roster has no [[boundary]] named {}: add it with this boundary's public key", self.name)));
+        }
+        let mut blobs = Vec::new();
+        let mut blob = |bytes: Vec<u8>| {
+            let digest = BlobDigest::of(&bytes);
+            blobs.push((digest, bytes));
+            digest
+        };
+        let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
+        let registry = blob(self.registry.manifest());
+        for step in self.registry.steps() {
+            blob(step.canonical.to_vec());
+        }
+        blob(self.policy.canonical().to_vec());
+        blob(self.roster.payload().to_vec());
+        let builtins = blob(BUILTINS.to_vec());
+        let tokens = blob(canonical(canonical_tokens(&tokens))?);
+        let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
+        let (genesis, epoch) = match before {
+            Some(sealed) => (None, sealed.boundary.epoch.clone()),
+            None => {
+                let (genesis, epoch) = genesis();
+                (Some(genesis), epoch)
+            }
+        };
+        let seal = Seal {
+            boundary: SealedBoundary { name: self.name.clone(), id: before.map(|sealed| sealed.boundary.id) },
+            epoch,
+            at,
+            number: before.map_or(0, |sealed| sealed.seal.number + 1),
+            previous: before.map(|sealed| sealed.digest),
+            registry_root: self.registry.root(),
+            registry,
+            policy: self.policy.digest(),
+            builtins,
+            roster: self.roster.digest(),
+            tokens,
+            configuration,
+            keys,
+            engine: ENGINE.to_owned(),
+            genesis,
+        };
+        Ok(Draft { seal, blobs })
+    }
+}
+
+fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
+    // Sorted by the bytes of each element's canonical JSON, as every sorted array.
+    let mut items = tokens.iter().map(canonical::canonical_of).collect::<Result<Vec<_>, _>>()?;
+    items.sort();
+    let mut bytes = vec![b'['];
+    bytes.extend(items.join(&b','));
+    bytes.push(b']');
+    Ok(bytes)
+}
+
+impl Draft {
+    /// Whether this would seal what is in force already: the same state but for its number and time.
+    #[must_use]
+    pub fn same_as(&self, sealed: &Seal) -> bool {
+        let state = |seal: &Seal| {
+            (
+                (seal.registry_root, seal.registry, seal.policy, seal.builtins, seal.roster),
+                (seal.tokens, seal.configuration, seal.keys.clone(), seal.engine.clone(), seal.epoch.clone()),
+            )
+        };
+        state(&self.seal) == state(sealed)
+    }
+}
+
+impl Sealed {
+    /// The state that `seal` puts in force, from its blobs.
+    ///
+    /// # Errors
+    /// When a blob is missing, is not what the seal names, or can't be read.
+    pub fn restore(
+        seal: Seal,
+        payload: &[u8],
+        index: u64,
+        version: u64,
+        blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
+    ) -> Result<Self, SealError> {
+        let digest = SealDigest::of(payload);
+        let find = |what: &str, digest: [u8; 32]| {
+            let bytes = blob(&BlobDigest::from_bytes(digest))
+                .ok_or_else(|| one(format!("seal {}: the blob of the {what} is missing from the store", seal.number)))?;
+            if sha256(&bytes) == digest {
+                Ok(bytes)
+            } else {
+                Err(one(format!("seal {}: the blob of the {what} is not what the seal names", seal.number)))
+            }
+        };
+        let value = |what: &str, bytes: &[u8]| -> Result<Value, SealError> {
+            json::parse(bytes, bytes.len()).map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
+        };
+        let policy = value("policy", &find("policy", *seal.policy.as_bytes())?)?;
+        let policy = Policy::from_sealed(&policy)
+            .map_err(|errors| SealError(errors.iter().map(|error| format!("sealed policy: {error}")).collect()))?;
+        let roster = find("roster", *seal.roster.as_bytes())?;
+        let roster = TrustedRoster::from_payload(&roster).map_err(|error| one(format!("sealed roster: {error}")))?;
+        let builtins = value("built-in lists", &find("built-in lists", *seal.builtins.as_bytes())?)?;
+        let tokens: Vec<SealedToken> = json::typed(value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
+            .map_err(|error| one(format!("sealed tokens: {error}")))?;
+        let configuration: Configuration =
+            json::typed(value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
+                .map_err(|error| one(format!("sealed configuration: {error}")))?;
+        let manifest: Vec<crate::record::step::RegistryLeaf> =
+            json::typed(value("registry", &find("registry", *seal.registry.as_bytes())?)?)
+                .map_err(|error| one(format!("sealed registry: {error}")))?;
+        let mut definitions = Vec::with_capacity(manifest.len());
+        for leaf in manifest {
+            let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
+            let definition = json::typed(value("step", &bytes)?)
+                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
+            definitions.push(definition);
+        }
+        let registry = Registry::from_definitions(definitions)
+            .map_err(|errors| SealError(errors.iter().map(|error| format!("sealed registry: {error}")).collect()))?;
+        if registry.root() != seal.registry_root {
+            return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
+        }
+        let steps = steps_in_force(&registry, &policy, &roster, &configuration)?;
+        let boundary = BoundaryRef {
+            name: seal.boundary.name.clone(),
+            id: seal.boundary.id.unwrap_or(digest),
+            epoch: seal.epoch.clone(),
+        };
+        let roster_versions = vec![Envelope::new(roster.payload(), Vec::new())];
+        Ok(Self {
+            version,
+            index,
+            digest,
+            boundary,
+            roster,
+            roster_versions,
+            policy,
+            builtins,
+            tokens: tokens.into_iter().map(|token| (token.name.clone(), token)).collect(),
+            configuration,
+            registry,
+            steps,
+            seal,
+        })
+    }
+
+    /// A registered step and what holds for it.
+    #[must_use]
+    pub fn step(&self, reference: &StepRef) -> Option<(&Arc<RegisteredStep>, &StepInForce)> {
+        Some((self.registry.get(reference)?, self.steps.get(reference)?))
+    }
+
+    /// The people who control a proposer: its token's owners, or the roster's for a proposer with keys.
+    #[must_use]
+    pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
+        match self.tokens.get(proposer) {
+            Some(token) => Some(&token.owners),
+            None => self.roster.proposer(proposer).map(|proposer| &*proposer.owners),
+        }
+    }
+
+    /// What differs between `material` and what is sealed, in words for an operator.
+    #[must_use]
+    pub fn drift(&self, material: &Material) -> Vec<String> {
+        let mut drift = Vec::new();
+        if material.policy.digest() != self.seal.policy {
+            drift.push(format!(
+                "the policy file is {}, sealed is {}: the sealed one stays in force until a signed roster names the new one",
+                material.policy.digest(),
+                self.seal.policy
+            ));
+        }
+        if material.roster.digest() != self.seal.roster {
+            drift.push(format!(
+                "the roster file is {}, sealed is {}: the sealed one stays in force until its approvers sign the new one",
+                material.roster.digest(),
+                self.seal.roster
+            ));
+        }
+        drift
+    }
+}
+
+/// The digest that an auditor pins to trust a roster.
+///
+/// # Errors
+/// When the roster is larger than a roster may be.
+pub fn pin(payload: &[u8]) -> Result<RosterDigest, Malformed> {
+    if payload.len() > MAX_ROSTER_BYTES {
+        return Err(Malformed::too_large("", format!("at most {MAX_ROSTER_BYTES} bytes are allowed")));
+    }
+    Ok(RosterDigest::of(payload))
+}
+
+/// The limits and layers that a configuration gives every run.
+#[must_use]
+pub fn given(configuration: &Configuration) -> Given {
+    let level = match configuration.sandbox.level {
+        Level::Strict => RequiredLevel::Strict,
+        Level::BestEffort | Level::Off => RequiredLevel::BestEffort(configuration.sandbox.require.clone()),
+    };
+    Given { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
+}
+
+fn steps_in_force(
+    registry: &Registry,
+    policy: &Policy,
+    roster: &TrustedRoster,
+    configuration: &Configuration,
+) -> Result<BTreeMap<StepRef, StepInForce>, SealError> {
+    let given = given(configuration);
+    let mut steps = BTreeMap::new();
+    let mut errors = Vec::new();
+    for step in registry.steps() {
+        let definition = &step.definition;
+        let ruling = resolve(policy, &definition.reference);
+        let rules = rules(&ruling, &definition.approvals);
+        for group in rules.iter().flat_map(|rule| &rule.from) {
+            if !roster.has_group(group) {
+                errors.push(format!("{}: the roster has no group {group}: add it, or name another", definition.reference));
+            }
+        }
+        if ruling.mode.value != Mode::Deny && rules.iter().all(|rule| rule.from.is_empty()) {
+            errors.push(format!(
+                "{}: neither policy nor the step names a group that approves it: add approvals to the policy",
+                definition.reference
+            ));
+        }
+        match effective(&ruling, &definition.sandbox, &given) {
+            Ok(profile) => {
+                steps.insert(definition.reference.clone(), StepInForce { ruling, rules, profile });
+            }
+            Err(error) => errors.push(format!("{}: {error}", definition.reference)),
+        }
+    }
+    if errors.is_empty() { Ok(steps) } else { Err(SealError(errors)) }
+}

@@ -1,0 +1,323 @@
+//! What stands behind a fence: language, attributes, units.
+//!
+//! `bash {#restart title="Restart nginx" timeout=60s}`: a language, then `#id`, `key=value` and `key="quoted"`
+//! in braces. A fence without `#id` is prose.
+
+use crate::record::step::Limit;
+use crate::yaml::{Flaw, Place, not_yet, unknown};
+
+/// The info string of a fence that is a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Info {
+    /// The language before the braces.
+    pub(crate) language: Option<Text>,
+    /// `#id`
+    pub(crate) id: Text,
+    /// `key=value`, keys unique and known.
+    pub(crate) attributes: Vec<(Text, Text)>,
+}
+
+/// Text and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) place: Place,
+    pub(crate) text: String,
+}
+
+/// Reads an info string that begins at `place`; nothing when the fence is prose.
+pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<Info> {
+    let chars: Vec<char> = info.chars().collect();
+    let at = |index: usize| Place { line: place.line, column: place.column + index };
+    let open = chars.iter().position(|c| *c == '{')?;
+    let words: String = chars[..open].iter().collect();
+    let mut reader = Reader { chars: &chars, index: open + 1, at: &at, found: Vec::new() };
+    let read = reader.tokens();
+    let found = reader.found;
+    let says_step = found.iter().any(|token| match token {
+        Token::Id(_) => true,
+        Token::Pair(key, _) => KNOWN.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
+    });
+    if !says_step {
+        return None; // another program's attributes
+    }
+    if let Err(flaw) = read {
+        flaws.push(flaw);
+        return None;
+    }
+    let language = {
+        let begin = words.chars().take_while(|c| c.is_whitespace()).count();
+        let word = words.trim();
+        if word.contains(char::is_whitespace) {
+            flaws.push(Flaw::new(
+                at(begin),
+                format!("{word:?} is more than a language: write one word before the braces"),
+            ));
+        }
+        (!word.is_empty()).then(|| Text { place: at(begin), text: word.to_owned() })
+    };
+    let mut id: Option<Text> = None;
+    let mut attributes: Vec<(Text, Text)> = Vec::new();
+    for token in found {
+        match token {
+            Token::Id(text) if id.is_some() => {
+                flaws.push(Flaw::new(text.place, format!("a second id, {:?}: a step has one", text.text)));
+            }
+            Token::Id(text) => id = Some(text),
+            Token::Pair(key, value) => {
+                let name = key.text.as_str();
+                if LATER.contains(&name) {
+                    flaws.push(Flaw::new(key.place, not_yet(&format!("`{name}=`"))));
+                } else if !KNOWN.contains(&name) {
+                    flaws.push(Flaw::new(key.place, unknown("attribute", name, &KNOWN)));
+                } else if attributes.iter().any(|(other, _)| other.text == key.text) {
+                    flaws.push(Flaw::new(key.place, format!("{name} stands twice: keep one of the two")));
+                } else {
+                    attributes.push((key, value));
+                }
+            }
+        }
+    }
+    if id.is_none() {
+        flaws.push(Flaw::new(at(open), "the block has attributes of a step but no id: add #name, or remove them"));
+    }
+    Some(Info { language, id: id?, attributes })
+}
+
+enum Token {
+    Id(Text),
+    Pair(Text, Text),
+}
+
+struct Reader<'a> {
+    chars: &'a [char],
+    index: usize,
+    at: &'a dyn Fn(usize) -> Place,
+    found: Vec<Token>,
+}
+
+impl Reader<'_> {
+    fn tokens(&mut self) -> Result<(), Flaw> {
+        loop {
+            while self.peek().is_some_and(char::is_whitespace) {
+                self.index += 1;
+            }
+            let begin = self.index;
+            match self.peek() {
+                None => return Err(self.flaw(begin, "the braces of the attributes are never closed: write }")),
+                Some('}') => {
+                    let rest: String = self.chars[begin + 1..].iter().collect();
+                    if rest.trim().is_empty() {
+                        return Ok(());
+                    }
+                    return Err(self.flaw(begin + 1, "something follows the attributes' closing brace: remove it"));
+                }
+                Some('#') => {
+                    self.index += 1;
+                    let text = self.word();
+                    if text.is_empty() {
+                        return Err(self.flaw(begin, "an id is missing after #: write #name"));
+                    }
+                    self.found.push(Token::Id(Text { place: (self.at)(begin + 1), text }));
+                }
+                Some(_) => {
+                    let key = Text { place: (self.at)(begin), text: self.word() };
+                    if key.text.is_empty() {
+                        return Err(self.flaw(begin, "an attribute is missing before this: write key=value"));
+                    }
+                    if self.peek() != Some('=') {
+                        let message = format!("{:?} has no value: write {}=value", key.text, key.text);
+                        return Err(self.flaw(begin, &message));
+                    }
+                    self.index += 1;
+                    let begin = self.index;
+                    let text = if self.peek() == Some('"') { self.quoted()? } else { self.word() };
+                    self.found.push(Token::Pair(key, Text { place: (self.at)(begin), text }));
+                }
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.chars.get(self.index).copied()
+    }
+
+    fn word(&mut self) -> String {
+        let begin = self.index;
+        while self.peek().is_some_and(|c| !c.is_whitespace() && !"{}=\"#".contains(c)) {
+            self.index += 1;
+        }
+        self.chars[begin..self.index].iter().collect()
+    }
+
+    fn quoted(&mut self) -> Result<String, Flaw> {
+        let begin = self.index;
+        self.index += 1;
+        let mut text = String::new();
+        loop {
+            match self.peek() {
+                None => return Err(self.flaw(begin, "the quote is never closed: write \"")),
+                Some('"') => {
+                    self.index += 1;
+                    return Ok(text);
+                }
+                Some('\\') => {
+                    self.index += 1;
+                    match self.peek() {
+                        Some(c @ ('"' | '\\')) => text.push(c),
+                        _ => {
+                            return Err(
+                                self.flaw(self.index - 1, "only \\\" and \\\\ are escapes: write \\\\ for a backslash")
+                            );
+                        }
+                    }
+                }
+                Some(c) => text.push(c),
+            }
+            self.index += 1;
+        }
+    }
+
+    fn flaw(&self, index: usize, message: &str) -> Flaw {
+        Flaw::new((self.at)(index), message)
+    }
+}
+
+/// Settings that a fence and the front matter's `defaults` both have, with the limit that each declares.
+pub(crate) const LIMITS: [(&str, Limit); 7] = [
+    ("timeout", Limit::Wall),
+    ("memory", Limit::Memory),
+    ("processes", Limit::Processes),
+    ("output", Limit::Output),
+    ("disk", Limit::Disk),
+    ("file_size", Limit::File),
+    ("cpu", Limit::Cpu),
+];
+
+const KNOWN: [&str; 11] =
+    ["title", "timeout", "memory", "processes", "output", "disk", "file_size", "cpu", "proc", "params", "exclusive"];
+
+/// Words of the design that a later version reads: refused by name, so that nobody believes that they hold.
+pub(crate) const LATER: [&str; 16] = [
+    "session", "secrets", "outputs", "files", "network", "sockets", "run-as", "run_as", "sandbox", "reason",
+    "template", "plan", "read", "write", "deny", "workdir",
+];
+
+/// The value of a limit as people write it.
+///
+/// # Errors
+/// What it should look like.
+pub(crate) fn limit(limit: Limit, text: &str) -> Result<u64, String> {
+    let (units, example): (&[(&str, u64)], &str) = match limit {
+        Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h"),
+        Limit::Cpu => (&[("m", 1), ("", 1000)], "2 (CPUs) or 500m (thousandths)"),
+        Limit::Processes => (&[("", 1)], "50"),
+        Limit::Memory | Limit::File | Limit::Disk | Limit::Output => {
+            (&[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)], "64KiB, 256MiB or 1GiB")
+        }
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let value = number
+        .parse::<u64>()
+        .ok()
+        .zip(units.iter().find(|(name, _)| *name == unit))
+        .and_then(|(number, (_, factor))| number.checked_mul(*factor))
+        .filter(|value| *value < 1 << 53);
+    match value {
+        Some(0) => Err(format!("{text:?} is zero, under which nothing can run: write {example}")),
+        Some(value) => Ok(value),
+        None => Err(format!("{text:?} can't be read: write {example}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(text: &str) -> (Option<Info>, Vec<String>) {
+        let mut flaws = Vec::new();
+        let info = read(text, Place { line: 1, column: 4 }, &mut flaws);
+        (info, flaws.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn attributes_are_read_with_their_places() {
+        let (found, flaws) = info(r#"bash {#restart title="Say \"hi\" \\ ä" timeout=60s params=a,b exclusive=x }"#);
+        assert_eq!(flaws, [""; 0]);
+        let found = found.expect("a step");
+        assert_eq!((found.id.text.as_str(), found.id.place.column), ("restart", 11));
+        assert_eq!(found.language.map(|language| language.text).as_deref(), Some("bash"));
+        let pairs: Vec<(&str, &str, usize)> =
+            found.attributes.iter().map(|(k, v)| (k.text.as_str(), v.text.as_str(), v.place.column)).collect();
+        assert_eq!(
+            pairs,
+            [("title", "Say \"hi\" \\ ä", 25), ("timeout", "60s", 51), ("params", "a,b", 62), ("exclusive", "x", 76)]
+        );
+    }
+
+    #[test]
+    fn a_fence_without_an_id_is_prose() {
+        for text in ["", "bash", "rust,ignore", "js {1,3-4}", "toml {linenos=true}", "md { .class", "{}"] {
+            assert_eq!(info(text), (None, Vec::new()), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_attributes_are_refused_with_their_place() {
+        for (text, expected) in [
+            ("bash {#a", "1:12: the braces"),
+            ("bash {#a} x", "1:13: something follows"),
+            ("bash {#}", "1:"),
+            ("bash {#a #b}", "1:14: a second id"),
+            ("bash {#a timeout}", "1:13: \"timeout\" has no value"),
+            ("bash {#a =x}", "1:13: an attribute is missing"),
+            ("bash {#a title=\"x}", "1:19: the quote"),
+            ("bash {#a title=\"\\n\"}", "1:20: only"),
+            ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
+            ("bash {#a session=write}", "1:13: `session=` is not supported by this version: remove it"),
+            ("bash {#a run-as=web}", "1:13: `run-as=` is not supported"),
+            ("bash {#a cpu=1 cpu=2}", "1:19: cpu stands twice"),
+            ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
+            ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),
+        ] {
+            let (_, flaws) = info(text);
+            // `{#}` names nothing that is a step's; it is prose
+            if text != "bash {#}" {
+                assert!(flaws.first().is_some_and(|flaw| flaw.starts_with(expected)), "{text}: {flaws:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn units_are_exact() {
+        for (kind, text, value) in [
+            (Limit::Wall, "60s", 60_000),
+            (Limit::Wall, "5m", 300_000),
+            (Limit::Wall, "250ms", 250),
+            (Limit::Memory, "256MiB", 256 << 20),
+            (Limit::Output, "100B", 100),
+            (Limit::Cpu, "500m", 500),
+            (Limit::Cpu, "2", 2000),
+            (Limit::Processes, "50", 50),
+        ] {
+            assert_eq!(limit(kind, text), Ok(value), "{text}");
+        }
+        for (kind, text) in [
+            (Limit::Wall, "60"),
+            (Limit::Wall, "0s"),
+            (Limit::Wall, "1m30s"),
+            (Limit::Wall, "-1s"),
+            (Limit::Wall, "1.5s"),
+            (Limit::Wall, ""),
+            (Limit::Wall, "99999999999999999999s"),
+            (Limit::Wall, "9007199254740993ms"),
+            (Limit::Memory, "256MB"),
+            (Limit::Memory, "256"),
+            (Limit::Memory, "99999999999GiB"),
+            (Limit::Processes, "1k"),
+            (Limit::Cpu, "0"),
+        ] {
+            assert!(limit(kind, text).is_err(), "{text}");
+        }
+    }
+}

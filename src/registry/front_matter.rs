@@ -1,0 +1,197 @@
+//! The front matter of Countersign Markdown.
+//!
+//! ```yaml
+//! countersign: 1
+//! title: Restart a service
+//! params:                       # each with its schema; one with a default may be left out by a proposer
+//!   host: {type: string, pattern: "^[a-z0-9-]{1,32}$", description: where}
+//!   drain: {type: boolean, default: true}
+//! approvals: {required: 1, from: [ops]}
+//! defaults: {timeout: 60s, memory: 256MiB, interpreter: bash}
+//! ```
+//!
+//! `params` may also be a whole schema (`type: object`, `properties`, `required`), for a parameter that has no
+//! default and may be absent. Both become the same normal form in a step's definition.
+
+use serde_json::{Map, Value, json};
+
+use crate::record::profile::Proc;
+use crate::record::step::{Approvals, DeclaredLimits, Groups, Limit};
+use crate::registry::attributes::{LATER, LIMITS, limit};
+use crate::registry::parameters::ParameterSchema;
+use crate::yaml::{Flaw, Kind, Node, unknown};
+
+/// What the front matter says about every step of its file.
+#[derive(Debug, Clone)]
+pub(crate) struct FrontMatter {
+    pub(crate) title: Option<String>,
+    pub(crate) params: DeclaredParams,
+    pub(crate) approvals: Approvals,
+    pub(crate) limits: DeclaredLimits,
+    pub(crate) proc: Option<Proc>,
+    pub(crate) interpreter: Option<String>,
+}
+
+/// The parameters of a file in normal form.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeclaredParams {
+    description: Option<Value>,
+    properties: Map<String, Value>,
+    required: Vec<String>,
+}
+
+impl DeclaredParams {
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.properties.keys().map(String::as_str).collect()
+    }
+
+    /// The normal form, `required` sorted; with `only`, that of the named parameters.
+    pub(crate) fn schema(&self, only: Option<&[String]>) -> Value {
+        let taken = |name: &String| only.is_none_or(|names| names.contains(name));
+        let properties: Map<String, Value> =
+            self.properties.iter().filter(|(name, _)| taken(name)).map(|(name, s)| (name.clone(), s.clone())).collect();
+        let mut required: Vec<&String> = self.required.iter().filter(|name| taken(name)).collect();
+        required.sort();
+        let mut schema = json!({"type": "object", "properties": properties, "required": required});
+        if let (Some(description), Value::Object(map)) = (&self.description, &mut schema) {
+            map.insert("description".to_owned(), description.clone());
+        }
+        schema
+    }
+}
+
+/// Reads the tree of a front matter. What has a flaw is left at its default, so that reading can go on.
+pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
+    let mut found = FrontMatter {
+        title: None,
+        params: DeclaredParams::default(),
+        approvals: Approvals::unspecified(),
+        limits: DeclaredLimits::default(),
+        proc: None,
+        interpreter: None,
+    };
+    let known = ["countersign", "title", "params", "approvals", "defaults"];
+    for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
+        match key.name.as_str() {
+            "countersign" if value.kind != Kind::Integer(1) => {
+                flaws.push(Flaw::new(value.place, "this version reads `countersign: 1` only: write countersign: 1"));
+            }
+            "title" => {
+                if let Some(text) = value.text("`title`", flaws) {
+                    match title(text) {
+                        Ok(title) => found.title = Some(title),
+                        Err(message) => flaws.push(Flaw::new(value.place, message)),
+                    }
+                }
+            }
+            "params" => found.params = params(value, flaws),
+            "approvals" => {
+                if let Some(approvals) = Approvals::read(value, Groups::OrWhomPolicyNames, flaws) {
+                    found.approvals = approvals;
+                }
+            }
+            "defaults" => defaults(value, &mut found, flaws),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
+    let known: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).chain(["proc", "interpreter"]).collect();
+    for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
+        let text = match &value.kind {
+            Kind::Text(text) => text.clone(),
+            Kind::Integer(number) => number.to_string(),
+            _ => {
+                flaws.push(Flaw::new(value.place, format!("`{}` must be text, not {}", key.name, value.word())));
+                continue;
+            }
+        };
+        let read = match key.name.as_str() {
+            "interpreter" => interpreter(&text).map(|name| found.interpreter = Some(name)),
+            "proc" => proc(&text).map(|proc| found.proc = Some(proc)),
+            name => match LIMITS.iter().find(|(known, _)| *known == name) {
+                Some((_, kind)) => declare(&mut found.limits, *kind, &text),
+                None => Ok(()), // refused already
+            },
+        };
+        if let Err(message) = read {
+            flaws.push(Flaw::new(value.place, message));
+        }
+    }
+}
+
+/// Declares a limit as people write it.
+pub(crate) fn declare(limits: &mut DeclaredLimits, kind: Limit, text: &str) -> Result<(), String> {
+    limit(kind, text).map(|value| limits.declare(kind, value))
+}
+
+pub(crate) fn proc(text: &str) -> Result<Proc, String> {
+    match text {
+        "minimal" => Ok(Proc::Minimal),
+        "full" => Ok(Proc::Full),
+        other => Err(unknown("value of proc", other, &["minimal", "full"])),
+    }
+}
+
+/// A title is one line that fits on a screen.
+pub(crate) fn title(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("the title is empty: write one, or leave it out".to_owned())
+    } else if text.len() > MAX_TITLE_BYTES || text.chars().any(char::is_control) {
+        Err(format!("a title is one line of at most {MAX_TITLE_BYTES} bytes without control characters: shorten it"))
+    } else {
+        Ok(text.trim().to_owned())
+    }
+}
+
+pub(crate) fn interpreter(text: &str) -> Result<String, String> {
+    if INTERPRETERS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(unknown("interpreter", text, &INTERPRETERS))
+}
+
+fn params(node: &Node, flaws: &mut Vec<Flaw>) -> DeclaredParams {
+    if !matches!(node.kind, Kind::Map(_)) {
+        flaws.push(Flaw::new(node.place, format!("`params` must be a map of names to schemas, not {}", node.word())));
+        return DeclaredParams::default();
+    }
+    // A parameter named `type` has a map there, a whole schema a word.
+    let whole = matches!(node.value("type"), Some(Node { kind: Kind::Text(_), .. }));
+    let given = node.to_json();
+    let schema = if whole { given } else { json!({"type": "object", "properties": given}) };
+    match ParameterSchema::compile(&schema) {
+        Ok(_) => {
+            let Value::Object(mut schema) = schema else { return DeclaredParams::default() };
+            let properties = match schema.remove("properties") {
+                Some(Value::Object(properties)) => properties,
+                _ => Map::new(),
+            };
+            let required = if whole {
+                let names = schema.remove("required").and_then(|names| names.as_array().cloned()).unwrap_or_default();
+                names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            } else {
+                properties
+                    .iter()
+                    .filter(|(_, schema)| schema.get("default").is_none())
+                    .map(|(name, _)| name.clone())
+                    .collect()
+            };
+            DeclaredParams { description: schema.remove("description"), properties, required }
+        }
+        Err(found) => {
+            for flaw in found {
+                let tokens: Vec<&str> = flaw.path.iter().map(String::as_str).collect();
+                let tokens = if whole { &tokens[..] } else { tokens.get(1..).unwrap_or_default() };
+                flaws.push(Flaw::new(node.place_of(tokens, flaw.of_key), flaw.message));
+            }
+            DeclaredParams::default()
+        }
+    }
+}
+
+/// What a step may be run by.
+pub(crate) const INTERPRETERS: [&str; 9] = ["bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl"];
+const MAX_TITLE_BYTES: usize = 200;

@@ -1,0 +1,345 @@
+//! Countersign Markdown: runbooks whose fenced blocks are steps.
+//!
+//! A file with the front matter `countersign: 1`; each fenced block with an id (`bash {#restart timeout=60s}`
+//! behind the fence) is a step, all else is prose. Nothing is run to read it. Whether a block is valid shell is
+//! not looked at here: this version has no parser for it.
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+
+use crate::record::ident::StepRef;
+use crate::record::step::{
+    DeclaredLimits, DeclaredSandbox, Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template,
+};
+use crate::registry::attributes::{self, Info, LIMITS, Text};
+use crate::registry::front_matter::{self, FrontMatter};
+use crate::yaml::{self, Flaw, Place, not_yet, unknown};
+
+/// A step and the place of its fence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The step.
+    pub definition: StepDefinition,
+    /// Where its id stands.
+    pub place: Place,
+}
+
+/// Reads a `*.md` file; nothing when it is prose. `path` is the path of its refs: relative, without `.md`.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub fn read(text: &str, path: &str) -> Result<Option<Vec<Found>>, Vec<Flaw>> {
+    let mut flaws = Vec::new();
+    let lines = Lines::of(text);
+    let Some((yaml, body)) = front_matter(text, &mut flaws) else {
+        let blocks = blocks(text, 0, &lines);
+        flaws.extend(blocks.iter().filter_map(|block| block.runnable()));
+        return if flaws.is_empty() { Ok(None) } else { Err(flaws) };
+    };
+    for (bad, message) in [
+        ('\r', "the file has Windows line endings, which a script would take for text: save it with LF"),
+        ('\0', "the file holds a NUL character: remove it"),
+    ] {
+        if let Some(at) = text.find(bad) {
+            flaws.push(Flaw::new(lines.place(at), message));
+        }
+    }
+    if !flaws.is_empty() {
+        return Err(flaws);
+    }
+    let front = match yaml::parse(yaml, 2) {
+        Ok(tree) => front_matter::read(&tree, &mut flaws),
+        // Without the front matter every block would look wrong too.
+        Err(flaw) => return Err(vec![flaw]),
+    };
+    if format!("{path}:x").parse::<StepRef>().is_err() {
+        let message =
+            format!("{path:?} can't be part of a ref: rename it to letters, digits and . _ -, at most 255 bytes");
+        flaws.push(Flaw::new(Place { line: 1, column: 1 }, message));
+        return Err(flaws);
+    }
+    let mut found = Vec::new();
+    let mut has_step = false;
+    for block in blocks(text, body, &lines) {
+        flaws.extend(block.runnable());
+        let before = flaws.len();
+        let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
+        has_step |= info.is_some() || flaws.len() > before;
+        if let Some(info) = info {
+            found.extend(step(&front, path, &block, &info, &mut flaws));
+        }
+    }
+    if !has_step && flaws.is_empty() {
+        let message = "the file has no step: give a fenced block an id, bash {#name} behind its fence, or remove the front matter";
+        flaws.push(Flaw::new(Place { line: 1, column: 1 }, message));
+    }
+    if flaws.is_empty() { Ok(Some(found)) } else { Err(flaws) }
+}
+
+/// One step of one block. A flaw leaves it out, and the reading goes on.
+fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut Vec<Flaw>) -> Option<Found> {
+    let before = flaws.len();
+    let reference = match format!("{path}:{}", info.id.text).parse::<StepRef>() {
+        Ok(reference) => Some(reference),
+        Err(_) => {
+            let message = format!(
+                "{:?} is no id of a step: use letters, digits and . _ -, beginning with a letter, digit or _, at most 64 bytes (255 with the path)",
+                info.id.text
+            );
+            flaws.push(Flaw::new(info.id.place, message));
+            None
+        }
+    };
+    let mut limits = front.limits.clone();
+    let (mut proc, mut title, mut exclusive, mut params) = (front.proc, None, None, None);
+    for (key, value) in &info.attributes {
+        let read = match key.text.as_str() {
+            "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
+            "proc" => front_matter::proc(&value.text).map(|value| proc = Some(value)),
+            "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
+            "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
+            name => match LIMITS.iter().find(|(known, _)| *known == name) {
+                Some((_, kind)) => front_matter::declare(&mut limits, *kind, &value.text),
+                None => Ok(()), // `attributes::read` knows no other
+            },
+        };
+        if let Err(message) = read {
+            flaws.push(Flaw::new(value.place, message));
+        }
+    }
+    if !block.closed {
+        flaws.push(Flaw::new(block.fence, "the block is never closed: end it with the same fence"));
+    }
+    if block.source.trim().is_empty() {
+        flaws.push(Flaw::new(block.fence, "the block is empty: write the script, or remove the id"));
+    }
+    if block.source.len() > MAX_SOURCE_BYTES {
+        let message = format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step");
+        flaws.push(Flaw::new(block.fence, message));
+    }
+    let interpreter = match interpreter(front, block, info) {
+        Ok(name) => Some(name),
+        Err(flaw) => {
+            flaws.push(flaw);
+            None
+        }
+    };
+    if flaws.len() > before {
+        return None;
+    }
+    Some(Found {
+        place: info.id.place,
+        definition: StepDefinition {
+            title: title
+                .or_else(|| block.heading.clone())
+                .or_else(|| front.title.clone())
+                .unwrap_or_else(|| info.id.text.clone()),
+            reference: reference?,
+            format: Format::Markdown,
+            interpreter: interpreter?,
+            source: block.source.clone(),
+            files: Vec::new(),
+            params: front.params.schema(params.as_deref()),
+            template: Template::None,
+            sandbox: DeclaredSandbox { limits: (limits != DeclaredLimits::default()).then_some(limits), proc },
+            approvals: front.approvals.clone(),
+            secrets: Vec::new(),
+            outputs: Vec::new(),
+            session: SessionUse::None,
+            exclusive,
+            plan: None,
+        },
+    })
+}
+
+/// Shebang, else the fence's language, else the front matter's default, else bash.
+fn interpreter(front: &FrontMatter, block: &Block, info: &Info) -> Result<String, Flaw> {
+    if let Some(shebang) = block.source.strip_prefix("#!") {
+        let refuse = |message: String| Flaw::new(Place { line: block.fence.line + 1, column: 1 }, message);
+        let mut words = shebang.lines().next().unwrap_or_default().split_ascii_whitespace();
+        let program = words.next().unwrap_or_default();
+        let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
+        if name == "env" {
+            name = words.next().unwrap_or_default();
+        }
+        if !["/bin", "/usr/bin", "/usr/local/bin"].contains(&directory) {
+            return Err(refuse(format!(
+                "{program:?} in the shebang is no usual place: write #!/usr/bin/env and the name"
+            )));
+        }
+        if name.starts_with('-') || words.next().is_some() {
+            return Err(refuse(
+                "options in a shebang are not passed on: remove them, and write set -e or the like below it".to_owned(),
+            ));
+        }
+        return front_matter::interpreter(name).map_err(refuse);
+    }
+    match &info.language {
+        Some(Text { place, text }) => front_matter::interpreter(text).map_err(|message| Flaw::new(*place, message)),
+        None => Ok(front.interpreter.clone().unwrap_or_else(|| "bash".to_owned())),
+    }
+}
+
+fn exclusive_name(text: &str) -> Result<String, String> {
+    let ok = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
+    if ok {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
+}
+
+/// The parameters that a step takes, of those that the file declares; `params=""` takes none.
+fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
+        if !known.contains(&name) {
+            return Err(if known.is_empty() {
+                format!("the front matter declares no params, so {name:?} can't be taken: declare it there")
+            } else {
+                unknown("parameter", name, known)
+            });
+        }
+        if names.iter().any(|other| other == name) {
+            return Err(format!("{name:?} stands twice: name it once"));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// A fenced block of the document.
+struct Block {
+    /// Of the first fence character.
+    fence: Place,
+    info: Text,
+    source: String,
+    /// What the fence is made of.
+    mark: char,
+    closed: bool,
+    /// The nearest heading above.
+    heading: Option<String>,
+}
+
+impl Block {
+    /// The refusal of another format's block.
+    fn runnable(&self) -> Option<Flaw> {
+        (self.info.text.split_whitespace().next() == Some("runnable")).then(|| {
+            let what = "a ```runnable block";
+            Flaw::new(self.fence, format!("{}, or keep the file outside the runbook directories", not_yet(what)))
+        })
+    }
+}
+
+/// All fenced blocks of `text` from byte `from` on.
+fn blocks(text: &str, from: usize, lines: &Lines<'_>) -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
+    let mut in_block = false;
+    for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
+        match event {
+            Event::Start(Tag::Heading { .. }) => in_heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => {
+                heading = in_heading.take().and_then(|text| front_matter::title(&text).ok());
+            }
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
+                in_block = true;
+                found.push(fence(text, range.start + from, lines, heading.clone()));
+            }
+            Event::End(TagEnd::CodeBlock) => {
+                in_block = false;
+                if let Some(block) = found.last_mut() {
+                    // Between the two fences stands the script and nothing else.
+                    let lines_of = |text: &str| text.matches('\n').count();
+                    let whole = text[from..][range].trim_end();
+                    block.closed = lines_of(whole) == lines_of(&block.source) + 1 && whole.ends_with(block.mark);
+                }
+            }
+            Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
+                (Some(block), _) if in_block => block.source.push_str(&piece),
+                (_, Some(heading)) => heading.push_str(&piece),
+                _ => {}
+            },
+            Event::Code(piece) => {
+                if let Some(heading) = &mut in_heading {
+                    heading.push_str(&piece);
+                }
+            }
+            Event::SoftBreak | Event::HardBreak => {
+                if let Some(heading) = &mut in_heading {
+                    heading.push(' ');
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The info string as it was written, not unescaped as the library gives it, so that columns are true.
+fn fence(text: &str, start: usize, lines: &Lines<'_>, heading: Option<String>) -> Block {
+    let whole = &text[start..];
+    let begin = whole.find(['`', '~']).unwrap_or(0);
+    let mark = whole[begin..].chars().next().unwrap_or('`');
+    let length = whole[begin..].chars().take_while(|c| *c == mark).count();
+    let after = begin + length;
+    let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
+    Block {
+        fence: lines.place(start + begin),
+        info: Text { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
+        source: String::new(),
+        mark,
+        closed: false,
+        heading,
+    }
+}
+
+/// The YAML of a Countersign front matter and where the body begins; nothing when the file is prose.
+fn front_matter<'a>(text: &'a str, flaws: &mut Vec<Flaw>) -> Option<(&'a str, usize)> {
+    let start = Place { line: 1, column: 1 };
+    let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let rest = marked.strip_prefix("---\n").or_else(|| marked.strip_prefix("---\r\n"))?;
+    let offset = text.len() - rest.len();
+    let mut at = 0;
+    let mut end = None;
+    for line in rest.split_inclusive('\n') {
+        if ["---", "..."].contains(&line.trim_end()) {
+            end = Some((at, at + line.len()));
+            break;
+        }
+        at += line.len();
+    }
+    let yaml = end.map_or(rest, |(end, _)| &rest[..end]);
+    let ours = yaml.lines().any(|line| {
+        ["countersign", "\"countersign\"", "'countersign'"]
+            .iter()
+            .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
+    });
+    if !ours {
+        return None;
+    }
+    if marked.len() != text.len() {
+        flaws.push(Flaw::new(start, "the file begins with a byte order mark: save it without"));
+    }
+    if end.is_none() {
+        flaws.push(Flaw::new(start, "the front matter is never closed: write --- on a line of its own below it"));
+    }
+    Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
+}
+
+/// Where lines begin.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts[line - 1];
+        Place { line, column: self.text[start..offset].chars().count() + 1 }
+    }
+}

@@ -1,0 +1,540 @@
+//! The closed subset of JSON Schema that parameters have.
+//!
+//! Of 2020-12: `type` (string, integer, boolean, array, object), `properties`, `required`, `items`, `enum`, `const`,
+//! `pattern`, lengths, ranges, item counts, `default`, `description`, and our `x-leading-dash`. Any other keyword is an
+//! error; nothing refers to anything else; `additionalProperties` is always false. A fraction is a string.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::yaml;
+
+/// What is wrong in a schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaFlaw {
+    /// Where, as the tokens of a JSON pointer (RFC 6901) into the schema.
+    pub path: Vec<String>,
+    /// Whether the key at the path is meant, or its value.
+    pub of_key: bool,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for SchemaFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", pointer(&self.path), self.message)
+    }
+}
+
+/// A schema was found to be an object's and within the closed subset.
+#[derive(Debug)]
+pub(crate) struct Closed(());
+
+/// Checks that `schema` is an object's and stays within the closed subset. Defaults are not looked at.
+///
+/// # Errors
+/// Everything that is outside the subset or contradicts itself.
+pub(crate) fn check(schema: &Value) -> Result<Closed, Vec<SchemaFlaw>> {
+    let mut checker = Checker { flaws: Vec::new(), nodes: 0 };
+    checker.check_root(schema);
+    if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
+}
+
+/// The variable that carries a parameter.
+pub(crate) fn variable(name: &str) -> String {
+    format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// A JSON pointer (RFC 6901) of tokens.
+#[must_use]
+pub fn pointer(path: &[String]) -> String {
+    path.iter().fold(String::new(), |mut text, token| {
+        text.push('/');
+        text.push_str(&escape(token));
+        text
+    })
+}
+
+/// A token of a JSON pointer.
+pub(crate) fn escape(token: &str) -> String {
+    token.replace('~', "~0").replace('/', "~1")
+}
+
+/// The check on its way through the schema.
+struct Checker {
+    flaws: Vec<SchemaFlaw>,
+    nodes: usize,
+}
+
+impl Checker {
+    fn check_root(&mut self, schema: &Value) {
+        if schema.get("type") != Some(&json!("object")) {
+            self.flaw(&[], false, "parameters are an object: write type: object with properties".to_owned());
+            return;
+        }
+        self.check(schema, &mut Vec::new());
+        let mut variables: Vec<(String, &String)> = Vec::new();
+        for name in schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name) {
+            let mapped = variable(name);
+            if let Some((_, first)) = variables.iter().find(|(other, _)| *other == mapped) {
+                let message = format!("{name:?} and {first:?} both become {mapped}: rename one");
+                self.flaw(&["properties", name], true, message);
+            }
+            variables.push((mapped, name));
+        }
+        if schema.get("default").is_some() {
+            self.flaw(&["default"], true, "the whole has no default: give each parameter its own".to_owned());
+        }
+    }
+
+    fn check(&mut self, schema: &Value, path: &mut Vec<String>) {
+        self.nodes += 1;
+        if self.nodes == MAX_SCHEMA_NODES + 1 {
+            self.at(path, &[], false, format!("more than {MAX_SCHEMA_NODES} schemas: make the parameters simpler"));
+        }
+        if self.nodes > MAX_SCHEMA_NODES {
+            return;
+        }
+        if path.len() > MAX_SCHEMA_DEPTH {
+            self.at(path, &[], false, "nested too deep: flatten it".to_owned());
+            return;
+        }
+        let Value::Object(map) = schema else {
+            self.at(path, &[], false, "a schema must be a map, {type: string} for one".to_owned());
+            return;
+        };
+        let kind = match map.get("type") {
+            Some(Value::String(kind)) if TYPES.contains(&kind.as_str()) => kind.clone(),
+            Some(Value::String(kind)) if kind == "number" => {
+                self.at(
+                    path,
+                    &["type"],
+                    false,
+                    "a fraction is text here: write type: string with a pattern, or integer".to_owned(),
+                );
+                return;
+            }
+            Some(Value::String(kind)) => {
+                self.at(path, &["type"], false, yaml::unknown("type", kind, &TYPES));
+                return;
+            }
+            Some(_) => {
+                self.at(path, &["type"], false, format!("`type` must be one of {}", TYPES.join(", ")));
+                return;
+            }
+            None => {
+                self.at(path, &[], false, format!("`type` is missing: write one of {}", TYPES.join(", ")));
+                return;
+            }
+        };
+        for (keyword, value) in map {
+            self.keyword(keyword, value, &kind, map, path);
+        }
+        match kind.as_str() {
+            "array" if !map.contains_key("items") => {
+                self.at(path, &[], false, "an array needs `items`: say what it holds".to_owned());
+            }
+            "object" if !map.contains_key("properties") => {
+                self.at(path, &[], false, "an object needs `properties`: name what it holds".to_owned());
+            }
+            _ => {}
+        }
+        for (low, high) in [("minLength", "maxLength"), ("minimum", "maximum"), ("minItems", "maxItems")] {
+            if let (Some(a), Some(b)) = (map.get(low).and_then(Value::as_i64), map.get(high).and_then(Value::as_i64))
+                && a > b
+            {
+                self.at(path, &[high], false, format!("`{high}` is below `{low}`: no value fits"));
+            }
+        }
+    }
+
+    fn keyword(&mut self, keyword: &str, value: &Value, kind: &str, map: &Map<String, Value>, path: &mut Vec<String>) {
+        let of_kind = match keyword {
+            "type" => return,
+            "description" => {
+                if !value.is_string() {
+                    self.at(path, &[keyword], false, "`description` must be text".to_owned());
+                }
+                return;
+            }
+            "default" => return,
+            "x-secret" => {
+                self.at(path, &[keyword], true, yaml::not_yet("`x-secret`"));
+                return;
+            }
+            "$ref" => {
+                self.at(path, &[keyword], true, "`$ref` is not read: write the schema out".to_owned());
+                return;
+            }
+            "enum" => return self.check_enum(value, kind, map, path),
+            "const" => {
+                self.member(value, kind, map, path, &["const"]);
+                return;
+            }
+            "pattern" | "minLength" | "maxLength" | "x-leading-dash" => "string",
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => "integer",
+            "items" | "minItems" | "maxItems" => "array",
+            "properties" | "required" | "additionalProperties" => "object",
+            other => {
+                self.at(path, &[other], true, yaml::unknown("keyword", other, &KEYWORDS));
+                return;
+            }
+        };
+        if of_kind != kind {
+            self.at(
+                path,
+                &[keyword],
+                true,
+                format!("`{keyword}` says nothing about {kind}: it is for {of_kind}, remove it"),
+            );
+            return;
+        }
+        match keyword {
+            "pattern" => match value.as_str().map(check_pattern) {
+                Some(Ok(PatternRead)) => {}
+                Some(Err(message)) => self.at(path, &[keyword], false, message),
+                None => self.at(path, &[keyword], false, "`pattern` must be text".to_owned()),
+            },
+            "x-leading-dash" if !value.is_boolean() => {
+                self.at(path, &[keyword], false, "`x-leading-dash` must be true or false".to_owned());
+            }
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
+                if value.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) =>
+            {
+                self.at(path, &[keyword], false, format!("`{keyword}` must be a whole number within ±(2^53-1)"));
+            }
+            "minLength" | "maxLength" | "minItems" | "maxItems"
+                if value.as_u64().is_none_or(|count| count > MAX_INTEGER) =>
+            {
+                self.at(path, &[keyword], false, format!("`{keyword}` must be a whole number, 0 or more"));
+            }
+            "additionalProperties" if *value != Value::Bool(false) => {
+                self.at(
+                    path,
+                    &[keyword],
+                    false,
+                    "`additionalProperties` is always false here: leave it out".to_owned(),
+                );
+            }
+            "items" => {
+                path.push("items".to_owned());
+                self.check(value, path);
+                path.pop();
+            }
+            "properties" => self.check_properties(value, path),
+            "required" => self.check_required(value, map, path),
+            _ => {}
+        }
+    }
+
+    fn check_properties(&mut self, value: &Value, path: &mut Vec<String>) {
+        let Value::Object(properties) = value else {
+            self.at(path, &["properties"], false, "`properties` must be a map of names to schemas".to_owned());
+            return;
+        };
+        for (name, schema) in properties {
+            if !is_parameter_name(name) {
+                let message = format!(
+                    "{name:?} is no name of a parameter: use letters, digits, _ and -, beginning with a letter or _, at most 64 bytes"
+                );
+                self.at(path, &["properties", name], true, message);
+            }
+            path.extend(["properties".to_owned(), name.clone()]);
+            self.check(schema, path);
+            path.truncate(path.len() - 2);
+        }
+    }
+
+    fn check_required(&mut self, value: &Value, map: &Map<String, Value>, path: &[String]) {
+        let Value::Array(names) = value else {
+            self.at(path, &["required"], false, "`required` must be a list of names".to_owned());
+            return;
+        };
+        for (index, name) in names.iter().enumerate() {
+            let place = ["required", &index.to_string()];
+            match name.as_str() {
+                None => self.at(path, &place, false, "`required` must be a list of names".to_owned()),
+                Some(name) if map.get("properties").and_then(|properties| properties.get(name)).is_none() => {
+                    let known: Vec<&str> = map
+                        .get("properties")
+                        .and_then(Value::as_object)
+                        .map(|properties| properties.keys().map(String::as_str).collect())
+                        .unwrap_or_default();
+                    self.at(path, &place, false, yaml::unknown("parameter in `required`", name, &known));
+                }
+                Some(_) if names[..index].contains(name) => {
+                    self.at(path, &place, false, format!("{name} stands twice: name each once"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn check_enum(&mut self, value: &Value, kind: &str, map: &Map<String, Value>, path: &[String]) {
+        let Some(members) = value.as_array().filter(|members| !members.is_empty()) else {
+            self.at(path, &["enum"], false, "`enum` must be a list of at least one value".to_owned());
+            return;
+        };
+        for (index, member) in members.iter().enumerate() {
+            let place = index.to_string();
+            if members[..index].contains(member) {
+                self.at(path, &["enum", &place], false, "this value stands twice: remove one".to_owned());
+            }
+            self.member(member, kind, map, path, &["enum", &place]);
+        }
+    }
+
+    /// A value of `enum` or `const` must be one that could be given.
+    fn member(&mut self, value: &Value, kind: &str, map: &Map<String, Value>, path: &[String], place: &[&str]) {
+        let fits = match kind {
+            "string" => value.is_string(),
+            "integer" => value.as_i64().is_some_and(|number| number.unsigned_abs() <= MAX_INTEGER),
+            "boolean" => value.is_boolean(),
+            "array" => value.is_array(),
+            _ => value.is_object(),
+        };
+        if !fits {
+            self.at(path, place, false, format!("this value is not of type {kind}: quote it or change it"));
+        }
+        let dash = value.as_str().is_some_and(|text| text.starts_with('-'));
+        if dash && map.get("x-leading-dash") != Some(&Value::Bool(true)) {
+            let message =
+                "this value begins with `-` and would be refused: add `x-leading-dash: true` if the script can take it";
+            self.at(path, place, false, message.to_owned());
+        }
+    }
+
+    fn at(&mut self, path: &[String], more: &[&str], of_key: bool, message: String) {
+        let path = path.iter().cloned().chain(more.iter().map(|&token| token.to_owned())).collect();
+        self.flaws.push(SchemaFlaw { path, of_key, message });
+    }
+
+    fn flaw(&mut self, path: &[&str], of_key: bool, message: String) {
+        self.at(&[], path, of_key, message);
+    }
+}
+
+/// A pattern was found to be whole (`^…$`) and of the engine's linear-time language.
+struct PatternRead;
+
+/// Patterns begin `^`, end `$` and hold to what every engine reads alike: no look-around, no back-references, no
+/// flags, no alternative outside parentheses (`^a|b$` is anchored on one side only).
+fn check_pattern(pattern: &str) -> Result<PatternRead, String> {
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
+    }
+    let inner = pattern
+        .strip_prefix('^')
+        .and_then(|rest| rest.strip_suffix('$'))
+        .filter(|inner| inner.chars().rev().take_while(|c| *c == '\\').count() % 2 == 0)
+        .ok_or("the pattern must begin with ^ and end with $, so that the whole value is matched: write ^…$")?;
+    let chars: Vec<char> = inner.chars().collect();
+    let (mut depth, mut in_class, mut at) = (0_usize, false, 0);
+    while at < chars.len() {
+        match chars[at] {
+            '\\' => {
+                if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
+                    return Err(
+                        "back-references are not read by the linear-time engine: write the pattern out".to_owned()
+                    );
+                }
+                at += 1;
+            }
+            // Engines disagree on these inside brackets (nested and POSIX classes, set operations).
+            '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
+            c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
+                return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
+            }
+            '[' => in_class = true,
+            ']' if in_class => in_class = false,
+            _ if in_class => {}
+            '(' => {
+                depth += 1;
+                if chars.get(at + 1) == Some(&'?') {
+                    match (chars.get(at + 2), chars.get(at + 3)) {
+                        (Some(':'), _) => {}
+                        (Some('=' | '!'), _) | (Some('<'), Some('=' | '!')) => {
+                            return Err("look-around is not read by the linear-time engine: write the pattern without"
+                                .to_owned());
+                        }
+                        _ => return Err("only plain groups, ( and (?:, are read: leave flags and names out".to_owned()),
+                    }
+                }
+            }
+            ')' => depth = depth.saturating_sub(1),
+            '|' if depth == 0 => {
+                return Err(
+                    "an alternative outside parentheses is anchored on one side only: write ^(?:a|b)$".to_owned()
+                );
+            }
+            '^' | '$' if depth == 0 || chars[at] == '^' => {
+                return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned());
+            }
+            '$' => return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned()),
+            _ => {}
+        }
+        at += 1;
+    }
+    regex::RegexBuilder::new(pattern).size_limit(MAX_COMPILED_PATTERN_BYTES).build().map(|_| PatternRead).map_err(
+        |error| {
+            let reason = error.to_string();
+            format!(
+                "the pattern can't be compiled: {}",
+                reason.lines().last().unwrap_or_default().trim_start_matches("error: ")
+            )
+        },
+    )
+}
+
+fn is_parameter_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && (bytes[0].is_ascii_alphabetic() || bytes[0] == b'_')
+        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(c))
+}
+
+const TYPES: [&str; 5] = ["string", "integer", "boolean", "array", "object"];
+const KEYWORDS: [&str; 20] = [
+    "type",
+    "properties",
+    "required",
+    "items",
+    "enum",
+    "const",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minItems",
+    "maxItems",
+    "default",
+    "description",
+    "x-secret",
+    "x-leading-dash",
+    "additionalProperties",
+];
+const MAX_PATTERN_BYTES: usize = 512;
+/// Bounds the work of compiling.
+const MAX_SCHEMA_NODES: usize = 256;
+/// In tokens of the path: eight objects in one another.
+const MAX_SCHEMA_DEPTH: usize = 16;
+/// Bounds the memory of a compiled pattern: a verifier compiles what a stranger wrote.
+pub(crate) const MAX_COMPILED_PATTERN_BYTES: usize = 1 << 20;
+/// The largest integer that JSON readers agree on.
+pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::parameters::ParameterSchema;
+
+    fn flaws(schema: &Value) -> Vec<String> {
+        ParameterSchema::compile(schema)
+            .map_or_else(|flaws| flaws.iter().map(ToString::to_string).collect(), |_| Vec::new())
+    }
+
+    #[test]
+    fn what_is_outside_the_subset_is_refused_with_its_place() {
+        let property = |schema: Value| json!({"type": "object", "properties": {"a": schema}, "required": []});
+        for (schema, expected) in [
+            (json!({"type": "strnig"}), "/properties/a/type: unknown type: \"strnig\"; did you mean \"string\"?"),
+            (json!({"type": "number"}), "/properties/a/type: a fraction is text here"),
+            (json!({"type": ["string"]}), "/properties/a/type: `type` must be one of"),
+            (json!({}), "/properties/a: `type` is missing"),
+            (json!("string"), "/properties/a: a schema must be a map"),
+            (
+                json!({"type": "string", "patern": "^a$"}),
+                "/properties/a/patern: unknown keyword: \"patern\"; did you mean \"pattern\"?",
+            ),
+            (json!({"type": "string", "format": "ipv4"}), "/properties/a/format: unknown keyword"),
+            (json!({"type": "string", "$ref": "#"}), "/properties/a/$ref: `$ref` is not read"),
+            (
+                json!({"type": "string", "x-secret": true}),
+                "/properties/a/x-secret: `x-secret` is not supported by this version",
+            ),
+            (
+                json!({"type": "integer", "minLength": 1}),
+                "/properties/a/minLength: `minLength` says nothing about integer",
+            ),
+            (json!({"type": "string", "pattern": "a$"}), "/properties/a/pattern: the pattern must begin with ^"),
+            (json!({"type": "string", "pattern": "^a"}), "/properties/a/pattern: the pattern must begin with ^"),
+            (json!({"type": "string", "pattern": "^a\\$"}), "/properties/a/pattern: the pattern must begin with ^"),
+            (json!({"type": "string", "pattern": "^a|b$"}), "/properties/a/pattern: an alternative outside"),
+            (json!({"type": "string", "pattern": "^(?=a).*$"}), "/properties/a/pattern: look-around"),
+            (json!({"type": "string", "pattern": "^(?<!a)b$"}), "/properties/a/pattern: look-around"),
+            (json!({"type": "string", "pattern": "^(?m)a$"}), "/properties/a/pattern: only plain groups"),
+            (json!({"type": "string", "pattern": "^(a)\\1$"}), "/properties/a/pattern: back-references"),
+            (
+                json!({"type": "string", "pattern": "^(a$"}),
+                "/properties/a/pattern: the pattern can't be compiled: unclosed group",
+            ),
+            (json!({"type": "string", "pattern": "^[a[b]|c]$"}), "/properties/a/pattern: a [ inside brackets"),
+            (json!({"type": "string", "pattern": "^[a-z&&b]$"}), "/properties/a/pattern: && inside brackets"),
+            (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ may stand"),
+            (
+                json!({"type": "string", "pattern": format!("^{}$", "a".repeat(511))}),
+                "/properties/a/pattern: the pattern is longer",
+            ),
+            (
+                json!({"type": "string", "pattern": "^(?:a{1000}){1000}$"}),
+                "/properties/a/pattern: the pattern can't be compiled",
+            ),
+            (json!({"type": "string", "pattern": 1}), "/properties/a/pattern: `pattern` must be text"),
+            (json!({"type": "string", "minLength": -1}), "/properties/a/minLength: "),
+            (
+                json!({"type": "string", "minLength": 3, "maxLength": 2}),
+                "/properties/a/maxLength: `maxLength` is below",
+            ),
+            (json!({"type": "integer", "minimum": 1.5}), "/properties/a/minimum: "),
+            (json!({"type": "integer", "enum": []}), "/properties/a/enum: "),
+            (json!({"type": "integer", "enum": [1, "2"]}), "/properties/a/enum/1: this value is not of type integer"),
+            (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value stands twice"),
+            (json!({"type": "string", "enum": ["-a"]}), "/properties/a/enum/0: this value begins with `-`"),
+            (json!({"type": "string", "const": 1}), "/properties/a/const: "),
+            (json!({"type": "string", "default": "-a"}), "/properties/a/default: the default is not valid"),
+            (json!({"type": "string", "default": 1}), "/properties/a/default: the default is not valid"),
+            (
+                json!({"type": "string", "pattern": "^a$", "default": "b"}),
+                "/properties/a/default: the default is not valid",
+            ),
+            (json!({"type": "array"}), "/properties/a: an array needs `items`"),
+            (json!({"type": "array", "items": {"type": "x"}}), "/properties/a/items/type: unknown type"),
+            (json!({"type": "object"}), "/properties/a: an object needs `properties`"),
+            (
+                json!({"type": "object", "properties": {"b c": {"type": "string"}}}),
+                "/properties/a/properties/b c: \"b c\" is no name",
+            ),
+            (
+                json!({"type": "object", "properties": {}, "additionalProperties": true}),
+                "/properties/a/additionalProperties: ",
+            ),
+            (
+                json!({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["c"]}),
+                "/properties/a/required/0: unknown parameter",
+            ),
+        ] {
+            let found = flaws(&property(schema.clone()));
+            assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");
+        }
+        for (schema, expected) in [
+            (json!({"type": "string"}), ": parameters are an object"),
+            (json!({"type": "object", "properties": {"1a": {"type": "string"}}}), "/properties/1a: \"1a\" is no name"),
+            (
+                json!({"type": "object", "properties": {"a-b": {"type": "string"}, "A_b": {"type": "string"}}}),
+                "/properties/a-b: \"a-b\" and \"A_b\" both become PARAM_A_B: rename one",
+            ),
+            (json!({"type": "object", "properties": {}, "default": {}}), "/default: the whole has no default"),
+        ] {
+            let found = flaws(&schema);
+            assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");
+        }
+        let wide: Map<String, Value> = (0..257).map(|n| (format!("p{n}"), json!({"type": "boolean"}))).collect();
+        assert!(flaws(&json!({"type": "object", "properties": wide}))[0].contains("more than 256"));
+        let deep = (0..20).fold(json!({"type": "string"}), |inner, _| json!({"type": "array", "items": inner}));
+        assert!(flaws(&property(deep))[0].contains("too deep"));
+    }
+}

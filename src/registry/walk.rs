@@ -1,0 +1,139 @@
+//! The walk through a runbook directory, and the reading of its files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::record::step::StepDefinition;
+use crate::registry::{RegistryError, markdown, whole};
+use crate::yaml::{Flaw, Place};
+
+/// The walk through one runbook directory.
+pub(super) struct Walk {
+    /// The directory with its links resolved.
+    root: PathBuf,
+    pub(super) prefix: String,
+    /// Relative name and path of each runbook.
+    pub(super) files: Vec<(String, PathBuf)>,
+    pub(super) errors: Vec<RegistryError>,
+}
+
+impl Walk {
+    /// Walks through `dir`; `prefix` stands before the names of its files in errors.
+    pub(super) fn through(dir: &Path, prefix: String) -> Self {
+        let mut walk = Self { root: PathBuf::new(), prefix, files: Vec::new(), errors: Vec::new() };
+        walk.root(dir);
+        walk
+    }
+
+    fn root(&mut self, dir: &Path) {
+        match dir.canonicalize() {
+            Ok(root) => {
+                self.root.clone_from(&root);
+                self.directory(&root, "", &mut vec![root.clone()]);
+            }
+            Err(error) => self.errors.push(whole(
+                &dir.display().to_string(),
+                format!("the runbook directory can't be read ({error}): create it, or correct `runbooks` in the configuration"),
+            )),
+        }
+    }
+
+    fn directory(&mut self, real: &Path, relative: &str, above: &mut Vec<PathBuf>) {
+        let entries = match fs::read_dir(real) {
+            Ok(entries) => entries,
+            Err(error) => {
+                return self.refuse(relative, format!("the directory can't be read ({error}): mend it or remove it"));
+            }
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.refuse(relative, format!("the directory can't be read ({error}): mend it or remove it"));
+                    continue;
+                }
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') {
+                let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
+                self.entry(&entry.path(), &relative, above);
+            }
+        }
+    }
+
+    fn entry(&mut self, path: &Path, relative: &str, above: &mut Vec<PathBuf>) {
+        let is_runbook = relative.ends_with(".md") || relative.ends_with(".mdx");
+        let is_link = path.is_symlink();
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(error) => {
+                if is_runbook || is_link {
+                    self.refuse(relative, format!("it can't be read ({error}): mend it or remove it"));
+                }
+                return;
+            }
+        };
+        if !real.starts_with(&self.root) {
+            return self
+                .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
+        }
+        if real.is_dir() {
+            if above.contains(&real) {
+                return self.refuse(relative, "it is a link to a directory above it: remove it".to_owned());
+            }
+            if above.len() >= MAX_DEPTH {
+                return self.refuse(relative, format!("directories are nested deeper than {MAX_DEPTH}: flatten them"));
+            }
+            above.push(real.clone());
+            self.directory(&real, relative, above);
+            above.pop();
+        } else if is_runbook && real.is_file() {
+            self.files.push((relative.to_owned(), real));
+        } else if is_runbook {
+            self.refuse(relative, "it is no regular file: remove it".to_owned());
+        }
+    }
+
+    fn refuse(&mut self, relative: &str, message: String) {
+        let file =
+            if relative.is_empty() { self.root.display().to_string() } else { format!("{}{relative}", self.prefix) };
+        self.errors.push(RegistryError { file, line: 1, column: 1, message });
+    }
+}
+
+/// The steps of one file.
+pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(Place, StepDefinition)>, Vec<Flaw>> {
+    let start = Place { line: 1, column: 1 };
+    let flaw = |message: String| vec![Flaw::new(start, message)];
+    if relative.ends_with(".mdx") || relative.ends_with(".runbook.md") {
+        let format = if relative.ends_with(".mdx") { "gruntwork" } else { "rundown" };
+        return Err(flaw(format!(
+            "{format} runbooks are not read by this version: remove the file, or keep it outside the runbook directories"
+        )));
+    }
+    let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split it"));
+    let unreadable = |error: std::io::Error| flaw(format!("the file can't be read ({error}): mend it or remove it"));
+    if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large()); // it grew in between
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let place = Place {
+            line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
+            column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
+        };
+        vec![Flaw::new(place, "the file is not UTF-8: save it as UTF-8")]
+    })?;
+    let steps = markdown::read(&text, relative.strip_suffix(".md").unwrap_or(relative))?;
+    Ok(steps.unwrap_or_default().into_iter().map(|found| (found.place, found.definition)).collect())
+}
+
+/// Reading Markdown is not quadratic, but what people review is not larger either.
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
+/// Bounds the walk.
+const MAX_DEPTH: usize = 16;

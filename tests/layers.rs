@@ -1,0 +1,341 @@
+//! Holds the layout: an import only points down.
+//!
+//! The rooms of `src/` and what each may import stand in `ROOMS`, from the ground up. Every `crate::` path in the code counts,
+//! not only those in `use` lines; comments and text do not. CONTRIBUTING.md has the picture.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+mod rust_source;
+use rust_source::{Token, closing, rust_files, text, tokens};
+
+/// Each room with the rooms it may import. Those of one storey are strangers; they meet above.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("crypto", &[]),
+    ("shell", &[]),
+    ("yaml", &[]),
+    ("record", &["crypto", "yaml"]),
+    ("registry", &["crypto", "shell", "yaml", "record"]),
+    ("policy", &["crypto", "shell", "yaml", "record"]),
+    ("trust", &["crypto", "shell", "yaml", "record"]),
+    ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
+    ("store", &["crypto", "yaml", "record"]),
+    ("sandbox", &["crypto", "yaml", "record"]),
+    ("boundary", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox"]),
+    (
+        "http",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "boundary",
+        ],
+    ),
+    (
+        "mcp",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "boundary",
+        ],
+    ),
+    (
+        "node",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "boundary", "http", "mcp",
+        ],
+    ),
+    // Offline: no store, no sandbox, no network, no crossing.
+    ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
+    (
+        "cli",
+        &[
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
+            "boundary", "http", "mcp", "node", "audit",
+        ],
+    ),
+];
+
+/// A crate that carries a guarantee is named in one file only, in this room.
+const GUARANTEES: &[(&str, &str)] =
+    &[("ed25519_dalek", "crypto"), ("canonical_json", "crypto"), ("landlock", "sandbox"), ("rusqlite", "store")];
+
+/// Calls that begin a process from the memory of the service.
+const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
+
+#[test]
+fn every_import_points_down() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<(String, String)> = rust_files(&root.join("src"))
+        .into_iter()
+        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
+        .collect();
+    assert!(files.len() > 20, "only {} files found below src: the test looks in the wrong place", files.len());
+    let found = violations(&files);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn the_picture_has_no_circle() {
+    let mut below = BTreeSet::new();
+    for (room, may) in ROOMS {
+        for other in *may {
+            assert!(below.contains(other), "`{room}` stands above `{other}`, so `{other}` must come first in ROOMS");
+        }
+        below.insert(room);
+    }
+}
+
+/// All that the files do against the layout, as `file:line: what`.
+fn violations(files: &[(String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut named: BTreeMap<&str, Vec<(String, usize)>> = BTreeMap::new();
+    let mut dangerous: Vec<(String, usize)> = Vec::new();
+    for (path, source) in files {
+        let tokens = tokens(source);
+        let mut say = |line: usize, what: String| found.push(format!("{path}:{line}: {what}"));
+        let inside = path.strip_prefix("src/").unwrap_or(path);
+        let room = match inside.split_once('/') {
+            Some((folder, _)) => folder,
+            None if inside == "lib.rs" || inside == "main.rs" => "",
+            None => {
+                say(1, "a file beside lib.rs and main.rs belongs to no room: move it into one".to_owned());
+                continue;
+            }
+        };
+        let Some(may) = (if room.is_empty() { Some(&[][..]) } else { allowed(room) }) else {
+            say(1, format!("room {room} is not in the table of tests/layers.rs: give it its storey there"));
+            continue;
+        };
+        for (i, token) in tokens.iter().enumerate() {
+            let line = token.line;
+            let before = if i == 0 { "" } else { text(&tokens, i - 1) };
+            match token.text.as_str() {
+                "crate" if text(&tokens, i + 1) == "::" => {
+                    for target in first_names(&tokens, i + 2) {
+                        if room.is_empty() {
+                            say(line, format!("{inside} may not name `crate::{target}`"));
+                        } else if allowed(&target).is_none() {
+                            say(
+                                line,
+                                format!("`crate::{target}` is no room: import by the path of the file that owns it"),
+                            );
+                        } else if target != room && !may.contains(&target.as_str()) {
+                            say(line, format!("room {room} may not import {target}"));
+                        }
+                    }
+                }
+                "super" if text(&tokens, i + 1) == "::" && !token.in_test => match text(&tokens, i + 2) {
+                    "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
+                    "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
+                    other if allowed(other).is_some() => {
+                        say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                    }
+                    _ => {}
+                },
+                "countersign"
+                    if text(&tokens, i + 1) == "::"
+                        && before != "::"
+                        && (inside != "main.rs" || text(&tokens, i + 2) != "cli") =>
+                {
+                    say(line, "nothing imports from lib.rs: only main may, and only `countersign::cli`".to_owned());
+                }
+                "use" if exported(&tokens, i) => {
+                    say(line, "no re-exports: import by the full path of the file that owns the name".to_owned());
+                }
+                "unsafe" => dangerous.push((path.clone(), line)),
+                word if FORKING.contains(&word)
+                    && room != "sandbox"
+                    && text(&tokens, i + 1) == "("
+                    && before != "fn" =>
+                {
+                    say(line, format!("`{word}` outside the sandbox's launcher: a large service never forks"));
+                }
+                _ => {}
+            }
+            for (guarantee, home) in GUARANTEES {
+                let is_path = text(&tokens, i + 1) == "::" || matches!(before, "use" | "crate");
+                if token.text == *guarantee && is_path && !matches!(before, "::" | "." | "mod" | "fn") {
+                    if room != *home {
+                        say(line, format!("`{guarantee}` carries a guarantee and belongs to one file of {home}"));
+                    } else {
+                        named.entry(guarantee).or_default().push((path.clone(), line));
+                    }
+                }
+            }
+        }
+    }
+    for (guarantee, places) in named {
+        more_than_one_file(&mut found, &places, &format!("`{guarantee}` carries a guarantee"));
+    }
+    for (path, line) in &dangerous {
+        if !path.starts_with("src/sandbox/") {
+            found.push(format!("{path}:{line}: unsafe code outside the sandbox's launcher"));
+        }
+    }
+    dangerous.retain(|(path, _)| path.starts_with("src/sandbox/"));
+    more_than_one_file(&mut found, &dangerous, "unsafe code");
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn allowed(room: &str) -> Option<&'static [&'static str]> {
+    ROOMS.iter().find(|(name, _)| *name == room).map(|(_, may)| *may)
+}
+
+fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what: &str) {
+    let Some((home, _)) = places.first() else { return };
+    for (path, line) in places.iter().filter(|(path, _)| path != home) {
+        found.push(format!("{path}:{line}: {what} and stands in {home} already: one file only"));
+    }
+}
+
+/// The first name of each path that begins here: one, or those of a group `{a::b, c}`.
+fn first_names(tokens: &[Token], at: usize) -> Vec<String> {
+    if text(tokens, at) != "{" {
+        return vec![text(tokens, at).to_owned()];
+    }
+    let end = closing(tokens, at);
+    let mut names = Vec::new();
+    let mut i = at + 1;
+    let mut expecting = true;
+    while i < end {
+        match text(tokens, i) {
+            "," => expecting = true,
+            "{" => i = closing(tokens, i),
+            name if expecting => {
+                names.push(name.to_owned());
+                expecting = false;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    names
+}
+
+/// Whether the `use` at this place begins with `pub` or `pub(…)`.
+fn exported(tokens: &[Token], at: usize) -> bool {
+    let mut i = at;
+    if i > 0 && text(tokens, i - 1) == ")" {
+        while i > 0 && text(tokens, i) != "(" {
+            i -= 1;
+        }
+    }
+    i > 0 && text(tokens, i - 1) == "pub"
+}
+
+/// The checker itself: each rule bites, and prose does not.
+mod checker {
+    use super::*;
+
+    fn check(path: &str, source: &str) -> Vec<String> {
+        violations(&[(path.to_owned(), source.to_owned())])
+    }
+
+    #[test]
+    fn imports_downwards_are_fine() {
+        assert_eq!(check("src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"), [""; 0]);
+        assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle;\nuse crate::node::start;"), [""; 0]);
+    }
+
+    #[test]
+    fn an_import_upwards_is_named_with_its_line() {
+        assert_eq!(
+            check("src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
+            ["src/crypto/digest.rs:2: room crypto may not import record"]
+        );
+    }
+
+    #[test]
+    fn rooms_of_one_storey_are_strangers() {
+        assert_eq!(
+            check("src/policy/mod.rs", "fn f(x: crate::trust::roster::Roster) {}"),
+            ["src/policy/mod.rs:1: room policy may not import trust"]
+        );
+        for other in ["store", "sandbox", "http", "boundary"] {
+            assert_eq!(check("src/audit/bundle.rs", &format!("use crate::{other}::x;")).len(), 1, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_path_of_a_group_counts() {
+        assert_eq!(
+            check("src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
+            ["src/record/seal.rs:1: room record may not import store"]
+        );
+    }
+
+    #[test]
+    fn prose_text_and_visibility_are_no_imports() {
+        let source = "// use crate::http::x;\n/* crate::http /* nested */ crate::cli */\npub(crate) fn f<'a>(c: &'a str) -> bool {\n\
+             c == \"crate::http::x\" || c == r#\"crate::cli \"x\" \"# || c.contains('\"') || b'\\'' == 1 }\n//! unsafe";
+        assert_eq!(check("src/crypto/json.rs", source), [""; 0]);
+    }
+
+    #[test]
+    fn a_string_does_not_swallow_what_follows() {
+        assert_eq!(
+            check("src/crypto/json.rs", "const A: &str = \"\\\"\";\nconst B: char = '\\'';\nuse crate::cli::x;").len(),
+            1
+        );
+        assert_eq!(check("src/crypto/json.rs", "fn f<'a>(x: &'a str) {}\nuse crate::cli::x;").len(), 1);
+    }
+
+    #[test]
+    fn re_exports_and_globs_of_the_parent_are_refused() {
+        assert_eq!(check("src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
+        assert_eq!(check("src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(), 1);
+        assert_eq!(check("src/crypto/json.rs", "use super::*;").len(), 1);
+        assert_eq!(check("src/crypto/json.rs", "use super::super::digest;").len(), 1);
+        assert_eq!(check("src/crypto/mod.rs", "use super::record::seal;").len(), 1);
+        assert_eq!(check("src/crypto/json.rs", "#[cfg(test)]\nmod tests { use super::*; }"), [""; 0]);
+        assert_eq!(check("src/crypto/json.rs", "#[cfg(test)]\nmod tests { fn f() {} }\nuse super::*;").len(), 1);
+    }
+
+    #[test]
+    fn nothing_imports_from_the_library_root() {
+        assert_eq!(check("src/cli/mod.rs", "use countersign::crypto::digest;").len(), 1);
+        assert_eq!(check("src/main.rs", "fn main() { countersign::cli::main(); }"), [""; 0]);
+        assert_eq!(check("src/main.rs", "fn main() { countersign::http::main(); }").len(), 1);
+        assert_eq!(check("src/cli/mod.rs", "use crate::Version;").len(), 1);
+    }
+
+    #[test]
+    fn a_crate_with_a_guarantee_has_one_home() {
+        assert_eq!(check("src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
+        assert_eq!(check("src/trust/roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
+        let two = [
+            ("src/store/ledger.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
+            ("src/store/sqlite.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
+        ];
+        assert_eq!(
+            violations(&two),
+            [
+                "src/store/sqlite.rs:1: `rusqlite` carries a guarantee and stands in src/store/ledger.rs already: one file only"
+            ]
+        );
+        assert_eq!(
+            check("src/record/profile.rs", "const L: &str = \"landlock\"; fn landlock() { x.landlock(); }"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn forking_and_unsafe_code_stay_in_the_launcher() {
+        assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
+        assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
+        assert_eq!(check("src/sandbox/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);
+        assert_eq!(check("src/store/sqlite.rs", "unsafe fn f() {}").len(), 1);
+        let two = [
+            ("src/sandbox/a.rs".to_owned(), "unsafe fn f() {}".to_owned()),
+            ("src/sandbox/b.rs".to_owned(), "fn g() { unsafe { f() } }".to_owned()),
+        ];
+        assert_eq!(violations(&two).len(), 1);
+    }
+
+    #[test]
+    fn a_room_without_a_storey_is_refused() {
+        assert_eq!(check("src/util/mod.rs", "").len(), 1);
+        assert_eq!(check("src/helpers.rs", "").len(), 1);
+    }
+}
