@@ -1,4 +1,8 @@
 //! The one binary: service, launcher and command line.
 fn main() -> std::process::ExitCode {
+    // Before anything that could start a thread: the launcher forks.
+    if std::env::args_os().nth(1).is_some_and(|first| first == countersign::sandbox::protocol::LAUNCH) {
+        return countersign::sandbox::launcher::main();
+    }
     countersign::cli::main()
 }

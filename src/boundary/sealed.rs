@@ -11,7 +11,9 @@ use serde_json::Value;
 use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, sha256};
 use crate::crypto::json;
-use crate::policy::file::{Mode, Policy};
+use crate::decision::quorum::Rules;
+use crate::decision::step::HashedStep;
+use crate::policy::file::Policy;
 use crate::policy::profile::{Given, Level as RequiredLevel, effective};
 use crate::policy::{Ruling, resolve};
 use crate::record::authorization::BoundaryRef;
@@ -51,6 +53,20 @@ pub struct Material {
     pub configuration: Configuration,
 }
 
+/// What a seal stands on.
+#[derive(Debug)]
+pub enum Basis<'a> {
+    /// Nothing: it is the first, and `genesis` makes its digest, the boundary's id, its own.
+    First {
+        /// Random, or the log that it follows.
+        genesis: Genesis,
+        /// The first epoch.
+        epoch: Epoch,
+    },
+    /// The seal in force.
+    After(&'a Sealed),
+}
+
 /// A seal that is ready to be signed, and the blobs that it names.
 #[derive(Debug)]
 pub struct Draft {
@@ -81,8 +97,8 @@ pub struct Sealed {
     pub policy: Policy,
     /// The built-in lists.
     pub builtins: Value,
-    /// The tokens by name.
-    pub tokens: BTreeMap<Name, SealedToken>,
+    /// The tokens.
+    pub tokens: Vec<SealedToken>,
     /// Limits and sandbox level.
     pub configuration: Configuration,
     /// The steps.
@@ -95,8 +111,12 @@ pub struct Sealed {
 pub struct StepInForce {
     /// What policy says.
     pub ruling: Ruling,
-    /// The quorum rules that must all be met: policy's and the step's.
-    pub rules: Vec<Approvals>,
+    /// The definition and its digests.
+    pub hashed: HashedStep,
+    /// The quorum rules that must all be met.
+    pub rules: Rules,
+    /// The same as they are written: policy's and the step's.
+    pub approvals: Vec<Approvals>,
     /// The sandbox that a run gets.
     pub profile: Profile,
 }
@@ -126,16 +146,9 @@ fn one(message: impl std::fmt::Display) -> SealError {
 impl Material {
     /// Checks that every step can have what it asks for, and drafts the seal.
     ///
-    /// `before` is the seal in force; without one this is the first, and `genesis` makes its digest, the boundary's id, its own.
-    ///
     /// # Errors
     /// Every step that asks for what policy or configuration does not give.
-    pub fn draft(
-        &self,
-        before: Option<&Sealed>,
-        genesis: impl FnOnce() -> (Genesis, Epoch),
-        at: Timestamp,
-    ) -> Result<Draft, SealError> {
+    pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
         steps_in_force(&self.registry, &self.policy, &self.roster, &self.configuration)?;
         if self.roster.policy() != self.policy.digest() {
             return Err(one(format!(
@@ -167,12 +180,9 @@ impl Material {
         let builtins = blob(BUILTINS.to_vec());
         let tokens = blob(canonical(canonical_tokens(&tokens))?);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
-        let (genesis, epoch) = match before {
-            Some(sealed) => (None, sealed.boundary.epoch.clone()),
-            None => {
-                let (genesis, epoch) = genesis();
-                (Some(genesis), epoch)
-            }
+        let (before, genesis, epoch) = match basis {
+            Basis::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
+            Basis::First { genesis, epoch } => (None, Some(genesis), epoch),
         };
         let seal = Seal {
             boundary: SealedBoundary { name: self.name.clone(), id: before.map(|sealed| sealed.boundary.id) },
@@ -286,7 +296,7 @@ impl Sealed {
             roster_versions,
             policy,
             builtins,
-            tokens: tokens.into_iter().map(|token| (token.name.clone(), token)).collect(),
+            tokens,
             configuration,
             registry,
             steps,
@@ -303,7 +313,7 @@ impl Sealed {
     /// The people who control a proposer: its token's owners, or the roster's for a proposer with keys.
     #[must_use]
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
-        match self.tokens.get(proposer) {
+        match self.tokens.iter().find(|token| token.name == *proposer) {
             Some(token) => Some(&token.owners),
             None => self.roster.proposer(proposer).map(|proposer| &*proposer.owners),
         }
@@ -363,24 +373,32 @@ fn steps_in_force(
     let mut errors = Vec::new();
     for step in registry.steps() {
         let definition = &step.definition;
-        let ruling = resolve(policy, &definition.reference);
-        let rules = rules(&ruling, &definition.approvals);
-        for group in rules.iter().flat_map(|rule| &rule.from) {
+        let reference = &definition.reference;
+        let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{reference}: {error}"));
+        let ruling = resolve(policy, reference);
+        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
+        let rules = match Rules::combine(of_policy, &definition.approvals) {
+            Ok(rules) => rules,
+            Err(error) => {
+                refuse(&error);
+                continue;
+            }
+        };
+        for group in rules.groups() {
             if !roster.has_group(group) {
-                errors.push(format!("{}: the roster has no group {group}: add it, or name another", definition.reference));
+                refuse(&format!("the roster has no group {group}: add it to the roster, or name another"));
             }
         }
-        if ruling.mode.value != Mode::Deny && rules.iter().all(|rule| rule.from.is_empty()) {
-            errors.push(format!(
-                "{}: neither policy nor the step names a group that approves it: add approvals to the policy",
-                definition.reference
-            ));
-        }
-        match effective(&ruling, &definition.sandbox, &given) {
-            Ok(profile) => {
-                steps.insert(definition.reference.clone(), StepInForce { ruling, rules, profile });
+        match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
+            (Ok(profile), Ok(hashed)) => {
+                let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
+                steps.insert(reference.clone(), StepInForce { ruling, hashed, rules, approvals, profile });
             }
-            Err(error) => errors.push(format!("{}: {error}", definition.reference)),
+            (profile, hashed) => {
+                for error in profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string)) {
+                    refuse(&error);
+                }
+            }
         }
     }
     if errors.is_empty() { Ok(steps) } else { Err(SealError(errors)) }

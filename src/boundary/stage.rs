@@ -34,3 +34,250 @@
 //!     serde_json::from_slice(bytes).unwrap() // a verdict is never at rest
 //! }
 //! ```
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::boundary::live::{Recorded, Recording};
+use crate::boundary::sealed::Sealed;
+use crate::crypto::digest::AuthorizationDigest;
+use crate::decision::exclusion::Excluded;
+use crate::decision::parameters::ParametersFit;
+use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
+use crate::decision::place::AtThisBoundary;
+use crate::decision::quorum::QuorumMet;
+use crate::decision::step::StepSealed;
+use crate::decision::window::WithinWindow;
+use crate::record::authorization::Authorization;
+use crate::record::envelope::{self, Envelope, Signed};
+use crate::record::ident::{Name, ProposalId, ReceiptId};
+use crate::record::receipt::{Outcome, Receipt};
+use crate::record::validity::Timestamp;
+use crate::sandbox::Report;
+use crate::sandbox::profile::Prepared;
+use crate::store::message;
+
+/// What wants to cross: bytes of an envelope, and who handed them in.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The authorization with its signatures.
+    pub envelope: Envelope,
+    /// The token or proposer that handed it in: for a proposal, the one that proposed it.
+    pub handed_in_by: Name,
+}
+
+/// Well-formed from the outside; nothing of it is readable yet.
+#[must_use]
+pub struct Accepted {
+    signed: Signed<Authorization>,
+    handed_in_by: Name,
+}
+
+impl Accepted {
+    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name) -> Self {
+        Self { signed, handed_in_by }
+    }
+
+    pub(super) const fn signed(&self) -> &Signed<Authorization> {
+        &self.signed
+    }
+}
+
+/// Every signature verified, under the roster of this state.
+#[must_use]
+pub struct Verified {
+    accepted: Accepted,
+    document: envelope::Verified<Authorization>,
+    sealed: Arc<Sealed>,
+    version: u64,
+}
+
+impl Verified {
+    pub(super) const fn new(
+        accepted: Accepted,
+        document: envelope::Verified<Authorization>,
+        sealed: Arc<Sealed>,
+        version: u64,
+    ) -> Self {
+        Self { accepted, document, sealed, version }
+    }
+
+    pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
+        &self.document
+    }
+
+    pub(super) const fn sealed(&self) -> &Arc<Sealed> {
+        &self.sealed
+    }
+
+    pub(super) const fn handed_in_by(&self) -> &Name {
+        &self.accepted.handed_in_by
+    }
+}
+
+/// What every question left behind: an `Admitted` can't be made without all of the answers.
+pub(super) struct Answers {
+    pub(super) place: AtThisBoundary,
+    pub(super) step: StepSealed,
+    pub(super) parameters: ParametersFit,
+    pub(super) permissions: PermissionsCovered,
+    pub(super) profile: ProfileHolds,
+    pub(super) sandbox: Prepared,
+    pub(super) excluded: Excluded,
+    pub(super) quorum: QuorumMet,
+    pub(super) window: WithinWindow,
+}
+
+/// It may run, under this state: the verdict.
+#[must_use]
+pub struct Admitted {
+    verified: Verified,
+    answers: Answers,
+    window: crate::store::window::Window,
+}
+
+impl Admitted {
+    pub(super) const fn new(verified: Verified, answers: Answers, window: crate::store::window::Window) -> Self {
+        Self { verified, answers, window }
+    }
+
+    pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
+        &self.verified.document
+    }
+
+    pub(super) const fn sealed(&self) -> &Arc<Sealed> {
+        &self.verified.sealed
+    }
+
+    pub(super) const fn version(&self) -> u64 {
+        self.verified.version
+    }
+
+    pub(super) const fn window(&self) -> crate::store::window::Window {
+        self.window
+    }
+
+    pub(super) const fn handed_in_by(&self) -> &Name {
+        &self.verified.accepted.handed_in_by
+    }
+
+    pub(super) const fn quorum(&self) -> &QuorumMet {
+        &self.answers.quorum
+    }
+
+    pub(super) const fn excluded(&self) -> &Excluded {
+        &self.answers.excluded
+    }
+
+    /// Back to the bytes: what it was judged under is no longer in force.
+    pub(super) fn again(self) -> Accepted {
+        self.verified.accepted
+    }
+}
+
+/// Its nonce is spent, durably: it runs now, or never.
+#[must_use]
+pub struct Consumed {
+    admitted: Admitted,
+    claim: message::Consumed,
+    evidence: Evidence,
+    room: OwnedSemaphorePermit,
+}
+
+/// What the receipt embeds, fixed before the run.
+#[derive(Debug, Clone)]
+pub(super) struct Evidence {
+    pub(super) proposal: ProposalId,
+    pub(super) authorization: AuthorizationDigest,
+    pub(super) envelope: Envelope,
+    pub(super) decision: crate::record::receipt::Decision,
+}
+
+impl Consumed {
+    pub(super) const fn new(
+        admitted: Admitted,
+        claim: message::Consumed,
+        evidence: Evidence,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { admitted, claim, evidence, room }
+    }
+
+    pub(super) const fn admitted(&self) -> &Admitted {
+        &self.admitted
+    }
+
+    pub(super) const fn claim(&self) -> &message::Consumed {
+        &self.claim
+    }
+
+    pub(super) const fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    pub(super) const fn parameters(&self) -> &ParametersFit {
+        &self.admitted.answers.parameters
+    }
+
+    /// Takes apart what the run needs and what the receipt needs.
+    pub(super) fn into_run(self) -> (Prepared, Closing) {
+        let Self { admitted, claim, evidence, room } = self;
+        (admitted.answers.sandbox, Closing { claim, evidence, room: Some(room) })
+    }
+}
+
+/// What is needed to write a receipt, for a run that just ended and for one that recovery found.
+pub(super) struct Closing {
+    pub(super) claim: message::Consumed,
+    pub(super) evidence: Evidence,
+    /// Held until the receipt is durable: its room was reserved before the nonce was spent.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// It ran, or it is known that nobody saw how.
+#[must_use]
+pub struct Ran {
+    pub(super) closing: Closing,
+    pub(super) end: Ended,
+    pub(super) started_at: Timestamp,
+    pub(super) finished_at: Timestamp,
+}
+
+/// How a run ended.
+pub(super) enum Ended {
+    /// The sandbox saw it.
+    Seen {
+        /// What it says.
+        report: Box<Report>,
+        /// What the run wrote.
+        recorded: Box<Recorded>,
+        /// Where its bytes are.
+        recording: Arc<Recording>,
+    },
+    /// Nobody saw it: the service ended in between.
+    Unseen,
+}
+
+/// Its receipt is written and signed, and not yet in the log.
+#[must_use]
+pub struct SignedReceipt {
+    pub(super) closing: Closing,
+    pub(super) receipt: Receipt,
+    pub(super) envelope: Vec<u8>,
+    pub(super) recorded: Option<(Box<Recorded>, Arc<Recording>)>,
+}
+
+/// It is in the log.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Receipted {
+    /// The proposal.
+    pub proposal: ProposalId,
+    /// Its receipt.
+    pub receipt: ReceiptId,
+    /// How the run ended.
+    pub outcome: Outcome,
+    /// The receipt's log entry.
+    pub index: u64,
+}

@@ -204,10 +204,10 @@ impl Client {
     ///
     /// # Errors
     /// The boundary's refusal, or that it can't be reached.
-    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<impl BufRead + use<>, Failure> {
+    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, Failure> {
         let accept = "application/x-ndjson, application/json;q=0.5";
         let response = self.request(Method::POST, path, Some(body), accept)?;
-        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+        Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
     }
 
     fn request(&self, method: Method, path: &str, body: Option<&impl Serialize>, accept: &str) -> Result<Response<Body>, Failure> {

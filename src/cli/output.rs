@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::boundary::view::{ProposalStatus, ProposalView, StreamName};
+use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView, StreamName};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Sink, follow};
@@ -10,7 +10,6 @@ use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{find_proposal, status_word};
 use crate::cli::talk::Talk;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
-use crate::http::api::ReceiptView;
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::receipt::{Receipt, Stream};

@@ -1,0 +1,71 @@
+//! Who waits for a proposal to change is woken when it does.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use crate::record::ident::ProposalId;
+
+/// Proposals that somebody watches.
+#[derive(Debug, Default)]
+pub struct Changes {
+    watched: Mutex<HashMap<ProposalId, watch::Sender<u64>>>,
+    room: Notify,
+}
+
+impl Changes {
+    /// Wakes at the next change of this proposal. Take it before reading how the proposal stands.
+    pub fn watch(&self, id: &ProposalId) -> watch::Receiver<u64> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.len() > SWEEP_AT {
+            watched.retain(|_, sender| sender.receiver_count() > 0);
+        }
+        watched.entry(id.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
+    /// Tells who watches that this proposal changed.
+    pub fn notify(&self, id: &ProposalId) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = watched.get(id) {
+            if sender.receiver_count() == 0 {
+                watched.remove(id);
+            } else {
+                sender.send_modify(|count| *count += 1);
+            }
+        }
+    }
+
+    /// Tells who waits for room that a run ended.
+    pub fn notify_room(&self) {
+        self.room.notify_one();
+    }
+
+    /// Wakes when a run has ended.
+    pub async fn room(&self) {
+        self.room.notified().await;
+    }
+}
+
+/// Entries that nobody watches any more are dropped when there are more than this.
+const SWEEP_AT: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_watches_a_proposal_is_woken() {
+        let changes = Changes::default();
+        let (one, two) = (ProposalId::new(1, [1; 10]), ProposalId::new(1, [2; 10]));
+        let mut first = changes.watch(&one);
+        let mut second = changes.watch(&two);
+        changes.notify(&one);
+        assert_eq!((first.has_changed().ok(), second.has_changed().ok()), (Some(true), Some(false)));
+        first.mark_unchanged();
+        second.mark_unchanged();
+        drop(first);
+        changes.notify(&one);
+        assert!(changes.watched.lock().expect("lock").get(&one).is_none(), "forgotten once nobody watches");
+    }
+}

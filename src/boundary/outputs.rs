@@ -1,0 +1,113 @@
+//! Large outputs as files, durable before their receipt.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::boundary::live::{Recorded, Recording};
+use crate::boundary::view::StreamName;
+use crate::crypto::digest::Blake3Digest;
+use crate::record::receipt::Stream;
+use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
+
+/// The directory of large outputs; each file is named by its BLAKE3 digest.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    directory: PathBuf,
+}
+
+impl Outputs {
+    /// Uses `directory`, which must exist and belong to the service alone.
+    #[must_use]
+    pub const fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Where spools of living runs go.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.directory.clone()
+    }
+
+    /// Free bytes of the disk that they are on.
+    ///
+    /// # Errors
+    /// When the disk can't be asked.
+    pub fn room(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.directory)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Makes what a run recorded ready for the store: small outputs as rows, large ones as durable files.
+    ///
+    /// # Errors
+    /// When a file can't be written or synced.
+    pub fn keep(&self, recorded: &Recorded, recording: &Recording) -> io::Result<Vec<OutputRow>> {
+        let mut rows = Vec::new();
+        for (name, stream) in [(StreamName::Stdout, &recorded.stdout), (StreamName::Stderr, &recorded.stderr)] {
+            if stream.recorded == 0 || rows.iter().any(|row: &OutputRow| row.name == stream.blake3) {
+                continue;
+            }
+            let data = if stream.recorded <= MAX_INLINE_BYTES as u64 {
+                let mut data = Vec::new();
+                recording.copy(name, |bytes| {
+                    data.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                Some(data)
+            } else {
+                self.write(name, stream, recording)?;
+                None
+            };
+            rows.push(OutputRow { name: stream.blake3, bytes: stream.recorded, data });
+        }
+        Ok(rows)
+    }
+
+    fn write(&self, name: StreamName, stream: &Stream, recording: &Recording) -> io::Result<()> {
+        let path = self.path(&stream.blake3);
+        if path.exists() {
+            return Ok(()); // named by its content: the same bytes are there already
+        }
+        let temporary = tempfile::Builder::new().prefix(".output-").tempfile_in(&self.directory)?;
+        let mut writer = BufWriter::new(temporary.as_file());
+        recording.copy(name, |bytes| writer.write_all(bytes))?;
+        writer.flush()?;
+        drop(writer);
+        temporary.as_file().sync_all()?;
+        temporary.persist(&path).map_err(|error| error.error)?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    /// Opens a large output.
+    ///
+    /// # Errors
+    /// When it is not there, or no plain file.
+    pub fn open(&self, name: &Blake3Digest) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
+            .open(self.path(name))
+    }
+
+    /// Removes what a crash left behind: temporary files. Named outputs stay; they are what their name says.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn sweep(&self) -> io::Result<usize> {
+        let mut swept = 0;
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(".output-") {
+                fs::remove_file(entry.path())?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn path(&self, name: &Blake3Digest) -> PathBuf {
+        Path::new(&self.directory).join(name.hex())
+    }
+}

@@ -1,0 +1,67 @@
+//! After a crash: what was consumed and has no receipt gets one that says `unknown`. Nothing runs again.
+//!
+//! Only a service that holds the store's lock recovers, before it takes requests. Processes of the service before
+//! are dead by then: they hang on a pipe that ended with it.
+
+use crate::boundary::Boundary;
+use crate::boundary::refusal::{Stopped, fault};
+use crate::boundary::stage::{Closing, Ended, Evidence, Ran};
+use crate::crypto::digest::AuthorizationDigest;
+use crate::crypto::json;
+use crate::record::document::Malformed;
+use crate::record::enforcement::{Enforcement, Level};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::receipt::Decision;
+use crate::store::message::{Consumed, Unfinished};
+
+impl Boundary {
+    /// Writes the receipts that a crash left open, in order of consumption; gives how many.
+    ///
+    /// # Errors
+    /// When one can't be written: then the service must not start.
+    pub async fn recover(&self) -> Result<usize, Stopped> {
+        self.outputs.sweep().map_err(|error| fault(&error))?;
+        let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
+        let count = unfinished.len();
+        for open in unfinished {
+            tracing::warn!(proposal = %open.proposal, consumed_at = %open.at, "the end of this run was not seen");
+            let closing = closing_of(open).map_err(|error| fault(&error))?;
+            let now = (self.surroundings.now)().max(closing.claim.at);
+            // The same two stages as for a run that was seen; `run` is not called.
+            let ran = Ran { closing, end: Ended::Unseen, started_at: now, finished_at: now };
+            let receipt = self.receipt(ran)?;
+            let _ = self.log(receipt).await?;
+        }
+        Ok(count)
+    }
+}
+
+fn closing_of(open: Unfinished) -> Result<Closing, Malformed> {
+    let envelope: Envelope = json::parse_as(&open.envelope, open.envelope.len())?;
+    let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
+    let authorization = AuthorizationDigest::of(&Base64::Strict.decode("/payload", &envelope.payload)?);
+    Ok(Closing {
+        claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, at: open.at, seal: open.seal },
+        evidence: Evidence { proposal: open.proposal, authorization, envelope, decision },
+        room: None,
+    })
+}
+
+/// The sandbox block of a run that nobody saw: nothing is known to have been held.
+#[must_use]
+pub fn nothing_seen() -> Enforcement {
+    Enforcement {
+        level: Level::Off,
+        layers: Vec::new(),
+        missing: Vec::new(),
+        ns: None,
+        landlock: None,
+        seccomp: None,
+        caps: None,
+        fs: None,
+        net: None,
+        limits: None,
+        kill: None,
+        left: None,
+    }
+}

@@ -1,0 +1,188 @@
+//! Refusals in the log: within a budget, the rest counted (R10).
+//!
+//! A refusal costs its sender, not our disk: only of an authenticated principal or a rostered signature a signed
+//! leaf is written, digests instead of text, and at most so many an hour. What exceeds that is counted by code
+//! and logged in one summary an hour.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::boundary::Boundary;
+use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crypto::digest::InputDigest;
+use crate::record::refusal::{self, Code, RefusingBoundary};
+use crate::record::validity::Timestamp;
+
+/// Leaves that one principal may cause in an hour: bounds what a holder of one token can write into the log.
+pub const BUDGET_PER_HOUR: u32 = 60;
+/// Principals that are told apart; more than that share what is left by being counted only.
+const MOST_PRINCIPALS: usize = 10_000;
+const HOUR_S: i64 = 3600;
+
+/// What was refused this hour.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    hour: Mutex<Hour>,
+}
+
+#[derive(Debug, Default)]
+struct Hour {
+    number: i64,
+    spent: HashMap<String, u32>,
+    counts: BTreeMap<Code, u64>,
+}
+
+/// What to write.
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    /// This refusal itself.
+    one: bool,
+    /// The hour before, where something was counted only.
+    summary: Option<BTreeMap<Code, u64>>,
+}
+
+impl Refusals {
+    fn note(&self, principal: Option<&str>, code: Code, now: Timestamp) -> Due {
+        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
+        let summary = hour.turn(now);
+        let known = principal.is_some_and(|name| hour.spent.contains_key(name) || hour.spent.len() < MOST_PRINCIPALS);
+        let one = match principal {
+            Some(name) if known => {
+                let spent = hour.spent.entry(name.to_owned()).or_default();
+                *spent += 1;
+                *spent <= BUDGET_PER_HOUR
+            }
+            _ => false,
+        };
+        if !one {
+            *hour.counts.entry(code).or_default() += 1;
+        }
+        Due { one, summary }
+    }
+
+    fn due(&self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
+        self.hour.lock().unwrap_or_else(PoisonError::into_inner).turn(now)
+    }
+
+    /// What was counted and not yet logged, for a summary at the end.
+    fn rest(&self) -> Option<BTreeMap<Code, u64>> {
+        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = std::mem::take(&mut hour.counts);
+        (!counts.is_empty()).then_some(counts)
+    }
+}
+
+impl Hour {
+    /// Begins a new hour when one has begun; gives what was counted in the one before.
+    fn turn(&mut self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
+        let number = now.unix() / HOUR_S;
+        if number <= self.number {
+            return None;
+        }
+        let counts = std::mem::replace(self, Self { number, ..Self::default() }).counts;
+        (!counts.is_empty()).then_some(counts)
+    }
+}
+
+impl Boundary {
+    /// Notes that `stopped` was answered to `principal` for the input of this digest. Never holds up the answer.
+    pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
+        let Stopped::Refused(refused) = stopped else { return };
+        // No room is no judgement of the input, and logging it would need the room that is missing.
+        if refused.code == Code::Busy {
+            return;
+        }
+        let now = (self.surroundings.now)();
+        let due = self.refusals.note(principal, refused.code, now);
+        let boundary = self.clone();
+        let refused = refused.clone();
+        let principal = principal.unwrap_or_default().to_owned();
+        if due.one || due.summary.is_some() {
+            tokio::spawn(async move {
+                if let Some(counts) = due.summary {
+                    boundary.log_summary(counts).await;
+                }
+                if due.one {
+                    boundary.log_refusal(&refused, principal, input).await;
+                }
+            });
+        }
+    }
+
+    /// Logs the hour's summary when an hour has ended without a refusal after it.
+    pub async fn summarise_refusals(&self) {
+        if let Some(counts) = self.refusals.due((self.surroundings.now)()) {
+            self.log_summary(counts).await;
+        }
+    }
+
+    /// Logs what was counted only, before the service ends.
+    pub async fn close_refusals(&self) {
+        if let Some(counts) = self.refusals.rest() {
+            self.log_summary(counts).await;
+        }
+    }
+
+    async fn log_refusal(&self, refused: &Refusal, principal: String, input: InputDigest) {
+        let pointer = refused.places.first().map(|place| place.pointer.clone()).filter(|pointer| pointer.len() <= 512);
+        let now = (self.surroundings.now)();
+        let statement = refusal::Refusal::one(self.refusing(), refused.code, pointer, principal, now, input);
+        match self.sign_statement(&statement) {
+            Ok(envelope) => self.append_refusal(envelope, now).await,
+            Err(error) => tracing::error!("a refusal could not be written: {error}"),
+        }
+    }
+
+    async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
+        let now = (self.surroundings.now)();
+        match refusal::Refusal::summary(self.refusing(), counts, now).and_then(|statement| self.sign_statement(&statement)) {
+            Ok(envelope) => self.append_refusal(envelope, now).await,
+            Err(error) => tracing::error!("a summary of refusals could not be written: {error}"),
+        }
+    }
+
+    async fn append_refusal(&self, envelope: Vec<u8>, at: Timestamp) {
+        // A refusal that does not get into the log harms nobody but its record; the answer was given.
+        if let Err(error) = self.ledger.refuse(envelope, at).await {
+            tracing::warn!("a refusal was not logged: {error}");
+        }
+    }
+
+    fn refusing(&self) -> RefusingBoundary {
+        let sealed = self.state();
+        RefusingBoundary { name: sealed.boundary.name.clone(), id: sealed.boundary.id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(1_800_000_000 + seconds)
+    }
+
+    #[test]
+    fn r10_beyond_the_budget_refusals_are_counted_only() {
+        let refusals = Refusals::default();
+        for n in 0..BUDGET_PER_HOUR {
+            assert!(refusals.note(Some("agent"), Code::Expired, at(0)).one, "{n}");
+        }
+        assert!(!refusals.note(Some("agent"), Code::Expired, at(1)).one);
+        assert!(refusals.note(Some("other"), Code::Expired, at(1)).one, "a budget each");
+        assert_eq!(refusals.note(None, Code::Malformed, at(2)), Due { one: false, summary: None }, "strangers only count");
+        let next = refusals.note(Some("agent"), Code::Denied, at(HOUR_S));
+        let expected = BTreeMap::from([(Code::Expired, 1), (Code::Malformed, 1)]);
+        assert_eq!(next, Due { one: true, summary: Some(expected) });
+        assert_eq!(refusals.due(at(2 * HOUR_S)), None, "nothing was counted only");
+    }
+
+    #[test]
+    fn a_clock_set_back_opens_no_new_budget() {
+        let refusals = Refusals::default();
+        for _ in 0..BUDGET_PER_HOUR {
+            let _ = refusals.note(Some("agent"), Code::Expired, at(HOUR_S));
+        }
+        assert!(!refusals.note(Some("agent"), Code::Expired, at(-10 * HOUR_S)).one);
+    }
+}

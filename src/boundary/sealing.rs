@@ -1,0 +1,179 @@
+//! Putting a new state in force: each change of runbooks or tokens is a seal.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use crate::boundary::{Boundary, BoundaryKey};
+use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::boundary::sealed::{Basis, Draft, Material, SealError, Sealed};
+use crate::crypto::canonical;
+use crate::crypto::digest::SealDigest;
+use crate::crypto::signature::{PAYLOAD_TYPE, pae};
+use crate::record::document::Malformed;
+use crate::record::envelope::{Envelope, EnvelopeSignature};
+use crate::record::refusal::Code;
+use crate::record::seal::Seal;
+use crate::record::token::SealedToken;
+use crate::record::validity::Timestamp;
+use crate::registry::Registry;
+use crate::store::ledger::Ledger;
+use crate::store::message::{SealWrite, TokenChange, WriteStop};
+
+
+/// Seals that come in between are tried on top of this often.
+const MOST_TRIES: usize = 8;
+
+/// Signs and writes a drafted seal, and reads back what is in force then.
+///
+/// # Errors
+/// `Moved` when another seal came in between; what broke otherwise.
+pub async fn write_seal(
+    ledger: &Ledger,
+    key: &BoundaryKey,
+    draft: Draft,
+    tokens: Vec<TokenChange>,
+) -> Result<Sealed, SealStop> {
+    let Draft { seal, blobs } = draft;
+    let (at, previous) = (seal.at, seal.previous);
+    let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
+    let signature = key.secret.sign(&pae(PAYLOAD_TYPE, &payload));
+    let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid, &signature)]);
+    let envelope = canonical::canonical_of(&envelope)
+        .map_err(|error| SealStop::Malformed(Malformed::at("", error.to_string())))?;
+    let write = SealWrite { envelope, digest: SealDigest::of(&payload), previous, at, blobs, tokens };
+    // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
+    // start reads it from the store.
+    let done = ledger.seal(write).await.map_err(SealStop::Write)?;
+    restore(ledger, seal, &payload, done.leaf.index, done.version).map_err(SealStop::Unreadable)
+}
+
+/// The state that a stored seal puts in force.
+///
+/// # Errors
+/// When a blob is missing or is not what the seal names.
+pub fn restore(ledger: &Ledger, seal: Seal, payload: &[u8], index: u64, version: u64) -> Result<Sealed, SealError> {
+    Sealed::restore(seal, payload, index, version, |digest| ledger.blob(digest).ok().flatten())
+}
+
+/// Why a seal was not put in force.
+#[derive(Debug)]
+pub enum SealStop {
+    /// The seal itself can't be written.
+    Malformed(Malformed),
+    /// The store did not take it.
+    Write(WriteStop),
+    /// It was taken and can't be read back.
+    Unreadable(SealError),
+}
+
+impl std::fmt::Display for SealStop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed(error) => write!(f, "the seal can't be written: {error}"),
+            Self::Write(error) => write!(f, "the seal was not taken: {error}"),
+            Self::Unreadable(error) => write!(f, "the seal can't be read back: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SealStop {}
+
+impl Boundary {
+    /// Reads the runbooks again and seals them when they differ: never policy, roster or configuration.
+    ///
+    /// Gives whether a new seal is in force.
+    ///
+    /// # Errors
+    /// Everything wrong with the runbooks: then the old seal stays in force.
+    pub async fn reseal(&self, runbooks: Vec<PathBuf>) -> Result<bool, Stopped> {
+        let registry = tokio::task::spawn_blocking(move || Registry::load(&runbooks)).await.map_err(|e| fault(&e))?;
+        let registry = registry.map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Refusal::new(Code::Malformed, format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n")))
+        })?;
+        self.put_in_force(|material| material.registry = registry.clone(), Vec::new()).await
+    }
+
+    /// Seals the state in force with a change, and with what the store changes along with it.
+    ///
+    /// # Errors
+    /// When the new state contradicts itself, or the store does not take it.
+    pub(super) async fn put_in_force(
+        &self,
+        change: impl Fn(&mut Material),
+        tokens: Vec<TokenChange>,
+    ) -> Result<bool, Stopped> {
+        let _one_at_a_time = self.sealing.lock().await;
+        let mut at = (self.surroundings.now)();
+        for _ in 0..MOST_TRIES {
+            let before = self.state();
+            let mut material = material_of(&before);
+            change(&mut material);
+            let draft = material
+                .draft(Basis::After(&before), at.max(before.seal.at))
+                .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+            if draft.same_as(&before.seal) && tokens.is_empty() {
+                return Ok(false);
+            }
+            match write_seal(&self.ledger, &self.key, draft, tokens.clone()).await {
+                Ok(sealed) => {
+                    tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
+                    *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
+                    return Ok(true);
+                }
+                Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
+                Err(SealStop::Write(WriteStop::Token(name))) => {
+                    let detail = format!("no token {name} can be added or revoked: names are never used twice");
+                    return Err(Refusal::new(Code::WrongState, detail).into());
+                }
+                Err(stop) => return Err(fault(&stop)),
+            }
+        }
+        Err(fault(&"the log's time runs ahead of the clock faster than a seal can follow"))
+    }
+
+    /// What an operator should know: how the files differ from the seal.
+    pub fn set_notes(&self, notes: Vec<String>) {
+        *self.notes.write().unwrap_or_else(PoisonError::into_inner) = notes;
+    }
+
+    /// What an operator should know.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn material_of(sealed: &Sealed) -> Material {
+    Material {
+        name: sealed.boundary.name.clone(),
+        registry: sealed.registry.clone(),
+        policy: sealed.policy.clone(),
+        roster: sealed.roster.clone(),
+        tokens: sealed.tokens.clone(),
+        configuration: sealed.configuration.clone(),
+    }
+}
+
+/// The tokens that are in force at `now`: what a seal lists.
+#[must_use]
+pub fn tokens_in_force(tokens: &[crate::store::message::Token], now: Timestamp) -> Vec<SealedToken> {
+    tokens
+        .iter()
+        .filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end))
+        .map(|token| {
+            let mut token = SealedToken {
+                name: token.name.clone(),
+                owners: token.owners.clone(),
+                scopes: token.scopes.clone(),
+                patterns: token.patterns.clone(),
+                expires_at: token.expires_at,
+            };
+            token.scopes.sort();
+            token.scopes.dedup();
+            token.patterns.sort();
+            token.patterns.dedup();
+            token
+        })
+        .collect()
+}

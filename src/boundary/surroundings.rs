@@ -1,0 +1,33 @@
+//! Time and randomness, as arguments.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::record::validity::Timestamp;
+
+/// Where a boundary has time and randomness from.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The time of the wall clock.
+    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Milliseconds since 1970, for ids and nonces.
+    pub millis: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Fills a buffer with randomness of the operating system.
+    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Surroundings")
+    }
+}
+
+impl Surroundings {
+    /// Random bytes.
+    #[must_use]
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.random)(&mut bytes);
+        bytes
+    }
+}

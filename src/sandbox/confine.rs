@@ -1,0 +1,208 @@
+//! From a forked process to the step.
+//!
+//! Everything that the process can't undo afterwards happens here, in this order: capabilities, id,
+//! no_new_privs, resource limits, Landlock, descriptors, exec.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::sandbox::filesystem::View;
+use crate::sandbox::interpreter;
+use crate::sandbox::landlock;
+use crate::sandbox::protocol::{self, At, Confined, Failure, Form, Message, Request, Stage};
+use crate::sandbox::syscalls::{self, Side};
+
+/// Open descriptors of a step, at most: what most programs expect to have.
+const DESCRIPTORS: u64 = 1024;
+/// Bytes of messages from the forked process, at most.
+const MAX_REPORT: u64 = 64 << 10;
+
+/// Forks the step and waits until exec happened or something before it failed.
+pub(super) fn start(request: &Request, view: &View, source: &[u8]) -> Result<(Pid, Confined), Failure> {
+    let (reader, mut writer) = io::pipe().at(Stage::Processes, "make a pipe")?;
+    let step = match syscalls::fork().at(Stage::Processes, "fork the step")? {
+        Side::Parent(step) => step,
+        Side::Child => {
+            drop(reader);
+            let Err(failure) = become_step(request, view, source, &mut writer);
+            let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
+            std::process::exit(127);
+        }
+    };
+    drop(writer);
+    let mut received = Vec::new();
+    reader.take(MAX_REPORT).read_to_end(&mut received).at(Stage::Processes, "hear from the forked step")?;
+    let mut confined = None;
+    // exec closes the pipe. So does dying before it, but then the last word was not `Started`.
+    while let Ok(Some(message)) = protocol::take_message(&mut received) {
+        match message {
+            Message::Started(facts) => confined = Some(facts),
+            Message::Failed(failure) => return Err(failure),
+            Message::Ended(_) | Message::Empty(_) => {}
+        }
+    }
+    confined.map(|facts| (step, facts)).ok_or_else(|| {
+        Failure::new(Stage::Exec, "the step's process ended before it executed anything (out of memory perhaps)")
+    })
+}
+
+/// Gives up every capability for ever. In a user namespace this is all of them; with `own_id` the process also
+/// becomes that id.
+pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
+    let stage = Stage::Capabilities;
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match rustix::thread::capability_is_in_bounding_set(capability) {
+            Ok(true) => {
+                let dropped = rustix::thread::remove_capability_from_bounding_set(capability);
+                // An ordinary user may not; no_new_privs makes the bounding set meaningless then.
+                if dropped.is_err_and(|error| error != rustix::io::Errno::PERM) {
+                    return Err(Failure::new(stage, "empty the capability bounding set"));
+                }
+            }
+            Ok(false) => {}
+            Err(_) => break,
+        }
+    }
+    if let Some(id) = own_id {
+        give_output_away(id)?;
+        take_id(id)?;
+    }
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    // The ambient set can only hold what is permitted and inheritable, so it is empty now as well.
+    rustix::thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
+    rustix::thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
+    let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
+    let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
+    if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
+        return Err(Failure::new(stage, "capabilities did not stay dropped"));
+    }
+    Ok(())
+}
+
+/// Output pipes belong to whoever writes to them, so that `/dev/stderr` can be opened. Pipes only: anything else
+/// is not the run's.
+pub(super) fn give_output_away(id: u32) -> Result<(), Failure> {
+    let what = "give the output pipes away";
+    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let mode = rustix::fs::fstat(stream).at(Stage::Identity, what)?.st_mode;
+        if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+            rustix::fs::fchown(stream, Some(uid), Some(gid)).at(Stage::Identity, what)?;
+        }
+    }
+    Ok(())
+}
+
+/// Becomes an id of its own, without supplementary groups.
+pub(super) fn take_id(id: u32) -> Result<(), Failure> {
+    let what = || format!("become the run's own id {id}");
+    let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+    rustix::thread::set_thread_groups(&[]).at(Stage::Identity, what())?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Stage::Identity, what())?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Stage::Identity, what())
+}
+
+fn become_step(
+    request: &Request,
+    view: &View,
+    source: &[u8],
+    report: &mut io::PipeWriter,
+) -> Result<std::convert::Infallible, Failure> {
+    rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+    if request.form == Form::Host {
+        drop_privileges(request.own_id)?;
+    }
+    let mut facts = Confined { landlock: None, bounded: true };
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        facts.bounded &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
+    }
+    std::env::set_current_dir(&view.work).at(Stage::Mounts, "enter the work directory")?;
+    let program = interpreter::program(source, &request.interpreter)?;
+    limit(request)?;
+    if request.landlock {
+        facts.landlock = Some(landlock::confine(&view.grants)?);
+    }
+    rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
+    syscalls::reset_signals().at(Stage::Processes, "reset signals")?;
+    syscalls::close_on_exec_from(3).at(Stage::Processes, "close descriptors")?;
+    protocol::write_message(report, &Message::Started(facts)).at(Stage::Processes, "report")?;
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).arg(&view.script).env_clear();
+    // Standard output and error are the run's pipes already.
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    command.env("PATH", interpreter::PATH).env("HOME", &view.work).env("TMPDIR", &view.tmp);
+    command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").env("COUNTERSIGN_PARAMS", &view.params);
+    command.envs(request.env.iter().map(|(name, value)| (name, value)));
+    Err(command.exec()).at(Stage::Exec, format!("execute {}", program.path.display()))
+}
+
+/// Resource limits of each process, hard ones. Memory by data and not by address space: programs such as node
+/// reserve far more address space than they use.
+fn limit(request: &Request) -> Result<(), Failure> {
+    let limits = &request.limits;
+    // Launcher and init are counted in the run's user namespace as well. On the host's root an id of its own
+    // has only the run's processes; a shared one all of that user's, so only a bound of their sum is possible.
+    let beside = match (request.form, request.own_id) {
+        (Form::Namespaces, _) => 2,
+        (_, Some(_)) => 0,
+        (_, None) => processes_of_this_user(),
+    };
+    for (resource, wanted, name) in [
+        (Resource::Nproc, limits.processes.saturating_add(beside), "processes"),
+        (Resource::Data, limits.memory_bytes, "memory"),
+        (Resource::Fsize, limits.file_bytes, "file size"),
+        (Resource::Core, 0, "core dumps"),
+        (Resource::Nofile, DESCRIPTORS, "descriptors"),
+        (Resource::Memlock, 64 << 10, "locked memory"),
+        (Resource::Msgqueue, 819_200, "message queues"),
+    ] {
+        set(resource, wanted, wanted, name)?;
+    }
+    let seconds = cpu_seconds(limits);
+    // One second between the signal that tells and the one that kills.
+    set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
+}
+
+/// CPU seconds of each process: what its share of the wall time comes to.
+pub(super) fn cpu_seconds(limits: &crate::record::profile::Limits) -> u64 {
+    limits.wall_ms.saturating_mul(limits.cpu_milli).div_ceil(1_000_000).max(1)
+}
+
+fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), Failure> {
+    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Rlimit { current: Some(soft.min(ceiling)), maximum: Some(hard.min(ceiling)) };
+    rustix::process::setrlimit(resource, limit).at(Stage::Limits, format!("limit {name}"))
+}
+
+fn processes_of_this_user() -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let me = rustix::process::getuid().as_raw();
+    let threads = |entry: std::fs::DirEntry| {
+        let owned = entry.metadata().is_ok_and(|found| found.uid() == me);
+        if owned { std::fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64) } else { 0 }
+    };
+    std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
+}
+
+/// Reads the null device from now on, and writes to it too when asked.
+pub(super) fn silence(output_too: bool) -> Result<(), Failure> {
+    let what = "open /dev/null";
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(Stage::Processes, what)?;
+    rustix::stdio::dup2_stdin(&null).at(Stage::Processes, what)?;
+    if output_too {
+        rustix::stdio::dup2_stdout(&null).at(Stage::Processes, what)?;
+        rustix::stdio::dup2_stderr(&null).at(Stage::Processes, what)?;
+    }
+    let _ = io::stdout().flush();
+    Ok(())
+}

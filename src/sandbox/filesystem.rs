@@ -1,0 +1,329 @@
+//! What a run sees of files.
+//!
+//! With namespaces: a small root of its own, made of read-only binds of the system directories, a few files of
+//! `/etc`, a minimal `/dev`, a fresh `/proc` and sized private directories. What is not put there is not there,
+//! the private set of the boundary above all. Without: the host's root, of which Landlock leaves as much.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::sandbox::interpreter;
+use crate::sandbox::landlock::{Access, Grant};
+use crate::sandbox::protocol::{At, Failure, Request, Stage};
+use crate::sandbox::syscalls;
+
+/// Directories that programs need, read-only. Links (`/bin` to `usr/bin`) stay links.
+pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+/// Directories of `/etc` that programs need: which alternative, which certificates.
+pub(super) const ETC_DIRECTORIES: [&str; 5] = [
+    "/etc/alternatives",
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/crypto-policies",
+];
+/// Files of `/etc` that programs need. Users, groups and hosts are the run's own in its own root.
+pub(super) const ETC_FILES: [&str; 5] =
+    ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
+/// Files of `/etc` that only a run on the host's root reads as they are.
+const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
+/// Devices without state of their own.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// The run's id inside its user namespace: neither root nor anybody of the host.
+pub(super) const INNER_ID: u32 = 1000;
+/// The root tmpfs holds script, parameters and copies of small files.
+const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
+/// Shared memory, at most.
+const MAX_SHM: u64 = 64 << 20;
+/// Inodes of the work directory: bounds kernel memory that its size does not count.
+const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
+/// A file of `/etc` is copied up to this size.
+const MAX_COPY: u64 = 2 << 20;
+
+/// Where things are for the step.
+pub(super) struct View {
+    pub(super) work: PathBuf,
+    pub(super) tmp: PathBuf,
+    pub(super) script: PathBuf,
+    pub(super) params: PathBuf,
+    /// What Landlock leaves to it.
+    pub(super) grants: Vec<Grant>,
+}
+
+/// Paths of the host that every run can see, besides those of its profile.
+pub(super) fn always_visible() -> impl Iterator<Item = &'static Path> {
+    SYSTEM.into_iter().chain(ETC_DIRECTORIES).chain(ETC_FILES).chain(ETC_HOST_FILES).map(Path::new)
+}
+
+/// Whether a run has a file of its own instead of the host's `path`.
+pub(super) fn is_made_for_each_run(path: &Path) -> bool {
+    ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
+}
+
+/// Makes the root of a run and moves into it. For the first process of a new mount namespace.
+pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Result<View, Failure> {
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .at(Stage::Mounts, "make mounts private")?;
+    // All sources are taken before anything of the host is covered.
+    let mut sources = Vec::new();
+    for path in SYSTEM.into_iter().chain(ETC_DIRECTORIES) {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+            sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV)?);
+        }
+    }
+    for name in DEVICES {
+        let path = format!("/dev/{name}");
+        sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
+    }
+    let read = request.read.iter().map(|path| Source::take_real(path)).collect::<Result<Vec<_>, _>>()?;
+    let small = SmallFiles::take();
+
+    let base = ["/tmp", "/mnt", "/usr"].into_iter().find(|base| Path::new(base).is_dir()).unwrap_or("/");
+    tmpfs(base, ROOT_OPTIONS, MountFlags::empty())?;
+    std::env::set_current_dir(base).at(Stage::Mounts, "enter the new root")?;
+    for directory in ["dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var"] {
+        directory_at(directory, 0o755)?;
+    }
+    small.put()?;
+    for (name, target) in [
+        ("dev/fd", "/proc/self/fd"),
+        ("dev/stdin", "/proc/self/fd/0"),
+        ("dev/stdout", "/proc/self/fd/1"),
+        ("dev/stderr", "/proc/self/fd/2"),
+        ("var/tmp", "../tmp"),
+    ] {
+        symlink(target, name).at(Stage::Mounts, format!("link {name}"))?;
+    }
+    let script = interpreter::script_name(&request.interpreter);
+    file_at(&format!("run/step/{script}"), source, 0o500)?;
+    file_at("run/step/params.json", params, 0o400)?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let limits = &request.limits;
+    let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());
+    tmpfs("tmp", &format!("mode=0700,size={},nr_inodes={inodes}", limits.disk_bytes), MountFlags::empty())?;
+    tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.disk_bytes.min(MAX_SHM)), quiet)?;
+    directory_at("tmp/work", 0o700)?;
+    let options = if request.whole_proc { None } else { Some(c"subset=pid") };
+    rustix::mount::mount("proc", "proc", "proc", quiet, options).at(Stage::Proc, "mount a fresh /proc")?;
+    for source in sources.iter().chain(&read) {
+        source.put()?;
+    }
+    // pivot_root(2): with both names "." the old root lies over the new one and is taken off at once.
+    rustix::process::pivot_root(".", ".").at(Stage::Mounts, "change to the new root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).at(Stage::Mounts, "detach the host's root")?;
+    std::env::set_current_dir("/").at(Stage::Mounts, "enter the new root")?;
+    let root =
+        rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Mounts, "open the new root")?;
+    syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false).at(Stage::Mounts, "seal the new root")?;
+
+    let mut grants = Vec::new();
+    let mut grant = |path: &str, access| grants.push(Grant { path: path.into(), access });
+    for path in SYSTEM {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+            grant(path, Access::ReadExecute);
+        }
+    }
+    for path in &request.read {
+        grant(path, Access::ReadExecute);
+    }
+    for path in ["/etc", "/run/step", "/proc"] {
+        grant(path, Access::Read);
+    }
+    for name in DEVICES {
+        grant(&format!("/dev/{name}"), Access::Device);
+    }
+    for path in ["/tmp", "/dev/shm"] {
+        grant(path, Access::Write);
+    }
+    Ok(View {
+        work: "/tmp/work".into(),
+        tmp: "/tmp".into(),
+        script: Path::new("/run/step").join(script),
+        params: "/run/step/params.json".into(),
+        grants,
+    })
+}
+
+/// The run's private directory on the host, `run_dir`, which the service made, and what else Landlock leaves to a
+/// run on the host's root. The step's own directory belongs to `own_id`, script and parameters stay the service's.
+pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params: &[u8]) -> Result<View, Failure> {
+    let owner = request.own_id;
+    std::env::set_current_dir(run_dir).at(Stage::Mounts, "enter the run's directory")?;
+    let readable = if owner.is_some() { 0o444 } else { 0o400 };
+    directory_at("step", if owner.is_some() { 0o755 } else { 0o700 })?;
+    let script = interpreter::script_name(&request.interpreter);
+    file_at(&format!("step/{script}"), source, readable)?;
+    file_at("step/params.json", params, readable)?;
+    for name in ["work", "tmp"] {
+        directory_at(name, 0o700)?;
+        if owner.is_some() {
+            std::os::unix::fs::chown(name, owner, owner).at(Stage::Mounts, format!("give away {name}"))?;
+        }
+    }
+    let mut grants = Vec::new();
+    let mut grant = |path: PathBuf, access| grants.push(Grant { path, access });
+    for path in SYSTEM {
+        if Path::new(path).is_dir() {
+            grant(path.into(), Access::ReadExecute);
+        }
+    }
+    for path in &request.read {
+        grant(path.into(), Access::ReadExecute);
+    }
+    for path in ETC_DIRECTORIES.into_iter().chain(ETC_FILES).chain(ETC_HOST_FILES) {
+        if Path::new(path).exists() {
+            grant(path.into(), Access::Read);
+        }
+    }
+    for name in DEVICES {
+        grant(format!("/dev/{name}").into(), Access::Device);
+    }
+    grant(run_dir.join("step"), Access::Read);
+    grant(run_dir.join("work"), Access::Write);
+    grant(run_dir.join("tmp"), Access::Write);
+    Ok(View {
+        work: run_dir.join("work"),
+        tmp: run_dir.join("tmp"),
+        script: run_dir.join("step").join(script),
+        params: run_dir.join("step/params.json"),
+        grants,
+    })
+}
+
+const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
+const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+
+/// A mount that was copied from the host and is not yet attached anywhere.
+struct Source {
+    mount: OwnedFd,
+    directory: bool,
+    /// Where it goes, from the new root.
+    target: String,
+}
+
+impl Source {
+    fn take(path: &str, flags: u64) -> Result<Self, Failure> {
+        let opened = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .at(Stage::Mounts, format!("open {path}"))?;
+        Self::copy(&opened, path, flags, Stage::Mounts)
+    }
+
+    /// A path of the profile: it must still be the real path that was signed.
+    fn take_real(path: &str) -> Result<Self, Failure> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .at(Stage::ReadPath, format!("open the profile's path {path}"))?;
+        Self::copy(&opened, path, MOUNT_READ_ONLY | MOUNT_NO_DEV, Stage::ReadPath)
+    }
+
+    fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: Stage) -> Result<Self, Failure> {
+        let what = || format!("bind {path}");
+        let kind = rustix::fs::fstat(opened).at(stage, what())?.st_mode;
+        let mount = rustix::mount::open_tree(
+            opened,
+            "",
+            OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE
+                | OpenTreeFlags::AT_EMPTY_PATH,
+        )
+        .at(stage, what())?;
+        // Before it is attached: it is never writable in the run's view.
+        syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
+        let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
+        Ok(Self { mount, directory, target: path.trim_start_matches('/').to_owned() })
+    }
+
+    fn put(&self) -> Result<(), Failure> {
+        let target = Path::new(&self.target);
+        let made = if target.exists() {
+            Ok(())
+        } else if self.directory {
+            fs::create_dir_all(target)
+        } else {
+            target.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(target, b""))
+        };
+        made.at(Stage::Mounts, format!("make room for {}", self.target))?;
+        rustix::mount::move_mount(&self.mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .at(Stage::Mounts, format!("attach {}", self.target))
+    }
+}
+
+/// Links and small files that are copied instead of mounted.
+struct SmallFiles {
+    links: Vec<(String, PathBuf)>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl SmallFiles {
+    fn take() -> Self {
+        let (mut links, mut files) = (Vec::new(), Vec::new());
+        for path in SYSTEM.into_iter().chain(ETC_DIRECTORIES).chain(ETC_FILES) {
+            let name = path.trim_start_matches('/').to_owned();
+            let Ok(found) = fs::symlink_metadata(path) else { continue };
+            if found.is_symlink() {
+                links.extend(fs::read_link(path).map(|target| (name, target)));
+            } else if found.is_file() && found.len() <= MAX_COPY {
+                // What others may not read is not for a run either.
+                files.extend(fs::read(path).map(|bytes| (name, bytes)));
+            }
+        }
+        let users = format!(
+            "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::/tmp/work:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
+        );
+        let groups = format!("root:x:0:\nstep:x:{INNER_ID}:\nnogroup:x:65534:\n");
+        files.push(("etc/passwd".into(), users.into()));
+        files.push(("etc/group".into(), groups.into()));
+        files.push(("etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files\n".into()));
+        files.push(("etc/hosts".into(), b"127.0.0.1 localhost\n::1 localhost\n".into()));
+        Self { links, files }
+    }
+
+    fn put(&self) -> Result<(), Failure> {
+        let parent = |name: &str| {
+            Path::new(name)
+                .parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .at(Stage::Mounts, format!("make room for {name}"))
+        };
+        for (name, target) in &self.links {
+            parent(name)?;
+            symlink(target, name).at(Stage::Mounts, format!("link {name}"))?;
+        }
+        for (name, bytes) in &self.files {
+            parent(name)?;
+            file_at(name, bytes, 0o444)?;
+        }
+        Ok(())
+    }
+}
+
+fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), Failure> {
+    let what = || format!("mount a tmpfs at {target}");
+    let options = std::ffi::CString::new(options).map_err(|_| Failure::new(Stage::Mounts, what()))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | more;
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).at(Stage::Mounts, what())
+}
+
+fn directory_at(path: &str, mode: u32) -> Result<(), Failure> {
+    fs::DirBuilder::new().mode(mode).create(path).at(Stage::Mounts, format!("make the directory {path}"))
+}
+
+fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(io::Error::from)
+        .at(Stage::Mounts, format!("write {path}"))
+}

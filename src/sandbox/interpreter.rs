@@ -1,0 +1,126 @@
+//! Which program runs a script, and how.
+//!
+//! A shebang decides, else the step's interpreter. Shells read no start-up files, Python no user site.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::sandbox::protocol::{Failure, Stage};
+
+/// Where programs are looked for: the system directories of every run's view.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The kernel's limit for a shebang line.
+const MAX_SHEBANG: usize = 255;
+
+/// A program with the arguments before the script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    /// An absolute path.
+    pub(super) path: PathBuf,
+    /// Arguments before the script.
+    pub(super) arguments: Vec<String>,
+}
+
+/// How the script's file is called: `go run` takes only files that end in `.go`.
+pub(super) fn script_name(interpreter: &str) -> &'static str {
+    if interpreter == "go" { "script.go" } else { "script" }
+}
+
+/// Whether `interpreter` can be the name of one: a bare name or an absolute path, without blanks.
+pub(super) fn is_name(interpreter: &str) -> bool {
+    let bare = interpreter.bytes().all(|c| c.is_ascii_alphanumeric() || b"._+-/".contains(&c));
+    let path = interpreter.starts_with('/') || !interpreter.contains('/');
+    bare && path && !interpreter.is_empty() && !interpreter.starts_with('-')
+}
+
+/// The program that runs `source`, looked for in the view of the process that calls this.
+pub(super) fn program(source: &[u8], interpreter: &str) -> Result<Program, Failure> {
+    match shebang(source)? {
+        Some(program) => Ok(program),
+        None => by_name(interpreter),
+    }
+}
+
+/// `#!program argument`: everything behind the first run of blanks is one argument, as the kernel has it.
+fn shebang(source: &[u8]) -> Result<Option<Program>, Failure> {
+    let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
+    let wrong = |why: &str| Err(Failure::new(Stage::Exec, format!("the script's first line {why}")));
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.len() > MAX_SHEBANG {
+        return wrong("is longer than 255 bytes");
+    }
+    let Ok(line) = std::str::from_utf8(line) else { return wrong("is not UTF-8") };
+    let line = line.trim_matches([' ', '\t']);
+    let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    if !path.starts_with('/') || path.contains(['\0', '\r']) {
+        return wrong("does not name its interpreter by an absolute path");
+    }
+    let argument = argument.trim_start_matches([' ', '\t']);
+    let arguments = if argument.is_empty() { vec![] } else { vec![argument.to_owned()] };
+    Ok(Some(Program { path: path.into(), arguments }))
+}
+
+fn by_name(interpreter: &str) -> Result<Program, Failure> {
+    let (names, arguments): (&[&str], &[&str]) = match interpreter {
+        "bash" => (&["bash"], &["--noprofile", "--norc"]),
+        "zsh" => (&["zsh"], &["-f"]),
+        "python" => (&["python3", "python"], &["-s"]),
+        "python3" => (&["python3"], &["-s"]),
+        "node" | "javascript" => (&["node"], &[]),
+        "go" => (&["go"], &["run"]),
+        other => (&[other], &[]),
+    };
+    let found = names.iter().find_map(|name| find(name)).ok_or_else(|| {
+        Failure::new(
+            Stage::Exec,
+            format!("no interpreter {interpreter} in {PATH}; install it there, since a step sees no other place"),
+        )
+    })?;
+    Ok(Program { path: found, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() })
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let executable =
+        |path: PathBuf| (path.is_file() && rustix::fs::access(&path, Access::EXEC_OK).is_ok()).then_some(path);
+    if name.starts_with('/') {
+        return executable(name.into());
+    }
+    PATH.split(':').find_map(|directory| executable(Path::new(directory).join(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shebang_has_one_argument_at_most() {
+        let parse =
+            |text: &str| shebang(text.as_bytes()).map(|p| p.map(|p| (p.path.display().to_string(), p.arguments)));
+        assert_eq!(parse("echo hi"), Ok(None));
+        assert_eq!(parse("#! /bin/sh\n"), Ok(Some(("/bin/sh".into(), vec![]))));
+        assert_eq!(parse("#!/usr/bin/env  -S a b \nx"), Ok(Some(("/usr/bin/env".into(), vec!["-S a b".into()]))));
+        for bad in ["#!", "#!sh", "#!/bin/sh\r\n", &format!("#!/{}", "a".repeat(300))] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(shebang(b"#!/bin/\xff\n").is_err());
+    }
+
+    #[test]
+    fn interpreters_are_names_or_absolute_paths() {
+        for good in ["bash", "python3.11", "/opt/x/bin/y", "g++"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-c", "bash -c", "a/b", "../sh", "sh\n", "sh;"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_interpreter_is_named() {
+        let failure = program(b"1", "no-such-interpreter").expect_err("missing");
+        assert!(failure.to_string().contains("no interpreter no-such-interpreter in"), "{failure}");
+        assert_eq!(program(b"1", "sh").expect("every host has one").arguments, Vec::<String>::new());
+    }
+}

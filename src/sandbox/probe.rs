@@ -1,0 +1,214 @@
+//! What a host holds, found by doing it.
+
+use std::fs;
+
+use crate::record::enforcement::Level;
+use crate::record::profile::Layer;
+use crate::sandbox::protocol::{Failure, Form, Stage};
+
+/// The layers that `strict` stands for in this version.
+pub const STRICT: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
+
+/// What this host holds.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Each layer of [`STRICT`], in that order.
+    pub layers: Vec<LayerState>,
+    /// The kernel's Landlock ABI, if it has one enabled.
+    pub landlock_abi: Option<u64>,
+    /// Whether runs get a user id of their own on the host; otherwise it is the service's.
+    pub own_id: bool,
+    pub(super) form: Form,
+}
+
+/// One layer on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerState {
+    /// Which.
+    pub layer: Layer,
+    /// Why it can't be held; nothing when it is.
+    pub missing: Option<Missing>,
+}
+
+/// Why a layer can't be held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What was tried and the error.
+    pub why: String,
+    /// What to change on this host.
+    pub knob: String,
+}
+
+impl Probe {
+    /// Layers that are held fully, sorted.
+    #[must_use]
+    pub fn held(&self) -> Vec<Layer> {
+        self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer).collect()
+    }
+
+    /// The strongest level of this host.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        level(&self.held())
+    }
+
+    pub(super) fn missing(&self, layer: Layer) -> Option<&Missing> {
+        self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
+    }
+
+    /// From what the trials said: no failure of the form with namespaces, of Landlock.
+    pub(super) fn conclude(namespaces: Option<&Failure>, landlock: Option<&Failure>, own_id: bool) -> Self {
+        let host = Facts::of_this_host();
+        let spaces = namespaces.map(|failure| missing(failure, &host));
+        let state = |layer, missing| LayerState { layer, missing };
+        let capabilities = if spaces.is_some() && !own_id {
+            Some(Missing {
+                why: "a step would run under the service's own user id".into(),
+                knob: "make user namespaces available (see namespaces), or run the service as root, which then gives each run an id of its own".into(),
+            })
+        } else {
+            None
+        };
+        Self {
+            layers: vec![
+                state(Layer::Capabilities, capabilities),
+                state(Layer::Landlock, landlock.map(|failure| missing(failure, &host))),
+                state(Layer::Namespaces, spaces.clone()),
+                state(Layer::Network, spaces),
+            ],
+            landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),
+            own_id,
+            form: if namespaces.is_some() { Form::Host } else { Form::Namespaces },
+        }
+    }
+}
+
+/// The level that a set of held layers is.
+pub(super) fn level(held: &[Layer]) -> Level {
+    if STRICT.iter().all(|layer| held.contains(layer)) {
+        Level::Strict
+    } else if held.is_empty() {
+        Level::Off
+    } else {
+        Level::BestEffort
+    }
+}
+
+/// What the host says about its own switches; only for the advice, never for the decision.
+#[derive(Debug, Default)]
+struct Facts {
+    no_user_namespaces: Option<&'static str>,
+    userns_clone_off: bool,
+    apparmor_restricts: bool,
+    seccomp: bool,
+    lsm: Option<String>,
+}
+
+impl Facts {
+    fn of_this_host() -> Self {
+        let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let is = |path: &str, value: &str| read(path).as_deref() == Some(value);
+        let exhausted = [
+            "user.max_user_namespaces",
+            "user.max_mnt_namespaces",
+            "user.max_pid_namespaces",
+            "user.max_net_namespaces",
+            "user.max_ipc_namespaces",
+            "user.max_uts_namespaces",
+            "user.max_cgroup_namespaces",
+        ];
+        Self {
+            no_user_namespaces: exhausted
+                .into_iter()
+                .find(|name| is(&format!("/proc/sys/{}", name.replace('.', "/")), "0")),
+            userns_clone_off: is("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+            apparmor_restricts: is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+            seccomp: read("/proc/self/status").is_some_and(|status| status.contains("Seccomp:\t2")),
+            lsm: read("/sys/kernel/security/lsm"),
+        }
+    }
+}
+
+fn missing(failure: &Failure, host: &Facts) -> Missing {
+    Missing { why: failure.to_string(), knob: knob(failure, host) }
+}
+
+fn knob(failure: &Failure, host: &Facts) -> String {
+    match (failure.stage, failure.errno) {
+        (Stage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
+            Some(list) => format!("boot the kernel with lsm=landlock,{list}"),
+            None => "add landlock to the kernel's lsm= boot parameter".into(),
+        },
+        (Stage::Landlock, Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) if host.seccomp => {
+            "this container's seccomp profile refuses Landlock: use one that allows landlock_create_ruleset, landlock_add_rule and landlock_restrict_self".into()
+        }
+        (Stage::Landlock, _) => "use a kernel of 5.13 or later built with CONFIG_SECURITY_LANDLOCK".into(),
+        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace, Some(libc::ENOSPC | libc::EUSERS)) => {
+            format!("sysctl -w {}=15000", host.no_user_namespaces.unwrap_or("user.max_user_namespaces"))
+        }
+        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts | Stage::Proc, _)
+            if host.userns_clone_off =>
+        {
+            "sysctl -w kernel.unprivileged_userns_clone=1".into()
+        }
+        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts | Stage::Proc, _)
+            if host.apparmor_restricts =>
+        {
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for countersign with the rule \"userns,\"".into()
+        }
+        (Stage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
+        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts, _) if host.seccomp => {
+            "this container's seccomp profile refuses it: start it with a profile that allows unshare, mount, pivot_root (--security-opt seccomp=unconfined at the widest)".into()
+        }
+        (Stage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
+        (Stage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
+        _ => "run countersign doctor outside of containers and other sandboxes to see whether one of them refuses it".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(stage: Stage, errno: i32) -> Failure {
+        Failure { stage, what: "try".into(), errno: Some(errno) }
+    }
+
+    #[test]
+    fn each_refusal_has_its_knob() {
+        let seccomp = Facts { seccomp: true, ..Facts::default() };
+        let apparmor = Facts { apparmor_restricts: true, ..Facts::default() };
+        let debian = Facts { userns_clone_off: true, ..Facts::default() };
+        let lsm = Facts { lsm: Some("lockdown,yama".into()), ..Facts::default() };
+        for (failed, host, word) in [
+            (failure(Stage::UserNamespace, libc::ENOSPC), Facts::default(), "user.max_user_namespaces"),
+            (failure(Stage::UserNamespace, libc::EPERM), debian, "unprivileged_userns_clone=1"),
+            (failure(Stage::Mounts, libc::EACCES), apparmor, "apparmor_restrict_unprivileged_userns=0"),
+            (failure(Stage::UserNamespace, libc::EPERM), seccomp, "seccomp"),
+            (failure(Stage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
+            (failure(Stage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
+            (failure(Stage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
+        ] {
+            let knob = knob(&failed, &host);
+            assert!(knob.contains(word), "{failed:?} {host:?}: {knob}");
+        }
+    }
+
+    #[test]
+    fn a_level_is_what_is_held() {
+        assert_eq!(level(&STRICT), Level::Strict);
+        assert_eq!(level(&STRICT[1..]), Level::BestEffort);
+        assert_eq!(level(&[]), Level::Off);
+    }
+
+    #[test]
+    fn a_host_without_user_namespaces_says_what_follows() {
+        let no = failure(Stage::UserNamespace, libc::ENOSPC);
+        let root = Probe::conclude(Some(&no), None, true);
+        assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock]);
+        let user = Probe::conclude(Some(&no), None, false);
+        assert_eq!((user.held(), user.level()), (vec![Layer::Landlock], Level::BestEffort));
+        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("No space left")));
+        assert_eq!(Probe::conclude(None, None, false).level(), Level::Strict);
+    }
+}

@@ -1,0 +1,427 @@
+//! Can this host hold that profile?
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::record::enforcement::Level;
+use crate::record::profile::{Layer, NetworkMode, Proc, Profile, Workdir};
+use crate::sandbox::filesystem;
+use crate::sandbox::probe::{Missing, Probe, STRICT, level};
+use crate::sandbox::protocol::Form;
+
+/// A profile that this host can hold, and how it will be held.
+#[derive(Debug)]
+#[must_use]
+pub struct Prepared {
+    pub(super) profile: Profile,
+    pub(super) form: Form,
+    pub(super) landlock: bool,
+    pub(super) level: Level,
+    pub(super) layers: Vec<Layer>,
+}
+
+impl Prepared {
+    /// The level that the run will have.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The layers that will be held, sorted.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The layers of `strict` that will not be held, sorted.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Layer> {
+        STRICT.into_iter().filter(|layer| !self.layers.contains(layer)).collect()
+    }
+}
+
+/// Why a profile can't be held here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unavailable {
+    /// A required layer is missing on this host.
+    Layer {
+        /// Which.
+        layer: Layer,
+        /// What was tried, and what to change.
+        missing: Missing,
+    },
+    /// The profile asks for what this version has not got.
+    NotBuilt {
+        /// What, with its value.
+        what: String,
+    },
+    /// The profile contradicts itself or says nothing useful.
+    Invalid {
+        /// Why.
+        why: String,
+    },
+    /// A path of the profile can't be given to a step.
+    Path {
+        /// As the profile has it.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// A step could reach something that is the boundary's own.
+    Private {
+        /// What could be reached.
+        private: PathBuf,
+        /// By what.
+        through: String,
+    },
+    /// The directory for runs can't be entered by the id of a run.
+    Scratch {
+        /// The directory on the way that is closed.
+        closed: PathBuf,
+    },
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer { layer, missing } => write!(
+                f,
+                "this host does not hold the required layer {}: {}; mend it with: {}",
+                layer.word(),
+                missing.why,
+                missing.knob
+            ),
+            Self::NotBuilt { what } => write!(f, "{what} is not built into this version; take it out of the profile"),
+            Self::Invalid { why } => write!(f, "the profile can't be held: {why}"),
+            Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
+            Self::Private { private, through } => write!(
+                f,
+                "a step could reach {} through {through}; move it, or take that out of the profile",
+                private.display()
+            ),
+            Self::Scratch { closed } => write!(
+                f,
+                "runs have a user id of their own that can't enter {}; give it mode 0711, or move the directory for runs",
+                closed.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// What the checks need to know of the service.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// The boundary's own files, as real paths.
+    pub(super) private: Vec<PathBuf>,
+    /// Where runs on the host's root have their directories.
+    pub(super) scratch: PathBuf,
+}
+
+/// Whether `profile` can be held on the host that `probe` found.
+pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<Prepared, Unavailable> {
+    refuse_what_is_not_built(profile)?;
+    refuse_what_makes_no_sense(profile)?;
+    for &layer in &profile.require {
+        if let Some(missing) = probe.missing(layer) {
+            return Err(Unavailable::Layer { layer, missing: missing.clone() });
+        }
+    }
+    check_paths(&profile.read)?;
+    let off = profile.off_reason.is_some();
+    let form = if off { Form::Host } else { probe.form };
+    let landlock = !off && probe.missing(Layer::Landlock).is_none();
+    if form == Form::Host {
+        check_host_form(profile, probe, around)?;
+    }
+    keep_private(profile, probe, around, form, landlock)?;
+    let layers = if off { Vec::new() } else { probe.held() };
+    let level = if off { Level::Off } else { level(&layers) };
+    Ok(Prepared { profile: profile.clone(), form, landlock, level, layers })
+}
+
+fn refuse_what_is_not_built(profile: &Profile) -> Result<(), Unavailable> {
+    let not_built = |what: String| Err(Unavailable::NotBuilt { what });
+    for layer in &profile.require {
+        if !STRICT.contains(layer) {
+            return not_built(format!("the layer {}", layer.word()));
+        }
+    }
+    if profile.workdir != Workdir::Private {
+        return not_built("a work directory other than \"private\"".into());
+    }
+    if let Some(pattern) = profile.deny.first() {
+        return not_built(format!("a deny pattern ({pattern})"));
+    }
+    // The private work directory is always writable; formats.md lets a profile name it.
+    if let Some(path) = profile.write.iter().find(|path| *path != "{work}") {
+        return not_built(format!("a writable host path ({path})"));
+    }
+    match profile.network.mode {
+        NetworkMode::None => {}
+        NetworkMode::Allow => return not_built("network \"allow\"".into()),
+        NetworkMode::Host => return not_built("network \"host\"".into()),
+    }
+    if let Some(host) = profile.network.hosts.first() {
+        return not_built(format!("a network host ({host})"));
+    }
+    if let Some(socket) = profile.sockets.first() {
+        return not_built(format!("a host socket ({socket})"));
+    }
+    if profile.run_as != "isolated" {
+        return not_built(format!("run_as {:?}", profile.run_as));
+    }
+    Ok(())
+}
+
+fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
+    let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });
+    let limits = &profile.limits;
+    for (name, value) in [
+        ("wall_ms", limits.wall_ms),
+        ("cpu_milli", limits.cpu_milli),
+        ("memory_bytes", limits.memory_bytes),
+        ("processes", limits.processes),
+        ("file_bytes", limits.file_bytes),
+        ("disk_bytes", limits.disk_bytes),
+        ("output_bytes", limits.output_bytes),
+    ] {
+        if value == 0 {
+            return invalid(&format!("the limit {name} is 0; give it a value"));
+        }
+    }
+    match &profile.off_reason {
+        Some(reason) if reason.trim().is_empty() => invalid("off_reason is empty; say why the sandbox is off"),
+        Some(_) if !profile.require.is_empty() => {
+            invalid("it requires layers and has the sandbox off; choose one of the two")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Directories that a run has of its own: nothing of the host can stand there.
+const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
+
+fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
+    for written in paths {
+        let wrong = |why: String| Err(Unavailable::Path { path: written.clone(), why });
+        let path = Path::new(written);
+        match path.canonicalize() {
+            Ok(real) if real.as_os_str() == path.as_os_str() => {}
+            Ok(real) => return wrong(format!("leads to {}; write the real path", real.display())),
+            Err(error) => return wrong(format!("can't be read: {error}")),
+        }
+        if path == Path::new("/") {
+            return wrong("is the whole host; name what the step needs".into());
+        }
+        if path == Path::new("/tmp") {
+            return wrong("is the run's own; name what the step needs in it".into());
+        }
+        if path == Path::new("/etc") {
+            return wrong("is made for each run; name the files that the step needs".into());
+        }
+        if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
+            return wrong(format!("is below {own}, which is the run's own"));
+        }
+        if filesystem::is_made_for_each_run(path) {
+            return wrong("is made for each run; the host's is not given".into());
+        }
+    }
+    Ok(())
+}
+
+fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<(), Unavailable> {
+    if profile.proc == Proc::Full {
+        return Err(match probe.missing(Layer::Namespaces) {
+            Some(missing) => Unavailable::Layer { layer: Layer::Namespaces, missing: missing.clone() },
+            None => Unavailable::Invalid { why: "proc \"full\" needs the sandbox, which is off".into() },
+        });
+    }
+    if probe.own_id {
+        let closed = around.scratch.ancestors().find(|directory| !others_may(directory, 0o001));
+        if let Some(closed) = closed {
+            return Err(Unavailable::Scratch { closed: closed.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// The private set is never in view: not put into the run's root, not granted by Landlock, and where neither
+/// holds closed to the id of the run.
+fn keep_private(
+    profile: &Profile,
+    probe: &Probe,
+    around: &Surroundings,
+    form: Form,
+    landlock: bool,
+) -> Result<(), Unavailable> {
+    let always = filesystem::always_visible().map(Path::to_owned);
+    let visible = always.chain(profile.read.iter().map(PathBuf::from));
+    let visible: Vec<PathBuf> = visible.map(|path| path.canonicalize().unwrap_or(path)).collect();
+    for private in &around.private {
+        let reached = |through: String| Err(Unavailable::Private { private: private.clone(), through });
+        if let Some(path) = visible.iter().find(|path| private.starts_with(path) || path.starts_with(private)) {
+            return reached(path.display().to_string());
+        }
+        if form == Form::Host && around.scratch.starts_with(private) {
+            return reached(format!("the directory for runs {}", around.scratch.display()));
+        }
+        let hidden = form == Form::Namespaces || landlock || (probe.own_id && closed_to_others(private));
+        if !hidden {
+            let who = if probe.own_id { "its mode, which lets others in" } else { "the service's own user id" };
+            return reached(who.into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the path or a directory on the way to it keeps everybody but its owner and group out.
+fn closed_to_others(path: &Path) -> bool {
+    !path.exists()
+        || !others_may(path, 0o007)
+        || path.ancestors().skip(1).any(|directory| !others_may(directory, 0o001))
+}
+
+fn others_may(path: &Path, bits: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().is_ok_and(|found| found.mode() & bits != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::profile::{Limits, Network};
+    use crate::sandbox::protocol::{Failure, Stage};
+
+    fn profile() -> Profile {
+        Profile {
+            require: STRICT.to_vec(),
+            read: vec![],
+            write: vec![],
+            deny: vec![],
+            workdir: Workdir::Private,
+            network: Network { mode: NetworkMode::None, hosts: vec![] },
+            sockets: vec![],
+            proc: Proc::Minimal,
+            run_as: "isolated".into(),
+            limits: Limits::default(),
+            off_reason: None,
+        }
+    }
+
+    fn strong() -> Probe {
+        Probe::conclude(None, None, true)
+    }
+
+    fn poor(own_id: bool) -> Probe {
+        let failure = Failure { stage: Stage::UserNamespace, what: "try".into(), errno: Some(libc::ENOSPC) };
+        Probe::conclude(Some(&failure), None, own_id)
+    }
+
+    fn around(private: &[&Path]) -> Surroundings {
+        Surroundings { private: private.iter().map(|&path| path.to_owned()).collect(), scratch: "/".into() }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Profile)) -> String {
+        let mut changed = profile();
+        change(&mut changed);
+        check(&changed, &strong(), &around(&[])).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn features_of_later_versions_are_refused_by_name() {
+        for (text, name) in [
+            (refusal(|p| p.require.push(Layer::Filesystem)), "the layer filesystem"),
+            (refusal(|p| p.require.push(Layer::Seccomp)), "the layer seccomp"),
+            (refusal(|p| p.workdir = Workdir::Copy), "work directory"),
+            (refusal(|p| p.workdir = Workdir::Overlay), "work directory"),
+            (refusal(|p| p.workdir = Workdir::InPlace), "work directory"),
+            (refusal(|p| p.deny.push("**/.env".into())), "deny pattern (**/.env)"),
+            (refusal(|p| p.write.push("/srv".into())), "writable host path (/srv)"),
+            (refusal(|p| p.network.mode = NetworkMode::Allow), "network \"allow\""),
+            (refusal(|p| p.network.mode = NetworkMode::Host), "network \"host\""),
+            (refusal(|p| p.network.hosts.push("a:1".into())), "network host (a:1)"),
+            (refusal(|p| p.sockets.push("/run/x".into())), "host socket (/run/x)"),
+            (refusal(|p| p.run_as = "root".into()), "run_as \"root\""),
+        ] {
+            assert!(text.contains(name) && text.contains("not built"), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_of_zero_and_contradictions_are_refused() {
+        assert!(refusal(|p| p.limits.wall_ms = 0).contains("wall_ms is 0"));
+        assert!(refusal(|p| p.limits.output_bytes = 0).contains("output_bytes is 0"));
+        assert!(refusal(|p| p.off_reason = Some("because".into())).contains("choose one"));
+        assert!(refusal(|p| (p.require, p.off_reason) = (vec![], Some(" ".into()))).contains("off_reason is empty"));
+    }
+
+    #[test]
+    fn a_required_layer_that_is_missing_is_refused_with_its_knob() {
+        let error = check(&profile(), &poor(true), &around(&[])).expect_err("refused");
+        assert!(matches!(&error, Unavailable::Layer { layer: Layer::Namespaces, .. }), "{error:?}");
+        assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_and_not_required_is_said() {
+        let weak = Profile { require: vec![Layer::Landlock], ..profile() };
+        let prepared = check(&weak, &poor(true), &around(&[])).expect("held");
+        assert_eq!(prepared.level(), Level::BestEffort);
+        assert_eq!(prepared.missing(), [Layer::Namespaces, Layer::Network]);
+        let prepared = check(&weak, &strong(), &around(&[])).expect("held");
+        assert_eq!((prepared.level(), prepared.missing()), (Level::Strict, vec![]));
+    }
+
+    #[test]
+    fn only_real_paths_are_given_to_a_step() {
+        let home = tempfile::tempdir().expect("a directory");
+        let base = home.path().canonicalize().expect("real");
+        let link = base.join("link");
+        std::os::unix::fs::symlink("/usr", &link).expect("a link");
+        let written = |path: &Path| path.display().to_string();
+        for bad in [written(&link), written(&base.join("absent")), format!("{}/.", base.display()), "/".into()] {
+            assert!(matches!(check_paths(std::slice::from_ref(&bad)), Err(Unavailable::Path { .. })), "{bad}");
+        }
+        for bad in ["/proc", "/proc/self", "/tmp", "/etc", "/etc/passwd", "/dev/null", "relative"] {
+            assert!(check_paths(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+        assert_eq!(check_paths(&[written(&base), "/etc/services".into()]), Ok(()));
+    }
+
+    #[test]
+    fn the_private_set_is_never_in_view() {
+        let home = tempfile::tempdir().expect("a directory");
+        let base = home.path().canonicalize().expect("real");
+        let private = base.join("boundary");
+        std::fs::create_dir(&private).expect("a directory");
+        let reads = |path: &Path| Profile { read: vec![path.display().to_string()], ..profile() };
+        for read in [&base, &private] {
+            let refused = check(&reads(read), &strong(), &around(&[&private])).expect_err("refused");
+            assert!(matches!(refused, Unavailable::Private { .. }), "{refused}");
+        }
+        let inside = private.join("runbooks");
+        std::fs::create_dir(&inside).expect("a directory");
+        assert!(check(&reads(&inside), &strong(), &around(&[&private])).is_err());
+        assert!(check(&profile(), &strong(), &around(&[Path::new("/usr/local/boundary")])).is_err());
+        assert!(check(&profile(), &strong(), &around(&[&private])).is_ok());
+    }
+
+    #[test]
+    fn with_nothing_but_modes_the_private_set_must_be_closed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+        let private = home.path().canonicalize().expect("real").join("boundary");
+        std::fs::create_dir(&private).expect("a directory");
+        let off = Profile { require: vec![], off_reason: Some("host tools".into()), ..profile() };
+        let mode = |mode| std::fs::set_permissions(&private, std::fs::Permissions::from_mode(mode)).expect("mode");
+        mode(0o755);
+        assert!(matches!(check(&off, &strong(), &around(&[&private])), Err(Unavailable::Private { .. })));
+        mode(0o700);
+        let prepared = check(&off, &strong(), &around(&[&private])).expect("held");
+        assert_eq!((prepared.level(), prepared.layers()), (Level::Off, &[][..]));
+        assert!(check(&off, &poor(false), &around(&[&private])).is_err(), "the service's own id can read it");
+    }
+}

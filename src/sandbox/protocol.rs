@@ -1,0 +1,289 @@
+//! What service and launcher say to each other.
+//!
+//! One stream socket: a length-prefixed JSON request followed by the script and the parameters; then
+//! single-byte commands one way and length-prefixed messages the other way. Both ends are the same binary, so
+//! there is no version; unknown fields are refused all the same.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::record::profile::Limits;
+
+/// The first argument that makes the binary a launcher.
+pub const LAUNCH: &str = "__launch";
+
+/// Asks the step to end.
+pub(super) const TERMINATE: u8 = b'T';
+/// Kills all of the run.
+pub(super) const KILL: u8 = b'K';
+
+/// The largest script and the largest parameter file, in bytes: bounds what a launcher holds in memory.
+pub(super) const MAX_TEXT: u64 = 1 << 20;
+/// The largest request without the texts: environment and paths.
+const MAX_REQUEST: u32 = 512 << 10;
+/// The largest message back.
+const MAX_MESSAGE: u32 = 16 << 10;
+
+/// How the run is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Form {
+    /// Namespaces and a root of its own.
+    Namespaces,
+    /// On the host's root, ended by a subreaper.
+    Host,
+    /// No run: ends what a launcher that was killed left of a run on the host's root.
+    Sweep,
+}
+
+/// One run, as the launcher is asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    pub(super) form: Form,
+    /// Whether the step must be held by Landlock.
+    pub(super) landlock: bool,
+    /// An id of the run's own; none where the service can't give one.
+    pub(super) own_id: Option<u32>,
+    pub(super) interpreter: String,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) read: Vec<String>,
+    /// The whole of `/proc` of the run's pid namespace.
+    pub(super) whole_proc: bool,
+    pub(super) limits: Limits,
+    /// With [`Form::Host`] the run's private directory on the host.
+    pub(super) run_dir: Option<String>,
+    pub(super) source_bytes: u64,
+    pub(super) params_bytes: u64,
+}
+
+/// What the launcher reports, in this order: `Started` or `Failed`, `Ended` if the step ended by itself or by a
+/// signal, `Empty` when no process of the run exists any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// exec happened: the step runs.
+    Started(Confined),
+    /// Nothing was executed.
+    Failed(Failure),
+    /// The step's own end.
+    Ended(StepEnd),
+    /// The tree is dead.
+    Empty(Spent),
+}
+
+/// What the step's process established about itself just before exec.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Confined {
+    /// Landlock's ABI and the number of rules, where the step is held by it.
+    pub(super) landlock: Option<(u64, u64)>,
+    /// Whether the bounding set is empty too.
+    pub(super) bounded: bool,
+}
+
+/// How the step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StepEnd {
+    Exited(i32),
+    Signalled(i32),
+}
+
+/// What the run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Spent {
+    pub(super) cpu_us: u64,
+    pub(super) resident_peak: u64,
+    /// The signal that ended the run's first process, if it was one.
+    pub(super) init_signal: Option<i32>,
+    /// Processes that could not be ended.
+    pub(super) left: u64,
+}
+
+/// Why nothing was executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failure {
+    pub(super) stage: Stage,
+    pub(super) what: String,
+    pub(super) errno: Option<i32>,
+}
+
+/// The part of the set-up that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    Request,
+    Identity,
+    UserNamespace,
+    Namespaces,
+    NetworkNamespace,
+    Mounts,
+    Proc,
+    ReadPath,
+    Capabilities,
+    Limits,
+    Landlock,
+    Processes,
+    Exec,
+}
+
+impl Failure {
+    pub(super) fn new(stage: Stage, what: impl Into<String>) -> Self {
+        Self { stage, what: what.into(), errno: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errno {
+            Some(errno) => write!(f, "{}: {}", self.what, io::Error::from_raw_os_error(errno)),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Names the stage and the deed of an error.
+pub(super) trait At<T> {
+    fn at(self, stage: Stage, what: impl Into<String>) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, stage: Stage, what: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let error: io::Error = error.into();
+            let errno = error.raw_os_error();
+            let what = what.into();
+            Failure { stage, what: if errno.is_some() { what } else { format!("{what}: {error}") }, errno }
+        })
+    }
+}
+
+/// Sends a request with its texts.
+pub(super) fn write_request(to: &mut impl Write, request: &Request, source: &[u8], params: &[u8]) -> io::Result<()> {
+    write_frame(to, request, MAX_REQUEST)?;
+    to.write_all(source)?;
+    to.write_all(params)
+}
+
+/// Reads a request with its texts, each within its limit.
+pub(super) fn read_request(from: &mut impl Read) -> io::Result<(Request, Vec<u8>, Vec<u8>)> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let request: Request = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
+    let mut text = |bytes: u64| {
+        if bytes > MAX_TEXT {
+            return Err(invalid("a text is too large"));
+        }
+        let mut text = Vec::new();
+        from.by_ref().take(bytes).read_to_end(&mut text)?;
+        if text.len() as u64 == bytes { Ok(text) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    };
+    let source = text(request.source_bytes)?;
+    let params = text(request.params_bytes)?;
+    Ok((request, source, params))
+}
+
+/// Sends one message in one write.
+pub(super) fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
+    write_frame(to, message, MAX_MESSAGE)
+}
+
+/// Takes one whole message off the front of `received`, if there is one.
+pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<Message>> {
+    let Some(length) = received.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*length);
+    if length > MAX_MESSAGE {
+        return Err(invalid("a message is too large"));
+    }
+    let end = 4 + length as usize;
+    if received.len() < end {
+        return Ok(None);
+    }
+    let message = read_body(&mut &received[4..end], length, MAX_MESSAGE)?;
+    received.drain(..end);
+    Ok(Some(message))
+}
+
+fn write_frame(to: &mut impl Write, value: &impl Serialize, limit: u32) -> io::Result<()> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, value)?;
+    let length = u32::try_from(frame.len() - 4).ok().filter(|length| *length <= limit);
+    frame[..4].copy_from_slice(&length.ok_or_else(|| invalid("a request is too large"))?.to_be_bytes());
+    to.write_all(&frame)
+}
+
+fn read_body<T: DeserializeOwned>(from: &mut impl Read, length: u32, limit: u32) -> io::Result<T> {
+    if length > limit {
+        return Err(invalid("a frame is too large"));
+    }
+    let mut body = vec![0; length as usize];
+    from.read_exact(&mut body)?;
+    serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            form: Form::Namespaces,
+            landlock: true,
+            own_id: Some(7),
+            interpreter: "sh".into(),
+            env: vec![("PARAM_A".into(), "b\u{0}".into())],
+            read: vec![],
+            whole_proc: false,
+            limits: Limits::default(),
+            run_dir: None,
+            source_bytes: 3,
+            params_bytes: 2,
+        }
+    }
+
+    #[test]
+    fn a_request_arrives_as_it_was_sent() {
+        let mut wire = Vec::new();
+        write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
+        let (arrived, source, params) = read_request(&mut wire.as_slice()).expect("reads");
+        assert_eq!((arrived, source, params), (request(), b"abc".to_vec(), b"{}".to_vec()));
+    }
+
+    #[test]
+    fn cut_and_oversized_requests_are_refused() {
+        let mut wire = Vec::new();
+        write_request(&mut wire, &request(), b"abc", b"{}").expect("writes");
+        for cut in [0, 3, 10, wire.len() - 1] {
+            assert!(read_request(&mut &wire[..cut]).is_err(), "{cut}");
+        }
+        assert!(read_request(&mut &[0xff; 64][..]).is_err());
+        let huge = Request { source_bytes: MAX_TEXT + 1, ..request() };
+        let mut wire = Vec::new();
+        write_request(&mut wire, &huge, b"", b"").expect("writes");
+        assert!(read_request(&mut wire.as_slice()).is_err());
+        let long = Request { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
+        assert!(write_request(&mut Vec::new(), &long, b"", b"").is_err());
+    }
+
+    #[test]
+    fn messages_are_taken_one_by_one_however_they_arrive() {
+        let messages = [Message::Ended(StepEnd::Exited(3)), Message::Empty(Spent::default())];
+        let mut wire = Vec::new();
+        for message in &messages {
+            write_message(&mut wire, message).expect("writes");
+        }
+        let (mut received, mut taken) = (Vec::new(), Vec::new());
+        for byte in wire {
+            received.push(byte);
+            taken.extend(take_message(&mut received).expect("valid"));
+        }
+        assert_eq!(taken, messages);
+        assert!(take_message(&mut vec![0xff; 8]).is_err());
+    }
+}

@@ -1,0 +1,694 @@
+//! The sandbox, tried from inside by real steps.
+//!
+//! What a host can't hold is not skipped silently: [`Bench::strict`] fails there and says which layer is missing.
+
+use std::io::Read as _;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use countersign::record::enforcement::Level;
+use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::capture::Stream;
+use countersign::sandbox::linux::{LinuxSandbox, Setup};
+use countersign::sandbox::probe::STRICT;
+use countersign::sandbox::profile::Unavailable;
+use countersign::sandbox::{End, Plan, Report, Sandbox as _};
+
+struct Bench {
+    home: tempfile::TempDir,
+    sandbox: LinuxSandbox,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+        let open = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(home.path(), open(0o755)).expect("mode");
+        for (name, mode) in [("scratch", 0o711), ("spool", 0o700), ("private", 0o755)] {
+            std::fs::create_dir(home.path().join(name)).expect("a directory");
+            std::fs::set_permissions(home.path().join(name), open(mode)).expect("mode");
+        }
+        std::fs::write(home.path().join("private/key.pem"), "the secret").expect("a file");
+        let sandbox = LinuxSandbox::new(&Setup {
+            launcher: Some(env!("CARGO_BIN_EXE_countersign").into()),
+            scratch: home.path().join("scratch"),
+            spool: home.path().join("spool"),
+            private: vec![home.path().join("private")],
+        })
+        .expect("a sandbox");
+        Self { home, sandbox }
+    }
+
+    fn strict() -> Self {
+        let bench = Self::new();
+        let probe = bench.sandbox.probe();
+        assert_eq!(probe.level(), Level::Strict, "this host can't hold strict: {:#?}", probe.layers);
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn run(&self, plan: Plan) -> Report {
+        self.run_with(&profile(), plan)
+    }
+
+    fn run_with(&self, profile: &Profile, plan: Plan) -> Report {
+        let prepared = self.sandbox.check(profile).expect("can be held");
+        self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"))
+    }
+
+    fn bash(&self, source: &str) -> Report {
+        self.run(plan("bash", source))
+    }
+}
+
+fn profile() -> Profile {
+    Profile {
+        require: STRICT.to_vec(),
+        read: vec![],
+        write: vec![],
+        deny: vec![],
+        workdir: Workdir::Private,
+        network: Network { mode: NetworkMode::None, hosts: vec![] },
+        sockets: vec![],
+        proc: Proc::Minimal,
+        run_as: "isolated".into(),
+        limits: Limits { wall_ms: 20_000, ..Limits::default() },
+        off_reason: None,
+    }
+}
+
+fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
+    let mut profile = profile();
+    change(&mut profile.limits);
+    profile
+}
+
+fn plan(interpreter: &str, source: &str) -> Plan {
+    Plan { interpreter: interpreter.into(), source: source.into(), env: vec![], params_json: b"{}".to_vec() }
+}
+
+fn out(report: &mut Report) -> String {
+    let mut text = String::new();
+    report.stdout.recorded.reader().expect("readable").read_to_string(&mut text).expect("UTF-8");
+    text
+}
+
+fn err(report: &mut Report) -> String {
+    let mut text = String::new();
+    report.stderr.recorded.reader().expect("readable").read_to_string(&mut text).expect("UTF-8");
+    text
+}
+
+/// What the script printed, which must have ended with 0.
+fn said(mut report: Report) -> String {
+    let (text, complaints) = (out(&mut report), err(&mut report));
+    assert_eq!(report.end, End::Exited(0), "{text}{complaints}");
+    text.trim_end().to_owned()
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process with this text in its command line exists on the host.
+fn on_host(mark: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    processes
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| line.windows(mark.len()).any(|window| window == mark.as_bytes()))
+}
+
+/// An argument for `sleep` that only one test of one process uses.
+fn mark(name: &str) -> String {
+    let number = name.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 10_000);
+    format!("86399.{number:04}{}", std::process::id())
+}
+
+// ---- ends
+
+#[test]
+fn the_exit_code_is_the_steps_own() {
+    let bench = Bench::strict();
+    for code in [0, 1, 2, 125, 126, 127, 137, 255] {
+        assert_eq!(bench.bash(&format!("exit {code}")).end, End::Exited(code));
+    }
+    assert_eq!(bench.bash("kill -KILL $$").end, End::Signalled(9));
+    assert_eq!(bench.bash("kill -SEGV $$").end, End::Signalled(11));
+}
+
+#[test]
+fn a_run_is_strict_and_says_what_was_enforced() {
+    let bench = Bench::strict();
+    let report = bench.bash("true");
+    let facts = report.enforcement;
+    assert_eq!((facts.level, facts.layers, facts.missing), (Level::Strict, STRICT.to_vec(), vec![]));
+    assert!(facts.landlock.is_some_and(|landlock| landlock.abi >= 1 && landlock.rules > 5));
+    assert_eq!(facts.ns.map(|ns| ns.len()), Some(7));
+    assert!(facts.limits.is_some_and(|limits| limits.disk.is_some() && limits.processes.is_some()));
+    assert_eq!(facts.left, None);
+    assert!(report.usage.memory_peak_bytes > 0);
+}
+
+#[test]
+fn what_could_not_start_is_not_an_exit_code() {
+    let bench = Bench::strict();
+    for (interpreter, source, word) in [
+        ("no-such-interpreter", "x", "no interpreter no-such-interpreter"),
+        ("bash", "#!/no/such/shebang\nexit 3", "/no/such/shebang"),
+        ("bash", "#!relative\n", "absolute path"),
+        ("/etc/hosts", "x", "no interpreter /etc/hosts"),
+    ] {
+        match bench.run(plan(interpreter, source)).end {
+            End::NotStarted(why) => assert!(why.contains(word), "{why}"),
+            other => panic!("{interpreter} {source:?}: {other:?}"),
+        }
+    }
+    let bad = Plan { env: vec![("LD PRELOAD".into(), "x".into())], ..plan("sh", "exit 0") };
+    assert!(matches!(bench.run(bad).end, End::NotStarted(_)));
+    let mut vanished = profile();
+    let directory = tempfile::tempdir().expect("a directory");
+    vanished.read.push(directory.path().canonicalize().expect("real").display().to_string());
+    let prepared = bench.sandbox.check(&vanished).expect("there");
+    drop(directory);
+    let flag = CancelFlag::new().expect("a flag");
+    let report = bench.sandbox.run(prepared, plan("sh", "exit 0"), &mut |_| {}, &flag);
+    assert!(matches!(&report.end, End::NotStarted(why) if why.contains("profile's path")), "{:?}", report.end);
+    assert_eq!(report.enforcement.layers, []);
+}
+
+#[test]
+fn a_step_that_ignores_sigterm_is_timed_out_and_dead() {
+    let bench = Bench::strict();
+    let mark = mark("timeout");
+    let begun = Instant::now();
+    let report = bench.run_with(
+        &limited(|limits| limits.wall_ms = 700),
+        plan(
+            "bash",
+            &format!("trap '' TERM INT HUP; setsid sleep {mark} & sleep {mark} & echo on; while :; do sleep 1; done"),
+        ),
+    );
+    assert_eq!(report.end, End::TimedOut);
+    assert!(begun.elapsed() < Duration::from_millis(700 + 1000 + 500), "{:?}", begun.elapsed());
+    assert!(!on_host(&mark));
+}
+
+#[test]
+fn a_step_may_tidy_up_after_sigterm() {
+    let bench = Bench::strict();
+    let mut report = bench.run_with(
+        &limited(|limits| limits.wall_ms = 500),
+        plan("bash", "trap 'echo tidied; exit 0' TERM; while :; do sleep 0.05; done"),
+    );
+    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::TimedOut, "tidied\n"));
+}
+
+#[test]
+fn cancelling_ends_all_of_a_run() {
+    let bench = Bench::strict();
+    let mark = mark("cancel");
+    let flag = CancelFlag::new().expect("a flag");
+    let prepared = bench.sandbox.check(&profile()).expect("can be held");
+    let from_live = flag.clone();
+    let script = format!("(setsid nohup sleep {mark} >/dev/null 2>&1 &) ; echo on; sleep {mark}");
+    let report = bench.sandbox.run(prepared, plan("bash", &script), &mut |_| from_live.cancel(), &flag);
+    assert_eq!(report.end, End::Cancelled);
+    assert!(!on_host(&mark));
+    // A flag that was raised before ends the run at once.
+    let prepared = bench.sandbox.check(&profile()).expect("can be held");
+    assert_eq!(bench.sandbox.run(prepared, plan("bash", "sleep 20"), &mut |_| {}, &flag).end, End::Cancelled);
+}
+
+#[test]
+fn whoever_forks_away_is_dead_when_the_run_is_over() {
+    let bench = Bench::strict();
+    let mark = mark("survivor");
+    let script = format!(
+        r#"
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for fd in range(256):
+            try: os.close(fd)
+            except OSError: pass
+        os.execvp("sleep", ["sleep", "{mark}"])
+    os._exit(0)
+os.wait()
+time.sleep(0.2)
+print("left it behind")
+"#
+    );
+    assert_eq!(said(bench.run(plan("python", &script))), "left it behind");
+    assert!(!on_host(&mark));
+}
+
+#[test]
+fn killing_the_launcher_ends_all_of_the_run() {
+    let bench = Bench::strict();
+    let mark = mark("launcher");
+    let script = format!("(setsid sleep {mark} &); sleep {mark}");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.bash(&script));
+        until("the step runs", || on_host(&mark));
+        let launcher = launcher_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        let end = run.join().expect("no panic").end;
+        assert!(matches!(end, End::Lost(_)), "{end:?}");
+        until("the run is gone", || !on_host(&mark));
+    });
+}
+
+/// The id of the launcher above the process with that mark.
+fn launcher_of(mark: &str) -> String {
+    let stat = |pid: &str, key: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
+    };
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let mut pid = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
+        })
+        .expect("the marked process");
+    let me = std::process::id().to_string();
+    loop {
+        let parent = stat(&pid, "PPid:");
+        if parent == me {
+            return pid;
+        }
+        assert!(!parent.is_empty() && parent != "1", "it is below this process");
+        pid = parent;
+    }
+}
+
+#[test]
+fn the_launcher_does_nothing_for_others() {
+    for input in [std::process::Stdio::null(), std::process::Stdio::piped()] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .arg("__launch")
+            .stdin(input)
+            .output()
+            .expect("starts");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("started by hand"));
+    }
+}
+
+// ---- output
+
+#[test]
+fn output_is_live_recorded_and_in_order() {
+    let bench = Bench::strict();
+    let prepared = bench.sandbox.check(&profile()).expect("can be held");
+    let mut live = Vec::new();
+    let mut report = bench.sandbox.run(
+        prepared,
+        plan("bash", "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; echo four > /dev/stderr"),
+        &mut |chunk| live.push((chunk.stream, String::from_utf8_lossy(chunk.bytes).into_owned())),
+        &CancelFlag::new().expect("a flag"),
+    );
+    assert_eq!(report.end, End::Exited(0));
+    assert_eq!((out(&mut report), err(&mut report)), ("one\nthree\n".into(), "two\nfour\n".into()));
+    assert_eq!(live[..2], [(Stream::Stdout, "one\n".to_owned()), (Stream::Stderr, "two\n".to_owned())]);
+    let order: Vec<_> = report.order.iter().map(|segment| segment.stream).collect();
+    assert_eq!(order[..3], [Stream::Stdout, Stream::Stderr, Stream::Stdout]);
+}
+
+#[test]
+fn a_gigabyte_of_output_is_counted_and_bounded() {
+    let bench = Bench::strict();
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS").trim().to_owned();
+        line.trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let before = resident();
+    let profile = limited(|limits| limits.output_bytes = 65_536);
+    let report = bench.run_with(&profile, plan("bash", "head -c 1000000000 /dev/zero; echo end >&2"));
+    assert_eq!(report.end, End::Exited(0));
+    assert_eq!(
+        (report.stdout.bytes, report.stdout.recorded.len(), report.stdout.truncated),
+        (1_000_000_000, 65_536, true)
+    );
+    assert_eq!((report.stderr.bytes, report.stderr.recorded.len(), report.stderr.truncated), (4, 0, true));
+    assert!(resident() < before + 8192, "grew from {before} to {} KiB", resident());
+}
+
+// ---- what a step is given
+
+#[test]
+fn the_environment_is_exactly_what_was_approved() {
+    let bench = Bench::strict();
+    let plan = Plan {
+        env: vec![("PARAM_A".into(), "x y\nz".into())],
+        ..plan("python", "import os\nprint(sorted(os.environ.items()))")
+    };
+    let expected = [
+        ("COUNTERSIGN_PARAMS", "/run/step/params.json"),
+        ("HOME", "/tmp/work"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("PARAM_A", "x y\\nz"),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("TMPDIR", "/tmp"),
+    ]
+    .map(|(name, value)| format!("('{name}', '{value}')"))
+    .join(", ");
+    assert_eq!(said(bench.run(plan)), format!("[{expected}]"));
+}
+
+#[test]
+fn parameters_arrive_as_a_file() {
+    let bench = Bench::strict();
+    let plan = Plan { params_json: br#"{"host":"web-3"}"#.to_vec(), ..plan("sh", "cat \"$COUNTERSIGN_PARAMS\"") };
+    assert_eq!(said(bench.run(plan)), r#"{"host":"web-3"}"#);
+}
+
+#[test]
+fn input_is_empty_and_no_other_descriptor_is_open() {
+    let bench = Bench::strict();
+    let script = r#"
+import os, sys
+print(repr(sys.stdin.read()), os.stat(0).st_rdev == os.stat("/dev/null").st_rdev, os.isatty(1))
+for fd in range(3, 4096):
+    try: os.fstat(fd); print("open", fd)
+    except OSError: pass
+"#;
+    assert_eq!(said(bench.run(plan("python", script))), "'' True False");
+}
+
+#[test]
+fn signals_and_umask_are_the_defaults_of_a_new_program() {
+    let bench = Bench::strict();
+    let text = said(bench.bash("umask; exec cat /proc/self/status"));
+    assert!(text.starts_with("0077\n"), "{text}");
+    for line in text.lines().filter(|line| line.starts_with("Sig") && !line.starts_with("SigQ")) {
+        let set = line.split_whitespace().nth(1).and_then(|set| u64::from_str_radix(set, 16).ok()).expect("a set");
+        // glibc's posix_spawn ignores its own two signals (32 and 33) for everybody.
+        assert_eq!(set & !0x1_8000_0000, 0, "{line}");
+    }
+}
+
+#[test]
+fn interpreters_run_their_own_language() {
+    let bench = Bench::strict();
+    assert_eq!(said(bench.bash("a=(1 2); echo ${#a[@]} $PWD")), "2 /tmp/work");
+    assert_eq!(said(bench.run(plan("sh", "echo $((1+1))"))), "2");
+    assert_eq!(said(bench.run(plan("python3", "import ssl, json; print(json.dumps([1]))"))), "[1]");
+    assert_eq!(said(bench.run(plan("bash", "#!/usr/bin/env python3\nprint(6*7)"))), "42");
+    if Path::new("/usr/bin/node").exists() {
+        assert_eq!(said(bench.run(plan("node", "console.log(6*7)"))), "42");
+    } else {
+        println!("not run: node, which is not installed in /usr/bin");
+    }
+}
+
+#[test]
+fn the_step_is_an_ordinary_user_without_any_power() {
+    let bench = Bench::strict();
+    let text = said(
+        bench.bash("id -u; id -un; hostname; grep -E '^(Cap|NoNewPrivs)' /proc/self/status; cat /proc/self/uid_map"),
+    );
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[..3], ["1000", "step", "countersign"], "{text}");
+    for line in &lines[3..8] {
+        assert!(line.starts_with("Cap") && line.ends_with("0000000000000000"), "{text}");
+    }
+    assert_eq!(lines[8], "NoNewPrivs:\t1");
+    let outer: u32 = lines[9].split_whitespace().nth(1).and_then(|id| id.parse().ok()).expect("an id");
+    assert_ne!(outer, 0);
+    if bench.sandbox.probe().own_id {
+        let other = said(bench.bash("cat /proc/self/uid_map"));
+        assert_ne!(other.split_whitespace().nth(1), Some(outer.to_string().as_str()), "each run has its own id");
+    }
+}
+
+// ---- what a step must not reach
+
+#[test]
+fn nothing_of_the_host_but_the_system_is_in_view() {
+    let bench = Bench::strict();
+    let canary = bench.path("canary");
+    std::fs::write(&canary, "token").expect("a file");
+    let mut hidden = vec![canary, bench.path("private/key.pem"), bench.path("scratch"), "/root".into(), "/home".into()];
+    hidden.extend(
+        ["/etc/shadow", "/etc/ssh", "/var/lib", "/sys", "/proc/sys", "/run/user", "/dev/vda", "/boot"]
+            .map(PathBuf::from),
+    );
+    for path in hidden {
+        let path = path.display();
+        let script = format!("cat {path} || ls {path} || cat /proc/1/root{path} || cat /proc/$PPID/cwd{path}");
+        let mut report = bench.bash(&script);
+        assert_ne!(report.end, End::Exited(0), "{path}");
+        assert_eq!(out(&mut report), "", "{path}");
+    }
+}
+
+#[test]
+fn only_the_private_directories_can_be_written() {
+    let bench = Bench::strict();
+    let open = bench.path("open");
+    std::fs::create_dir(&open).expect("a directory");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).expect("mode");
+    let script = format!(
+        "for d in / /usr /usr/bin /etc /dev /proc /run /run/step /var {}; do (echo x > $d/written) 2>/dev/null && echo $d; done; \
+         chmod u+w /run/step/script 2>/dev/null && echo chmod; echo x > /tmp/a && echo x > ~/b && echo x > /dev/shm/c && echo done",
+        open.display()
+    );
+    assert_eq!(said(bench.bash(&script)), "done");
+    assert_eq!(std::fs::read_dir(&open).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_read_path_of_the_profile_is_in_view_and_read_only() {
+    let bench = Bench::strict();
+    let data = bench.path("data");
+    std::fs::create_dir(&data).expect("a directory");
+    std::fs::write(data.join("file"), "content").expect("a file");
+    for path in [&data, &data.join("file")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+    }
+    let mut profile = profile();
+    profile.read.push(data.canonicalize().expect("real").display().to_string());
+    let script =
+        format!("cat {0}/file; echo x > {0}/file || touch {0}/new || rm {0}/file || echo -held", data.display());
+    assert_eq!(said(bench.run_with(&profile, plan("bash", &script))), "content-held");
+    assert_eq!(std::fs::read_to_string(data.join("file")).expect("a file"), "content");
+}
+
+#[test]
+fn no_socket_of_the_host_can_be_reached() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let bench = Bench::strict();
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let path = bench.path("socket");
+    let named = UnixListener::bind(&path).expect("a listener");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+    let name = format!("countersign-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let unnamed = UnixListener::bind_addr(&address).expect("a listener");
+    for listener in [&named, &unnamed] {
+        listener.set_nonblocking(true).expect("non-blocking");
+    }
+    tcp.set_nonblocking(true).expect("non-blocking");
+    udp.set_nonblocking(true).expect("non-blocking");
+    let script = format!(
+        r#"
+import socket
+def attempt(family, kind, address):
+    try:
+        s = socket.socket(family, kind); s.settimeout(2); s.connect(address); s.send(b"x"); print("reached", address)
+    except OSError: pass
+attempt(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", {}))
+attempt(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", {}))
+attempt(socket.AF_INET, socket.SOCK_DGRAM, ("8.8.8.8", 53))
+attempt(socket.AF_UNIX, socket.SOCK_STREAM, "{}")
+attempt(socket.AF_UNIX, socket.SOCK_STREAM, "\0{name}")
+print("done")
+"#,
+        tcp.local_addr().expect("an address").port(),
+        udp.local_addr().expect("an address").port(),
+        path.display(),
+    );
+    assert_eq!(said(bench.run(plan("python", &script))), "done");
+    assert!(tcp.accept().is_err() && named.accept().is_err() && unnamed.accept().is_err());
+    assert!(udp.recv(&mut [0; 8]).is_err());
+}
+
+#[test]
+fn no_process_of_the_host_can_be_seen_or_signalled() {
+    let bench = Bench::strict();
+    let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().expect("starts");
+    let script = format!(
+        "kill -0 {0} && echo seen; kill -9 {0} && echo killed; kill -9 -1; kill -9 1; ls /proc | grep -c '^[0-9]'; true",
+        sleeper.id()
+    );
+    let mut report = bench.bash(&script);
+    let text = out(&mut report);
+    assert!(!text.contains("seen") && !text.contains("killed"), "{text}");
+    assert_eq!(sleeper.try_wait().expect("alive"), None);
+    sleeper.kill().expect("ends");
+    sleeper.wait().expect("ends");
+}
+
+#[test]
+fn runs_beside_each_other_see_nothing_of_each_other() {
+    let bench = Bench::strict();
+    let script = "echo $$ > ~/mine; echo x > /tmp/shared-$PARAM_N; sleep 0.3; ls /tmp ~ /dev/shm | sort | tr '\\n' ' '; ls /proc | grep -c '^[0-9]'";
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|n: u8| {
+                let bench = &bench;
+                scope.spawn(move || {
+                    let plan = Plan { env: vec![("PARAM_N".into(), n.to_string())], ..plan("bash", script) };
+                    (n, said(bench.run(plan)))
+                })
+            })
+            .collect();
+        for run in runs {
+            let (n, text) = run.join().expect("no panic");
+            assert!(text.contains(&format!("shared-{n} ")) && text.matches("shared-").count() == 1, "{text}");
+        }
+    });
+}
+
+#[test]
+fn nothing_of_a_run_stays_behind() {
+    let bench = Bench::strict();
+    assert_eq!(said(bench.bash("echo x > ~/kept; echo x > /tmp/kept; ls -A ~")), "kept");
+    assert_eq!(said(bench.bash("ls -A ~ /tmp /dev/shm")), "/dev/shm:\n\n/tmp:\nwork\n\n/tmp/work:");
+    assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+}
+
+// ---- limits
+
+#[test]
+fn a_fork_bomb_is_limited() {
+    let bench = Bench::strict();
+    let script = r#"
+import os, time, signal
+n = 0
+try:
+    for _ in range(300):
+        if os.fork() == 0: time.sleep(30); os._exit(0)
+        n += 1
+except OSError as error: print("held", n < 64, n > 32)
+"#;
+    assert_eq!(
+        said(bench.run_with(&limited(|limits| limits.processes = 64), plan("python", script))),
+        "held True True"
+    );
+    let bomb = limited(|limits| (limits.processes, limits.wall_ms) = (64, 1000));
+    let end = bench.run_with(&bomb, plan("bash", ":(){ :|:& };: 2>/dev/null; sleep 30")).end;
+    assert!(matches!(end, End::TimedOut | End::Exited(_)), "{end:?}");
+    assert_eq!(said(bench.bash("echo fine")), "fine");
+}
+
+#[test]
+fn memory_files_disk_and_cpu_are_limited() {
+    let bench = Bench::strict();
+    let python = |profile: &Profile, source: &str| {
+        let mut report = bench.run_with(profile, plan("python", source));
+        (report.end.clone(), out(&mut report).trim_end().to_owned())
+    };
+    let small = limited(|limits| {
+        limits.memory_bytes = 256 << 20;
+        limits.file_bytes = 1 << 20;
+        limits.disk_bytes = 4 << 20;
+    });
+    let memory = "try:\n b=bytearray(1<<30)\n print('got it')\nexcept MemoryError: print('held')";
+    assert_eq!(python(&small, memory), (End::Exited(0), "held".into()));
+    let file = "try:\n open('f','wb').write(bytes(2<<20))\n print('got it')\nexcept OSError: print('held')";
+    assert_eq!(python(&small, file), (End::Exited(0), "held".into()));
+    let disk = "import os\ntry:\n for i in range(8): open(str(i),'wb').write(bytes(1<<20))\n print('got it')\nexcept OSError as e: print('held', e.errno)";
+    assert_eq!(python(&small, disk), (End::Exited(0), "held 28".into()));
+    let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
+    assert_eq!(bench.run_with(&spin, plan("bash", "while :; do :; done")).end, End::Killed("cpu_milli"));
+    assert_eq!(
+        bench.run_with(&small, plan("bash", "exec head -c 2000000 /dev/zero > f")).end,
+        End::Killed("file_bytes")
+    );
+}
+
+// ---- weaker forms
+
+#[test]
+fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
+    let bench = Bench::new();
+    std::fs::set_permissions(bench.path("private"), std::fs::Permissions::from_mode(0o700)).expect("mode");
+    let mut profile = profile();
+    (profile.require, profile.off_reason) = (vec![], Some("needs the host's tools".into()));
+    let mark = mark("off");
+    let script = format!(
+        "(setsid nohup sleep {mark} >/dev/null 2>&1 &); cat /etc/hostname >/dev/null; env | cut -d= -f1 | sort | tr '\\n' ' '; pwd; sleep 0.2"
+    );
+    let prepared = match bench.sandbox.check(&profile) {
+        Ok(prepared) => prepared,
+        Err(refused @ Unavailable::Private { .. }) => {
+            assert!(!bench.sandbox.probe().own_id, "{refused}");
+            println!("not run: off with an id of its own; this host gave none");
+            return;
+        }
+        Err(refused) => panic!("{refused}"),
+    };
+    let mut report =
+        bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new().expect("a flag"));
+    let text = out(&mut report);
+    assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
+    assert!(text.starts_with("COUNTERSIGN_PARAMS HOME LANG LC_ALL PATH PWD SHLVL TMPDIR _ "), "{text}");
+    assert!(!on_host(&mark));
+    assert_eq!((report.enforcement.level, report.enforcement.layers.len()), (Level::Off, 0));
+    assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+    let mut key = bench.run_with(&profile, plan("bash", &format!("cat {}", bench.path("private/key.pem").display())));
+    assert_ne!((key.end.clone(), out(&mut key).as_str()), (End::Exited(0), "the secret"));
+    assert_eq!(key.stdout.bytes, 0, "the private set is closed to the run's own id");
+}
+
+#[test]
+fn a_host_without_strict_refuses_it_by_layer_and_knob() {
+    let bench = Bench::new();
+    let probe = bench.sandbox.probe();
+    if probe.level() == Level::Strict {
+        assert!(bench.sandbox.check(&profile()).is_ok());
+        println!("not run: refusal of strict; this host holds it");
+        return;
+    }
+    match bench.sandbox.check(&profile()).expect_err("refused") {
+        Unavailable::Layer { missing, .. } => assert!(!missing.knob.is_empty() && !missing.why.is_empty()),
+        other => panic!("{other}"),
+    }
+    let mut weak = profile();
+    weak.require = probe.held();
+    let prepared = bench.sandbox.check(&weak).expect("what is held can be required");
+    let canary = bench.path("canary");
+    std::fs::write(&canary, "token").expect("a file");
+    let mark = mark("weak");
+    let script = format!(
+        "(setsid nohup sleep {mark} >/dev/null 2>&1 &); cat {} ; echo x > ~/f && cat ~/f; sleep 0.2",
+        canary.display()
+    );
+    let mut report =
+        bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new().expect("a flag"));
+    assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
+    if probe.held().contains(&Layer::Landlock) {
+        assert_eq!(out(&mut report), "x\n");
+    }
+    assert!(!on_host(&mark));
+    assert!(report.enforcement.missing.contains(&Layer::Namespaces));
+    assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+}
