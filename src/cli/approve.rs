@@ -72,14 +72,23 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     if let Some(expected) = args.expect
         && expected != review.found.digest
     {
-        return Err(Failure::new(Exit::Refused, format!("nothing was signed: expected {expected}, this is {}", review.found.digest)));
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("nothing was signed: expected {expected}, this is {}", review.found.digest),
+        ));
     }
     let roster = review.sources.roster.trusted();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     let keyid = signer.key().keyid();
-    let approver = roster.and_then(|roster| roster.approver_of(&keyid)).map(|(approver, _)| approver.name.clone()).ok_or_else(|| {
-        Failure::new(Exit::Refused, format!("nothing was signed: {keyid} is no approver's key in the roster; name yours with --key FILE"))
-    })?;
+    let approver = roster
+        .and_then(|roster| roster.approver_of(&keyid))
+        .map(|(approver, _)| approver.name.clone())
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Refused,
+                format!("nothing was signed: {keyid} is no approver's key in the roster; name yours with --key FILE"),
+            )
+        })?;
     let consent = if args.yes { Consent(sound) } else { ask(&review, sound, &approver, talk)? };
     let signature = sign(&review, consent, signer)?;
     match subject {
@@ -88,20 +97,27 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             signatures.push(signature);
             signatures.sort();
             let signed = Envelope::new(&review.sources.payload, signatures);
-            let mut bytes = serde_json::to_vec(&signed).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+            let mut bytes =
+                serde_json::to_vec(&signed).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
             if let Some(path) = &args.output {
                 write_new(path, &bytes, talk)?;
                 if path != std::path::Path::new("-") {
                     if talk.json {
-                        talk.object(&json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path}))?;
+                        talk.object(
+                            &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path}),
+                        )?;
                     }
-                    talk.say(&format!("signed by {approver}; hand it to the next approver, or in: countersign submit {}", path.display()));
+                    talk.say(&format!(
+                        "signed by {approver}; hand it to the next approver, or in: countersign submit {}",
+                        path.display()
+                    ));
                 }
             }
         }
         Subject::Proposal(view) => {
-            let answer: ProposalView = client.post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
+            let answer: ProposalView = client
+                .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
             if talk.json {
                 talk.object(&answer)?;
             } else {
@@ -137,7 +153,11 @@ fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Talk) -> Result<Co
 }
 
 /// Signs the one buffer that was derived from and shown.
-fn sign(review: &Review, consent: Consent, signer: &dyn crate::trust::signer::Signer) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
+fn sign(
+    review: &Review,
+    consent: Consent,
+    signer: &dyn crate::trust::signer::Signer,
+) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
     let Consent(_sound) = consent;
     keys::sign(signer, PAYLOAD_TYPE, &review.sources.payload)
 }

@@ -163,7 +163,10 @@ impl Client {
         if BlobDigest::of(&bytes) == digest {
             Ok(bytes)
         } else {
-            Err(Failure::new(Exit::Unreachable, format!("the boundary gave other bytes for the blob {digest}: don't trust it")))
+            Err(Failure::new(
+                Exit::Unreachable,
+                format!("the boundary gave other bytes for the blob {digest}: don't trust it"),
+            ))
         }
     }
 
@@ -210,7 +213,13 @@ impl Client {
         Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<&impl Serialize>, accept: &str) -> Result<Response<Body>, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        accept: &str,
+    ) -> Result<Response<Body>, Failure> {
         let body = body
             .map(serde_json::to_vec)
             .transpose()
@@ -219,7 +228,10 @@ impl Client {
     }
 
     fn send(&self, method: &Method, path: &str, body: Option<&[u8]>, accept: &str) -> Result<Response<Body>, Failure> {
-        let request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base)).header("accept", accept);
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.address.base))
+            .header("accept", accept);
         let request = self.authorize(request);
         let odd = |error: ureq::http::Error| self.odd(&error.to_string());
         let answer = match body {
@@ -237,7 +249,10 @@ impl Client {
     }
 
     /// Sends; when nobody known called and there are keys, opens reading with one and sends again.
-    fn again_when_admission_ended(&self, send: impl Fn() -> Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
+    fn again_when_admission_ended(
+        &self,
+        send: impl Fn() -> Result<Response<Body>, Failure>,
+    ) -> Result<Response<Body>, Failure> {
         let response = send()?;
         if response.status().as_u16() == 401
             && let Some(keys) = &self.keys
@@ -266,7 +281,8 @@ impl Client {
                 return Err(self.odd("its challenge is not one of version 1, so it was not signed"));
             }
             let signature = keys::sign(signer, CHALLENGE_TYPE, challenge.as_bytes())?;
-            let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature }).map_err(|error| self.odd(&error.to_string()))?;
+            let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
+                .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
             let admission: Admission = self.typed(self.refuse_problem(answer)?)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
@@ -290,23 +306,31 @@ impl Client {
 
     fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let mut reader = response.into_body().into_with_config().limit(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64)).reader();
+        let mut reader =
+            response.into_body().into_with_config().limit(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64)).reader();
         reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("its answer broke off: {error}")))?;
         Ok(bytes)
     }
 
     fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, Failure> {
         let bytes = self.whole(response)?;
-        serde_json::from_slice(&bytes).map_err(|error| self.odd(&format!("its answer is not what this version knows: {error}")))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| self.odd(&format!("its answer is not what this version knows: {error}")))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         let advice = "is it running (`countersign serve`), and is this its address (--url, COUNTERSIGN_URL)";
-        Failure::new(Exit::Unreachable, format!("the boundary at {} can't be reached: {error}; {advice}", self.address.base))
+        Failure::new(
+            Exit::Unreachable,
+            format!("the boundary at {} can't be reached: {error}; {advice}", self.address.base),
+        )
     }
 
     fn odd(&self, what: &str) -> Failure {
-        Failure::new(Exit::Unreachable, format!("the boundary at {}: {}", self.address.base, Shown::text(what).as_str()))
+        Failure::new(
+            Exit::Unreachable,
+            format!("the boundary at {}: {}", self.address.base, Shown::text(what).as_str()),
+        )
     }
 }
 
@@ -315,7 +339,9 @@ impl Client {
 pub fn refusal_of(problem: &Value) -> Failure {
     match serde_json::from_value::<Problem>(problem.clone()) {
         Ok(read) => refusal(&read, Some(problem.clone())),
-        Err(error) => Failure::new(Exit::Unreachable, format!("the boundary ended with a problem that can't be read: {error}")),
+        Err(error) => {
+            Failure::new(Exit::Unreachable, format!("the boundary ended with a problem that can't be read: {error}"))
+        }
     }
 }
 
@@ -356,7 +382,9 @@ mod tests {
         let error = Address::parse("https://boundary.example").expect_err("no TLS");
         assert_eq!(error.exit, Exit::Usage);
         assert!(error.message.contains("ssh -N -L"), "{error}");
-        for bad in ["", "boundary:7433", "ftp://x", "http://", "http://a b", "http://user@host", "http://h/?q", "http://h\n"] {
+        for bad in
+            ["", "boundary:7433", "ftp://x", "http://", "http://a b", "http://user@host", "http://h/?q", "http://h\n"]
+        {
             assert!(Address::parse(bad).is_err(), "{bad:?}");
         }
         for (good, loopback) in [

@@ -57,7 +57,10 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     }
     // A no needs no trust: it can only prevent. It needs a statement whose boundary can be read.
     let Some(statement) = &review.found.statement else {
-        return Err(Failure::new(Exit::Refused, "nothing was signed: this is no authorization, nothing can come of it"));
+        return Err(Failure::new(
+            Exit::Refused,
+            "nothing was signed: this is no authorization, nothing can come of it",
+        ));
     };
     let signed = &statement.predicate;
     let denial = Denial { boundary: signed.boundary.clone(), reason: args.reason.clone() };
@@ -75,7 +78,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     }
     let envelope = Envelope::new(&payload, vec![keys::sign(signer, PAYLOAD_TYPE, &payload)?]);
     if let Some(path) = &args.output {
-        let mut bytes = serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        let mut bytes =
+            serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
         bytes.push(b'\n');
         write_new(path, &bytes, talk)?;
         if talk.json && path != std::path::Path::new("-") {

@@ -49,9 +49,9 @@ impl<'t> Sink<'t> {
             Event::Output { stream, text, base64, .. } => {
                 let piece = match (text, base64) {
                     (Some(text), _) => text.as_bytes().to_vec(),
-                    (None, Some(coded)) => base64::engine::general_purpose::STANDARD
-                        .decode(coded)
-                        .map_err(|_| Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64"))?,
+                    (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
+                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64")
+                    })?,
                     (None, None) => Vec::new(),
                 };
                 self.output(*stream, &piece)
@@ -79,7 +79,9 @@ impl<'t> Sink<'t> {
     /// When the standard stream can't be written.
     pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
         match stream {
-            StreamName::Stdout if self.talk.out_is_terminal() && !self.raw => self.talk.put(self.out.feed(piece).as_bytes()),
+            StreamName::Stdout if self.talk.out_is_terminal() && !self.raw => {
+                self.talk.put(self.out.feed(piece).as_bytes())
+            }
             StreamName::Stdout => self.talk.put(piece),
             StreamName::Stderr => {
                 let mut to = std::io::stderr().lock();
@@ -136,14 +138,20 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<P
         }
         tries = if after == before { tries + 1 } else { 0 };
         if tries > TRIES {
-            return Err(broken.unwrap_or_else(|| Failure::new(Exit::Unreachable, "the boundary ends the stream of events without an end of the run")));
+            return Err(broken.unwrap_or_else(|| {
+                Failure::new(Exit::Unreachable, "the boundary ends the stream of events without an end of the run")
+            }));
         }
         std::thread::sleep(PAUSE * 2_u32.pow(tries.min(5)));
     }
 }
 
 /// Reads events to the end of the stream; gives why it broke off, if it did.
-fn read_events(mut lines: impl std::io::BufRead, after: &mut Option<u64>, sink: &mut Sink<'_>) -> Result<Option<Failure>, Failure> {
+fn read_events(
+    mut lines: impl std::io::BufRead,
+    after: &mut Option<u64>,
+    sink: &mut Sink<'_>,
+) -> Result<Option<Failure>, Failure> {
     loop {
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
@@ -167,7 +175,11 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Fai
     let broke = |what: String| Failure::new(Exit::Unreachable, format!("the stream of events broke off: {what}"));
     loop {
         let mut line = Vec::new();
-        let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(|error| broke(error.to_string()))?;
+        let read = lines
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| broke(error.to_string()))?;
         if read == 0 {
             return Ok(None);
         }
@@ -183,7 +195,11 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Fai
 pub const fn is_over(status: ProposalStatus) -> bool {
     match status {
         ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running => false,
-        ProposalStatus::Finished | ProposalStatus::Denied | ProposalStatus::Expired | ProposalStatus::Cancelled | ProposalStatus::Refused => true,
+        ProposalStatus::Finished
+        | ProposalStatus::Denied
+        | ProposalStatus::Expired
+        | ProposalStatus::Cancelled
+        | ProposalStatus::Refused => true,
     }
 }
 
@@ -211,7 +227,9 @@ pub fn conclude(client: &Client, view: &ProposalView, bundle: Option<&Path>, tal
     if let Some(path) = bundle {
         match &view.receipt {
             Some(receipt) => {
-                let written = client.bytes(&format!("/v1/receipts/{receipt}/bundle")).and_then(|bytes| write_new(path, &bytes, talk));
+                let written = client
+                    .bytes(&format!("/v1/receipts/{receipt}/bundle"))
+                    .and_then(|bytes| write_new(path, &bytes, talk));
                 bundle_failure = written.err();
             }
             None => talk.say("there is no receipt, so no bundle was written"),
@@ -230,7 +248,10 @@ pub fn conclude(client: &Client, view: &ProposalView, bundle: Option<&Path>, tal
     }
     // The run's own code matters more than a file, but a bundle that was asked for and is not there is no success.
     match bundle_failure {
-        Some(failure) if exit.code() == 0 => Err(Failure::new(Exit::Unreachable, format!("the run ended well, but its bundle could not be had: {failure}"))),
+        Some(failure) if exit.code() == 0 => Err(Failure::new(
+            Exit::Unreachable,
+            format!("the run ended well, but its bundle could not be had: {failure}"),
+        )),
         Some(failure) => {
             talk.say(&format!("no bundle: {failure}"));
             Ok(exit)
@@ -274,7 +295,10 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            let _ = writeln!(std::io::stderr(), "\nstopped waiting, the proposal goes on: countersign wait {id}, or countersign cancel {id}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nstopped waiting, the proposal goes on: countersign wait {id}, or countersign cancel {id}"
+            );
             std::process::exit(i32::from(Exit::Signal(2).code()));
         }
     });

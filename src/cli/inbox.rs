@@ -70,7 +70,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             Err(failure) => return Err(failure),
         };
         unreachable = false;
-        let waiting: Vec<_> = pending.into_iter().filter(|view| mine.as_ref().is_none_or(|mine| can_move(mine, view))).collect();
+        let waiting: Vec<_> =
+            pending.into_iter().filter(|view| mine.as_ref().is_none_or(|mine| can_move(mine, view))).collect();
         if waiting.is_empty() && !args.watch {
             if talk.json {
                 talk.object(&json!({ "proposals": [] }))?;
@@ -124,7 +125,9 @@ fn line(view: &ProposalView) -> String {
 /// Who this person is: by a trusted roster, else by the boundary's (a list is no signature).
 fn myself(args: &Args, client: &Client) -> Result<Approver, Failure> {
     let keys = args.key.find()?;
-    let find = |roster: &TrustedRoster| keys.all().find_map(|signer| roster.approver_of(&signer.key().keyid())).map(|(approver, _)| approver.clone());
+    let find = |roster: &TrustedRoster| {
+        keys.all().find_map(|signer| roster.approver_of(&signer.key().keyid())).map(|(approver, _)| approver.clone())
+    };
     let trust: Vec<Trust> = args.trust.find()?;
     for trust in &trust {
         if let Pinned::Roster(roster) = &trust.pinned
@@ -186,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_inbox_holds_what_my_signature_moves_and_nothing_else() {
-        let mine: Approver = serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
+        let mine: Approver =
+            serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
         assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));
         assert!(!can_move(&mine, &view(&["sec"], &[], &[])), "another group is needed");
         assert!(!can_move(&mine, &view(&["ops"], &["alice"], &[])), "signed already");

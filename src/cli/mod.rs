@@ -54,10 +54,19 @@ pub fn main() -> ExitCode {
 
 /// A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, about, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done; 1 a check said no; 2 wrong usage, or no trust to check with. Commands that wait for a run give the \
+#[command(
+    name = "countersign",
+    version,
+    about,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 a check said no; 2 wrong usage, or no trust to check with. Commands that wait for a run give the \
 step's own code, else 124 expired or timed out, 125 boundary unreachable or faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n \
-ended by signal n; --json tells them apart.")]
+ended by signal n; --json tells them apart."
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -139,7 +148,9 @@ impl Global {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
         if token.is_some() && !address.is_loopback() {
-            eprintln_quietly("warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy");
+            eprintln_quietly(
+                "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",
+            );
         }
         // A key that can't be used is no reason to fail where a token does, or where nothing secret is asked.
         let keys: Option<Keys> = if token.is_some() { None } else { Some(key.find()?) };
@@ -151,10 +162,16 @@ impl Global {
             return Ok(Some(token.clone()));
         }
         // The user's standing token is for the boundary beside them, not for whatever address a command names.
-        let own = || Home::of_process().config.map(|config| config.join("token")).filter(|path| address.is_loopback() && path.is_file());
+        let own = || {
+            Home::of_process()
+                .config
+                .map(|config| config.join("token"))
+                .filter(|path| address.is_loopback() && path.is_file())
+        };
         let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
         let bytes = read_bounded(&path, 4096)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{} holds no token", path.display())))?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{} holds no token", path.display())))?;
         Ok(Some(Secret::new(text)))
     }
 }
@@ -177,7 +194,11 @@ mod tests {
     fn every_command_has_examples() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("countersign ") || command.has_subcommands(), "{} has no example", command.get_name());
+            assert!(
+                help.contains("countersign ") || command.has_subcommands(),
+                "{} has no example",
+                command.get_name()
+            );
         }
     }
 

@@ -62,8 +62,10 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     };
     let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
     let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"));
-    let payload = Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
-    let written = Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate.output;
+    let payload =
+        Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
+    let written =
+        Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate.output;
     if talk.json {
         talk.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
         return Ok(Exit::Done);
@@ -90,6 +92,9 @@ fn check(bytes: &[u8], stream: &Stream) -> Result<(), Failure> {
     if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
         Ok(())
     } else {
-        Err(Failure::new(Exit::CheckSaidNo, "the output that the boundary gave is not the one that its receipt names: don't use it"))
+        Err(Failure::new(
+            Exit::CheckSaidNo,
+            "the output that the boundary gave is not the one that its receipt names: don't use it",
+        ))
     }
 }

@@ -110,7 +110,12 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             talk.object(&view)?;
         } else {
             talk.line(view.id.as_str())?;
-            talk.say(&format!("{}, {}; wait for it: countersign wait {}", status_word(view.status), needs(&view), view.id));
+            talk.say(&format!(
+                "{}, {}; wait for it: countersign wait {}",
+                status_word(view.status),
+                needs(&view),
+                view.id
+            ));
         }
         return Ok(Exit::Done);
     }
@@ -127,20 +132,28 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
 fn needs(view: &ProposalView) -> String {
     let groups: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
     let from = if groups.is_empty() { String::new() } else { format!(" of {}", groups.join(", ")) };
-    format!("{} of {} signatures so far, needed{from} by {}", view.approvals.have, view.approvals.required, view.expires_at)
+    format!(
+        "{} of {} signatures so far, needed{from} by {}",
+        view.approvals.have, view.approvals.required, view.expires_at
+    )
 }
 
 /// A step that the boundary does not show is an unknown one.
 fn unknown_step(failure: Failure) -> Failure {
-    let not_found = failure.problem.as_ref().and_then(|problem| problem["type"].as_str()).is_some_and(|kind| kind.ends_with("/not-found"));
+    let not_found = failure
+        .problem
+        .as_ref()
+        .and_then(|problem| problem["type"].as_str())
+        .is_some_and(|kind| kind.ends_with("/not-found"));
     if not_found { Failure { exit: Exit::UnknownStep, ..failure } } else { failure }
 }
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Failure> {
     let (reference, digest) = match text.split_once('@') {
-        Some((reference, digest)) => {
-            (reference, Some(digest.parse().map_err(|error| Failure::usage(format!("{}: {error}", Shown::text(text).as_str())))?))
-        }
+        Some((reference, digest)) => (
+            reference,
+            Some(digest.parse().map_err(|error| Failure::usage(format!("{}: {error}", Shown::text(text).as_str())))?),
+        ),
         None => (text, None),
     };
     let reference = reference.parse().map_err(|error| Failure::usage(format!("{error}")))?;
@@ -183,8 +196,13 @@ fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
         given.split_once('=').ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
     let properties = schema["properties"].as_object();
     let Some(property) = properties.and_then(|properties| properties.get(name)) else {
-        let known: Vec<_> = properties.into_iter().flat_map(|properties| properties.keys()).map(|key| Shown::text(key).as_str().to_owned()).collect();
-        let known = if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+        let known: Vec<_> = properties
+            .into_iter()
+            .flat_map(|properties| properties.keys())
+            .map(|key| Shown::text(key).as_str().to_owned())
+            .collect();
+        let known =
+            if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
         return Err(Failure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
     };
     let wrong = |expected: &str| Failure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
@@ -204,7 +222,13 @@ fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
         },
         Some(kind @ ("array" | "object")) => match strict::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
             Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
-            _ => return Err(wrong(if kind == "array" { "an array in JSON, like [\"a\",\"b\"]" } else { "an object in JSON, like {\"a\":1}" })),
+            _ => {
+                return Err(wrong(if kind == "array" {
+                    "an array in JSON, like [\"a\",\"b\"]"
+                } else {
+                    "an object in JSON, like {\"a\":1}"
+                }));
+            }
         },
         _ => return Err(wrong("a type that this version does not know; use --params FILE")),
     };
@@ -212,7 +236,14 @@ fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
 }
 
 /// Makes the statement that approvers sign as a file: what the boundary would make.
-fn offline(args: &Args, client: &Client, step: &StepView, digest: Option<StepDigest>, params: Map<String, Value>, talk: &Talk) -> Result<Exit, Failure> {
+fn offline(
+    args: &Args,
+    client: &Client,
+    step: &StepView,
+    digest: Option<StepDigest>,
+    params: Map<String, Value>,
+    talk: &Talk,
+) -> Result<Exit, Failure> {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
         return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
     }
@@ -222,15 +253,22 @@ fn offline(args: &Args, client: &Client, step: &StepView, digest: Option<StepDig
     if definition.template != Template::None {
         return Err(Failure::new(Exit::Refused, "the step uses templates, a feature that this version does not have"));
     }
-    let schema = ParameterSchema::compile(&definition.params).map_err(|flaws| Failure::new(Exit::Refused, join(&flaws)))?;
+    let schema =
+        ParameterSchema::compile(&definition.params).map_err(|flaws| Failure::new(Exit::Refused, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| Failure::usage(join(&errors)))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
-        Failure::usage("a token does not tell its name: say whose proposal it is with --proposer NAME, the token's name")
+        Failure::usage(
+            "a token does not tell its name: say whose proposal it is with --proposer NAME, the token's name",
+        )
     })?;
     let now = now();
     let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
     let signed = Authorization {
-        boundary: BoundaryRef { name: registry.boundary.name, id: registry.boundary.id, epoch: registry.boundary.epoch },
+        boundary: BoundaryRef {
+            name: registry.boundary.name,
+            id: registry.boundary.id,
+            epoch: registry.boundary.epoch,
+        },
         proposal: ProposalId::new(millis, random()?),
         nonce: match &args.nonce {
             Some(nonce) => nonce.clone(),
@@ -253,7 +291,8 @@ fn offline(args: &Args, client: &Client, step: &StepView, digest: Option<StepDig
         .and_then(|statement| statement.to_payload())
         .map_err(|error| Failure::usage(format!("the statement can't be made: {error}")))?;
     let digest = crate::crypto::digest::AuthorizationDigest::of(&payload);
-    let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new())).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
+        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     let Some(path) = &args.output else { return Err(Failure::usage("say where the statement goes: -o FILE")) };
     write_new(path, &bytes, talk)?;
@@ -261,7 +300,10 @@ fn offline(args: &Args, client: &Client, step: &StepView, digest: Option<StepDig
         if talk.json {
             talk.object(&json!({"proposal": id, "digest": digest, "file": path}))?;
         }
-        talk.say(&format!("{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json", path.display()));
+        talk.say(&format!(
+            "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
+            path.display()
+        ));
     }
     Ok(Exit::Done)
 }
@@ -272,7 +314,8 @@ fn join<T: std::fmt::Display>(errors: &[T]) -> String {
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}")))?;
     Ok(bytes)
 }
 
@@ -302,7 +345,22 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_its_type_is_wrong_usage() {
-        for bad in ["n=3.0", "n=03", "n=+3", "n=", "n=x", "drain=1", "drain=True", "zones=a", "zones={}", "o=[]", "zones=[1.5]", "zones=[", "none=1", "host"] {
+        for bad in [
+            "n=3.0",
+            "n=03",
+            "n=+3",
+            "n=",
+            "n=x",
+            "drain=1",
+            "drain=True",
+            "zones=a",
+            "zones={}",
+            "o=[]",
+            "zones=[1.5]",
+            "zones=[",
+            "none=1",
+            "host",
+        ] {
             assert_eq!(typed(bad, &schema()).expect_err(bad).exit, Exit::Usage, "{bad}");
         }
         let error = typed("hosst=x", &schema()).expect_err("unknown");

@@ -144,7 +144,11 @@ impl Screen {
         for (at, line) in lines.iter().enumerate() {
             self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::text(line));
         }
-        self.push(Tone::Faint, format!("  {:>5} = ", "end"), Shown::text(&format!("{} lines, {} bytes, {ending}", lines.len(), text.len())));
+        self.push(
+            Tone::Faint,
+            format!("  {:>5} = ", "end"),
+            Shown::text(&format!("{} lines, {} bytes, {ending}", lines.len(), text.len())),
+        );
     }
 
     /// Every field of a document, one a line: `path = value`. A field named in `elsewhere` is shown there in full.
@@ -457,22 +461,38 @@ mod tests {
 
     fn nasty() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
-            Just("\n".to_owned()), Just("\t".to_owned()), Just("\\".to_owned()), Just("\"".to_owned()), Just("  + ".to_owned()),
-            Just("== Summary ==".to_owned()), Just("\\s{3}".to_owned()), Just("\\u{202e}".to_owned()), Just("\u{202e}".to_owned()),
-            Just("\x1b[31m".to_owned()), Just("      1 | ".to_owned()), Just(" = ".to_owned()), Just("\u{1f600}".to_owned()),
-            " {0,20}", "[ -~]{0,12}", any::<char>().prop_map(String::from),
+            Just("\n".to_owned()),
+            Just("\t".to_owned()),
+            Just("\\".to_owned()),
+            Just("\"".to_owned()),
+            Just("  + ".to_owned()),
+            Just("== Summary ==".to_owned()),
+            Just("\\s{3}".to_owned()),
+            Just("\\u{202e}".to_owned()),
+            Just("\u{202e}".to_owned()),
+            Just("\x1b[31m".to_owned()),
+            Just("      1 | ".to_owned()),
+            Just(" = ".to_owned()),
+            Just("\u{1f600}".to_owned()),
+            " {0,20}",
+            "[ -~]{0,12}",
+            any::<char>().prop_map(String::from),
         ];
         prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }
 
     fn documents() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
-            Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), nasty().prop_map(Value::from),
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            nasty().prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(nasty(), inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map(nasty(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

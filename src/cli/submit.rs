@@ -61,12 +61,16 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     }
     sink.end()?;
     let Some(bundle) = bundle else {
-        return Err(Failure::new(Exit::Unreachable, "the boundary gave no receipt: hand the same envelope in again, it can run only once"));
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "the boundary gave no receipt: hand the same envelope in again, it can run only once",
+        ));
     };
     let (receipt, of_receipt) = receipt_of(&bundle)?;
     let outcome = outcome.unwrap_or(of_receipt);
     if let Some(path) = &args.bundle {
-        let mut bytes = serde_json::to_vec(&bundle).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        let mut bytes =
+            serde_json::to_vec(&bundle).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
         bytes.push(b'\n');
         write_new(path, &bytes, talk)?;
     }
@@ -87,10 +91,15 @@ fn receipt_of(bundle: &Value) -> Result<(String, Outcome), Failure> {
     use crate::record::envelope::{Base64, Envelope};
     use crate::record::receipt::Receipt;
     let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's bundle can't be read: {error}"));
-    let envelope: Envelope = serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(error.to_string()))?;
-    let payload = |envelope: &Envelope| Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(error.to_string()));
-    let receipt = Statement::<Receipt>::from_payload(&payload(&envelope)?).map_err(|error| odd(error.to_string()))?.predicate;
-    let authorization =
-        Statement::<Authorization>::from_payload(&payload(&receipt.authorization)?).map_err(|error| odd(error.to_string()))?.predicate;
+    let envelope: Envelope =
+        serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(error.to_string()))?;
+    let payload = |envelope: &Envelope| {
+        Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(error.to_string()))
+    };
+    let receipt =
+        Statement::<Receipt>::from_payload(&payload(&envelope)?).map_err(|error| odd(error.to_string()))?.predicate;
+    let authorization = Statement::<Authorization>::from_payload(&payload(&receipt.authorization)?)
+        .map_err(|error| odd(error.to_string()))?
+        .predicate;
     Ok((authorization.proposal.receipt().to_string(), receipt.outcome))
 }

@@ -107,7 +107,11 @@ impl Talk {
         if self.json {
             let _ = self.object(&failure.to_json());
         } else {
-            let _ = writeln!(io::stderr(), "countersign: {}", failure.message.replace(|c: char| c.is_control() && c != '\n', "?"));
+            let _ = writeln!(
+                io::stderr(),
+                "countersign: {}",
+                failure.message.replace(|c: char| c.is_control() && c != '\n', "?")
+            );
         }
     }
 
@@ -116,7 +120,8 @@ impl Talk {
     /// # Errors
     /// When there is no terminal.
     pub fn ask(&self, question: &str, instead: &str) -> Result<String, Failure> {
-        let no_terminal = |error: io::Error| Failure::usage(format!("there is no terminal to ask at ({error}); {instead}"));
+        let no_terminal =
+            |error: io::Error| Failure::usage(format!("there is no terminal to ask at ({error}); {instead}"));
         let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
         let _ = rustix::termios::tcflush(&terminal, rustix::termios::QueueSelector::IFlush);
         write!(terminal, "{question} ").map_err(no_terminal)?;
@@ -192,7 +197,11 @@ fn tame(text: &str, out: &mut String) {
     for c in text.chars() {
         let bidi = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
         if (c.is_control() && c != '\n' && c != '\t') || bidi {
-            let _ = if u32::from(c) < 0x80 { write!(out, "\\x{:02x}", u32::from(c)) } else { write!(out, "\\u{{{:x}}}", u32::from(c)) };
+            let _ = if u32::from(c) < 0x80 {
+                write!(out, "\\x{:02x}", u32::from(c))
+            } else {
+                write!(out, "\\u{{{:x}}}", u32::from(c))
+            };
         } else {
             out.push(c);
         }

@@ -73,7 +73,9 @@ impl Home {
     /// The configuration directory in words, for advice.
     #[must_use]
     pub fn config_words(&self) -> String {
-        self.config.as_ref().map_or("~/.config/countersign".to_owned(), |path| Shown::text(&path.to_string_lossy()).as_str().to_owned())
+        self.config
+            .as_ref()
+            .map_or("~/.config/countersign".to_owned(), |path| Shown::text(&path.to_string_lossy()).as_str().to_owned())
     }
 }
 
@@ -154,7 +156,8 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<Trust, Failure
 /// Reads a file of the configuration directory that nobody else may have written.
 fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
     let place = Shown::text(&path.to_string_lossy());
-    let meta = std::fs::metadata(path).map_err(|error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str())))?;
+    let meta =
+        std::fs::metadata(path).map_err(|error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str())))?;
     let me = rustix::process::geteuid().as_raw();
     if (meta.uid() != me && meta.uid() != 0) || meta.mode() & 0o022 != 0 {
         return Err(Failure::new(
@@ -208,7 +211,12 @@ mod tests {
         // The current directory of the test is the checkout; what a checkout could hold is written into it as a home of its own.
         let checkout = tempfile::tempdir().expect("directory");
         std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
-        for place in ["roster.json", ".config/countersign/roster.json", ".config/countersign/rosters/a.json", "countersign/roster.json"] {
+        for place in [
+            "roster.json",
+            ".config/countersign/roster.json",
+            ".config/countersign/rosters/a.json",
+            "countersign/roster.json",
+        ] {
             let path = checkout.path().join(place);
             std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(path, GOLDEN).expect("file");

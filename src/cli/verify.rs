@@ -14,6 +14,7 @@ use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, Trust, TrustArgs, read_bounded};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::validity::SKEW_S;
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
 #[derive(Debug, clap::Args)]
@@ -70,7 +71,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
 
 /// Verifies with the trusted roster, or the one of several that the bundle's rosters are connected with.
 fn with_any(bundle: &[u8], trust: &[Trust]) -> Result<BundleReport, Untrusted> {
-    let options = Options { at: Some(now()) };
+    // Times are compared with each other: this machine's clock may be wrong, which is no fault of the receipt.
+    let options = Options::default();
     let mut first = None;
     for trust in trust {
         let result = verify(bundle, &trust.audit, options);
@@ -86,7 +88,9 @@ fn with_any(bundle: &[u8], trust: &[Trust]) -> Result<BundleReport, Untrusted> {
 
 fn advice(untrusted: &Untrusted) -> String {
     let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
-    advice.replace("the boundary names the roster", "the bundle begins with the roster").replace("than this boundary", "than this bundle")
+    advice
+        .replace("the boundary names the roster", "the bundle begins with the roster")
+        .replace("than this boundary", "than this bundle")
 }
 
 fn screen(place: &Shown, report: &BundleReport) -> Screen {
@@ -117,13 +121,28 @@ fn screen(place: &Shown, report: &BundleReport) -> Screen {
             screen.say(Tone::Bad, line);
         }
     }
+    if let Some(facts) = &report.facts
+        && facts.finished_at > now().plus(SKEW_S)
+    {
+        screen.say(
+            Tone::Bad,
+            &format!(
+                "By this machine's clock the run ended in the future ({}): compare the clocks.",
+                facts.finished_at
+            ),
+        );
+    }
     screen.heading("Verdict");
     screen.field("file", place);
     if report.verified {
         screen.field_in(Tone::Good, "verdict", &Shown::text("verified"));
     } else {
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
-        let why = if failed.is_empty() { "a needed check could not be made".to_owned() } else { format!("failed: {}", failed.join(", ")) };
+        let why = if failed.is_empty() {
+            "a needed check could not be made".to_owned()
+        } else {
+            format!("failed: {}", failed.join(", "))
+        };
         screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("NOT VERIFIED, {why}")));
     }
     screen
@@ -146,12 +165,19 @@ fn state(screen: &mut Screen, facts: &Facts) {
     screen.field("ran", &Shown::text(&format!("{} to {}", facts.started_at, facts.finished_at)));
     for (name, stream) in [("stdout", &facts.output.stdout), ("stderr", &facts.output.stderr)] {
         let cut = if stream.truncated { ", the rest was not recorded" } else { "" };
-        screen.field(name, &Shown::text(&format!("{} of {} bytes{cut}, {}", stream.recorded, stream.bytes, stream.sha256)));
+        screen.field(
+            name,
+            &Shown::text(&format!("{} of {} bytes{cut}, {}", stream.recorded, stream.bytes, stream.sha256)),
+        );
     }
     let layers: Vec<_> = facts.sandbox.layers.iter().map(|layer| layer.word()).collect();
-    screen.field("sandbox held", &Shown::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }));
+    screen
+        .field("sandbox held", &Shown::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }));
     screen.field("boundary", &Shown::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
-    screen.field("roster", &Shown::text(&format!("{} version {} {}", facts.roster.name, facts.roster.version, facts.roster.digest)));
+    screen.field(
+        "roster",
+        &Shown::text(&format!("{} version {} {}", facts.roster.name, facts.roster.version, facts.roster.digest)),
+    );
 }
 
 #[cfg(test)]

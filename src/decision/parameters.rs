@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::record::authorization::Authorization;
 use crate::record::refusal::Code;
-use crate::registry::parameters::{ParameterError, ParameterSchema, Params, SchemaFlaw};
+use crate::registry::parameters::{ParameterError, ParameterSchema, Params};
+use crate::registry::schema::SchemaFlaw;
 
 /// The signed parameters fit, and what a run gets of them; only [`check_parameters`] makes it.
 #[derive(Debug)]

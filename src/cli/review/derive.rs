@@ -237,10 +237,7 @@ impl Derived {
         };
         let digest = StepDigest::of(bytes);
         if digest != signed.step.digest || definition.reference != signed.step.reference {
-            self.note(
-                IS_SIGNED,
-                Finding::Fails(format!("what was given is {} {digest}", definition.reference)),
-            );
+            self.note(IS_SIGNED, Finding::Fails(format!("what was given is {} {digest}", definition.reference)));
             return;
         }
         self.note(IS_SIGNED, Finding::Holds);
@@ -333,11 +330,13 @@ impl Derived {
                 if digest != seal.policy || digest != roster.policy() {
                     Err(Finding::Fails(format!("given {digest}, sealed {}, rostered {}", seal.policy, roster.policy())))
                 } else {
-                    json::parse(bytes, bytes.len()).map_err(|error| error.to_string()).and_then(|value| {
-                        Policy::from_sealed(&value)
-                            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-                    })
-                    .map_err(Finding::Fails)
+                    json::parse(bytes, bytes.len())
+                        .map_err(|error| error.to_string())
+                        .and_then(|value| {
+                            Policy::from_sealed(&value)
+                                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+                        })
+                        .map_err(Finding::Fails)
                 }
             }
             _ => Err(unknown("policy, roster or seal could not be had")),
@@ -356,7 +355,9 @@ impl Derived {
         self.note(
             "policy lets this step run",
             match ruling.mode.value {
-                Mode::Deny => Finding::Fails(format!("policy denies it ({}), no signature passes that", ruling.mode.origin)),
+                Mode::Deny => {
+                    Finding::Fails(format!("policy denies it ({}), no signature passes that", ruling.mode.origin))
+                }
                 Mode::Prompted | Mode::Execute => Finding::Holds,
             },
         );
@@ -384,7 +385,8 @@ impl Derived {
             }
             _ => Err("the configuration could not be had".to_owned()),
         };
-        let derived = given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));
+        let derived =
+            given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));
         let finding = match derived {
             Ok(profile) => {
                 let finding = if profile == signed.sandbox {
@@ -403,11 +405,13 @@ impl Derived {
     fn signatures(&mut self, sources: &Sources) {
         let Some(roster) = sources.roster.roster() else { return };
         for signature in &sources.signatures {
-            let verified = Signed::<Authorization>::from_parts(&sources.payload, std::slice::from_ref(signature), Base64::Lenient)
-                .map_err(|error| error.to_string())
-                .and_then(|one| {
-                    one.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(|error| error.to_string())
-                });
+            let verified =
+                Signed::<Authorization>::from_parts(&sources.payload, std::slice::from_ref(signature), Base64::Lenient)
+                    .map_err(|error| error.to_string())
+                    .and_then(|one| {
+                        one.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key))
+                            .map_err(|error| error.to_string())
+                    });
             match (verified, roster.approver_of(&signature.keyid)) {
                 (Ok(_), Some((approver, _))) => self.signers.push((approver.name.clone(), signature.keyid)),
                 (Ok(_), None) => {}
@@ -475,13 +479,15 @@ fn differences(derived: &Profile, signed: &Profile) -> String {
     let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
         return "in their form".to_owned();
     };
-    let mut names: Vec<&String> = derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
+    let mut names: Vec<&String> =
+        derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
     names.sort();
     names.dedup();
     names
         .iter()
         .map(|name| {
-            let side = |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
+            let side =
+                |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
             format!("{name} derived {}, to be signed {}", side(&derived), side(&signed))
         })
         .collect::<Vec<_>>()

@@ -58,7 +58,8 @@ impl Subject {
         let refuse = |error: String| Failure::new(Exit::Refused, format!("the payload can't be read: {error}"));
         match self {
             Self::File(envelope) => {
-                let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient).map_err(|error| refuse(error.to_string()))?;
+                let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
+                    .map_err(|error| refuse(error.to_string()))?;
                 drop(checked);
                 Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| refuse(error.to_string()))
             }
@@ -66,9 +67,13 @@ impl Subject {
                 if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
                     return Err(refuse(format!("it is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
                 }
-                let payload = Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
+                let payload =
+                    Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
                 if AuthorizationDigest::of(&payload) != view.digest {
-                    return Err(refuse(format!("the boundary calls it {}, its bytes have another digest", view.digest)));
+                    return Err(refuse(format!(
+                        "the boundary calls it {}, its bytes have another digest",
+                        view.digest
+                    )));
                 }
                 Ok(payload)
             }
@@ -91,7 +96,10 @@ pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
         let place = Shown::text(&path.to_string_lossy());
         let advice = "make one with `countersign propose … --offline -o FILE`";
-        Failure::new(Exit::Refused, format!("{} is no envelope: {}; {advice}", place.as_str(), Shown::text(&error.to_string()).as_str()))
+        Failure::new(
+            Exit::Refused,
+            format!("{} is no envelope: {}; {advice}", place.as_str(), Shown::text(&error.to_string()).as_str()),
+        )
     })
 }
 
@@ -99,7 +107,11 @@ pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
 ///
 /// # Errors
 /// When there is none, or more than one, which are then listed.
-pub fn find_proposal(client: &Client, named: Option<&str>, only: Option<ProposalStatus>) -> Result<ProposalId, Failure> {
+pub fn find_proposal(
+    client: &Client,
+    named: Option<&str>,
+    only: Option<ProposalStatus>,
+) -> Result<ProposalId, Failure> {
     if let Some(id) = named.and_then(|name| name.parse::<ProposalId>().ok()) {
         return Ok(id);
     }
@@ -108,9 +120,14 @@ pub fn find_proposal(client: &Client, named: Option<&str>, only: Option<Proposal
         return Ok(receipt.proposal());
     }
     let ending = match named {
-        Some(name) if name.len() >= 2 && name.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-') => name.to_lowercase(),
+        Some(name) if name.len() >= 2 && name.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-') => {
+            name.to_lowercase()
+        }
         Some(name) => {
-            return Err(none(format!("{} is no proposal's id, nor the ending of one, nor a file", Shown::text(name).as_str())));
+            return Err(none(format!(
+                "{} is no proposal's id, nor the ending of one, nor a file",
+                Shown::text(name).as_str()
+            )));
         }
         None => String::new(),
     };
@@ -119,11 +136,17 @@ pub fn find_proposal(client: &Client, named: Option<&str>, only: Option<Proposal
     let found: Vec<_> = list(client, filter)?.into_iter().filter(|view| view.id.as_str().ends_with(&ending)).collect();
     match found.as_slice() {
         [one] => Ok(one.id.clone()),
-        [] if named.is_none() => Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned())),
+        [] if named.is_none() => {
+            Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned()))
+        }
         [] => Err(none(format!("no proposal that you may see ends with {ending}"))),
         several => {
             let lines: Vec<_> = several.iter().take(20).map(|view| format!("  {} {}", view.id, view.step)).collect();
-            Err(none(format!("{} proposals could be meant, name one by the ending of its id:\n{}", several.len(), lines.join("\n"))))
+            Err(none(format!(
+                "{} proposals could be meant, name one by the ending of its id:\n{}",
+                several.len(),
+                lines.join("\n")
+            )))
         }
     }
 }
@@ -143,7 +166,13 @@ pub fn list(client: &Client, status: Option<ProposalStatus>) -> Result<Vec<Propo
         if let Some(cursor) = &cursor {
             query.push(if query.is_empty() { '?' } else { '&' });
             query.push_str("cursor=");
-            query.extend(cursor.bytes().map(|c| if c.is_ascii_alphanumeric() || b"-_.~".contains(&c) { char::from(c).to_string() } else { format!("%{c:02X}") }));
+            query.extend(cursor.bytes().map(|c| {
+                if c.is_ascii_alphanumeric() || b"-_.~".contains(&c) {
+                    char::from(c).to_string()
+                } else {
+                    format!("%{c:02X}")
+                }
+            }));
         }
         let page: ProposalList = client.get(&format!("/v1/proposals{query}"))?;
         found.extend(page.proposals);
@@ -210,7 +239,8 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
     match &registry {
         Ok(registry) => {
             let seal = &registry.seal;
-            sources.seal = have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            sources.seal =
+                have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
             sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
             sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
             let roster = have("the roster in force", client.blob(seal.roster.as_bytes()));
@@ -222,7 +252,11 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
         }
     }
     if let Some(last) = step.ok().and_then(|step| step.last_success) {
-        let definition = if last.digest == signed.step.digest { sources.definition.clone() } else { client.blob(last.digest.as_bytes()).ok() };
+        let definition = if last.digest == signed.step.digest {
+            sources.definition.clone()
+        } else {
+            client.blob(last.digest.as_bytes()).ok()
+        };
         sources.last = Some(LastRun {
             receipt: last.receipt.to_string(),
             finished_at: last.finished_at.to_string(),
@@ -264,7 +298,12 @@ fn entries_path(path: &TilePath) -> String {
 }
 
 /// The roster to go by: the trusted one that is in force, else a trusted one of this boundary, else the boundary's word.
-fn believe(trust: &[Trust], boundary: &BoundaryName, in_force: Option<&[u8]>, missing: &mut Vec<String>) -> RosterSource {
+fn believe(
+    trust: &[Trust],
+    boundary: &BoundaryName,
+    in_force: Option<&[u8]>,
+    missing: &mut Vec<String>,
+) -> RosterSource {
     let in_force = in_force.and_then(|payload| match TrustedRoster::from_payload(payload) {
         Ok(roster) => Some(roster),
         Err(error) => {
@@ -287,7 +326,8 @@ fn believe(trust: &[Trust], boundary: &BoundaryName, in_force: Option<&[u8]>, mi
     match in_force {
         Some(roster) => {
             if !trust.is_empty() {
-                missing.push(format!("a roster that you trust: in force is {}, and you pinned another", roster.digest()));
+                missing
+                    .push(format!("a roster that you trust: in force is {}, and you pinned another", roster.digest()));
             }
             RosterSource::BoundarysWord(Box::new(roster))
         }
@@ -303,6 +343,8 @@ pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
             "the boundary names the roster {digest}; ask the person who keeps it, by another way than this boundary, whether that is the digest; \
              then give --roster {digest}, or trust it from now on: echo {digest} >> {config}/trust"
         ),
-        None => format!("get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"),
+        None => format!(
+            "get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"
+        ),
     }
 }

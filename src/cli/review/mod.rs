@@ -6,6 +6,9 @@ pub mod derive;
 pub mod gather;
 pub mod render;
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Value, json};
 
 use crate::cli::exit::{Exit, Failure};
@@ -113,7 +116,10 @@ impl Review {
     pub fn check_sound(&self) -> Result<Sound, Failure> {
         match self.found.standing {
             Standing::Sound => Ok(Sound(())),
-            Standing::NoTrust => Err(Failure::new(Exit::NoTrust, format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()))),
+            Standing::NoTrust => Err(Failure::new(
+                Exit::NoTrust,
+                format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()),
+            )),
             Standing::Unsound => {
                 let why: Vec<_> = self
                     .found

@@ -183,7 +183,11 @@ fn parameters(screen: &mut Screen, signed: &Authorization) {
             let mut lines = Vec::new();
             typed_leaves(params, String::new(), &mut lines);
             for (path, kind, value) in lines {
-                screen.push(Tone::Plain, "    ".to_owned(), Shown::text(&format!("{kind:<8}")).then(&Shown::path(&path)).then(&value));
+                screen.push(
+                    Tone::Plain,
+                    "    ".to_owned(),
+                    Shown::text(&format!("{kind:<8}")).then(&Shown::path(&path)).then(&value),
+                );
             }
         }
     }
@@ -222,7 +226,10 @@ fn sandbox(screen: &mut Screen, signed: &Authorization) {
         screen.say(Tone::Plain, "permissions: none asked, none granted");
     }
     for permission in &signed.permissions {
-        screen.say(Tone::Bad, &format!("permission: {}", permission_words(permission.kind, &permission.what, permission.why)));
+        screen.say(
+            Tone::Bad,
+            &format!("permission: {}", permission_words(permission.kind, &permission.what, permission.why)),
+        );
     }
     for line in profile_words(&signed.sandbox) {
         screen.say(Tone::Plain, &line);
@@ -231,7 +238,11 @@ fn sandbox(screen: &mut Screen, signed: &Authorization) {
 
 fn profile_words(profile: &Profile) -> Vec<String> {
     let list = |items: &[String], none: &str| {
-        if items.is_empty() { none.to_owned() } else { items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ") }
+        if items.is_empty() {
+            none.to_owned()
+        } else {
+            items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ")
+        }
     };
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
     let workdir = match profile.workdir {
@@ -305,16 +316,24 @@ fn approvals(screen: &mut Screen, sources: &Sources, found: &Derived, mine: Opti
         let or_none = |text: String| if text.is_empty() { "nobody".to_owned() } else { text };
         screen.field("status", &Shown::text(&told.status));
         screen.field("so far", &Shown::text(&format!("{} (the boundary's word)", or_none(names(&told.approvers)))));
-        screen.field("still needed", &Shown::text(&or_none(
-            told.missing.iter().map(|group| format!("somebody of {group}")).collect::<Vec<_>>().join(", "),
-        )));
+        screen.field(
+            "still needed",
+            &Shown::text(&or_none(
+                told.missing.iter().map(|group| format!("somebody of {group}")).collect::<Vec<_>>().join(", "),
+            )),
+        );
         screen.field("can't count", &Shown::text(&or_none(names(&told.excluded))));
     } else if let Some(roster) = sources.roster.roster() {
         for rule in &found.rules {
             let have = found.signers.iter().filter(|(name, _)| {
-                roster.approver(name).is_some_and(|person| rule.from.is_empty() || person.groups.iter().any(|group| rule.from.contains(group)))
+                roster.approver(name).is_some_and(|person| {
+                    rule.from.is_empty() || person.groups.iter().any(|group| rule.from.contains(group))
+                })
             });
-            screen.field("so far", &Shown::text(&format!("{} signed of those who may for: {}", have.count(), rule_words(rule))));
+            screen.field(
+                "so far",
+                &Shown::text(&format!("{} signed of those who may for: {}", have.count(), rule_words(rule))),
+            );
         }
     }
     let Some(keyid) = mine else { return };
@@ -357,7 +376,11 @@ fn time(screen: &mut Screen, signed: &Authorization, now: Timestamp) {
     let words = if left <= 0 { "EXPIRED".to_owned() } else { format!("{} left", span(left)) };
     screen.field("issued", &Shown::text(&signed.issued_at.to_string()));
     screen.field("not before", &Shown::text(&signed.not_before.to_string()));
-    screen.field_in(if left <= 0 { Tone::Bad } else { Tone::Plain }, "expires", &Shown::text(&format!("{} ({words})", signed.expires_at)));
+    screen.field_in(
+        if left <= 0 { Tone::Bad } else { Tone::Plain },
+        "expires",
+        &Shown::text(&format!("{} ({words})", signed.expires_at)),
+    );
 }
 
 /// Seconds in words.
