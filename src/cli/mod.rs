@@ -1,7 +1,212 @@
-//! The command line.
+//! The command line: what people and agents call.
+//!
+//! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
+pub mod approve;
+pub mod cancel;
+pub mod client;
+pub mod completions;
+pub mod deny;
+pub mod exit;
+pub mod follow;
+pub mod inbox;
+pub mod keys;
+pub mod output;
+pub mod propose;
+pub mod review;
+pub mod screen;
+pub mod submit;
+pub mod talk;
+pub mod trust;
+pub mod verify;
+pub mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::cli::client::{Address, Client, DEFAULT_URL, Secret};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::keys::{KeyArgs, Keys};
+use crate::cli::talk::Talk;
+use crate::cli::trust::{Home, read_bounded};
 
 /// Reads the arguments and does what they say.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, the rest is wrong usage. A reader that went away is no reason to panic.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
+        }
+    };
+    let talk = Talk::new(cli.global.json);
+    match cli.run(&talk) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            talk.fail(&failure);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt.
+#[derive(Debug, Parser)]
+#[command(
+    name = "countersign",
+    version,
+    about,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 a check said no; 2 wrong usage, or no trust to check with. Commands that wait for a run give the \
+step's own code, else 124 expired or timed out, 125 boundary unreachable or faulty, 126 denied, refused or cancelled, 127 unknown step, 128+n \
+ended by signal n; --json tells them apart."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The boundary's address
+    #[arg(long, global = true, env = "COUNTERSIGN_URL", default_value = DEFAULT_URL, value_name = "URL")]
+    pub url: String,
+    /// A token; others on this machine may see it in the list of processes, so prefer the variable or a file
+    #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<Secret>,
+    /// A file with a token; for a boundary on this machine, countersign/token in your configuration directory is looked for
+    #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Propose to run one step, once
+    Propose(propose::Args),
+    /// Wait for a proposal's end, with its output
+    Wait(wait::Args),
+    /// Print what a run wrote
+    Output(output::Args),
+    /// Withdraw a proposal, or end its run
+    Cancel(cancel::Args),
+    /// List what your signature can move
+    Inbox(inbox::Args),
+    /// Show what a signature would cover; never signs
+    Review(review::Args),
+    /// Show the same, ask, then sign exactly the bytes shown
+    Approve(approve::Args),
+    /// Say no, signed
+    Deny(deny::Args),
+    /// Hand in an envelope that was signed elsewhere
+    Submit(submit::Args),
+    /// Check bundles offline against a roster that you trust
+    Verify(verify::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    // -- The operator's commands stand below this line: init, serve, doctor, key, token, roster, registry, demo, bench, schema --
+}
+
+impl Cli {
+    fn run(&self, talk: &Talk) -> Result<Exit, Failure> {
+        let global = &self.global;
+        match &self.command {
+            Command::Propose(args) => propose::run(args, global, talk),
+            Command::Wait(args) => wait::run(args, global, talk),
+            Command::Output(args) => output::run(args, global, talk),
+            Command::Cancel(args) => cancel::run(args, global, talk),
+            Command::Inbox(args) => inbox::run(args, global, talk),
+            Command::Review(args) => review::run(args, global, talk),
+            Command::Approve(args) => approve::run(args, global, talk),
+            Command::Deny(args) => deny::run(args, global, talk),
+            Command::Submit(args) => submit::run(args, global, talk),
+            Command::Verify(args) => verify::run(args, talk),
+            Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
+            // -- The operator's commands stand below this line --
+        }
+    }
+}
+
+impl Global {
+    /// A client of the boundary. Without a token one of the user's keys opens reading.
+    ///
+    /// # Errors
+    /// When address, token file or key can't be used.
+    pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
+        let address = Address::parse(&self.url)?;
+        let token = self.token(&address)?;
+        if token.is_some() && !address.is_loopback() {
+            eprintln_quietly(
+                "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",
+            );
+        }
+        // A key that can't be used is no reason to fail where a token does, or where nothing secret is asked.
+        let keys: Option<Keys> = if token.is_some() { None } else { Some(key.find()?) };
+        Ok(Client::new(address, token, keys))
+    }
+
+    fn token(&self, address: &Address) -> Result<Option<Secret>, Failure> {
+        if let Some(token) = &self.token {
+            return Ok(Some(token.clone()));
+        }
+        // The user's standing token is for the boundary beside them, not for whatever address a command names.
+        let own = || {
+            Home::of_process()
+                .config
+                .map(|config| config.join("token"))
+                .filter(|path| address.is_loopback() && path.is_file())
+        };
+        let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
+        let bytes = read_bounded(&path, 4096)?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{} holds no token", path.display())))?;
+        Ok(Some(Secret::new(text)))
+    }
+}
+
+fn eprintln_quietly(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("countersign ") || command.has_subcommands(),
+                "{} has no example",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn an_unattended_approval_names_what_it_expects() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("countersign approve --yes").is_err());
+        assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());
+        assert!(parse("countersign approve --yes --expect sha256:12").is_err());
+    }
 }

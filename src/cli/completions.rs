@@ -1,0 +1,27 @@
+//! `completions`: a script for a shell.
+
+use clap_complete::Shell;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::talk::Talk;
+
+/// Print a completion script for a shell.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign completions bash > ~/.local/share/bash-completion/completions/countersign
+  countersign completions zsh > ~/.zfunc/_countersign")]
+pub struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the script.
+///
+/// # Errors
+/// When the standard output can't be written.
+pub fn run(args: &Args, command: &mut clap::Command, talk: &Talk) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "countersign", &mut script);
+    talk.put(&script)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,97 @@
+//! `deny`: a signed no.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::boundary::view::ProposalView;
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::keys::{self, KeyArgs};
+use crate::cli::review::gather::{Subject, status_word};
+use crate::cli::review::{Review, now, show};
+use crate::cli::talk::{Talk, write_new};
+use crate::cli::trust::TrustArgs;
+use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::record::denial::Denial;
+use crate::record::envelope::Envelope;
+
+/// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign deny 4f2a --reason 'not during the release'
+  countersign deny --yes                            the only pending proposal, without a question
+  countersign deny statement.json -o denial.json    without handing it in")]
+pub struct Args {
+    /// A proposal's id, the ending of one, or an envelope's file; nothing means the only pending proposal
+    #[arg(value_name = "ID|FILE")]
+    proposal: Option<String>,
+    /// Why, for the log and the proposer
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write the signed denial here instead of handing it in
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Shows, asks, signs the denial and hands it in.
+///
+/// # Errors
+/// When the statement can't be read, the person stopped, or the boundary refused the denial.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    let client = global.client(&args.key)?;
+    let keys = args.key.find()?;
+    let subject = Subject::find(args.proposal.as_deref(), &client)?;
+    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    if args.output.as_deref() == Some(std::path::Path::new("-")) {
+        talk.show_aside(&review.screen);
+    } else {
+        show(&review, talk)?;
+    }
+    // A no needs no trust: it can only prevent. It needs a statement whose boundary can be read.
+    let Some(statement) = &review.found.statement else {
+        return Err(Failure::new(
+            Exit::Refused,
+            "nothing was signed: this is no authorization, nothing can come of it",
+        ));
+    };
+    let signed = &statement.predicate;
+    let denial = Denial { boundary: signed.boundary.clone(), reason: args.reason.clone() };
+    let payload = denial
+        .of(review.found.digest)
+        .to_payload()
+        .map_err(|error| Failure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
+    let roster = review.sources.roster.roster();
+    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    if !args.yes {
+        let answer = talk.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
+        if answer != "yes" {
+            return Err(Failure::new(Exit::Refused, "nothing was signed"));
+        }
+    }
+    let envelope = Envelope::new(&payload, vec![keys::sign(signer, PAYLOAD_TYPE, &payload)?]);
+    if let Some(path) = &args.output {
+        let mut bytes =
+            serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        bytes.push(b'\n');
+        write_new(path, &bytes, talk)?;
+        if talk.json && path != std::path::Path::new("-") {
+            talk.object(&json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path}))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let answer: ProposalView = client.post(&format!("/v1/proposals/{}/denial", signed.proposal), &envelope)?;
+    if talk.json {
+        talk.object(&answer)?;
+    } else {
+        talk.line(&format!("denied: {} is {}", answer.id, status_word(answer.status)))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,319 @@
+//! Follows a proposal to its end: output as it comes, then the exit code.
+
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::boundary::view::{Event, ProposalStatus, ProposalView, StreamName};
+use crate::cli::client::Client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::review::gather::status_word;
+use crate::cli::talk::{Talk, Tamed, write_new};
+use crate::record::ident::ProposalId;
+use crate::record::receipt::Outcome;
+
+/// The longest line of a stream: a bundle, with room to spare.
+const MAX_LINE_BYTES: u64 = 8 << 20;
+/// How often a broken stream is taken up again without anything new, with a pause that grows.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Where the events of a run go.
+#[derive(Debug)]
+pub struct Sink<'t> {
+    talk: &'t Talk,
+    raw: bool,
+    out: Tamed,
+    err: Tamed,
+}
+
+impl<'t> Sink<'t> {
+    /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `raw`.
+    #[must_use]
+    pub fn new(talk: &'t Talk, raw: bool) -> Self {
+        Self { talk, raw, out: Tamed::default(), err: Tamed::default() }
+    }
+
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// When the standard output can't be written, or the piece is no base64.
+    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), Failure> {
+        if self.talk.json {
+            return self.talk.object(line);
+        }
+        match event {
+            Event::Output { stream, text, base64, .. } => {
+                let piece = match (text, base64) {
+                    (Some(text), _) => text.as_bytes().to_vec(),
+                    (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
+                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64")
+                    })?,
+                    (None, None) => Vec::new(),
+                };
+                self.output(*stream, &piece)
+            }
+            Event::Status { status, code } => {
+                if self.talk.err_is_terminal() {
+                    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+                    self.talk.say(&format!("-- {}{code}", status_word(*status)));
+                }
+                Ok(())
+            }
+            Event::Signature { approver } => {
+                if self.talk.err_is_terminal() {
+                    self.talk.say(&format!("-- signed by {approver}"));
+                }
+                Ok(())
+            }
+            Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
+        }
+    }
+
+    /// Takes a piece of output.
+    ///
+    /// # Errors
+    /// When the standard stream can't be written.
+    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
+        match stream {
+            StreamName::Stdout if self.talk.out_is_terminal() && !self.raw => {
+                self.talk.put(self.out.feed(piece).as_bytes())
+            }
+            StreamName::Stdout => self.talk.put(piece),
+            StreamName::Stderr => {
+                let mut to = std::io::stderr().lock();
+                if self.talk.err_is_terminal() && !self.raw {
+                    to.write_all(self.err.feed(piece).as_bytes())?;
+                } else {
+                    to.write_all(piece)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints what was kept back.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        let (out, err) = (self.out.end(), self.err.end());
+        if !out.is_empty() {
+            self.talk.put(out.as_bytes())?;
+        }
+        if !err.is_empty() {
+            let _ = std::io::stderr().write_all(err.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Follows a proposal until nothing more can come of it.
+///
+/// # Errors
+/// When the boundary can't be reached for long, or refuses to tell.
+pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<ProposalView, Failure> {
+    let path = format!("/v1/proposals/{id}/events");
+    let mut after = None;
+    let mut tries = 0;
+    loop {
+        let before = after;
+        let broken = match client.lines(&path, after) {
+            Ok(lines) => read_events(lines, &mut after, sink)?,
+            Err(failure) if failure.exit == Exit::Unreachable => Some(failure),
+            Err(failure) => return Err(failure),
+        };
+        match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
+            // A stream may break off just before its last events: once more, for what is missing.
+            Ok(view) if is_over(view.status) && (broken.is_none() || tries >= TRIES) => {
+                sink.end()?;
+                return Ok(view);
+            }
+            Ok(_) => {}
+            Err(failure) if failure.exit == Exit::Unreachable && tries < TRIES => {}
+            Err(failure) => return Err(failure),
+        }
+        tries = if after == before { tries + 1 } else { 0 };
+        if tries > TRIES {
+            return Err(broken.unwrap_or_else(|| {
+                Failure::new(Exit::Unreachable, "the boundary ends the stream of events without an end of the run")
+            }));
+        }
+        std::thread::sleep(PAUSE * 2_u32.pow(tries.min(5)));
+    }
+}
+
+/// Reads events to the end of the stream; gives why it broke off, if it did.
+fn read_events(
+    mut lines: impl std::io::BufRead,
+    after: &mut Option<u64>,
+    sink: &mut Sink<'_>,
+) -> Result<Option<Failure>, Failure> {
+    loop {
+        match next_line(&mut lines) {
+            Ok(None) => return Ok(None),
+            Ok(Some(value)) => {
+                // An event of a later version is passed over, and not asked for again.
+                if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
+                    sink.event(&event, &value)?;
+                }
+                *after = value["id"].as_u64().or(*after);
+            }
+            Err(failure) => return Ok(Some(failure)),
+        }
+    }
+}
+
+/// The next document of a stream of lines; empty lines only show that it lives.
+///
+/// # Errors
+/// When the stream broke off.
+pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Failure> {
+    let broke = |what: String| Failure::new(Exit::Unreachable, format!("the stream of events broke off: {what}"));
+    loop {
+        let mut line = Vec::new();
+        let read = lines
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| broke(error.to_string()))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        return serde_json::from_slice(&line).map(Some).map_err(|error| broke(error.to_string()));
+    }
+}
+
+/// Whether nothing more can come of it.
+#[must_use]
+pub const fn is_over(status: ProposalStatus) -> bool {
+    match status {
+        ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running => false,
+        ProposalStatus::Finished
+        | ProposalStatus::Denied
+        | ProposalStatus::Expired
+        | ProposalStatus::Cancelled
+        | ProposalStatus::Refused => true,
+    }
+}
+
+/// How a command that waited ends.
+#[must_use]
+pub fn exit_of(view: &ProposalView) -> Exit {
+    match (view.status, &view.outcome, &view.refusal) {
+        (ProposalStatus::Finished, Some(outcome), _) => Exit::of_outcome(outcome),
+        (ProposalStatus::Finished, None, _) => Exit::Unreachable,
+        (ProposalStatus::Expired, ..) => Exit::TimedOut,
+        (ProposalStatus::Refused, _, Some(refusal)) => Exit::of_code(refusal.code),
+        (ProposalStatus::Denied | ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
+        // Not over: whoever asks has stopped waiting.
+        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
+    }
+}
+
+/// Fetches the bundle if asked for, says how it ended, and gives the exit code.
+///
+/// # Errors
+/// When the bundle can't be had or written.
+pub fn conclude(client: &Client, view: &ProposalView, bundle: Option<&Path>, talk: &Talk) -> Result<Exit, Failure> {
+    let exit = exit_of(view);
+    let mut bundle_failure = None;
+    if let Some(path) = bundle {
+        match &view.receipt {
+            Some(receipt) => {
+                let written = client
+                    .bytes(&format!("/v1/receipts/{receipt}/bundle"))
+                    .and_then(|bytes| write_new(path, &bytes, talk));
+                bundle_failure = written.err();
+            }
+            None => talk.say("there is no receipt, so no bundle was written"),
+        }
+    }
+    if talk.json {
+        let path = bundle.filter(|_| bundle_failure.is_none() && view.receipt.is_some());
+        talk.object(&json!({
+            "type": "result",
+            "proposal": view,
+            "exit": {"code": exit.code(), "kind": exit.word()},
+            "bundle": path,
+        }))?;
+    } else {
+        talk.say(&ending(view));
+    }
+    // The run's own code matters more than a file, but a bundle that was asked for and is not there is no success.
+    match bundle_failure {
+        Some(failure) if exit.code() == 0 => Err(Failure::new(
+            Exit::Unreachable,
+            format!("the run ended well, but its bundle could not be had: {failure}"),
+        )),
+        Some(failure) => {
+            talk.say(&format!("no bundle: {failure}"));
+            Ok(exit)
+        }
+        None => Ok(exit),
+    }
+}
+
+fn ending(view: &ProposalView) -> String {
+    let mut words = match (&view.outcome, &view.refusal) {
+        (Some(outcome), _) => outcome_words(outcome),
+        (None, Some(refusal)) => format!("{} ({}): {}", status_word(view.status), refusal.code, refusal.detail),
+        (None, None) => status_word(view.status).to_owned(),
+    };
+    if let Some(receipt) = &view.receipt {
+        words.push_str(&format!("; receipt {receipt}"));
+    }
+    words
+}
+
+/// How a run ended, in words.
+#[must_use]
+pub fn outcome_words(outcome: &Outcome) -> String {
+    let mut words = outcome.status.word().replace('_', " ");
+    if let Some(code) = outcome.exit_code {
+        words.push_str(&format!(", exit code {code}"));
+    }
+    if let Some(signal) = outcome.signal {
+        words.push_str(&format!(", signal {signal}"));
+    }
+    if let Some(limit) = &outcome.limit {
+        words.push_str(&format!(", limit {limit}"));
+    }
+    words
+}
+
+/// Makes Ctrl-C stop the waiting and say that the run goes on.
+pub fn stop_waiting_on_interrupt(id: &ProposalId) {
+    let id = id.clone();
+    // Without this thread Ctrl-C ends the program all the same, only without the words.
+    let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nstopped waiting, the proposal goes on: countersign wait {id}, or countersign cancel {id}"
+            );
+            std::process::exit(i32::from(Exit::Signal(2).code()));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {
+        let mut lines = &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
+        assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 1);
+        assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 2);
+        assert_eq!(next_line(&mut lines).expect_err("cut").exit, Exit::Unreachable);
+        assert_eq!(next_line(&mut lines).expect("end"), None);
+    }
+}

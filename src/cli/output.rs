@@ -1,0 +1,100 @@
+//! `output`: what a run wrote.
+
+use serde_json::json;
+
+use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView, StreamName};
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::{Sink, follow};
+use crate::cli::keys::KeyArgs;
+use crate::cli::review::gather::{find_proposal, status_word};
+use crate::cli::talk::Talk;
+use crate::crypto::digest::{Blake3Digest, ContentDigest};
+use crate::record::document::Statement;
+use crate::record::envelope::Base64;
+use crate::record::receipt::{Receipt, Stream};
+
+/// Print what a run wrote, checked against the digests of its receipt. With -f, as it comes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign output 4f2a            what it wrote to both streams
+  countersign output 4f2a -f         while it runs
+  countersign output 4f2a --stderr   only its standard error, on the standard error
+
+The receipt's signature is not checked here: `countersign verify` does that, on the bundle.")]
+pub struct Args {
+    /// The proposal's or receipt's id, or the ending of it; nothing means the only finished one
+    #[arg(value_name = "ID")]
+    proposal: Option<String>,
+    /// Follow the run while it writes
+    #[arg(short, long)]
+    follow: bool,
+    /// Only its standard output
+    #[arg(long, conflicts_with = "stderr")]
+    stdout: bool,
+    /// Only its standard error
+    #[arg(long)]
+    stderr: bool,
+    /// Print output to a terminal as it is, control characters too
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Prints the output.
+///
+/// # Errors
+/// When there is none, or it is not what the receipt names.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    let client = global.client(&args.key)?;
+    let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
+    let id = find_proposal(&client, args.proposal.as_deref(), Some(only))?;
+    let mut sink = Sink::new(talk, args.raw);
+    if args.follow {
+        follow(&client, &id, &mut sink)?;
+        return Ok(Exit::Done);
+    }
+    let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
+    let Some(receipt) = &view.receipt else {
+        let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
+        return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", status_word(view.status))));
+    };
+    let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
+    let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"));
+    let payload =
+        Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
+    let written =
+        Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate.output;
+    if talk.json {
+        talk.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
+        return Ok(Exit::Done);
+    }
+    for (name, stream, wanted) in
+        [(StreamName::Stdout, &written.stdout, !args.stderr), (StreamName::Stderr, &written.stderr, !args.stdout)]
+    {
+        if !wanted || stream.recorded == 0 {
+            continue;
+        }
+        let bytes = client.bytes(&format!("/v1/outputs/{}", stream.blake3))?;
+        check(&bytes, stream)?;
+        sink.output(name, &bytes)?;
+        if stream.truncated {
+            talk.say(&format!("{} of {} bytes were recorded", stream.recorded, stream.bytes));
+        }
+    }
+    sink.end()?;
+    Ok(Exit::Done)
+}
+
+/// The bytes are those that the receipt names.
+fn check(bytes: &[u8], stream: &Stream) -> Result<(), Failure> {
+    if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Exit::CheckSaidNo,
+            "the output that the boundary gave is not the one that its receipt names: don't use it",
+        ))
+    }
+}

@@ -1,0 +1,387 @@
+//! `propose`: the wish to run one step, once.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
+use crate::cli::Global;
+use crate::cli::client::Client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::{Sink, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::keys::KeyArgs;
+use crate::cli::review::gather::status_word;
+use crate::cli::review::now;
+use crate::cli::screen::Shown;
+use crate::cli::talk::{Talk, write_new};
+use crate::cli::trust::read_bounded;
+use crate::crypto::digest::{RenderedDigest, StepDigest};
+use crate::crypto::json as strict;
+use crate::record::authorization::{Authorization, BoundaryRef, MAX_PARAMS_BYTES, StepReference};
+use crate::record::envelope::Envelope;
+use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::step::{StepDefinition, Template};
+use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
+use crate::registry::parameters::ParameterSchema;
+
+/// Propose to run one step, once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
+  countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     typed by the step's schema
+  countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
+  countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
+  countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
+
+Exit codes with --wait: the step's own, else 124 expired or timed out, 125 boundary unreachable or faulty,
+126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n.")]
+pub struct Args {
+    /// The step, path:step; with @sha256:… only if that is its definition
+    step: String,
+    /// A parameter; its type is the schema's: integer, boolean, or JSON for arrays and objects
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    param: Vec<String>,
+    /// A file with an object of parameters, - is the standard input; -p goes over it
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// Why, for the approvers
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Wait for the end: output as it comes, the step's exit code
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: write the receipt's bundle here
+    #[arg(long, value_name = "FILE", requires = "wait")]
+    bundle: Option<PathBuf>,
+    /// How long it may be signed and run: 90s, 30m, 2h; at most 24h
+    #[arg(long, value_name = "TIME", value_parser = parse_window)]
+    expires: Option<i64>,
+    /// Your own nonce: proposing the same again with it gives what exists
+    #[arg(long)]
+    nonce: Option<Nonce>,
+    /// Only make the statement, for approvers to sign as a file
+    #[arg(long, requires = "output", conflicts_with = "wait")]
+    offline: bool,
+    /// With --offline: where the statement goes
+    #[arg(short, long, value_name = "FILE", requires = "offline")]
+    output: Option<PathBuf>,
+    /// With --offline: who proposes, the token's name; a key that opened reading is known by itself
+    #[arg(long, value_name = "NAME", requires = "offline")]
+    proposer: Option<Name>,
+    /// Print output to a terminal as it is, control characters too
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Proposes, and waits if asked to.
+///
+/// # Errors
+/// When the step is unknown, the parameters don't fit, or the boundary refuses.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    let client = global.client(&args.key)?;
+    let (reference, digest) = parse_step(&args.step)?;
+    let mut params = match &args.params {
+        Some(path) => read_params(path)?,
+        None => Map::new(),
+    };
+    // The step is fetched only for what needs its schema.
+    if args.offline || !args.param.is_empty() {
+        let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
+        for given in &args.param {
+            let (name, value) = typed(given, &step.definition["params"])?;
+            params.insert(name, value);
+        }
+        if args.offline {
+            return offline(args, &client, &step, digest, params, talk);
+        }
+    }
+    let wish = Propose {
+        step: args.step.clone(),
+        params: Value::Object(params),
+        reason: args.reason.clone(),
+        nonce: args.nonce.clone(),
+        expires_in_s: args.expires,
+    };
+    let view: ProposalView = client.post("/v1/proposals", &wish)?;
+    if !args.wait {
+        if talk.json {
+            talk.object(&view)?;
+        } else {
+            talk.line(view.id.as_str())?;
+            talk.say(&format!(
+                "{}, {}; wait for it: countersign wait {}",
+                status_word(view.status),
+                needs(&view),
+                view.id
+            ));
+        }
+        return Ok(Exit::Done);
+    }
+    if talk.json {
+        talk.object(&json!({"type": "proposal", "proposal": view}))?;
+    } else {
+        talk.say(&format!("{} {}, {}", view.id, status_word(view.status), needs(&view)));
+    }
+    stop_waiting_on_interrupt(&view.id);
+    let ended = follow(&client, &view.id, &mut Sink::new(talk, args.raw))?;
+    conclude(&client, &ended, args.bundle.as_deref(), talk)
+}
+
+fn needs(view: &ProposalView) -> String {
+    let groups: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
+    let from = if groups.is_empty() { String::new() } else { format!(" of {}", groups.join(", ")) };
+    format!(
+        "{} of {} signatures so far, needed{from} by {}",
+        view.approvals.have, view.approvals.required, view.expires_at
+    )
+}
+
+/// A step that the boundary does not show is an unknown one.
+fn unknown_step(failure: Failure) -> Failure {
+    let not_found = failure
+        .problem
+        .as_ref()
+        .and_then(|problem| problem["type"].as_str())
+        .is_some_and(|kind| kind.ends_with("/not-found"));
+    if not_found { Failure { exit: Exit::UnknownStep, ..failure } } else { failure }
+}
+
+fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Failure> {
+    let (reference, digest) = match text.split_once('@') {
+        Some((reference, digest)) => (
+            reference,
+            Some(digest.parse().map_err(|error| Failure::usage(format!("{}: {error}", Shown::text(text).as_str())))?),
+        ),
+        None => (text, None),
+    };
+    let reference = reference.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+    Ok((reference, digest))
+}
+
+/// Seconds of `90s`, `30m`, `2h`; a bare number is seconds.
+fn parse_window(text: &str) -> Result<i64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    number
+        .parse::<i64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|seconds| (1..=MAX_WINDOW_S).contains(seconds))
+        .ok_or_else(|| "a time is written like 90s, 30m or 2h, from 1s to 24h".to_owned())
+}
+
+fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
+    let place = Shown::text(&path.to_string_lossy());
+    match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {
+        Ok(Value::Object(params)) => Ok(params),
+        Ok(_) => Err(Failure::usage(format!("{}: expected an object of parameters", place.as_str()))),
+        Err(error) => Err(Failure::usage(format!("{}: {}", place.as_str(), Shown::text(&error.to_string()).as_str()))),
+    }
+}
+
+/// `name=value` with the type that the schema gives the name.
+fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
+    let shown = Shown::text(given);
+    let (name, text) =
+        given.split_once('=').ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+    let properties = schema["properties"].as_object();
+    let Some(property) = properties.and_then(|properties| properties.get(name)) else {
+        let known: Vec<_> = properties
+            .into_iter()
+            .flat_map(|properties| properties.keys())
+            .map(|key| Shown::text(key).as_str().to_owned())
+            .collect();
+        let known =
+            if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+        return Err(Failure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
+    };
+    let wrong = |expected: &str| Failure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
+    let value = match property["type"].as_str() {
+        Some("string") => Value::from(text),
+        // The spelling that JSON would write, so that nothing is read two ways.
+        Some("integer") => text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| number.to_string() == text)
+            .map(Value::from)
+            .ok_or_else(|| wrong("an integer, like 3 or -3"))?,
+        Some("boolean") => match text {
+            "true" => Value::from(true),
+            "false" => Value::from(false),
+            _ => return Err(wrong("true or false")),
+        },
+        Some(kind @ ("array" | "object")) => match strict::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
+            Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
+            _ => {
+                return Err(wrong(if kind == "array" {
+                    "an array in JSON, like [\"a\",\"b\"]"
+                } else {
+                    "an object in JSON, like {\"a\":1}"
+                }));
+            }
+        },
+        _ => return Err(wrong("a type that this version does not know; use --params FILE")),
+    };
+    Ok((name.to_owned(), value))
+}
+
+/// Makes the statement that approvers sign as a file: what the boundary would make.
+fn offline(
+    args: &Args,
+    client: &Client,
+    step: &StepView,
+    digest: Option<StepDigest>,
+    params: Map<String, Value>,
+    talk: &Talk,
+) -> Result<Exit, Failure> {
+    if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
+        return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
+    }
+    let registry: RegistryView = client.get("/v1/registry")?;
+    let definition: StepDefinition = strict::typed(step.definition.clone())
+        .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}")))?;
+    if definition.template != Template::None {
+        return Err(Failure::new(Exit::Refused, "the step uses templates, a feature that this version does not have"));
+    }
+    let schema =
+        ParameterSchema::compile(&definition.params).map_err(|flaws| Failure::new(Exit::Refused, join(&flaws)))?;
+    let params = schema.complete(Value::Object(params)).map_err(|errors| Failure::usage(join(&errors)))?;
+    let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
+        Failure::usage(
+            "a token does not tell its name: say whose proposal it is with --proposer NAME, the token's name",
+        )
+    })?;
+    let now = now();
+    let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
+    let signed = Authorization {
+        boundary: BoundaryRef {
+            name: registry.boundary.name,
+            id: registry.boundary.id,
+            epoch: registry.boundary.epoch,
+        },
+        proposal: ProposalId::new(millis, random()?),
+        nonce: match &args.nonce {
+            Some(nonce) => nonce.clone(),
+            None => Nonce::new(millis, random()?),
+        },
+        step: StepReference { reference: definition.reference.clone(), digest: step.digest },
+        params: params.value().clone(),
+        rendered: RenderedDigest::of(definition.source.as_bytes()),
+        permissions: Vec::new(),
+        sandbox: step.sandbox.clone(),
+        proposer,
+        reason: args.reason.clone(),
+        issued_at: now,
+        not_before: now,
+        expires_at: now.plus(args.expires.unwrap_or(DEFAULT_WINDOW_S)),
+    };
+    let id = signed.proposal.clone();
+    let payload = signed
+        .into_statement()
+        .and_then(|statement| statement.to_payload())
+        .map_err(|error| Failure::usage(format!("the statement can't be made: {error}")))?;
+    let digest = crate::crypto::digest::AuthorizationDigest::of(&payload);
+    let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
+        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    bytes.push(b'\n');
+    let Some(path) = &args.output else { return Err(Failure::usage("say where the statement goes: -o FILE")) };
+    write_new(path, &bytes, talk)?;
+    if path != Path::new("-") {
+        if talk.json {
+            talk.object(&json!({"proposal": id, "digest": digest, "file": path}))?;
+        }
+        talk.say(&format!(
+            "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
+            path.display()
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn join<T: std::fmt::Display>(errors: &[T]) -> String {
+    Shown::text(&errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")).as_str().to_owned()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Value {
+        json!({"type": "object", "required": [], "properties": {
+            "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
+            "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
+        }})
+    }
+
+    #[test]
+    fn a_parameter_has_the_type_of_its_schema() {
+        let typed = |given: &str| typed(given, &schema()).map(|(_, value)| value);
+        assert_eq!(typed("host=3").expect("string"), json!("3"));
+        assert_eq!(typed("host=").expect("string"), json!(""));
+        assert_eq!(typed("host=a=b").expect("string"), json!("a=b"));
+        assert_eq!(typed("n=3").expect("integer"), json!(3));
+        assert_eq!(typed("n=-3").expect("integer"), json!(-3));
+        assert_eq!(typed("drain=true").expect("boolean"), json!(true));
+        assert_eq!(typed("zones=[\"a\",\"b\"]").expect("array"), json!(["a", "b"]));
+        assert_eq!(typed("o={}").expect("object"), json!({}));
+    }
+
+    #[test]
+    fn what_does_not_fit_its_type_is_wrong_usage() {
+        for bad in [
+            "n=3.0",
+            "n=03",
+            "n=+3",
+            "n=",
+            "n=x",
+            "drain=1",
+            "drain=True",
+            "zones=a",
+            "zones={}",
+            "o=[]",
+            "zones=[1.5]",
+            "zones=[",
+            "none=1",
+            "host",
+        ] {
+            assert_eq!(typed(bad, &schema()).expect_err(bad).exit, Exit::Usage, "{bad}");
+        }
+        let error = typed("hosst=x", &schema()).expect_err("unknown");
+        assert!(error.message.contains("drain, host, n"), "{error}");
+    }
+
+    #[test]
+    fn a_window_has_a_unit_and_an_end() {
+        assert_eq!(parse_window("90"), Ok(90));
+        assert_eq!(parse_window("30m"), Ok(1800));
+        assert_eq!(parse_window("24h"), Ok(86_400));
+        for bad in ["", "0", "-1m", "25h", "1d", "m", "9223372036854775807h", "1.5h"] {
+            assert!(parse_window(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_step_may_carry_its_digest() {
+        assert!(parse_step("a:b").expect("step").1.is_none());
+        assert!(parse_step(&format!("a:b@sha256:{}", "0".repeat(64))).expect("step").1.is_some());
+        assert!(parse_step("a:b@x").is_err());
+        assert!(parse_step("ab").is_err());
+    }
+}

@@ -1,0 +1,495 @@
+//! What this program finds out by itself before it shows anything.
+//!
+//! Nothing is taken from the boundary but bytes that a digest or a signature holds: the digests stand in the
+//! payload, in a seal signed by a rostered boundary key, and in the roster that the approver trusts.
+
+use serde_json::Value;
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
+use crate::crypto::json;
+use crate::crypto::sshsig::KeyId;
+use crate::policy;
+use crate::policy::file::{Mode, Policy};
+use crate::policy::profile::{Given, Level, effective};
+use crate::record::authorization::Authorization;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use crate::record::ident::Name;
+use crate::record::profile::{Layer, Limits, Profile};
+use crate::record::seal::Seal;
+use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition, Template};
+use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use crate::registry::parameters::ParameterSchema;
+use crate::trust::roster::TrustedRoster;
+
+/// Everything that a review is made of, as it was gathered: none of it is believed.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The bytes that a signature would cover.
+    pub payload: Vec<u8>,
+    /// The step's definition, by the digest in the payload.
+    pub definition: Option<Vec<u8>>,
+    /// The seal in force.
+    pub seal: Option<Envelope>,
+    /// The policy that the seal names.
+    pub policy: Option<Vec<u8>>,
+    /// The configuration that the seal names.
+    pub configuration: Option<Vec<u8>>,
+    /// Whom to believe.
+    pub roster: RosterSource,
+    /// Signatures that stand in a file.
+    pub signatures: Vec<EnvelopeSignature>,
+    /// How far the boundary says the quorum is.
+    pub told: Option<Told>,
+    /// The last run of this step that succeeded, as the boundary tells it.
+    pub last: Option<LastRun>,
+    /// What could not be had, and why.
+    pub missing: Vec<String>,
+}
+
+/// The roster that the review goes by.
+#[derive(Debug, Clone, Default)]
+pub enum RosterSource {
+    /// There is none at all.
+    #[default]
+    None,
+    /// The approver's own, and where it is from.
+    Trusted(Box<TrustedRoster>, String),
+    /// The boundary's: a word, not trust.
+    BoundarysWord(Box<TrustedRoster>),
+}
+
+impl RosterSource {
+    /// The roster, trusted or not.
+    #[must_use]
+    pub fn roster(&self) -> Option<&TrustedRoster> {
+        match self {
+            Self::None => None,
+            Self::Trusted(roster, _) | Self::BoundarysWord(roster) => Some(roster),
+        }
+    }
+
+    /// The roster, when the approver trusts it.
+    #[must_use]
+    pub fn trusted(&self) -> Option<&TrustedRoster> {
+        match self {
+            Self::Trusted(roster, _) => Some(roster),
+            Self::None | Self::BoundarysWord(_) => None,
+        }
+    }
+}
+
+/// What the boundary tells of a pending proposal.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Its status, in one word.
+    pub status: String,
+    /// People whose signatures it counts.
+    pub approvers: Vec<Name>,
+    /// Groups from which it still needs somebody.
+    pub missing: Vec<String>,
+    /// Who it says can't count.
+    pub excluded: Vec<Name>,
+    /// The fewest people that it needs.
+    pub required: u64,
+}
+
+/// The last run of a step that succeeded, as the boundary tells it.
+#[derive(Debug, Clone)]
+pub struct LastRun {
+    /// Its receipt's id.
+    pub receipt: String,
+    /// When it ended.
+    pub finished_at: String,
+    /// The digest of what ran.
+    pub digest: StepDigest,
+    /// What ran, where it could be had.
+    pub definition: Option<Vec<u8>>,
+    /// With which parameters.
+    pub params: Value,
+}
+
+/// One thing that was looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What.
+    pub what: &'static str,
+    /// What came of it.
+    pub finding: Finding,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It holds.
+    Holds,
+    /// It does not, and why.
+    Fails(String),
+    /// It could not be looked into, and why.
+    NotChecked(String),
+}
+
+/// Whether this may be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// All that this program derived is what is to be signed.
+    Sound,
+    /// Nothing contradicts, but there is no trusted roster to check with.
+    NoTrust,
+    /// Something contradicts, or could not be checked.
+    Unsound,
+}
+
+/// What was found out.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    /// Digest of the payload: what a signature names.
+    pub digest: AuthorizationDigest,
+    /// The payload, read strictly.
+    pub statement: Option<Statement<Authorization>>,
+    /// The payload as JSON, for the exact listing.
+    pub payload: Option<Value>,
+    /// The definition, when its digest is the signed one.
+    pub definition: Option<(StepDefinition, Value)>,
+    /// Rules that must all be met.
+    pub rules: Vec<Approvals>,
+    /// The sandbox as this program derives it.
+    pub profile: Option<Profile>,
+    /// People whose signatures over these bytes this program verified.
+    pub signers: Vec<(Name, KeyId)>,
+    /// Signatures that are of nobody known, or do not verify.
+    pub strangers: Vec<String>,
+    /// Every check, in order.
+    pub checks: Vec<Check>,
+    /// Whether this may be signed.
+    pub standing: Standing,
+}
+
+/// Finds out all that can be found out.
+#[must_use]
+pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
+    let mut found = Derived {
+        digest: AuthorizationDigest::of(&sources.payload),
+        statement: None,
+        payload: None,
+        definition: None,
+        rules: Vec::new(),
+        profile: None,
+        signers: Vec::new(),
+        strangers: Vec::new(),
+        checks: Vec::new(),
+        standing: Standing::Unsound,
+    };
+    let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
+        Ok(statement) => statement,
+        Err(error) => {
+            found.note("the payload is a strict, canonical authorization", Finding::Fails(error.to_string()));
+            return found;
+        }
+    };
+    found.note("the payload is a strict, canonical authorization", Finding::Holds);
+    found.payload = serde_json::from_slice(&sources.payload).ok();
+    let signed = statement.predicate.clone();
+    found.statement = Some(statement);
+
+    found.definition(sources, &signed);
+    found.window(&signed, now);
+    let seal = found.seal(sources, &signed);
+    found.context(sources, &signed, seal.as_ref());
+    found.signatures(sources);
+
+    let fails = found.checks.iter().any(|check| matches!(check.finding, Finding::Fails(_)));
+    let open = found.checks.iter().any(|check| matches!(check.finding, Finding::NotChecked(_)));
+    found.standing = match (fails, sources.roster.trusted(), open) {
+        (true, _, _) => Standing::Unsound,
+        (false, None, _) => Standing::NoTrust,
+        (false, Some(_), true) => Standing::Unsound,
+        (false, Some(_), false) => Standing::Sound,
+    };
+    found
+}
+
+impl Derived {
+    fn note(&mut self, what: &'static str, finding: Finding) {
+        self.checks.push(Check { what, finding });
+    }
+
+    /// The definition is the signed one, and parameters and script are what it makes of them.
+    fn definition(&mut self, sources: &Sources, signed: &Authorization) {
+        const IS_SIGNED: &str = "the definition shown has the signed digest";
+        let Some(bytes) = &sources.definition else {
+            self.note(IS_SIGNED, Finding::NotChecked("the definition could not be had".to_owned()));
+            return;
+        };
+        let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
+            Ok(value) => json::typed::<StepDefinition>(value.clone())
+                .map(|definition| (definition, value))
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (definition, value) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.note(IS_SIGNED, Finding::Fails(format!("what was given is no step definition: {error}")));
+                return;
+            }
+        };
+        let digest = StepDigest::of(bytes);
+        if digest != signed.step.digest || definition.reference != signed.step.reference {
+            self.note(IS_SIGNED, Finding::Fails(format!("what was given is {} {digest}", definition.reference)));
+            return;
+        }
+        self.note(IS_SIGNED, Finding::Holds);
+        self.note("the parameters fit its schema and are complete", parameters(&definition, signed));
+        self.note("the script to run has the signed digest", rendered(&definition, signed));
+        self.definition = Some((definition, value));
+    }
+
+    fn window(&mut self, signed: &Authorization, now: Timestamp) {
+        let contradiction = if signed.issued_at > signed.not_before || signed.not_before >= signed.expires_at {
+            Some("issued, not before and expires are out of order".to_owned())
+        } else if signed.expires_at.unix() - signed.issued_at.unix() > MAX_WINDOW_S {
+            Some(format!("it would be valid for more than {} h", MAX_WINDOW_S / 3600))
+        } else if signed.issued_at > now.plus(SKEW_S) {
+            Some("it was issued in the future: compare the clocks".to_owned())
+        } else if now >= signed.expires_at {
+            Some("it has expired, propose it again".to_owned())
+        } else {
+            None
+        };
+        self.note("it can still run: window of validity", contradiction.map_or(Finding::Holds, Finding::Fails));
+    }
+
+    /// The seal, when a key of the boundary that the roster names signed it.
+    fn seal(&mut self, sources: &Sources, signed: &Authorization) -> Option<Seal> {
+        const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
+        let name = &signed.boundary.name;
+        let Some(roster) = sources.roster.roster() else {
+            self.note(SIGNED, Finding::NotChecked("there is no roster".to_owned()));
+            return None;
+        };
+        let Some(envelope) = &sources.seal else {
+            self.note(SIGNED, Finding::NotChecked("the seal could not be had".to_owned()));
+            return None;
+        };
+        let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
+            .map_err(|error| error.to_string())
+            .and_then(|seal| {
+                if seal.signature_count() == 0 {
+                    return Err("it has no signature".to_owned());
+                }
+                seal.verify(|keyid| roster.boundary_key(name, keyid)).map_err(|error| error.to_string())
+            });
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.note(SIGNED, Finding::Fails(error));
+                return None;
+            }
+        };
+        self.note(SIGNED, Finding::Holds);
+        let seal = verified.predicate().clone();
+        let id = seal.boundary.id.unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
+        let finding = if seal.boundary.name != *name || id != signed.boundary.id {
+            Finding::Fails(format!("the seal is of {} {id}", seal.boundary.name))
+        } else if seal.epoch != signed.boundary.epoch {
+            Finding::Fails("the seal is of another epoch: everything signed for this one is void".to_owned())
+        } else {
+            Finding::Holds
+        };
+        self.note("boundary and epoch are the seal's", finding);
+        Some(seal)
+    }
+
+    /// Roster, policy, permissions and sandbox, as the seal has them.
+    fn context(&mut self, sources: &Sources, signed: &Authorization, seal: Option<&Seal>) {
+        const TRUSTED: &str = "the roster in force is the one you trust";
+        const POLICY: &str = "the policy in force is the one that this roster names";
+        const PERMISSIONS: &str = "permissions are what this program derives";
+        const SANDBOX: &str = "the sandbox is what this program derives";
+        let unknown = |why: &str| Finding::NotChecked(why.to_owned());
+        let roster = sources.roster.roster();
+        self.note(
+            TRUSTED,
+            match (sources.roster.trusted(), seal) {
+                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => Finding::Holds,
+                (Some(trusted), Some(seal)) => Finding::Fails(format!(
+                    "the seal names {}, you trust {} (version {})",
+                    seal.roster,
+                    trusted.digest(),
+                    trusted.version()
+                )),
+                (Some(_), None) => unknown("there is no seal to compare with"),
+                (None, _) => unknown("you trust no roster for this boundary: all below rests on the boundary's word"),
+            },
+        );
+        let policy = match (&sources.policy, roster, seal) {
+            (Some(bytes), Some(roster), Some(seal)) => {
+                let digest = PolicyDigest::of(bytes);
+                if digest != seal.policy || digest != roster.policy() {
+                    Err(Finding::Fails(format!("given {digest}, sealed {}, rostered {}", seal.policy, roster.policy())))
+                } else {
+                    json::parse(bytes, bytes.len())
+                        .map_err(|error| error.to_string())
+                        .and_then(|value| {
+                            Policy::from_sealed(&value)
+                                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+                        })
+                        .map_err(Finding::Fails)
+                }
+            }
+            _ => Err(unknown("policy, roster or seal could not be had")),
+        };
+        let policy = match policy {
+            Ok(policy) => policy,
+            Err(finding) => {
+                self.note(POLICY, finding);
+                self.note(PERMISSIONS, unknown("there is no policy to derive them from"));
+                self.note(SANDBOX, unknown("there is no policy to derive it from"));
+                return;
+            }
+        };
+        self.note(POLICY, Finding::Holds);
+        let ruling = policy::resolve(&policy, &signed.step.reference);
+        self.note(
+            "policy lets this step run",
+            match ruling.mode.value {
+                Mode::Deny => {
+                    Finding::Fails(format!("policy denies it ({}), no signature passes that", ruling.mode.origin))
+                }
+                Mode::Prompted | Mode::Execute => Finding::Holds,
+            },
+        );
+        // Policy of this version asks nothing beyond mode and approvals.
+        let rules_beyond = policy.has_rules() || policy.has_sandbox_rules();
+        self.note(
+            PERMISSIONS,
+            if rules_beyond {
+                unknown("this version can't derive what such a policy asks: review with the boundary's version")
+            } else if signed.permissions.is_empty() {
+                Finding::Holds
+            } else {
+                Finding::Fails(format!("policy asks for none, {} would be signed", signed.permissions.len()))
+            },
+        );
+        let Some((definition, _)) = &self.definition else {
+            self.note(SANDBOX, unknown("there is no definition to derive it from"));
+            return;
+        };
+        self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
+        let given = match (&sources.configuration, seal) {
+            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => configured(bytes),
+            (Some(bytes), Some(seal)) => {
+                Err(format!("the configuration given is {}, sealed is {}", BlobDigest::of(bytes), seal.configuration))
+            }
+            _ => Err("the configuration could not be had".to_owned()),
+        };
+        let derived =
+            given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));
+        let finding = match derived {
+            Ok(profile) => {
+                let finding = if profile == signed.sandbox {
+                    Finding::Holds
+                } else {
+                    Finding::Fails(format!("they differ: {}", differences(&profile, &signed.sandbox)))
+                };
+                self.profile = Some(profile);
+                finding
+            }
+            Err(error) => Finding::Fails(error),
+        };
+        self.note(SANDBOX, finding);
+    }
+
+    fn signatures(&mut self, sources: &Sources) {
+        let Some(roster) = sources.roster.roster() else { return };
+        for signature in &sources.signatures {
+            let verified =
+                Signed::<Authorization>::from_parts(&sources.payload, std::slice::from_ref(signature), Base64::Lenient)
+                    .map_err(|error| error.to_string())
+                    .and_then(|one| {
+                        one.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key))
+                            .map_err(|error| error.to_string())
+                    });
+            match (verified, roster.approver_of(&signature.keyid)) {
+                (Ok(_), Some((approver, _))) => self.signers.push((approver.name.clone(), signature.keyid)),
+                (Ok(_), None) => {}
+                (Err(error), _) => self.strangers.push(error),
+            }
+        }
+    }
+}
+
+fn parameters(definition: &StepDefinition, signed: &Authorization) -> Finding {
+    match ParameterSchema::compile(&definition.params) {
+        Ok(schema) => match schema.check(&signed.params) {
+            Ok(_) => Finding::Holds,
+            Err(errors) => Finding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        },
+        Err(flaws) => Finding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn rendered(definition: &StepDefinition, signed: &Authorization) -> Finding {
+    match definition.template {
+        Template::None if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered => Finding::Holds,
+        Template::None => Finding::Fails("the signed script is not the one shown".to_owned()),
+        Template::Gruntwork => {
+            Finding::NotChecked("templates belong to a feature that this version does not have".to_owned())
+        }
+    }
+}
+
+/// The conjunction of policy's rule and the step's; a step that names no group means whom policy names.
+fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<Approvals> {
+    let mut rules: Vec<Approvals> = policy.cloned().into_iter().collect();
+    let own = match policy {
+        Some(policy) if step.from.is_empty() => {
+            Approvals { required: step.required, from: policy.from.clone(), each: step.each }
+        }
+        _ => step.clone(),
+    };
+    if !rules.contains(&own) {
+        rules.push(own);
+    }
+    rules
+}
+
+/// What the sealed configuration gives every run.
+fn configured(bytes: &[u8]) -> Result<Given, String> {
+    let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
+    let limits = |which: &str| -> Result<Limits, String> {
+        json::typed(value["limits"][which].clone()).map_err(|error| format!("the configuration's limits: {error}"))
+    };
+    let level = match value["sandbox"]["level"].as_str() {
+        Some("strict") => Level::Strict,
+        Some(_) => Level::BestEffort(
+            json::typed::<Vec<Layer>>(value["sandbox"]["require"].clone())
+                .map_err(|error| format!("the configuration's layers: {error}"))?,
+        ),
+        None => return Err("the configuration names no sandbox level".to_owned()),
+    };
+    Ok(Given { level, limits: limits("default")?, maximum: limits("maximum")? })
+}
+
+/// The fields in which two profiles differ, by name.
+fn differences(derived: &Profile, signed: &Profile) -> String {
+    let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
+    let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
+        return "in their form".to_owned();
+    };
+    let mut names: Vec<&String> =
+        derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
+    names.sort();
+    names.dedup();
+    names
+        .iter()
+        .map(|name| {
+            let side =
+                |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
+            format!("{name} derived {}, to be signed {}", side(&derived), side(&signed))
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}

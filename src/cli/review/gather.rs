@@ -1,0 +1,350 @@
+//! Gathers what a review is made of: from a boundary, or from a file and a boundary.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, RegistryView, StepView};
+use crate::cli::client::Client;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::review::derive::{LastRun, RosterSource, Sources, Told};
+use crate::cli::screen::Shown;
+use crate::cli::trust::{Trust, read_bounded};
+use crate::crypto::canonical;
+use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
+use crate::crypto::json;
+use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
+use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::ident::{BoundaryName, ProposalId};
+use crate::trust::chain::Pinned;
+use crate::trust::roster::TrustedRoster;
+
+/// What is to be reviewed.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// A proposal that the boundary holds.
+    Proposal(Box<ProposalView>),
+    /// A statement in a file, with the signatures that it has.
+    File(Envelope),
+}
+
+/// The largest envelope file.
+const MAX_ENVELOPE_BYTES: usize = 64 << 10;
+/// At most this many pages are looked through for an id's ending.
+const MAX_PAGES: usize = 20;
+
+impl Subject {
+    /// What the user named: a file, an id, the ending of one, or nothing for the only pending proposal.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(named: Option<&str>, client: &Client) -> Result<Self, Failure> {
+        match named {
+            Some(name) if is_file(name) => read_envelope(Path::new(name)).map(Self::File),
+            _ => {
+                let id = find_proposal(client, named, Some(ProposalStatus::Pending))?;
+                client.get(&format!("/v1/proposals/{id}")).map(|view| Self::Proposal(Box::new(view)))
+            }
+        }
+    }
+
+    /// The bytes that a signature covers.
+    ///
+    /// # Errors
+    /// When they are no base64, or not those whose digest the boundary tells.
+    pub fn payload(&self) -> Result<Vec<u8>, Failure> {
+        let refuse = |error: String| Failure::new(Exit::Refused, format!("the payload can't be read: {error}"));
+        match self {
+            Self::File(envelope) => {
+                let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
+                    .map_err(|error| refuse(error.to_string()))?;
+                drop(checked);
+                Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| refuse(error.to_string()))
+            }
+            Self::Proposal(view) => {
+                if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
+                    return Err(refuse(format!("it is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
+                }
+                let payload =
+                    Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
+                if AuthorizationDigest::of(&payload) != view.digest {
+                    return Err(refuse(format!(
+                        "the boundary calls it {}, its bytes have another digest",
+                        view.digest
+                    )));
+                }
+                Ok(payload)
+            }
+        }
+    }
+}
+
+/// Whether a name means a file: it has a directory or an ending, or there is one of that name.
+#[must_use]
+pub fn is_file(name: &str) -> bool {
+    name == "-" || name.contains('/') || name.ends_with(".json") || Path::new(name).is_file()
+}
+
+/// Reads an envelope file.
+///
+/// # Errors
+/// When it can't be read, or is none.
+pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
+    let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
+    json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
+        let place = Shown::text(&path.to_string_lossy());
+        let advice = "make one with `countersign propose … --offline -o FILE`";
+        Failure::new(
+            Exit::Refused,
+            format!("{} is no envelope: {}; {advice}", place.as_str(), Shown::text(&error.to_string()).as_str()),
+        )
+    })
+}
+
+/// The proposal of this id or ending; without a name the only one (with this status).
+///
+/// # Errors
+/// When there is none, or more than one, which are then listed.
+pub fn find_proposal(
+    client: &Client,
+    named: Option<&str>,
+    only: Option<ProposalStatus>,
+) -> Result<ProposalId, Failure> {
+    if let Some(id) = named.and_then(|name| name.parse::<ProposalId>().ok()) {
+        return Ok(id);
+    }
+    let none = |words: String| Failure::new(Exit::Usage, words);
+    if let Some(receipt) = named.and_then(|name| name.parse::<crate::record::ident::ReceiptId>().ok()) {
+        return Ok(receipt.proposal());
+    }
+    let ending = match named {
+        Some(name) if name.len() >= 2 && name.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-') => {
+            name.to_lowercase()
+        }
+        Some(name) => {
+            return Err(none(format!(
+                "{} is no proposal's id, nor the ending of one, nor a file",
+                Shown::text(name).as_str()
+            )));
+        }
+        None => String::new(),
+    };
+    // An ending may mean any proposal; nothing means the only one that waits.
+    let filter = if named.is_none() { only } else { None };
+    let found: Vec<_> = list(client, filter)?.into_iter().filter(|view| view.id.as_str().ends_with(&ending)).collect();
+    match found.as_slice() {
+        [one] => Ok(one.id.clone()),
+        [] if named.is_none() => {
+            Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned()))
+        }
+        [] => Err(none(format!("no proposal that you may see ends with {ending}"))),
+        several => {
+            let lines: Vec<_> = several.iter().take(20).map(|view| format!("  {} {}", view.id, view.step)).collect();
+            Err(none(format!(
+                "{} proposals could be meant, name one by the ending of its id:\n{}",
+                several.len(),
+                lines.join("\n")
+            )))
+        }
+    }
+}
+
+/// All proposals that the caller may see, newest first.
+///
+/// # Errors
+/// As the boundary says.
+pub fn list(client: &Client, status: Option<ProposalStatus>) -> Result<Vec<ProposalView>, Failure> {
+    let mut found = Vec::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let mut query = String::new();
+        if let Some(status) = status {
+            query.push_str(&format!("?status={}", status_word(status)));
+        }
+        if let Some(cursor) = &cursor {
+            query.push(if query.is_empty() { '?' } else { '&' });
+            query.push_str("cursor=");
+            query.extend(cursor.bytes().map(|c| {
+                if c.is_ascii_alphanumeric() || b"-_.~".contains(&c) {
+                    char::from(c).to_string()
+                } else {
+                    format!("%{c:02X}")
+                }
+            }));
+        }
+        let page: ProposalList = client.get(&format!("/v1/proposals{query}"))?;
+        found.extend(page.proposals);
+        match page.cursor {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// A status in one word, as documents write it.
+#[must_use]
+pub const fn status_word(status: ProposalStatus) -> &'static str {
+    match status {
+        ProposalStatus::Pending => "pending",
+        ProposalStatus::Approved => "approved",
+        ProposalStatus::Running => "running",
+        ProposalStatus::Finished => "finished",
+        ProposalStatus::Denied => "denied",
+        ProposalStatus::Expired => "expired",
+        ProposalStatus::Cancelled => "cancelled",
+        ProposalStatus::Refused => "refused",
+    }
+}
+
+/// Gathers everything about `subject`. What can't be had is named, not invented.
+///
+/// # Errors
+/// When the payload itself can't be had.
+pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sources, Failure> {
+    let mut sources = Sources { payload: subject.payload()?, ..Sources::default() };
+    match subject {
+        Subject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
+        Subject::Proposal(view) => {
+            sources.told = Some(Told {
+                status: status_word(view.status).to_owned(),
+                approvers: view.approvals.approvers.clone(),
+                missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
+                excluded: view.approvals.excluded.clone(),
+                required: view.approvals.required,
+            });
+        }
+    }
+    // An unreadable payload is shown as such; there is nothing to gather for it.
+    let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
+    let signed = statement.predicate;
+    let mut missing = Vec::new();
+    let mut have = |what: &str, result: Result<Vec<u8>, Failure>| match result {
+        Ok(bytes) => Some(bytes),
+        Err(failure) => {
+            missing.push(format!("{what}: {}", failure.message));
+            None
+        }
+    };
+    let step = client.get::<StepView>(&format!("/v1/steps/{}", signed.step.reference));
+    let definition = client.blob(signed.step.digest.as_bytes());
+    sources.definition = match (definition, &step) {
+        (Ok(bytes), _) => Some(bytes),
+        (Err(_), Ok(step)) if step.digest == signed.step.digest => Some(canonical::to_canonical(&step.definition)),
+        (Err(failure), _) => have("the definition", Err(failure)),
+    };
+    let registry = client.get::<RegistryView>("/v1/registry");
+    match &registry {
+        Ok(registry) => {
+            let seal = &registry.seal;
+            sources.seal =
+                have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
+            sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
+            let roster = have("the roster in force", client.blob(seal.roster.as_bytes()));
+            sources.roster = believe(trust, &signed.boundary.name, roster.as_deref(), &mut missing);
+        }
+        Err(failure) => {
+            missing.push(format!("the seal in force: {failure}"));
+            sources.roster = believe(trust, &signed.boundary.name, None, &mut missing);
+        }
+    }
+    if let Some(last) = step.ok().and_then(|step| step.last_success) {
+        let definition = if last.digest == signed.step.digest {
+            sources.definition.clone()
+        } else {
+            client.blob(last.digest.as_bytes()).ok()
+        };
+        sources.last = Some(LastRun {
+            receipt: last.receipt.to_string(),
+            finished_at: last.finished_at.to_string(),
+            digest: last.digest,
+            definition,
+            params: if last.params.is_object() { last.params } else { Value::Null },
+        });
+    }
+    sources.missing = missing;
+    Ok(sources)
+}
+
+/// The log entry of a seal: the envelope that the boundary signed.
+fn seal_entry(client: &Client, index: u64) -> Result<Vec<u8>, Failure> {
+    let odd = |what: &str| Failure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+    let checkpoint = client.bytes("/log/checkpoint")?;
+    // A checkpoint's second line is the size of the tree.
+    let size: u64 = std::str::from_utf8(&checkpoint)
+        .ok()
+        .and_then(|text| text.lines().nth(1))
+        .and_then(|line| line.parse().ok())
+        .ok_or_else(|| odd("its checkpoint has no size"))?;
+    let (tile, place) = (index / u64::from(TILE_WIDTH), index % u64::from(TILE_WIDTH));
+    let width = size.saturating_sub(tile * u64::from(TILE_WIDTH)).min(u64::from(TILE_WIDTH));
+    let path = u16::try_from(width)
+        .ok()
+        .filter(|_| place < width)
+        .and_then(|width| TilePath::new(TileKind::Entries, tile, width))
+        .ok_or_else(|| odd("it does not hold the seal that the boundary names"))?;
+    let bytes = client.bytes(&format!("/log/{}", entries_path(&path)))?;
+    let entries = split_entries(&bytes).ok_or_else(|| odd("its entries are cut off"))?;
+    let entry = usize::try_from(place).ok().and_then(|place| entries.get(place).copied());
+    entry.map(<[u8]>::to_vec).ok_or_else(|| odd("it does not hold the seal that the boundary names"))
+}
+
+fn entries_path(path: &TilePath) -> String {
+    let path = path.to_string();
+    path.strip_prefix("tile/").unwrap_or(&path).to_owned()
+}
+
+/// The roster to go by: the trusted one that is in force, else a trusted one of this boundary, else the boundary's word.
+fn believe(
+    trust: &[Trust],
+    boundary: &BoundaryName,
+    in_force: Option<&[u8]>,
+    missing: &mut Vec<String>,
+) -> RosterSource {
+    let in_force = in_force.and_then(|payload| match TrustedRoster::from_payload(payload) {
+        Ok(roster) => Some(roster),
+        Err(error) => {
+            missing.push(format!("the roster in force: {error}"));
+            None
+        }
+    });
+    if let Some(roster) = &in_force
+        && let Some(trust) = trust.iter().find(|trust| trust.pinned.digest() == roster.digest())
+    {
+        return RosterSource::Trusted(Box::new(roster.clone()), trust.from.clone());
+    }
+    for trust in trust {
+        if let Pinned::Roster(roster) = &trust.pinned
+            && !roster.boundary_keys(boundary).is_empty()
+        {
+            return RosterSource::Trusted(roster.clone(), trust.from.clone());
+        }
+    }
+    match in_force {
+        Some(roster) => {
+            if !trust.is_empty() {
+                missing
+                    .push(format!("a roster that you trust: in force is {}, and you pinned another", roster.digest()));
+            }
+            RosterSource::BoundarysWord(Box::new(roster))
+        }
+        None => RosterSource::None,
+    }
+}
+
+/// What to do when no trusted roster is there.
+#[must_use]
+pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
+    match seen {
+        Some(digest) => format!(
+            "the boundary names the roster {digest}; ask the person who keeps it, by another way than this boundary, whether that is the digest; \
+             then give --roster {digest}, or trust it from now on: echo {digest} >> {config}/trust"
+        ),
+        None => format!(
+            "get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"
+        ),
+    }
+}

@@ -1,0 +1,518 @@
+//! The review as lines: a pure function of what was found out.
+//!
+//! What needs the host and what speaks against signing comes first; then the step, its script and parameters in
+//! full; then words, comparison and the exact listing of every field; the summary with the digest comes last.
+
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+use crate::cli::review::derive::{Derived, Finding, LastRun, RosterSource, Sources, Standing};
+use crate::cli::screen::{Screen, Shown, Tone, path_key};
+use crate::crypto::canonical;
+use crate::crypto::digest::StepDigest;
+use crate::crypto::json;
+use crate::crypto::sshsig::KeyId;
+use crate::policy::profile::STRICT;
+use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use crate::record::ident::Name;
+use crate::record::profile::{NetworkMode, Proc, Profile, Workdir};
+use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
+use crate::record::validity::Timestamp;
+
+/// The lines of a review.
+#[must_use]
+pub fn render(sources: &Sources, found: &Derived, mine: Option<&KeyId>, now: Timestamp) -> Screen {
+    let mut screen = Screen::default();
+    attention(&mut screen, sources, found);
+    match &found.statement {
+        Some(statement) => {
+            let signed = &statement.predicate;
+            step(&mut screen, found, signed);
+            parameters(&mut screen, signed);
+            sandbox(&mut screen, signed);
+            approvals(&mut screen, sources, found, mine);
+            time(&mut screen, signed, now);
+            said(&mut screen, found, signed);
+            compared(&mut screen, sources.last.as_ref(), found, signed);
+        }
+        None => {
+            screen.heading(RAW);
+            screen.say(Tone::Bad, "This is not an authorization that this program can read. Its bytes, as text:");
+            screen.numbered(&String::from_utf8_lossy(&sources.payload));
+        }
+    }
+    if let Some((_, definition)) = &found.definition {
+        screen.heading(DEFINITION);
+        screen.exact(definition, &[(".source", SCRIPT)]);
+    }
+    if let Some(payload) = &found.payload {
+        screen.heading(SIGNED);
+        screen.exact(payload, &[]);
+    }
+    checks(&mut screen, found);
+    summary(&mut screen, sources, found);
+    screen
+}
+
+/// Where the script stands.
+pub const SCRIPT: &str = "Script";
+/// Where every field of the definition stands.
+pub const DEFINITION: &str = "Definition, every field";
+/// Where every field of the payload stands.
+pub const SIGNED: &str = "To be signed, every field";
+const RAW: &str = "Unreadable";
+
+fn attention(screen: &mut Screen, sources: &Sources, found: &Derived) {
+    let signed = found.statement.as_ref().map(|statement| &statement.predicate);
+    let needs = signed.map_or_else(Vec::new, host_needs);
+    let against: Vec<_> = found
+        .checks
+        .iter()
+        .filter_map(|check| match &check.finding {
+            Finding::Holds => None,
+            Finding::Fails(why) => Some(format!("NOT TRUE: {}: {why}", check.what)),
+            Finding::NotChecked(why) => Some(format!("not checked: {}: {why}", check.what)),
+        })
+        .collect();
+    let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
+    if needs.is_empty() && against.is_empty() && !no_trust && found.strangers.is_empty() && sources.missing.is_empty() {
+        return;
+    }
+    screen.heading("Attention");
+    for need in needs {
+        screen.say(Tone::Bad, &format!("needs the host: {need}"));
+    }
+    if no_trust {
+        screen.say(
+            Tone::Bad,
+            "You trust no roster for this boundary. Who may approve, who the boundary is and which policy holds is the \
+             boundary's own word. Nothing is signed like this.",
+        );
+    }
+    for line in against {
+        screen.say(Tone::Bad, &line);
+    }
+    for stranger in &found.strangers {
+        screen.say(Tone::Bad, &format!("a signature in the file does not count: {stranger}"));
+    }
+    for missing in &sources.missing {
+        screen.say(Tone::Bad, &format!("could not be had: {missing}"));
+    }
+}
+
+/// What a run gets of the host beyond an empty, closed sandbox.
+fn host_needs(signed: &Authorization) -> Vec<String> {
+    let profile = &signed.sandbox;
+    let mut needs = Vec::new();
+    if let Some(reason) = &profile.off_reason {
+        needs.push(format!("THE SANDBOX IS OFF, reason given: {reason}"));
+    }
+    for layer in STRICT.iter().filter(|layer| !profile.require.contains(layer)) {
+        needs.push(format!("the sandbox layer {} is not required", layer.word()));
+    }
+    match profile.network.mode {
+        NetworkMode::None => {}
+        NetworkMode::Allow => needs.push("it may reach the network: listed hosts".to_owned()),
+        NetworkMode::Host => needs.push("it may reach the network: everything the host can reach".to_owned()),
+    }
+    match profile.proc {
+        Proc::Minimal => {}
+        Proc::Full => needs.push("it sees the whole of /proc of its process namespace (proc full)".to_owned()),
+    }
+    match profile.workdir {
+        Workdir::Private => {}
+        Workdir::Copy => needs.push("it works in a copy of a tree of the host".to_owned()),
+        Workdir::Overlay => needs.push("it works over a tree of the host".to_owned()),
+        Workdir::InPlace => needs.push("it works in a live tree of the host".to_owned()),
+    }
+    if profile.run_as != "isolated" {
+        needs.push(format!("it runs as the host's {}", profile.run_as));
+    }
+    for (verb, paths) in [("read", &profile.read), ("write", &profile.write), ("reach the socket", &profile.sockets)] {
+        for path in paths {
+            needs.push(format!("it may {verb} {path}"));
+        }
+    }
+    for permission in &signed.permissions {
+        needs.push(format!("a permission: {}", permission_words(permission.kind, &permission.what, permission.why)));
+    }
+    needs
+}
+
+fn permission_words(kind: PermissionKind, what: &str, why: PermissionReason) -> String {
+    let verb = match kind {
+        PermissionKind::Run => "runs",
+        PermissionKind::Read => "reads",
+        PermissionKind::Write => "writes",
+        PermissionKind::Env => "takes from the environment",
+    };
+    let why = match why {
+        PermissionReason::Unlisted => "which policy does not list",
+        PermissionReason::BuiltInDeny => "which a built-in list denies",
+        PermissionReason::Unknown => "which can't be known before running",
+    };
+    format!("{verb} {what:?}, {why}")
+}
+
+fn step(screen: &mut Screen, found: &Derived, signed: &Authorization) {
+    screen.heading("Step");
+    screen.field("step", &Shown::text(signed.step.reference.as_str()));
+    screen.field("digest", &Shown::text(&signed.step.digest.to_string()));
+    let Some((definition, _)) = &found.definition else {
+        screen.say(Tone::Bad, "The definition is not shown: this program does not have one with that digest.");
+        return;
+    };
+    screen.field("run by", &Shown::quoted(&definition.interpreter));
+    for file in &definition.files {
+        let kind = if file.executable { "executable" } else { "not executable" };
+        screen.field("brings file", &Shown::quoted(&file.path));
+        screen.field("", &Shown::text(&format!("{} bytes, {kind}, {}, content not shown", file.bytes, file.digest)));
+    }
+    for secret in &definition.secrets {
+        screen.field_in(Tone::Bad, "asks for secret", &Shown::quoted(secret));
+    }
+    screen.heading(SCRIPT);
+    screen.numbered(&definition.source);
+}
+
+fn parameters(screen: &mut Screen, signed: &Authorization) {
+    screen.heading("Parameters");
+    match &signed.params {
+        Value::Object(fields) if fields.is_empty() => screen.say(Tone::Plain, "none"),
+        params => {
+            let mut lines = Vec::new();
+            typed_leaves(params, String::new(), &mut lines);
+            for (path, kind, value) in lines {
+                screen.push(
+                    Tone::Plain,
+                    "    ".to_owned(),
+                    Shown::text(&format!("{kind:<8}")).then(&Shown::path(&path)).then(&value),
+                );
+            }
+        }
+    }
+}
+
+fn typed_leaves(value: &Value, path: String, lines: &mut Vec<(String, &'static str, Shown)>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                typed_leaves(value, format!("{path}{dot}{}", path_key(key)), lines);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (at, value) in items.iter().enumerate() {
+                typed_leaves(value, format!("{path}[{at}]"), lines);
+            }
+        }
+        _ => {
+            let kind = match value {
+                Value::String(_) => "string",
+                Value::Number(_) => "integer",
+                Value::Bool(_) => "boolean",
+                Value::Array(_) => "array",
+                Value::Object(_) => "object",
+                Value::Null => "null",
+            };
+            lines.push((path, kind, Shown::value(value)));
+        }
+    }
+}
+
+fn sandbox(screen: &mut Screen, signed: &Authorization) {
+    screen.heading("Permissions and sandbox");
+    if signed.permissions.is_empty() {
+        screen.say(Tone::Plain, "permissions: none asked, none granted");
+    }
+    for permission in &signed.permissions {
+        screen.say(
+            Tone::Bad,
+            &format!("permission: {}", permission_words(permission.kind, &permission.what, permission.why)),
+        );
+    }
+    for line in profile_words(&signed.sandbox) {
+        screen.say(Tone::Plain, &line);
+    }
+}
+
+fn profile_words(profile: &Profile) -> Vec<String> {
+    let list = |items: &[String], none: &str| {
+        if items.is_empty() {
+            none.to_owned()
+        } else {
+            items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
+    let workdir = match profile.workdir {
+        Workdir::Private => "an empty directory of its own, gone afterwards",
+        Workdir::Copy => "a private copy of a tree",
+        Workdir::Overlay => "a tree seen through an overlay",
+        Workdir::InPlace => "the live tree",
+    };
+    let network = match profile.network.mode {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Allow => format!("only {}", list(&profile.network.hosts, "nothing")),
+        NetworkMode::Host => "the host's, as it is".to_owned(),
+    };
+    let proc = match profile.proc {
+        Proc::Minimal => "only its own processes",
+        Proc::Full => "everything in its process namespace",
+    };
+    let limits = &profile.limits;
+    vec![
+        format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
+        format!("reads of the host: {}", list(&profile.read, "nothing but what an interpreter needs")),
+        format!("writes to the host: {}", list(&profile.write, "nothing")),
+        format!("stays out of reach: {}", list(&profile.deny, "no further pattern")),
+        format!("works in: {workdir}"),
+        format!("network: {network}"),
+        format!("sockets of the host: {}", list(&profile.sockets, "none")),
+        format!("sees of /proc: {proc}"),
+        format!("runs as: {}", if profile.run_as == "isolated" { "an id of its own" } else { &profile.run_as }),
+        format!(
+            "at most: {}, {} of a CPU, {} memory, {} processes, {} a file, {} of disk, {} of output",
+            duration_ms(limits.wall_ms),
+            format_args!("{}.{:03}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+            bytes(limits.memory_bytes),
+            limits.processes,
+            bytes(limits.file_bytes),
+            bytes(limits.disk_bytes),
+            bytes(limits.output_bytes),
+        ),
+    ]
+}
+
+fn duration_ms(ms: u64) -> String {
+    match ms {
+        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        _ if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        _ => format!("{ms} ms"),
+    }
+}
+
+/// Exact: a unit only where it divides without rest.
+fn bytes(count: u64) -> String {
+    match count {
+        0 => "0 bytes".to_owned(),
+        _ if count % (1 << 30) == 0 => format!("{} GiB", count >> 30),
+        _ if count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
+        _ if count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        _ => format!("{count} bytes"),
+    }
+}
+
+fn approvals(screen: &mut Screen, sources: &Sources, found: &Derived, mine: Option<&KeyId>) {
+    screen.heading("Approvals");
+    for rule in &found.rules {
+        screen.field("rule", &Shown::text(&rule_words(rule)));
+    }
+    for (name, keyid) in &found.signers {
+        screen.field("signed", &Shown::text(&format!("{name} with {keyid}, verified by this program")));
+    }
+    if let Some(told) = &sources.told {
+        let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let or_none = |text: String| if text.is_empty() { "nobody".to_owned() } else { text };
+        screen.field("status", &Shown::text(&told.status));
+        screen.field("so far", &Shown::text(&format!("{} (the boundary's word)", or_none(names(&told.approvers)))));
+        screen.field(
+            "still needed",
+            &Shown::text(&or_none(
+                told.missing.iter().map(|group| format!("somebody of {group}")).collect::<Vec<_>>().join(", "),
+            )),
+        );
+        screen.field("can't count", &Shown::text(&or_none(names(&told.excluded))));
+    } else if let Some(roster) = sources.roster.roster() {
+        for rule in &found.rules {
+            let have = found.signers.iter().filter(|(name, _)| {
+                roster.approver(name).is_some_and(|person| {
+                    rule.from.is_empty() || person.groups.iter().any(|group| rule.from.contains(group))
+                })
+            });
+            screen.field(
+                "so far",
+                &Shown::text(&format!("{} signed of those who may for: {}", have.count(), rule_words(rule))),
+            );
+        }
+    }
+    let Some(keyid) = mine else { return };
+    let words = match sources.roster.roster().and_then(|roster| roster.approver_of(keyid)) {
+        None => format!("{keyid} is no approver's key in this roster: a signature of it counts for nothing"),
+        Some((person, _)) => {
+            let groups: Vec<_> = person.groups.iter().map(|group| group.as_str()).collect();
+            let told = sources.told.as_ref();
+            let remark = if told.is_some_and(|told| told.excluded.contains(&person.name)) {
+                ", who can't count for this one"
+            } else if told.is_some_and(|told| told.approvers.contains(&person.name))
+                || found.signers.iter().any(|(name, _)| *name == person.name)
+            {
+                ", who signed already"
+            } else {
+                ""
+            };
+            format!("{keyid}: {} of {}{remark}", person.name, groups.join(", "))
+        }
+    };
+    screen.field("your key", &Shown::text(&words));
+}
+
+/// A quorum rule in words.
+#[must_use]
+pub fn rule_words(rule: &Approvals) -> String {
+    let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
+    let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
+    match (rule.each, groups.as_slice()) {
+        (_, []) => format!("{people} of whom policy names"),
+        (Some(true), _) => format!("{people} of each of {}, nobody filling two places", groups.join(", ")),
+        (_, [one]) => format!("{people} of {one}"),
+        _ => format!("{people} of {} (any of them)", groups.join(", ")),
+    }
+}
+
+fn time(screen: &mut Screen, signed: &Authorization, now: Timestamp) {
+    screen.heading("Time");
+    let left = signed.expires_at.unix() - now.unix();
+    let words = if left <= 0 { "EXPIRED".to_owned() } else { format!("{} left", span(left)) };
+    screen.field("issued", &Shown::text(&signed.issued_at.to_string()));
+    screen.field("not before", &Shown::text(&signed.not_before.to_string()));
+    screen.field_in(
+        if left <= 0 { Tone::Bad } else { Tone::Plain },
+        "expires",
+        &Shown::text(&format!("{} ({words})", signed.expires_at)),
+    );
+}
+
+/// Seconds in words.
+#[must_use]
+pub fn span(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+fn said(screen: &mut Screen, found: &Derived, signed: &Authorization) {
+    screen.heading("Said by the proposer and the author: nobody checked it");
+    screen.field("proposer", &Shown::text(signed.proposer.as_str()));
+    screen.field("reason", &Shown::quoted(&signed.reason));
+    if let Some((definition, _)) = &found.definition {
+        screen.field("title", &Shown::quoted(&definition.title));
+    }
+}
+
+fn compared(screen: &mut Screen, last: Option<&LastRun>, found: &Derived, signed: &Authorization) {
+    screen.heading("Compared with the last successful run (the boundary's word)");
+    let Some(last) = last else {
+        screen.say(Tone::Plain, "This step has not run with success, or the boundary tells of no such run.");
+        return;
+    };
+    screen.field("receipt", &Shown::text(&format!("{} of {}", last.receipt, last.finished_at)));
+    if last.digest == signed.step.digest {
+        screen.say(Tone::Plain, "The definition is the same.");
+    } else {
+        screen.say(Tone::Bad, &format!("THE DEFINITION IS ANOTHER ONE, then it was {}", last.digest));
+        let before = last.definition.as_ref().filter(|bytes| StepDigest::of(bytes) == last.digest).and_then(|bytes| {
+            let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
+            json::typed::<StepDefinition>(value.clone()).ok().map(|definition| (definition, value))
+        });
+        match (&before, &found.definition) {
+            (Some((old, old_value)), Some((new, new_value))) => {
+                lines_diff(screen, "script", &old.source, &new.source);
+                fields_diff(screen, without_source(old_value), without_source(new_value));
+            }
+            _ => screen.say(Tone::Plain, "What ran then could not be had, so what differs is not shown."),
+        }
+    }
+    if last.params == signed.params {
+        screen.say(Tone::Plain, "The parameters are the same.");
+    } else {
+        screen.say(Tone::Plain, "The parameters differ:");
+        fields_diff(screen, last.params.clone(), signed.params.clone());
+    }
+}
+
+fn without_source(definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    if let Value::Object(fields) = &mut definition {
+        fields.remove("source");
+    }
+    definition
+}
+
+fn lines_diff(screen: &mut Screen, what: &str, old: &str, new: &str) {
+    if old == new {
+        screen.say(Tone::Plain, &format!("the {what} is the same"));
+        return;
+    }
+    let diff = TextDiff::from_lines(old, new);
+    for change in diff.iter_all_changes() {
+        let text = change.value();
+        let shown = match text.strip_suffix('\n') {
+            Some(line) => Shown::text(line),
+            None => Shown::text(text).then(&Shown::text(" (no newline at the end)")),
+        };
+        let number = |index: Option<usize>| index.map_or(0, |index| index + 1);
+        match change.tag() {
+            ChangeTag::Equal => {}
+            ChangeTag::Delete => screen.push(Tone::Bad, format!("  was {:>5} | ", number(change.old_index())), shown),
+            ChangeTag::Insert => screen.push(Tone::Good, format!("  now {:>5} | ", number(change.new_index())), shown),
+        }
+    }
+}
+
+fn fields_diff(screen: &mut Screen, old: Value, new: Value) {
+    let leaves = |document: &Value| {
+        let mut lines = Vec::new();
+        typed_leaves(document, String::new(), &mut lines);
+        lines.into_iter().map(|(path, _, value)| (path, value)).collect::<Vec<_>>()
+    };
+    let (old, new) = (leaves(&old), leaves(&new));
+    for (path, value) in old.iter().filter(|leaf| !new.contains(leaf)) {
+        screen.push(Tone::Bad, "  was       | ".to_owned(), Shown::path(path).then(value));
+    }
+    for (path, value) in new.iter().filter(|leaf| !old.contains(leaf)) {
+        screen.push(Tone::Good, "  now       | ".to_owned(), Shown::path(path).then(value));
+    }
+}
+
+fn checks(screen: &mut Screen, found: &Derived) {
+    screen.heading("Checked by this program");
+    for check in &found.checks {
+        let (tone, word) = match check.finding {
+            Finding::Holds => (Tone::Good, "holds"),
+            Finding::Fails(_) => (Tone::Bad, "NOT TRUE"),
+            Finding::NotChecked(_) => (Tone::Bad, "not checked"),
+        };
+        screen.push(tone, format!("  {word:<12}"), Shown::text(check.what));
+    }
+}
+
+fn summary(screen: &mut Screen, sources: &Sources, found: &Derived) {
+    screen.heading("Summary");
+    if let Some(statement) = &found.statement {
+        let signed = &statement.predicate;
+        screen.field("run once", &Shown::text(signed.step.reference.as_str()));
+        screen.field("at boundary", &Shown::text(&format!("{} {}", signed.boundary.name, signed.boundary.id)));
+        screen.field("for", &Shown::text(signed.proposer.as_str()));
+        screen.field("proposal", &Shown::text(signed.proposal.as_str()));
+        screen.field("until", &Shown::text(&signed.expires_at.to_string()));
+    }
+    let roster = match &sources.roster {
+        RosterSource::None => "none".to_owned(),
+        RosterSource::Trusted(roster, from) => {
+            let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
+            format!("{} version {}{unguarded}, from {from}", roster.tables().name, roster.version())
+        }
+        RosterSource::BoundarysWord(roster) => format!("{} (the boundary's word, not trusted)", roster.digest()),
+    };
+    screen.field("trusted by", &Shown::text(&roster));
+    let (tone, words) = match found.standing {
+        Standing::Sound => (Tone::Good, "all derived by this program agrees with what is to be signed"),
+        Standing::NoTrust => (Tone::Bad, "NOT TO BE SIGNED: no trusted roster"),
+        Standing::Unsound => (Tone::Bad, "NOT TO BE SIGNED: see Attention"),
+    };
+    screen.field_in(tone, "verdict", &Shown::text(words));
+    screen.field_in(Tone::Strong, "digest", &Shown::text(&found.digest.to_string()));
+}

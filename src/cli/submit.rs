@@ -1,0 +1,105 @@
+//! `submit`: hands in an envelope that was signed elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::boundary::view::Event;
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::{Sink, next_line, outcome_words};
+use crate::cli::keys::KeyArgs;
+use crate::cli::review::gather::read_envelope;
+use crate::cli::talk::{Talk, write_new};
+use crate::record::receipt::Outcome;
+
+/// Hand in an envelope that was signed elsewhere: it runs at once, with its output live and its exit code as this command's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign submit signed.json
+  countersign submit signed.json --bundle run.bundle.json")]
+pub struct Args {
+    /// The envelope; - is the standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Write the receipt's bundle here
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Print output to a terminal as it is, control characters too
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Hands it in and follows the run.
+///
+/// # Errors
+/// The boundary's refusal, or that the end was not seen.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    let client = global.client(&args.key)?;
+    let envelope = read_envelope(&args.file)?;
+    let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
+    let mut sink = Sink::new(talk, args.raw);
+    let mut outcome: Option<Outcome> = None;
+    let mut bundle: Option<Value> = None;
+    while let Some(line) = next_line(&mut lines)? {
+        match line["type"].as_str() {
+            Some("bundle") => bundle = Some(line["bundle"].clone()),
+            Some("problem") => return Err(crate::cli::client::refusal_of(&line["problem"])),
+            // A boundary that does not stream answers with the bundle alone.
+            None if line.get("mediaType").is_some() => bundle = Some(line),
+            _ => {
+                if let Ok(event) = serde_json::from_value::<Event>(line.clone()) {
+                    if let Event::Exit { outcome: ended } = &event {
+                        outcome = Some(ended.clone());
+                    }
+                    sink.event(&event, &line)?;
+                }
+            }
+        }
+    }
+    sink.end()?;
+    let Some(bundle) = bundle else {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "the boundary gave no receipt: hand the same envelope in again, it can run only once",
+        ));
+    };
+    let (receipt, of_receipt) = receipt_of(&bundle)?;
+    let outcome = outcome.unwrap_or(of_receipt);
+    if let Some(path) = &args.bundle {
+        let mut bytes =
+            serde_json::to_vec(&bundle).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        bytes.push(b'\n');
+        write_new(path, &bytes, talk)?;
+    }
+    let exit = Exit::of_outcome(&outcome);
+    if talk.json {
+        let exit = json!({"code": exit.code(), "kind": exit.word()});
+        talk.object(&json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
+    } else {
+        talk.say(&format!("{}; receipt {receipt}", outcome_words(&outcome)));
+    }
+    Ok(exit)
+}
+
+/// Id and outcome, by the boundary's word: nothing is verified here.
+fn receipt_of(bundle: &Value) -> Result<(String, Outcome), Failure> {
+    use crate::record::authorization::Authorization;
+    use crate::record::document::Statement;
+    use crate::record::envelope::{Base64, Envelope};
+    use crate::record::receipt::Receipt;
+    let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's bundle can't be read: {error}"));
+    let envelope: Envelope =
+        serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(error.to_string()))?;
+    let payload = |envelope: &Envelope| {
+        Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(error.to_string()))
+    };
+    let receipt =
+        Statement::<Receipt>::from_payload(&payload(&envelope)?).map_err(|error| odd(error.to_string()))?.predicate;
+    let authorization = Statement::<Authorization>::from_payload(&payload(&receipt.authorization)?)
+        .map_err(|error| odd(error.to_string()))?
+        .predicate;
+    Ok((authorization.proposal.receipt().to_string(), receipt.outcome))
+}

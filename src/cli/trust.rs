@@ -1,0 +1,267 @@
+//! Whom this person trusts: rosters from flags, environment or the user's own configuration, never from a checkout.
+//!
+//! In this order: `--roster` (a file or a digest), `COUNTERSIGN_TRUST` (an absolute path or a digest), and in the
+//! user's configuration directory `roster.json`, `rosters/*.json` and `trust` (a digest a line). Nothing is looked
+//! for in the current directory: what lies in a checkout is written by others.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::audit::bundle as audit;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::crypto::digest::RosterDigest;
+use crate::crypto::json;
+use crate::record::envelope::Envelope;
+use crate::record::roster::MAX_ROSTER_BYTES;
+use crate::trust::chain::Pinned;
+
+/// Where the trusted roster is from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TrustArgs {
+    /// The roster that you trust: a file, or sha256:… of its payload. Else COUNTERSIGN_TRUST, else your
+    /// configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
+    #[arg(long, value_name = "FILE|sha256:…")]
+    pub roster: Option<String>,
+}
+
+/// The user's own directories, as the environment names them.
+#[derive(Debug, Clone, Default)]
+pub struct Home {
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME/countersign`, by default `~/.config/countersign`.
+    pub config: Option<PathBuf>,
+}
+
+/// A trusted roster and where it is from.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The roster, or its digest.
+    pub pinned: Pinned,
+    /// The same for the verifier of bundles, which reads the file itself.
+    pub audit: audit::Trust,
+    /// In words.
+    pub from: String,
+}
+
+/// One envelope: its payload is at most a roster's.
+const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
+
+impl Home {
+    /// The directories of this process's user.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
+    }
+
+    /// The directories that these variables name. A relative path is ignored, as the XDG specification demands:
+    /// it would mean the current directory.
+    #[must_use]
+    pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
+        let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+        let home = home.and_then(absolute);
+        let config = xdg.and_then(absolute).or_else(|| home.as_ref().map(|home| home.join(".config")));
+        Self { home, config: config.map(|config| config.join("countersign")) }
+    }
+
+    /// The configuration directory in words, for advice.
+    #[must_use]
+    pub fn config_words(&self) -> String {
+        self.config
+            .as_ref()
+            .map_or("~/.config/countersign".to_owned(), |path| Shown::text(&path.to_string_lossy()).as_str().to_owned())
+    }
+}
+
+impl TrustArgs {
+    /// The rosters that are trusted; none is no error here.
+    ///
+    /// # Errors
+    /// When what was named can't be read, or is no roster.
+    pub fn find(&self) -> Result<Vec<Trust>, Failure> {
+        find(self.roster.as_deref(), std::env::var_os("COUNTERSIGN_TRUST"), &Home::of_process())
+    }
+}
+
+fn find(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<Trust>, Failure> {
+    if let Some(flag) = flag {
+        return Ok(vec![digest_or_file(flag, format!("--roster {flag}"))?]);
+    }
+    if let Some(value) = variable.filter(|value| !value.is_empty()) {
+        let value = value.into_string().map_err(|_| Failure::usage("COUNTERSIGN_TRUST is not UTF-8, set it anew"))?;
+        if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
+            return Err(Failure::usage(format!(
+                "COUNTERSIGN_TRUST={value} is a relative path, which would mean another roster in every directory; \
+                 give an absolute path, or sha256:… of the roster"
+            )));
+        }
+        return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"))?]);
+    }
+    let Some(config) = &home.config else { return Ok(Vec::new()) };
+    let mut files = vec![config.join("roster.json")];
+    if let Ok(entries) = std::fs::read_dir(config.join("rosters")) {
+        let mut more: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        more.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+        more.sort();
+        files.extend(more);
+    }
+    let mut found = Vec::new();
+    for path in files.iter().filter(|path| path.exists()) {
+        found.push(roster_of(read_own(path)?, path, path.to_string_lossy().into_owned())?);
+    }
+    let pins = config.join("trust");
+    if pins.is_file() {
+        let text = String::from_utf8_lossy(&read_own(&pins)?).into_owned();
+        for line in text.lines() {
+            // A digest, then perhaps a remark.
+            let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
+            found.push(digest(parse_digest(word)?, pins.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(found)
+}
+
+fn digest_or_file(text: &str, from: String) -> Result<Trust, Failure> {
+    if text.starts_with("sha256:") {
+        return Ok(digest(parse_digest(text)?, from));
+    }
+    let path = Path::new(text);
+    roster_of(read_bounded(path, MAX_FILE_BYTES)?, path, from)
+}
+
+fn digest(digest: RosterDigest, from: String) -> Trust {
+    Trust { pinned: Pinned::Digest(digest), audit: audit::Trust::Digest(digest), from }
+}
+
+fn parse_digest(text: &str) -> Result<RosterDigest, Failure> {
+    text.parse().map_err(|error| Failure::usage(format!("{}: {error}", Shown::text(text).as_str())))
+}
+
+fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<Trust, Failure> {
+    let place = Shown::text(&path.to_string_lossy());
+    let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
+    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES)
+        .map_err(|error| Failure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str())))?;
+    let pinned = Pinned::from_envelope(&envelope)
+        .map_err(|error| Failure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str())))?;
+    Ok(Trust { pinned, audit: audit::Trust::Roster(bytes), from })
+}
+
+/// Reads a file of the configuration directory that nobody else may have written.
+fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
+    let place = Shown::text(&path.to_string_lossy());
+    let meta =
+        std::fs::metadata(path).map_err(|error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str())))?;
+    let me = rustix::process::geteuid().as_raw();
+    if (meta.uid() != me && meta.uid() != 0) || meta.mode() & 0o022 != 0 {
+        return Err(Failure::new(
+            Exit::NoTrust,
+            format!(
+                "{0} can be written by others, so it is no ground for trust; look into it, then `chown {me} {0}` and `chmod go-w {0}`",
+                place.as_str()
+            ),
+        ));
+    }
+    read_bounded(path, MAX_FILE_BYTES)
+}
+
+/// Reads a file that the user named, up to `most` bytes. `-` is the standard input.
+///
+/// # Errors
+/// When it can't be read or is larger.
+pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    let place = Shown::text(&path.to_string_lossy());
+    let failed = |error: std::io::Error| Failure::usage(format!("can't read {}: {error}", place.as_str()));
+    let mut bytes = Vec::new();
+    let limit = most as u64 + 1;
+    if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::usage("- reads the standard input, which is a terminal: name a file or pipe one in"));
+        }
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if bytes.len() > most {
+        return Err(Failure::usage(format!("{} is larger than {most} bytes: is it the right file", place.as_str())));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const GOLDEN: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
+
+    fn home(directory: &Path) -> Home {
+        Home::of(Some(directory.into()), None)
+    }
+
+    #[test]
+    fn nothing_is_trusted_that_lies_in_the_current_directory() {
+        // The current directory of the test is the checkout; what a checkout could hold is written into it as a home of its own.
+        let checkout = tempfile::tempdir().expect("directory");
+        std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
+        for place in [
+            "roster.json",
+            ".config/countersign/roster.json",
+            ".config/countersign/rosters/a.json",
+            "countersign/roster.json",
+        ] {
+            let path = checkout.path().join(place);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            std::fs::write(path, GOLDEN).expect("file");
+        }
+        let nobody = tempfile::tempdir().expect("directory");
+        assert!(find(None, None, &home(nobody.path())).expect("no error").is_empty());
+        // Variables that would make it mean the current directory count for nothing.
+        for relative in [".", "", "home", ".config"] {
+            let home = Home::of(Some(relative.into()), Some(relative.into()));
+            assert!(home.config.is_none() && home.home.is_none(), "{relative}");
+            assert!(find(None, None, &home).expect("no error").is_empty());
+        }
+        let error = find(None, Some("roster.json".into()), &home(nobody.path())).expect_err("relative");
+        assert_eq!(error.exit, Exit::Usage);
+    }
+
+    #[test]
+    fn flag_beats_variable_beats_configuration() {
+        let directory = tempfile::tempdir().expect("directory");
+        let config = directory.path().join(".config/countersign");
+        std::fs::create_dir_all(&config).expect("directory");
+        let file = config.join("roster.json");
+        std::fs::write(&file, GOLDEN).expect("file");
+        let home = home(directory.path());
+        let own = find(None, None, &home).expect("found");
+        assert_eq!(own.len(), 1);
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let other = format!("sha256:{}", "b".repeat(64));
+        let by_variable = find(None, Some(digest.clone().into()), &home).expect("found");
+        assert_eq!(by_variable[0].pinned.digest().to_string(), digest);
+        let by_flag = find(Some(&other), Some(digest.into()), &home).expect("found");
+        assert_eq!(by_flag[0].pinned.digest().to_string(), other);
+        std::fs::write(config.join("trust"), format!("# mine\n{other} prod\n\n")).expect("file");
+        assert_eq!(find(None, None, &home).expect("found").len(), 2);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("mode");
+        assert_eq!(find(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
+    }
+
+    #[test]
+    fn what_is_no_roster_is_said_to_be_none() {
+        let directory = tempfile::tempdir().expect("directory");
+        let file = directory.path().join("r.json");
+        std::fs::write(&file, b"{}").expect("file");
+        let error = find(Some(&file.to_string_lossy()), None, &Home::default()).expect_err("no roster");
+        assert_eq!(error.exit, Exit::NoTrust);
+        assert!(find(Some("sha256:xyz"), None, &Home::default()).is_err());
+    }
+}
