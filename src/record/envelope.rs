@@ -176,7 +176,7 @@ impl<P: Predicate> Signed<P> {
             if self.signatures[..at].iter().any(|(before, _)| before == keyid) {
                 return Err(VerifyError::SignedTwice { keyid: *keyid });
             }
-            found.push(key(keyid).ok_or_else(|| VerifyError::UnknownSigner { keyid: *keyid })?);
+            found.push(key(keyid).ok_or(VerifyError::UnknownSigner { keyid: *keyid })?);
         }
         let message = pae(PAYLOAD_TYPE, &self.payload);
         let mut signatures = Vec::with_capacity(self.signatures.len());
