@@ -1,1 +1,10 @@
-//! node
+//! Composition root.
+pub mod config;
+pub mod files;
+pub mod owned;
+pub mod private;
+pub mod problem;
+pub mod roster_file;
+pub mod template;
+pub mod tree;
+pub mod unit;
