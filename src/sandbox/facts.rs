@@ -10,7 +10,7 @@ use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, Form};
 
 /// The block of a run that never was.
-pub(super) fn nothing_enforced() -> Enforcement {
+pub fn nothing_enforced() -> Enforcement {
     Enforcement {
         level: Level::Off,
         layers: vec![],

@@ -23,9 +23,6 @@ use crate::sandbox::syscalls::{self, Side};
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a run may take to die: a process stuck in the kernel can't be waited for.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// How long what a killed launcher left may take to die. Shorter: a host whose first process does not reap would
-/// keep it in view for ever.
-const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
 /// How often orphans of a run on the host's root are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -70,10 +67,17 @@ fn launch(control: &mut UnixStream) -> Result<(), Failure> {
         Form::Sweep => {
             let begun = Instant::now();
             // They are nobody's children here, so their end can't be waited for, only looked for.
-            while request.own_id.is_some_and(kill_everything_of) && begun.elapsed() < SWEEP_DEADLINE {
-                std::thread::sleep(Duration::from_millis(2));
+            let mut left = 0;
+            if let Some(id) = request.own_id {
+                kill_everything_of(id);
+                left = living_of(id);
+                while left > 0 && begun.elapsed() < KILL_DEADLINE {
+                    std::thread::sleep(Duration::from_millis(2));
+                    kill_everything_of(id);
+                    left = living_of(id);
+                }
             }
-            report_empty(control, None, 0);
+            report_empty(control, None, left);
             Ok(())
         }
     }
@@ -184,7 +188,7 @@ fn init(
         let Ok(arrived) = syscalls::next_signal() else { continue };
         // From inside of the namespace the step could only ask for its own end.
         if arrived.signal == Signal::TERM.as_raw() && arrived.sender == 0 && rustix::process::getpid().is_init() {
-            let _ = syscalls::signal_all(Signal::TERM);
+            syscalls::signal_all(Signal::TERM);
         }
     }
 }
@@ -251,21 +255,29 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     }
 }
 
-/// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own. Answers
-/// whether there were any.
-fn kill_everything_of(id: u32) -> bool {
+/// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own.
+fn kill_everything_of(id: u32) {
     match syscalls::fork() {
         Ok(Side::Child) => {
             let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
-            let found = taken && syscalls::signal_all(Signal::KILL).is_ok();
-            std::process::exit(i32::from(found));
+            if taken {
+                syscalls::signal_all(Signal::KILL);
+            }
+            std::process::exit(0);
         }
         Ok(Side::Parent(killer)) => {
-            let status = rustix::process::waitpid(Some(killer), WaitOptions::empty());
-            status.ok().flatten().is_some_and(|(_, status)| status.exit_status() == Some(1))
+            let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
         }
-        Err(_) => false,
+        Err(_) => {}
     }
+}
+
+/// How many processes of an id are not dead yet. Dead ones whose parent does not wait for them don't count.
+fn living_of(id: u32) -> u64 {
+    let uid = format!("\nUid:\t{id}\t");
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let statuses = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    statuses.filter(|status| status.contains(&uid) && !status.contains("\nState:\tZ")).count() as u64
 }
 
 fn children() -> Vec<Pid> {

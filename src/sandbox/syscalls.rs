@@ -44,14 +44,14 @@ pub(super) fn fork() -> io::Result<Side> {
     }
 }
 
-/// Sends `signal` to every other process that this one may signal: of its pid namespace, or of its id. An error
-/// (`ESRCH`) when there is none.
-pub(super) fn signal_all(signal: rustix::process::Signal) -> io::Result<()> {
+/// Sends `signal` to every other process that this one may signal: of its pid namespace, or of its id.
+pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: takes two integers. The callers are the first process of a run's pid namespace, or have just become
     // an id that only one run has.
-    let result = unsafe { libc::kill(-1, signal.as_raw()) };
-    check(result.into()).map(drop)
+    unsafe {
+        libc::kill(-1, signal.as_raw());
+    }
 }
 
 /// unshare(2) with `CLONE_NEW…` flags only.
