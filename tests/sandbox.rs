@@ -1,6 +1,7 @@
 //! The sandbox, tried from inside by real steps.
 //!
 //! What a host can't hold is not skipped silently: [`Bench::strict`] fails there and says which layer is missing.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
@@ -261,7 +262,7 @@ fn killing_the_launcher_ends_all_of_the_run() {
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.bash(&script));
-        until("the step runs", || on_host(&mark));
+        until("the step runs", || sleeper(&mark).is_some());
         let launcher = launcher_of(&mark);
         assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
         let end = run.join().expect("no panic").end;
@@ -270,20 +271,46 @@ fn killing_the_launcher_ends_all_of_the_run() {
     });
 }
 
+/// Not a test of its own: the service that [`the_death_of_the_service_ends_all_of_a_run`] kills.
+#[test]
+#[ignore = "run by another test, which kills it"]
+fn service_that_dies() {
+    let mark = std::env::var("COUNTERSIGN_TEST_MARK").expect("started by the other test");
+    Bench::strict().bash(&format!("(setsid nohup sleep {mark} >/dev/null 2>&1 &); trap '' TERM; sleep {mark}"));
+}
+
+#[test]
+fn the_death_of_the_service_ends_all_of_a_run() {
+    let mark = mark("service");
+    let mut service = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--ignored", "--exact", "service_that_dies"])
+        .env("COUNTERSIGN_TEST_MARK", &mark)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    until("the step runs", || sleeper(&mark).is_some());
+    service.kill().expect("dies");
+    service.wait().expect("dead");
+    until("the run is gone", || !on_host(&mark));
+}
+
+/// The process that sleeps for the marked time.
+fn sleeper(mark: &str) -> Option<String> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).find(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
+    })
+}
+
 /// The id of the launcher above the process with that mark.
 fn launcher_of(mark: &str) -> String {
     let stat = |pid: &str, key: &str| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
     };
-    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let mut pid = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .find(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
-        })
-        .expect("the marked process");
+    let mut pid = sleeper(mark).expect("the marked process");
     let me = std::process::id().to_string();
     loop {
         let parent = stat(&pid, "PPid:");
@@ -575,6 +602,29 @@ fn nothing_of_a_run_stays_behind() {
     assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
 }
 
+#[test]
+fn proc_is_as_small_as_the_profile_says() {
+    let bench = Bench::strict();
+    assert_ne!(bench.bash("cat /proc/meminfo").end, End::Exited(0));
+    let mut whole = profile();
+    whole.proc = Proc::Full;
+    let script = "cat /proc/meminfo > /dev/null && (echo 1 > /proc/sys/kernel/hostname) 2>/dev/null || echo read-only";
+    assert_eq!(said(bench.run_with(&whole, plan("bash", script))), "read-only");
+}
+
+#[test]
+fn nothing_like_a_new_namespace_can_be_made_inside() {
+    let bench = Bench::strict();
+    let script = r#"
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+for flag in (0x10000000, 0x20000, 0x20000000, 0x40000000, 0x8000000, 0x4000000, 0x2000000):
+    if libc.unshare(flag) == 0: print("made", hex(flag))
+print("done")
+"#;
+    assert_eq!(said(bench.run(plan("python", script))), "done");
+}
+
 // ---- limits
 
 #[test]
@@ -654,6 +704,15 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
     assert!(!on_host(&mark));
     assert_eq!((report.enforcement.level, report.enforcement.layers.len()), (Level::Off, 0));
     assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+    let script = format!("(setsid sleep {mark} &); sleep {mark}");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.run_with(&profile, plan("bash", &script)));
+        until("the step runs", || sleeper(&mark).is_some());
+        let launcher = launcher_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
+        assert!(!on_host(&mark), "swept by the run's own id");
+    });
     let mut key = bench.run_with(&profile, plan("bash", &format!("cat {}", bench.path("private/key.pem").display())));
     assert_ne!((key.end.clone(), out(&mut key).as_str()), (End::Exited(0), "the secret"));
     assert_eq!(key.stdout.bytes, 0, "the private set is closed to the run's own id");
@@ -687,6 +746,21 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
     assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
     if probe.held().contains(&Layer::Landlock) {
         assert_eq!(out(&mut report), "x\n");
+        assert!(report.enforcement.landlock.as_ref().is_some_and(|landlock| landlock.rules > 5));
+        let script = format!(
+            "cat {} || ls /proc/1 || echo x > /tmp/countersign-x || echo -n held",
+            bench.path("private/key.pem").display()
+        );
+        assert_eq!(said(bench.run_with(&weak, plan("bash", &script))), "held");
+        let (killer, mark) = ("kill -9 -- -1 2>/dev/null; sleep 0.1; echo alive", self::mark("weak2"));
+        let script = format!("setsid sleep {mark} & {killer}");
+        if !probe.held().contains(&Layer::Capabilities) {
+            println!("not run: signals to every process of the id, which is the service's here");
+        } else {
+            let end = bench.run_with(&weak, plan("bash", &script)).end;
+            assert!(matches!(end, End::Exited(0) | End::Signalled(9)), "{end:?}");
+            assert!(!on_host(&mark));
+        }
     }
     assert!(!on_host(&mark));
     assert!(report.enforcement.missing.contains(&Layer::Namespaces));

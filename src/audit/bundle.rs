@@ -7,40 +7,35 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::audit::decided::{
+    check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum, check_registered,
+    check_sandbox, check_seal, check_still_rostered, check_subjects, read_rules,
+};
+use crate::audit::documents::{
+    check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization, verify_by_boundary,
+    verify_seal,
+};
 use crate::audit::facts;
 use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
 use crate::audit::report::{BundleReport, CheckName, Finding};
-use crate::crypto::canonical;
-use crate::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, RosterDigest, SealDigest, StepDigest, unhex32};
+use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
-use crate::crypto::merkle::{self, Hash};
-use crate::crypto::note::{self, Note, TlogProof};
-use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::parameters::{ParametersError, check_parameters};
-use crate::decision::permissions::check_permissions;
 use crate::decision::place::check_place;
-use crate::decision::quorum::{self, Count, NotCounted, QuorumMet, Rules};
+use crate::decision::quorum::{self, NotCounted};
 use crate::decision::step::{HashedStep, check_step};
 use crate::decision::window::check_window;
-use crate::policy::file::Policy;
-use crate::policy::{self, Ruling};
-use crate::record::authorization::{Authorization, authorization_digest};
+use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
-use crate::record::checkpoint::{self, Checkpoint};
 use crate::record::consumption::Consumption;
-use crate::record::document::Predicate;
-use crate::record::envelope::{Base64, Envelope, Signed, Verified};
-use crate::record::ident::StepRef;
-use crate::record::receipt::{Files, Receipt, Status, Stream};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::receipt::Receipt;
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::Seal;
-use crate::record::step::RegistryLeaf;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::roster::{Holder, TrustedRoster};
 
 /// What the one who verifies trusts beforehand. It never comes out of a bundle.
 #[derive(Debug, Clone)]
@@ -335,371 +330,18 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     BundleReport { verified, checks, facts, boundary_says: facts::boundary_says(), warnings }
 }
 
-/// The seal in force, its roster, and the boundary's id that follows from it.
-struct Sealed<'a> {
-    seal: Verified<Seal>,
-    digest: SealDigest,
-    id: SealDigest,
-    roster: &'a TrustedRoster,
-}
-
-/// The three proofs and their one checkpoint.
-struct LogProofs {
-    checkpoint: Checkpoint,
-    receipt: TlogProof,
-    consumption: TlogProof,
-    seal: TlogProof,
-}
-
-/// What policy says of the step.
-struct InForce {
-    ruling: Ruling,
-    rules: Rules,
-    /// Policy or built-ins hold rules that this version can't decide.
-    undecidable: bool,
-}
-
 fn by_ref<T>(got: &Got<T>) -> Got<&T> {
     got.as_ref().map_err(|name| *name)
-}
-
-fn check_document<P: Predicate>(ledger: &mut Ledger, name: CheckName, envelope: Got<&Envelope>) -> Got<Signed<P>> {
-    ledger.check(name, || {
-        let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
-        let _complete = signed.check_document().map_err(failed)?;
-        Ok((signed, format!("a complete {}, canonical", P::KIND)))
-    })
-}
-
-fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), Stop> {
-    ensure(seal.signature_count() == 1, || {
-        format!("{} signatures, expected the boundary's one", seal.signature_count())
-    })?;
-    let any_boundary = |keyid: &_| match roster.signer(keyid) {
-        Some((Holder::Boundary(_), key)) => Some(key),
-        _ => None,
-    };
-    let seal = seal.verify(any_boundary).map_err(failed)?;
-    // Which boundary's key it has to be is known only now: the one whose name the seal carries.
-    let name = &seal.predicate().boundary.name;
-    let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
-    ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
-    let detail = format!("by boundary {name}");
-    Ok((seal, detail))
-}
-
-fn check_roster_in_seal<'a>(seal: Verified<Seal>, roster: &'a TrustedRoster) -> Result<(Sealed<'a>, String), Stop> {
-    let stated = seal.predicate();
-    ensure(stated.roster == roster.digest(), || {
-        format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
-    })?;
-    let mut keys: Vec<_> =
-        roster.boundary_keys(&stated.boundary.name).iter().map(crate::crypto::sshsig::SshKey::keyid).collect();
-    keys.sort();
-    ensure(stated.keys == keys, || {
-        format!("the keys in the seal are not those that the roster gives boundary {}", stated.boundary.name)
-    })?;
-    let digest = SealDigest::from_bytes(seal.digest());
-    // `number` 0 and no id go together, as the document's check holds: then this is the genesis seal.
-    let id = stated.boundary.id.unwrap_or(digest);
-    let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
-    Ok((Sealed { seal, digest, id, roster }, detail))
-}
-
-fn verify_by_boundary<P: Predicate>(signed: Signed<P>, sealed: &Sealed<'_>) -> Result<(Verified<P>, String), Stop> {
-    ensure(signed.signature_count() == 1, || {
-        format!("{} signatures, expected the boundary's one", signed.signature_count())
-    })?;
-    let name = &sealed.seal.predicate().boundary.name;
-    let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
-    Ok((verified, format!("by boundary {name}")))
-}
-
-fn check_checkpoint(bundle: &Bundle, sealed: &Sealed<'_>) -> Result<(LogProofs, String), Stop> {
-    let proof = |name: &str, text: &str| TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")));
-    let receipt = proof("receipt", &bundle.proofs.receipt)?;
-    let consumption = proof("consumption", &bundle.proofs.consumption)?;
-    let seal = proof("seal", &bundle.proofs.seal)?;
-    ensure(receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint, || {
-        "the three proofs carry different checkpoints".to_owned()
-    })?;
-    let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
-    let name = &sealed.seal.predicate().boundary.name;
-    let origin = checkpoint::origin(name, &sealed.id);
-    // Every line of a known key must hold; at least one must be there.
-    let mut text = None;
-    for key in sealed.roster.boundary_keys(name) {
-        match note::verify_note(&signed, &origin, key.public()) {
-            Ok(verified) => text = Some(verified.as_str()),
-            Err(note::NoteError::NotSignedBy(_)) => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    let text = text.ok_or_else(|| {
-        failed(format!("the checkpoint is not signed for the log {origin} by a key of boundary {name}"))
-    })?;
-    let checkpoint = Checkpoint::parse(text).map_err(failed)?;
-    ensure(checkpoint.origin == origin, || {
-        format!("a checkpoint of the log {}, expected {origin}", checkpoint.origin)
-    })?;
-    let detail = format!("{origin}, {} entries", checkpoint.size);
-    Ok((LogProofs { checkpoint, receipt, consumption, seal }, detail))
-}
-
-fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -> Result<(u64, String), Stop> {
-    let leaf = leaf_of(envelope)?;
-    let _included =
-        merkle::verify_inclusion(&leaf, proof.index, log.checkpoint.size, &proof.hashes, &log.checkpoint.root)
-            .map_err(failed)?;
-    Ok((proof.index, format!("entry {} of {}", proof.index, log.checkpoint.size)))
-}
-
-/// RFC 6962 hash of an envelope's leaf, its canonical JSON.
-fn leaf_of(envelope: &Envelope) -> Result<Hash, Stop> {
-    canonical::canonical_of(envelope).map(|data| merkle::leaf_hash(&data)).map_err(failed)
-}
-
-fn verify_authorization(
-    signed: Signed<Authorization>,
-    roster: &TrustedRoster,
-) -> Result<(Verified<Authorization>, String), Stop> {
-    let claimed: Vec<_> = signed.claimed().copied().collect();
-    ensure(claimed.is_sorted_by(|before, after| before < after), || {
-        "the signatures are not sorted by key id, or a key stands twice".to_owned()
-    })?;
-    let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(failed)?;
-    let detail = format!("{} verify", claimed.len());
-    Ok((verified, detail))
-}
-
-fn check_seal(
-    bundle: &Bundle,
-    sealed: &Sealed<'_>,
-    consumption: &Consumption,
-    receipt: &Receipt,
-) -> Result<((), String), Stop> {
-    let seal = sealed.seal.predicate();
-    let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
-    let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
-    for (same, what) in [
-        (seal.policy == policy, "the policy in the bundle is not the sealed one"),
-        (seal.builtins == builtins, "the built-in lists in the bundle are not the sealed ones"),
-        (sealed.roster.policy() == policy, "the roster was made for another policy"),
-        (receipt.decision.policy == policy, "the receipt names another policy"),
-        (consumption.seal == sealed.digest, "the consumption names another seal"),
-        (receipt.seal == sealed.digest, "the receipt names another seal"),
-    ] {
-        ensure(same, || what.to_owned())?;
-    }
-    Ok(((), format!("number {}, {}, policy {policy}", seal.number, sealed.digest)))
-}
-
-fn check_consumption(
-    bundle: &Bundle,
-    log: &LogProofs,
-    consumption: &Consumption,
-    receipt: &Receipt,
-    authorization: &Verified<Authorization>,
-) -> Result<((), String), Stop> {
-    let named = &receipt.consumption;
-    let leaf = LeafHash::from_bytes(leaf_of(&bundle.consumption)?);
-    ensure(named.leaf == leaf, || format!("the receipt names the leaf {}, the consumption's is {leaf}", named.leaf))?;
-    ensure(named.index == log.consumption.index, || {
-        format!("the receipt names entry {}, the consumption is entry {}", named.index, log.consumption.index)
-    })?;
-    let item = usize::try_from(named.item).ok().and_then(|item| consumption.spent.get(item));
-    let item = item.ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
-    let signed = authorization.predicate();
-    ensure(item.authorization == authorization_digest(authorization.payload()), || {
-        format!("item {} spends another authorization", named.item)
-    })?;
-    ensure(item.nonce == signed.nonce, || format!("item {} spends another nonce", named.item))?;
-    ensure(item.expires_at == signed.expires_at, || format!("item {} gives another end of validity", named.item))?;
-    Ok(((), format!("item {} of entry {}, nonce {}", named.item, named.index, item.nonce)))
-}
-
-fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), Stop> {
-    let reference = bundle.step.get("ref").and_then(Value::as_str).and_then(|text| text.parse::<StepRef>().ok());
-    let reference = reference.ok_or_else(|| failed("the step has no ref"))?;
-    let leaf = RegistryLeaf { digest: StepDigest::of(&canonical::to_canonical(&bundle.step)), reference };
-    let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf).map_err(failed)?);
-    let proof = &bundle.step_proof;
-    let hashes: Option<Vec<Hash>> = proof.hashes.iter().map(|hash| unhex32(hash)).collect();
-    let hashes = hashes.ok_or_else(|| failed("a hash of the step's proof is not 64 lower-case hex digits"))?;
-    let _included = merkle::verify_inclusion(&leaf, proof.index, proof.size, &hashes, seal.registry_root.as_bytes())
-        .map_err(failed)?;
-    Ok(((), format!("step {} of {} under {}", proof.index, proof.size, seal.registry_root)))
-}
-
-fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce, String), Stop> {
-    let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
-        failed(format!(
-            "the policy can't be read: {}",
-            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        ))
-    })?;
-    let definition = step.definition();
-    let ruling = policy::resolve(&policy, &definition.reference);
-    let rules = Rules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
-        .map_err(failed)?;
-    // Built-in lists of this version are empty but for their version.
-    let lists = bundle.builtins.as_object().is_some_and(|lists| lists.keys().any(|key| key != "version"));
-    Ok((InForce { ruling, rules, undecidable: policy.has_rules() || lists }, String::new()))
-}
-
-fn check_excluded(
-    signed: &Authorization,
-    receipt: &Receipt,
-    roster: &TrustedRoster,
-) -> Result<(Excluded, String), Stop> {
-    let decision = &receipt.decision;
-    let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
-    // Owners of tokens are the boundary's word; whom the bundle itself shows must be among those it names.
-    let left_out: Vec<_> =
-        known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
-    ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
-    Ok((known.with(&decision.excluded), String::new()))
-}
-
-/// A boundary embeds only signatures that count, so any other one shows that it does not do what it should.
-fn check_each_counts(count: Count) -> Result<(Count, String), Stop> {
-    let others: Vec<_> = count
-        .uncounted()
-        .iter()
-        .filter(|signature| signature.why != NotCounted::Excluded)
-        .map(ToString::to_string)
-        .collect();
-    ensure(others.is_empty(), || others.join("; "))?;
-    let names: Vec<_> = count.counted().iter().map(|person| person.name.to_string()).collect();
-    Ok((count, format!("of {}", names.join(", "))))
-}
-
-fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> Result<(QuorumMet, String), Stop> {
-    let met = quorum::decide(rules, count).map_err(failed)?;
-    let decision = &receipt.decision;
-    ensure(decision.approvers == met.approvers(), || {
-        "the receipt names other approvers than those who count".to_owned()
-    })?;
-    ensure(decision.groups == met.groups(), || {
-        "the receipt names other groups than those who count are for".to_owned()
-    })?;
-    let list = |names: Vec<String>| names.join(", ");
-    let detail = format!(
-        "{} for {}",
-        list(met.approvers().iter().map(ToString::to_string).collect()),
-        list(met.groups().iter().map(ToString::to_string).collect())
-    );
-    Ok((met, detail))
-}
-
-fn check_asked(rules: &InForce, signed: &Authorization) -> Result<((), String), Stop> {
-    let _covered = check_permissions(&rules.ruling, &[], &signed.permissions).map_err(failed)?;
-    if rules.undecidable {
-        return Err(Stop::NotChecked(
-            "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate"
-                .to_owned(),
-        ));
-    }
-    Ok(((), "policy lets the step run and asks nothing".to_owned()))
-}
-
-fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), Stop> {
-    let held = &receipt.sandbox;
-    if matches!(receipt.outcome.status, Status::NotStarted | Status::Unknown) {
-        return Err(Stop::NotChecked(format!("the outcome is {}", receipt.outcome.status)));
-    }
-    let words = |layers: Vec<&crate::record::profile::Layer>| {
-        layers.iter().map(|layer| layer.word()).collect::<Vec<_>>().join(", ")
-    };
-    let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
-    ensure(lacking.is_empty(), || format!("required and not held: {}", words(lacking)))?;
-    let both: Vec<_> = held.missing.iter().filter(|layer| held.layers.contains(layer)).collect();
-    ensure(both.is_empty(), || format!("said to be both held and missing: {}", words(both)))?;
-    if signed.sandbox.require.is_empty() {
-        return Ok(((), "no layer was required".to_owned()));
-    }
-    Ok(((), format!("held: {}", words(signed.sandbox.require.iter().collect()))))
-}
-
-fn check_outcome(receipt: &Receipt, consumption: &Consumption) -> Result<((), String), Stop> {
-    receipt.outcome.check().map_err(failed)?;
-    ensure(consumption.at <= receipt.started_at, || {
-        format!("started at {}, before its nonce was spent at {}", receipt.started_at, consumption.at)
-    })?;
-    ensure(receipt.started_at <= receipt.finished_at, || "finished before it started".to_owned())?;
-    let unknown = receipt.outcome.status == Status::Unknown;
-    ensure(!unknown || receipt.started_at == receipt.finished_at, || {
-        "an unknown run has one time, that of recovery".to_owned()
-    })?;
-    Ok(((), receipt.outcome.status.to_string()))
-}
-
-/// The other subjects equal their twins, as the document's check holds; here the twins are held against what they count.
-fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), Stop> {
-    let subjects = &receipt.statement().subject;
-    let receipt = receipt.predicate();
-    let _named = receipt.check_authorization_subject(subjects).map_err(failed)?;
-    let (nothing, none) = (Stream::empty(), Files::none());
-    for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-        let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
-        ensure((stream.recorded == 0) == is_empty, || {
-            format!("{name} has {} recorded bytes and the digests of something else", stream.recorded)
-        })?;
-    }
-    let files = &receipt.files;
-    ensure((files.count == 0) == (files.manifest == none.manifest), || {
-        "the manifest is not one of that many files".to_owned()
-    })?;
-    ensure(files.count > 0 || files.bytes == 0, || "bytes of no files".to_owned())?;
-    Ok((
-        (),
-        format!(
-            "{} and {} bytes recorded, {} files",
-            receipt.output.stdout.recorded, receipt.output.stderr.recorded, files.count
-        ),
-    ))
-}
-
-/// A key that is gone from the newest roster may have been withdrawn before this run: only the log can tell.
-fn check_still_rostered(
-    chain: &Chain,
-    sealed: &Sealed<'_>,
-    receipt: &Verified<Receipt>,
-    count: &Count,
-) -> Result<((), String), Stop> {
-    let newest = chain.newest();
-    let name = &sealed.seal.predicate().boundary.name;
-    let mut gone: Vec<String> = receipt
-        .signatures()
-        .iter()
-        .chain(sealed.seal.signatures())
-        .filter(|signature| newest.boundary_key(name, &signature.keyid).is_none())
-        .map(|signature| format!("{} of boundary {name}", signature.keyid))
-        .collect();
-    gone.extend(
-        count
-            .counted()
-            .iter()
-            .filter(|person| newest.approver_of(&person.keyid).is_none_or(|(approver, _)| approver.name != person.name))
-            .map(|person| format!("{} of {}", person.keyid, person.name)),
-    );
-    gone.dedup();
-    if gone.is_empty() {
-        Ok(((), format!("in version {}, the newest known", newest.version())))
-    } else {
-        Err(Stop::NotChecked(format!(
-            "no longer in version {}: {}; only the log can tell whether that was before",
-            newest.version(),
-            gone.join(", ")
-        )))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::audit::fixture::{Case, Stage};
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden")
@@ -751,5 +393,335 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    fn failed_checks(report: &BundleReport) -> Vec<&'static str> {
+        report.failed().map(|check| check.name.word()).collect()
+    }
+
+    /// Edits one document of a crossing, makes everything after it anew, and says which checks fail.
+    fn refused(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'static str> {
+        let case = Case::new().edit(stage, edit);
+        let report = case.report(Options::default());
+        assert!(!report.verified, "{:#?}", report.checks);
+        failed_checks(&report)
+    }
+
+    fn open(stage: Stage, edit: impl Fn(&mut Value) + 'static) -> (bool, Vec<&'static str>) {
+        let report = Case::new().edit(stage, edit).report(Options::default());
+        assert!(failed_checks(&report).is_empty(), "{:#?}", report.checks);
+        let open = report.checks.iter().filter(|check| check.finding == Finding::NotChecked);
+        (report.verified, open.map(|check| check.name.word()).collect())
+    }
+
+    #[test]
+    fn a_crossing_made_anew_is_verified() {
+        let report = Case::new().report(Options::default());
+        assert!(report.verified, "{:#?}", report.checks);
+        assert_eq!(report.finding(CheckName::SealInForce), Finding::NotChecked);
+        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::Established);
+        let facts = report.facts.expect("facts");
+        let approved = facts.approved.expect("approved");
+        assert_eq!((approved.step.as_str(), approved.proposer.as_str()), ("nginx:restart", "ci-agent"));
+        assert!(facts.approvers.iter().all(|approver| approver.keyid.is_some() && !approver.groups.is_empty()));
+    }
+
+    #[test]
+    fn every_document_must_be_complete_and_of_its_kind() {
+        let spoil = |document: &mut Value| document["predicate"]["surprise"] = json!(1);
+        assert_eq!(refused(Stage::Seal, spoil), ["seal-document"]);
+        assert_eq!(refused(Stage::Consumption, spoil), ["consumption-document"]);
+        assert_eq!(refused(Stage::Receipt, spoil), ["receipt-document"]);
+        assert_eq!(refused(Stage::Authorization, spoil), ["authorization-document"]);
+        assert_eq!(
+            refused(Stage::Authorization, |document| document["predicate"]["grant"] = json!("grt_x")),
+            ["authorization-document"]
+        );
+        assert_eq!(refused(Stage::Roster, spoil), ["roster-chain"]);
+        assert_eq!(refused(Stage::Bundle, |bundle| bundle["surprise"] = json!(1)), ["bundle"]);
+        assert_eq!(refused(Stage::Bundle, |bundle| bundle["mediaType"] = json!("application/json")), ["bundle"]);
+    }
+
+    #[test]
+    fn signatures_are_the_boundarys_one() {
+        for (part, check) in
+            [("receipt", "receipt-signature"), ("consumption", "consumption-signature"), ("seal", "seal-signature")]
+        {
+            let failed = refused(Stage::Bundle, move |bundle| {
+                let one = bundle[part]["signatures"][0].clone();
+                bundle[part]["signatures"] = json!([one.clone(), one]);
+            });
+            assert!(failed.contains(&check), "{part}: {failed:?}");
+            let failed = refused(Stage::Bundle, move |bundle| bundle[part]["signatures"] = json!([]));
+            assert!(failed.contains(&check), "{part}: {failed:?}");
+        }
+        let failed = refused(Stage::Receipt, |receipt| {
+            receipt["predicate"]["boundary"]["keyid"] = json!("SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8");
+        });
+        assert_eq!(failed, ["receipt-signature"], "another key than the receipt says");
+    }
+
+    #[test]
+    fn proofs_lead_to_the_checkpoint() {
+        for part in ["receipt", "consumption", "seal"] {
+            let failed = refused(Stage::Bundle, move |bundle| {
+                let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
+                let (head, rest) = text.split_once("\n\n").expect("proof");
+                let mut lines: Vec<_> = head.lines().collect();
+                lines.pop();
+                bundle["proofs"][part] = json!(format!("{}\n\n{rest}", lines.join("\n")));
+            });
+            assert_eq!(failed, [format!("{part}-included")]);
+        }
+    }
+
+    #[test]
+    fn strangers_lines_under_a_checkpoint_are_ignored_and_a_bad_line_of_a_known_key_is_not() {
+        let add = |line: &'static str| {
+            move |bundle: &mut Value| {
+                for part in ["receipt", "consumption", "seal"] {
+                    let text = format!("{}{line}\n", bundle["proofs"][part].as_str().expect("proof"));
+                    bundle["proofs"][part] = json!(text);
+                }
+            }
+        };
+        let stranger = "— witness.example/w AAAAAAAAAAAA";
+        assert!(Case::new().edit(Stage::Bundle, add(stranger)).report(Options::default()).verified);
+        let report = Case::new()
+            .edit(Stage::Bundle, |bundle| {
+                for part in ["receipt", "consumption", "seal"] {
+                    let text = bundle["proofs"][part].as_str().expect("proof").to_owned();
+                    let mut line = text.lines().last().expect("signature").to_owned();
+                    let flipped = if line.ends_with("A==") { 'B' } else { 'A' };
+                    line.replace_range(line.len() - 20..line.len() - 19, &flipped.to_string());
+                    bundle["proofs"][part] = json!(format!("{text}{line}\n"));
+                }
+            })
+            .report(Options::default());
+        assert_eq!(failed_checks(&report), ["checkpoint"]);
+    }
+
+    #[test]
+    fn what_the_boundary_says_of_itself_must_agree() {
+        let other = format!("sha256:{}", "0".repeat(64));
+        let id = other.clone();
+        assert_eq!(
+            refused(Stage::Receipt, move |receipt| receipt["predicate"]["boundary"]["id"] = json!(id)),
+            ["boundary"]
+        );
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["boundary"]["name"] = json!("prod-us")),
+            ["boundary"]
+        );
+        assert_eq!(
+            refused(Stage::Authorization, |signed| signed["predicate"]["boundary"]["epoch"] = json!("0".repeat(32))),
+            ["boundary"]
+        );
+        for (stage, field) in [(Stage::Receipt, "seal"), (Stage::Consumption, "seal")] {
+            let seal = other.clone();
+            assert_eq!(refused(stage, move |document| document["predicate"][field] = json!(seal)), ["seal"]);
+        }
+        let policy = other.clone();
+        assert_eq!(
+            refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"]["policy"] = json!(policy)),
+            ["seal"]
+        );
+        let policy = other.clone();
+        assert_eq!(
+            refused(Stage::Roster, move |roster| roster["predicate"]["policy"] = json!(policy)),
+            ["seal"],
+            "a roster of another policy"
+        );
+        assert_eq!(refused(Stage::Bundle, |bundle| bundle["builtins"] = json!({"version": 2})), ["seal"]);
+        assert_eq!(refused(Stage::Seal, move |seal| seal["predicate"]["roster"] = json!(other)), ["roster-in-seal"]);
+    }
+
+    #[test]
+    fn the_decision_is_decided_again() {
+        let decision = |field: &'static str, value: Value| {
+            refused(Stage::Receipt, move |receipt| receipt["predicate"]["decision"][field] = value.clone())
+        };
+        assert_eq!(decision("approvers", json!(["alice"])), ["quorum"]);
+        assert_eq!(decision("approvers", json!(["alice", "bob", "carol"])), ["quorum"]);
+        assert_eq!(decision("groups", json!(["ops"])), ["quorum"]);
+        assert_eq!(decision("excluded", json!(["carol"])), ["excluded"], "the proposer is left out");
+        assert_eq!(decision("excluded", json!(["alice", "ci-agent"])), ["excluded"], "alice signed");
+        assert_eq!(decision("handed_in_by", json!("courier")), ["excluded"]);
+        assert_eq!(
+            refused(Stage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(2)),
+            ["quorum"]
+        );
+        assert_eq!(
+            refused(Stage::Policy, |policy| policy["overrides"][0]["approvals"]["required"] = json!(0)),
+            ["quorum"]
+        );
+        assert_eq!(
+            refused(Stage::Policy, |policy| policy["version"] = json!(2)),
+            ["quorum"],
+            "a policy that can't be read"
+        );
+        assert_eq!(refused(Stage::Policy, |policy| policy["default"]["mode"] = json!("deny")), ["permissions"]);
+        let owned = refused(Stage::Roster, |roster| {
+            roster["predicate"]["proposer"] = json!([{"name": "ci-agent", "owners": ["alice"], "keys": []}]);
+        });
+        assert_eq!(owned, ["excluded"], "the roster itself says that alice owns the proposer");
+    }
+
+    #[test]
+    fn only_signatures_that_count_are_embedded() {
+        let policy = |policy: &mut Value| policy["overrides"] = json!([]);
+        let report = Case::new().edit(Stage::Policy, policy).report(Options::default());
+        assert_eq!(failed_checks(&report), ["authorization-signatures"], "bob is in no group that a rule names now");
+        let report = Case::new()
+            .edit(Stage::Receipt, |receipt| {
+                let signatures =
+                    receipt["predicate"]["authorization"]["signatures"].as_array_mut().expect("signatures");
+                signatures.reverse();
+            })
+            .report(Options::default());
+        assert_eq!(failed_checks(&report), ["authorization-signatures"], "out of order");
+        let report = Case::new()
+            .edit(Stage::Receipt, |receipt| receipt["predicate"]["authorization"]["signatures"] = json!([]))
+            .report(Options::default());
+        assert_eq!(failed_checks(&report), ["quorum"], "nobody signed");
+    }
+
+    #[test]
+    fn the_consumption_is_of_this_authorization() {
+        let spent = |field: &'static str, value: Value| {
+            refused(Stage::Consumption, move |consumption| consumption["predicate"]["spent"][0][field] = value.clone())
+        };
+        assert_eq!(spent("nonce", json!("QUFBQUFBQUFBQUFBQUFBQUE")), ["consumption"]);
+        assert_eq!(spent("expires_at", json!("2026-11-20T10:31:00Z")), ["consumption"]);
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["consumption"]["item"] = json!(1)),
+            ["consumption"]
+        );
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["consumption"]["index"] = json!(2)),
+            ["consumption"]
+        );
+    }
+
+    #[test]
+    fn times_and_outcome_tell_one_story() {
+        let receipt = |field: &'static str, value: Value| {
+            refused(Stage::Receipt, move |receipt| receipt["predicate"][field] = value.clone())
+        };
+        assert_eq!(receipt("started_at", json!("2026-11-20T09:39:59Z")), ["outcome"], "before the nonce was spent");
+        assert_eq!(receipt("outcome", json!({"status": "unknown"})), ["outcome"], "unknown has one time");
+        assert_eq!(receipt("outcome", json!({"status": "killed"})), ["outcome"], "killed without a limit");
+        assert_eq!(
+            refused(Stage::Consumption, |consumption| consumption["predicate"]["at"] = json!("2026-11-20T08:59:59Z")),
+            ["log-order", "window"]
+        );
+        let later = Options { at: "2026-11-20T09:38:00Z".parse().ok() };
+        assert_eq!(failed_checks(&Case::new().report(later)), ["window"], "a receipt of the future");
+        let now = Options { at: "2026-11-20T09:40:01Z".parse().ok() };
+        assert!(Case::new().report(now).verified);
+    }
+
+    #[test]
+    fn subjects_are_what_ran_and_came_out() {
+        let empty = |receipt: &mut Value| {
+            receipt["predicate"]["output"]["stderr"]["recorded"] = json!(3);
+            receipt["predicate"]["output"]["stderr"]["bytes"] = json!(3);
+        };
+        assert_eq!(refused(Stage::Receipt, empty), ["receipt-subjects"]);
+        assert_eq!(
+            refused(Stage::Receipt, |receipt| receipt["predicate"]["files"]["count"] = json!(1)),
+            ["receipt-subjects"]
+        );
+        let other = |receipt: &mut Value| receipt["subject"][0]["digest"]["sha256"] = json!("0".repeat(64));
+        assert_eq!(refused(Stage::ReceiptSubjects, other), ["receipt-subjects"]);
+    }
+
+    #[test]
+    fn what_a_bundle_can_not_settle_is_not_checked_and_never_established() {
+        let (verified, left) = open(Stage::Receipt, |receipt| {
+            receipt["predicate"]["outcome"] = json!({"status": "not_started"});
+            receipt["predicate"]["sandbox"]["layers"] = json!([]);
+        });
+        assert!(verified && left.contains(&"sandbox"), "{left:?}");
+        let (verified, left) = open(Stage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}));
+        assert!(verified && left.contains(&"permissions"), "{left:?}");
+        let (verified, left) = open(Stage::Roster, |roster| {
+            roster["predicate"]["witness"] =
+                json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
+        });
+        assert!(verified && left.contains(&"witnesses"), "{left:?}");
+        let report = Case::new()
+            .edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0))
+            .report(Options::default());
+        assert!(report.warnings.iter().any(|warning| warning.contains("unguarded")), "{:?}", report.warnings);
+    }
+
+    #[test]
+    fn keys_that_are_gone_from_a_newer_trusted_roster_are_left_to_the_log() {
+        let case = Case::new();
+        let newer = case.next_roster(|roster| {
+            roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
+        });
+        let report = case.report_with(&Trust::Roster(newer), Options::default());
+        assert!(report.verified, "{:#?}", report.checks);
+        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::NotChecked);
+        let same = case.next_roster(|_| {});
+        let report = case.report_with(&Trust::Roster(same), Options::default());
+        assert_eq!(report.finding(CheckName::KeysStillRostered), Finding::Established);
+    }
+
+    #[test]
+    fn without_a_good_trusted_roster_nothing_is_verified_and_the_digest_is_told() {
+        let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
+        for trust in
+            [Trust::Nothing, Trust::Roster(b"{}".to_vec()), Trust::Roster(Vec::new()), Trust::Roster(bundle.clone())]
+        {
+            let error = verify(&bundle, &trust, Options::default()).expect_err("no trust");
+            let first = error.first_roster.expect("the digest seen").to_string();
+            assert_eq!(first, "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039");
+        }
+        assert!(verify(b"", &Trust::Nothing, Options::default()).is_err());
+        let pinned = Trust::Digest(RosterDigest::of(b"another"));
+        assert_eq!(failed_checks(&verify(&bundle, &pinned, Options::default()).expect("report")), ["roster-chain"]);
+    }
+
+    #[test]
+    fn garbage_is_a_failed_bundle_and_never_a_panic() {
+        let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
+        let roster = trust("valid/roster.json");
+        for length in (0..bundle.len()).step_by(487) {
+            let report = verify(&bundle[..length], &roster, Options::default()).expect("report");
+            assert_eq!(failed_checks(&report), ["bundle"]);
+            assert_eq!(report.checks.len(), CheckName::ALL.len());
+        }
+        for garbage in [&b"\xff\xfe"[..], b"null", b"[]", b"{\"mediaType\":1}", &[b'['; 5000]] {
+            assert_eq!(failed_checks(&verify(garbage, &roster, Options::default()).expect("report")), ["bundle"]);
+        }
+        let large = vec![b' '; crate::record::bundle::MAX_BUNDLE_BYTES + 1];
+        assert_eq!(failed_checks(&verify(&large, &roster, Options::default()).expect("report")), ["bundle"]);
+    }
+
+    #[test]
+    fn no_flipped_bit_survives() {
+        let bundle = std::fs::read(golden().join("valid/bundle.json")).expect("bundle");
+        let roster = trust("valid/roster.json");
+        let whole: Value = serde_json::from_slice(&bundle).expect("json");
+        let mut tried = 0;
+        for at in (0..bundle.len()).step_by(29) {
+            let mut flipped = bundle.clone();
+            flipped[at] ^= 1 << (at % 7);
+            // White space between values is nobody's: the file itself need not be canonical.
+            if serde_json::from_slice::<Value>(&flipped).is_ok_and(|value| value == whole) {
+                continue;
+            }
+            tried += 1;
+            let report = verify(&flipped, &roster, Options::default()).expect("report");
+            assert!(
+                !report.verified,
+                "byte {at} flipped: {:?}",
+                String::from_utf8_lossy(&flipped[at.saturating_sub(20)..at + 1])
+            );
+        }
+        assert!(tried > 200, "{tried}");
     }
 }

@@ -70,7 +70,8 @@ impl Caller {
     /// Whether the caller may do this with this step.
     #[must_use]
     pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
-        self.may(scope) && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
+        self.may(scope)
+            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
     }
 
     /// Whether the caller may see what `proposer` proposed of `step`: one's own, or with `read`.
@@ -79,16 +80,30 @@ impl Caller {
         self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
     }
 
+    /// Whether the caller is limited to some steps.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
     pub(super) fn demand(&self, scope: Scope, step: Option<&StepRef>) -> Result<&Name, Stopped> {
         let Some(name) = &self.name else {
-            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…; an operator makes tokens with `countersign token create`").into());
+            return Err(Refusal::new(
+                Code::Unauthenticated,
+                "send Authorization: Bearer cst_…; an operator makes tokens with `countersign token create`",
+            )
+            .into());
         };
         let allowed = step.map_or_else(|| self.may(scope), |step| self.may_step(scope, step));
         if allowed {
             return Ok(name);
         }
         let what = step.map_or_else(String::new, |step| format!(" for {step}"));
-        Err(Refusal::new(Code::Forbidden, format!("{name} may not {}{what}; an operator can make another token", scope.word())).into())
+        Err(Refusal::new(
+            Code::Forbidden,
+            format!("{name} may not {}{what}; an operator can make another token", scope.word()),
+        )
+        .into())
     }
 }
 
@@ -125,17 +140,24 @@ impl Boundary {
         {
             return Ok(caller.clone());
         }
-        let token = if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret).map_err(|e| fault(&e))? } else { None };
+        let token =
+            if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret).map_err(|e| fault(&e))? } else { None };
         match token {
             Some(token) if token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end) => {
                 Ok(Caller::new(token.name, token.scopes, &token.patterns))
             }
             Some(token) => Err(Refusal::new(
                 Code::Unauthenticated,
-                format!("the token {} has ended; an operator makes another with `countersign token create`", token.name),
+                format!(
+                    "the token {} has ended; an operator makes another with `countersign token create`",
+                    token.name
+                ),
             )
             .into()),
-            None => Err(Refusal::new(Code::Unauthenticated, "nobody has this token; check it, or ask an operator for one").into()),
+            None => {
+                Err(Refusal::new(Code::Unauthenticated, "nobody has this token; check it, or ask an operator for one")
+                    .into())
+            }
         }
     }
 
@@ -150,11 +172,14 @@ impl Boundary {
         }
         let now = (self.surroundings.now)();
         let end = now.plus(CHALLENGE_S);
-        let text = format!("countersign-challenge/v1 {} {} {end}", sealed.boundary.id, hex(&self.surroundings.bytes::<32>()));
+        let text =
+            format!("countersign-challenge/v1 {} {} {end}", sealed.boundary.id, hex(&self.surroundings.bytes::<32>()));
         let mut open = self.open_admissions();
         open.sweep(now);
         if open.challenges.len() >= MOST_OPEN {
-            return Err(Refusal::new(Code::Busy, "too many challenges wait for an answer, try again").retry_after(5).into());
+            return Err(Refusal::new(Code::Busy, "too many challenges wait for an answer, try again")
+                .retry_after(5)
+                .into());
         }
         open.challenges.insert(sha256(text.as_bytes()), (*keyid, end));
         Ok(text)
@@ -179,14 +204,18 @@ impl Boundary {
             return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster holds no key {keyid}")).into());
         };
         let bytes = Base64::Lenient.decode("/signature/sig", &signature.sig)?;
-        sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)
+        let _ = sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)
             .map_err(|error| Refusal::new(Code::BadSignature, error.to_string()))?;
         let (name, scopes) = match holder {
             Holder::Approver(name) => (name.clone(), vec![Scope::Read]),
             Holder::Operator(name) => (name.clone(), vec![Scope::Operate, Scope::Read]),
             Holder::Proposer(name) => (name.clone(), vec![Scope::Propose]),
             Holder::Boundary(name) => {
-                return Err(Refusal::new(Code::NotPermittedSigner, format!("{keyid} is a key of the boundary {name}, not of a person")).into());
+                return Err(Refusal::new(
+                    Code::NotPermittedSigner,
+                    format!("{keyid} is a key of the boundary {name}, not of a person"),
+                )
+                .into());
             }
         };
         let bearer = self.new_bearer();
@@ -194,7 +223,9 @@ impl Boundary {
         let mut open = self.open_admissions();
         open.sweep(now);
         if open.admitted.len() >= MOST_OPEN {
-            return Err(Refusal::new(Code::Busy, "too many keys are admitted just now, try again").retry_after(5).into());
+            return Err(Refusal::new(Code::Busy, "too many keys are admitted just now, try again")
+                .retry_after(5)
+                .into());
         }
         open.admitted.insert(sha256(bearer.as_bytes()), (Caller::new(name.clone(), scopes, &[]), end));
         Ok((bearer, name, end))
@@ -259,7 +290,13 @@ impl Boundary {
             TokenChange::Revoke { name, at } => {
                 match tokens.iter_mut().find(|token| token.name == *name && token.revoked_at.is_none()) {
                     Some(token) => token.revoked_at = Some(*at),
-                    None => return Err(Refusal::new(Code::NotFound, format!("there is no token {name} that could be revoked")).into()),
+                    None => {
+                        return Err(Refusal::new(
+                            Code::NotFound,
+                            format!("there is no token {name} that could be revoked"),
+                        )
+                        .into());
+                    }
                 }
             }
         }
@@ -281,13 +318,19 @@ impl Boundary {
 
 /// Checks what a token is asked to be.
 fn check_token(token: &SealedToken, sealed: &crate::boundary::sealed::Sealed, now: Timestamp) -> Result<(), Stopped> {
-    let refuse = |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
+    let refuse =
+        |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
     for (at, owner) in token.owners.iter().enumerate() {
-        if sealed.roster.approver(owner).is_none() && !sealed.roster.tables().operator.iter().any(|person| person.name == *owner) {
-            return refuse(&format!("/owners/{at}"), format!("{owner} is nobody of the roster: owners are the people who control the token"));
+        if sealed.roster.approver(owner).is_none()
+            && !sealed.roster.tables().operator.iter().any(|person| person.name == *owner)
+        {
+            return refuse(
+                &format!("/owners/{at}"),
+                format!("{owner} is nobody of the roster: owners are the people who control the token"),
+            );
         }
     }
     if token.scopes.is_empty() {

@@ -48,6 +48,11 @@ impl Live {
         }
     }
 
+    /// Asks all runs to stop.
+    pub fn cancel_all(&self) {
+        lock(&self.runs).values().for_each(|run| run.cancel());
+    }
+
     /// How many runs live.
     pub fn count(&self) -> usize {
         lock(&self.runs).len()
@@ -70,6 +75,8 @@ struct State {
     room: u64,
     /// Pieces in order of arrival: stream, length.
     order: Vec<(StreamName, u32)>,
+    /// Pieces that some reader has seen: only the others may still grow.
+    seen: usize,
     buffer: Vec<u8>,
     /// Where the bytes are once the buffer was too small for them.
     spool: Option<File>,
@@ -95,6 +102,7 @@ impl Recording {
                 scratch,
                 room: most,
                 order: Vec::new(),
+                seen: 0,
                 buffer: Vec::new(),
                 spool: None,
                 recorded: 0,
@@ -127,10 +135,7 @@ impl Recording {
         tally.recorded += kept as u64;
         tally.sha256.update(&bytes[..kept]);
         tally.blake3.update(&bytes[..kept]);
-        for piece in bytes[..kept].chunks(PIECE) {
-            // A piece is at most 32 KiB.
-            state.order.push((stream, piece.len() as u32));
-        }
+        state.note(stream, kept);
         state.room -= kept as u64;
         drop(state);
         if kept > 0 {
@@ -138,21 +143,21 @@ impl Recording {
         }
     }
 
-    /// The run is over: nothing more will be written.
-    pub fn close(&self) -> Recorded {
+    /// The run is over: nothing more will be written. The numbers are of all bytes that the run wrote to each stream.
+    pub fn close(&self, stdout: u64, stderr: u64) -> Recorded {
         let mut state = lock(&self.state);
         state.closed = true;
-        let tally = |tally: &Tally| Stream {
-            bytes: tally.bytes,
+        let tally = |tally: &Tally, all: u64| Stream {
+            bytes: all.max(tally.recorded),
             recorded: tally.recorded,
-            truncated: tally.recorded < tally.bytes,
+            truncated: tally.recorded < all,
             sha256: ContentDigest::from_bytes(tally.sha256.clone().finish()),
             blake3: tally.blake3.finish(),
             redactions: 0,
         };
         let recorded = Recorded {
-            stdout: tally(&state.stdout),
-            stderr: tally(&state.stderr),
+            stdout: tally(&state.stdout, stdout),
+            stderr: tally(&state.stderr, stderr),
             order: encode_order(&state.order),
             failed: state.failed.clone(),
         };
@@ -177,31 +182,18 @@ impl Recording {
         Ok(())
     }
 
-    /// The pieces from number `from` on, with the offset of each within its stream; and whether more may come.
+    /// The next piece after `cursor`; and whether more may come when there is none.
     ///
     /// # Errors
     /// When the spool can't be read.
-    pub fn pieces(&self, from: usize, most: usize) -> io::Result<(Vec<Piece>, bool)> {
-        let state = lock(&self.state);
-        let mut at = 0;
-        let (mut stdout, mut stderr) = (0, 0);
-        let mut pieces = Vec::new();
-        for (number, &(stream, length)) in state.order.iter().enumerate() {
-            let offset = match stream {
-                StreamName::Stdout => &mut stdout,
-                StreamName::Stderr => &mut stderr,
-            };
-            if number >= from {
-                if pieces.len() == most {
-                    break;
-                }
-                pieces.push(Piece { stream, offset: *offset, bytes: state.read(at, length as usize)? });
-            }
-            *offset += u64::from(length);
-            at += u64::from(length);
-        }
-        let more = !state.closed || from + pieces.len() < state.order.len();
-        Ok((pieces, more))
+    pub fn next(&self, cursor: &mut Cursor) -> io::Result<Next> {
+        let mut state = lock(&self.state);
+        let Some(&(stream, length)) = state.order.get(cursor.number) else {
+            return Ok(if state.closed { Next::End } else { Next::NotYet });
+        };
+        let bytes = state.read(cursor.at, length as usize)?;
+        state.seen = state.seen.max(cursor.number + 1);
+        Ok(Next::Piece(Piece { stream, offset: cursor.step(stream, length), bytes }))
     }
 
     /// Wakes at each change.
@@ -218,6 +210,47 @@ impl Recording {
     pub fn cancelled(&self) -> watch::Receiver<bool> {
         self.cancelled.subscribe()
     }
+}
+
+/// Where a reader is.
+#[derive(Debug, Clone, Default)]
+pub struct Cursor {
+    number: usize,
+    at: u64,
+    stdout: u64,
+    stderr: u64,
+}
+
+impl Cursor {
+    /// How many pieces were read.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Steps over a piece; gives its offset within its stream.
+    pub fn step(&mut self, stream: StreamName, length: u32) -> u64 {
+        let of_stream = match stream {
+            StreamName::Stdout => &mut self.stdout,
+            StreamName::Stderr => &mut self.stderr,
+        };
+        let offset = *of_stream;
+        *of_stream += u64::from(length);
+        self.at += u64::from(length);
+        self.number += 1;
+        offset
+    }
+}
+
+/// What comes after a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// A piece.
+    Piece(Piece),
+    /// Nothing yet: the run lives.
+    NotYet,
+    /// Nothing more.
+    End,
 }
 
 /// A piece of output.
@@ -245,6 +278,25 @@ pub struct Recorded {
 }
 
 impl State {
+    /// Notes the pieces of what was kept. A step that writes byte by byte makes no more pieces than one that does not:
+    /// what nobody has seen yet grows.
+    fn note(&mut self, stream: StreamName, kept: usize) {
+        let mut left = kept;
+        if self.order.len() > self.seen
+            && let Some((last, length)) = self.order.last_mut()
+            && *last == stream
+        {
+            let more = left.min(PIECE.saturating_sub(*length as usize));
+            *length += more as u32; // at most PIECE, 32 KiB
+            left -= more;
+        }
+        while left > 0 {
+            let length = left.min(PIECE);
+            self.order.push((stream, length as u32));
+            left -= length;
+        }
+    }
+
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.spool.is_none() && self.buffer.len() + bytes.len() > IN_MEMORY {
             let mut spool = tempfile::tempfile_in(&self.scratch)?;
@@ -319,10 +371,9 @@ mod tests {
                 recording.write(if number % 3 == 0 { StreamName::Stderr } else { StreamName::Stdout }, chunk);
             }
             recording.write(StreamName::Stdout, b"too much");
-            let recorded = recording.close();
-            assert!(recorded.stdout.truncated && !recorded.stderr.truncated);
+            let recorded = recording.close(size as u64 + 8, 0);
             assert_eq!(recorded.stdout.recorded + recorded.stderr.recorded, size as u64);
-            assert_eq!(recorded.stdout.bytes, recorded.stdout.recorded + 8);
+            assert!(recorded.stdout.truncated && recorded.stdout.recorded < recorded.stdout.bytes);
             let mut stdout = Vec::new();
             recording
                 .copy(StreamName::Stdout, |bytes| {
@@ -331,23 +382,44 @@ mod tests {
                 })
                 .expect("a copy");
             assert_eq!(Blake3Digest::of(&stdout), recorded.stdout.blake3);
-            let (pieces, more) = recording.pieces(0, usize::MAX).expect("pieces");
-            assert!(!more);
-            let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.clone()).collect();
-            assert_eq!(joined, text);
+            assert_eq!(read(&recording, &mut Cursor::default()).concat(), text);
             let order: u64 = decode_order(&recorded.order).iter().map(|&(_, length)| u64::from(length)).sum();
             assert_eq!(order, size as u64);
         }
     }
 
+    fn read(recording: &Recording, cursor: &mut Cursor) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        while let Next::Piece(piece) = recording.next(cursor).expect("a piece") {
+            pieces.push(piece.bytes);
+        }
+        pieces
+    }
+
     #[test]
-    fn readers_can_begin_anywhere_and_offsets_count_by_stream() {
+    fn offsets_count_by_stream_and_pieces_that_were_seen_stay() {
         let recording = recording(100);
+        let mut cursor = Cursor::default();
         recording.write(StreamName::Stdout, b"one");
+        assert_eq!(read(&recording, &mut cursor), [b"one"]);
+        recording.write(StreamName::Stdout, b"a");
+        recording.write(StreamName::Stdout, b"b");
         recording.write(StreamName::Stderr, b"two");
         recording.write(StreamName::Stdout, b"three");
-        let (pieces, more) = recording.pieces(2, 10).expect("pieces");
-        assert_eq!(pieces, [Piece { stream: StreamName::Stdout, offset: 3, bytes: b"three".to_vec() }]);
-        assert!(more, "the run still lives");
+        let first = recording.next(&mut cursor).expect("a piece");
+        assert_eq!(first, Next::Piece(Piece { stream: StreamName::Stdout, offset: 3, bytes: b"ab".to_vec() }));
+        assert_eq!(read(&recording, &mut cursor), [&b"two"[..], b"three"]);
+        assert_eq!(recording.next(&mut cursor).expect("no piece"), Next::NotYet);
+        recording.close(10, 3);
+        assert_eq!(recording.next(&mut cursor).expect("no piece"), Next::End);
+    }
+
+    #[test]
+    fn a_step_that_writes_byte_by_byte_makes_few_pieces() {
+        let recording = recording(1 << 20);
+        for _ in 0..100_000 {
+            recording.write(StreamName::Stdout, b"x");
+        }
+        assert_eq!(decode_order(&recording.close(100_000, 0).order).len(), 100_000_usize.div_ceil(PIECE));
     }
 }

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod changes;
 pub mod dispatch;
+pub mod events;
 pub mod evidence;
 pub mod live;
 pub mod outputs;
@@ -30,7 +31,7 @@ use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::refusals::Refusals;
 use crate::boundary::sealed::Sealed;
 use crate::boundary::stage::{
-    Accepted, Admitted, Answers, Closing, Consumed, Ended, Evidence, Ran, Receipted, Request, SignedReceipt, Verified,
+    Accepted, Admitted, Answers, Consumed, Ended, Evidence, Ran, Receipted, Request, SignedReceipt, Verified,
 };
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::view::StreamName;
@@ -51,9 +52,11 @@ use crate::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
 };
 use crate::record::refusal::Code;
+use crate::record::token::Scope;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture;
+use crate::sandbox::facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox};
 use crate::store::ledger::Ledger;
 use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop};
@@ -189,7 +192,7 @@ impl Boundary {
     /// `malformed` or `too-large`.
     pub fn accept(&self, request: Request) -> Result<Accepted, Stopped> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
-        Ok(Accepted::new(signed, request.handed_in_by))
+        Ok(Accepted::new(signed, request.handed_in_by, request.caller))
     }
 
     /// Verifies every signature over the bytes received, under the roster in force; then reads the payload.
@@ -198,7 +201,7 @@ impl Boundary {
     /// `unknown-signer` before any cryptography, `bad-signature`, `malformed`.
     pub fn verify(&self, accepted: Accepted) -> Result<Verified, Stopped> {
         // The version before the state: whatever comes after this line shows at the claim.
-        let version = self.ledger.version();
+        let version = self.ledger.state().version;
         let sealed = self.state();
         let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
         Ok(Verified::new(accepted, document, sealed, version))
@@ -214,10 +217,15 @@ impl Boundary {
         let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
         let here = &sealed.boundary;
         let place = check_place(&signed.boundary, &here.name, &here.id, &here.epoch).map_err(|e| about(e.into()))?;
+        if let Some(caller) = verified.caller() {
+            let _ = caller.demand(Scope::Propose, Some(&signed.step.reference))?;
+        }
         let found = sealed.step(&signed.step.reference);
         let step = check_step(signed, found.map(|(_, held)| &held.hashed)).map_err(|e| about(e.into()))?;
         let Some((registered, held)) = found else {
-            return Err(Refusal::new(Code::UnknownStep, format!("no step {} is registered", signed.step.reference)).into());
+            return Err(
+                Refusal::new(Code::UnknownStep, format!("no step {} is registered", signed.step.reference)).into()
+            );
         };
         let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
         // Policy asks nothing yet of what a script does; what it will ask is derived here, from the sealed definition.
@@ -299,7 +307,7 @@ impl Boundary {
             window: admitted.window(),
             exclusive: exclusive.map(Into::into),
         };
-        let evidence = Evidence { proposal: signed.proposal.clone(), authorization, envelope, decision };
+        let evidence = Evidence { proposal: signed.proposal.clone(), envelope, decision };
         match self.ledger.consume(request).await {
             // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
             // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
@@ -317,8 +325,7 @@ impl Boundary {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
         let started_at = (self.surroundings.now)().max(claim.at);
-        let recording =
-            self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
+        let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
         let plan = consumed.admitted().sealed().step(&signed.step.reference).map(|(step, _)| Plan {
             interpreter: step.definition.interpreter.clone(),
             source: step.definition.source.clone().into_bytes(),
@@ -332,14 +339,19 @@ impl Boundary {
                 let canceller = forward_cancel(&recording, flag.clone());
                 let (sandbox, writer) = (self.sandbox.clone(), recording.clone());
                 let run = tokio::task::spawn_blocking(move || {
-                    sandbox.run(prepared, plan, &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes), &flag)
+                    sandbox.run(
+                        prepared,
+                        plan,
+                        &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes),
+                        &flag,
+                    )
                 });
                 let report = run.await;
                 canceller.abort();
                 report.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
             }
             (None, _) => Report::not_started("the sealed step is gone".to_owned()),
-            (_, Err(error)) => Report::not_started(format!("no descriptor is left to watch the run: {error}")),
+            (_, Err(error)) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
@@ -368,14 +380,10 @@ impl Boundary {
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
-            Ended::Unseen => (
-                Outcome::of(Status::Unknown),
-                Output { stdout: Stream::empty(), stderr: Stream::empty() },
-                Usage::default(),
-                recovery::nothing_seen(),
-                0,
-                None,
-            ),
+            Ended::Unseen => {
+                let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
+                (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
+            }
         };
         let receipt = Receipt {
             consumption: ConsumptionRef {
@@ -414,7 +422,10 @@ impl Boundary {
         let proposal = closing.evidence.proposal.clone();
         let (outputs, order) = match &recorded {
             // Large outputs become durable files here. A crash now leaves files that no receipt names: recovery sweeps them.
-            Some((recorded, recording)) => (self.outputs.keep(recorded, recording).map_err(|e| fault(&e))?, Some(recorded.order.clone())),
+            Some((recorded, recording)) => {
+                let path = |name: &_| self.ledger.output_path(name);
+                (self.outputs.keep(recorded, recording, path).map_err(|e| fault(&e))?, Some(recorded.order.clone()))
+            }
             None => (Vec::new(), None),
         };
         let finish = Finish {
@@ -469,7 +480,10 @@ impl Boundary {
         let needed = runs * (2 * self.limits.output_bytes + (256 << 10));
         match self.outputs.room() {
             Ok(free) if free >= needed => Ok(permit),
-            Ok(free) => Err(busy(&format!("{free} bytes are free for the store, {needed} are needed: make room on its disk")).into()),
+            Ok(free) => {
+                Err(busy(&format!("{free} bytes are free for the store, {needed} are needed: make room on its disk"))
+                    .into())
+            }
             Err(error) => Err(fault(&error)),
         }
     }
@@ -500,8 +514,9 @@ impl Boundary {
     }
 
     fn replayed(&self, spent: &crate::store::message::Spent) -> Stopped {
-        let refusal = Refusal::new(Code::NonceReplayed, format!("the nonce was spent by {}: one nonce, one run", spent.proposal))
-            .about(&spent.proposal);
+        let refusal =
+            Refusal::new(Code::NonceReplayed, format!("the nonce was spent by {}: one nonce, one run", spent.proposal))
+                .about(&spent.proposal);
         match self.ledger.proposal(&spent.proposal) {
             Ok(Some(row)) if row.receipt.is_some() => refusal.with_receipt(spent.proposal.receipt()).into(),
             Ok(_) => refusal.into(),
@@ -523,9 +538,9 @@ fn busy(why: &str) -> Refusal {
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
-        Objection::Parameters(crate::decision::parameters::ParametersError::Invalid(errors)) => {
-            errors.iter().fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
-        }
+        Objection::Parameters(crate::decision::parameters::ParametersError::Invalid(errors)) => errors
+            .iter()
+            .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone())),
         _ => refusal,
     }
 }

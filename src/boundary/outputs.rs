@@ -1,17 +1,16 @@
 //! Large outputs as files, durable before their receipt.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::boundary::live::{Recorded, Recording};
 use crate::boundary::view::StreamName;
 use crate::crypto::digest::Blake3Digest;
-use crate::record::receipt::Stream;
 use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 
-/// The directory of large outputs; each file is named by its BLAKE3 digest.
+/// The directory of large outputs, and of what is on its way there.
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
@@ -43,7 +42,12 @@ impl Outputs {
     ///
     /// # Errors
     /// When a file can't be written or synced.
-    pub fn keep(&self, recorded: &Recorded, recording: &Recording) -> io::Result<Vec<OutputRow>> {
+    pub fn keep(
+        &self,
+        recorded: &Recorded,
+        recording: &Recording,
+        path: impl Fn(&Blake3Digest) -> PathBuf,
+    ) -> io::Result<Vec<OutputRow>> {
         let mut rows = Vec::new();
         for (name, stream) in [(StreamName::Stdout, &recorded.stdout), (StreamName::Stderr, &recorded.stderr)] {
             if stream.recorded == 0 || rows.iter().any(|row: &OutputRow| row.name == stream.blake3) {
@@ -57,7 +61,7 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
-                self.write(name, stream, recording)?;
+                self.write(&path(&stream.blake3), name, recording)?;
                 None
             };
             rows.push(OutputRow { name: stream.blake3, bytes: stream.recorded, data });
@@ -65,10 +69,14 @@ impl Outputs {
         Ok(rows)
     }
 
-    fn write(&self, name: StreamName, stream: &Stream, recording: &Recording) -> io::Result<()> {
-        let path = self.path(&stream.blake3);
+    fn write(&self, path: &Path, name: StreamName, recording: &Recording) -> io::Result<()> {
         if path.exists() {
             return Ok(()); // named by its content: the same bytes are there already
+        }
+        let parent = path.parent().unwrap_or(&self.directory);
+        if !parent.exists() {
+            DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
+            File::open(&self.directory)?.sync_all()?;
         }
         let temporary = tempfile::Builder::new().prefix(".output-").tempfile_in(&self.directory)?;
         let mut writer = BufWriter::new(temporary.as_file());
@@ -76,19 +84,8 @@ impl Outputs {
         writer.flush()?;
         drop(writer);
         temporary.as_file().sync_all()?;
-        temporary.persist(&path).map_err(|error| error.error)?;
-        File::open(&self.directory)?.sync_all()
-    }
-
-    /// Opens a large output.
-    ///
-    /// # Errors
-    /// When it is not there, or no plain file.
-    pub fn open(&self, name: &Blake3Digest) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
-            .open(self.path(name))
+        temporary.persist(path).map_err(|error| error.error)?;
+        File::open(parent)?.sync_all()
     }
 
     /// Removes what a crash left behind: temporary files. Named outputs stay; they are what their name says.
@@ -105,9 +102,5 @@ impl Outputs {
             }
         }
         Ok(swept)
-    }
-
-    fn path(&self, name: &Blake3Digest) -> PathBuf {
-        Path::new(&self.directory).join(name.hex())
     }
 }

@@ -6,11 +6,9 @@
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Stopped, fault};
 use crate::boundary::stage::{Closing, Ended, Evidence, Ran};
-use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::document::Malformed;
-use crate::record::enforcement::{Enforcement, Level};
-use crate::record::envelope::{Base64, Envelope};
+use crate::record::envelope::Envelope;
 use crate::record::receipt::Decision;
 use crate::store::message::{Consumed, Unfinished};
 
@@ -39,29 +37,9 @@ impl Boundary {
 fn closing_of(open: Unfinished) -> Result<Closing, Malformed> {
     let envelope: Envelope = json::parse_as(&open.envelope, open.envelope.len())?;
     let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
-    let authorization = AuthorizationDigest::of(&Base64::Strict.decode("/payload", &envelope.payload)?);
     Ok(Closing {
         claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, at: open.at, seal: open.seal },
-        evidence: Evidence { proposal: open.proposal, authorization, envelope, decision },
+        evidence: Evidence { proposal: open.proposal, envelope, decision },
         room: None,
     })
-}
-
-/// The sandbox block of a run that nobody saw: nothing is known to have been held.
-#[must_use]
-pub fn nothing_seen() -> Enforcement {
-    Enforcement {
-        level: Level::Off,
-        layers: Vec::new(),
-        missing: Vec::new(),
-        ns: None,
-        landlock: None,
-        seccomp: None,
-        caps: None,
-        fs: None,
-        net: None,
-        limits: None,
-        kill: None,
-        left: None,
-    }
 }

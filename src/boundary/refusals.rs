@@ -135,7 +135,9 @@ impl Boundary {
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
         let now = (self.surroundings.now)();
-        match refusal::Refusal::summary(self.refusing(), counts, now).and_then(|statement| self.sign_statement(&statement)) {
+        match refusal::Refusal::summary(self.refusing(), counts, now)
+            .and_then(|statement| self.sign_statement(&statement))
+        {
             Ok(envelope) => self.append_refusal(envelope, now).await,
             Err(error) => tracing::error!("a summary of refusals could not be written: {error}"),
         }
@@ -170,7 +172,11 @@ mod tests {
         }
         assert!(!refusals.note(Some("agent"), Code::Expired, at(1)).one);
         assert!(refusals.note(Some("other"), Code::Expired, at(1)).one, "a budget each");
-        assert_eq!(refusals.note(None, Code::Malformed, at(2)), Due { one: false, summary: None }, "strangers only count");
+        assert_eq!(
+            refusals.note(None, Code::Malformed, at(2)),
+            Due { one: false, summary: None },
+            "strangers only count"
+        );
         let next = refusals.note(Some("agent"), Code::Denied, at(HOUR_S));
         let expected = BTreeMap::from([(Code::Expired, 1), (Code::Malformed, 1)]);
         assert_eq!(next, Due { one: true, summary: Some(expected) });

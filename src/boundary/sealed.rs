@@ -162,7 +162,10 @@ impl Material {
         let mut keys: Vec<_> = self.roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
         keys.sort();
         if keys.is_empty() {
-            return Err(one(format!("the roster has no [[boundary]] named {}: add it with this boundary's public key", self.name)));
+            return Err(one(format!(
+                "the roster has no [[boundary]] named {}: add it with this boundary's public key",
+                self.name
+            )));
         }
         let mut blobs = Vec::new();
         let mut blob = |bytes: Vec<u8>| {
@@ -243,8 +246,9 @@ impl Sealed {
     ) -> Result<Self, SealError> {
         let digest = SealDigest::of(payload);
         let find = |what: &str, digest: [u8; 32]| {
-            let bytes = blob(&BlobDigest::from_bytes(digest))
-                .ok_or_else(|| one(format!("seal {}: the blob of the {what} is missing from the store", seal.number)))?;
+            let bytes = blob(&BlobDigest::from_bytes(digest)).ok_or_else(|| {
+                one(format!("seal {}: the blob of the {what} is missing from the store", seal.number))
+            })?;
             if sha256(&bytes) == digest {
                 Ok(bytes)
             } else {
@@ -395,7 +399,9 @@ fn steps_in_force(
                 steps.insert(reference.clone(), StepInForce { ruling, hashed, rules, approvals, profile });
             }
             (profile, hashed) => {
-                for error in profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string)) {
+                for error in
+                    profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string))
+                {
                     refuse(&error);
                 }
             }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use crate::boundary::{Boundary, BoundaryKey};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::{Basis, Draft, Material, SealError, Sealed};
+use crate::boundary::{Boundary, BoundaryKey};
 use crate::crypto::canonical;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
@@ -18,7 +18,6 @@ use crate::record::validity::Timestamp;
 use crate::registry::Registry;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
-
 
 /// Seals that come in between are tried on top of this often.
 const MOST_TRIES: usize = 8;
@@ -89,7 +88,10 @@ impl Boundary {
         let registry = tokio::task::spawn_blocking(move || Registry::load(&runbooks)).await.map_err(|e| fault(&e))?;
         let registry = registry.map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Refusal::new(Code::Malformed, format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n")))
+            Refusal::new(
+                Code::Malformed,
+                format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n")),
+            )
         })?;
         self.put_in_force(|material| material.registry = registry.clone(), Vec::new()).await
     }

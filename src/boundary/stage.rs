@@ -39,9 +39,9 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::boundary::access::Caller;
 use crate::boundary::live::{Recorded, Recording};
 use crate::boundary::sealed::Sealed;
-use crate::crypto::digest::AuthorizationDigest;
 use crate::decision::exclusion::Excluded;
 use crate::decision::parameters::ParametersFit;
 use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
@@ -65,6 +65,8 @@ pub struct Request {
     pub envelope: Envelope,
     /// The token or proposer that handed it in: for a proposal, the one that proposed it.
     pub handed_in_by: Name,
+    /// The steps that it may be for: those of the token that handed it in.
+    pub caller: Option<Caller>,
 }
 
 /// Well-formed from the outside; nothing of it is readable yet.
@@ -72,11 +74,12 @@ pub struct Request {
 pub struct Accepted {
     signed: Signed<Authorization>,
     handed_in_by: Name,
+    caller: Option<Caller>,
 }
 
 impl Accepted {
-    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name) -> Self {
-        Self { signed, handed_in_by }
+    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name, caller: Option<Caller>) -> Self {
+        Self { signed, handed_in_by, caller }
     }
 
     pub(super) const fn signed(&self) -> &Signed<Authorization> {
@@ -114,9 +117,14 @@ impl Verified {
     pub(super) const fn handed_in_by(&self) -> &Name {
         &self.accepted.handed_in_by
     }
+
+    pub(super) const fn caller(&self) -> Option<&Caller> {
+        self.accepted.caller.as_ref()
+    }
 }
 
 /// What every question left behind: an `Admitted` can't be made without all of the answers.
+#[expect(dead_code, reason = "some answers carry nothing but that they were given")]
 pub(super) struct Answers {
     pub(super) place: AtThisBoundary,
     pub(super) step: StepSealed,
@@ -189,7 +197,6 @@ pub struct Consumed {
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
     pub(super) proposal: ProposalId,
-    pub(super) authorization: AuthorizationDigest,
     pub(super) envelope: Envelope,
     pub(super) decision: crate::record::receipt::Decision,
 }
@@ -210,10 +217,6 @@ impl Consumed {
 
     pub(super) const fn claim(&self) -> &message::Consumed {
         &self.claim
-    }
-
-    pub(super) const fn evidence(&self) -> &Evidence {
-        &self.evidence
     }
 
     pub(super) const fn parameters(&self) -> &ParametersFit {

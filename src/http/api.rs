@@ -97,3 +97,21 @@ pub struct Version {
     /// The HTTP interface's version.
     pub api: String,
 }
+
+/// `GET /health`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// Always `up`: who can say it, is.
+    pub status: String,
+}
+
+/// `GET /log/proof/consistency/{old}/{new}` (RFC 6962 section 2.1.2).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ConsistencyProof {
+    /// The smaller size.
+    pub old: u64,
+    /// The larger size.
+    pub new: u64,
+    /// Bare lower-case hex.
+    pub hashes: Vec<String>,
+}

@@ -126,7 +126,7 @@ fn become_step(
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         facts.bounded &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
     }
-    std::env::set_current_dir(&view.work).at(Stage::Mounts, "enter the work directory")?;
+    std::env::set_current_dir(&view.work).at(Stage::Workdir, "enter the work directory")?;
     let program = interpreter::program(source, &request.interpreter)?;
     limit(request)?;
     if request.landlock {

@@ -5,7 +5,7 @@
 //! the private set of the boundary above all. Without: the host's root, of which Landlock leaves as much.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -131,7 +131,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         }
     }
     for path in &request.read {
-        grant(path, Access::ReadExecute);
+        grant(path, Access::Signed);
     }
     for path in ["/etc", "/run/step", "/proc"] {
         grant(path, Access::Read);
@@ -155,7 +155,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
 /// run on the host's root. The step's own directory belongs to `own_id`, script and parameters stay the service's.
 pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params: &[u8]) -> Result<View, Failure> {
     let owner = request.own_id;
-    std::env::set_current_dir(run_dir).at(Stage::Mounts, "enter the run's directory")?;
+    std::env::set_current_dir(run_dir).at(Stage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };
     directory_at("step", if owner.is_some() { 0o755 } else { 0o700 })?;
     let script = interpreter::script_name(&request.interpreter);
@@ -175,7 +175,7 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
         }
     }
     for path in &request.read {
-        grant(path.into(), Access::ReadExecute);
+        grant(path.into(), Access::Signed);
     }
     for path in ETC_DIRECTORIES.into_iter().chain(ETC_FILES).chain(ETC_HOST_FILES) {
         if Path::new(path).exists() {
@@ -324,6 +324,5 @@ fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), Failure> {
         .mode(mode)
         .open(path)
         .and_then(|mut file| file.write_all(bytes))
-        .map_err(io::Error::from)
         .at(Stage::Mounts, format!("write {path}"))
 }

@@ -10,7 +10,7 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::sandbox::protocol::{At, Failure, Stage};
 use crate::sandbox::syscalls;
@@ -26,6 +26,8 @@ pub(super) struct Grant {
 pub(super) enum Access {
     Read,
     ReadExecute,
+    /// The same, for a path of the profile: it must still be the real path that was signed.
+    Signed,
     /// Everything but making device nodes.
     Write,
     /// Read, write and control, as `/dev/null` needs.
@@ -50,8 +52,12 @@ pub(super) fn confine(grants: &[Grant]) -> Result<(u64, u64), Failure> {
     for grant in grants {
         let what = || format!("open {} for a Landlock rule", grant.path.display());
         // The crate's own helper skips paths that can't be opened; here that is an error.
-        let fd =
-            rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Landlock, what())?;
+        let links = match grant.access {
+            Access::Signed => ResolveFlags::NO_SYMLINKS,
+            _ => ResolveFlags::empty(),
+        };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat2(CWD, &grant.path, flags, Mode::empty(), links).at(Stage::Landlock, what())?;
         let mode = rustix::fs::fstat(&fd).at(Stage::Landlock, what())?.st_mode;
         let mut rights = rights(grant.access, abi);
         if FileType::from_raw_mode(mode) != FileType::Directory {
@@ -71,7 +77,7 @@ fn rights(access: Access, abi: ABI) -> BitFlags<AccessFs> {
     let all = AccessFs::from_all(abi);
     match access {
         Access::Read => read,
-        Access::ReadExecute => read | AccessFs::Execute,
+        Access::ReadExecute | Access::Signed => read | AccessFs::Execute,
         Access::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),
         Access::Device => all & (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev),
     }

@@ -65,8 +65,19 @@ fn launch(control: &mut UnixStream) -> Result<(), Failure> {
         Form::Namespaces => in_namespaces(control, &request, &source, &params),
         Form::Host => on_the_host(control, &request, &source, &params),
         Form::Sweep => {
-            request.own_id.into_iter().for_each(kill_everything_of);
-            report_empty(control, None, 0);
+            let begun = Instant::now();
+            // They are nobody's children here, so their end can't be waited for, only looked for.
+            let mut left = 0;
+            if let Some(id) = request.own_id {
+                kill_everything_of(id);
+                left = living_of(id);
+                while left > 0 && begun.elapsed() < KILL_DEADLINE {
+                    std::thread::sleep(Duration::from_millis(2));
+                    kill_everything_of(id);
+                    left = living_of(id);
+                }
+            }
+            report_empty(control, None, left);
             Ok(())
         }
     }
@@ -89,6 +100,9 @@ fn in_namespaces(control: &mut UnixStream, request: &Request, source: &[u8], par
         std::fs::write(format!("/proc/self/{file}"), line)
             .at(Stage::UserNamespace, format!("write /proc/self/{file}"))?;
     }
+    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. Until
+    // a system-call filter refuses it as well this is hygiene: a host whose /proc/sys is read-only goes without.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
     rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
     // The other end stays open as long as this process lives.
@@ -245,7 +259,8 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
 fn kill_everything_of(id: u32) {
     match syscalls::fork() {
         Ok(Side::Child) => {
-            if confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0 {
+            let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
+            if taken {
                 syscalls::signal_all(Signal::KILL);
             }
             std::process::exit(0);
@@ -255,6 +270,14 @@ fn kill_everything_of(id: u32) {
         }
         Err(_) => {}
     }
+}
+
+/// How many processes of an id are not dead yet. Dead ones whose parent does not wait for them don't count.
+fn living_of(id: u32) -> u64 {
+    let uid = format!("\nUid:\t{id}\t");
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let statuses = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    statuses.filter(|status| status.contains(&uid) && !status.contains("\nState:\tZ")).count() as u64
 }
 
 fn children() -> Vec<Pid> {

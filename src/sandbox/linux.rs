@@ -1,47 +1,31 @@
-//! The service's side: starts launchers, reads pipes, keeps deadlines.
+//! The service's side: probes the host, starts launchers.
 
 use std::fs::File;
-use std::io::{self, PipeReader, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 
-use crate::record::enforcement::{
-    Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Root,
-};
-use crate::record::profile::{Limits, NetworkMode, Proc, Profile, Workdir};
+use crate::record::enforcement::Level;
+use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{Chunk, Recorder, Stream};
-use crate::sandbox::confine;
-use crate::sandbox::filesystem;
+use crate::sandbox::capture::Chunk;
+use crate::sandbox::follow::{Launched, Run};
 use crate::sandbox::ids::Ids;
 use crate::sandbox::interpreter;
 use crate::sandbox::probe::{Probe, STRICT};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
-use crate::sandbox::protocol::{
-    self, Confined, Failure, Form, KILL, LAUNCH, MAX_TEXT, Message, Request, Spent, Stage, StepEnd, TERMINATE,
-};
-use crate::sandbox::{End, Plan, Report, Sandbox, Usage};
+use crate::sandbox::protocol::{self, Failure, Form, LAUNCH, MAX_TEXT, Request, Stage, StepEnd};
+use crate::sandbox::{Plan, Report, Sandbox};
 
-/// How long a step may tidy up after SIGTERM before all of its run is killed.
-pub const GRACE: Duration = Duration::from_millis(750);
-/// How long a killed run may take to be gone (a process stuck in the kernel can't be ended).
-const DEATH: Duration = Duration::from_secs(30);
 /// How long a launcher may take to read its request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// The longest wall time that is reckoned with.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// Bytes of output read at one time.
-const BUFFER: usize = 64 << 10;
-/// What a pipe can hold at most, so that draining a dead run's pipes ends.
-const PIPE: usize = 1 << 20;
 /// Environment of one run: the kernel's limit for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
 /// What every run has; a plan can't replace it.
@@ -104,9 +88,12 @@ impl LinuxSandbox {
             }
             Err(failure) => failure,
         };
-        // On the host's root a failure other than Landlock's says that Landlock is of no use either.
         let landlock = self.trial(Form::Host, true).err();
-        Probe::conclude(Some(&namespaces), landlock.as_ref(), own_id)
+        let probe = Probe::conclude(Some(&namespaces), landlock.as_ref(), own_id);
+        match landlock {
+            None => probe,
+            Some(_) => probe.broken(self.trial(Form::Host, false).err().as_ref()),
+        }
     }
 
     fn trial(&self, form: Form, landlock: bool) -> Result<(), Failure> {
@@ -116,7 +103,7 @@ impl LinuxSandbox {
             write: vec![],
             deny: vec![],
             workdir: Workdir::Private,
-            network: crate::record::profile::Network { mode: NetworkMode::None, hosts: vec![] },
+            network: Network { mode: NetworkMode::None, hosts: vec![] },
             sockets: vec![],
             proc: Proc::Minimal,
             run_as: "isolated".into(),
@@ -326,6 +313,10 @@ fn invalid(plan: &Plan) -> Option<String> {
         if OWN_ENV.contains(&name.as_str()) {
             return Some(format!("the environment variable {name} is the sandbox's own"));
         }
+        // R9: whoever reaches the agent signs with the operator's keys.
+        if name == "SSH_AUTH_SOCK" {
+            return Some("the ssh agent of the service is never passed on".into());
+        }
         if !names.insert(name) {
             return Some(format!("the environment variable {name} stands there twice"));
         }
@@ -335,316 +326,6 @@ fn invalid(plan: &Plan) -> Option<String> {
     }
     let bytes: usize = plan.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     (bytes > MAX_ENV).then(|| "the environment is larger than 100 KiB".to_owned())
-}
-
-struct Launched {
-    child: Child,
-    control: UnixStream,
-    stdout: PipeReader,
-    stderr: PipeReader,
-}
-
-/// Why a run is being ended from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    TimedOut,
-    Cancelled,
-}
-
-/// What was asked of a run that should end.
-#[derive(Debug, Clone, Copy)]
-enum Asked {
-    Nothing,
-    ToEnd(Instant),
-    ToDie(Instant),
-}
-
-/// What is known of a run so far.
-struct Run {
-    begun: Instant,
-    deadline: Instant,
-    recorder: Recorder,
-    confined: Option<Confined>,
-    failure: Option<Failure>,
-    step: Option<StepEnd>,
-    spent: Option<Spent>,
-    why: Option<Why>,
-    lost: Option<String>,
-    stuck: bool,
-}
-
-impl Run {
-    fn new(spool: &Path, limits: &Limits) -> Self {
-        let begun = Instant::now();
-        let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);
-        Self {
-            begun,
-            deadline: begun + wall,
-            recorder: Recorder::new(limits.output_bytes, spool),
-            confined: None,
-            failure: None,
-            step: None,
-            spent: None,
-            why: None,
-            lost: None,
-            stuck: false,
-        }
-    }
-
-    fn not_started(&mut self, why: String) {
-        self.failure = Some(Failure::new(Stage::Request, why));
-    }
-
-    /// Reads everything that comes until the launcher says that nothing is left, or is gone itself.
-    fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
-        let mut received = Vec::new();
-        let mut asked = Asked::Nothing;
-        let mut open = [true, true];
-        let mut buffer = vec![0; BUFFER];
-        if let Err(error) = launched.control.set_nonblocking(true) {
-            self.lost = Some(format!("read from the launcher: {error}"));
-            return;
-        }
-        loop {
-            asked = self.keep_deadline(asked, &mut launched.control);
-            let wake = match asked {
-                Asked::Nothing => self.deadline,
-                Asked::ToEnd(at) => at + GRACE,
-                Asked::ToDie(at) if at.elapsed() > DEATH => {
-                    self.stuck = true;
-                    break;
-                }
-                Asked::ToDie(at) => at + DEATH,
-            };
-            let ready = wait(launched, open, matches!(asked, Asked::Nothing).then_some(cancel), wake);
-            if ready.cancelled {
-                self.ask(&mut asked, Why::Cancelled, &mut launched.control);
-            }
-            for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
-                if ready.output[index] {
-                    let reader = if index == 0 { &launched.stdout } else { &launched.stderr };
-                    open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
-                }
-            }
-            if ready.control && !self.hear(&mut launched.control, &mut received) {
-                break;
-            }
-            if self.spent.is_some() {
-                break;
-            }
-        }
-        self.drain(launched, &mut buffer, live);
-    }
-
-    fn ask(&mut self, asked: &mut Asked, why: Why, control: &mut UnixStream) {
-        self.why = Some(why);
-        *asked = Asked::ToEnd(Instant::now());
-        let _ = control.write_all(&[TERMINATE]);
-    }
-
-    fn keep_deadline(&mut self, mut asked: Asked, control: &mut UnixStream) -> Asked {
-        match asked {
-            // A step that has ended by itself is not timed out while its family is being ended.
-            Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
-                self.ask(&mut asked, Why::TimedOut, control);
-            }
-            Asked::Nothing if Instant::now() >= self.deadline + GRACE => {
-                asked = Asked::ToDie(Instant::now());
-                let _ = control.write_all(&[KILL]);
-            }
-            Asked::ToEnd(at) if at.elapsed() >= GRACE => {
-                asked = Asked::ToDie(Instant::now());
-                let _ = control.write_all(&[KILL]);
-            }
-            _ => {}
-        }
-        asked
-    }
-
-    /// Whether there may be more to hear.
-    fn hear(&mut self, control: &mut UnixStream, received: &mut Vec<u8>) -> bool {
-        let mut buffer = [0; 4096];
-        match control.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(read) => received.extend_from_slice(&buffer[..read]),
-            Err(error) => return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-        }
-        loop {
-            match protocol::take_message(received) {
-                Ok(Some(Message::Started(facts))) => self.confined = Some(facts),
-                Ok(Some(Message::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(Message::Ended(end))) => self.step = Some(end),
-                Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
-                Ok(None) => return true,
-                Err(error) => {
-                    self.lost = Some(format!("the launcher said something unreadable: {error}"));
-                    return false;
-                }
-            }
-        }
-    }
-
-    fn read(&mut self, stream: Stream, reader: &PipeReader, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) -> Got {
-        match rustix::io::read(reader, &mut *buffer) {
-            Ok(0) => Got::End,
-            Ok(read) => {
-                if let Some(chunk) = self.recorder.take(stream, &buffer[..read]) {
-                    live(chunk);
-                }
-                Got::Bytes(read)
-            }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Got::Nothing,
-            Err(_) => Got::End,
-        }
-    }
-
-    /// What the dead left in the pipes. Nobody writes any more, so this ends; if somebody does, it ends as well.
-    fn drain(&mut self, launched: &Launched, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
-        for (stream, reader) in [(Stream::Stdout, &launched.stdout), (Stream::Stderr, &launched.stderr)] {
-            let mut room = PIPE;
-            while room > 0 {
-                match self.read(stream, reader, buffer, live) {
-                    Got::Bytes(read) => room = room.saturating_sub(read),
-                    Got::Nothing | Got::End => break,
-                }
-            }
-        }
-    }
-
-    fn report(self, prepared: &Prepared, own_id: bool) -> Report {
-        let end = self.end();
-        let spent = self.spent.unwrap_or_default();
-        let left = if self.stuck { 1 } else { spent.left };
-        let enforcement = match (&end, &self.confined) {
-            (End::NotStarted(_), _) | (_, None) => nothing_enforced(),
-            (_, Some(facts)) => enforced(prepared, facts, own_id, left),
-        };
-        let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (stdout, stderr, order) = self.recorder.finish();
-        let usage = Usage { cpu_ms: spent.cpu_us.div_ceil(1000), memory_peak_bytes: spent.resident_peak };
-        Report { end, stdout, stderr, order, usage, enforcement, duration_ms }
-    }
-
-    fn end(&self) -> End {
-        if let Some(failure) = &self.failure {
-            return End::NotStarted(failure.to_string());
-        }
-        if let Some(lost) = &self.lost {
-            return End::Lost(lost.clone());
-        }
-        match (self.why, self.step, self.spent) {
-            (Some(Why::TimedOut), ..) => End::TimedOut,
-            (Some(Why::Cancelled), ..) => End::Cancelled,
-            (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
-            (None, Some(StepEnd::Signalled(libc::SIGXCPU)), _) => End::Killed("cpu_milli"),
-            (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
-            (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
-            (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
-                End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
-            }
-            (None, None, _) => End::Lost("the launcher ended without a word".into()),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Got {
-    Bytes(usize),
-    Nothing,
-    End,
-}
-
-struct Ready {
-    output: [bool; 2],
-    control: bool,
-    cancelled: bool,
-}
-
-/// Waits until something can be read or the time has come.
-fn wait(launched: &Launched, open: [bool; 2], cancel: Option<&CancelFlag>, wake: Instant) -> Ready {
-    let mut fds = vec![PollFd::new(&launched.control, PollFlags::IN)];
-    if let Some(cancel) = cancel {
-        fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
-    }
-    let first_output = fds.len();
-    for (reader, _) in [(&launched.stdout, open[0]), (&launched.stderr, open[1])].iter().filter(|(_, open)| *open) {
-        fds.push(PollFd::new(*reader, PollFlags::IN));
-    }
-    // Rounded up, or the last millisecond would be spent turning in circles.
-    let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-    let timeout =
-        Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
-    let _ = rustix::event::poll(&mut fds, Some(&timeout));
-    let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-    Ready {
-        control: ready(0),
-        cancelled: cancel.is_some() && ready(1),
-        output: [open[0] && ready(first_output), open[1] && ready(first_output + usize::from(open[0]))],
-    }
-}
-
-fn nothing_enforced() -> Enforcement {
-    Enforcement {
-        level: Level::Off,
-        layers: vec![],
-        missing: STRICT.to_vec(),
-        ns: None,
-        landlock: None,
-        seccomp: None,
-        caps: None,
-        fs: None,
-        net: None,
-        limits: None,
-        kill: None,
-        left: None,
-    }
-}
-
-/// What was enforced, by what the launcher and the step's own process established.
-fn enforced(prepared: &Prepared, facts: &Confined, own_id: bool, left: u64) -> Enforcement {
-    let own_root = prepared.form == Form::Namespaces;
-    let limits = &prepared.profile.limits;
-    let held = |max: u64, by: Holder| Some(Held { max, by });
-    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    Enforcement {
-        level: prepared.level,
-        layers: prepared.layers.clone(),
-        missing: prepared.missing(),
-        ns: own_root.then(|| names(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"])),
-        landlock: facts.landlock.map(|(abi, rules)| LandlockFacts { abi, status: LandlockStatus::Fully, rules }),
-        seccomp: None,
-        caps: facts.bounded.then_some(Capabilities::None),
-        fs: Some(FilesystemFacts {
-            mode: Workdir::Private,
-            root: if own_root { Root::Own } else { Root::Host },
-            masked: None,
-            deny: None,
-        }),
-        net: Some(if own_root { NetworkMode::None } else { NetworkMode::Host }),
-        limits: Some(LimitFacts {
-            cpu: held(confine::cpu_seconds(limits), Holder::Rlimit),
-            disk: if own_root { held(limits.disk_bytes, Holder::Tmpfs) } else { None },
-            file: held(limits.file_bytes, Holder::Rlimit),
-            memory: held(limits.memory_bytes, Holder::Rlimit),
-            output: held(limits.output_bytes, Holder::Service),
-            processes: if own_root || own_id { held(limits.processes, Holder::Rlimit) } else { None },
-            wall: held(limits.wall_ms, Holder::Service),
-        }),
-        kill: Some(names(if own_root { &["pidns"] } else { &["subreaper"] })),
-        left: (left > 0).then_some(left),
-    }
-}
-
-/// The programs' search path inside of a run.
-#[must_use]
-pub fn search_path() -> &'static str {
-    interpreter::PATH
-}
-
-/// The id that a step has inside of its own user namespace.
-#[must_use]
-pub fn inner_id() -> u32 {
-    filesystem::INNER_ID
 }
 
 #[cfg(test)]
@@ -665,6 +346,7 @@ mod tests {
             (env("1A", "x"), "not the name"),
             (env("PATH", "/tmp"), "sandbox's own"),
             (env("A", "x\0y"), "NUL"),
+            (env("SSH_AUTH_SOCK", "/run/agent"), "never passed on"),
             (env("A", &"x".repeat(MAX_ENV)), "100 KiB"),
             (Plan { env: vec![("A".into(), "1".into()), ("A".into(), "2".into())], ..plan() }, "twice"),
             (Plan { interpreter: "bash -c x".into(), ..plan() }, "interpreter"),

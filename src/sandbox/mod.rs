@@ -1,13 +1,16 @@
 //! The sandbox: one run of one step, held.
 //!
 //! The service starts its own binary as a launcher ([`launcher`]), which makes the namespaces and the root
-//! ([`filesystem`]), gives up everything ([`confine`], [`landlock`]) and executes the step. The service itself
-//! ([`linux`]) only reads pipes and keeps the deadline: it never forks.
+//! (`filesystem`), gives up everything (`confine`, `landlock`) and executes the step. The service itself
+//! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
+//! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
 pub mod cancel;
 pub mod capture;
 mod confine;
+pub mod facts;
 mod filesystem;
+pub mod follow;
 mod ids;
 mod interpreter;
 mod landlock;
@@ -38,7 +41,8 @@ pub trait Sandbox: Send + Sync {
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
 
     /// Runs a step to its end and returns when its whole process tree is dead. Blocking. Never fails: what goes
-    /// wrong is an [`End`]. `live` sees output as it is recorded, in the order it came.
+    /// wrong is an [`End`]. `live` sees output as it is recorded, in the order it came; it must not block for long,
+    /// since deadline and cancellation are looked at between its calls.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
 }
 
@@ -73,6 +77,33 @@ pub struct Report {
     pub enforcement: Enforcement,
     /// Milliseconds from the start of the launcher to the death of the whole tree.
     pub duration_ms: u64,
+}
+
+impl Report {
+    /// Of a run that was never handed to a sandbox: nothing was executed, and why.
+    #[must_use]
+    pub fn not_started(why: String) -> Self {
+        Self::without_run(End::NotStarted(why))
+    }
+
+    /// Of a run whose sandbox was not heard of again, and why.
+    #[must_use]
+    pub fn lost(why: String) -> Self {
+        Self::without_run(End::Lost(why))
+    }
+
+    fn without_run(end: End) -> Self {
+        let nothing = || Capture { bytes: 0, recorded: capture::Recorded::Memory(Vec::new()), truncated: false };
+        Self {
+            end,
+            stdout: nothing(),
+            stderr: nothing(),
+            order: Vec::new(),
+            usage: Usage::default(),
+            enforcement: facts::nothing_enforced(),
+            duration_ms: 0,
+        }
+    }
 }
 
 /// How a run ended.

@@ -18,6 +18,8 @@ pub struct Probe {
     pub landlock_abi: Option<u64>,
     /// Whether runs get a user id of their own on the host; otherwise it is the service's.
     pub own_id: bool,
+    /// Why not even a run without any layer works here; nothing when it does.
+    pub broken: Option<Missing>,
     pub(super) form: Form,
 }
 
@@ -56,7 +58,13 @@ impl Probe {
         self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
     }
 
-    /// From what the trials said: no failure of the form with namespaces, of Landlock.
+    /// A host on which nothing works, for that reason.
+    pub(super) fn broken(mut self, failure: Option<&Failure>) -> Self {
+        self.broken = failure.map(|failure| missing(failure, &Facts::of_this_host()));
+        self
+    }
+
+    /// From what the trials said: how the form with namespaces failed, and how Landlock, if they did.
     pub(super) fn conclude(namespaces: Option<&Failure>, landlock: Option<&Failure>, own_id: bool) -> Self {
         let host = Facts::of_this_host();
         let spaces = namespaces.map(|failure| missing(failure, &host));
@@ -78,6 +86,7 @@ impl Probe {
             ],
             landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),
             own_id,
+            broken: None,
             form: if namespaces.is_some() { Form::Host } else { Form::Namespaces },
         }
     }
@@ -155,6 +164,9 @@ fn knob(failure: &Failure, host: &Facts) -> String {
             if host.apparmor_restricts =>
         {
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for countersign with the rule \"userns,\"".into()
+        }
+        (Stage::Workdir, _) => {
+            "give the directory for runs and those above it mode 0711: runs have a user id of their own".into()
         }
         (Stage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
         (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts, _) if host.seccomp => {

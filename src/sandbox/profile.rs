@@ -74,6 +74,11 @@ pub enum Unavailable {
         /// By what.
         through: String,
     },
+    /// Nothing can be run on this host at all.
+    Broken {
+        /// What was tried, and what to change.
+        missing: Missing,
+    },
     /// The directory for runs can't be entered by the id of a run.
     Scratch {
         /// The directory on the way that is closed.
@@ -99,6 +104,9 @@ impl fmt::Display for Unavailable {
                 "a step could reach {} through {through}; move it, or take that out of the profile",
                 private.display()
             ),
+            Self::Broken { missing } => {
+                write!(f, "no step can be run on this host: {}; mend it with: {}", missing.why, missing.knob)
+            }
             Self::Scratch { closed } => write!(
                 f,
                 "runs have a user id of their own that can't enter {}; give it mode 0711, or move the directory for runs",
@@ -127,6 +135,9 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
         if let Some(missing) = probe.missing(layer) {
             return Err(Unavailable::Layer { layer, missing: missing.clone() });
         }
+    }
+    if let Some(missing) = &probe.broken {
+        return Err(Unavailable::Broken { missing: missing.clone() });
     }
     check_paths(&profile.read)?;
     let off = profile.off_reason.is_some();
@@ -372,6 +383,20 @@ mod tests {
         assert_eq!(prepared.missing(), [Layer::Namespaces, Layer::Network]);
         let prepared = check(&weak, &strong(), &around(&[])).expect("held");
         assert_eq!((prepared.level(), prepared.missing()), (Level::Strict, vec![]));
+    }
+
+    #[test]
+    fn on_the_hosts_root_a_run_must_be_able_to_enter_its_directory() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let closed = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
+        let around = Surroundings { private: vec![], scratch: closed.path().canonicalize().expect("real") };
+        let weak = Profile { require: vec![Layer::Landlock], ..profile() };
+        assert!(matches!(check(&weak, &poor(true), &around), Err(Unavailable::Scratch { .. })));
+        assert!(check(&weak, &poor(false), &around).is_ok(), "the service's own id can");
+        assert!(check(&weak, &strong(), &around).is_ok(), "a root of its own needs no directory");
+        let full = Profile { proc: Proc::Full, ..weak };
+        assert!(matches!(check(&full, &poor(false), &around), Err(Unavailable::Layer { .. })));
     }
 
     #[test]

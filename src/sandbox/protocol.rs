@@ -122,6 +122,7 @@ pub(super) enum Stage {
     Mounts,
     Proc,
     ReadPath,
+    Workdir,
     Capabilities,
     Limits,
     Landlock,

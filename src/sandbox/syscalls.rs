@@ -44,7 +44,7 @@ pub(super) fn fork() -> io::Result<Side> {
     }
 }
 
-/// Sends `signal` to every process that this one may signal: of its pid namespace, or of its id.
+/// Sends `signal` to every other process that this one may signal: of its pid namespace, or of its id.
 pub(super) fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: takes two integers. The callers are the first process of a run's pid namespace, or have just become

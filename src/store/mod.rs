@@ -1,1 +1,500 @@
-//! store
+//! The store: what must survive, and in which order.
+//!
+//! [`ledger::Ledger`] is what the rest of the program sees: one writer thread that judges and commits in groups. Below it
+//! is a backend, [`Store`] and [`Reads`]: today [`sqlite`]. Judgement (windows, replays, states) stands above the
+//! backend, once; a backend keeps rows.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
+use crate::crypto::merkle::Hash;
+use crate::record::ident::{Name, Nonce, ProposalId};
+use crate::record::validity::Timestamp;
+use crate::store::message::{
+    Core, Denied, Detail, Filter, Leaf, LeafKind, NewProposal, OutputRow, Page, PayloadSource, Proposal, SealEntry,
+    Signature, Spent, Status, Token, TokenChange, Unfinished,
+};
+
+pub mod fault;
+pub mod ledger;
+pub mod lock;
+pub mod message;
+pub mod sqlite;
+pub mod tree;
+pub mod window;
+mod writer;
+
+/// The one connection that writes.
+///
+/// The contract, which every backend's tests hold:
+/// - **One writer.** Only one `Store` of a database exists at a time, in whatever process; opening a second one fails.
+/// - **Atomic.** What is written between [`begin`](Self::begin) and [`commit`](Self::commit) becomes visible and durable
+///   together or not at all, also when the process is killed or the machine loses power in between.
+/// - **Durable.** When `commit` returns `Ok`, the rows survive a power cut. When it returns an error nothing of them is
+///   visible now; after one that [`Fault::is_fatal`] nothing is known, and the process must end without trying again.
+/// - **Coarse.** Methods take whole batches, so that a networked backend needs one round trip each. Reads inside see the
+///   writes before them.
+/// - Keys that must be unique (a nonce, a leaf's index, a token's name) are so by the database's own constraint: a second
+///   one is an error, although the writer asks before.
+pub trait Store: Send {
+    /// Begins the one transaction of a batch.
+    ///
+    /// # Errors
+    /// When the database can't begin one.
+    fn begin(&mut self) -> Result<(), Fault>;
+
+    /// Makes the batch durable.
+    ///
+    /// # Errors
+    /// See the contract.
+    fn commit(&mut self) -> Result<(), Fault>;
+
+    /// Forgets the batch.
+    fn rollback(&mut self);
+
+    /// Housekeeping after a batch was answered: moving the write-ahead log into the database.
+    ///
+    /// # Errors
+    /// When a write or sync failed.
+    fn maintain(&mut self) -> Result<(), Fault>;
+
+    /// What is in force.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn head(&mut self) -> Result<Head, Fault>;
+
+    /// Keeps what [`Head`] has besides the log's own size and time.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn set_head(&mut self, head: &Head) -> Result<(), Fault>;
+
+    /// Hashes of the leaves of `range`, as stored.
+    ///
+    /// # Errors
+    /// When one is missing or can't be read.
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault>;
+
+    /// A complete tile: 256 hashes.
+    ///
+    /// # Errors
+    /// When it is missing or can't be read.
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, Fault>;
+
+    /// What is known of each of these requests to run.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn candidates(&mut self, requests: &[&Core]) -> Result<Vec<Candidate>, Fault>;
+
+    /// Where each of these proposals stands.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<Standing>>, Fault>;
+
+    /// Appends leaves from index `first` on, and the tiles that they complete.
+    ///
+    /// # Errors
+    /// When an index is taken or it can't be written.
+    fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), Fault>;
+
+    /// Claims the nonces and marks the proposals as running.
+    ///
+    /// # Errors
+    /// When a nonce is taken or it can't be written.
+    fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), Fault>;
+
+    /// Closes runs.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), Fault>;
+
+    /// Keeps blobs; one that is there stays.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), Fault>;
+
+    /// Notes that leaf `index` is a seal.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), Fault>;
+
+    /// Adds and revokes tokens, or changes nothing and gives the name of the first whose change does not apply.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, Fault>;
+
+    /// What there is already of a new proposal, and how many wait.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn precedent(&mut self, new: &NewProposal) -> Result<Precedent, Fault>;
+
+    /// Keeps a new proposal, pending.
+    ///
+    /// # Errors
+    /// When its id is taken or it can't be written.
+    fn put_proposal(&mut self, new: &NewProposal) -> Result<(), Fault>;
+
+    /// Adds signatures, one a key, in order of arrival, and gives all.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, Fault>;
+
+    /// The leaf of this approver's denial, where there is one.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault>;
+
+    /// Keeps a denial.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied) -> Result<(), Fault>;
+
+    /// The proposal of this authorization that is not finished, where there is one.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
+
+    /// Moves a proposal that waits to another state.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Detail) -> Result<(), Fault>;
+
+    /// Marks as expired what waits and is overdue, at most `limit`.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault>;
+
+    /// Looks at `limit` nonces after `after` and deletes those that expired at or below `mark`.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault>;
+
+    /// Keeps checkpoints; gives the size of the first that has another root here already.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, Fault>;
+}
+
+/// Reads of committed state, from any thread, never through the writer.
+///
+/// Each call sees one committed state, and every batch that was answered before the call.
+pub trait Reads: Send + Sync {
+    /// One leaf.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault>;
+    /// The data of the leaves of `range`, as far as there are.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault>;
+    /// A complete tile, 256 hashes, where there is one.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault>;
+    /// A blob.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault>;
+    /// All seals, in order.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn seals(&self) -> Result<Vec<SealEntry>, Fault>;
+    /// The recorded checkpoint of the largest size, or of `size`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, Fault>;
+    /// A proposal.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault>;
+    /// The proposal of an authorization, unless it is finished: finished ones are found by id or nonce.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault>;
+    /// Proposals, the newest first.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn proposals(&self, filter: &Filter) -> Result<Page, Fault>;
+    /// Where the bytes to sign stand.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault>;
+    /// A proposal's signatures, in order of arrival.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault>;
+    /// The denials of an authorization.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault>;
+    /// Where a nonce was spent.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault>;
+    /// What was consumed and has no receipt, in order of consumption.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn unfinished(&self) -> Result<Vec<Unfinished>, Fault>;
+    /// The proposals that were consumed and have no receipt.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn running(&self) -> Result<Vec<ProposalId>, Fault>;
+    /// Recorded bytes.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, Fault>;
+    /// The runs that recorded these bytes, at most `limit`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault>;
+    /// In which order a run wrote to its streams.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault>;
+    /// All tokens ever, by name.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn tokens(&self) -> Result<Vec<Token>, Fault>;
+    /// The token whose secret has this SHA-256, revoked or not.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault>;
+}
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Leaves in the log.
+    pub size: u64,
+    /// The latest time that a leaf states.
+    pub last_at: Timestamp,
+    /// Raised by whatever can change a verdict.
+    pub version: u64,
+    /// What expires at or below it is expired.
+    pub mark: Timestamp,
+    /// The boundary's id.
+    pub boundary: Option<SealDigest>,
+    /// The seal in force.
+    pub seal: Option<SealDigest>,
+    /// Names of exclusive locks, with who holds them.
+    pub exclusive: Vec<(String, ProposalId)>,
+}
+
+/// What is known of a request to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where its nonce was spent.
+    pub spent: Option<Spent>,
+    /// Whether its authorization is denied.
+    pub denied: bool,
+    /// Its proposal's authorization and state, where the row is there.
+    pub proposal: Option<(AuthorizationDigest, Status)>,
+}
+
+/// Where a proposal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub status: Status,
+    /// Leaf and item of its consumption.
+    pub consumption: Option<(u64, u32)>,
+    /// Leaf of its receipt.
+    pub receipt: Option<u64>,
+}
+
+/// A leaf to append.
+#[derive(Debug, Clone)]
+pub struct LeafRow {
+    /// What it is.
+    pub kind: LeafKind,
+    /// The latest time signed up to here.
+    pub at: Timestamp,
+    /// Its RFC 6962 hash.
+    pub hash: Hash,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// A tile that became complete.
+#[derive(Debug, Clone)]
+pub struct TileRow {
+    /// Its level, counted in tiles.
+    pub level: u8,
+    /// Its index in the level.
+    pub index: u64,
+    /// 256 hashes.
+    pub hashes: Vec<Hash>,
+}
+
+/// A run whose nonce is claimed.
+#[derive(Debug)]
+pub struct RunRow<'a> {
+    /// Which proposal.
+    pub core: &'a Core,
+    /// Whether its row is there.
+    pub known: bool,
+    /// The consumption's time.
+    pub at: Timestamp,
+    /// The consumption's leaf.
+    pub index: u64,
+    /// Its item there.
+    pub item: u32,
+    /// The seal in force.
+    pub seal: SealDigest,
+    /// The exclusive lock that it takes.
+    pub exclusive: Option<&'a str>,
+    /// The envelope with the counted signatures.
+    pub envelope: &'a [u8],
+    /// What the receipt says of who decided.
+    pub decision: &'a [u8],
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub struct FinishRow<'a> {
+    /// Which proposal.
+    pub proposal: &'a ProposalId,
+    /// Leaf and item of its consumption.
+    pub consumption: (u64, u32),
+    /// Leaf of its receipt.
+    pub receipt: u64,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The outcome in short.
+    pub detail: &'a Detail,
+    /// Recorded bytes.
+    pub outputs: &'a [OutputRow],
+    /// The order of the streams' pieces.
+    pub order: Option<&'a [u8]>,
+    /// Blobs that the receipt names.
+    pub blobs: &'a [(BlobDigest, Vec<u8>)],
+}
+
+/// What there is already of a new proposal.
+#[derive(Debug)]
+pub struct Precedent {
+    /// The proposal with this id or, where the caller chose it, this nonce.
+    pub taken: Option<Proposal>,
+    /// One that waits for the same step with the same parameters by the same proposer.
+    pub identical: Option<Proposal>,
+    /// How many of this proposer are pending and not overdue.
+    pub of_proposer: u64,
+    /// How many of all are pending and not overdue.
+    pub of_all: u64,
+}
+
+/// What a sweep over nonces did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// How many were deleted.
+    pub deleted: usize,
+    /// The last one that it looked at; none when there was no more.
+    pub last: Option<Vec<u8>>,
+}
+
+/// A signed head of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// The tree's size.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The signed note.
+    pub note: String,
+}
+
+/// Something broke. For the log of the service; the caller gets an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No room was left; nothing of the batch is stored.
+    Full {
+        /// What was being done.
+        during: &'static str,
+    },
+    /// The database refused; nothing of the batch is stored.
+    Database {
+        /// What was being done.
+        during: &'static str,
+        /// The database's words.
+        message: String,
+    },
+    /// A write, sync or read failed, or what is stored contradicts itself: nothing is known, the process must end.
+    Broken {
+        /// What was being done.
+        during: &'static str,
+        /// The database's words.
+        message: String,
+    },
+    /// The store can't be opened.
+    Unusable {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The writer has ended.
+    Closed,
+}
+
+impl Fault {
+    /// Whether the process must end at once: what is durable is no longer known, and a retried sync may lie.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        matches!(self, Self::Broken { .. })
+    }
+
+    pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
+        Self::Broken { during, message: message.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { during } => write!(f, "{during}: no space left for the store; free some on its disk"),
+            Self::Database { during, message } => write!(f, "{during}: {message}"),
+            Self::Broken { during, message } => {
+                write!(f, "{during}: {message}; the process ends, start it again once the disk is sound")
+            }
+            Self::Unusable { message } => f.write_str(message),
+            Self::Closed => f.write_str("the store is closed; start the service again"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

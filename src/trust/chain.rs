@@ -303,3 +303,148 @@ impl fmt::Display for ChainError {
 }
 
 impl std::error::Error for ChainError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::signature::SecretKey;
+    use crate::crypto::sshsig::SshKey;
+    use crate::record::envelope::EnvelopeSignature;
+
+    const ALICE: u8 = 1;
+    const BOB: u8 = 2;
+    const CAROL: u8 = 4;
+    const MALLORY: u8 = 5;
+
+    fn key(seed: u8) -> SshKey {
+        SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("key")
+    }
+
+    fn first() -> Roster {
+        let payload = include_bytes!("../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+    }
+
+    fn sign(roster: Roster, seeds: &[u8]) -> Envelope {
+        let payload = roster.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let message = pae(PAYLOAD_TYPE, &payload);
+        let mut signatures: Vec<_> = seeds
+            .iter()
+            .map(|seed| EnvelopeSignature::new(key(*seed).keyid(), &SecretKey::from_seed([*seed; 32]).sign(&message)))
+            .collect();
+        signatures.sort();
+        Envelope::new(&payload, signatures)
+    }
+
+    fn digest(envelope: &Envelope) -> RosterDigest {
+        RosterDigest::of(&payload_of(envelope, Base64::Strict).expect("payload"))
+    }
+
+    /// Version 1, and one after another what the edits make of the version before.
+    fn versions(edits: &[(&dyn Fn(&mut Roster), &[u8])]) -> Vec<Envelope> {
+        let mut tables = first();
+        let mut chain = vec![sign(tables.clone(), &[])];
+        for (edit, seeds) in edits {
+            tables.version += 1;
+            tables.previous = chain.last().map(digest);
+            edit(&mut tables);
+            chain.push(sign(tables.clone(), seeds));
+        }
+        chain
+    }
+
+    fn same(_: &mut Roster) {}
+
+    #[test]
+    fn a_later_version_is_trusted_by_both_thresholds() {
+        let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[BOB, CAROL])]);
+        let pinned = Pinned::Digest(digest(&chain[0]));
+        assert_eq!(Chain::connect(&pinned, &chain).expect("connected").last().version(), 3);
+        for signed in [&[][..], &[ALICE]] {
+            let chain = versions(&[(&same, signed)]);
+            let error = Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("too few");
+            assert!(matches!(error, ChainError::TooFewSignatures { of: 1, required: 2, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_keys_of_one_person_are_one_signature() {
+        const DORA: u8 = 6; // carol's second key
+        let chain = versions(&[(&same, &[CAROL, DORA])]);
+        let error = Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("one person");
+        assert!(matches!(error, ChainError::TooFewSignatures { found: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn its_own_threshold_counts_its_own_people() {
+        let replace = |roster: &mut Roster| {
+            roster.approver.truncate(2);
+            roster.approver[1].keys = vec![key(MALLORY).line().to_owned()];
+        };
+        let old_only = versions(&[(&replace, &[ALICE, BOB])]);
+        let error = Chain::connect(&Pinned::Digest(digest(&old_only[0])), &old_only).expect_err("its own");
+        assert!(matches!(error, ChainError::TooFewSignatures { of: 2, found: 1, .. }), "{error}");
+        let both = versions(&[(&replace, &[ALICE, BOB, MALLORY])]);
+        assert!(Chain::connect(&Pinned::Digest(digest(&both[0])), &both).is_ok());
+    }
+
+    #[test]
+    fn strangers_and_bad_signatures_refuse_the_version() {
+        let mut chain = versions(&[(&same, &[ALICE, BOB, MALLORY])]);
+        let pinned = Pinned::Digest(digest(&chain[0]));
+        assert!(matches!(Chain::connect(&pinned, &chain), Err(ChainError::Signature { version: 2, .. })));
+        chain = versions(&[(&same, &[ALICE, BOB])]);
+        chain[1].signatures[0].sig = chain[1].signatures[1].sig.clone();
+        assert!(matches!(Chain::connect(&pinned, &chain), Err(ChainError::Signature { version: 2, .. })));
+    }
+
+    #[test]
+    fn earlier_versions_are_trusted_by_their_digest() {
+        // Nobody signed version 2, which only its signatures would connect forwards.
+        let chain = versions(&[(&same, &[]), (&same, &[])]);
+        assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
+        assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(), "pinned at the beginning");
+        let newest = Pinned::from_envelope(&chain[2]).expect("roster");
+        let connected = Chain::connect(&newest, &chain[..2]).expect("one newer than those here");
+        assert_eq!((connected.last().version(), connected.newest().version()), (2, 3));
+        let far = Chain::connect(&newest, &chain[..1]).expect_err("version 2 is missing");
+        assert_eq!(far, ChainError::TooNew { trusted: 3, newest: 1 });
+    }
+
+    #[test]
+    fn versions_are_complete_and_in_order() {
+        let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
+        let pinned = Pinned::Digest(digest(&chain[0]));
+        let refused = |versions: &[Envelope]| Chain::connect(&pinned, versions).expect_err("refused");
+        assert_eq!(refused(&[]), ChainError::Count { found: 0 });
+        assert!(matches!(
+            refused(&[chain[0].clone(), chain[2].clone()]),
+            ChainError::OutOfOrder { expected: 2, found: 3 }
+        ));
+        assert!(matches!(refused(&chain[1..]), ChainError::OutOfOrder { expected: 1, found: 2 }));
+        let other = versions(&[(&|roster| roster.threshold = 1, &[ALICE, BOB])]);
+        assert!(matches!(
+            refused(&[chain[0].clone(), other[1].clone(), chain[2].clone()]),
+            ChainError::OtherPrevious { version: 3 }
+        ));
+        assert!(matches!(
+            refused(&other[..1].iter().chain(&chain[2..]).cloned().collect::<Vec<_>>()),
+            ChainError::OutOfOrder { .. }
+        ));
+        let signed_first = sign(first(), &[ALICE]);
+        assert_eq!(refused(&[signed_first]), ChainError::FirstIsSigned);
+        let unknown = Pinned::Digest(RosterDigest::of(b"another"));
+        assert!(matches!(Chain::connect(&unknown, &chain), Err(ChainError::NotTrusted { .. })));
+    }
+
+    #[test]
+    fn a_key_that_is_gone_never_comes_back_under_any_name_or_role() {
+        let remove = |roster: &mut Roster| drop(roster.operator.pop());
+        let oscar = first().operator[0].keys[0].clone();
+        let return_as_approver = move |roster: &mut Roster| roster.approver[0].keys.push(oscar.clone());
+        let chain = versions(&[(&remove, &[ALICE, BOB]), (&return_as_approver, &[ALICE, BOB])]);
+        let error = Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("back again");
+        assert!(matches!(error, ChainError::KeyReturned { version: 3, gone_after: 1, .. }), "{error}");
+        assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain[..2]).is_ok());
+    }
+}

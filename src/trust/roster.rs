@@ -413,3 +413,119 @@ impl Reader {
         keys
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::roster::Group;
+
+    fn golden() -> Roster {
+        let payload = include_bytes!("../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+    }
+
+    fn read(edit: impl Fn(&mut Roster)) -> Result<TrustedRoster, RosterError> {
+        let mut tables = golden();
+        edit(&mut tables);
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        TrustedRoster::from_payload(&payload)
+    }
+
+    fn faults(edit: impl Fn(&mut Roster)) -> Vec<String> {
+        match read(edit) {
+            Err(RosterError::Faults(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
+    const BOUNDARY: &str = "SHA256:zbv/nU7iZdO0fB0DalMI70dP6/yFD8sctXvvW4+OokY";
+
+    #[test]
+    fn golden_roster_says_who_is_who() {
+        let roster = read(|_| {}).expect("golden");
+        assert_eq!(
+            roster.digest().to_string(),
+            "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
+        );
+        let (holder, _) = roster.signer(&ALICE.parse().expect("key id")).expect("alice");
+        assert_eq!(holder, &Holder::Approver("alice".parse().expect("name")));
+        let (name, other) = ("prod-eu".parse().expect("name"), "prod-us".parse().expect("name"));
+        let boundary = BOUNDARY.parse().expect("key id");
+        assert!(roster.boundary_key(&name, &boundary).is_some());
+        assert!(roster.boundary_key(&other, &boundary).is_none(), "another boundary's key is nobody's");
+        assert!(roster.approver_of(&boundary).is_none());
+        assert!(roster.is_guarded() && !read(|tables| tables.threshold = 0).expect("allowed").is_guarded());
+        let allowed = include_str!("../../tests/conformance/golden/valid/keys/alice.pub");
+        assert!(
+            roster.allowed_signers().starts_with(&format!("alice namespaces=\"countersign\" {}", allowed.trim_end()))
+        );
+    }
+
+    #[test]
+    fn a_token_has_a_name_of_its_own() {
+        let roster = read(|_| {}).expect("golden");
+        for taken in ["alice", "oscar"] {
+            assert!(roster.check_token_name(&taken.parse().expect("name")).is_err(), "{taken}");
+        }
+        assert!(roster.check_token_name(&"ci-agent".parse().expect("name")).is_ok());
+    }
+
+    #[test]
+    fn no_key_material_stands_twice() {
+        let alice = golden().approver[0].keys[0].clone();
+        let twice = alice.clone();
+        assert_eq!(faults(move |tables| tables.approver[0].keys.push(twice.clone())), ["/approver/0/keys/1"]);
+        let twice = alice.clone();
+        assert_eq!(faults(move |tables| tables.operator[0].keys = vec![twice.clone()]), ["/operator/0/keys/0"]);
+        let twice = alice;
+        assert_eq!(faults(move |tables| tables.boundary[0].keys.push(twice.clone())), ["/boundary/0/keys/1"]);
+    }
+
+    #[test]
+    fn names_and_groups_are_unique_and_there() {
+        assert_eq!(faults(|tables| tables.operator[0].name = tables.approver[0].name.clone()), ["/operator/0/name"]);
+        assert_eq!(faults(|tables| tables.group.push(tables.group[0].clone())), ["/group/2/name"]);
+        assert_eq!(faults(|tables| drop(tables.group.pop())), ["/approver/1/groups/0", "/approver/2/groups/1"]);
+        assert_eq!(
+            faults(
+                |tables| tables.approver[0].groups = vec![tables.group[0].name.clone(), tables.group[0].name.clone()]
+            ),
+            ["/approver/0/groups/1"]
+        );
+        let boundary = |tables: &mut Roster| {
+            let mut second = tables.boundary[0].clone();
+            second.keys.clear();
+            tables.boundary.push(second);
+        };
+        assert_eq!(faults(boundary), ["/boundary/1/name"]);
+        assert!(
+            read(|tables| tables.group.push(Group { name: "empty".parse().expect("group"), presence: None })).is_ok()
+        );
+    }
+
+    #[test]
+    fn all_broken_rules_are_told_together() {
+        let many = faults(|tables| {
+            tables.threshold = 4;
+            tables.approver[0].valid_after = "2026-01-01T00:00:00Z".parse().ok();
+            tables.approver[0].valid_before = tables.approver[0].valid_after;
+            tables.approver[1].keys = vec!["ssh-rsa AAAA".into(), String::new()];
+        });
+        assert_eq!(many, ["/approver/0/valid_before", "/approver/1/keys/0", "/approver/1/keys/1", "/threshold"]);
+    }
+
+    #[test]
+    fn witnesses_have_a_verifier_key_of_their_name() {
+        let witness = |name: &str, vkey: &str, url: &str| {
+            let witness = crate::record::roster::Witness { name: name.into(), vkey: vkey.into(), url: url.into() };
+            read(move |tables| tables.witness.push(witness.clone())).is_ok()
+        };
+        assert!(witness("w.example/1", "w.example/1+0123abcd+BAAA", "https://w.example"));
+        assert!(!witness("w.example/2", "w.example/1+0123abcd+BAAA", "https://w.example"));
+        assert!(!witness("w", "w+0123ABCD+BAAA", "https://w.example"));
+        assert!(!witness("w", "w+0123abcd+B", "https://w.example"));
+        assert!(!witness("w w", "w w+0123abcd+BAAA", "https://w.example"));
+        assert!(!witness("w", "w+0123abcd+BAAA", "file:///etc"));
+    }
+}

@@ -1,0 +1,255 @@
+//! What was decided, decided again; and how it ended.
+
+use serde_json::Value;
+
+use crate::audit::documents::{LogProofs, Sealed, leaf_of};
+use crate::audit::ledger::{Stop, ensure, failed};
+use crate::crypto::canonical;
+use crate::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, StepDigest, unhex32};
+use crate::crypto::merkle::{self, Hash};
+use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::permissions::check_permissions;
+use crate::decision::quorum::{self, Count, NotCounted, QuorumMet, Rules};
+use crate::decision::step::HashedStep;
+use crate::policy::file::Policy;
+use crate::policy::{self, Ruling};
+use crate::record::authorization::{Authorization, authorization_digest};
+use crate::record::bundle::Bundle;
+use crate::record::consumption::Consumption;
+use crate::record::envelope::Verified;
+use crate::record::ident::StepRef;
+use crate::record::profile::Layer;
+use crate::record::receipt::{Files, Receipt, Status, Stream};
+use crate::record::seal::Seal;
+use crate::record::step::RegistryLeaf;
+use crate::trust::chain::Chain;
+use crate::trust::roster::TrustedRoster;
+
+/// What policy says of the step.
+pub(crate) struct InForce {
+    pub(crate) ruling: Ruling,
+    pub(crate) rules: Rules,
+    /// Policy or built-ins hold rules that this version can't decide.
+    pub(crate) undecidable: bool,
+}
+
+pub(crate) fn check_seal(
+    bundle: &Bundle,
+    sealed: &Sealed<'_>,
+    consumption: &Consumption,
+    receipt: &Receipt,
+) -> Result<((), String), Stop> {
+    let seal = sealed.seal.predicate();
+    let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
+    let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
+    for (same, what) in [
+        (seal.policy == policy, "the policy in the bundle is not the sealed one"),
+        (seal.builtins == builtins, "the built-in lists in the bundle are not the sealed ones"),
+        (sealed.roster.policy() == policy, "the roster was made for another policy"),
+        (receipt.decision.policy == policy, "the receipt names another policy"),
+        (consumption.seal == sealed.digest, "the consumption names another seal"),
+        (receipt.seal == sealed.digest, "the receipt names another seal"),
+    ] {
+        ensure(same, || what.to_owned())?;
+    }
+    Ok(((), format!("number {}, {}, policy {policy}", seal.number, sealed.digest)))
+}
+
+pub(crate) fn check_consumption(
+    bundle: &Bundle,
+    log: &LogProofs,
+    consumption: &Consumption,
+    receipt: &Receipt,
+    authorization: &Verified<Authorization>,
+) -> Result<((), String), Stop> {
+    let named = &receipt.consumption;
+    let leaf = LeafHash::from_bytes(leaf_of(&bundle.consumption)?);
+    ensure(named.leaf == leaf, || format!("the receipt names the leaf {}, the consumption's is {leaf}", named.leaf))?;
+    ensure(named.index == log.consumption.index, || {
+        format!("the receipt names entry {}, the consumption is entry {}", named.index, log.consumption.index)
+    })?;
+    let item = usize::try_from(named.item).ok().and_then(|item| consumption.spent.get(item));
+    let item = item.ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
+    let signed = authorization.predicate();
+    ensure(item.authorization == authorization_digest(authorization.payload()), || {
+        format!("item {} spends another authorization", named.item)
+    })?;
+    ensure(item.nonce == signed.nonce, || format!("item {} spends another nonce", named.item))?;
+    ensure(item.expires_at == signed.expires_at, || format!("item {} gives another end of validity", named.item))?;
+    Ok(((), format!("item {} of entry {}, nonce {}", named.item, named.index, item.nonce)))
+}
+
+pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), Stop> {
+    let reference = bundle.step.get("ref").and_then(Value::as_str).and_then(|text| text.parse::<StepRef>().ok());
+    let reference = reference.ok_or_else(|| failed("the step has no ref"))?;
+    let leaf = RegistryLeaf { digest: StepDigest::of(&canonical::to_canonical(&bundle.step)), reference };
+    let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf).map_err(failed)?);
+    let proof = &bundle.step_proof;
+    let hashes: Option<Vec<Hash>> = proof.hashes.iter().map(|hash| unhex32(hash)).collect();
+    let hashes = hashes.ok_or_else(|| failed("a hash of the step's proof is not 64 lower-case hex digits"))?;
+    let _included = merkle::verify_inclusion(&leaf, proof.index, proof.size, &hashes, seal.registry_root.as_bytes())
+        .map_err(failed)?;
+    Ok(((), format!("step {} of {} under {}", proof.index, proof.size, seal.registry_root)))
+}
+
+pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce, String), Stop> {
+    let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
+        failed(format!(
+            "the policy can't be read: {}",
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        ))
+    })?;
+    let definition = step.definition();
+    let ruling = policy::resolve(&policy, &definition.reference);
+    let rules = Rules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
+        .map_err(failed)?;
+    // Built-in lists of this version are empty but for their version.
+    let lists = bundle.builtins.as_object().is_some_and(|lists| lists.keys().any(|key| key != "version"));
+    Ok((InForce { ruling, rules, undecidable: policy.has_rules() || lists }, String::new()))
+}
+
+pub(crate) fn check_excluded(
+    signed: &Authorization,
+    receipt: &Receipt,
+    roster: &TrustedRoster,
+) -> Result<(Excluded, String), Stop> {
+    let decision = &receipt.decision;
+    let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
+    // Owners of tokens are the boundary's word; whom the bundle itself shows must be among those it names.
+    let left_out: Vec<_> =
+        known.names().iter().filter(|name| !decision.excluded.contains(name)).map(ToString::to_string).collect();
+    ensure(left_out.is_empty(), || format!("the receipt does not exclude {}", left_out.join(", ")))?;
+    Ok((known.with(&decision.excluded), String::new()))
+}
+
+/// A boundary embeds only signatures that count, so any other one shows that it does not do what it should.
+pub(crate) fn check_each_counts(count: Count) -> Result<(Count, String), Stop> {
+    let others: Vec<_> = count
+        .uncounted()
+        .iter()
+        .filter(|signature| signature.why != NotCounted::Excluded)
+        .map(ToString::to_string)
+        .collect();
+    ensure(others.is_empty(), || others.join("; "))?;
+    let names: Vec<_> = count.counted().iter().map(|person| person.name.to_string()).collect();
+    Ok((count, format!("of {}", names.join(", "))))
+}
+
+pub(crate) fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> Result<(QuorumMet, String), Stop> {
+    let met = quorum::decide(rules, count).map_err(failed)?;
+    let decision = &receipt.decision;
+    ensure(decision.approvers == met.approvers(), || {
+        "the receipt names other approvers than those who count".to_owned()
+    })?;
+    ensure(decision.groups == met.groups(), || {
+        "the receipt names other groups than those who count are for".to_owned()
+    })?;
+    let list = |names: Vec<String>| names.join(", ");
+    let detail = format!(
+        "{} for {}",
+        list(met.approvers().iter().map(ToString::to_string).collect()),
+        list(met.groups().iter().map(ToString::to_string).collect())
+    );
+    Ok((met, detail))
+}
+
+pub(crate) fn check_asked(rules: &InForce, signed: &Authorization) -> Result<((), String), Stop> {
+    let _covered = check_permissions(&rules.ruling, &[], &signed.permissions).map_err(failed)?;
+    if rules.undecidable {
+        return Err(Stop::NotChecked(
+            "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate"
+                .to_owned(),
+        ));
+    }
+    Ok(((), "policy lets the step run and asks nothing".to_owned()))
+}
+
+pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), Stop> {
+    let held = &receipt.sandbox;
+    if matches!(receipt.outcome.status, Status::NotStarted | Status::Unknown) {
+        return Err(Stop::NotChecked(format!("the outcome is {}", receipt.outcome.status)));
+    }
+    let words = |layers: Vec<&Layer>| layers.iter().map(|layer| layer.word()).collect::<Vec<_>>().join(", ");
+    let lacking: Vec<_> = signed.sandbox.require.iter().filter(|layer| !held.layers.contains(layer)).collect();
+    ensure(lacking.is_empty(), || format!("required and not held: {}", words(lacking)))?;
+    let both: Vec<_> = held.missing.iter().filter(|layer| held.layers.contains(layer)).collect();
+    ensure(both.is_empty(), || format!("said to be both held and missing: {}", words(both)))?;
+    if signed.sandbox.require.is_empty() {
+        return Ok(((), "no layer was required".to_owned()));
+    }
+    Ok(((), format!("held: {}", words(signed.sandbox.require.iter().collect()))))
+}
+
+pub(crate) fn check_outcome(receipt: &Receipt, consumption: &Consumption) -> Result<((), String), Stop> {
+    receipt.outcome.check().map_err(failed)?;
+    ensure(consumption.at <= receipt.started_at, || {
+        format!("started at {}, before its nonce was spent at {}", receipt.started_at, consumption.at)
+    })?;
+    ensure(receipt.started_at <= receipt.finished_at, || "finished before it started".to_owned())?;
+    let unknown = receipt.outcome.status == Status::Unknown;
+    ensure(!unknown || receipt.started_at == receipt.finished_at, || {
+        "an unknown run has one time, that of recovery".to_owned()
+    })?;
+    Ok(((), receipt.outcome.status.to_string()))
+}
+
+/// The other subjects equal their twins, as the document's check holds; here the twins are held against what they count.
+pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), Stop> {
+    let subjects = &receipt.statement().subject;
+    let receipt = receipt.predicate();
+    let _named = receipt.check_authorization_subject(subjects).map_err(failed)?;
+    let (nothing, none) = (Stream::empty(), Files::none());
+    for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
+        let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;
+        ensure((stream.recorded == 0) == is_empty, || {
+            format!("{name} has {} recorded bytes and the digests of something else", stream.recorded)
+        })?;
+    }
+    let files = &receipt.files;
+    ensure((files.count == 0) == (files.manifest == none.manifest), || {
+        "the manifest is not one of that many files".to_owned()
+    })?;
+    ensure(files.count > 0 || files.bytes == 0, || "bytes of no files".to_owned())?;
+    Ok((
+        (),
+        format!(
+            "{} and {} bytes recorded, {} files",
+            receipt.output.stdout.recorded, receipt.output.stderr.recorded, files.count
+        ),
+    ))
+}
+
+/// A key that is gone from the newest roster may have been withdrawn before this run: only the log can tell.
+pub(crate) fn check_still_rostered(
+    chain: &Chain,
+    sealed: &Sealed<'_>,
+    receipt: &Verified<Receipt>,
+    count: &Count,
+) -> Result<((), String), Stop> {
+    let newest = chain.newest();
+    let name = &sealed.seal.predicate().boundary.name;
+    let mut gone: Vec<String> = receipt
+        .signatures()
+        .iter()
+        .chain(sealed.seal.signatures())
+        .filter(|signature| newest.boundary_key(name, &signature.keyid).is_none())
+        .map(|signature| format!("{} of boundary {name}", signature.keyid))
+        .collect();
+    gone.extend(
+        count
+            .counted()
+            .iter()
+            .filter(|person| newest.approver_of(&person.keyid).is_none_or(|(approver, _)| approver.name != person.name))
+            .map(|person| format!("{} of {}", person.keyid, person.name)),
+    );
+    gone.dedup();
+    if gone.is_empty() {
+        Ok(((), format!("in version {}, the newest known", newest.version())))
+    } else {
+        Err(Stop::NotChecked(format!(
+            "no longer in version {}: {}; only the log can tell whether that was before",
+            newest.version(),
+            gone.join(", ")
+        )))
+    }
+}

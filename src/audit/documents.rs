@@ -1,0 +1,150 @@
+//! Who signed what, and where it stands in the log.
+
+use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
+use crate::audit::report::CheckName;
+use crate::crypto::canonical;
+use crate::crypto::digest::SealDigest;
+use crate::crypto::merkle::{self, Hash};
+use crate::crypto::note::{self, Note, TlogProof};
+use crate::crypto::sshsig::SshKey;
+use crate::record::authorization::Authorization;
+use crate::record::bundle::Bundle;
+use crate::record::checkpoint::{self, Checkpoint};
+use crate::record::document::Predicate;
+use crate::record::envelope::{Base64, Envelope, Signed, Verified};
+use crate::record::seal::Seal;
+use crate::trust::roster::{Holder, TrustedRoster};
+
+/// The seal in force, its roster, and the boundary's id that follows from it.
+pub(crate) struct Sealed<'a> {
+    pub(crate) seal: Verified<Seal>,
+    pub(crate) digest: SealDigest,
+    pub(crate) id: SealDigest,
+    pub(crate) roster: &'a TrustedRoster,
+}
+
+/// The three proofs and their one checkpoint.
+pub(crate) struct LogProofs {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) receipt: TlogProof,
+    pub(crate) consumption: TlogProof,
+    pub(crate) seal: TlogProof,
+}
+
+pub(crate) fn check_document<P: Predicate>(
+    ledger: &mut Ledger,
+    name: CheckName,
+    envelope: Got<&Envelope>,
+) -> Got<Signed<P>> {
+    ledger.check(name, || {
+        let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
+        let _complete = signed.check_document().map_err(failed)?;
+        Ok((signed, format!("a complete {}, canonical", P::KIND)))
+    })
+}
+
+pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), Stop> {
+    ensure(seal.signature_count() == 1, || {
+        format!("{} signatures, expected the boundary's one", seal.signature_count())
+    })?;
+    let any_boundary = |keyid: &_| match roster.signer(keyid) {
+        Some((Holder::Boundary(_), key)) => Some(key),
+        _ => None,
+    };
+    let seal = seal.verify(any_boundary).map_err(failed)?;
+    // Which boundary's key it has to be is known only now: the one whose name the seal carries.
+    let name = &seal.predicate().boundary.name;
+    let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
+    ensure(of_that_name, || format!("not signed by a key of boundary {name}"))?;
+    let detail = format!("by boundary {name}");
+    Ok((seal, detail))
+}
+
+pub(crate) fn check_roster_in_seal<'a>(
+    seal: Verified<Seal>,
+    roster: &'a TrustedRoster,
+) -> Result<(Sealed<'a>, String), Stop> {
+    let stated = seal.predicate();
+    ensure(stated.roster == roster.digest(), || {
+        format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
+    })?;
+    let mut keys: Vec<_> = roster.boundary_keys(&stated.boundary.name).iter().map(SshKey::keyid).collect();
+    keys.sort();
+    ensure(stated.keys == keys, || {
+        format!("the keys in the seal are not those that the roster gives boundary {}", stated.boundary.name)
+    })?;
+    let digest = SealDigest::from_bytes(seal.digest());
+    // `number` 0 and no id go together, as the document's check holds: then this is the genesis seal.
+    let id = stated.boundary.id.unwrap_or(digest);
+    let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
+    Ok((Sealed { seal, digest, id, roster }, detail))
+}
+
+pub(crate) fn verify_by_boundary<P: Predicate>(
+    signed: Signed<P>,
+    sealed: &Sealed<'_>,
+) -> Result<(Verified<P>, String), Stop> {
+    ensure(signed.signature_count() == 1, || {
+        format!("{} signatures, expected the boundary's one", signed.signature_count())
+    })?;
+    let name = &sealed.seal.predicate().boundary.name;
+    let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
+    Ok((verified, format!("by boundary {name}")))
+}
+
+pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &Sealed<'_>) -> Result<(LogProofs, String), Stop> {
+    let proof = |name: &str, text: &str| TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")));
+    let receipt = proof("receipt", &bundle.proofs.receipt)?;
+    let consumption = proof("consumption", &bundle.proofs.consumption)?;
+    let seal = proof("seal", &bundle.proofs.seal)?;
+    ensure(receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint, || {
+        "the three proofs carry different checkpoints".to_owned()
+    })?;
+    let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
+    let name = &sealed.seal.predicate().boundary.name;
+    let origin = checkpoint::origin(name, &sealed.id);
+    // Every line of a known key must hold; at least one must be there.
+    let mut text = None;
+    for key in sealed.roster.boundary_keys(name) {
+        match note::verify_note(&signed, &origin, key.public()) {
+            Ok(verified) => text = Some(verified.as_str()),
+            Err(note::NoteError::NotSignedBy(_)) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let text = text.ok_or_else(|| {
+        failed(format!("the checkpoint is not signed for the log {origin} by a key of boundary {name}"))
+    })?;
+    let checkpoint = Checkpoint::parse(text).map_err(failed)?;
+    ensure(checkpoint.origin == origin, || {
+        format!("a checkpoint of the log {}, expected {origin}", checkpoint.origin)
+    })?;
+    let detail = format!("{origin}, {} entries", checkpoint.size);
+    Ok((LogProofs { checkpoint, receipt, consumption, seal }, detail))
+}
+
+pub(crate) fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -> Result<(u64, String), Stop> {
+    let leaf = leaf_of(envelope)?;
+    let _included =
+        merkle::verify_inclusion(&leaf, proof.index, log.checkpoint.size, &proof.hashes, &log.checkpoint.root)
+            .map_err(failed)?;
+    Ok((proof.index, format!("entry {} of {}", proof.index, log.checkpoint.size)))
+}
+
+/// RFC 6962 hash of an envelope's leaf, its canonical JSON.
+pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, Stop> {
+    canonical::canonical_of(envelope).map(|data| merkle::leaf_hash(&data)).map_err(failed)
+}
+
+pub(crate) fn verify_authorization(
+    signed: Signed<Authorization>,
+    roster: &TrustedRoster,
+) -> Result<(Verified<Authorization>, String), Stop> {
+    let claimed: Vec<_> = signed.claimed().copied().collect();
+    ensure(claimed.is_sorted_by(|before, after| before < after), || {
+        "the signatures are not sorted by key id, or a key stands twice".to_owned()
+    })?;
+    let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(failed)?;
+    let detail = format!("{} verify", claimed.len());
+    Ok((verified, detail))
+}

@@ -1,0 +1,213 @@
+//! From a met quorum to the crossing: what is approved crosses, from the start, until it ran or may not run.
+//!
+//! The queue holds bytes and signatures, never verdicts (R4): a row that somebody wrote into the database by hand is
+//! verified like any other envelope, and refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::boundary::Boundary;
+use crate::boundary::proposals::detail;
+use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::boundary::stage::Request;
+use crate::crypto::digest::InputDigest;
+use crate::decision::quorum;
+use crate::record::authorization::Authorization;
+use crate::record::document::Statement;
+use crate::record::envelope::{Envelope, EnvelopeSignature};
+use crate::record::ident::ProposalId;
+use crate::record::refusal::Code;
+use crate::store::message::{Advance, AdvanceStop, Filter, Status};
+
+/// How long an approved proposal waits for room before it tries again, when no run ends earlier.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often overdue proposals are marked, nonces pruned and refusals summed up.
+const HOUSEKEEPING: Duration = Duration::from_secs(20);
+/// Nonces looked at in one round of pruning: never holds up a run.
+const PRUNE_AT_ONCE: usize = 1000;
+
+impl Boundary {
+    /// Marks a proposal as approved and sends it across, when its quorum is met.
+    pub(super) async fn start_if_met(self: &Arc<Self>, id: &ProposalId, met: bool) -> Result<(), Stopped> {
+        if !met {
+            return Ok(());
+        }
+        let at = (self.surroundings.now)();
+        let advance =
+            Advance { proposal: id.clone(), from: vec![Status::Pending], to: Status::Approved, at, detail: Vec::new() };
+        match self.ledger.advance(advance).await {
+            // Approved, durably. A crash right here leaves it approved: the next start sends it across.
+            Ok(_) => {
+                self.changes.notify(id);
+                let (boundary, id) = (self.clone(), id.clone());
+                tokio::spawn(async move { boundary.dispatch(id).await });
+                Ok(())
+            }
+            // Somebody else's signature completed it, or an approver denied it, in between.
+            Err(AdvanceStop::WrongState(_)) => Ok(()),
+            Err(AdvanceStop::Unknown) => Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into()),
+            Err(AdvanceStop::Fault(error)) => Err(fault(&error)),
+        }
+    }
+
+    /// Sends an approved proposal across; waits where there is no room or no sandbox, until it expires.
+    async fn dispatch(self: Arc<Self>, id: ProposalId) {
+        loop {
+            let refused = match self.cross_stored(&id).await {
+                Ok(true) => return,
+                Ok(false) => {
+                    tracing::debug!(proposal = %id, "no longer approved");
+                    return;
+                }
+                Err(Stopped::Fault(fault)) => {
+                    // Before the claim: it stays approved and the next start tries again. After it: the next start
+                    // writes its receipt.
+                    tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
+                    return;
+                }
+                Err(Stopped::Refused(refused)) => refused,
+            };
+            tracing::info!(proposal = %id, code = %refused.code, "{}", refused.detail);
+            if matches!(refused.code, Code::Busy | Code::SandboxUnavailable) {
+                let _ = tokio::time::timeout(RETRY, self.changes.room()).await;
+                continue;
+            }
+            self.end(&id, &refused).await;
+            return;
+        }
+    }
+
+    /// Whether it crossed; not when it is no longer approved.
+    async fn cross_stored(&self, id: &ProposalId) -> Result<bool, Stopped> {
+        let row = self.row(id)?;
+        if row.status != Status::Approved {
+            return Ok(false);
+        }
+        let payload = self.payload(id)?;
+        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
+        let request =
+            Request { envelope: Envelope::new(&payload, signatures), handed_in_by: row.core.proposer, caller: None };
+        match self.cross(request).await {
+            Ok(_) => Ok(true),
+            Err(stopped) => {
+                self.note_refused(&stopped, &payload);
+                Err(stopped)
+            }
+        }
+    }
+
+    fn note_refused(&self, stopped: &Stopped, payload: &[u8]) {
+        tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
+    }
+
+    /// Refused after the quorum: over, with its nonce unspent.
+    async fn end(&self, id: &ProposalId, refused: &Refusal) {
+        let to = match refused.code {
+            Code::Denied => Status::Denied,
+            Code::Expired => Status::Expired,
+            _ => Status::Refused,
+        };
+        let Ok(detail) = detail(refused.code, &refused.detail) else { return };
+        let at = (self.surroundings.now)();
+        let advance = Advance { proposal: id.clone(), from: vec![Status::Approved], to, at, detail };
+        if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
+            tracing::error!(proposal = %id, "its refusal could not be kept: {error}");
+        }
+        self.changes.notify(id);
+    }
+
+    /// After a start: sends across what was approved, and what has its quorum but was not marked so in time.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
+        let mut resumed = 0;
+        for status in [Status::Approved, Status::Pending] {
+            let mut before = None;
+            loop {
+                let filter = Filter { status: Some(status), before, limit: 100, ..Filter::default() };
+                let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+                for row in &page.proposals {
+                    let id = &row.core.id;
+                    if status == Status::Approved {
+                        let (boundary, id) = (self.clone(), id.clone());
+                        tokio::spawn(async move { boundary.dispatch(id).await });
+                        resumed += 1;
+                    } else if self.quorum_is_met(id)? {
+                        self.start_if_met(id, true).await?;
+                        resumed += 1;
+                    }
+                }
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(resumed)
+    }
+
+    fn quorum_is_met(&self, id: &ProposalId) -> Result<bool, Stopped> {
+        let sealed = self.state();
+        let Ok(statement) = Statement::<Authorization>::from_payload(&self.payload(id)?) else { return Ok(false) };
+        let Ok((held, excluded)) = self.quorum_of(&sealed, &statement.predicate) else { return Ok(false) };
+        let count = self.count(id, held, &excluded, &sealed)?;
+        Ok(quorum::progress(&held.rules, &count).missing == 0)
+    }
+
+    /// Runs until the service ends: marks what is overdue, prunes nonces, sums up refusals.
+    pub async fn keep_house(self: Arc<Self>) {
+        let mut every = tokio::time::interval(HOUSEKEEPING);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            if let Err(error) = self.tidy().await {
+                tracing::error!("housekeeping: {error}");
+            }
+            self.summarise_refusals().await;
+        }
+    }
+
+    async fn tidy(&self) -> Result<(), crate::store::Fault> {
+        loop {
+            let expired = self.ledger.expire((self.surroundings.now)()).await?;
+            if expired.is_empty() {
+                break;
+            }
+            expired.iter().for_each(|id| self.changes.notify(id));
+        }
+        let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
+        if pruned.deleted > 0 {
+            tracing::debug!(deleted = pruned.deleted, mark = %pruned.mark, "pruned nonces");
+        }
+        if pruned.ahead_s > JUMP_S {
+            tracing::warn!(
+                seconds = pruned.ahead_s,
+                "the clock is ahead of the low-water mark: pruning waits, nothing else does"
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends what lives: new runs are refused from now on, those that run may end within `grace`, then they are cancelled.
+    pub async fn drain(&self, grace: Duration) {
+        self.room.close();
+        self.crossings.close();
+        let deadline = tokio::time::Instant::now() + grace;
+        while self.live.count() > 0 && tokio::time::Instant::now() < deadline {
+            let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
+        }
+        self.live.cancel_all();
+        while self.live.count() > 0 {
+            let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
+        }
+        self.close_refusals().await;
+        if let Err(error) = self.ledger.close().await {
+            tracing::error!("closing the store: {error}");
+        }
+    }
+}
+
+/// A clock this far ahead of the mark is worth a word to the operator.
+const JUMP_S: i64 = 86_400;

@@ -1,0 +1,216 @@
+//! A proposal's events: as they happen, and again later in the same order under the same numbers.
+//!
+//! 1 is `pending`, then signatures in order of arrival, `approved`, `running`, the output's pieces, `exit`, `finished`,
+//! the receipt. Each is derived from what is durable or recorded, so a reader can take up at any number, also after
+//! a restart.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::boundary::Boundary;
+use crate::boundary::access::Caller;
+use crate::boundary::live::{Cursor, Next, Piece, decode_order};
+use crate::boundary::proposals::view_status;
+use crate::boundary::refusal::{Stopped, fault};
+use crate::boundary::view::{Event, ProposalStatus, RefusalView, StreamName};
+use crate::crypto::json;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::ProposalId;
+use crate::record::receipt::Receipt;
+use crate::store::message::{Proposal, Status};
+
+/// How long between looks where a change could be missed: between the claim and the beginning of the recording.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Reads a proposal's events.
+pub struct Events {
+    boundary: Arc<Boundary>,
+    id: ProposalId,
+    /// Events up to this number are not wanted.
+    after: u64,
+    number: u64,
+    phase: Phase,
+    ready: VecDeque<Event>,
+}
+
+enum Phase {
+    /// Before the run: whether `pending` and `approved` were told, and how many signatures.
+    Waiting { began: bool, signatures: usize, approved: bool },
+    /// The run lives.
+    Running { cursor: Cursor },
+    /// It ran: what was recorded, told from the store.
+    Replaying { cursor: Cursor, order: VecDeque<(StreamName, u32)>, receipt: Box<Receipt> },
+    /// Everything was told.
+    Over,
+}
+
+impl Boundary {
+    /// The events of a proposal after number `after`, to its last one.
+    ///
+    /// # Errors
+    /// `not-found` also when the caller may not see it.
+    pub fn events(self: &Arc<Self>, caller: &Caller, id: &ProposalId, after: u64) -> Result<Events, Stopped> {
+        let _ = self.visible(caller, id)?;
+        Ok(Events {
+            boundary: self.clone(),
+            id: id.clone(),
+            after,
+            number: 0,
+            phase: Phase::Waiting { began: false, signatures: 0, approved: false },
+            ready: VecDeque::new(),
+        })
+    }
+
+    fn receipt_of(&self, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
+        let Some(index) = row.receipt else { return Ok(None) };
+        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
+        let data = leaf.ok_or_else(|| fault(&format!("receipt leaf {index} is missing")))?.data;
+        let envelope: Envelope = json::parse_as(&data, data.len()).map_err(|e| fault(&e))?;
+        let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+        Ok(Some(Statement::<Receipt>::from_payload(&payload)?.predicate))
+    }
+}
+
+impl Events {
+    /// The next event and its number; none after the last one.
+    pub async fn next(&mut self) -> Option<(u64, Event)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.number += 1;
+                if self.number > self.after {
+                    return Some((self.number, event));
+                }
+                continue;
+            }
+            let mut changes = self.boundary.changes.watch(&self.id);
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) if matches!(self.phase, Phase::Over) => return None,
+                Ok(false) => {
+                    let recording = self.boundary.live.find(&self.id);
+                    match recording.map(|recording| recording.changes()) {
+                        // Woken by output; looked again without it, since a piece may have come just before.
+                        Some(mut output) => {
+                            if self.advance().is_ok_and(|more| more) {
+                                continue;
+                            }
+                            let _ = tokio::time::timeout(LOOK_AGAIN, async {
+                                tokio::select! { _ = output.changed() => {} _ = changes.changed() => {} }
+                            })
+                            .await;
+                        }
+                        None => {
+                            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+                        }
+                    }
+                }
+                Err(stopped) => {
+                    tracing::warn!(proposal = %self.id, "events end early: {stopped}");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Tells what there is to tell by now; false when that is nothing yet.
+    fn advance(&mut self) -> Result<bool, Stopped> {
+        let row = self.boundary.row(&self.id)?;
+        match &mut self.phase {
+            Phase::Waiting { .. } => self.waiting(&row),
+            Phase::Running { cursor } => {
+                let Some(recording) = self.boundary.live.find(&self.id) else {
+                    if row.status == Status::Finished {
+                        let cursor = cursor.clone();
+                        return self.replay(&row, cursor);
+                    }
+                    return Ok(false);
+                };
+                match recording.next(cursor).map_err(|e| fault(&e))? {
+                    Next::Piece(piece) => {
+                        self.ready.push_back(output(piece));
+                        Ok(true)
+                    }
+                    // The recording goes when the receipt is durable: then the end is told.
+                    Next::NotYet | Next::End => Ok(false),
+                }
+            }
+            Phase::Replaying { cursor, order, receipt } => {
+                if let Some((stream, length)) = order.pop_front() {
+                    let offset = cursor.step(stream, length);
+                    let of = match stream {
+                        StreamName::Stdout => &receipt.output.stdout,
+                        StreamName::Stderr => &receipt.output.stderr,
+                    };
+                    let range = offset..offset + u64::from(length);
+                    let bytes = self.boundary.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
+                    // Gone after its retention: the digests in the receipt remain.
+                    let bytes = bytes.unwrap_or_default();
+                    self.ready.push_back(output(Piece { stream, offset, bytes }));
+                    return Ok(true);
+                }
+                self.ready.push_back(Event::Exit { outcome: receipt.outcome.clone() });
+                self.ready.push_back(Event::Status { status: ProposalStatus::Finished, code: None });
+                self.ready.push_back(Event::Receipt { id: self.id.receipt() });
+                self.phase = Phase::Over;
+                Ok(true)
+            }
+            Phase::Over => Ok(false),
+        }
+    }
+
+    fn waiting(&mut self, row: &Proposal) -> Result<bool, Stopped> {
+        let Phase::Waiting { began, signatures, approved } = &mut self.phase else { return Ok(false) };
+        let before = self.ready.len();
+        if !*began {
+            *began = true;
+            self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
+        }
+        // Signatures are taken while it is pending only, so their number is final once it is not.
+        let stored = self.boundary.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
+        for signature in stored.iter().skip(*signatures) {
+            self.ready.push_back(Event::Signature { approver: signature.person.clone() });
+        }
+        *signatures = stored.len().max(*signatures);
+        if row.approved_at.is_some() && !*approved {
+            *approved = true;
+            self.ready.push_back(Event::Status { status: ProposalStatus::Approved, code: None });
+        }
+        match row.status {
+            Status::Pending | Status::Approved => {}
+            Status::Running | Status::Finished => {
+                self.ready.push_back(Event::Status { status: ProposalStatus::Running, code: None });
+                self.phase = Phase::Running { cursor: Cursor::default() };
+            }
+            over => {
+                let detail =
+                    row.detail.as_ref().and_then(|detail| json::parse_as::<RefusalView>(detail, detail.len()).ok());
+                self.ready.push_back(Event::Status { status: view_status(over), code: detail.map(|view| view.code) });
+                self.phase = Phase::Over;
+            }
+        }
+        Ok(self.ready.len() > before)
+    }
+
+    fn replay(&mut self, row: &Proposal, cursor: Cursor) -> Result<bool, Stopped> {
+        let Some(receipt) = self.boundary.receipt_of(row)? else { return Ok(false) };
+        let order = self.boundary.ledger.output_order(&self.id).map_err(|e| fault(&e))?.unwrap_or_default();
+        let order = decode_order(&order).into_iter().skip(cursor.number()).collect();
+        self.phase = Phase::Replaying { cursor, order, receipt: Box::new(receipt) };
+        self.advance()
+    }
+}
+
+fn output(piece: Piece) -> Event {
+    use base64::Engine as _;
+    match String::from_utf8(piece.bytes) {
+        Ok(text) => Event::Output { stream: piece.stream, offset: piece.offset, text: Some(text), base64: None },
+        Err(error) => Event::Output {
+            stream: piece.stream,
+            offset: piece.offset,
+            text: None,
+            base64: Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes())),
+        },
+    }
+}

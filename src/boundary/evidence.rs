@@ -1,0 +1,389 @@
+//! What is shown: registry, receipts, bundles, outputs, the log.
+
+use serde_json::Value;
+
+use crate::boundary::Boundary;
+use crate::boundary::access::Caller;
+use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::boundary::sealed::Sealed;
+use crate::boundary::view::{BoundaryView, LastSuccess, Ready, RegistryView, SealView, StepSummary, StepView};
+use crate::crypto::digest::{Blake3Digest, BlobDigest, hex, sha256};
+use crate::crypto::json;
+use crate::crypto::merkle::{self, TilePath};
+use crate::crypto::note::TlogProof;
+use crate::record::authorization::Authorization;
+use crate::record::bundle::{Bundle, MEDIA_TYPE, Proofs, StepProof};
+use crate::record::document::{Predicate, Statement};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::{ReceiptId, StepRef};
+use crate::record::receipt::{Outcome, Receipt, Status as Ended};
+use crate::record::refusal::Code;
+use crate::record::seal::Seal;
+use crate::record::step::RegistryLeaf;
+use crate::record::token::Scope;
+use crate::store::message::{Filter, Proposal, Status};
+
+/// How many finished runs of a step are looked at for the last that succeeded.
+const LOOK_BACK: usize = 50;
+/// How many runs of an output are looked at for one that the caller may see.
+const RUNS_OF_OUTPUT: usize = 100;
+
+/// A receipt and its place in the log.
+#[derive(Debug, Clone)]
+pub struct LoggedReceipt {
+    /// Its id.
+    pub id: ReceiptId,
+    /// Its log entry.
+    pub index: u64,
+    /// The signed envelope.
+    pub envelope: Envelope,
+}
+
+impl Boundary {
+    /// The seal in force and the steps.
+    ///
+    /// # Errors
+    /// `unauthenticated` for nobody.
+    pub fn registry_view(&self, caller: &Caller) -> Result<RegistryView, Stopped> {
+        demand_somebody(caller)?;
+        let sealed = self.state();
+        let steps = sealed.registry.steps().filter(|step| may_know(caller, &step.definition.reference));
+        let steps = steps
+            .map(|step| StepSummary {
+                reference: step.definition.reference.clone(),
+                digest: step.digest,
+                title: step.definition.title.clone(),
+                approvals: sealed
+                    .step(&step.definition.reference)
+                    .map(|(_, held)| held.approvals.clone())
+                    .unwrap_or_default(),
+            })
+            .collect();
+        Ok(RegistryView {
+            boundary: BoundaryView {
+                name: sealed.boundary.name.clone(),
+                id: sealed.boundary.id,
+                epoch: sealed.boundary.epoch.clone(),
+            },
+            seal: self.seal_view(&sealed),
+            steps,
+        })
+    }
+
+    fn seal_view(&self, sealed: &Sealed) -> SealView {
+        SealView {
+            number: sealed.seal.number,
+            digest: sealed.digest,
+            index: sealed.index,
+            at: sealed.seal.at,
+            registry_root: sealed.seal.registry_root,
+            registry: sealed.seal.registry,
+            policy: sealed.seal.policy,
+            builtins: sealed.seal.builtins,
+            roster: sealed.seal.roster,
+            tokens: sealed.seal.tokens,
+            configuration: sealed.seal.configuration,
+            drift: self.notes(),
+        }
+    }
+
+    /// One step's whole definition, and what holds for it.
+    ///
+    /// # Errors
+    /// `unknown-step`, also when the caller may not know of it.
+    pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
+        demand_somebody(caller)?;
+        let sealed = self.state();
+        let found = sealed.step(reference).filter(|_| may_know(caller, reference));
+        let Some((step, held)) = found else {
+            return Err(Refusal::new(
+                Code::UnknownStep,
+                format!("no step {reference} is registered, see `countersign registry list`"),
+            )
+            .into());
+        };
+        let definition = json::parse(&step.canonical, step.canonical.len()).map_err(|e| fault(&e))?;
+        Ok(StepView {
+            reference: reference.clone(),
+            digest: step.digest,
+            definition,
+            approvals: held.approvals.clone(),
+            sandbox: held.profile.clone(),
+            last_success: self.last_success(caller, reference)?,
+        })
+    }
+
+    fn last_success(&self, caller: &Caller, reference: &StepRef) -> Result<Option<LastSuccess>, Stopped> {
+        let filter = Filter {
+            status: Some(Status::Finished),
+            step: Some(reference.clone()),
+            limit: LOOK_BACK,
+            ..Filter::default()
+        };
+        let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+        let succeeded = |row: &&Proposal| {
+            let outcome = row.detail.as_ref().and_then(|detail| json::parse_as::<Outcome>(detail, detail.len()).ok());
+            outcome.is_some_and(|outcome| outcome.status == Ended::Succeeded)
+                && caller.may_see(&row.core.proposer, reference)
+        };
+        let Some(row) = page.proposals.iter().find(succeeded) else { return Ok(None) };
+        let statement = Statement::<Authorization>::from_payload(&self.payload(&row.core.id)?)?;
+        Ok(Some(LastSuccess {
+            receipt: row.core.id.receipt(),
+            digest: row.core.step_digest,
+            params: statement.predicate.params,
+            finished_at: row.ended_at.unwrap_or(row.created_at),
+        }))
+    }
+
+    /// A receipt.
+    ///
+    /// # Errors
+    /// `not-found` also when the caller may not see it.
+    pub fn receipt_envelope(&self, caller: &Caller, id: &ReceiptId) -> Result<LoggedReceipt, Stopped> {
+        let row = self.visible(caller, &id.proposal()).map_err(|stopped| about_receipt(stopped, id))?;
+        let Some(index) = row.receipt else {
+            let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
+            return Err(Refusal::new(Code::NotFound, detail).about(&row.core.id).into());
+        };
+        Ok(LoggedReceipt { id: id.clone(), index, envelope: self.envelope(index)? })
+    }
+
+    /// A receipt with all that its verification needs, as JSON.
+    ///
+    /// # Errors
+    /// `not-found` also when the caller may not see it.
+    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
+        let logged = self.receipt_envelope(caller, id)?;
+        let receipt: Receipt = predicate(&logged.envelope)?;
+        let consumption = self.envelope(receipt.consumption.index)?;
+        let seals = self.ledger.seals().map_err(|e| fault(&e))?;
+        let seal_index = seals
+            .iter()
+            .find(|entry| entry.digest == receipt.seal)
+            .ok_or_else(|| fault(&format!("the seal {} is not in the log", receipt.seal)))?
+            .index;
+        let seal_envelope = self.envelope(seal_index)?;
+        let seal: Seal = predicate(&seal_envelope)?;
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let step = self.blob_value(*signed.step.digest.as_bytes())?;
+        let manifest: Vec<RegistryLeaf> =
+            json::typed(self.blob_value(*seal.registry.as_bytes())?).map_err(|e| fault(&e))?;
+        let step_proof =
+            step_proof(&manifest, &signed.step.reference).ok_or_else(|| fault(&"the step is not in its registry"))?;
+        // All three proofs to one checkpoint.
+        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
+        let proof = |index: u64| -> Result<String, Stopped> {
+            let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?;
+            let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
+            Ok(TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string())
+        };
+        let proofs = Proofs {
+            receipt: proof(logged.index)?,
+            consumption: proof(receipt.consumption.index)?,
+            seal: proof(seal_index)?,
+        };
+        let roster = self.ledger.blob(&BlobDigest::from_bytes(*seal.roster.as_bytes())).map_err(|e| fault(&e))?;
+        let roster = roster.ok_or_else(|| fault(&"the sealed roster is missing"))?;
+        let bundle = Bundle {
+            media_type: MEDIA_TYPE.to_owned(),
+            receipt: logged.envelope,
+            consumption,
+            seal: seal_envelope,
+            step,
+            step_proof,
+            policy: self.blob_value(*seal.policy.as_bytes())?,
+            builtins: self.blob_value(*seal.builtins.as_bytes())?,
+            // Version 1 is all there is: it is trusted by hand, unsigned.
+            roster: vec![Envelope::new(&roster, Vec::new())],
+            proofs,
+        };
+        serde_json::to_vec(&bundle).map_err(|e| fault(&e))
+    }
+
+    /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
+        let not_found = || Refusal::new(Code::NotFound, format!("there is no output {digest}, or not for this token"));
+        demand_somebody(caller)?;
+        let runs = self.ledger.runs_with_output(digest, RUNS_OF_OUTPUT).map_err(|e| fault(&e))?;
+        let mut visible = false;
+        for id in &runs {
+            let row = self.row(id)?;
+            if caller.may_see(&row.core.proposer, &row.core.step) {
+                visible = true;
+                break;
+            }
+        }
+        if !visible {
+            return Err(not_found().into());
+        }
+        self.ledger.output_size(digest).map_err(|e| fault(&e))?.ok_or_else(|| not_found().into())
+    }
+
+    /// A recorded output, whole: at most what a run records.
+    ///
+    /// # Errors
+    /// As [`Self::output_size`].
+    pub fn output(&self, caller: &Caller, digest: &Blake3Digest) -> Result<Vec<u8>, Stopped> {
+        let size = self.output_size(caller, digest)?;
+        Ok(self.ledger.output(digest, 0..size).map_err(|e| fault(&e))?.unwrap_or_default())
+    }
+
+    /// The signed head of the log.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn checkpoint(&self) -> Result<String, Stopped> {
+        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
+        checkpoint.map(|row| row.note).ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
+    }
+
+    /// A hash tile: open to all.
+    ///
+    /// # Errors
+    /// `not-found` beyond the log's end.
+    pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
+        self.ledger
+            .tile(path)
+            .map_err(|e| fault(&e))?
+            .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
+    }
+
+    /// A tile of entries: for those who may read.
+    ///
+    /// # Errors
+    /// `forbidden`, or `not-found` beyond the log's end.
+    pub fn entries(&self, caller: &Caller, path: &TilePath) -> Result<Vec<u8>, Stopped> {
+        demand_read(caller)?;
+        self.tile(path)
+    }
+
+    /// The proof that an entry is in the log, with the log's head: open to all.
+    ///
+    /// # Errors
+    /// `not-found` beyond the log's end.
+    pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
+        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
+        let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
+        let checkpoint = checkpoint.ok_or_else(beyond)?;
+        let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
+        Ok(TlogProof { index, hashes, checkpoint: checkpoint.note }.to_string())
+    }
+
+    /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
+    ///
+    /// # Errors
+    /// `not-found` when the log was never so long, or `old` is longer.
+    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
+        let detail = format!("the log has no sizes {old} and {new} in this order");
+        let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;
+        path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
+    }
+
+    /// A blob beside the log: for those who may read.
+    ///
+    /// # Errors
+    /// `forbidden`, or `not-found`.
+    pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
+        demand_read(caller)?;
+        let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
+        blob.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into())
+    }
+
+    /// Whether proposals are taken and run, and what an operator should know.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        let probe = self.sandbox.probe();
+        let sealed = self.state();
+        let missing: Vec<_> =
+            sealed.configuration.sandbox.require.iter().filter(|layer| !probe.held().contains(layer)).collect();
+        let mut notes = self.notes();
+        for layer in &missing {
+            let why = probe.layers.iter().find(|state| state.layer == **layer).and_then(|state| state.missing.as_ref());
+            let why = why
+                .map_or_else(|| "not built into this version".to_owned(), |why| format!("{}; {}", why.why, why.knob));
+            notes.push(format!("the sandbox layer {} is missing: {why}", layer.word()));
+        }
+        let open = !self.crossings.is_closed();
+        if !open {
+            notes.push("the service is ending".to_owned());
+        }
+        Ready {
+            ready: missing.is_empty() && open,
+            sandbox: probe.level().word().to_owned(),
+            seal: sealed.seal.number,
+            notes,
+        }
+    }
+
+    fn envelope(&self, index: u64) -> Result<Envelope, Stopped> {
+        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
+        let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))
+    }
+
+    fn blob_value(&self, digest: [u8; 32]) -> Result<Value, Stopped> {
+        let digest = BlobDigest::from_bytes(digest);
+        let bytes = self.ledger.blob(&digest).map_err(|e| fault(&e))?;
+        let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
+        if sha256(&bytes) != *digest.as_bytes() {
+            return Err(fault(&format!("the blob {digest} is not what its name says")));
+        }
+        json::parse(&bytes, bytes.len()).map_err(|e| fault(&e))
+    }
+}
+
+fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
+    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    Ok(Statement::<P>::from_payload(&payload)?.predicate)
+}
+
+/// The place of a step among the leaves of a sealed registry.
+fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
+    let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
+    let leaves: Option<Vec<_>> = manifest
+        .iter()
+        .map(|leaf| crate::crypto::canonical::canonical_of(leaf).ok().map(|bytes| merkle::leaf_hash(&bytes)))
+        .collect();
+    let leaves = leaves?;
+    let (index, size) = (index as u64, leaves.len() as u64);
+    let subtree = |level: u8, at: u64| -> Result<merkle::Hash, ()> {
+        let (start, width) = ((at << level) as usize, 1_usize << level);
+        leaves.get(start..start + width).map(merkle::root).ok_or(())
+    };
+    let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
+    Some(StepProof { index, size, hashes: hashes.iter().map(|hash| hex(hash)).collect() })
+}
+
+fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
+    if caller.name().is_some() {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…, or read with a rostered key").into())
+}
+
+/// Entries and blobs tell of every step: a token limited to some can't have them.
+fn demand_read(caller: &Caller) -> Result<(), Stopped> {
+    let _ = caller.demand(Scope::Read, None)?;
+    if caller.is_limited() {
+        return Err(Refusal::new(Code::Forbidden, "this token is limited to some steps, and the log holds all").into());
+    }
+    Ok(())
+}
+
+fn may_know(caller: &Caller, step: &StepRef) -> bool {
+    [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| caller.may_step(scope, step))
+}
+
+fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
+    match stopped {
+        Stopped::Refused(refusal) if refusal.code == Code::NotFound => {
+            Refusal::new(Code::NotFound, format!("there is no receipt {id}, or not for this token")).into()
+        }
+        stopped => stopped,
+    }
+}

@@ -1,0 +1,653 @@
+//! Proposals: offered, signed, denied, taken back, waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::boundary::access::Caller;
+use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::boundary::sealed::Sealed;
+use crate::boundary::stage::{Receipted, Request};
+use crate::boundary::view::{ApprovalsView, ProposalList, ProposalStatus, ProposalView, Propose, RefusalView};
+use crate::boundary::{Boundary, Permit};
+use crate::crypto::canonical;
+use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
+use crate::crypto::json;
+use crate::crypto::sshsig::Presence;
+use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::permissions::check_permissions;
+use crate::decision::place::check_place;
+use crate::decision::quorum::{self, Count, NotCounted};
+use crate::record::authorization::{Authorization, StepReference};
+use crate::record::denial::{Denial, denied};
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
+use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::receipt::Outcome;
+use crate::record::refusal::Code;
+use crate::record::token::Scope;
+use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
+use crate::store::message::{
+    Advance, AdvanceStop, Core, DenialWrite, NewProposal, Proposal, Proposed, Signature, Status, WriteStop,
+};
+
+/// The longest that a caller may wait in one call.
+pub const MOST_WAIT: Duration = Duration::from_secs(55);
+/// The most proposals of one page.
+pub const MOST_LISTED: usize = 100;
+
+/// Which proposals to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this status.
+    pub status: Option<ProposalStatus>,
+    /// Only of this step.
+    pub step: Option<StepRef>,
+    /// Only of this proposer.
+    pub proposer: Option<Name>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// At most so many; 0 means as many as a page has.
+    pub limit: usize,
+}
+
+impl Boundary {
+    /// Makes a statement to sign, unless the same is there; gives whether it is new.
+    ///
+    /// # Errors
+    /// `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with another
+    /// body, `rate-limited` when too many of this proposer wait.
+    pub async fn propose(&self, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
+        let request = sha256(&canonical::canonical_of(&body).map_err(|e| fault(&e))?);
+        let (reference, insisted) = parse_step(&body.step)?;
+        let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
+        let sealed = self.state();
+        let Some((step, held)) = sealed.step(&reference) else {
+            let detail = format!("no step {reference} is registered, see `countersign registry list`");
+            return Err(Refusal::new(Code::UnknownStep, detail).at("/step", "not registered").into());
+        };
+        if let Some(insisted) = insisted.filter(|insisted| *insisted != step.digest) {
+            let detail = format!(
+                "{reference} is sealed as {}, not as {insisted}: look at what changed and propose that",
+                step.digest
+            );
+            return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
+        }
+        let _ =
+            check_permissions(&held.ruling, &[], &[]).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let params = step.schema.complete(body.params).map_err(|errors| {
+            let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let refusal = Refusal::new(Code::InvalidParams, detail);
+            errors
+                .iter()
+                .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
+        })?;
+        let window = body.expires_in_s.unwrap_or(DEFAULT_WINDOW_S);
+        if !(1..=MAX_WINDOW_S).contains(&window) {
+            let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
+            return Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail).into());
+        }
+        let millis = (self.surroundings.millis)();
+        let now = (self.surroundings.now)();
+        let chosen_nonce = body.nonce.is_some();
+        let authorization = Authorization {
+            boundary: sealed.boundary.clone(),
+            proposal: ProposalId::new(millis, self.surroundings.bytes()),
+            nonce: body.nonce.unwrap_or_else(|| Nonce::new(millis, self.surroundings.bytes())),
+            step: StepReference { reference, digest: step.digest },
+            params: params.value().clone(),
+            rendered: held.hashed.rendered(),
+            permissions: Vec::new(),
+            sandbox: held.profile.clone(),
+            proposer,
+            reason: body.reason,
+            issued_at: now,
+            not_before: now,
+            expires_at: now.plus(window),
+        };
+        let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
+            // The pointers of the statement are those of the body but for their first part.
+            let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
+            Refusal::from(crate::record::document::Malformed { pointer, ..error })
+        })?;
+        let new = NewProposal {
+            core: core_of(&authorization, &payload)?,
+            payload: payload.into(),
+            request,
+            chosen_nonce,
+            created_at: now,
+        };
+        let id = authorization.proposal;
+        match self.ledger.propose(new).await.map_err(|e| fault(&e))? {
+            Proposed::New => Ok((self.view(&self.row(&id)?, caller)?, true)),
+            Proposed::Same(row) => Ok((self.view(&row, caller)?, false)),
+            Proposed::Conflict(row) => {
+                let mut refusal = Refusal::new(
+                    Code::NonceReplayed,
+                    "another proposal has this nonce: leave it out, or make a new one",
+                )
+                .at("/nonce", "used by another proposal");
+                if caller.may_see(&row.core.proposer, &row.core.step) {
+                    refusal = refusal.about(&row.core.id);
+                    refusal.receipt = row.receipt.map(|_| row.core.id.receipt());
+                }
+                Err(refusal.into())
+            }
+            Proposed::TooMany { most, of_proposer: true } => {
+                let detail = format!("{most} of your proposals wait already: wait for them, or cancel some");
+                Err(Refusal::new(Code::RateLimited, detail).retry_after(30).into())
+            }
+            Proposed::TooMany { most, of_proposer: false } => {
+                Err(Refusal::new(Code::Busy, format!("{most} proposals wait already, try again later"))
+                    .retry_after(30)
+                    .into())
+            }
+        }
+    }
+
+    /// How a proposal stands.
+    ///
+    /// # Errors
+    /// `not-found` also when the caller may not see it.
+    pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
+        self.view(&self.visible(caller, id)?, caller)
+    }
+
+    /// Waits until the proposal's status changes, at most so long; then says how it stands. Running out of waiting is
+    /// never a denial.
+    ///
+    /// # Errors
+    /// `not-found` also when the caller may not see it.
+    pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
+        let mut changes = self.changes.watch(id);
+        let before = self.visible(caller, id)?;
+        let deadline = tokio::time::Instant::now() + up_to.min(MOST_WAIT);
+        loop {
+            let row = self.visible(caller, id)?;
+            if row.status != before.status || is_over(row.status) {
+                return self.view(&row, caller);
+            }
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return self.view(&row, caller),
+            }
+        }
+    }
+
+    /// Proposals that the caller may see, newest first.
+    ///
+    /// # Errors
+    /// `unauthenticated` for nobody, `malformed` for a cursor that none of these lists gave.
+    pub fn list(&self, caller: &Caller, filter: &Filter) -> Result<ProposalList, Stopped> {
+        let Some(name) = caller.name() else {
+            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…").into());
+        };
+        let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => {
+                return Err(Refusal::new(Code::Malformed, "the cursor is not one of a list, leave it out")
+                    .at("/cursor", "unknown")
+                    .into());
+            }
+        };
+        // Who may not read sees one's own: the store finds those.
+        let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
+        let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
+        if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
+            return Ok(ProposalList { proposals: Vec::new(), cursor: None });
+        }
+        let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
+        let status = filter.status.map(status_of);
+        let filter = crate::store::message::Filter { status, step: filter.step.clone(), proposer, before, limit };
+        let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+        let mut proposals = Vec::with_capacity(page.proposals.len());
+        for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
+            proposals.push(self.view(row, caller)?);
+        }
+        Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
+    }
+
+    /// Takes signatures over the statement; those that complete the quorum start the run.
+    ///
+    /// # Errors
+    /// `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`; nothing of the call is kept then.
+    pub async fn sign(
+        self: &Arc<Self>,
+        id: &ProposalId,
+        signatures: &[EnvelopeSignature],
+    ) -> Result<ProposalView, Stopped> {
+        let row = self.row(id)?;
+        let payload = self.payload(id)?;
+        let sealed = self.state();
+        let signed = Signed::<Authorization>::from_parts(&payload, signatures, Base64::Lenient)?;
+        if signed.signature_count() == 0 {
+            return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
+        }
+        let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
+        // From here on the call is of somebody rostered: a refusal is worth an entry in the log.
+        let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed).await;
+        if let Err(stopped) = &outcome {
+            let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
+            self.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
+        }
+        outcome
+    }
+
+    async fn sign_verified(
+        self: &Arc<Self>,
+        row: &Proposal,
+        authorization: &Authorization,
+        new: &[VerifiedSignature],
+        sealed: &Arc<Sealed>,
+    ) -> Result<ProposalView, Stopped> {
+        let id = &row.core.id;
+        let now = (self.surroundings.now)();
+        self.demand_waiting(row, now)?;
+        let (held, excluded) = self.quorum_of(sealed, authorization)?;
+        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
+        let count = quorum::count(&all, &sealed.roster, &excluded, &held.rules, now);
+        let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
+        if let Some(uncounted) =
+            count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))
+        {
+            let code =
+                if uncounted.why == NotCounted::Excluded { Code::SelfApproval } else { Code::NotPermittedSigner };
+            return Err(Refusal::new(code, uncounted.to_string()).about(id).into());
+        }
+        let fresh: Vec<_> = new
+            .iter()
+            .filter(|signature| !known(signature))
+            .filter_map(|signature| {
+                let person = sealed.roster.approver_of(&signature.keyid)?.0.name.clone();
+                let presence = signature.presence == Presence::Touched;
+                Some(Signature { keyid: signature.keyid, person, presence, sig: signature.sig.clone(), at: now })
+            })
+            .collect();
+        if !fresh.is_empty() {
+            self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(&stop, id))?;
+            self.changes.notify(id);
+        }
+        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
+        self.view(&self.row(id)?, &Caller::anonymous())
+    }
+
+    /// Takes an approver's signed no. One that comes while the step runs kills the run.
+    ///
+    /// # Errors
+    /// `not-permitted-signer` for somebody who could not be counted, `wrong-state` when it is over.
+    pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
+        let row = self.row(id)?;
+        let sealed = self.state();
+        let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
+        let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
+        let authorization = denied(document.statement())?;
+        if authorization != row.core.digest {
+            return Err(Refusal::new(
+                Code::Malformed,
+                format!("the denial is of {authorization}, this proposal is {}", row.core.digest),
+            )
+            .at("/payload", "another authorization")
+            .into());
+        }
+        let here = &sealed.boundary;
+        let _ = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        if is_over(row.status) {
+            return Err(wrong_state(&row).into());
+        }
+        let now = (self.surroundings.now)();
+        let statement = self.statement(id)?;
+        let (held, excluded) = self.quorum_of(&sealed, &statement.predicate)?;
+        let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
+        let Some(counted) = count.counted().first() else {
+            let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let why = if why.is_empty() { "it carries no signature".to_owned() } else { why };
+            return Err(Refusal::new(Code::NotPermittedSigner, format!("only who could approve may deny: {why}"))
+                .about(id)
+                .into());
+        };
+        let envelope = document.envelope(|keyid| *keyid == counted.keyid);
+        let denial = DenialWrite {
+            authorization,
+            approver: counted.name.clone(),
+            envelope: canonical::canonical_of(&envelope).map_err(|e| fault(&e))?,
+            at: now,
+        };
+        // The denial is in the log and the state version moved in one commit: a quorum that comes later finds it, one
+        // that was judged before goes back to verify.
+        let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
+            WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
+            stop => fault(&stop),
+        })?;
+        if let Some(running) = done.running.and_then(|id| self.live.find(&id)) {
+            running.cancel();
+        }
+        self.changes.notify(id);
+        self.view(&self.row(id)?, &Caller::anonymous())
+    }
+
+    /// Takes a proposal back, or kills its run: for its proposer and for operators.
+    ///
+    /// # Errors
+    /// `not-found`, `forbidden`, `wrong-state` when it is over.
+    pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
+        let row = self.visible(caller, id)?;
+        if caller.name() != Some(&row.core.proposer) {
+            let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
+        }
+        match row.status {
+            Status::Running => match self.live.find(id) {
+                Some(run) => run.cancel(),
+                None => return Err(wrong_state(&row).into()),
+            },
+            _ => {
+                let by = caller.name().map_or_else(String::new, ToString::to_string);
+                let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
+                let now = (self.surroundings.now)();
+                let advance =
+                    Advance { proposal: id.clone(), from: Vec::new(), to: Status::Cancelled, at: now, detail };
+                match self.ledger.advance(advance).await {
+                    Ok(_) => {}
+                    // It began to run in between.
+                    Err(AdvanceStop::WrongState(Status::Running)) => {
+                        if let Some(run) = self.live.find(id) {
+                            run.cancel();
+                        }
+                    }
+                    Err(stop) => return Err(advance_refused(&stop, id)),
+                }
+            }
+        }
+        self.changes.notify(id);
+        self.view(&self.row(id)?, caller)
+    }
+
+    /// Takes an envelope that was signed elsewhere across, whole. Goes on when the caller goes away.
+    ///
+    /// # Errors
+    /// The first no of the crossing.
+    pub async fn submit(
+        self: &Arc<Self>,
+        caller: &Caller,
+        envelope: &Envelope,
+        permit: Permit,
+    ) -> Result<Receipted, Stopped> {
+        let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
+        let request = Request { envelope: envelope.clone(), handed_in_by, caller: Some(caller.clone()) };
+        let boundary = self.clone();
+        // In a task of its own: a caller that hangs up must not stop a run half-way.
+        let crossing = tokio::spawn(async move {
+            let input = Base64::Lenient.decode("", &request.envelope.payload).map(|payload| InputDigest::of(&payload));
+            let name = request.handed_in_by.to_string();
+            let done = boundary.cross(request).await;
+            drop(permit);
+            if let (Err(stopped), Ok(input)) = (&done, input) {
+                boundary.note_refusal(Some(&name), stopped, input);
+            }
+            done
+        });
+        let done = crossing.await.map_err(|e| fault(&e))?;
+        done.map_err(|stopped| self.without_hidden_links(caller, stopped))
+    }
+
+    /// Links lead only to what the caller may see.
+    fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
+        let Stopped::Refused(mut refusal) = stopped else { return stopped };
+        if let Some(id) = &refusal.proposal {
+            let visible = self
+                .ledger
+                .proposal(id)
+                .ok()
+                .flatten()
+                .is_some_and(|row| caller.may_see(&row.core.proposer, &row.core.step));
+            if !visible {
+                refusal.proposal = None;
+                refusal.receipt = None;
+            }
+        }
+        Stopped::Refused(refusal)
+    }
+
+    /// The bytes that are signed for a proposal.
+    pub(super) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
+        self.ledger.payload(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
+    }
+
+    fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
+        // Our own words, kept since we made them; who signs them is asked elsewhere.
+        Ok(Statement::from_payload(&self.payload(id)?)?)
+    }
+
+    pub(super) fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
+        self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
+    }
+
+    pub(super) fn visible(&self, caller: &Caller, id: &ProposalId) -> Result<Proposal, Stopped> {
+        let row = self.row(id)?;
+        if caller.may_see(&row.core.proposer, &row.core.step) {
+            Ok(row)
+        } else if caller.name().is_none() {
+            Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…").into())
+        } else {
+            // Whether it exists is nobody's business who may not see it.
+            Err(not_found(id).into())
+        }
+    }
+
+    /// The rule of a statement's step now, and who can't count for it.
+    pub(super) fn quorum_of<'s>(
+        &self,
+        sealed: &'s Sealed,
+        signed: &Authorization,
+    ) -> Result<(&'s crate::boundary::sealed::StepInForce, Excluded), Stopped> {
+        let here = &sealed.boundary;
+        let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let found = sealed.step(&signed.step.reference);
+        let _ = crate::decision::step::check_step(signed, found.map(|(_, held)| &held.hashed))
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let Some((_, held)) = found else { return Err(not_found(&signed.proposal).into()) };
+        let excluded =
+            exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens), &sealed.roster)
+                .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        Ok((held, excluded))
+    }
+
+    fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
+        if row.status.waits() && now >= row.core.expires_at {
+            let detail = format!("it expired at {}: propose it again", row.core.expires_at);
+            return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
+        }
+        match row.status {
+            Status::Pending => Ok(()),
+            Status::Expired => {
+                Err(Refusal::new(Code::Expired, "it has expired: propose it again").about(&row.core.id).into())
+            }
+            Status::Denied => Err(Refusal::new(Code::Denied, "an approver denied it").about(&row.core.id).into()),
+            _ => Err(wrong_state(row).into()),
+        }
+    }
+
+    /// What of a proposal the caller may see, in the words of the faces.
+    pub(super) fn view(&self, row: &Proposal, caller: &Caller) -> Result<ProposalView, Stopped> {
+        let id = &row.core.id;
+        let payload = self.payload(id)?;
+        let statement = Statement::<Authorization>::from_payload(&payload)?;
+        let signed = &statement.predicate;
+        let sealed = self.state();
+        let status = if row.status.waits() && (self.surroundings.now)() >= row.core.expires_at {
+            ProposalStatus::Expired
+        } else {
+            view_status(row.status)
+        };
+        let approvals = self.approvals(id, signed, &sealed)?;
+        let mut next = Vec::new();
+        let mut offer = |word: &str| next.push(word.to_owned());
+        match status {
+            ProposalStatus::Pending => ["wait", "sign", "deny", "cancel"].into_iter().for_each(&mut offer),
+            ProposalStatus::Approved => ["wait", "deny", "cancel"].into_iter().for_each(&mut offer),
+            ProposalStatus::Running => ["wait", "events", "deny", "cancel"].into_iter().for_each(&mut offer),
+            ProposalStatus::Finished => ["receipt", "bundle", "events"].into_iter().for_each(&mut offer),
+            ProposalStatus::Denied | ProposalStatus::Expired | ProposalStatus::Cancelled | ProposalStatus::Refused => {
+                offer("propose-again");
+            }
+        }
+        let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
+        let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
+        match row.status {
+            Status::Finished => outcome = detail.and_then(|detail| json::typed(detail).ok()),
+            _ => refusal = detail.and_then(|detail| json::typed(detail).ok()),
+        }
+        let _ = caller;
+        Ok(ProposalView {
+            id: id.clone(),
+            status,
+            next,
+            step: signed.step.reference.clone(),
+            step_digest: signed.step.digest,
+            params: signed.params.clone(),
+            params_digest: row.core.params_digest,
+            proposer: signed.proposer.clone(),
+            reason: signed.reason.clone(),
+            digest: row.core.digest,
+            payload: STANDARD.encode(&payload),
+            approvals,
+            created_at: row.created_at,
+            expires_at: signed.expires_at,
+            outcome,
+            receipt: row.receipt.map(|_| id.receipt()),
+            refusal,
+        })
+    }
+
+    fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
+        // A step that is sealed differently by now has no rule to tell; its old statement will not run.
+        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
+            return Ok(ApprovalsView {
+                rules: Vec::new(),
+                required: 0,
+                have: 0,
+                approvers: Vec::new(),
+                missing: Vec::new(),
+                excluded: Vec::new(),
+            });
+        };
+        let count = self.count(id, held, &excluded, sealed)?;
+        let progress = quorum::progress(&held.rules, &count);
+        Ok(ApprovalsView {
+            rules: held.approvals.clone(),
+            required: progress.required,
+            have: progress.have,
+            approvers: progress.approvers,
+            missing: progress.missing_from,
+            excluded: excluded.names(),
+        })
+    }
+
+    /// Whose stored signatures count now.
+    pub(super) fn count(
+        &self,
+        id: &ProposalId,
+        held: &crate::boundary::sealed::StepInForce,
+        excluded: &Excluded,
+        sealed: &Sealed,
+    ) -> Result<Count, Stopped> {
+        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let signatures: Vec<_> = stored.iter().map(verified_of).collect();
+        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, (self.surroundings.now)()))
+    }
+}
+
+fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
+    let malformed = |detail: String| Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail));
+    let (reference, digest) = match text.split_once('@') {
+        Some((reference, digest)) => (
+            reference,
+            Some(
+                digest
+                    .parse()
+                    .map_err(|error: crate::crypto::digest::DigestFormatError| malformed(error.to_string()))?,
+            ),
+        ),
+        None => (text, None),
+    };
+    let reference =
+        reference.parse().map_err(|error: crate::record::ident::IdentError| malformed(error.to_string()))?;
+    Ok((reference, digest))
+}
+
+fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Core, Stopped> {
+    Ok(Core {
+        id: authorization.proposal.clone(),
+        digest: AuthorizationDigest::of(payload),
+        nonce: authorization.nonce.clone(),
+        step: authorization.step.reference.clone(),
+        step_digest: authorization.step.digest,
+        params_digest: authorization.params_digest()?,
+        proposer: authorization.proposer.clone(),
+        expires_at: authorization.expires_at,
+    })
+}
+
+/// What a status says beyond itself: a code and words.
+pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
+    let view = RefusalView { code, detail: words.chars().take(2000).collect() };
+    canonical::canonical_of(&view).map_err(|e| fault(&e))
+}
+
+fn verified_of(signature: &Signature) -> VerifiedSignature {
+    let presence = if signature.presence { Presence::Touched } else { Presence::Unknown };
+    VerifiedSignature { keyid: signature.keyid, presence, sig: signature.sig.clone() }
+}
+
+fn not_found(id: &ProposalId) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no proposal {id}, or not for this token"))
+}
+
+fn wrong_state(row: &Proposal) -> Refusal {
+    let refusal = Refusal::new(Code::WrongState, format!("it is {} already", row.status)).about(&row.core.id);
+    if row.receipt.is_some() { refusal.with_receipt(row.core.id.receipt()) } else { refusal }
+}
+
+fn advance_refused(stop: &AdvanceStop, id: &ProposalId) -> Stopped {
+    match stop {
+        AdvanceStop::Unknown => not_found(id).into(),
+        AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string()).about(id).into(),
+        AdvanceStop::Fault(error) => fault(error),
+    }
+}
+
+const fn is_over(status: Status) -> bool {
+    matches!(status, Status::Finished | Status::Denied | Status::Expired | Status::Cancelled | Status::Refused)
+}
+
+pub(super) const fn view_status(status: Status) -> ProposalStatus {
+    match status {
+        Status::Running => ProposalStatus::Running,
+        Status::Finished => ProposalStatus::Finished,
+        Status::Pending => ProposalStatus::Pending,
+        Status::Approved => ProposalStatus::Approved,
+        Status::Denied => ProposalStatus::Denied,
+        Status::Expired => ProposalStatus::Expired,
+        Status::Cancelled => ProposalStatus::Cancelled,
+        Status::Refused => ProposalStatus::Refused,
+    }
+}
+
+const fn status_of(status: ProposalStatus) -> Status {
+    match status {
+        ProposalStatus::Running => Status::Running,
+        ProposalStatus::Finished => Status::Finished,
+        ProposalStatus::Pending => Status::Pending,
+        ProposalStatus::Approved => Status::Approved,
+        ProposalStatus::Denied => Status::Denied,
+        ProposalStatus::Expired => Status::Expired,
+        ProposalStatus::Cancelled => Status::Cancelled,
+        ProposalStatus::Refused => Status::Refused,
+    }
+}

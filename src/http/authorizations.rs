@@ -1,0 +1,205 @@
+//! Whole envelopes, signed elsewhere: they cross at once.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::boundary::events::Events;
+use crate::boundary::refusal::Stopped;
+use crate::boundary::view::{Event, ProposalStatus};
+use crate::crypto::json as strict;
+use crate::http::call::{Call, bytes, joined, read};
+use crate::http::events::{Form, NDJSON, Reader, pump, stream, wants_lines};
+use crate::http::problem::problem;
+use crate::http::proposals::JUDGED;
+use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
+use crate::record::bundle::{Bundle, MEDIA_TYPE};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::ProposalId;
+
+/// A payload of 20 KiB and sixteen signatures of 512 bytes, in base64, with room for how it is laid out.
+const MAX_ENVELOPE_BYTES: usize = 128 << 10;
+/// How long the events may take to end once the receipt is there.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+/// The first pause before it is looked whether the envelope became a proposal; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) static ROUTES: &[Route] = &[Route {
+    verb: Verb::Post,
+    path: "/v1/authorizations",
+    name: "submit",
+    summary: "A signed authorization crosses: it runs once, and the receipt comes back with its proofs",
+    access: Access::Known,
+    query: &[Field { name: "shape", about: "with lines, `simple`: {type: output|exit|error} only, then the bundle" }],
+    headers: &[],
+    body: Some(Shape::Json(SchemaGenerator::subschema_for::<Envelope>)),
+    replies: &[
+        Reply {
+            status: 200,
+            media: MEDIA_TYPE,
+            shape: Shape::Json(SchemaGenerator::subschema_for::<Bundle>),
+            about: "the receipt's bundle",
+        },
+        Reply {
+            status: 200,
+            media: NDJSON,
+            shape: Shape::Json(SchemaGenerator::subschema_for::<Event>),
+            about: "events while it runs; the last line is {type: bundle, bundle} or {type: problem, problem}",
+        },
+    ],
+    codes: JUDGED,
+    handler: |call| Box::pin(submit(call)),
+}];
+
+async fn submit(mut call: Call) -> Answer {
+    // Lines only for those who name them: `*/*` gets the bundle.
+    let lines = wants_lines(&call.headers)? == Some(true);
+    let form = Form::of_lines(call.raw_query("shape"))?;
+    // See `sign` for why the bytes come before the permit.
+    let body = call.body(MAX_ENVELOPE_BYTES).await?;
+    let permit = call.app.boundary.permit()?;
+    let envelope: Envelope = read(&body)?;
+    drop(body);
+    call.charge_signatures(&envelope.signatures)?;
+    let watched = if lines { proposal_of(&envelope).filter(|id| !is_settled(&call, id)) } else { None };
+    let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
+    let crossing = call.app.work(async move {
+        let receipted = boundary.submit(&caller, &envelope, permit).await?;
+        joined(tokio::task::spawn_blocking(move || boundary.bundle(&caller, &receipted.receipt)).await)
+    })?;
+    if lines {
+        streamed(call, form, crossing, watched).await
+    } else {
+        Ok(bytes(StatusCode::OK, MEDIA_TYPE, joined(crossing.await)?))
+    }
+}
+
+type Crossing = JoinHandle<Result<Vec<u8>, Stopped>>;
+
+/// Streams from the moment at which it runs: before that, a refusal is still an answer with its own status.
+async fn streamed(call: Call, form: Form, mut crossing: Crossing, watched: Option<ProposalId>) -> Answer {
+    let mut seen = Vec::new();
+    let mut events = None;
+    if let Some(id) = watched {
+        match until_it_runs(&call, &id, &mut crossing, &mut seen).await {
+            Began::Running(running) => events = Some(running),
+            Began::Over(bundle) => {
+                let bundle = bundle?;
+                let (reader, response) = stream(form);
+                tokio::spawn(async move { last_line(&reader, Ok(bundle)).await });
+                return Ok(response);
+            }
+        }
+    }
+    let Some(mut events) = events else {
+        let bundle = joined(crossing.await)?;
+        let (reader, response) = stream(form);
+        tokio::spawn(async move { last_line(&reader, Ok(bundle)).await });
+        return Ok(response);
+    };
+    let (reader, response) = stream(form);
+    let app = call.app.clone();
+    tokio::spawn(async move {
+        for (id, event) in seen {
+            if reader.event(id, &event).await.is_err() {
+                return;
+            }
+        }
+        let bundle = {
+            let mut live = std::pin::pin!(pump(&app, &mut events, &reader, false));
+            tokio::select! {
+                () = &mut live => joined(crossing.await),
+                bundle = &mut crossing => {
+                    // What it still has to say is there already, or never comes.
+                    let _ = timeout(LAST_EVENTS, live).await;
+                    joined(bundle)
+                }
+            }
+        };
+        last_line(&reader, bundle).await;
+    });
+    Ok(response)
+}
+
+enum Began {
+    Running(Events),
+    Over(Result<Vec<u8>, Stopped>),
+}
+
+async fn until_it_runs(call: &Call, id: &ProposalId, crossing: &mut Crossing, seen: &mut Vec<(u64, Event)>) -> Began {
+    let mut pause = FIRST_PAUSE;
+    let mut events = loop {
+        tokio::select! {
+            biased;
+            over = &mut *crossing => return Began::Over(joined(over)),
+            () = sleep(pause) => {
+                if let Ok(events) = call.app.boundary.events(&call.caller, id, 0) {
+                    break events;
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            next = events.next() => {
+                let Some((number, event)) = next else { return Began::Over(joined(crossing.await)) };
+                let runs = !matches!(
+                    event,
+                    Event::Signature { .. }
+                        | Event::Status { status: ProposalStatus::Pending | ProposalStatus::Approved, .. }
+                );
+                let ran = matches!(
+                    event,
+                    Event::Output { .. } | Event::Exit { .. } | Event::Receipt { .. }
+                        | Event::Status { status: ProposalStatus::Running | ProposalStatus::Finished, .. }
+                );
+                seen.push((number, event));
+                if ran {
+                    return Began::Running(events);
+                }
+                if runs {
+                    // Denied, expired, cancelled, refused: the crossing says it with its own status.
+                    return Began::Over(joined(crossing.await));
+                }
+            }
+            over = &mut *crossing => return Began::Over(joined(over)),
+        }
+    }
+}
+
+async fn last_line(reader: &Reader, bundle: Result<Vec<u8>, Stopped>) {
+    let line = match bundle {
+        Ok(bundle) => [b"{\"type\":\"bundle\",\"bundle\":", bundle.as_slice(), b"}"].concat(),
+        Err(stopped) => {
+            let problem = problem(&stopped);
+            let line = if reader.form() == Form::Simple {
+                json!({"type": "error", "message": problem.detail})
+            } else {
+                json!({"type": "problem", "problem": problem})
+            };
+            line.to_string().into_bytes()
+        }
+    };
+    // Whoever went away asks for the bundle by the receipt's id.
+    let _ = reader.line(line).await;
+}
+
+/// Which proposal the envelope claims to be, unverified: only to know whose events to show.
+fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
+    let payload = Base64::Lenient.decode("/payload", &envelope.payload).ok()?;
+    let statement = strict::parse(&payload, MAX_ENVELOPE_BYTES).ok()?;
+    statement.pointer("/predicate/proposal")?.as_str()?.parse().ok()
+}
+
+/// Whether the proposal ran or ended before: then its old events are not the answer to this call.
+fn is_settled(call: &Call, id: &ProposalId) -> bool {
+    let before = call.app.boundary.proposal(&call.caller, id);
+    before.is_ok_and(|view| !matches!(view.status, ProposalStatus::Pending | ProposalStatus::Approved))
+}

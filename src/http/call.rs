@@ -1,0 +1,342 @@
+//! One request on its way to a handler.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::RequestExt as _;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawPathParams, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
+
+use crate::boundary::Boundary;
+use crate::boundary::access::Caller;
+use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::crypto::json;
+use crate::http::access::{bearer, looks_secret, only};
+use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
+use crate::http::problem::{refuse, unreadable};
+use crate::http::route::{Access, Field, JSON, Route};
+use crate::http::{App, Peer};
+use crate::record::bundle;
+use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
+use crate::record::refusal::Code;
+
+/// No body is larger, whatever the route: it bounds what one connection can make us hold.
+pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
+/// A body has to arrive within this; a slower sender holds a connection that others need.
+const BODY_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A request whose caller is known and may call its route.
+pub(super) struct Call {
+    pub(super) app: Arc<App>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) headers: HeaderMap,
+    peer: IpAddr,
+    params: RawPathParams,
+    query: Vec<(&'static str, String)>,
+    /// Only its owner takes it: the lock is there because a body may not be shared between threads, a call may.
+    body: Mutex<Body>,
+}
+
+impl Call {
+    /// Looks at everything but the body: query, bearer, rate, access.
+    pub(super) async fn enter(app: Arc<App>, route: &'static Route, mut request: Request) -> Result<Self, Stopped> {
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .map(|peer| peer.0)
+            .ok_or_else(|| fault(&"a request without its peer's address"))?;
+        let query = parse_query(request.uri().query().unwrap_or(""), route.query)?;
+        let now = Instant::now();
+        let caller = match bearer(request.headers())? {
+            None => {
+                app.limits.charge(Payer::Peer(peer), 1, now)?;
+                Caller::anonymous()
+            }
+            // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
+            Some(bearer) => match app.boundary.authenticate(bearer) {
+                Ok(caller) => {
+                    let payer = caller.name().map_or(Payer::Peer(peer), Payer::Principal);
+                    app.limits.charge(payer, 1, now)?;
+                    caller
+                }
+                Err(stopped) => {
+                    app.limits.charge(Payer::Peer(peer), FAILED_AUTHENTICATION, now)?;
+                    return Err(stopped);
+                }
+            },
+        };
+        if route.access == Access::Known && caller.name().is_none() {
+            let detail = "this needs `Authorization: Bearer cst_…`: ask an operator for a token, or answer a challenge \
+                          with a rostered key";
+            return Err(refuse(Code::Unauthenticated, detail));
+        }
+        let params = request
+            .extract_parts::<RawPathParams>()
+            .await
+            .map_err(|_| refuse(Code::Malformed, "the path is not UTF-8 where it is percent-encoded"))?;
+        let (parts, body) = request.into_parts();
+        Ok(Self { app, caller: Arc::new(caller), headers: parts.headers, peer, params, query, body: Mutex::new(body) })
+    }
+
+    /// A part of the path, parsed.
+    pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Stopped> {
+        let text = self.raw_path(name)?;
+        text.parse().map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
+    }
+
+    /// A part of the path as text.
+    pub(super) fn raw_path(&self, name: &str) -> Result<&str, Stopped> {
+        self.params
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value))
+            .ok_or_else(|| fault(&format_args!("a route without its part {name:?}")))
+    }
+
+    /// A field of the query as text.
+    pub(super) fn raw_query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find_map(|(key, value)| (*key == name).then_some(value.as_str()))
+    }
+
+    /// A field of the query, parsed.
+    pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Stopped> {
+        self.raw_query(name)
+            .map(|text| text.parse().map_err(|error| refuse(Code::Malformed, format!("?{name}=: {error}"))))
+            .transpose()
+    }
+
+    /// The whole body, of at most `most` bytes, counted while it arrives.
+    pub(super) async fn body(&mut self, most: usize) -> Result<Bytes, Stopped> {
+        json_only(&self.headers)?;
+        self.bytes(most).await
+    }
+
+    async fn bytes(&mut self, most: usize) -> Result<Bytes, Stopped> {
+        let too_large = || refuse(Code::TooLarge, format!("the body may have at most {most} bytes"));
+        let announced = only(&self.headers, &CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > most as u64) {
+            return Err(too_large());
+        }
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = std::mem::take(body).into_data_stream();
+        let arrived = timeout(BODY_DEADLINE, async move {
+            let mut whole = Bytes::new();
+            let mut joined = Vec::new();
+            while let Some(frame) = frames.next().await {
+                let frame = frame.map_err(|_| refuse(Code::Malformed, "the body ended before its announced length"))?;
+                if whole.len() + joined.len() + frame.len() > most {
+                    return Err(too_large());
+                }
+                // Most bodies come in one piece and are never copied.
+                if whole.is_empty() && joined.is_empty() {
+                    whole = frame;
+                } else {
+                    joined.extend_from_slice(&std::mem::take(&mut whole));
+                    joined.extend_from_slice(&frame);
+                }
+            }
+            Ok(if joined.is_empty() { whole } else { joined.into() })
+        });
+        arrived.await.unwrap_or_else(|_| {
+            let detail = format!("the body did not arrive within {} s: send it again, whole", BODY_DEADLINE.as_secs());
+            Err(refuse(Code::Malformed, detail))
+        })
+    }
+
+    /// For calls that take no body: none, or an empty object.
+    pub(super) async fn no_body(&mut self) -> Result<(), Stopped> {
+        let bytes = self.bytes(64).await?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        json_only(&self.headers)?;
+        read::<Empty>(&bytes).map(|Empty {}| ())
+    }
+
+    /// Charges for signatures: the sender for each after the first, and the key of each.
+    ///
+    /// One sender's rate is below one key's: nobody alone can use up what a person's key may sign.
+    pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
+        if signatures.is_empty() {
+            let refusal = Refusal::new(Code::Malformed, "there is no signature");
+            return Err(refusal.at("/signatures", "expected at least one").into());
+        }
+        if signatures.len() > MAX_SIGNATURES {
+            let refusal = Refusal::new(Code::TooLarge, format!("at most {MAX_SIGNATURES} signatures fit in one call"));
+            return Err(refusal.at("/signatures", format!("{} signatures", signatures.len())).into());
+        }
+        let now = Instant::now();
+        let payer = self.caller.name().map_or(Payer::Peer(self.peer), Payer::Principal);
+        self.app.limits.charge(payer, signatures.len() as u32 - 1, now)?;
+        // Keys that nobody enrolled are refused without cryptography, and need no bucket.
+        let state = self.app.boundary.state();
+        let enrolled = signatures.iter().filter(|signature| state.roster.key(&signature.keyid).is_some());
+        enrolled
+            .map(|signature| &signature.keyid)
+            .try_for_each(|keyid| self.app.limits.charge(Payer::Key(keyid), 1, now))
+    }
+
+    /// Charges a failed proof of identity that no bearer was part of.
+    pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
+        self.app.limits.charge(Payer::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
+    }
+
+    /// Does what changes something to its end, also when the caller goes away meanwhile.
+    pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Arc<Boundary>, Arc<Caller>) -> F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Stopped>> + Send + 'static,
+    {
+        let work = work(self.app.boundary.clone(), self.caller.clone());
+        joined(self.app.work(work)?.await)
+    }
+
+    /// Does what reads much, away from the threads that serve connections.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Boundary, &Caller) -> Result<T, Stopped> + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (boundary, caller) = (self.app.boundary.clone(), self.caller.clone());
+        joined(tokio::task::spawn_blocking(move || work(&boundary, &caller)).await)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+/// What a task gave, or that it panicked.
+pub(super) fn joined<T>(result: Result<Result<T, Stopped>, tokio::task::JoinError>) -> Result<T, Stopped> {
+    result.unwrap_or_else(|error| Err(fault(&error)))
+}
+
+/// Reads a body strictly.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
+    json::parse_as(body, MAX_BODY_BYTES).map_err(unreadable)
+}
+
+/// A document of ours as the answer.
+pub(super) fn answer<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, Stopped> {
+    let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
+    Ok(bytes(status, JSON, body))
+}
+
+/// Bytes as the answer.
+pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+/// Demands `Content-Type: application/json`: a page elsewhere can't send it without being asked about first.
+fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
+    let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
+        let mut parts = given.split(';').map(str::trim);
+        parts
+            .next()
+            .is_some_and(|media| media.eq_ignore_ascii_case(JSON) || media.eq_ignore_ascii_case(bundle::MEDIA_TYPE))
+            && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
+    });
+    if is_json { Ok(()) } else { Err(refuse(Code::Malformed, "expected a body with `Content-Type: application/json`")) }
+}
+
+/// Reads a query of known fields, each at most once.
+fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(key), Some(value)) = (percent_decode(key), percent_decode(value)) else {
+            return Err(refuse(Code::Malformed, "the query is not percent-encoded UTF-8"));
+        };
+        if looks_secret(&key, &value) {
+            let detail = "bearers are taken from `Authorization` only: this one is in a URL now, and with it in logs \
+                          and histories, so have it revoked";
+            return Err(refuse(Code::Malformed, detail));
+        }
+        let Some(field) = fields.iter().find(|field| field.name == key) else {
+            let known = fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            return Err(refuse(Code::Malformed, format!("?{key}= is not known here; known: {known}")));
+        };
+        if found.iter().any(|(name, _)| *name == field.name) {
+            return Err(refuse(Code::Malformed, format!("?{}= stands twice", field.name)));
+        }
+        found.push((field.name, value));
+    }
+    Ok(found)
+}
+
+/// Percent-decoding of a query (`+` is a blank).
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |c: u8| char::from(c).to_digit(16);
+                let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
+                u8::try_from(high << 4 | low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::problem;
+
+    static FIELDS: &[Field] = &[Field { name: "wait", about: "" }, Field { name: "step", about: "" }];
+
+    #[test]
+    fn queries_are_read_strictly() {
+        let parsed = parse_query("step=deploy%2Fweb%3arestart&wait=55s", FIELDS).expect("a good query");
+        assert_eq!(parsed, [("step", "deploy/web:restart".to_owned()), ("wait", "55s".to_owned())]);
+        assert_eq!(parse_query("", FIELDS).expect("none"), []);
+        for bad in ["wait=1&wait=2", "wiat=1", "wait=%", "wait=%zz", "wait=%ff", "step=%e2%28%a1"] {
+            let stopped = parse_query(bad, FIELDS).expect_err(bad);
+            assert_eq!(problem(&stopped).status, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_a_query_are_refused_and_not_repeated() {
+        for bad in ["token=abc123", "access_token=abc123", "wait=cst_abc123", "Bearer=abc123"] {
+            let document = problem(&parse_query(bad, FIELDS).expect_err(bad));
+            assert!(document.detail.contains("revoked") && !document.detail.contains("abc123"), "{}", document.detail);
+        }
+    }
+
+    #[test]
+    fn bodies_must_say_that_they_are_json() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            json_only(&headers).is_ok()
+        };
+        assert!(of("application/json") && of("Application/JSON; charset=UTF-8"));
+        for bad in [
+            "text/plain",
+            "application/json5",
+            "application/json; charset=latin1",
+            "application/x-www-form-urlencoded",
+            "",
+        ] {
+            assert!(!of(bad), "{bad}");
+        }
+        assert!(json_only(&HeaderMap::new()).is_err());
+    }
+}

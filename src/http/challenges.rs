@@ -1,0 +1,60 @@
+//! Reading with a rostered key: challenge and answer.
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+
+use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest};
+use crate::http::call::{Call, answer, read};
+use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
+use crate::record::refusal::Code;
+
+/// A key id, or a challenge and one signature.
+const MAX_BYTES: usize = 8 << 10;
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Post,
+        path: "/v1/challenges",
+        name: "challenge",
+        summary: "A text to sign with a rostered key, which opens reading",
+        access: Access::Open,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<ChallengeRequest>)),
+        replies: &[ok(SchemaGenerator::subschema_for::<Challenge>, "what the key has to sign")],
+        codes: &[Code::UnknownSigner],
+        handler: |call| Box::pin(challenge(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/challenges/answer",
+        name: "answerChallenge",
+        summary: "A signed challenge for a bearer that lasts minutes",
+        access: Access::Open,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<ChallengeAnswer>)),
+        replies: &[ok(SchemaGenerator::subschema_for::<Admission>, "the bearer")],
+        codes: &[Code::UnknownSigner, Code::BadSignature, Code::Expired, Code::Unauthenticated],
+        handler: |call| Box::pin(answered(call)),
+    },
+];
+
+async fn challenge(mut call: Call) -> Answer {
+    let body = call.body(MAX_BYTES).await?;
+    let ChallengeRequest { keyid } = read(&body)?;
+    answer(StatusCode::OK, &Challenge { challenge: call.app.boundary.challenge(&keyid)? })
+}
+
+async fn answered(mut call: Call) -> Answer {
+    let body = call.body(MAX_BYTES).await?;
+    let ChallengeAnswer { challenge, signature } = read(&body)?;
+    call.charge_signatures(std::slice::from_ref(&signature))?;
+    match call.app.boundary.answer(&challenge, &signature) {
+        Ok((bearer, name, expires_at)) => answer(StatusCode::OK, &Admission { bearer, name, expires_at }),
+        Err(stopped) => {
+            call.charge_failure()?;
+            Err(stopped)
+        }
+    }
+}

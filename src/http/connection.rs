@@ -1,0 +1,207 @@
+//! Connections: how many, how long, how they end.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::http::{Face, Phase, reply};
+
+/// A request's head has to arrive within this, counted from the end of the answer before: it also ends idle connections.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A peer that takes nothing of its answer for so long holds a connection for nothing.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+/// Silence after which the kernel asks whether the peer is still there.
+const TCP_PROBE: Duration = Duration::from_secs(30);
+/// The largest head of a request; hyper takes at most 100 headers in it.
+const MAX_HEAD_BYTES: usize = 32 << 10;
+/// What is buffered of a connection.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Connections that may be told at once that there is no room.
+const TURNED_AWAY: usize = 64;
+/// Pause after the system has no descriptor or memory for one more connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// What one is told for whom there is no room.
+const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"no room for it now\",\"status\":503,\
+                       \"detail\":\"too many connections: try again\"}";
+
+/// Takes connections until `shutdown` is ready, then tells them all to end; what it gives is ready when they have.
+pub(super) async fn accept(
+    listener: TcpListener,
+    face: Face,
+    most: usize,
+    phase: &watch::Sender<Phase>,
+    shutdown: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    let room = Arc::new(Semaphore::new(most));
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let connections = GracefulShutdown::new();
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(BUFFER_BYTES)
+        .keep_alive(true);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // The peer gave up before it was accepted.
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::error!(%error, "can't accept connections now");
+                sleep(EXHAUSTED_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            if let Ok(place) = turned_away.clone().try_acquire_owned() {
+                tokio::spawn(async move {
+                    turn_away(stream).await;
+                    drop(place);
+                });
+            }
+            continue;
+        };
+        let (face, builder, watcher, phase) = (face.clone(), builder.clone(), connections.watcher(), phase.subscribe());
+        tokio::spawn(async move {
+            converse(stream, peer, face, builder, watcher, phase).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    phase.send_replace(Phase::Draining);
+    connections.shutdown()
+}
+
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    face: Face,
+    builder: http1::Builder,
+    watcher: Watcher,
+    mut phase: watch::Receiver<Phase>,
+) {
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let address: IpAddr = peer.ip();
+    let service = service_fn(move |request| reply(face.clone(), address, request));
+    let conversation = watcher.watch(builder.serve_connection(Patient::new(stream), service));
+    tokio::select! {
+        ended = conversation => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        },
+        _ = phase.wait_for(|now| *now == Phase::Over) => {}
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Answers are small and awaited.
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(stream, TCP_PROBE)?;
+    Ok(())
+}
+
+async fn turn_away(mut stream: TcpStream) {
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{NO_ROOM}",
+        NO_ROOM.len()
+    );
+    let told = timeout(Duration::from_secs(1), async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing with unread bytes resets the connection, and the peer would lose the answer.
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    });
+    let _ = told.await;
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// A connection whose writes have a deadline: hyper has one for heads only.
+struct Patient {
+    io: TokioIo<TcpStream>,
+    /// Runs while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: TcpStream) -> Self {
+        Self { io: TokioIo::new(stream), stalled: None }
+    }
+
+    fn within<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not take its answer")))
+    }
+}
+
+impl Read for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, to)
+    }
+}
+
+impl Write for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.within(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(context, parts);
+        self.within(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(context);
+        self.within(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}

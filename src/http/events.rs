@@ -1,0 +1,367 @@
+//! Events of a proposal as they happen: SSE and NDJSON.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use base64::Engine as _;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::boundary::events::Events;
+use crate::boundary::refusal::Stopped;
+use crate::boundary::view::{Event, ProposalStatus};
+use crate::http::access::only;
+use crate::http::call::{Call, bytes};
+use crate::http::problem::refuse;
+use crate::http::route::Answer;
+use crate::http::{App, Phase};
+use crate::record::ident::ProposalId;
+use crate::record::receipt::{Outcome, Status};
+use crate::record::refusal::Code;
+
+/// Where a reader that was cut off goes on.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Media type of server-sent events.
+pub(super) const SSE: &str = "text/event-stream";
+/// Media type of JSON, one document a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
+/// Silence after which a comment shows proxies and readers that the stream lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Events on their way to one reader. A slow one slows its own stream, never the run.
+const IN_FLIGHT: usize = 16;
+
+/// `GET /v1/proposals/{id}/events`.
+pub(super) async fn events(call: Call) -> Answer {
+    let id: ProposalId = call.path("id")?;
+    let form = Form::of(&call)?;
+    let after = match only(&call.headers, &LAST_EVENT_ID)? {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))?,
+    };
+    let waiting =
+        call.app.waits.clone().try_acquire_owned().map_err(|_| {
+            refuse(Code::Busy, "too many readers wait for events already: ask with ?wait= or try again")
+        })?;
+    let mut events = call.app.boundary.events(&call.caller, &id, after)?;
+    let (reader, response) = stream(form);
+    let app = call.app.clone();
+    tokio::spawn(async move {
+        pump(&app, &mut events, &reader, true).await;
+        drop(waiting);
+    });
+    Ok(response)
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Server-sent events.
+    Sse,
+    /// One event a line, with its id.
+    Lines,
+    /// One line for each thing that a reader of outputs needs, in the words that runbook tools share.
+    Simple,
+}
+
+impl Form {
+    /// What `Accept` and `?shape=` ask for; server-sent events when they leave it open.
+    fn of(call: &Call) -> Result<Self, Stopped> {
+        let lines = wants_lines(&call.headers)?;
+        match (lines, call.raw_query("shape")) {
+            (None, _) => Err(refuse(Code::Malformed, format!("events come as {SSE} or {NDJSON}: accept one of them"))),
+            (Some(true), shape) => Self::of_lines(shape),
+            (Some(false), None) => Ok(Self::Sse),
+            (Some(false), Some(_)) => {
+                Err(refuse(Code::Malformed, format!("?shape= is for lines: ask with `Accept: {NDJSON}`")))
+            }
+        }
+    }
+
+    /// The form of lines.
+    pub(super) fn of_lines(shape: Option<&str>) -> Result<Self, Stopped> {
+        match shape {
+            None => Ok(Self::Lines),
+            Some("simple") => Ok(Self::Simple),
+            Some(_) => Err(refuse(Code::Malformed, "?shape=: the only other shape is `simple`")),
+        }
+    }
+
+    fn write(self, id: u64, event: &Event) -> Option<Bytes> {
+        let line = match self {
+            Self::Sse => return Some(sse(id, event)),
+            Self::Lines => serde_json::to_vec(&Line { id, event }),
+            Self::Simple => serde_json::to_vec(&simple(event)?),
+        };
+        // An event holds text and numbers only: there is nothing in it that JSON can't write.
+        let mut line = line.unwrap_or_default();
+        line.push(b'\n');
+        Some(line.into())
+    }
+}
+
+/// Whether `Accept` prefers lines (true) or server-sent events (false); nothing when it takes neither.
+pub(super) fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
+    let accept = only(headers, &ACCEPT)?.unwrap_or("*/*");
+    let quality = |wanted: &str| {
+        // RFC 9110 section 12.5.1: of the ranges that match, the most specific one counts.
+        let mut best: Option<(usize, u16)> = None;
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or("");
+            let group = wanted.split('/').next().unwrap_or("");
+            let specific = match name {
+                "*/*" => 0,
+                _ if name.strip_suffix("/*").is_some_and(|given| given.eq_ignore_ascii_case(group)) => 1,
+                _ if name.eq_ignore_ascii_case(wanted) => 2,
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1000, thousandths);
+            if best.is_none_or(|(before, _)| specific >= before) {
+                best = Some((specific, weight));
+            }
+        }
+        best.map_or(0, |(_, weight)| weight)
+    };
+    let (events, lines) = (quality(SSE), quality(NDJSON));
+    Ok((events > 0 || lines > 0).then_some(lines > events))
+}
+
+fn thousandths(weight: &str) -> u16 {
+    weight
+        .parse::<f32>()
+        .ok()
+        .filter(|weight| (0.0..=1.0).contains(weight))
+        .map_or(0, |weight| (weight * 1000.0) as u16)
+}
+
+/// Whoever reads the other end of a stream.
+pub(super) struct Reader {
+    form: Form,
+    to: mpsc::Sender<Result<Bytes, Infallible>>,
+}
+
+/// The reader has gone away.
+pub(super) struct Gone;
+
+impl Reader {
+    /// Writes one event; waits while the reader is slow.
+    pub(super) async fn event(&self, id: u64, event: &Event) -> Result<(), Gone> {
+        match self.form.write(id, event) {
+            Some(piece) => self.to.send(Ok(piece)).await.map_err(|_| Gone),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a line as it is.
+    pub(super) async fn line(&self, mut line: Vec<u8>) -> Result<(), Gone> {
+        line.push(b'\n');
+        self.to.send(Ok(line.into())).await.map_err(|_| Gone)
+    }
+
+    /// How it wants its events.
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    async fn keep_alive(&self) -> Result<(), Gone> {
+        // Lines have no comments: for them TCP's own probes find out that nobody is there.
+        if self.form == Form::Sse {
+            self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+}
+
+/// An answer that is written while it happens.
+pub(super) fn stream(form: Form) -> (Reader, Response) {
+    let (to, from) = mpsc::channel(IN_FLIGHT);
+    let media = if form == Form::Sse { SSE } else { NDJSON };
+    let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
+    // Proxies that buffer would hold back what is live.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (Reader { form, to }, response)
+}
+
+/// Hands events on until the last one, until the reader is gone, or (if `stops`) until the service shuts down.
+pub(super) async fn pump(app: &App, events: &mut Events, reader: &Reader, stops: bool) {
+    let mut tick = interval(KEEP_ALIVE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.reset();
+    loop {
+        let mut next = pin!(events.next());
+        let event = loop {
+            tokio::select! {
+                biased;
+                () = reader.to.closed() => return,
+                event = &mut next => break event,
+                () = app.phase(Phase::Draining), if stops => return,
+                _ = tick.tick() => if reader.keep_alive().await.is_err() { return },
+            }
+        };
+        let Some((id, event)) = event else { return };
+        if reader.event(id, &event).await.is_err() {
+            return;
+        }
+        tick.reset();
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'e> {
+    id: u64,
+    #[serde(flatten)]
+    event: &'e Event,
+}
+
+/// WHATWG HTML section 9.2: fields a line each, an empty line ends the event. JSON has no line break in it.
+fn sse(id: u64, event: &Event) -> Bytes {
+    let kind = match event {
+        Event::Status { .. } => "status",
+        Event::Signature { .. } => "signature",
+        Event::Output { .. } => "output",
+        Event::Exit { .. } => "exit",
+        Event::Receipt { .. } => "receipt",
+    };
+    let data = serde_json::to_string(event).unwrap_or_default();
+    format!("id: {id}\nevent: {kind}\ndata: {data}\n\n").into()
+}
+
+fn simple(event: &Event) -> Option<serde_json::Value> {
+    match event {
+        Event::Output { text: Some(text), .. } => Some(json!({"type": "output", "data": text})),
+        Event::Output { base64, .. } => {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(base64.as_deref()?).ok()?;
+            Some(json!({"type": "output", "data": String::from_utf8_lossy(&bytes)}))
+        }
+        Event::Exit { outcome } => Some(json!({"type": "exit", "exitCode": exit_code(outcome)})),
+        Event::Status { status, code } => {
+            let word = match status {
+                ProposalStatus::Denied => "denied",
+                ProposalStatus::Expired => "expired",
+                ProposalStatus::Cancelled => "cancelled",
+                ProposalStatus::Refused => "refused",
+                ProposalStatus::Pending
+                | ProposalStatus::Approved
+                | ProposalStatus::Running
+                | ProposalStatus::Finished => return None,
+            };
+            let message = code.map_or_else(|| word.to_owned(), |code| format!("{word}: {}", code.title()));
+            Some(json!({"type": "error", "message": message}))
+        }
+        Event::Signature { .. } | Event::Receipt { .. } => None,
+    }
+}
+
+/// The step's own code, else what `timeout` and shells give for such an end.
+fn exit_code(outcome: &Outcome) -> u16 {
+    if let Some(code) = outcome.exit_code {
+        return code.into();
+    }
+    if let Some(signal) = outcome.signal {
+        return 128 + u16::from(signal);
+    }
+    match outcome.status {
+        Status::Succeeded => 0,
+        Status::Warned => 2,
+        Status::Failed => 1,
+        Status::TimedOut => 124,
+        Status::Cancelled => 126,
+        Status::Killed => 137,
+        Status::NotStarted | Status::Unknown => 125,
+    }
+}
+
+/// A permit for one who waits, where there is room.
+pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    Arc::clone(&app.waits).try_acquire_owned().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::view::StreamName;
+
+    fn output(text: &str) -> Event {
+        Event::Output { stream: StreamName::Stdout, offset: 3, text: Some(text.into()), base64: None }
+    }
+
+    #[test]
+    fn a_server_sent_event_is_three_fields_and_an_empty_line() {
+        let framed = sse(7, &output("a\nb\r\n\ndata: x"));
+        let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
+                        \"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
+        assert_eq!(framed, expected.as_bytes(), "no output can end its event or begin another");
+    }
+
+    #[test]
+    fn a_line_carries_the_id_beside_the_event() {
+        let line = Form::Lines.write(9, &Event::Status { status: ProposalStatus::Running, code: None });
+        assert_eq!(line.as_deref(), Some(&b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]));
+    }
+
+    #[test]
+    fn the_simple_shape_has_output_exit_and_error() {
+        let of = |event: &Event| Form::Simple.write(1, event).map(|line| String::from_utf8_lossy(&line).into_owned());
+        assert_eq!(of(&output("hi")).as_deref(), Some("{\"data\":\"hi\",\"type\":\"output\"}\n"));
+        let binary = Event::Output { stream: StreamName::Stderr, offset: 0, text: None, base64: Some("/w==".into()) };
+        assert_eq!(of(&binary).as_deref(), Some("{\"data\":\"\u{fffd}\",\"type\":\"output\"}\n"));
+        let outcome =
+            |status, exit_code, signal| Event::Exit { outcome: Outcome { status, exit_code, signal, limit: None } };
+        assert_eq!(
+            of(&outcome(Status::Failed, Some(3), None)).as_deref(),
+            Some("{\"exitCode\":3,\"type\":\"exit\"}\n")
+        );
+        assert_eq!(
+            of(&outcome(Status::Failed, None, Some(9))).as_deref(),
+            Some("{\"exitCode\":137,\"type\":\"exit\"}\n")
+        );
+        assert_eq!(
+            of(&outcome(Status::TimedOut, None, None)).as_deref(),
+            Some("{\"exitCode\":124,\"type\":\"exit\"}\n")
+        );
+        let denied = Event::Status { status: ProposalStatus::Denied, code: Some(Code::Denied) };
+        let expected = "{\"message\":\"denied: an approver denied it\",\"type\":\"error\"}\n";
+        assert_eq!(of(&denied).as_deref(), Some(expected));
+        assert_eq!(of(&Event::Status { status: ProposalStatus::Running, code: None }), None);
+    }
+
+    #[test]
+    fn the_better_accepted_form_is_chosen() {
+        let of = |accept: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            }
+            wants_lines(&headers).ok().flatten()
+        };
+        for events in [
+            None,
+            Some("*/*"),
+            Some("text/event-stream"),
+            Some("text/*"),
+            Some("application/x-ndjson;q=0.5, text/event-stream"),
+        ] {
+            assert_eq!(of(events), Some(false), "{events:?}");
+        }
+        for lines in [
+            "application/x-ndjson",
+            "application/*",
+            "text/event-stream;q=0.1, application/x-ndjson;q=0.9",
+            "*/*, text/event-stream;q=0",
+        ] {
+            assert_eq!(of(Some(lines)), Some(true), "{lines}");
+        }
+        for neither in ["text/html", "*/*;q=0", "", "application/json"] {
+            assert_eq!(of(Some(neither)), None, "{neither}");
+        }
+    }
+}

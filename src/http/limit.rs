@@ -1,0 +1,191 @@
+//! Token buckets: how often each may call.
+//!
+//! Bounds floods, not people: who guesses at 256 random bits gains nothing by guessing faster. The table is
+//! bounded; when it is full of busy buckets, those without one share a single bucket.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crypto::sshsig::KeyId;
+use crate::record::ident::Name;
+use crate::record::refusal::Code;
+
+/// How often one of a kind may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Calls that flow back each second; 0 means no limit.
+    pub per_second: u32,
+    /// Calls that may come at once.
+    pub burst: u32,
+}
+
+/// The rates in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// For each token or admitted key.
+    pub principal: Rate,
+    /// For all callers without a token from one address (of IPv6, one /64).
+    pub peer: Rate,
+    /// For signatures of one key. Above the peers' rate, so that one peer alone can't use up somebody's key.
+    pub key: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            principal: Rate { per_second: 1_000, burst: 4_000 },
+            peer: Rate { per_second: 100, burst: 500 },
+            key: Rate { per_second: 200, burst: 1_000 },
+        }
+    }
+}
+
+/// Who is charged.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Payer<'a> {
+    /// A token, by its name.
+    Principal(&'a Name),
+    /// Somebody without a token.
+    Peer(IpAddr),
+    /// A key that signs.
+    Key(&'a KeyId),
+}
+
+/// What a failed authentication costs: as much as this many calls.
+pub(super) const FAILED_AUTHENTICATION: u32 = 20;
+/// Buckets kept at once: 2 MB.
+const MOST_BUCKETS: usize = 65_536;
+
+/// The buckets.
+pub(super) struct Limits {
+    rates: Rates,
+    began: Instant,
+    hasher: RandomState,
+    buckets: Mutex<HashMap<u64, Duration>>,
+}
+
+impl Limits {
+    pub(super) fn new(rates: Rates, began: Instant) -> Self {
+        Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
+    }
+
+    /// Takes `cost` out of the payer's bucket, or says when there will be enough in it.
+    pub(super) fn charge(&self, payer: Payer<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+        let (rate, place, whom) = match payer {
+            Payer::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
+            Payer::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
+            Payer::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
+        };
+        self.take(rate, place, cost, now.saturating_duration_since(self.began)).map_err(|seconds| {
+            let detail = format!("{whom} calls too often: try again in {seconds} s");
+            Refusal::new(Code::RateLimited, detail).retry_after(seconds).into()
+        })
+    }
+
+    /// A bucket is the moment at which it will be full again (the generic cell rate algorithm of ATM).
+    fn take(&self, rate: Rate, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
+        if rate.per_second == 0 {
+            return Ok(());
+        }
+        let each = Duration::from_secs(1) / rate.per_second;
+        let most = each * rate.burst.max(cost);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MOST_BUCKETS && !buckets.contains_key(&place) {
+            buckets.retain(|_, full| *full > now);
+        }
+        let place = if buckets.len() < MOST_BUCKETS || buckets.contains_key(&place) { place } else { 0 };
+        let full = buckets.entry(place).or_default();
+        let then = (*full).max(now) + each * cost;
+        match then.checked_sub(now + most) {
+            Some(missing) if !missing.is_zero() => Err(missing.as_secs() + 1),
+            _ => {
+                *full = then;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Who has one IPv6 address has at least its /64.
+fn network(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { per_second: 10, burst: 3 };
+
+    fn limits() -> Limits {
+        Limits::new(Rates { principal: RATE, peer: RATE, key: RATE }, Instant::now())
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let limits = limits();
+        let at = Duration::from_millis;
+        for _ in 0..3 {
+            assert_eq!(limits.take(RATE, 7, 1, at(0)), Ok(()));
+        }
+        assert_eq!(limits.take(RATE, 7, 1, at(99)), Err(1));
+        assert_eq!(limits.take(RATE, 7, 1, at(100)), Ok(()));
+        assert_eq!(limits.take(RATE, 7, 1, at(100)), Err(1));
+        assert_eq!(limits.take(RATE, 8, 1, at(100)), Ok(()), "another payer's bucket is full");
+        for _ in 0..3 {
+            assert_eq!(limits.take(RATE, 7, 1, at(10_000)), Ok(()));
+        }
+        assert!(limits.take(RATE, 7, 1, at(10_000)).is_err(), "it never holds more than the burst");
+    }
+
+    #[test]
+    fn a_dear_call_empties_the_bucket_and_is_never_impossible() {
+        let limits = limits();
+        assert_eq!(limits.take(RATE, 1, 20, Duration::ZERO), Ok(()));
+        assert_eq!(limits.take(RATE, 1, 1, Duration::ZERO), Err(2));
+    }
+
+    #[test]
+    fn a_refused_call_costs_nothing_and_no_rate_means_no_limit() {
+        let limits = limits();
+        let rate = Rate { per_second: 1, burst: 1 };
+        assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));
+        for _ in 0..100 {
+            assert!(limits.take(rate, 1, 1, Duration::ZERO).is_err());
+        }
+        assert_eq!(limits.take(rate, 1, 1, Duration::from_secs(1)), Ok(()));
+        for _ in 0..1000 {
+            assert_eq!(limits.take(Rate { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_strangers_share_a_bucket_when_it_is_full() {
+        let limits = limits();
+        for place in 1..=MOST_BUCKETS as u64 {
+            assert_eq!(limits.take(RATE, place, 1, Duration::ZERO), Ok(()));
+        }
+        for _ in 0..10 {
+            let _ = limits.take(RATE, u64::MAX, 1, Duration::ZERO);
+        }
+        assert!(limits.take(RATE, u64::MAX - 1, 1, Duration::ZERO).is_err(), "the shared bucket is empty");
+        assert!(limits.buckets.lock().expect("a lock").len() <= MOST_BUCKETS + 1);
+        assert_eq!(limits.take(RATE, u64::MAX, 1, Duration::from_secs(60)), Ok(()));
+        assert_eq!(limits.buckets.lock().expect("a lock").len(), 1, "full buckets are forgotten");
+    }
+
+    #[test]
+    fn one_network_is_one_peer() {
+        let key = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+    }
+}

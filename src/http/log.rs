@@ -1,0 +1,149 @@
+//! The transparency log: checkpoint, tiles, entries, proofs, blobs.
+
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use schemars::SchemaGenerator;
+
+use crate::boundary::refusal::Stopped;
+use crate::crypto::digest::{BlobDigest, hex, unhex32};
+use crate::crypto::merkle::{TileKind, TilePath};
+use crate::http::api::ConsistencyProof;
+use crate::http::call::{Call, answer, bytes};
+use crate::http::outputs::OCTETS;
+use crate::http::problem::refuse;
+use crate::http::route::{Access, Answer, Reply, Route, Shape, Verb, ok};
+use crate::record::refusal::Code;
+
+/// The media type of checkpoints and proofs.
+const TEXT: &str = "text/plain; charset=utf-8";
+/// Whoever has such bytes never needs to ask for them again.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// As before, but not for caches that others share.
+const IMMUTABLE_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
+const OPEN: Route = Route {
+    verb: Verb::Get,
+    path: "/log/checkpoint",
+    name: "checkpoint",
+    summary: "The log's signed head (C2SP tlog-checkpoint)",
+    access: Access::Open,
+    query: &[],
+    headers: &[],
+    body: None,
+    replies: &[Reply { status: 200, media: TEXT, shape: Shape::Text, about: "a signed note" }],
+    codes: &[],
+    handler: |call| Box::pin(checkpoint(call)),
+};
+
+const TILE: Reply = Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "the tile" };
+
+pub(super) static ROUTES: &[Route] = &[
+    OPEN,
+    Route {
+        path: "/log/tile/{*tile}",
+        name: "tile",
+        summary: "Hashes of the tree: <level>/<index>[.p/<width>] (C2SP tlog-tiles)",
+        replies: &[TILE],
+        handler: |call| Box::pin(hashes(call)),
+        ..OPEN
+    },
+    Route {
+        path: "/log/tile/entries/{*tile}",
+        name: "entriesTile",
+        summary: "Entries of the log: <index>[.p/<width>] (C2SP tlog-tiles)",
+        access: Access::Known,
+        replies: &[TILE],
+        handler: |call| Box::pin(entries(call)),
+        ..OPEN
+    },
+    Route {
+        path: "/log/entries/{*tile}",
+        name: "entries",
+        summary: "The same as /log/tile/entries/…",
+        access: Access::Known,
+        replies: &[TILE],
+        handler: |call| Box::pin(entries(call)),
+        ..OPEN
+    },
+    Route {
+        path: "/log/proof/{index}",
+        name: "inclusionProof",
+        summary: "That an entry is in the log (C2SP tlog-proof)",
+        replies: &[Reply { status: 200, media: TEXT, shape: Shape::Text, about: "the proof with its checkpoint" }],
+        handler: |call| Box::pin(inclusion(call)),
+        ..OPEN
+    },
+    Route {
+        path: "/log/proof/consistency/{old}/{new}",
+        name: "consistencyProof",
+        summary: "That the log of one size is the beginning of the log of another",
+        replies: &[ok(SchemaGenerator::subschema_for::<ConsistencyProof>, "the proof")],
+        handler: |call| Box::pin(consistency(call)),
+        ..OPEN
+    },
+    Route {
+        path: "/log/blob/sha256/{hex}",
+        name: "blob",
+        summary: "A document that an entry names by its digest",
+        access: Access::Known,
+        replies: &[Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "its bytes" }],
+        handler: |call| Box::pin(blob(call)),
+        ..OPEN
+    },
+];
+
+async fn checkpoint(call: Call) -> Answer {
+    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.checkpoint()?))
+}
+
+async fn hashes(call: Call) -> Answer {
+    let tile = tile(&call, "tile")?;
+    if tile.kind() == TileKind::Entries {
+        // `/log/tile/entries/…` has a route of its own, which asks who calls.
+        return Err(no_tile());
+    }
+    Ok(unchanging(call.app.boundary.tile(&tile)?, IMMUTABLE))
+}
+
+async fn entries(call: Call) -> Answer {
+    let tile = tile(&call, "tile/entries")?;
+    let entries = call.blocking(move |boundary, caller| boundary.entries(caller, &tile)).await?;
+    Ok(unchanging(entries, IMMUTABLE_PRIVATE))
+}
+
+fn tile(call: &Call, below: &str) -> Result<TilePath, Stopped> {
+    TilePath::parse(&format!("{below}/{}", call.raw_path("tile")?)).ok_or_else(no_tile)
+}
+
+fn no_tile() -> Stopped {
+    let detail = "not a tile's path: expected <level>/<index>[.p/<width>] with the index in groups of three digits, \
+                  such as 0/x001/234.p/56";
+    refuse(Code::NotFound, detail)
+}
+
+async fn inclusion(call: Call) -> Answer {
+    let index: u64 = call.path("index")?;
+    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.inclusion_proof(index)?))
+}
+
+async fn consistency(call: Call) -> Answer {
+    let (old, new) = (call.path("old")?, call.path("new")?);
+    let hashes = call.app.boundary.consistency_proof(old, new)?;
+    let hashes = hashes.iter().map(|hash| hex(hash)).collect();
+    answer(StatusCode::OK, &ConsistencyProof { old, new, hashes })
+}
+
+async fn blob(call: Call) -> Answer {
+    let digest = unhex32(call.raw_path("hex")?)
+        .map(BlobDigest::from_bytes)
+        .ok_or_else(|| refuse(Code::Malformed, "{hex} in the path: expected 64 lower-case hex digits"))?;
+    let blob = call.blocking(move |boundary, caller| boundary.blob(caller, &digest)).await?;
+    Ok(unchanging(blob, IMMUTABLE_PRIVATE))
+}
+
+fn unchanging(body: Vec<u8>, caching: HeaderValue) -> Response {
+    let mut response = bytes(StatusCode::OK, OCTETS, body);
+    response.headers_mut().insert(CACHE_CONTROL, caching);
+    response
+}

@@ -1,0 +1,184 @@
+//! OpenAPI 3.1, from the route table and the types.
+
+use std::collections::BTreeMap;
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::http::api::Problem;
+use crate::http::problem::{FAULT, MEDIA_TYPE, status};
+use crate::http::route::{Access, Route, Shape, Verb};
+use crate::http::routes;
+use crate::record::refusal::Code;
+
+/// Refusals that any route can give.
+const COMMON: &[Code] =
+    &[Code::Malformed, Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::RateLimited, Code::Busy];
+/// The security scheme's name.
+const BEARER: &str = "bearer";
+
+/// The description of the HTTP interface.
+#[must_use]
+pub fn openapi() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let verb = match route.verb {
+            Verb::Get => "get",
+            Verb::Post => "post",
+        };
+        let path = route.path.replace("{*", "{");
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[verb] = operation(route, &mut schemas);
+    }
+    let _ = schemas.subschema_for::<Problem>();
+    let mut schemas = Value::Object(schemas.take_definitions(true));
+    let kinds: Vec<String> = Code::ALL.iter().map(|code| format!("/problems/{}", code.word())).collect();
+    schemas["Problem"]["properties"]["type"]["enum"] =
+        kinds.into_iter().chain([FAULT.to_owned(), "about:blank".to_owned()]).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Countersign",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": env!("CARGO_PKG_DESCRIPTION"),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                BEARER: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token (`cst_…`), or the bearer that a signed challenge is answered with",
+                },
+            },
+        },
+    })
+}
+
+fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
+    let mut replies: BTreeMap<u16, Value> = BTreeMap::new();
+    for reply in route.replies {
+        let at = replies.entry(reply.status).or_insert_with(|| json!({"description": reply.about, "content": {}}));
+        at["content"][reply.media] = content(reply.shape, schemas);
+    }
+    let problem = schemas.subschema_for::<Problem>();
+    let mut refusals: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    let too_large = route.body.is_some().then_some(&Code::TooLarge);
+    for code in COMMON.iter().chain(too_large).chain(route.codes) {
+        let words = refusals.entry(status(*code).as_u16()).or_default();
+        if !words.contains(&code.word()) {
+            words.push(code.word());
+        }
+    }
+    for (status, words) in refusals {
+        // `/ready` says 503 with its own document.
+        let at = replies.entry(status).or_insert_with(|| json!({"content": {}}));
+        at["description"] = words.join(", ").into();
+        at["content"][MEDIA_TYPE] = json!({"schema": problem});
+    }
+    let mut responses: Map<String, Value> =
+        replies.into_iter().map(|(status, reply)| (status.to_string(), reply)).collect();
+    responses.insert(
+        "default".to_owned(),
+        json!({"description": "something broke; `fault` is what to ask the operator about",
+               "content": {MEDIA_TYPE: {"schema": problem}}}),
+    );
+    let mut operation = json!({
+        "operationId": route.name,
+        "summary": route.summary,
+        "parameters": parameters(route),
+        "responses": responses,
+        "security": if route.access == Access::Known { json!([{BEARER: []}]) } else { json!([]) },
+    });
+    if let Some(body) = route.body {
+        operation["requestBody"] = json!({"required": true, "content": {"application/json": content(body, schemas)}});
+    }
+    operation
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let parameter = |name: &str, place: &str, about: &str| {
+        json!({"name": name, "in": place, "required": place == "path", "description": about,
+               "schema": {"type": "string"}})
+    };
+    let in_path =
+        route.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).map(|name| match name
+            .strip_prefix('*')
+        {
+            Some(rest) => parameter(rest, "path", "all that follows, slashes too"),
+            None => parameter(name, "path", ""),
+        });
+    let in_query = route.query.iter().map(|field| parameter(field.name, "query", field.about));
+    let in_header = route.headers.iter().map(|field| parameter(field.name, "header", field.about));
+    in_path.chain(in_query).chain(in_header).collect()
+}
+
+fn content(shape: Shape, schemas: &mut SchemaGenerator) -> Value {
+    match shape {
+        Shape::Json(schema) => json!({"schema": schema(schemas)}),
+        Shape::Text => json!({"schema": {"type": "string"}}),
+        // OpenAPI 3.1: bytes of a media type have no schema.
+        Shape::Bytes => json!({}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_once_and_names_are_unique() {
+        let description = openapi();
+        let mut names = Vec::new();
+        for item in description["paths"].as_object().expect("paths").values() {
+            for operation in item.as_object().expect("a path").values() {
+                names.push(operation["operationId"].as_str().expect("a name").to_owned());
+            }
+        }
+        let mut expected: Vec<String> = routes().map(|route| route.name.to_owned()).collect();
+        names.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        names.dedup();
+        assert_eq!(names, expected, "an operation's name stands twice");
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_schema() {
+        fn walk(value: &Value, description: &Value) {
+            match value {
+                Value::Object(members) => {
+                    if let Some(Value::String(reference)) = members.get("$ref") {
+                        let pointer = reference.strip_prefix('#').expect("a reference within");
+                        assert!(description.pointer(pointer).is_some(), "{reference}");
+                    }
+                    members.values().for_each(|member| walk(member, description));
+                }
+                Value::Array(items) => items.iter().for_each(|item| walk(item, description)),
+                _ => {}
+            }
+        }
+        let description = openapi();
+        walk(&description, &description);
+    }
+
+    #[test]
+    fn every_problem_is_listed() {
+        let description = openapi();
+        let kinds = description["components"]["schemas"]["Problem"]["properties"]["type"]["enum"].clone();
+        assert_eq!(kinds.as_array().map(Vec::len), Some(Code::ALL.len() + 2));
+        let sign = &description["paths"]["/v1/proposals/{id}/signatures"]["post"];
+        assert!(sign["responses"]["422"]["description"].as_str().is_some_and(|codes| codes.contains("self-approval")));
+        assert_eq!(sign["security"], json!([]));
+        assert!(sign["responses"]["413"].is_object());
+    }
+}

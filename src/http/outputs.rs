@@ -1,0 +1,168 @@
+//! Recorded outputs, whole or a range of them.
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+
+use crate::boundary::refusal::{Stopped, fault};
+use crate::crypto::digest::Blake3Digest;
+use crate::http::access::only;
+use crate::http::call::{Call, bytes};
+use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
+
+/// The media type of bytes of which nothing is known.
+pub(super) const OCTETS: &str = "application/octet-stream";
+
+pub(super) static ROUTES: &[Route] = &[Route {
+    verb: Verb::Get,
+    path: "/v1/outputs/{digest}",
+    name: "output",
+    summary: "Recorded output, by the `blake3:` digest that its receipt names",
+    access: Access::Known,
+    query: &[],
+    headers: &[
+        Field { name: "Range", about: "one range of bytes" },
+        Field { name: "If-Range", about: "the ETag: without it being the same, the whole comes" },
+    ],
+    body: None,
+    replies: &[
+        Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "all of it" },
+        Reply { status: 206, media: OCTETS, shape: Shape::Bytes, about: "the range" },
+        Reply { status: 416, media: OCTETS, shape: Shape::Bytes, about: "the range begins after the end" },
+    ],
+    codes: &[],
+    handler: |call| Box::pin(output(call)),
+}];
+
+async fn output(call: Call) -> Answer {
+    let digest: Blake3Digest = call.path("digest")?;
+    let whole: Bytes = call.blocking(move |boundary, caller| boundary.output(caller, &digest)).await?.into();
+    let tag = format!("\"{digest}\"");
+    let range = asked(&call.headers, &tag, whole.len() as u64)?;
+    let mut response = ranged(whole, range)?;
+    let headers = response.headers_mut();
+    headers.insert(ETAG, tag.parse().map_err(|_| fault(&"a digest is no header text"))?);
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // What a step wrote is never shown as a page of this service.
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    Ok(response)
+}
+
+fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> {
+    let Some(range) = only(headers, &RANGE)? else { return Ok(Range::Whole) };
+    let same = only(headers, &IF_RANGE)?.is_none_or(|given| given == tag);
+    Ok(if same { parse_range(range, length) } else { Range::Whole })
+}
+
+fn ranged(whole: Bytes, range: Range) -> Result<Response, Stopped> {
+    let length = whole.len();
+    let (status, body, content_range) = match range {
+        Range::Whole => return Ok(bytes(StatusCode::OK, OCTETS, whole)),
+        Range::Beyond => (StatusCode::RANGE_NOT_SATISFIABLE, Body::empty(), format!("bytes */{length}")),
+        Range::Part { first, last } => {
+            let at = |place: u64| usize::try_from(place).map_err(|error| fault(&error));
+            let part = whole.slice(at(first)?..=at(last)?);
+            (StatusCode::PARTIAL_CONTENT, Body::from(part), format!("bytes {first}-{last}/{length}"))
+        }
+    };
+    let mut response = bytes(status, OCTETS, body);
+    let value = content_range.parse().map_err(|_| fault(&"a range is no header text"))?;
+    response.headers_mut().insert(CONTENT_RANGE, value);
+    Ok(response)
+}
+
+/// What a `Range` header asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Range {
+    /// All: none was asked for, several were, or it is not understood (RFC 9110 section 14.2 allows to ignore those).
+    Whole,
+    /// First and last byte, both within.
+    Part { first: u64, last: u64 },
+    /// Nothing of it is there.
+    Beyond,
+}
+
+/// RFC 9110 section 14.1.2: `bytes=first-last`, `bytes=first-`, `bytes=-length`.
+fn parse_range(header: &str, length: u64) -> Range {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        // More digits than a u64 holds: beyond every end.
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let Some((unit, range)) = header.split_once('=') else { return Range::Whole };
+    let Some((first, last)) = range.trim().split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes")) else {
+        return Range::Whole;
+    };
+    let (first, last) = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => (first, last),
+        (Some(first), None) if last.is_empty() => (first, u64::MAX),
+        (None, Some(0)) if first.is_empty() => return Range::Beyond,
+        (None, Some(count)) if first.is_empty() => (length.saturating_sub(count), u64::MAX),
+        _ => return Range::Whole,
+    };
+    if first >= length { Range::Beyond } else { Range::Part { first, last: last.min(length - 1) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_rfc_9110() {
+        let part = |first, last| Range::Part { first, last };
+        for (header, expected) in [
+            ("bytes=0-0", part(0, 0)),
+            ("bytes=0-9", part(0, 9)),
+            ("bytes=3-", part(3, 9)),
+            ("bytes=-3", part(7, 9)),
+            ("bytes=-30", part(0, 9)),
+            ("Bytes=2-400", part(2, 9)),
+            ("bytes=9-99999999999999999999999", part(9, 9)),
+            ("bytes=10-", Range::Beyond),
+            ("bytes=10-12", Range::Beyond),
+            ("bytes=-0", Range::Beyond),
+            ("bytes=99999999999999999999999-", Range::Beyond),
+            ("bytes=5-4", Range::Whole),
+            ("bytes=0-1,3-4", Range::Whole),
+            ("bytes=-", Range::Whole),
+            ("bytes=", Range::Whole),
+            ("bytes=a-b", Range::Whole),
+            ("bytes=+1-2", Range::Whole),
+            ("lines=0-1", Range::Whole),
+            ("bytes", Range::Whole),
+            ("", Range::Whole),
+        ] {
+            assert_eq!(parse_range(header, 10), expected, "{header}");
+        }
+        for header in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+            assert_eq!(parse_range(header, 0), Range::Beyond, "{header} of nothing");
+        }
+    }
+
+    #[test]
+    fn a_part_says_which_and_a_range_beyond_says_how_much_there_is() {
+        let whole = Bytes::from_static(b"0123456789");
+        let of = |range| {
+            let response = ranged(whole.clone(), range).expect("an answer");
+            (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
+        };
+        assert_eq!(of(Range::Whole), (200, None));
+        assert_eq!(of(Range::Part { first: 2, last: 9 }), (206, Some(HeaderValue::from_static("bytes 2-9/10"))));
+        assert_eq!(of(Range::Beyond), (416, Some(HeaderValue::from_static("bytes */10"))));
+    }
+
+    #[test]
+    fn another_version_is_sent_whole() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
+        assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));
+        headers.insert(IF_RANGE, HeaderValue::from_static("\"t\""));
+        assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));
+        headers.insert(IF_RANGE, HeaderValue::from_static("\"other\""));
+        assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Whole));
+    }
+}

@@ -1,0 +1,80 @@
+//! Probes: alive, ready, which version, which interface.
+
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+
+use crate::boundary::view::Ready;
+use crate::http::api::{Health, Version};
+use crate::http::call::{Call, answer, bytes};
+use crate::http::openapi::openapi;
+use crate::http::route::{Access, Answer, JSON, Reply, Route, Shape, Verb, ok};
+
+/// The version of the HTTP interface.
+pub(super) const API: &str = "v1";
+
+const HEALTH: Route = Route {
+    verb: Verb::Get,
+    path: "/health",
+    name: "health",
+    summary: "Whether the process is up",
+    access: Access::Open,
+    query: &[],
+    headers: &[],
+    body: None,
+    replies: &[ok(SchemaGenerator::subschema_for::<Health>, "it is")],
+    codes: &[],
+    handler: |_| Box::pin(async { answer(StatusCode::OK, &Health { status: "up".to_owned() }) }),
+};
+
+const READY: Reply = ok(SchemaGenerator::subschema_for::<Ready>, "proposals are taken and run");
+
+pub(super) static ROUTES: &[Route] = &[
+    HEALTH,
+    Route {
+        path: "/ready",
+        name: "ready",
+        summary: "Whether proposals are taken and run, and what an operator should know",
+        replies: &[READY, Reply { status: 503, about: "they are not; `notes` says why", ..READY }],
+        handler: |call| Box::pin(ready(call)),
+        ..HEALTH
+    },
+    Route {
+        path: "/version",
+        name: "version",
+        summary: "Which program and interface answer",
+        replies: &[ok(SchemaGenerator::subschema_for::<Version>, "versions")],
+        handler: |_| Box::pin(version()),
+        ..HEALTH
+    },
+    Route {
+        path: "/openapi.json",
+        name: "openapi",
+        summary: "This description",
+        replies: &[Reply { status: 200, media: JSON, shape: Shape::Text, about: "OpenAPI 3.1" }],
+        handler: |_| Box::pin(description()),
+        ..HEALTH
+    },
+];
+
+async fn ready(call: Call) -> Answer {
+    let ready = call.app.boundary.ready();
+    answer(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
+}
+
+async fn version() -> Answer {
+    let version = Version {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: API.to_owned(),
+    };
+    answer(StatusCode::OK, &version)
+}
+
+async fn description() -> Answer {
+    static WRITTEN: OnceLock<Bytes> = OnceLock::new();
+    let written = WRITTEN.get_or_init(|| openapi().to_string().into());
+    Ok(bytes(StatusCode::OK, JSON, written.clone()))
+}

@@ -1,0 +1,198 @@
+//! Refusals and faults as RFC 9457 problem documents.
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crypto::json::{JsonError, ReadError, Reason};
+use crate::http::api::{Problem, ProblemError};
+use crate::record::refusal::Code;
+
+/// The media type of problem documents.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+/// The `type` of what broke on our side.
+pub const FAULT: &str = "/problems/fault";
+/// What a caller waits after a `busy` that names no time.
+const BUSY_RETRY_S: u64 = 1;
+
+/// The status of each refusal: the only such table.
+#[must_use]
+pub const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Malformed => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::NotFound | Code::UnknownStep => StatusCode::NOT_FOUND,
+        Code::NonceReplayed | Code::StepChanged | Code::ContextChanged | Code::WrongState => StatusCode::CONFLICT,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Code::InvalidParams
+        | Code::ParamsMismatch
+        | Code::WrongBoundary
+        | Code::UnknownSigner
+        | Code::BadSignature
+        | Code::NotPermittedSigner
+        | Code::SelfApproval
+        | Code::QuorumMissing
+        | Code::NotYetValid
+        | Code::Expired
+        | Code::Revoked
+        | Code::Denied
+        | Code::PolicyDenied
+        | Code::SessionStale
+        | Code::GrantExhausted
+        | Code::SandboxUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// A refusal of the face itself.
+pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
+    Refusal::new(code, detail).into()
+}
+
+/// The document of what stopped a request.
+#[must_use]
+pub fn problem(stopped: &Stopped) -> Problem {
+    match stopped {
+        Stopped::Refused(refusal) => Problem {
+            kind: format!("/problems/{}", refusal.code.word()),
+            title: refusal.code.title().to_owned(),
+            status: status(refusal.code).as_u16(),
+            detail: refusal.detail.clone(),
+            errors: refusal
+                .places
+                .iter()
+                .map(|place| ProblemError { pointer: place.pointer.clone(), detail: place.detail.clone() })
+                .collect(),
+            receipt: refusal.receipt.clone(),
+            proposal: refusal.proposal.clone(),
+            fault: None,
+        },
+        Stopped::Fault(fault) => Problem {
+            kind: FAULT.to_owned(),
+            title: "something broke in the boundary".to_owned(),
+            status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+            detail: format!("give the operator {}: the service's log tells more under it", fault.id),
+            errors: Vec::new(),
+            receipt: None,
+            proposal: None,
+            fault: Some(fault.id.clone()),
+        },
+    }
+}
+
+impl IntoResponse for Stopped {
+    fn into_response(self) -> Response {
+        let mut response = respond(&problem(&self));
+        if let Self::Refused(refusal) = &self {
+            let headers = response.headers_mut();
+            let wait = match refusal.code {
+                Code::Busy => Some(refusal.retry_after_s.unwrap_or(BUSY_RETRY_S)),
+                _ => refusal.retry_after_s,
+            };
+            if let Some(seconds) = wait {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            if refusal.code == Code::Unauthenticated {
+                // RFC 9110 section 11.6.1 demands a challenge beside 401.
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"countersign\""));
+            }
+        }
+        response
+    }
+}
+
+/// 405: the path is known, the method is not. Its `type` is RFC 9457's `about:blank`: the status says it all.
+pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
+    let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("");
+    let mut response = respond(&Problem {
+        kind: "about:blank".to_owned(),
+        title: "Method Not Allowed".to_owned(),
+        status: StatusCode::METHOD_NOT_ALLOWED.as_u16(),
+        detail: format!("this path answers to {allowed}"),
+        errors: Vec::new(),
+        receipt: None,
+        proposal: None,
+        fault: None,
+    });
+    if let Some(allow) = allow {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}
+
+fn respond(problem: &Problem) -> Response {
+    // A problem holds text and numbers only: there is nothing in it that JSON can't write.
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response
+}
+
+/// Why a body could not be read, with its place.
+pub(super) fn unreadable(error: ReadError) -> Stopped {
+    let detail = error.to_string();
+    match error {
+        ReadError::Json(JsonError { reason: Reason::TooLarge, .. }) => refuse(Code::TooLarge, detail),
+        ReadError::Json(_) => Refusal::new(Code::Malformed, detail.clone()).at("", detail).into(),
+        ReadError::Type { pointer, message } => Refusal::new(Code::Malformed, detail).at(pointer, message).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::refusal::Fault;
+
+    #[test]
+    fn every_code_has_the_status_of_the_design() {
+        let of = |wanted: u16| {
+            Code::ALL
+                .iter()
+                .filter(|code| status(**code).as_u16() == wanted)
+                .map(|code| code.word())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(400), ["malformed"]);
+        assert_eq!(of(401), ["unauthenticated"]);
+        assert_eq!(of(403), ["forbidden"]);
+        assert_eq!(of(404), ["unknown-step", "not-found"]);
+        assert_eq!(of(409), ["step-changed", "nonce-replayed", "context-changed", "wrong-state"]);
+        assert_eq!(of(413), ["too-large"]);
+        assert_eq!(of(429), ["rate-limited"]);
+        assert_eq!(of(503), ["busy"]);
+        assert_eq!(of(422).len(), Code::ALL.len() - 12);
+    }
+
+    #[test]
+    fn busy_and_rate_limited_say_when_to_come_back() {
+        let busy = refuse(Code::Busy, "full").into_response();
+        assert_eq!((busy.status().as_u16(), &busy.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
+        let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7)).into_response();
+        assert_eq!((limited.status().as_u16(), &limited.headers()[RETRY_AFTER]), (429, &HeaderValue::from(7)));
+        assert!(refuse(Code::Malformed, "no").into_response().headers().get(RETRY_AFTER).is_none());
+        assert!(refuse(Code::Unauthenticated, "who").into_response().headers().contains_key(WWW_AUTHENTICATE));
+    }
+
+    #[test]
+    fn a_fault_shows_its_id_and_nothing_else() {
+        let document = problem(&Stopped::Fault(Fault { id: "flt_1".into() }));
+        assert_eq!((document.status, document.kind.as_str(), document.fault.as_deref()), (500, FAULT, Some("flt_1")));
+    }
+
+    #[test]
+    fn a_problem_names_every_place() {
+        let refusal = Refusal::new(Code::InvalidParams, "two wrong").at("/params/a", "x").at("/params/b", "y");
+        let written = serde_json::to_value(problem(&refusal.into())).expect("JSON");
+        let expected = serde_json::json!({
+            "type": "/problems/invalid-params", "title": Code::InvalidParams.title(), "status": 422,
+            "detail": "two wrong",
+            "errors": [{"pointer": "/params/a", "detail": "x"}, {"pointer": "/params/b", "detail": "y"}],
+        });
+        assert_eq!(written, expected);
+    }
+}

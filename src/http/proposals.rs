@@ -1,0 +1,327 @@
+//! Proposals: make, show, wait, sign, deny, cancel.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+use serde_json::Value;
+
+use crate::boundary::proposals::Filter;
+use crate::boundary::refusal::{Refusal, Stopped};
+use crate::boundary::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
+use crate::crypto::json;
+use crate::http::Phase;
+use crate::http::api::Signatures;
+use crate::http::call::{Call, answer, read};
+use crate::http::events::{NDJSON, SSE, events, waiting};
+use crate::http::problem::{refuse, unreadable};
+use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
+use crate::record::envelope::Envelope;
+use crate::record::ident::{Name, ProposalId};
+use crate::record::refusal::Code;
+
+/// Parameters are at most 16 KiB of canonical JSON; written with escapes they can take six times that.
+const MAX_PROPOSAL_BYTES: usize = 256 << 10;
+/// Sixteen signatures of 512 bytes in base64, or a denial of 8 KiB.
+const MAX_SIGNED_BYTES: usize = 64 << 10;
+/// The longest wait: below the minute after which many proxies give up.
+const MAX_WAIT: Duration = Duration::from_secs(55);
+/// Proposals on a page, unless asked otherwise; and at most.
+const PAGE: usize = 50;
+const MAX_PAGE: usize = 100;
+/// Members of a proposal that later versions know.
+const LATER: [(&str, &str); 3] = [("session", "sessions"), ("artifacts", "artifacts"), ("grant", "grants")];
+
+/// Refusals that judging a signed statement can end in.
+pub(super) const JUDGED: &[Code] = &[
+    Code::StepChanged,
+    Code::InvalidParams,
+    Code::ParamsMismatch,
+    Code::WrongBoundary,
+    Code::UnknownSigner,
+    Code::BadSignature,
+    Code::NotPermittedSigner,
+    Code::SelfApproval,
+    Code::QuorumMissing,
+    Code::NotYetValid,
+    Code::Expired,
+    Code::Revoked,
+    Code::Denied,
+    Code::NonceReplayed,
+    Code::PolicyDenied,
+    Code::ContextChanged,
+    Code::SandboxUnavailable,
+    Code::WrongState,
+];
+
+const PROPOSAL: Reply = ok(SchemaGenerator::subschema_for::<ProposalView>, "the proposal as it is now");
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals",
+        name: "propose",
+        summary: "Proposes to run a step once; answers with the bytes to sign",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Propose>)),
+        replies: &[
+            Reply { status: 201, about: "a new proposal", ..PROPOSAL },
+            Reply { about: "the proposal that exists already for this nonce or wish", ..PROPOSAL },
+        ],
+        codes: &[
+            Code::UnknownStep,
+            Code::StepChanged,
+            Code::InvalidParams,
+            Code::PolicyDenied,
+            Code::NonceReplayed,
+            Code::SandboxUnavailable,
+        ],
+        handler: |call| Box::pin(propose(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/proposals",
+        name: "proposals",
+        summary: "Proposals, newest first",
+        access: Access::Known,
+        query: &[
+            Field { name: "status", about: "only those in this state" },
+            Field { name: "step", about: "only those of this step" },
+            Field { name: "proposer", about: "only those of this proposer" },
+            Field { name: "cursor", about: "the next page, as the page before named it" },
+            Field { name: "limit", about: "how many: 1 to 100, by default 50" },
+        ],
+        headers: &[],
+        body: None,
+        replies: &[ok(SchemaGenerator::subschema_for::<ProposalList>, "one page")],
+        codes: &[],
+        handler: |call| Box::pin(list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/proposals/{id}",
+        name: "proposal",
+        summary: "One proposal; with ?wait= as soon as its status changes",
+        access: Access::Known,
+        query: &[Field { name: "wait", about: "seconds, with or without `s`, at most 55: holds the answer so long" }],
+        headers: &[],
+        body: None,
+        replies: &[PROPOSAL],
+        codes: &[],
+        handler: |call| Box::pin(proposal(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/proposals/{id}/events",
+        name: "events",
+        summary: "What happens to a proposal, live: server-sent events, or a line each",
+        access: Access::Known,
+        query: &[Field { name: "shape", about: "`simple`: lines {type: output|exit|error} only" }],
+        headers: &[Field { name: "Last-Event-ID", about: "goes on after this event" }],
+        body: None,
+        replies: &[
+            Reply { status: 200, media: SSE, shape: Shape::Text, about: "`data:` is an Event" },
+            Reply {
+                status: 200,
+                media: NDJSON,
+                shape: Shape::Json(SchemaGenerator::subschema_for::<Event>),
+                about: "a line each, with the event's `id`",
+            },
+        ],
+        codes: &[],
+        handler: |call| Box::pin(events(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals/{id}/signatures",
+        name: "sign",
+        summary: "Signatures over the payload; the quorum starts the run",
+        access: Access::Open,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Signatures>)),
+        replies: &[PROPOSAL],
+        codes: JUDGED,
+        handler: |call| Box::pin(sign(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals/{id}/denial",
+        name: "deny",
+        summary: "A signed denial: withdraws the proposal, or kills its run",
+        access: Access::Open,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Envelope>)),
+        replies: &[PROPOSAL],
+        codes: &[
+            Code::WrongBoundary,
+            Code::UnknownSigner,
+            Code::BadSignature,
+            Code::NotPermittedSigner,
+            Code::SelfApproval,
+            Code::WrongState,
+        ],
+        handler: |call| Box::pin(deny(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals/{id}/cancellation",
+        name: "cancel",
+        summary: "Stops waiting for signatures, or kills the run",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[PROPOSAL],
+        codes: &[Code::WrongState],
+        handler: |call| Box::pin(cancel(call)),
+    },
+];
+
+async fn propose(mut call: Call) -> Answer {
+    let body = call.body(MAX_PROPOSAL_BYTES).await?;
+    let wish = read_wish(&body)?;
+    let (view, created) = call.finish(|boundary, caller| async move { boundary.propose(&caller, wish).await }).await?;
+    answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
+}
+
+/// Names what only later versions know, instead of calling it an unknown field.
+fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
+    let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
+    if let Value::Object(members) = &value {
+        let mut refusal = Refusal::new(Code::Malformed, "the proposal asks for what is not in this version");
+        for (member, feature) in LATER.iter().filter(|(member, _)| members.contains_key(*member)) {
+            refusal = refusal.at(format!("/{member}"), format!("{feature} are not in this version: leave it out"));
+        }
+        if !refusal.places.is_empty() {
+            return Err(refusal.into());
+        }
+    }
+    json::typed(value).map_err(unreadable)
+}
+
+async fn list(call: Call) -> Answer {
+    let status = call
+        .raw_query("status")
+        .map(|word| json::typed::<ProposalStatus>(Value::String(word.to_owned())))
+        .transpose()
+        .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
+    let limit: usize = call.query("limit")?.unwrap_or(PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(refuse(Code::Malformed, format!("?limit=: expected 1 to {MAX_PAGE}")));
+    }
+    let filter = Filter {
+        status,
+        step: call.query("step")?,
+        proposer: call.query::<Name>("proposer")?,
+        cursor: call.raw_query("cursor").map(str::to_owned),
+        limit,
+    };
+    let list = call.blocking(move |boundary, caller| boundary.list(caller, &filter)).await?;
+    answer(StatusCode::OK, &list)
+}
+
+async fn proposal(call: Call) -> Answer {
+    let id: ProposalId = call.path("id")?;
+    let up_to = call.raw_query("wait").map(parse_wait).transpose()?;
+    let boundary = &call.app.boundary;
+    // Without room for one more who waits, the answer comes at once: running out of waiting is never a denial.
+    let view = match (up_to, waiting(&call.app)) {
+        (Some(up_to), Some(_room)) => tokio::select! {
+            view = boundary.wait(&call.caller, &id, up_to) => view?,
+            () = call.app.phase(Phase::Draining) => boundary.proposal(&call.caller, &id)?,
+        },
+        _ => boundary.proposal(&call.caller, &id)?,
+    };
+    answer(StatusCode::OK, &view)
+}
+
+/// `55s` or `55`; what is longer than the longest wait is the longest wait.
+fn parse_wait(text: &str) -> Result<Duration, Stopped> {
+    let digits = text.strip_suffix('s').unwrap_or(text);
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(refuse(Code::Malformed, "?wait=: expected whole seconds, such as 55s"));
+    }
+    Ok(digits.parse().map_or(MAX_WAIT, Duration::from_secs).min(MAX_WAIT))
+}
+
+async fn sign(mut call: Call) -> Answer {
+    let id: ProposalId = call.path("id")?;
+    // The bytes are taken off the wire first, so that nobody holds a permit by sending slowly; a permit is needed
+    // before anything in them is looked at.
+    let body = call.body(MAX_SIGNED_BYTES).await?;
+    let permit = call.app.boundary.permit()?;
+    let Signatures { signatures } = read(&body)?;
+    call.charge_signatures(&signatures)?;
+    let view = call
+        .finish(|boundary, _| async move {
+            let view = boundary.sign(&id, &signatures).await;
+            drop(permit);
+            view
+        })
+        .await?;
+    answer(StatusCode::OK, &view)
+}
+
+async fn deny(mut call: Call) -> Answer {
+    let id: ProposalId = call.path("id")?;
+    let body = call.body(MAX_SIGNED_BYTES).await?;
+    let denial: Envelope = read(&body)?;
+    call.charge_signatures(&denial.signatures)?;
+    let view = call.finish(|boundary, _| async move { boundary.deny(&id, &denial).await }).await?;
+    answer(StatusCode::OK, &view)
+}
+
+async fn cancel(mut call: Call) -> Answer {
+    let id: ProposalId = call.path("id")?;
+    call.no_body().await?;
+    let view = call.finish(|boundary, caller| async move { boundary.cancel(&caller, &id).await }).await?;
+    answer(StatusCode::OK, &view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::problem;
+
+    #[test]
+    fn waits_are_whole_seconds_up_to_the_longest() {
+        let of = |text: &str| parse_wait(text).map(|wait| wait.as_secs()).map_err(|stopped| problem(&stopped).status);
+        for (text, seconds) in [("55s", 55), ("55", 55), ("0", 0), ("0s", 0), ("7s", 7), ("56s", 55), ("999999999", 55)]
+        {
+            assert_eq!(of(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "s", "-1", "1.5s", "1m", "55ss", " 5", "+5", "1e2", "9999999999"] {
+            assert_eq!(of(bad), Err(400), "{bad}");
+        }
+    }
+
+    #[test]
+    fn later_features_are_refused_by_name_all_at_once() {
+        let body = br#"{"step":"a:b","session":"ses_x","grant":"grt_x","artifacts":[]}"#;
+        let document = problem(&read_wish(body).expect_err("later features"));
+        let pointers: Vec<_> = document.errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!((document.status, pointers), (400, vec!["/session", "/artifacts", "/grant"]));
+        assert!(document.errors.iter().all(|error| error.detail.contains("not in this version")));
+    }
+
+    #[test]
+    fn wishes_are_read_strictly() {
+        assert!(read_wish(br#"{"step":"a:b","params":{"n":1},"reason":"x"}"#).is_ok());
+        for bad in [
+            &br#"{"step":"a:b","step":"a:c"}"#[..],
+            br#"{"step":"a:b","params":{"n":1.5}}"#,
+            br#"{"step":"a:b","extra":1}"#,
+            br#"{"params":{}}"#,
+            br#"[]"#,
+            b"",
+            b"{\"step\":\"a:b\"} x",
+        ] {
+            let document = problem(&read_wish(bad).expect_err("a bad wish"));
+            assert_eq!((document.status, document.errors.len()), (400, 1), "{}", String::from_utf8_lossy(bad));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Receipts, their bundles, and what a verifier says of one.
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_DISPOSITION;
+use schemars::SchemaGenerator;
+
+use crate::audit::bundle::{self, Options, Trust};
+use crate::audit::report::BundleReport;
+use crate::boundary::evidence::LoggedReceipt;
+use crate::boundary::refusal::fault;
+use crate::boundary::view::ReceiptView;
+use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
+use crate::http::route::{Access, Answer, Reply, Route, Shape, Verb, ok};
+use crate::record::bundle::{Bundle, MEDIA_TYPE};
+use crate::record::ident::ReceiptId;
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/v1/receipts/{id}",
+        name: "receipt",
+        summary: "A signed receipt and its log entry",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[ok(SchemaGenerator::subschema_for::<ReceiptView>, "the receipt")],
+        codes: &[],
+        handler: |call| Box::pin(receipt(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/receipts/{id}/bundle",
+        name: "bundle",
+        summary: "A receipt with all that its offline verification needs",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[Reply {
+            status: 200,
+            media: MEDIA_TYPE,
+            shape: Shape::Json(SchemaGenerator::subschema_for::<Bundle>),
+            about: "the bundle",
+        }],
+        codes: &[],
+        handler: |call| Box::pin(bundled(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/receipts/verify",
+        name: "verify",
+        summary: "Every check of a bundle with its result, against this boundary's roster: a convenience, not trust",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Bundle>)),
+        replies: &[ok(SchemaGenerator::subschema_for::<BundleReport>, "`verified` says it in a word")],
+        codes: &[],
+        handler: |call| Box::pin(verify(call)),
+    },
+];
+
+async fn receipt(call: Call) -> Answer {
+    let id: ReceiptId = call.path("id")?;
+    let LoggedReceipt { id, index, envelope } = call.app.boundary.receipt_envelope(&call.caller, &id)?;
+    answer(StatusCode::OK, &ReceiptView { id, index, envelope })
+}
+
+async fn bundled(call: Call) -> Answer {
+    let id: ReceiptId = call.path("id")?;
+    let name = format!("attachment; filename=\"{id}.bundle.json\"");
+    let bundle = call.blocking(move |boundary, caller| boundary.bundle(caller, &id)).await?;
+    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
+    let name = name.parse().map_err(|_| fault(&"a receipt's id is no header text"))?;
+    response.headers_mut().insert(CONTENT_DISPOSITION, name);
+    Ok(response)
+}
+
+/// Whoever asks the boundary whether the boundary told the truth has to trust it: `countersign verify` needs nobody.
+async fn verify(mut call: Call) -> Answer {
+    let body = call.body(MAX_BODY_BYTES).await?;
+    let _permit = call.app.boundary.permit()?;
+    let report = call
+        .blocking(move |boundary, _| {
+            let trust = Trust::Digest(boundary.state().seal.roster);
+            bundle::verify(&body, &trust, Options::default()).map_err(|error| fault(&error))
+        })
+        .await?;
+    answer(StatusCode::OK, &report)
+}

@@ -1,0 +1,48 @@
+//! The seal in force and the steps.
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+
+use crate::boundary::view::{RegistryView, StepView};
+use crate::http::call::{Call, answer};
+use crate::http::route::{Access, Answer, Route, Verb, ok};
+use crate::record::ident::StepRef;
+use crate::record::refusal::Code;
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/v1/registry",
+        name: "registry",
+        summary: "The seal in force and the registered steps",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[ok(SchemaGenerator::subschema_for::<RegistryView>, "seal and steps")],
+        codes: &[],
+        handler: |call| Box::pin(registry(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/steps/{*ref}",
+        name: "step",
+        summary: "One step's whole definition",
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[ok(SchemaGenerator::subschema_for::<StepView>, "the definition that the step digest is over")],
+        codes: &[Code::UnknownStep],
+        handler: |call| Box::pin(step(call)),
+    },
+];
+
+async fn registry(call: Call) -> Answer {
+    answer(StatusCode::OK, &call.app.boundary.registry_view(&call.caller)?)
+}
+
+async fn step(call: Call) -> Answer {
+    let reference: StepRef = call.path("ref")?;
+    answer(StatusCode::OK, &call.app.boundary.step_view(&call.caller, &reference)?)
+}

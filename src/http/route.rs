@@ -1,0 +1,147 @@
+//! The table that router, checks and OpenAPI are made of.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, on};
+use schemars::{Schema, SchemaGenerator};
+
+use crate::boundary::access::Caller;
+use crate::boundary::refusal::Stopped;
+use crate::http::call::Call;
+use crate::http::{App, Seen};
+use crate::record::ident::ReceiptId;
+use crate::record::refusal::Code;
+
+/// What a handler gives.
+pub(super) type Answer = Result<Response, Stopped>;
+/// A handler, as the table holds it.
+pub(super) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// One method of one path: all that router, checks and OpenAPI know about it.
+pub struct Route {
+    /// The method.
+    pub verb: Verb,
+    /// The path; `{name}` is one segment of it, `{*name}` all that follow.
+    pub path: &'static str,
+    /// The operation's name in OpenAPI.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// Who may call at all; what of it a caller may see, the boundary decides.
+    pub access: Access,
+    /// The query's fields; any other is refused.
+    pub query: &'static [Field],
+    /// Headers that it heeds.
+    pub headers: &'static [Field],
+    /// What the body has to be.
+    pub body: Option<Shape>,
+    /// What it answers when all goes well.
+    pub replies: &'static [Reply],
+    /// Refusals of its own, beside those that every route has.
+    pub codes: &'static [Code],
+    pub(super) handler: Handler,
+}
+
+/// The methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Safe; answers HEAD as well.
+    Get,
+    /// Changes something.
+    Post,
+}
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody: nothing secret is told, or the body's signatures are the authority.
+    Open,
+    /// Whoever holds a bearer.
+    Known,
+}
+
+/// A field of a query, or a header.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// JSON of this schema.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Lines or text that no schema describes.
+    Text,
+    /// Bytes.
+    Bytes,
+}
+
+/// A good answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its media type.
+    pub media: &'static str,
+    /// What it is.
+    pub shape: Shape,
+    /// When it is given.
+    pub about: &'static str,
+}
+
+/// The media type of JSON documents.
+pub(super) const JSON: &str = "application/json";
+
+/// 200 with JSON of the type.
+pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
+    Reply { status: 200, media: JSON, shape: Shape::Json(schema), about }
+}
+
+/// A router that has every route of the table and no other.
+pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in routes {
+        let filter = match route.verb {
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+        };
+        let enter = move |State(app): State<Arc<App>>, request: Request| serve(app, route, request);
+        router = router.route(route.path, on(filter, enter));
+    }
+    router.with_state(app)
+}
+
+async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Response {
+    let mut principal = None;
+    let answer = match Call::enter(app, route, request).await {
+        Ok(call) => {
+            principal = call.caller.name().cloned();
+            let (app, caller) = (call.app.clone(), call.caller.clone());
+            (route.handler)(call).await.map_err(|stopped| for_eyes_of(&app, &caller, stopped))
+        }
+        Err(stopped) => Err(stopped),
+    };
+    let mut response = answer.unwrap_or_else(|stopped| stopped.into_response());
+    response.extensions_mut().insert(Seen { path: route.path, principal });
+    response
+}
+
+/// Takes links out of a refusal that this caller may not follow: whose run spent a nonce is not for strangers.
+fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
+    if let Stopped::Refused(refusal) = &mut stopped {
+        let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());
+        if about.is_some_and(|id| app.boundary.proposal(caller, &id).is_err()) {
+            refusal.receipt = None;
+            refusal.proposal = None;
+        }
+    }
+    stopped
+}

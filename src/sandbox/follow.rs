@@ -1,0 +1,280 @@
+//! Follows one run: reads pipes, keeps the deadline.
+
+use std::io::{self, PipeReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::record::profile::Limits;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::capture::{Chunk, Recorder, Stream};
+use crate::sandbox::facts;
+use crate::sandbox::profile::Prepared;
+use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
+use crate::sandbox::{End, Report, Usage};
+
+/// How long a step may tidy up after SIGTERM before all of its run is killed.
+pub const GRACE: Duration = Duration::from_millis(750);
+/// How long a killed run may take to be gone (a process stuck in the kernel can't be ended).
+const DEATH: Duration = Duration::from_secs(30);
+/// The longest wall time that is reckoned with.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// Bytes of output read at one time.
+const BUFFER: usize = 64 << 10;
+/// What a pipe can hold at most, so that draining a dead run's pipes ends.
+const PIPE: usize = 1 << 20;
+
+/// A launcher at work.
+pub(super) struct Launched {
+    pub(super) child: Child,
+    pub(super) control: UnixStream,
+    pub(super) stdout: PipeReader,
+    pub(super) stderr: PipeReader,
+}
+
+/// Why a run is being ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    TimedOut,
+    Cancelled,
+}
+
+/// What was asked of a run that should end.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Nothing,
+    ToEnd(Instant),
+    ToDie(Instant),
+}
+
+/// What is known of a run so far.
+pub(super) struct Run {
+    begun: Instant,
+    deadline: Instant,
+    recorder: Recorder,
+    confined: Option<Confined>,
+    /// Why nothing was executed.
+    pub(super) failure: Option<Failure>,
+    /// How the step ended.
+    pub(super) step: Option<StepEnd>,
+    /// Stands when the tree is dead.
+    pub(super) spent: Option<Spent>,
+    why: Option<Why>,
+    lost: Option<String>,
+    /// Whether the tree could not be ended in time.
+    pub(super) stuck: bool,
+}
+
+impl Run {
+    pub(super) fn new(spool: &Path, limits: &Limits) -> Self {
+        let begun = Instant::now();
+        let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);
+        Self {
+            begun,
+            deadline: begun + wall,
+            recorder: Recorder::new(limits.output_bytes, spool),
+            confined: None,
+            failure: None,
+            step: None,
+            spent: None,
+            why: None,
+            lost: None,
+            stuck: false,
+        }
+    }
+
+    pub(super) fn not_started(&mut self, why: String) {
+        self.failure = Some(Failure::new(Stage::Request, why));
+    }
+
+    /// Reads everything that comes until the launcher says that nothing is left, or is gone itself.
+    pub(super) fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
+        let mut received = Vec::new();
+        let mut asked = Asked::Nothing;
+        let mut open = [true, true];
+        let mut buffer = vec![0; BUFFER];
+        if let Err(error) = launched.control.set_nonblocking(true) {
+            self.lost = Some(format!("read from the launcher: {error}"));
+            return;
+        }
+        loop {
+            asked = self.keep_deadline(asked, &mut launched.control);
+            let wake = match asked {
+                Asked::Nothing => self.deadline,
+                Asked::ToEnd(at) => at + GRACE,
+                Asked::ToDie(at) if at.elapsed() > DEATH => {
+                    self.stuck = true;
+                    break;
+                }
+                Asked::ToDie(at) => at + DEATH,
+            };
+            let ready = wait(launched, open, matches!(asked, Asked::Nothing).then_some(cancel), wake);
+            if ready.cancelled {
+                self.ask(&mut asked, Why::Cancelled, &mut launched.control);
+            }
+            for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+                if ready.output[index] {
+                    let reader = if index == 0 { &launched.stdout } else { &launched.stderr };
+                    open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
+                }
+            }
+            if ready.control && !self.hear(&mut launched.control, &mut received) {
+                break;
+            }
+            if self.spent.is_some() {
+                break;
+            }
+        }
+        self.drain(launched, &mut buffer, live);
+    }
+
+    fn ask(&mut self, asked: &mut Asked, why: Why, control: &mut UnixStream) {
+        self.why = Some(why);
+        *asked = Asked::ToEnd(Instant::now());
+        let _ = control.write_all(&[TERMINATE]);
+    }
+
+    fn keep_deadline(&mut self, mut asked: Asked, control: &mut UnixStream) -> Asked {
+        match asked {
+            // A step that has ended by itself is not timed out while its family is being ended.
+            Asked::Nothing if Instant::now() >= self.deadline && self.step.is_none() => {
+                self.ask(&mut asked, Why::TimedOut, control);
+            }
+            Asked::Nothing if Instant::now() >= self.deadline + GRACE => {
+                asked = Asked::ToDie(Instant::now());
+                let _ = control.write_all(&[KILL]);
+            }
+            Asked::ToEnd(at) if at.elapsed() >= GRACE => {
+                asked = Asked::ToDie(Instant::now());
+                let _ = control.write_all(&[KILL]);
+            }
+            _ => {}
+        }
+        asked
+    }
+
+    /// Whether there may be more to hear.
+    fn hear(&mut self, control: &mut UnixStream, received: &mut Vec<u8>) -> bool {
+        let mut buffer = [0; 4096];
+        match control.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(read) => received.extend_from_slice(&buffer[..read]),
+            Err(error) => return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+        loop {
+            match protocol::take_message(received) {
+                Ok(Some(Message::Started(facts))) => self.confined = Some(facts),
+                Ok(Some(Message::Failed(failure))) => self.failure = Some(failure),
+                Ok(Some(Message::Ended(end))) => self.step = Some(end),
+                Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
+                Ok(None) => return true,
+                Err(error) => {
+                    self.lost = Some(format!("the launcher said something unreadable: {error}"));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, stream: Stream, reader: &PipeReader, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) -> Got {
+        match rustix::io::read(reader, &mut *buffer) {
+            Ok(0) => Got::End,
+            Ok(read) => {
+                if let Some(chunk) = self.recorder.take(stream, &buffer[..read]) {
+                    live(chunk);
+                }
+                Got::Bytes(read)
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Got::Nothing,
+            Err(_) => Got::End,
+        }
+    }
+
+    /// What the dead left in the pipes. Nobody writes any more, so this ends; if somebody does, it ends as well.
+    fn drain(&mut self, launched: &Launched, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
+        for (stream, reader) in [(Stream::Stdout, &launched.stdout), (Stream::Stderr, &launched.stderr)] {
+            let mut room = PIPE;
+            while room > 0 {
+                match self.read(stream, reader, buffer, live) {
+                    Got::Bytes(read) => room = room.saturating_sub(read),
+                    Got::Nothing | Got::End => break,
+                }
+            }
+        }
+    }
+
+    pub(super) fn report(self, prepared: &Prepared, own_id: bool) -> Report {
+        let end = self.end();
+        let spent = self.spent.unwrap_or_default();
+        let left = if self.stuck { 1 } else { spent.left };
+        let enforcement = match (&end, &self.confined) {
+            (End::NotStarted(_), _) | (_, None) => facts::nothing_enforced(),
+            (_, Some(confined)) => facts::enforced(prepared, confined, own_id, left),
+        };
+        let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (stdout, stderr, order) = self.recorder.finish();
+        let usage = Usage { cpu_ms: spent.cpu_us.div_ceil(1000), memory_peak_bytes: spent.resident_peak };
+        Report { end, stdout, stderr, order, usage, enforcement, duration_ms }
+    }
+
+    fn end(&self) -> End {
+        if let Some(failure) = &self.failure {
+            return End::NotStarted(failure.to_string());
+        }
+        if let Some(lost) = &self.lost {
+            return End::Lost(lost.clone());
+        }
+        match (self.why, self.step, self.spent) {
+            (Some(Why::TimedOut), ..) => End::TimedOut,
+            (Some(Why::Cancelled), ..) => End::Cancelled,
+            (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, Some(StepEnd::Signalled(libc::SIGXCPU)), _) => End::Killed("cpu_milli"),
+            (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
+            (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
+            (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
+                End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
+            }
+            (None, None, _) => End::Lost("the launcher ended without a word".into()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Got {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+struct Ready {
+    output: [bool; 2],
+    control: bool,
+    cancelled: bool,
+}
+
+/// Waits until something can be read or the time has come.
+fn wait(launched: &Launched, open: [bool; 2], cancel: Option<&CancelFlag>, wake: Instant) -> Ready {
+    let mut fds = vec![PollFd::new(&launched.control, PollFlags::IN)];
+    if let Some(cancel) = cancel {
+        fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
+    }
+    let first_output = fds.len();
+    for (reader, _) in [(&launched.stdout, open[0]), (&launched.stderr, open[1])].iter().filter(|(_, open)| *open) {
+        fds.push(PollFd::new(*reader, PollFlags::IN));
+    }
+    // Rounded up, or the last millisecond would be spent turning in circles.
+    let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    let timeout =
+        Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+    let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+    Ready {
+        control: ready(0),
+        cancelled: cancel.is_some() && ready(1),
+        output: [open[0] && ready(first_output), open[1] && ready(first_output + usize::from(open[0]))],
+    }
+}

@@ -1,0 +1,611 @@
+//! The ledger: the store as the rest of the program sees it.
+//!
+//! Writing is asked of one thread and durable when the answer comes. Reading goes past it, on its own connections.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
+use crate::crypto::merkle::{self, Hash, TILE_WIDTH, TileKind, TilePath};
+use crate::crypto::note;
+use crate::crypto::signature::PublicKey;
+use crate::crypto::sshsig::KeyId;
+use crate::record::checkpoint::{Checkpoint, origin};
+use crate::record::envelope::Envelope;
+use crate::record::ident::{BoundaryName, Nonce, ProposalId};
+use crate::record::validity::Timestamp;
+use crate::store::message::{
+    Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Filter, Finish, FinishStop,
+    Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, SealEntry, SealWrite, Sealed,
+    Signature, Spent, Status, Token, Unfinished, WriteStop,
+};
+use crate::store::tree::{Edge, Subtrees};
+use crate::store::writer::{Answer, Message, Writer};
+use crate::store::{CheckpointRow, Fault, Head, Reads, Store, lock};
+
+/// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
+const QUEUE: usize = 1024;
+
+/// What the ledger is given by whoever puts the program together.
+#[derive(Clone)]
+pub struct Config {
+    /// The boundary's name, the first part of the log's origin.
+    pub name: BoundaryName,
+    /// The boundary's key.
+    pub signer: Signer,
+    /// The wall clock.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Time since boot, also while suspended (`CLOCK_BOOTTIME`).
+    pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Called when what is durable is no longer known: must end the process. [`abort`] does.
+    pub on_fatal: Arc<dyn Fn(&Fault) + Send + Sync>,
+    /// Directory of outputs that are files.
+    pub outputs: PathBuf,
+    /// How many proposals may wait.
+    pub limits: Limits,
+}
+
+/// The boundary's key, as far as the ledger needs it.
+#[derive(Clone)]
+pub struct Signer {
+    /// The public half.
+    pub key: PublicKey,
+    /// Its OpenSSH fingerprint.
+    pub keyid: KeyId,
+    /// Raw Ed25519 (deterministic) over the bytes given.
+    pub sign: Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>,
+}
+
+/// How many proposals may wait for signatures: bounds what one proposer can make approvers look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of one proposer.
+    pub of_proposer: u64,
+    /// Of all.
+    pub of_all: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { of_proposer: 20, of_all: 1000 }
+    }
+}
+
+/// Says what broke and ends the process at once, without any destructor that might write.
+pub fn abort(fault: &Fault) {
+    eprintln!("countersign: {fault}");
+    std::process::abort();
+}
+
+/// The handle; clones share one store.
+#[derive(Clone)]
+pub struct Ledger {
+    inbox: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+}
+
+/// The log's head as it is: what the checkpoint signs, and what verdicts are made under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Leaves in the log.
+    pub size: u64,
+    /// Raised by every seal, denial and cancellation.
+    pub version: u64,
+    /// The boundary's id.
+    pub boundary: Option<SealDigest>,
+    /// The seal in force.
+    pub seal: Option<SealDigest>,
+    /// The latest time that a leaf states.
+    pub last_at: Timestamp,
+    /// What expires at or below it is expired.
+    pub mark: Timestamp,
+}
+
+/// What readers see of the writer's state.
+pub(crate) struct Published {
+    pub(crate) head: Head,
+    pub(crate) edge: Arc<Edge>,
+}
+
+pub(crate) struct Shared {
+    reads: Arc<dyn Reads>,
+    config: Config,
+    published: RwLock<Arc<Published>>,
+    /// Signed since the last batch: recorded with the next.
+    unrecorded: Mutex<Vec<CheckpointRow>>,
+    /// The last one that was asked for.
+    note: Mutex<Option<CheckpointRow>>,
+}
+
+impl Shared {
+    pub(crate) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn publish(&self, published: Published) {
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+    }
+
+    pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn recorded(&self, notes: &[CheckpointRow]) {
+        if !notes.is_empty() {
+            self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).retain(|note| !notes.contains(note));
+        }
+    }
+}
+
+impl Ledger {
+    /// Begins to work on an opened store: builds the tree's edge, compares it with the last recorded checkpoint and
+    /// starts the writer.
+    ///
+    /// # Errors
+    /// When the log can't be read or is not the one that its own checkpoint signs.
+    pub fn open(mut store: Box<dyn Store>, reads: Arc<dyn Reads>, config: Config) -> Result<Self, Fault> {
+        let head = store.head()?;
+        let edge = Edge::load(&mut *store, head.size)?;
+        let published =
+            Published { head: Head { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
+        let shared = Arc::new(Shared {
+            reads,
+            config: config.clone(),
+            published: RwLock::new(Arc::new(published)),
+            unrecorded: Mutex::default(),
+            note: Mutex::default(),
+        });
+        // Queued batches are answered one after the other; the oneshots wake whoever waits.
+        let (inbox, outbox) = mpsc::channel(QUEUE);
+        let ledger = Self { inbox, shared: Arc::clone(&shared) };
+        if let Some(known) = shared.reads.checkpoint(None)?
+            && ledger.root_at(known.size)? != Some(known.root)
+        {
+            let message = format!(
+                "the log of {} entries is not the one whose checkpoint at {} it recorded; restore it into a new log",
+                head.size, known.size
+            );
+            return Err(Fault::Unusable { message });
+        }
+        let writer = Writer::new(store, shared, config, head, edge);
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.work(outbox))
+            .map_err(|error| Fault::Unusable { message: format!("can't start the store's writer: {error}") })?;
+        Ok(ledger)
+    }
+
+    async fn ask<T, E: From<Fault>>(&self, message: impl FnOnce(Answer<T, E>) -> Message) -> Result<T, E> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.send(message(answer)).await.map_err(|_| Fault::Closed)?;
+        answered.await.map_err(|_| Fault::Closed)?
+    }
+
+    /// Puts a seal in force, with its blobs and the changes of tokens that it states. The first one makes the boundary.
+    ///
+    /// # Errors
+    /// When another seal came in between, it is dated before the last leaf, a token's name is taken, or the store broke.
+    pub async fn seal(&self, seal: SealWrite) -> Result<Sealed, WriteStop> {
+        self.ask(|answer| Message::Seal(Box::new(seal), answer)).await
+    }
+
+    /// Spends a nonce, once, ever: when this returns `Ok` the nonce is spent durably and its consumption stands in the log.
+    ///
+    /// # Errors
+    /// Why nothing was spent. After a [`Fault`] it may have been: look before asking again.
+    pub async fn consume(&self, consume: Consume) -> Result<Consumed, ConsumeStop> {
+        self.ask(|answer| Message::Consume(Box::new(consume), answer)).await
+    }
+
+    /// Closes a run with its receipt.
+    ///
+    /// # Errors
+    /// When the proposal does not run (has its receipt already), or the store broke.
+    pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
+        self.ask(|answer| Message::Finish(Box::new(finish), answer)).await
+    }
+
+    /// Keeps a proposal, unless the same is there or too many wait.
+    ///
+    /// # Errors
+    /// When the store broke.
+    pub async fn propose(&self, new: NewProposal) -> Result<Proposed, Fault> {
+        self.ask(|answer| Message::Propose(Box::new(new), answer)).await
+    }
+
+    /// Keeps verified signatures, one a key (the first stays), and gives all in order of arrival.
+    ///
+    /// # Errors
+    /// When the proposal is unknown or no longer waits, or the store broke.
+    pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
+        let proposal = proposal.clone();
+        self.ask(|answer| Message::Sign(proposal, signatures, answer)).await
+    }
+
+    /// Puts a denial into the log: its authorization never runs from here on, known or not.
+    ///
+    /// # Errors
+    /// When it is too large, nothing is sealed yet, or the store broke.
+    pub async fn deny(&self, denial: DenialWrite) -> Result<DenialDone, WriteStop> {
+        self.ask(|answer| Message::Deny(Box::new(denial), answer)).await
+    }
+
+    /// Moves a proposal on, only forward; gives where it was.
+    ///
+    /// # Errors
+    /// When it is unknown or stands elsewhere, or the store broke.
+    pub async fn advance(&self, advance: Advance) -> Result<Status, AdvanceStop> {
+        self.ask(|answer| Message::Advance(Box::new(advance), answer)).await
+    }
+
+    /// Puts a refusal into the log; `at` is the time that it states.
+    ///
+    /// # Errors
+    /// When it is too large or dated before the last leaf, nothing is sealed yet, or the store broke.
+    pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
+        self.ask(|answer| Message::Refuse(envelope, at, answer)).await
+    }
+
+    /// Marks as expired what waits and is overdue at `now`, some at a time: call again until nothing comes.
+    ///
+    /// # Errors
+    /// When the store broke.
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, Fault> {
+        self.ask(|answer| Message::Expire(now, answer)).await
+    }
+
+    /// Raises the low-water mark as far as it may and looks at `limit` nonces, deleting those that expired at or below
+    /// it. A thousand or two at a time never keep a run waiting.
+    ///
+    /// # Errors
+    /// When the store broke.
+    pub async fn prune(&self, limit: usize) -> Result<Pruned, Fault> {
+        self.ask(|answer| Message::Prune(limit, answer)).await
+    }
+
+    /// Ends the writer after what waits, and lets the store go: it can be opened again.
+    ///
+    /// # Errors
+    /// When the writer had ended before.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.ask(Message::Close).await
+    }
+
+    /// What is in force, as of the last answered batch.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let head = &self.shared.published().head;
+        State {
+            size: head.size,
+            version: head.version,
+            boundary: head.boundary,
+            seal: head.seal,
+            last_at: head.last_at,
+            mark: head.mark,
+        }
+    }
+
+    /// Now, but never before the last leaf's time: what a leaf made outside should state.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.shared.config.clock)().max(self.shared.published().head.last_at)
+    }
+
+    /// The log's name; nothing before the first seal.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        self.shared.published().head.boundary.map(|id| origin(&self.shared.config.name, &id))
+    }
+
+    /// The signed head of the log as it is; nothing before the first seal.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
+        self.checkpoint_at(self.shared.published().head.size)
+    }
+
+    /// The signed head of the log as it was at `size`: a pure function of the rows, so it is the same whenever it is
+    /// made. Recorded with the next batch.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, Fault> {
+        const DURING: &str = "signing a checkpoint";
+        let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(note) = last.as_ref().filter(|note| note.size == size) {
+            return Ok(Some(note.clone()));
+        }
+        let Some(origin) = self.origin().filter(|_| size > 0) else { return Ok(None) };
+        let Some(root) = self.root_at(size)? else { return Ok(None) };
+        let body = Checkpoint { origin: origin.clone(), size, root }.body();
+        let signer = &self.shared.config.signer;
+        let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
+        let note = note::sign_note(&body, &origin, &signer.key, sign)
+            .map_err(|error| Fault::Database { during: DURING, message: error.to_string() })?;
+        let row = CheckpointRow { size, root, note: note.to_string() };
+        self.shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
+        *last = Some(row.clone());
+        Ok(Some(row))
+    }
+
+    /// The recorded checkpoint of the largest size.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
+        self.shared.reads.checkpoint(None)
+    }
+
+    /// The root of the tree as it was at `size`; nothing when it was never so large.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, Fault> {
+        self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
+    }
+
+    /// The inclusion proof of leaf `index` in the tree of `size` leaves.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
+        self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
+    }
+
+    /// The proof that the tree of `old` leaves is a prefix of that of `size`.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, Fault> {
+        self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
+    }
+
+    /// A tile's bytes, of hashes or entries, of any width that the log has had; nothing when it has not.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Fault> {
+        const DURING: &str = "reading a tile";
+        let published = self.shared.published();
+        let Some((_, subtrees)) = path.subtrees().filter(|_| path.is_within(published.head.size)) else {
+            return Ok(None);
+        };
+        let width = usize::try_from(subtrees.end - subtrees.start).unwrap_or(usize::from(TILE_WIDTH));
+        match path.kind() {
+            TileKind::Hashes(level) => {
+                let mut tree = Subtrees::new(&published.edge, &*self.shared.reads);
+                Ok(tree.tile(level, path.index())?.get(..width).map(|hashes| hashes.as_flattened().to_vec()))
+            }
+            TileKind::Entries => {
+                let mut bytes = Vec::new();
+                for entry in self.shared.reads.leaves(subtrees)? {
+                    merkle::push_entry(&mut bytes, &entry).map_err(|error| Fault::broken(DURING, error.to_string()))?;
+                }
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    fn with_tree<T>(
+        &self,
+        size: u64,
+        read: impl FnOnce(&mut Subtrees<'_>) -> Result<Option<T>, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let published = self.shared.published();
+        if size > published.head.size {
+            return Ok(None);
+        }
+        read(&mut Subtrees::new(&published.edge, &*self.shared.reads))
+    }
+
+    /// A leaf.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
+        self.shared.reads.leaf(index)
+    }
+
+    /// The data of the leaves of `range`, as far as there are.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
+        self.shared.reads.leaves(range)
+    }
+
+    /// A blob.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
+        self.shared.reads.blob(digest)
+    }
+
+    /// All seals, the last is the one in force.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
+        self.shared.reads.seals()
+    }
+
+    /// A proposal; that of a receipt is `receipt.proposal()`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
+        self.shared.reads.proposal(id)
+    }
+
+    /// The proposal of an authorization, unless it is finished: those are found by id or nonce.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
+        self.shared.reads.proposal_of(authorization)
+    }
+
+    /// Proposals, the newest first.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
+        self.shared.reads.proposals(filter)
+    }
+
+    /// The bytes that are signed for a proposal, wherever it stands.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
+        let payload = match source {
+            PayloadSource::Payload(payload) => return Ok(Some(payload)),
+            PayloadSource::Envelope(envelope) => payload_of(&envelope),
+            PayloadSource::Receipt(receipt) => payload_of(&receipt).and_then(|statement| {
+                let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
+                STANDARD.decode(statement.pointer("/predicate/authorization/payload")?.as_str()?).ok()
+            }),
+        };
+        payload.map(Some).ok_or_else(|| Fault::broken("reading a payload", format!("that of {id} is not readable")))
+    }
+
+    /// A proposal's signatures, in order of arrival.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+        self.shared.reads.signatures(id)
+    }
+
+    /// The denials of an authorization.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
+        self.shared.reads.denials(authorization)
+    }
+
+    /// Where a nonce was spent, until it is pruned.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
+        self.shared.reads.spent(nonce)
+    }
+
+    /// What was consumed and has no receipt, in order: after a crash, recovery's work.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
+        self.shared.reads.unfinished()
+    }
+
+    /// The proposals that run.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn running(&self) -> Result<Vec<ProposalId>, Fault> {
+        self.shared.reads.running()
+    }
+
+    /// How many bytes an output has; nothing when it is not, or no longer, there.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, Fault> {
+        Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
+    }
+
+    /// The bytes of an output within `range`, as far as there are.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
+        let end = range.end.min(row.bytes);
+        let start = range.start.min(end);
+        let unreadable = |message: String| Fault::Database { during: "reading an output", message };
+        let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
+        match row.data {
+            Some(data) => {
+                let start = usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
+                Ok(data.get(start..start + length).map(<[u8]>::to_vec))
+            }
+            None => {
+                let path = self.output_path(name);
+                let mut bytes = vec![0; length];
+                File::open(&path)
+                    .and_then(|file| file.read_exact_at(&mut bytes, start))
+                    .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    /// Where the file of an output must lie that is too large for the database.
+    #[must_use]
+    pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
+        let hex = name.hex();
+        self.shared.config.outputs.join(&hex[..2]).join(hex)
+    }
+
+    /// The runs that recorded these bytes: who may read one of them may read the output.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
+        self.shared.reads.runs_with_output(name, limit)
+    }
+
+    /// In which order a run wrote to its streams.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
+        self.shared.reads.output_order(id)
+    }
+
+    /// All tokens ever, by name.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn tokens(&self) -> Result<Vec<Token>, Fault> {
+        self.shared.reads.tokens()
+    }
+
+    /// The token whose secret has this SHA-256, revoked and expired ones too.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
+        self.shared.reads.token(secret)
+    }
+
+    /// Bytes that are free for the store at `directory`.
+    ///
+    /// # Errors
+    /// When the file system does not answer.
+    pub fn room(&self, directory: &Path) -> Result<u64, Fault> {
+        lock::room(directory)
+    }
+}
+
+fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
+    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
+    STANDARD.decode(envelope.payload).ok()
+}
+
+#[cfg(test)]
+mod tests;
