@@ -281,8 +281,8 @@ fn profile_words(profile: &Profile) -> Vec<String> {
 
 fn duration_ms(ms: u64) -> String {
     match ms {
-        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         _ => format!("{ms} ms"),
     }
 }
@@ -291,9 +291,9 @@ fn duration_ms(ms: u64) -> String {
 fn bytes(count: u64) -> String {
     match count {
         0 => "0 bytes".to_owned(),
-        _ if count % (1 << 30) == 0 => format!("{} GiB", count >> 30),
-        _ if count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
-        _ if count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        _ if count.is_multiple_of(1 << 30) => format!("{} GiB", count >> 30),
+        _ if count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
+        _ if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
         _ => format!("{count} bytes"),
     }
 }
