@@ -7,6 +7,7 @@ pub mod cancel;
 pub mod client;
 pub mod completions;
 pub mod configured;
+pub mod demo;
 pub mod deny;
 pub mod doctor;
 pub mod exit;
@@ -127,6 +128,8 @@ enum Command {
     Verify(verify::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Show the whole story in seconds, then the attacks that are refused
+    Demo(demo::Args),
     /// Make a boundary's directory
     Init(init::Args),
     /// Serve a boundary
@@ -162,6 +165,7 @@ impl Cli {
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
+            Command::Demo(args) => demo::run(args, talk),
             Command::Init(args) => init::run(args, talk),
             Command::Serve(args) => serve::run(args, talk),
             Command::Doctor(args) => doctor::run(args, talk),

@@ -117,7 +117,10 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     let remark = name.as_str().replace('/', "-");
     let key = SshKey::from_public(secret.public(), &remark).map_err(|error| Failure::usage(error.to_string()))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let required = approvers.len().clamp(1, 2);
+    let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
+    people.sort();
+    people.dedup();
+    let required = people.len().clamp(1, 2);
     let mut files: Vec<(String, u32, String)> = vec![
         (FILE.to_owned(), 0o600, template::text(name)),
         ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
