@@ -1,1 +1,13 @@
-//! node
+//! Composition root: the only place that names concrete stores, signers and sandboxes.
+pub mod config;
+pub mod control;
+pub mod files;
+pub mod owned;
+pub mod private;
+pub mod problem;
+pub mod roster_file;
+pub mod serve;
+pub mod start;
+pub mod template;
+pub mod tree;
+pub mod unit;

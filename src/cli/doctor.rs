@@ -1,0 +1,202 @@
+//! `doctor`: what holds on this host, and what to mend.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::configured::ConfigArgs;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::node::config::Config;
+use crate::node::control::{self, Answer, Request};
+use crate::node::files::Files;
+use crate::record::enforcement::Level;
+use crate::sandbox::Sandbox as _;
+use crate::sandbox::linux::{LinuxSandbox, Setup};
+
+/// Say what holds on this host, and what to mend; changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign doctor                 # in a boundary's directory, or anywhere for the host alone
+  countersign doctor boundary-1
+
+Ends with 1 when something is to be mended.")]
+pub struct Args {
+    /// The directory that `init` made; by default the working directory
+    #[arg(conflicts_with = "config")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The hardening list (not in this version)
+    #[arg(long)]
+    production: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Line {
+    holds: State,
+    what: String,
+    says: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    Note,
+    Mend,
+}
+
+/// Looks at host, configuration and files.
+///
+/// # Errors
+/// For what this version has not got.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    if args.production {
+        return Err(Failure::usage("--production is not supported by this version: run `countersign doctor` without it"));
+    }
+    let path = args.config.path(args.dir.as_deref());
+    let named = args.dir.is_some() || args.config.config.is_some();
+    let config = (named || path.exists()).then(|| Config::load(&path));
+    let wanted = match &config {
+        Some(Ok(config)) => config.level,
+        _ => Level::Strict,
+    };
+    let mut lines = host(wanted);
+    match &config {
+        None => lines.push(Line {
+            holds: State::Note,
+            what: "configuration".into(),
+            says: "none here: make one with `countersign init DIR`, or name one".into(),
+        }),
+        Some(Err(problems)) => lines.extend(problems.list().iter().map(|problem| mend("configuration", problem.to_string()))),
+        Some(Ok(config)) => {
+            lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
+            lines.extend(files(config));
+            lines.push(service(config));
+        }
+    }
+    if talk.json {
+        talk.object(&json!({ "lines": lines }))?;
+    } else {
+        talk.put(text(&lines).as_bytes())?;
+    }
+    let bad = lines.iter().any(|line| line.holds == State::Mend);
+    Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
+}
+
+/// The layers, found by doing the whole set-up once.
+fn host(wanted: Level) -> Vec<Line> {
+    let trial = || {
+        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir()?;
+        // Runs with a user id of their own must be able to enter it.
+        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
+        let setup = Setup {
+            launcher: None,
+            scratch: scratch.path().to_owned(),
+            spool: scratch.path().to_owned(),
+            private: Vec::new(),
+        };
+        let sandbox = LinuxSandbox::new(&setup)?;
+        let probe = sandbox.probe().clone();
+        drop(scratch);
+        std::io::Result::Ok(probe)
+    };
+    let probe = match trial() {
+        Ok(probe) => probe,
+        Err(error) => return vec![mend("sandbox", format!("it can't be tried ({error}): make a temporary directory writable"))],
+    };
+    let mut lines = Vec::new();
+    for state in &probe.layers {
+        let what = format!("layer {}", state.layer.word());
+        lines.push(match &state.missing {
+            None => ok(&what, "held".to_owned()),
+            Some(missing) => {
+                let says = format!("missing: {}; mend it with: {}", missing.why, missing.knob);
+                if wanted == Level::Strict { mend(&what, says) } else { Line { holds: State::Note, what, says } }
+            }
+        });
+    }
+    let level = probe.level();
+    let says = match level {
+        Level::Strict => "strict".to_owned(),
+        other => format!("{}; a boundary of level strict does not serve here, one of level best-effort does and says what is missing", other.word()),
+    };
+    lines.push(if wanted == Level::Strict && level != Level::Strict { mend("sandbox level", says) } else { ok("sandbox level", says) });
+    if let Some(abi) = probe.landlock_abi {
+        lines.push(ok("Landlock", format!("ABI {abi}")));
+    }
+    let own = if probe.own_id { "each run gets one" } else { "runs have the service's own, inside their user namespace another" };
+    lines.push(ok("user id", own.to_owned()));
+    lines
+}
+
+fn files(config: &Config) -> Vec<Line> {
+    match Files::read(config) {
+        Err(problems) => problems.list().iter().map(|problem| mend("files", problem.to_string())).collect(),
+        Ok(files) => {
+            let people = files.roster.tables().approver.len();
+            let mut lines = vec![
+                ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root())),
+                ok("policy", files.policy.digest().to_string()),
+                ok("roster", format!("{people} approvers, digest {}", files.roster.digest())),
+                ok("key", "private, and in the roster".to_owned()),
+            ];
+            if people == 0 {
+                lines.push(mend("roster", format!("nobody can approve: add [[approver]] tables to {} before the first start", config.roster.display())));
+            }
+            if !files.roster.is_guarded() {
+                lines.push(Line { holds: State::Note, what: "roster".into(), says: "unguarded: its next version needs nobody's signature".into() });
+            }
+            lines
+        }
+    }
+}
+
+fn service(config: &Config) -> Line {
+    match control::ask(&config.socket(), &Request::Status) {
+        Ok(Some(Answer::Ok(status))) => {
+            let notes: Vec<&str> = status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()).collect();
+            let says = format!("serves seal {}{}", status["seal"], notes.iter().map(|note| format!("; {note}")).collect::<String>());
+            Line { holds: if notes.is_empty() { State::Ok } else { State::Note }, what: "service".into(), says }
+        }
+        Ok(Some(Answer::Error(error))) => mend("service", error),
+        Ok(None) => Line {
+            holds: State::Note,
+            what: "service".into(),
+            says: format!("not running: countersign serve --config {}", config.path.display()),
+        },
+        Err(problem) => mend("service", problem.to_string()),
+    }
+}
+
+fn ok(what: &str, says: String) -> Line {
+    Line { holds: State::Ok, what: what.to_owned(), says }
+}
+
+fn mend(what: &str, says: String) -> Line {
+    Line { holds: State::Mend, what: what.to_owned(), says }
+}
+
+fn text(lines: &[Line]) -> String {
+    let width = lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for line in lines {
+        let mark = match line.holds {
+            State::Ok => "ok  ",
+            State::Note => "note",
+            State::Mend => "MEND",
+        };
+        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, Shown::text(&line.says).as_str()));
+    }
+    let count = lines.iter().filter(|line| line.holds == State::Mend).count();
+    text.push_str(&match count {
+        0 => "\nNothing to mend.\n".to_owned(),
+        1 => "\n1 thing to mend.\n".to_owned(),
+        count => format!("\n{count} things to mend.\n"),
+    });
+    text
+}

@@ -1,0 +1,88 @@
+//! What `init` writes besides the configuration.
+
+use std::path::Path;
+
+use crate::crypto::sshsig::SshKey;
+use crate::record::ident::{BoundaryName, Name};
+
+/// The sample runbooks.
+pub const RUNBOOKS: [(&str, &str); 5] = [
+    ("escape.md", include_str!("../../../runbooks/escape.md")),
+    ("failing.md", include_str!("../../../runbooks/failing.md")),
+    ("host.md", include_str!("../../../runbooks/host.md")),
+    ("long.md", include_str!("../../../runbooks/long.md")),
+    ("service.md", include_str!("../../../runbooks/service.md")),
+];
+
+/// The roster, with everybody in the group `ops`.
+#[must_use]
+pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
+    let threshold = if approvers.is_empty() { 0 } else { required };
+    let mut text = format!(
+        "# Who is who. Sealed when the log begins; a later version needs signatures, which this version can't collect yet.\n\
+         # Its digest (`countersign roster show`) is what whoever verifies receipts pins.\n\
+         name = \"{name}\"\nversion = 1\n\
+         # How many approvers must sign the next version. With 0 every verifier calls the roster unguarded.\n\
+         threshold = {threshold}\n\n\
+         # Groups stand here when they ask for more than membership, such as a touched security key:\n\
+         # presence = \"required\"\n[[group]]\nname = \"ops\"\n\n\
+         # Who may sign approvals. Keys are OpenSSH lines, as `countersign key show FILE` prints them.\n"
+    );
+    for (person, key) in approvers {
+        text.push_str(&format!("[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n\n", key.line()));
+    }
+    if approvers.is_empty() {
+        text.push_str(
+            "# [[approver]]\n# name = \"alice\"\n# groups = [\"ops\"]\n# keys = [\"ssh-ed25519 …\"]\n\n",
+        );
+    }
+    text.push_str(
+        "# Who looks after the boundary: may stop a run, but approves nothing by that.\n\
+         # [[operator]]\n# name = \"olga\"\n# keys = [\"ssh-ed25519 …\"]\n\n\
+         # The boundary's own key. Only documents under a key of this name count.\n",
+    );
+    text.push_str(&format!("[[boundary]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", key.line()));
+    text
+}
+
+/// The policy: so many of `ops` approve each run.
+#[must_use]
+pub fn policy(required: usize) -> String {
+    format!(
+        "# The rules. Sealed with the roster, which names this file's digest.\n\
+         version: 1\n\
+         default:\n\
+         \x20 # prompted and execute: a run needs its approvals. deny: nothing runs.\n\
+         \x20 mode: prompted\n\
+         \x20 # How many people of which groups approve a run. A runbook can only ask for more.\n\
+         \x20 approvals: {{required: {required}, from: [ops]}}\n\
+         # Every override whose pattern matches a runbook's path applies, in order:\n\
+         # overrides:\n\
+         #   - runbook: \"deploy/**\"\n\
+         #     approvals: {{required: 2, from: [ops]}}\n"
+    )
+}
+
+/// A systemd unit. It needs user namespaces and so leaves systemd's own sandboxing of them off.
+#[must_use]
+pub fn unit(dir: &Path) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
+    // Quoted as systemd.syntax(7) has it.
+    let quote = |path: &Path| format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"));
+    format!(
+        "# Copy it to /etc/systemd/system/, give the directory to the user below, then:\n\
+         #   systemctl daemon-reload && systemctl enable --now countersign\n\
+         [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\n\
+         [Service]\n# An account of its own, without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
+         WorkingDirectory={}\nExecStart={} serve {}\n\
+         # Seal the runbooks as they are now\nExecReload=/bin/kill -HUP $MAINPID\n\
+         # Runs may end by themselves; then they are cancelled and get their receipts\nTimeoutStopSec=90\nKillMode=mixed\n\
+         Restart=on-failure\nUMask=0077\nLimitCORE=0\n\
+         # Not RestrictNamespaces, PrivateUsers, ProtectProc or NoNewPrivileges: each run makes its own namespaces\n\
+         ProtectKernelTunables=no\nProtectClock=yes\nProtectHostname=yes\n\n\
+         [Install]\nWantedBy=multi-user.target\n",
+        quote(dir),
+        quote(&program),
+        quote(dir),
+    )
+}

@@ -1,0 +1,242 @@
+//! `init`: a boundary's directory, complete.
+
+pub mod content;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::talk::Talk;
+use crate::cli::trust::read_bounded;
+use crate::crypto::signature::SecretKey;
+use crate::crypto::sshsig::SshKey;
+use crate::node::config::FILE;
+use crate::node::template;
+use crate::record::ident::{BoundaryName, Name};
+use crate::trust::signer::write_secret_key;
+
+/// Make a boundary's directory: configuration, key, roster, policy, sample runbooks, a systemd unit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign init boundary-1
+  countersign init boundary-1 --yes --name prod --approver alice=alice.pub --approver bob=bob.pub
+
+Nothing that exists is overwritten.")]
+pub struct Args {
+    /// The directory
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The boundary's name, which stands in every receipt; asked for at a terminal
+    #[arg(long, value_name = "NAME")]
+    name: Option<BoundaryName>,
+    /// Ask nothing: the name is this machine's, unless --name says another
+    #[arg(long)]
+    yes: bool,
+    /// Somebody who may approve, and the file with the OpenSSH public key; may be repeated
+    #[arg(long = "approver", value_name = "NAME=KEY.pub", value_parser = approver)]
+    approvers: Vec<(Name, PathBuf)>,
+}
+
+fn approver(text: &str) -> Result<(Name, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write NAME=KEY.pub")?;
+    Ok((name.parse::<Name>().map_err(|error| error.to_string())?, path.into()))
+}
+
+/// Makes the directory.
+///
+/// # Errors
+/// When something is there already, an approver's key can't be used, or the directory can't be written.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
+    let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, Failure>>()?;
+    let name = name(args, talk)?;
+    let made = make(&args.dir, &name, &approvers)?;
+    if talk.json {
+        talk.object(&json!({"dir": args.dir, "name": name, "files": made, "approvers": args.approvers.len()}))?;
+    } else {
+        talk.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn public_key(path: &Path) -> Result<SshKey, Failure> {
+    let bytes = read_bounded(path, 4096)?;
+    let text = String::from_utf8_lossy(&bytes);
+    SshKey::parse(text.trim()).map_err(|error| {
+        Failure::usage(format!("{}: {error}; give the one line of an OpenSSH public key (`countersign key show FILE` prints it)", path.display()))
+    })
+}
+
+fn name(args: &Args, talk: &Talk) -> Result<BoundaryName, Failure> {
+    if let Some(name) = &args.name {
+        return Ok(name.clone());
+    }
+    let own = own_name();
+    if args.yes {
+        return Ok(own);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("there is no terminal to ask at: give --name NAME, or --yes to take this machine's"));
+    }
+    let answer = talk.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
+    if answer.is_empty() { Ok(own) } else { answer.parse().map_err(|error: crate::record::ident::IdentError| Failure::usage(error.to_string())) }
+}
+
+/// This machine's name, as far as it is one for a boundary.
+fn own_name() -> BoundaryName {
+    let system = rustix::system::uname();
+    let own = system.nodename().to_string_lossy().to_lowercase();
+    let cut: String = own.chars().take(40).collect();
+    #[expect(clippy::expect_used, reason = "the constant has the grammar of a name")]
+    cut.parse().unwrap_or_else(|_| "boundary".parse().expect("a name"))
+}
+
+/// Writes everything; gives the files, relative to `dir`.
+///
+/// # Errors
+/// When one of them is there already: then none is written.
+pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, Failure> {
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(&mut *seed).map_err(|error| Failure::usage(error.to_string()))?;
+    let secret = SecretKey::from_seed(*seed);
+    let remark = name.as_str().replace('/', "-");
+    let key = SshKey::from_public(secret.public(), &remark).map_err(|error| Failure::usage(error.to_string()))?;
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let required = approvers.len().clamp(1, 2);
+    let mut files: Vec<(String, u32, String)> = vec![
+        (FILE.to_owned(), 0o600, template::text(name)),
+        ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
+        ("boundary/policy.yaml".to_owned(), 0o600, content::policy(required)),
+        ("countersign.service".to_owned(), 0o644, content::unit(&absolute)),
+    ];
+    for (name, text) in content::RUNBOOKS {
+        files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));
+    }
+    let key_file = "boundary/key.pem".to_owned();
+    let there: Vec<&str> = files
+        .iter()
+        .map(|(name, _, _)| name)
+        .chain([&key_file])
+        .filter(|name| dir.join(name).symlink_metadata().is_ok())
+        .map(String::as_str)
+        .collect();
+    if !there.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} exists in {} and is not replaced: choose another directory",
+            there.join(", "),
+            dir.display()
+        )));
+    }
+    directory(dir, 0o755)?;
+    directory(&dir.join("boundary"), 0o700)?;
+    directory(&dir.join("runbooks"), 0o755)?;
+    write_secret_key(&dir.join(&key_file), &secret).map_err(|error| Failure::usage(error.to_string()))?;
+    for (name, mode, text) in &files {
+        write(&dir.join(name), *mode, text)?;
+    }
+    let mut made: Vec<String> = files.into_iter().map(|(name, _, _)| name).collect();
+    made.insert(1, key_file);
+    Ok(made)
+}
+
+fn directory(path: &Path, mode: u32) -> Result<(), Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|error| Failure::usage(format!("can't make the directory {}: {error}", path.display())))
+}
+
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::usage(format!("can't write {}: {error}", path.display()));
+    let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file: File = open.map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// What to do next, to the letter.
+fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, SshKey)]) -> String {
+    let here = dir.display().to_string().escape_debug().to_string();
+    let mut text = format!("The boundary {name} is set up in {here}:\n");
+    for file in made {
+        text.push_str(&format!("  {file}\n"));
+    }
+    text.push_str("\nNext:\n");
+    let mut number = 0;
+    let mut step = |words: &str| {
+        number += 1;
+        text.push_str(&format!("  {number}. {words}\n"));
+    };
+    if approvers.is_empty() {
+        step(&format!(
+            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table. The first start seals the roster: no approver can be\n     added after it in this version."
+        ));
+    } else {
+        step(&format!(
+            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both. In this version nobody can be added after it."
+        ));
+    }
+    step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {here}"));
+    step(&format!("Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"));
+    step(&format!(
+        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token --config {here} create AGENT --owner NAME --step 'host:*'"
+    ));
+    step("The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::node::config::Config;
+    use crate::node::files::Files;
+
+    fn approvers(count: u8) -> Vec<(Name, SshKey)> {
+        (0..count)
+            .map(|at| {
+                let key = SshKey::from_public(SecretKey::from_seed([at + 1; 32]).public(), "").expect("a key");
+                (format!("person-{at}").parse().expect("a name"), key)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_init_writes_is_read_without_an_error() {
+        for count in 0..3 {
+            let dir = tempfile::tempdir().expect("a directory");
+            let home = dir.path().join("a/b");
+            let made = make(&home, &"prod/eu-1".parse().expect("a name"), &approvers(count)).expect("made");
+            assert!(made.iter().all(|name| home.join(name).is_file()));
+            let config = Config::load(&home.join(FILE)).expect("a configuration");
+            let files = Files::read(&config).unwrap_or_else(|problems| panic!("{problems}"));
+            assert_eq!(files.registry.steps().len(), content::RUNBOOKS.len());
+            assert_eq!(files.roster.tables().approver.len(), usize::from(count));
+            assert_eq!(files.roster.is_guarded(), count > 0);
+            let mode = |name: &str| std::fs::metadata(home.join(name)).expect("there").mode() & 0o777;
+            assert_eq!((mode("boundary"), mode("boundary/key.pem"), mode(FILE)), (0o700, 0o600, 0o600));
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_nothing_half_is_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("runbooks")).expect("made");
+        std::fs::write(dir.path().join("runbooks/host.md"), "mine").expect("written");
+        let failure = make(dir.path(), &"a".parse().expect("a name"), &[]).expect_err("refused");
+        assert!(failure.message.contains("runbooks/host.md"), "{failure}");
+        assert_eq!(std::fs::read_to_string(dir.path().join("runbooks/host.md")).expect("there"), "mine");
+        assert!(!dir.path().join(FILE).exists() && !dir.path().join("boundary").exists());
+    }
+
+    #[test]
+    fn this_machines_name_is_a_boundarys_name() {
+        assert!(!own_name().as_str().is_empty());
+    }
+}

@@ -1,0 +1,133 @@
+//! `key`: make keys, show keys.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::cli::trust::Home;
+use crate::crypto::signature::SecretKey;
+use crate::crypto::sshsig::SshKey;
+use crate::trust::signer::{open_signer, write_public_key, write_secret_key};
+
+/// Make keys, show keys.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign key generate                     # your approver's key, in your configuration directory
+  countersign key generate --out boundary/key.pem
+  countersign key show ~/.ssh/id_ed25519.pub")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make an Ed25519 key: FILE (PKCS#8 v1 PEM, 0600) and FILE with .pub (one OpenSSH line)
+    Generate {
+        /// Where; by default countersign/key.pem in your configuration directory
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// A remark on the public line, such as your name
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        comment: String,
+    },
+    /// Print a key's OpenSSH line and key id; reads PKCS#8, OpenSSH private and public keys
+    Show {
+        /// The key's file
+        file: PathBuf,
+    },
+}
+
+/// Makes or shows a key.
+///
+/// # Errors
+/// When a file exists already, can't be written or read.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::Generate { out, comment } => {
+            let path = match out {
+                Some(path) => path.clone(),
+                None => own_place()?,
+            };
+            let key = generate(&path, comment)?;
+            if !talk.json {
+                talk.say(&format!("wrote {} (keep it to yourself) and {}", path.display(), public_path(&path).display()));
+            }
+            print(&key, &path, talk)
+        }
+        Command::Show { file } => {
+            let signer = open_signer(file).map_err(|error| Failure::usage(error.to_string()))?;
+            print(signer.key(), file, talk)
+        }
+    }
+}
+
+/// Makes a key file and its public half beside it.
+///
+/// # Errors
+/// When one of the two exists, or the directory can't be written.
+pub fn generate(path: &Path, comment: &str) -> Result<SshKey, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
+    let public = public_path(path);
+    if public.symlink_metadata().is_ok() {
+        return Err(Failure::usage(format!("{} exists and is not replaced: choose another name", public.display())));
+    }
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(&mut *seed).map_err(|error| failed(&error))?;
+    let secret = SecretKey::from_seed(*seed);
+    let key = SshKey::from_public(secret.public(), comment).map_err(|error| failed(&error))?;
+    write_secret_key(path, &secret).map_err(|error| failed(&error))?;
+    write_public_key(&public, &key).map_err(|error| failed(&error))?;
+    Ok(key)
+}
+
+/// `key.pem` → `key.pub`; `key` → `key.pub`.
+fn public_path(path: &Path) -> PathBuf {
+    path.with_extension("pub")
+}
+
+fn own_place() -> Result<PathBuf, Failure> {
+    let config = Home::of_process().config;
+    let config = config.ok_or_else(|| Failure::usage("HOME is not set: say where with --out FILE"))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config)
+        .map_err(|error| Failure::usage(format!("can't make {}: {error}; say where with --out FILE", config.display())))?;
+    Ok(config.join("key.pem"))
+}
+
+fn print(key: &SshKey, path: &Path, talk: &Talk) -> Result<Exit, Failure> {
+    if talk.json {
+        talk.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path}))?;
+    } else {
+        talk.line(Shown::text(key.line()).as_str())?;
+        talk.line(key.keyid().as_str())?;
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_key_is_never_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key.pem");
+        let key = generate(&path, "alice").expect("made");
+        assert_eq!(std::fs::read_to_string(dir.path().join("key.pub")).expect("read"), format!("{}\n", key.line()));
+        let before = std::fs::read(&path).expect("read");
+        assert!(generate(&path, "alice").is_err());
+        assert_eq!(std::fs::read(&path).expect("read"), before);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(generate(&path, "alice").is_err(), "a public half without its private one is not replaced either");
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,146 @@
+//! `registry`: the steps, as sealed or as they stand in files.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::boundary::view::{RegistryView, StepView};
+use crate::cli::Global;
+use crate::cli::configured::problems;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::keys::KeyArgs;
+use crate::cli::screen::{Screen, Shown};
+use crate::cli::table::aligned;
+use crate::cli::talk::Talk;
+use crate::node::problem::{Problem, Problems};
+use crate::record::ident::StepRef;
+use crate::record::step::Approvals;
+use crate::registry::Registry;
+
+/// The steps, as sealed or as they stand in files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign registry list                     # what the running boundary has sealed
+  countersign registry list --dir runbooks      # what is in these files, with every error
+  countersign registry show service:restart")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Read these runbooks instead of asking the boundary; may be repeated
+    #[arg(long = "dir", global = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the steps with their digests and who approves them
+    List,
+    /// Print one step's whole definition
+    Show {
+        /// `path:step`
+        step: StepRef,
+    },
+}
+
+/// Lists or shows steps.
+///
+/// # Errors
+/// Every error of the files, or why the boundary did not answer.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    if args.dirs.is_empty() {
+        let client = global.client(&args.key)?;
+        return match &args.command {
+            Command::List => {
+                let view: RegistryView = client.get("/v1/registry")?;
+                if talk.json {
+                    talk.object(&view)?;
+                    return Ok(Exit::Done);
+                }
+                for drift in &view.seal.drift {
+                    talk.say(&format!("note: {drift}"));
+                }
+                talk.say(&format!("seal {} of {}, registry root {}", view.seal.number, view.boundary.name, view.seal.registry_root));
+                let rows = view.steps.iter().map(|step| {
+                    [step.reference.to_string(), rules(&step.approvals), step.title.clone(), step.digest.to_string()]
+                });
+                print_list(rows.collect(), talk)
+            }
+            Command::Show { step } => {
+                let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
+                let rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
+                print_step(&view.digest.to_string(), &view.definition, &rest, talk)
+            }
+        };
+    }
+    let registry = Registry::load(&args.dirs).map_err(|errors| {
+        let list = errors.into_iter().map(|e| Problem { file: e.file, line: e.line, column: e.column, message: e.message });
+        Failure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }
+    })?;
+    match &args.command {
+        Command::List if talk.json => {
+            let steps: Vec<Value> = registry
+                .steps()
+                .map(|step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}))
+                .collect();
+            talk.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
+            Ok(Exit::Done)
+        }
+        Command::List => {
+            talk.say(&format!("registry root {}", registry.root()));
+            let rows = registry.steps().map(|step| {
+                let of_step = std::slice::from_ref(&step.definition.approvals);
+                [step.definition.reference.to_string(), rules(of_step), step.definition.title.clone(), step.digest.to_string()]
+            });
+            print_list(rows.collect(), talk)
+        }
+        Command::Show { step } => {
+            let Some(found) = registry.get(step) else {
+                return Err(Failure::new(Exit::UnknownStep, format!("no step {step} is in these runbooks; see `countersign registry list`")));
+            };
+            let definition = serde_json::to_value(&found.definition).map_err(|error| Failure::usage(error.to_string()))?;
+            print_step(&found.digest.to_string(), &definition, &json!({}), talk)
+        }
+    }
+}
+
+/// Rules in short: `2 of ops + 1 of security`; a rule of the step that names nobody is left to policy.
+fn rules(rules: &[Approvals]) -> String {
+    let words: Vec<String> = rules
+        .iter()
+        .filter(|rule| !rule.from.is_empty())
+        .map(|rule| {
+            let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
+            let how = if rule.each == Some(true) { "each of" } else { "of" };
+            format!("{} {how} {}", rule.required, groups.join(","))
+        })
+        .collect();
+    if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
+}
+
+fn print_list(steps: Vec<[String; 4]>, talk: &Talk) -> Result<Exit, Failure> {
+    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST"].map(str::to_owned)];
+    rows.extend(steps);
+    talk.put(aligned(&rows).as_bytes())?;
+    Ok(Exit::Done)
+}
+
+fn print_step(digest: &str, definition: &Value, rest: &Value, talk: &Talk) -> Result<Exit, Failure> {
+    if talk.json {
+        talk.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
+        return Ok(Exit::Done);
+    }
+    let mut screen = Screen::default();
+    screen.heading("Step");
+    screen.field("digest", &Shown::text(digest));
+    screen.exact(definition, &[(".source", "Script")]);
+    if rest.as_object().is_some_and(|fields| !fields.is_empty()) {
+        screen.heading("In force");
+        screen.exact(rest, &[]);
+    }
+    screen.heading("Script");
+    screen.numbered(definition["source"].as_str().unwrap_or_default());
+    talk.show(&screen)?;
+    Ok(Exit::Done)
+}

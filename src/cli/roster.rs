@@ -1,0 +1,142 @@
+//! `roster show`: who is who, and the digest to pin.
+
+use std::path::{Path, PathBuf};
+
+
+
+use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::cli::table::aligned;
+use crate::cli::talk::Talk;
+use crate::cli::trust::read_bounded;
+use crate::crypto::json as strict;
+use crate::crypto::sshsig::SshKey;
+use crate::node::control::{self, Answer, Request};
+use crate::node::files::{read_policy, read_roster};
+use crate::node::problem::Problems;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::roster::{MAX_ROSTER_BYTES, PresenceRule};
+use crate::trust::roster::TrustedRoster;
+
+/// Who is who.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign roster show
+  countersign roster show --json > roster.json       # what verifiers take with --roster
+  countersign roster show --allowed-signers          # for ssh-keygen -Y verify -n countersign")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print a roster and its digest; with --json the statement that verifiers take
+    Show {
+        /// A roster statement (JSON); by default the roster and policy that the configuration names
+        file: Option<PathBuf>,
+        /// Print the approvers as OpenSSH's allowed_signers
+        #[arg(long)]
+        allowed_signers: bool,
+    },
+}
+
+/// Prints a roster.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let Command::Show { file, allowed_signers } = &args.command;
+    let roster = match file {
+        Some(file) => of_file(file)?,
+        None => of_configuration(&args.config, talk)?,
+    };
+    if *allowed_signers {
+        talk.put(roster.allowed_signers().as_bytes())?;
+    } else if talk.json {
+        talk.object(&Envelope::new(roster.payload(), Vec::new()))?;
+    } else {
+        talk.put(text(&roster).as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn of_file(file: &Path) -> Result<TrustedRoster, Failure> {
+    let bytes = read_bounded(file, 2 * MAX_ROSTER_BYTES)?;
+    let place = Shown::text(&file.to_string_lossy());
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!(
+            "{} is no roster statement: {error}; for roster.toml name its configuration with --config",
+            place.as_str()
+        ))
+    };
+    let envelope: Envelope = strict::parse_as(&bytes, 2 * MAX_ROSTER_BYTES).map_err(|error| wrong(&error))?;
+    let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| wrong(&error))?;
+    TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))
+}
+
+fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<TrustedRoster, Failure> {
+    let config = config.load()?;
+    let all = |found| problems(Problems::new(found));
+    let policy = read_policy(&config).map_err(all)?;
+    let roster = read_roster(&config, policy.digest()).map_err(all)?;
+    // What is in force is what was sealed: a boundary that serves says whether the files still are that.
+    if let Ok(Some(Answer::Ok(status))) = control::ask(&config.socket(), &Request::Status) {
+        for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
+            talk.say(&format!("note: {note}"));
+        }
+    }
+    Ok(roster)
+}
+
+/// The roster for people.
+#[must_use]
+pub fn text(roster: &TrustedRoster) -> String {
+    let tables = roster.tables();
+    let guard = if roster.is_guarded() {
+        format!("the next version needs {} of {} approvers", tables.threshold, tables.approver.len())
+    } else {
+        "UNGUARDED: the next version needs nobody's signature".to_owned()
+    };
+    let mut text = format!("roster {}, version {}; {guard}\n\n", Shown::text(&tables.name).as_str(), tables.version);
+    let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];
+    let mut add = |who: &str, name: &str, groups: String, keys: &[String]| {
+        for (at, line) in keys.iter().enumerate() {
+            let key = SshKey::parse(line).map_or_else(|error| error.to_string(), |key| {
+                format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" })
+            });
+            let first = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
+            rows.push([first(who), first(name), first(&groups), key]);
+        }
+    };
+    for person in &tables.approver {
+        let mut groups: Vec<String> = person.groups.iter().map(ToString::to_string).collect();
+        if let Some(after) = person.valid_after {
+            groups.push(format!("from {after}"));
+        }
+        if let Some(before) = person.valid_before {
+            groups.push(format!("until {before}"));
+        }
+        add("approver", person.name.as_str(), groups.join(", "), &person.keys);
+    }
+    for entry in &tables.proposer {
+        let owners: Vec<&str> = entry.owners.iter().map(|name| name.as_str()).collect();
+        add("proposer", entry.name.as_str(), format!("of {}", owners.join(", ")), &entry.keys);
+    }
+    for person in &tables.operator {
+        add("operator", person.name.as_str(), String::new(), &person.keys);
+    }
+    for entry in &tables.boundary {
+        add("boundary", entry.name.as_str(), String::new(), &entry.keys);
+    }
+    text.push_str(&aligned(&rows));
+    for group in tables.group.iter().filter(|group| group.presence == Some(PresenceRule::Required)) {
+        text.push_str(&format!("group {}: only touched security keys count\n", group.name));
+    }
+    text.push_str(&format!("\npolicy         {}\ndigest to pin  {}\n", roster.policy(), roster.digest()));
+    text
+}
+

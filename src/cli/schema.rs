@@ -1,0 +1,149 @@
+//! `schema`: the JSON Schemas and OpenAPI, generated from the types.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::talk::Talk;
+use crate::http::openapi::openapi;
+use crate::node::template::ConfigurationFile;
+use crate::policy::file::PolicyFile;
+use crate::record::authorization::Authorization;
+use crate::record::bundle::Bundle;
+use crate::record::configuration::Configuration;
+use crate::record::consumption::Consumption;
+use crate::record::denial::Denial;
+use crate::record::document::{Predicate, Statement, predicate_type};
+use crate::record::envelope::Envelope;
+use crate::record::local_receipt::LocalReceipt;
+use crate::record::receipt::Receipt;
+use crate::record::refusal::Refusal;
+use crate::record::roster::Roster;
+use crate::record::seal::Seal;
+use crate::record::step::{RegistryLeaf, StepDefinition};
+use crate::record::token::SealedToken;
+
+/// The JSON Schemas and OpenAPI, generated from the types.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign schema check
+  countersign schema write --dir .")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// The directory with schemas/ and openapi.json
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    dir: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write them
+    Write,
+    /// Compare them with the types: 1 when they differ
+    Check,
+}
+
+/// Writes or compares.
+///
+/// # Errors
+/// When a file can't be written.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    match args.command {
+        Command::Write => {
+            for (name, text) in files() {
+                let path = args.dir.join(&name);
+                let failed = |error: std::io::Error| Failure::usage(format!("can't write {}: {error}", path.display()));
+                std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+                std::fs::write(&path, text).map_err(failed)?;
+                talk.say(&format!("wrote {name}"));
+            }
+            Ok(Exit::Done)
+        }
+        Command::Check => {
+            let drifted: Vec<String> = drift(&args.dir);
+            for what in &drifted {
+                talk.line(what)?;
+            }
+            Ok(if drifted.is_empty() { Exit::Done } else { Exit::CheckSaidNo })
+        }
+    }
+}
+
+/// What differs between the files below `dir` and the types.
+#[must_use]
+pub fn drift(dir: &Path) -> Vec<String> {
+    let files = files();
+    let mut found: Vec<String> = files
+        .iter()
+        .filter_map(|(name, text)| match std::fs::read_to_string(dir.join(name)) {
+            Ok(there) if there == *text => None,
+            Ok(_) => Some(format!("{name} differs from the types: run `countersign schema write` and read the diff")),
+            Err(error) => Some(format!("{name} can't be read ({error}): run `countersign schema write`")),
+        })
+        .collect();
+    let stray = std::fs::read_dir(dir.join("schemas")).into_iter().flatten().flatten();
+    for entry in stray {
+        let name = format!("schemas/{}", entry.file_name().to_string_lossy());
+        if !files.iter().any(|(known, _)| *known == name) {
+            found.push(format!("{name} is of no type: remove it"));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every generated file: name and text.
+#[must_use]
+pub fn files() -> Vec<(String, String)> {
+    let mut files = vec![
+        statement::<Authorization>(),
+        statement::<Consumption>(),
+        statement::<Denial>(),
+        statement::<LocalReceipt>(),
+        statement::<Receipt>(),
+        statement::<Refusal>(),
+        statement::<Roster>(),
+        statement::<Seal>(),
+        schema::<Bundle>("bundle"),
+        schema::<Configuration>("sealed-configuration"),
+        schema::<ConfigurationFile>("countersign.toml"),
+        schema::<Envelope>("envelope"),
+        schema::<PolicyFile>("policy"),
+        schema::<Vec<RegistryLeaf>>("registry"),
+        schema::<StepDefinition>("step"),
+        schema::<Vec<SealedToken>>("tokens"),
+    ];
+    files.push(("openapi.json".to_owned(), pretty(&openapi())));
+    files.sort();
+    files
+}
+
+/// The schema of a whole statement of this kind.
+fn statement<P: Predicate>() -> (String, String) {
+    let (name, mut value) = generate::<Statement<P>>(P::KIND);
+    // What tells the kinds apart is a constant of each.
+    value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
+    value["properties"]["_type"] = serde_json::json!({"const": crate::record::document::STATEMENT_TYPE});
+    (name, pretty(&value))
+}
+
+fn schema<T: JsonSchema>(name: &str) -> (String, String) {
+    let (name, value) = generate::<T>(name);
+    (name, pretty(&value))
+}
+
+fn generate<T: JsonSchema>(name: &str) -> (String, Value) {
+    let mut value = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
+    value["$id"] = Value::from(format!("https://countersign.dev/schemas/{name}/v1"));
+    (format!("schemas/{name}.v1.json"), value)
+}
+
+fn pretty(value: &Value) -> String {
+    let mut text = format!("{value:#}");
+    text.push('\n');
+    text
+}

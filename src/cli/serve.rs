@@ -1,0 +1,96 @@
+//! `serve`: the boundary.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::node::config::Config;
+use crate::node::serve::{Node, Started};
+
+/// Serve a boundary until SIGTERM; SIGHUP seals the runbooks anew.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign serve boundary-1
+  countersign serve --config /etc/countersign/countersign.toml
+  systemctl reload countersign        # SIGHUP: seal the runbooks as they are now")]
+pub struct Args {
+    /// The directory that `init` made; by default the working directory
+    #[arg(conflicts_with = "config")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Listen here instead of where the configuration says; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+/// Serves.
+///
+/// # Errors
+/// Everything that keeps the boundary from starting, together.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
+    if let Some(listen) = args.listen {
+        if !listen.ip().is_loopback() {
+            return Err(Failure::usage(format!("{listen} is not a loopback address, and TLS is not supported by this version")));
+        }
+        config.listen = listen;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
+    runtime.block_on(async {
+        let node = Node::open(config).await.map_err(problems)?;
+        announce(node.started(), talk)?;
+        node.serve().await.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        talk.say("ended: every run has its receipt");
+        Ok(Exit::Done)
+    })
+}
+
+/// One clear block: where it listens, who it is, what holds.
+fn announce(started: &Started, talk: &Talk) -> Result<(), Failure> {
+    if talk.json {
+        return talk.object(&json!({ "started": started }));
+    }
+    let steps = if started.steps == 1 { "1 step".to_owned() } else { format!("{} steps", started.steps) };
+    let mut text = format!(
+        "countersign {} serves {}\n  listens   {}\n  boundary  {}\n  seal      {} ({steps})\n  roster    {}\n  sandbox   {}\n  control   {}\n",
+        env!("CARGO_PKG_VERSION"),
+        started.name,
+        started.url,
+        started.id,
+        started.seal,
+        started.roster,
+        started.sandbox,
+        Shown::text(&started.control.to_string_lossy()).as_str(),
+    );
+    if started.recovered > 0 {
+        text.push_str(&format!("  recovered {} runs whose end nobody saw: their receipts say `unknown`\n", started.recovered));
+    }
+    for note in &started.notes {
+        text.push_str(&format!("  note      {}\n", Shown::text(note).as_str()));
+    }
+    if started.first {
+        text.push_str(&format!(
+            "The log begins here. Whoever verifies receipts pins this roster, over a way that they trust already:\n  {}\n",
+            started.roster
+        ));
+    }
+    talk.put(text.as_bytes())
+}

@@ -1,0 +1,148 @@
+//! `token`: who may propose, read, operate.
+
+use serde_json::Value;
+
+use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::talk::{Talk, text_of};
+use crate::node::control::{self, Answer, Request};
+use crate::node::{serve, start, unit};
+use crate::record::ident::Name;
+use crate::record::token::{Scope, SealedToken};
+
+/// Make, list and end tokens.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign token create deploy-bot --owner carol --scope propose --step 'service:*' --expires 90d
+  countersign token list
+  countersign token revoke deploy-bot
+
+A token's owners count as the proposer: they can't approve what it proposes.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a token and print its secret, once
+    Create {
+        /// Its name, never used twice; it becomes the proposer
+        name: Name,
+        /// Somebody of the roster who controls it; may be repeated
+        #[arg(long = "owner", value_name = "NAME")]
+        owners: Vec<Name>,
+        /// What it allows; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE", default_value = "propose", value_parser = scope)]
+        scopes: Vec<Scope>,
+        /// Steps that it is limited to, as patterns over refs; may be repeated; by default all
+        #[arg(long = "step", value_name = "PATTERN")]
+        patterns: Vec<String>,
+        /// When it ends, from now: 12h, 90d
+        #[arg(long, value_name = "SPAN", default_value = "90d")]
+        expires: String,
+    },
+    /// List all tokens ever made, without their secrets
+    List,
+    /// End a token
+    Revoke {
+        /// Its name
+        name: Name,
+    },
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    [Scope::Operate, Scope::Propose, Scope::Read]
+        .into_iter()
+        .find(|scope| scope.word() == text)
+        .ok_or_else(|| "write propose, read or operate".to_owned())
+}
+
+/// Asks the boundary that serves; where none does, the store itself.
+///
+/// # Errors
+/// When the boundary refuses, or can't be opened.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let config = args.config.load()?;
+    let request = match &args.command {
+        Command::Create { name, owners, scopes, patterns, expires } => {
+            let seconds = unit::seconds(expires).map_err(Failure::usage)?;
+            let now = (start::surroundings().now)();
+            let token = SealedToken {
+                name: name.clone(),
+                owners: sorted(owners),
+                scopes: sorted(scopes),
+                patterns: sorted(patterns),
+                expires_at: Some(now.plus(seconds)),
+            };
+            Request::TokenCreate { token }
+        }
+        Command::List => Request::TokenList,
+        Command::Revoke { name } => Request::TokenRevoke { name: name.clone() },
+    };
+    let one = |problem: crate::node::problem::Problem| problems(problem.into());
+    let answer = match control::ask(&config.socket(), &request).map_err(one)? {
+        Some(answer) => answer,
+        None => serve::answer_offline(config, request.clone()).map_err(problems)?,
+    };
+    match answer {
+        Answer::Error(message) => Err(Failure::new(Exit::Refused, message)),
+        Answer::Ok(value) => {
+            print(&request, &value, talk)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    items.sort();
+    items.dedup();
+    items
+}
+
+fn print(request: &Request, value: &Value, talk: &Talk) -> Result<(), Failure> {
+    match request {
+        Request::TokenCreate { token } if talk.json => talk.object(&serde_json::json!({"token": token, "secret": value})),
+        _ if talk.json => talk.object(value),
+        Request::TokenCreate { token } => {
+            talk.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");
+            if token.owners.is_empty() {
+                talk.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
+            }
+            talk.line(value.as_str().unwrap_or_default())
+        }
+        Request::TokenRevoke { name } => talk.line(&format!("{name} is revoked")),
+        _ => list(value, talk),
+    }
+}
+
+fn list(value: &Value, talk: &Talk) -> Result<(), Failure> {
+    let joined = |token: &Value, field: &str, none: &str| {
+        let items: Vec<&str> = token[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if items.is_empty() { none.to_owned() } else { items.join(",") }
+    };
+    let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
+    let now = (start::surroundings().now)().to_string();
+    for token in value.as_array().into_iter().flatten() {
+        let ends = text_of(token, "expires_at");
+        let state = if !text_of(token, "revoked_at").is_empty() {
+            "revoked"
+        } else if !ends.is_empty() && ends <= now.as_str() {
+            "expired"
+        } else {
+            "valid"
+        };
+        rows.push([
+            text_of(token, "name").to_owned(),
+            state.to_owned(),
+            joined(token, "scopes", "-"),
+            joined(token, "owners", "-"),
+            joined(token, "patterns", "all"),
+            if ends.is_empty() { "never".to_owned() } else { ends.to_owned() },
+        ]);
+    }
+    talk.put(crate::cli::table::aligned(&rows).as_bytes())
+}

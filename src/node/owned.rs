@@ -1,0 +1,99 @@
+//! Files that decide something: nobody else may write them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::node::problem::Problem;
+
+/// Reads a text file that decides something: a regular file of this user or root that nobody else can write, and the
+/// directory that it lies in likewise.
+///
+/// # Errors
+/// What is wrong with it, and how to mend it.
+pub fn read_owned(path: &Path) -> Result<String, Problem> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Problem::whole(
+            path,
+            format!("it can't be read ({error}): create it with `countersign init`, or name another file"),
+        )
+    };
+    let mut file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| unreadable(&error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+    if !metadata.is_file() {
+        return Err(Problem::whole(path, "it is not a regular file: name a file"));
+    }
+    check_owned(path, &metadata, 0o100_000)?;
+    if let Some(directory) = path.parent() {
+        let metadata = std::fs::metadata(directory).map_err(|error| unreadable(&error))?;
+        check_owned(directory, &metadata, 0o040_000)?;
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Problem::whole(path, format!("it is larger than {MAX_FILE_BYTES} bytes: name the right file")));
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::whole(path, "it is not UTF-8: save it as UTF-8"))
+}
+
+fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(), Problem> {
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.uid() != own && metadata.uid() != 0 {
+        return Err(Problem::whole(
+            path,
+            format!("it belongs to user {}, who could change it: run `chown {own} {}`", metadata.uid(), path.display()),
+        ));
+    }
+    // In a sticky directory (as /tmp) others can add files, but not replace this one.
+    let sticky = kind == 0o040_000 && metadata.mode() & 0o1000 != 0;
+    if metadata.mode() & 0o022 != 0 && !sticky {
+        return Err(Problem::whole(
+            path,
+            format!("others can write it (mode {:04o}): run `chmod go-w {}`", metadata.mode() & 0o7777, path.display()),
+        ));
+    }
+    Ok(())
+}
+
+/// No file that an operator writes is larger.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a");
+        std::fs::write(&path, "x").expect("written");
+        let mode =
+            |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set");
+        mode(&path, 0o644);
+        assert_eq!(read_owned(&path).as_deref(), Ok("x"));
+        mode(&path, 0o664);
+        assert!(read_owned(&path).is_err_and(|problem| problem.message.contains("chmod go-w")));
+        mode(&path, 0o600);
+        mode(dir.path(), 0o777);
+        assert!(read_owned(&path).is_err_and(|problem| problem.message.contains("0777")));
+        mode(dir.path(), 0o1777);
+        assert_eq!(read_owned(&path).as_deref(), Ok("x"), "in a sticky directory nobody else can replace it");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_without_waiting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::from_bits_truncate(0o600), 0)
+            .expect("a fifo");
+        assert!(read_owned(&fifo).is_err());
+        assert!(read_owned(dir.path()).is_err());
+        assert!(read_owned(&dir.path().join("none")).is_err());
+    }
+}

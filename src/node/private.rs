@@ -1,0 +1,175 @@
+//! Rule R9: the private set is where no run can come.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::node::config::Config;
+use crate::node::problem::Problem;
+
+/// What no run may see: key, store, configuration, policy and roster sources, sockets, outputs.
+#[must_use]
+pub fn set(config: &Config) -> Vec<PathBuf> {
+    let mut log = config.database.clone().into_os_string();
+    log.push("-wal");
+    let mut memory = config.database.clone().into_os_string();
+    memory.push("-shm");
+    vec![
+        config.path.clone(),
+        config.data.clone(),
+        config.key.clone(),
+        config.database.clone(),
+        log.into(),
+        memory.into(),
+        config.policy.clone(),
+        config.roster.clone(),
+        config.socket(),
+        config.outputs(),
+        config.spool(),
+    ]
+}
+
+/// Everything of the private set that lies where it must not, and what is open to others.
+#[must_use]
+pub fn check(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let runbooks: Vec<PathBuf> = config.runbooks.iter().map(|path| real(path)).collect();
+    for private in set(config) {
+        let at = real(&private);
+        if let Some(runbooks) = runbooks.iter().find(|runbooks| at.starts_with(runbooks)) {
+            problems.push(Problem::whole(
+                &private,
+                format!("it is private and lies in the runbook directory {}: move one of the two", runbooks.display()),
+            ));
+        }
+        if let Some(seen) = SEEN.iter().find(|seen| at.starts_with(real(Path::new(seen)))) {
+            problems.push(Problem::whole(
+                &private,
+                format!("it is private and lies below {seen}, which every step sees: move it"),
+            ));
+        }
+    }
+    let data = real(&config.data);
+    for (given, at) in config.runbooks.iter().zip(&runbooks) {
+        if at.starts_with(&data) {
+            problems.push(Problem::whole(
+                given,
+                format!("runbooks can't lie in the private directory {}: move them", data.display()),
+            ));
+        }
+        if let Ok(metadata) = std::fs::metadata(given)
+            && metadata.mode() & 0o022 != 0
+        {
+            problems.push(Problem::whole(
+                given,
+                format!(
+                    "others can write runbooks here (mode {:04o}): run `chmod go-w {}`",
+                    metadata.mode() & 0o7777,
+                    given.display()
+                ),
+            ));
+        }
+    }
+    if let Ok(metadata) = std::fs::metadata(&config.data) {
+        if !metadata.is_dir() {
+            problems.push(Problem::whole(&config.data, "`data` is not a directory: name one"));
+        } else if metadata.mode() & 0o077 != 0 {
+            problems.push(Problem::whole(
+                &config.data,
+                format!(
+                    "others can look into the private directory (mode {:04o}): run `chmod 700 {}`",
+                    metadata.mode() & 0o7777,
+                    config.data.display()
+                ),
+            ));
+        }
+    }
+    problems
+}
+
+/// The path with its links resolved, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut at = path;
+    loop {
+        if let Ok(found) = at.canonicalize() {
+            return rest.iter().rev().fold(found, |path: PathBuf, name| path.join(name));
+        }
+        match (at.parent(), at.file_name()) {
+            (Some(parent), Some(name)) => {
+                rest.push(name.to_owned());
+                at = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}
+
+/// What every run sees of the host, so that interpreters work.
+const SEEN: [&str; 9] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/pki", "/etc/alternatives", "/etc/crypto-policies"];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn found(setup: impl Fn(&Path) -> String) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir_all(dir.path().join("runbooks/deep")).expect("made");
+        std::fs::create_dir(dir.path().join("boundary")).expect("made");
+        let mode = |name: &str, mode| {
+            std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(mode)).expect("set");
+        };
+        mode("boundary", 0o700);
+        mode("runbooks", 0o755);
+        let text = format!("name = \"a\"\n{}", setup(dir.path()));
+        let config = Config::read(&dir.path().join("countersign.toml"), &text).expect("a configuration");
+        check(&config).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn r9_the_layout_of_init_is_fine() {
+        assert_eq!(found(|_| String::new()), "");
+    }
+
+    #[test]
+    fn r9_nothing_private_lies_in_a_runbook_directory() {
+        for (key, file) in
+            [("key", "key.pem"), ("database", "a.db"), ("policy", "p.yaml"), ("roster", "r.toml"), ("data", "d")]
+        {
+            let text = found(|_| format!("{key} = \"runbooks/deep/{file}\"\n"));
+            assert!(text.contains("lies in the runbook directory"), "{key}: {text}");
+        }
+        assert!(found(|_| "runbooks = [\".\"]\n".to_owned()).contains("countersign.toml: it is private"));
+        assert!(
+            found(|_| "runbooks = [\"boundary/books\"]\n".to_owned())
+                .contains("runbooks can't lie in the private directory")
+        );
+    }
+
+    #[test]
+    fn r9_a_link_hides_nothing() {
+        let text = found(|dir| {
+            std::os::unix::fs::symlink(dir.join("runbooks"), dir.join("elsewhere")).expect("a link");
+            "key = \"elsewhere/key.pem\"\n".to_owned()
+        });
+        assert!(text.contains("lies in the runbook directory"), "{text}");
+    }
+
+    #[test]
+    fn r9_nothing_private_lies_where_every_step_sees() {
+        assert!(found(|_| "key = \"/usr/local/key.pem\"\n".to_owned()).contains("which every step sees"));
+        assert!(found(|_| "policy = \"/etc/ssl/policy.yaml\"\n".to_owned()).contains("which every step sees"));
+    }
+
+    #[test]
+    fn r9_directories_open_to_others_are_refused() {
+        let text = found(|dir| {
+            std::fs::set_permissions(dir.join("boundary"), std::fs::Permissions::from_mode(0o750)).expect("set");
+            std::fs::set_permissions(dir.join("runbooks"), std::fs::Permissions::from_mode(0o775)).expect("set");
+            String::new()
+        });
+        assert!(text.contains("chmod 700") && text.contains("chmod go-w"), "{text}");
+    }
+}

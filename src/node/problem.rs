@@ -1,0 +1,85 @@
+//! Everything that is wrong with what an operator wrote.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::yaml::Flaw;
+
+/// Something wrong in a file or with it, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, or what it is about.
+    pub file: String,
+    /// The line, from 1; 0 when no place in the file is meant.
+    pub line: usize,
+    /// The column in characters, from 1; 0 when no place in the file is meant.
+    pub column: usize,
+    /// What happened, then what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// About a whole file.
+    #[must_use]
+    pub fn whole(file: &Path, message: impl Into<String>) -> Self {
+        Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }
+    }
+
+    /// At a flaw's place.
+    #[must_use]
+    pub fn at(file: &Path, flaw: &Flaw) -> Self {
+        let Flaw { place, message } = flaw;
+        Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names of files come from elsewhere: nothing in them may steer a terminal.
+        let file = self.file.escape_debug();
+        match self.line {
+            0 => write!(f, "{file}: {}", self.message),
+            line => write!(f, "{file}:{line}:{}: {}", self.column, self.message),
+        }
+    }
+}
+
+/// Why the boundary does not start: all reasons together, in the order of files and places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Ordered, each once.
+    #[must_use]
+    pub fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort();
+        problems.dedup();
+        Self(problems)
+    }
+
+    /// Each of them.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.0
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

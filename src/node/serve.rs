@@ -1,0 +1,198 @@
+//! A boundary that serves: opened, recovered, listening, drained.
+
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::boundary::Boundary;
+use crate::boundary::refusal::Stopped;
+use crate::crypto::digest::{RosterDigest, SealDigest};
+use crate::http::{self, HttpConfig};
+use crate::node::config::Config;
+use crate::node::files::Files;
+use crate::node::problem::{Problem, Problems};
+use crate::node::start::{self, Assembled};
+use crate::node::control::{self, Answer, Request};
+use crate::record::ident::BoundaryName;
+use crate::store::ledger::Ledger;
+
+/// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
+pub struct Node {
+    boundary: Arc<Boundary>,
+    ledger: Ledger,
+    listener: TcpListener,
+    control: tokio::net::UnixListener,
+    config: Config,
+    started: Started,
+}
+
+/// What a start found, for the operator.
+#[derive(Debug, Clone, Serialize)]
+pub struct Started {
+    /// Where HTTP listens.
+    pub url: String,
+    /// The boundary's name.
+    pub name: BoundaryName,
+    /// Its id.
+    pub id: SealDigest,
+    /// The seal in force.
+    pub seal: u64,
+    /// How many steps it has.
+    pub steps: usize,
+    /// What auditors pin.
+    pub roster: RosterDigest,
+    /// What this host's sandbox holds.
+    pub sandbox: String,
+    /// Whether the log begins with this start.
+    pub first: bool,
+    /// Runs whose end nobody saw, closed as `unknown`.
+    pub recovered: usize,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+    /// The control socket.
+    pub control: PathBuf,
+}
+
+impl Node {
+    /// Reads every file, takes the store, recovers, then opens the sockets.
+    ///
+    /// # Errors
+    /// Everything that keeps the boundary from starting, together.
+    pub async fn open(config: Config) -> Result<Self, Problems> {
+        // Whatever this process makes is its own.
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        let files = Files::read(&config)?;
+        // The lock comes before the sweep of what a service before left.
+        let store = start::take_store(&config)?;
+        let sandbox = Arc::new(start::sandbox(&config)?);
+        let Assembled { boundary, ledger, level, first, notes } = start::assemble(&config, sandbox, store, files).await?;
+        let broken = |stopped: Stopped| Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"));
+        // The sandbox's sweep killed what was left; now their receipts, and only then requests (rule R6).
+        let recovered = boundary.recover().await.map_err(broken)?;
+        let control = control::listen(&config.socket())?;
+        let listener = listen(&config).await?;
+        let state = boundary.state();
+        let started = Started {
+            url: format!("http://{}", listener.local_addr().unwrap_or(config.listen)),
+            name: config.name.clone(),
+            id: state.boundary.id,
+            seal: state.seal.number,
+            steps: state.registry.steps().len(),
+            roster: state.roster.digest(),
+            sandbox: level.word().to_owned(),
+            first,
+            recovered,
+            notes,
+            control: config.socket(),
+        };
+        Ok(Self { boundary, ledger, listener, control, config, started })
+    }
+
+    /// What the start found.
+    #[must_use]
+    pub const fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// Serves until SIGTERM or SIGINT, then finishes what runs and closes the store. SIGHUP seals the runbooks anew.
+    ///
+    /// # Errors
+    /// When signals can't be watched or the store can't be closed.
+    pub async fn serve(self) -> Result<(), Problems> {
+        let Self { boundary, ledger, listener, control, config, .. } = self;
+        let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
+        let watch = |kind| signal(kind).map_err(|error| broken(&error));
+        let (hangup, mut end, mut interrupt) =
+            (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+        let beside = [
+            tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
+            tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
+            tokio::spawn(keep_house(ledger.clone())),
+        ];
+        let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, ..HttpConfig::default() };
+        let shutdown = async move {
+            tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!("asked to end: taking no more requests, finishing what runs");
+        };
+        let served = http::serve(listener, boundary.clone(), face, shutdown).await;
+        for task in beside {
+            task.abort();
+        }
+        let _ = std::fs::remove_file(config.socket());
+        boundary.drain(DRAIN).await;
+        ledger.close().await.map_err(|fault| broken(&fault))?;
+        served.map_err(|error| broken(&error))?;
+        Ok(())
+    }
+}
+
+/// Answers one request of the control socket where no service runs, with the store itself. Recovers nothing: only a
+/// service does (rule R6).
+///
+/// # Errors
+/// Everything that would keep the boundary from starting, and that another process holds the store.
+pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Problems> {
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let files = Files::read(&config)?;
+    let store = start::take_store(&config)?;
+    let sandbox = Arc::new(start::sandbox(&config)?);
+    let broken = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.database, error.to_string()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
+    runtime.block_on(async {
+        let Assembled { boundary, ledger, .. } = start::assemble(&config, sandbox, store, files).await?;
+        let answer = control::answer(&boundary, &config.runbooks, request).await;
+        ledger.close().await.map_err(|fault| broken(&fault))?;
+        Ok(answer)
+    })
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, Problem> {
+    TcpListener::bind(config.listen).await.map_err(|error| {
+        Problem::whole(&config.path, format!("can't listen on {} ({error}): end what listens there, or change `listen`", config.listen))
+    })
+}
+
+async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<PathBuf>) {
+    while hangup.recv().await.is_some() {
+        match boundary.reseal(runbooks.clone()).await {
+            Ok(true) => tracing::info!(seal = boundary.state().seal.number, "runbooks sealed anew"),
+            Ok(false) => tracing::info!("runbooks are as sealed"),
+            Err(stopped) => tracing::error!("{stopped}"),
+        }
+    }
+}
+
+/// Expires what waits too long and forgets nonces that can't count any more.
+async fn keep_house(ledger: Ledger) {
+    let mut round = tokio::time::interval(HOUSEKEEPING);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        match ledger.expire(ledger.now()).await {
+            Ok(_) => {}
+            Err(fault) => tracing::error!("what is overdue could not be expired: {fault}"),
+        }
+        match ledger.prune(PRUNE_AT_A_TIME).await {
+            Ok(pruned) if pruned.ahead_s > AHEAD_S => {
+                tracing::warn!(seconds = pruned.ahead_s, "the clock is ahead of what was seen to pass: it jumped, or the service stood still");
+            }
+            Ok(_) => {}
+            Err(fault) => tracing::error!("spent nonces could not be pruned: {fault}"),
+        }
+    }
+}
+
+
+/// How long runs may take to end by themselves at shutdown; then they are cancelled, and get their receipts too.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How often expiry and pruning look.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Nonces that one round looks at: such a batch never keeps a run waiting.
+const PRUNE_AT_A_TIME: usize = 1000;
+/// Beyond this a jump of the clock is worth a line in the log.
+const AHEAD_S: i64 = 300;

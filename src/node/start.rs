@@ -1,0 +1,268 @@
+//! From configuration to a boundary that may take requests.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::boundary::outputs::Outputs;
+use crate::boundary::sealed::{Basis, Material, Sealed};
+use crate::boundary::sealing::{SealStop, restore, tokens_in_force, write_seal};
+use crate::boundary::surroundings::Surroundings;
+use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
+use crate::crypto::json;
+use crate::node::config::Config;
+use crate::node::files::Files;
+use crate::node::private;
+use crate::node::problem::{Problem, Problems};
+use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use crate::record::enforcement::Level;
+use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::ident::{Epoch, GenesisSalt};
+use crate::record::seal::{Genesis, Seal};
+use crate::record::validity::Timestamp;
+use crate::sandbox::Sandbox as _;
+use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::sandbox::probe::{Probe, STRICT};
+use crate::store::ledger::{self, Ledger};
+use crate::store::message::WriteStop;
+use crate::store::{Fault, sqlite};
+use crate::trust::signer::{FileSigner, Signer as _};
+
+/// A boundary that is put together, and what its start found.
+pub struct Assembled {
+    /// The boundary.
+    pub boundary: Arc<Boundary>,
+    /// Its store.
+    pub ledger: Ledger,
+    /// What this host's sandbox holds.
+    pub level: Level,
+    /// Whether its log begins with this start.
+    pub first: bool,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Opens the store, puts the state in force and the parts together. Takes no request and recovers nothing yet.
+///
+/// # Errors
+/// Everything that keeps the boundary from starting.
+pub async fn assemble(config: &Config, sandbox: Arc<LinuxSandbox>, store: OpenStore, files: Files) -> Result<Assembled, Problems> {
+    let configuration = configure(config, sandbox.probe())?;
+    let around = surroundings();
+    let key = BoundaryKey { secret: files.key.secret().clone(), keyid: files.key.key().keyid() };
+    let ledger = open_ledger(config, &files.key, &around, store)?;
+    let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
+    let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
+    let written = Material {
+        name: config.name.clone(),
+        registry: files.registry,
+        policy: files.policy,
+        roster: files.roster,
+        tokens,
+        configuration,
+    };
+    let last = ledger.seals().map_err(broken)?.last().copied();
+    let mut notes = Vec::new();
+    let sealed = match last {
+        None => seal(config, &ledger, &key, None, &written, &around).await?,
+        Some(last) => {
+            let sealed = read_seal(config, &ledger, last.index, &key)?;
+            notes.extend(sealed.drift(&written));
+            // Policy and roster change by signatures, not by files.
+            let material = Material { policy: sealed.policy.clone(), roster: sealed.roster.clone(), ..written };
+            seal(config, &ledger, &key, Some(sealed), &material, &around).await?
+        }
+    };
+    if !sealed.roster.is_guarded() {
+        notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
+    }
+    let level = sandbox.probe().level();
+    if level != Level::Strict {
+        notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
+    }
+    let limits = Limits { runs: config.runs, crossings: CROSSINGS, output_bytes: config.maximum.output_bytes };
+    let outputs = Outputs::new(config.outputs());
+    let parts = Parts { ledger: ledger.clone(), sandbox, key, sealed, outputs, limits, surroundings: around };
+    let boundary = Boundary::new(parts);
+    boundary.set_notes(notes.clone());
+    Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes })
+}
+
+/// The store's two halves, locked for this process.
+pub type OpenStore = (sqlite::SqliteStore, sqlite::SqliteReads);
+
+/// Makes the private directories and takes the store's lock: only who holds it may sweep what others left.
+///
+/// # Errors
+/// When a directory can't be made, or another process holds the store.
+pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
+    let make = |path: &Path, mode: u32| {
+        let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
+            // The umask took rights away; a run's directory must let runs pass.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        });
+        made.map_err(|error| Problem::whole(path, format!("the directory can't be made ({error}): make it, or change its parent's mode")))
+    };
+    make(&config.data, 0o700)?;
+    make(&config.outputs(), 0o700)?;
+    make(&config.spool(), 0o700)?;
+    make(&config.scratch(), 0o711)?;
+    sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+}
+
+/// Prepares the sandbox and finds out what this host holds.
+///
+/// # Errors
+/// When its directories can't be used.
+pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
+    let setup = Setup { launcher: None, scratch: config.scratch(), spool: config.spool(), private: private::set(config) };
+    LinuxSandbox::new(&setup)
+        .map_err(|error| Problem::whole(&config.scratch(), format!("the sandbox can't be prepared ({error}): check the directory")).into())
+}
+
+/// The layers that this host misses: why, and what to change.
+pub fn missing(probe: &Probe) -> impl Iterator<Item = String> {
+    probe.layers.iter().filter_map(|state| {
+        let missing = state.missing.as_ref()?;
+        Some(format!("the layer {} is missing: {}; mend it with: {}", state.layer.word(), missing.why, missing.knob))
+    })
+}
+
+/// The configuration to seal: what the level stands for on this host.
+fn configure(config: &Config, probe: &Probe) -> Result<Configuration, Problems> {
+    let require = match config.level {
+        Level::Strict => {
+            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only what is held";
+            let lacking: Vec<Problem> =
+                missing(probe).map(|line| Problem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))).collect();
+            if !lacking.is_empty() {
+                return Err(Problems::new(lacking));
+            }
+            STRICT.to_vec()
+        }
+        Level::BestEffort | Level::Off => probe.held(),
+    };
+    Ok(Configuration {
+        limits: ConfiguredLimits { default: config.limits.clone(), maximum: config.maximum.clone() },
+        sandbox: ConfiguredSandbox { level: config.level, require },
+    })
+}
+
+fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: OpenStore) -> Result<Ledger, Problems> {
+    let secret = key.secret().clone();
+    let signer = ledger::Signer {
+        key: secret.public(),
+        keyid: key.key().keyid(),
+        sign: Arc::new(move |bytes| secret.sign(bytes)),
+    };
+    let settings = ledger::Config {
+        name: config.name.clone(),
+        signer,
+        clock: around.now.clone(),
+        boottime: Arc::new(boottime),
+        on_fatal: Arc::new(ledger::abort),
+        outputs: config.outputs(),
+        limits: ledger::Limits { of_proposer: config.pending_per_proposer, of_all: config.pending },
+    };
+    let (store, reads) = store;
+    Ledger::open(Box::new(store), Arc::new(reads), settings)
+        .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+}
+
+/// Seals `material` where it differs from what is in force.
+async fn seal(
+    config: &Config,
+    ledger: &Ledger,
+    key: &BoundaryKey,
+    before: Option<Sealed>,
+    material: &Material,
+    around: &Surroundings,
+) -> Result<Sealed, Problems> {
+    let mut at = ledger.now();
+    for _ in 0..MOST_TRIES {
+        let basis = match &before {
+            Some(before) => Basis::After(before),
+            None => Basis::First {
+                genesis: Genesis::New(GenesisSalt::new(around.bytes())),
+                epoch: Epoch::new(around.bytes()),
+            },
+        };
+        let draft = material.draft(basis, at).map_err(|error| {
+            Problems::new(error.0.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
+        })?;
+        if let Some(before) = before
+            && draft.same_as(&before.seal)
+        {
+            return Ok(before);
+        }
+        match write_seal(ledger, key, draft, Vec::new()).await {
+            Ok(sealed) => return Ok(sealed),
+            Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
+            Err(stop) => return Err(Problem::whole(&config.database, stop.to_string()).into()),
+        }
+    }
+    Err(Problem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
+}
+
+/// The state that the log's last seal puts in force, after its signature was checked under the roster that it names.
+fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &BoundaryKey) -> Result<Sealed, Problems> {
+    let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
+    let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
+    let leaf = leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
+    let odd = |error: &dyn std::fmt::Display| at_store(format!("log entry {index} is no seal ({error}): restore a backup"));
+    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
+    let statement =
+        crate::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
+    let sealed = restore(ledger, statement.predicate, &payload, index, ledger.version()).map_err(|error| odd(&error))?;
+    let name = &sealed.boundary.name;
+    if *name != config.name {
+        return Err(Problem::whole(
+            &config.path,
+            format!("the log in {} is that of the boundary {name}: set `name = {:?}`, or name another store", config.database.display(), name.as_str()),
+        )
+        .into());
+    }
+    let signed = Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
+    let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
+    if verified.signatures().is_empty() {
+        return Err(odd(&"nobody signed it"));
+    }
+    if sealed.roster.boundary_key(name, &key.keyid).is_none() {
+        return Err(Problem::whole(
+            &config.key,
+            format!("this key is not in the sealed roster's [[boundary]] {name}, nothing it signs would count: use the key that is"),
+        )
+        .into());
+    }
+    Ok(sealed)
+}
+
+/// Time and randomness of this machine.
+#[must_use]
+pub fn surroundings() -> Surroundings {
+    let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Surroundings {
+        now: Arc::new(move || Timestamp::from_unix(i64::try_from(since().as_secs()).unwrap_or(i64::MAX))),
+        millis: Arc::new(move || u64::try_from(since().as_millis()).unwrap_or(u64::MAX)),
+        random: Arc::new(|bytes| {
+            if let Err(error) = getrandom::fill(bytes) {
+                // Nonces and secrets that can be guessed would be worse than no boundary.
+                eprintln!("countersign: the system gives no randomness ({error})");
+                std::process::abort();
+            }
+        }),
+    }
+}
+
+fn boottime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Requests under verification at one time: more than enough to fill two cores, few enough to bound memory.
+const CROSSINGS: usize = 256;
+/// Between reading the clock and the writer's answer nothing but this process writes: twice is enough.
+const MOST_TRIES: usize = 3;

@@ -1,0 +1,269 @@
+//! `countersign.toml` as `init` writes it, and its schema.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::record::ident::BoundaryName;
+
+/// The file that `init` writes: complete, every default shown.
+#[must_use]
+pub fn text(name: &BoundaryName) -> String {
+    TEMPLATE.replace("@NAME@", name.as_str())
+}
+
+/// `countersign.toml`. Paths are relative to the file; what is left out has the default.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigurationFile {
+    /// The boundary's name: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 characters.
+    pub name: BoundaryName,
+    /// Address and port of the HTTP interface: of the loopback, by default `127.0.0.1:7433`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// The private directory of the service (0700): store, outputs, control socket. By default `boundary`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The SQLite file, by default `countersign.db` in `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Directories of runbooks, by default `runbooks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbooks: Option<Vec<String>>,
+    /// The policy, by default `boundary/policy.yaml`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The roster's source, by default `boundary/roster.toml`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roster: Option<String>,
+    /// The boundary's private key, PKCS#8 v1 PEM, by default `boundary/key.pem`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Host names, besides those of the loopback, under which clients call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
+    /// Not supported by this version: must be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Later>,
+    /// Limits of runs and of the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsTable>,
+    /// How long things are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionTable>,
+    /// The sandbox of every run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxTable>,
+    /// Not supported by this version: must be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Later>,
+}
+
+/// A table of a later version.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Later {}
+
+/// The limits of a step that asks for nothing, in the words of a runbook's fence, and of the queue.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// The limits of a step that asks for nothing.
+    #[serde(flatten)]
+    pub of_a_run: RunLimits,
+    /// The most that a step may ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<RunLimits>,
+    /// Runs at one time, by default 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub runs: Option<u64>,
+    /// Proposals that may wait for signatures, by default 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub pending: Option<u64>,
+    /// As many may be of one proposer, by default 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub pending_per_proposer: Option<u64>,
+}
+
+/// Limits of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunLimits {
+    /// From start to the end of the whole process tree: `90s`, `5m`, `1h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// CPUs (`2`) or thousandths of one (`500m`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<TextOrNumber>,
+    /// Memory without swap: `512MiB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Processes and threads at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<TextOrNumber>,
+    /// The largest file that may be written: `64MiB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_size: Option<String>,
+    /// The room of the work directory: `1GiB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// Recorded output of both streams together: `10MiB`. The rest is counted only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// A count.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TextOrNumber {
+    /// As a number.
+    Number(u64),
+    /// As text.
+    Text(String),
+}
+
+/// How long things are kept.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionTable {
+    /// Outputs: `90d`. Receipts, seals and the log stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<String>,
+}
+
+/// The sandbox of every run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxTable {
+    /// `strict`, the default: a host that misses a layer does not serve. `best-effort`: runs get the layers that the host
+    /// holds, approvers sign for those, receipts name what is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<LevelWord>,
+}
+
+/// The sandbox levels that a boundary can have.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LevelWord {
+    /// Every layer of this version.
+    Strict,
+    /// Those that the host holds.
+    BestEffort,
+}
+
+const TEMPLATE: &str = r#"# Countersign's boundary. What is commented out shows the default.
+# Paths are relative to this file. Only its owner may write it. `countersign doctor` checks it.
+
+# Whose receipts these are. It stands in the roster ([[boundary]]), in every authorization and in the log's name.
+name = "@NAME@"
+
+# Where the HTTP interface listens. Only the loopback: put a proxy that speaks TLS before it for others.
+listen = "127.0.0.1:7433"
+# Names under which clients call, besides localhost, 127.0.0.1 and [::1]. Others are refused (DNS rebinding).
+hosts = []
+
+# Private: store, outputs, control socket. Mode 0700. No runbook directory may lie in it, nor it in one of them.
+data = "boundary"
+# A SQLite file.
+database = "boundary/countersign.db"
+# The boundary's private key: signs seals, consumptions, receipts and checkpoints, never approvals.
+key = "boundary/key.pem"
+# Who is who, and the rules. Both are sealed when the log begins: a later change of the files changes nothing by itself.
+roster = "boundary/roster.toml"
+policy = "boundary/policy.yaml"
+
+# Where runbooks are. Sealed at start and at SIGHUP: what runs is what was hashed then.
+runbooks = ["runbooks"]
+
+[sandbox]
+# strict: a host that misses a layer does not serve. best-effort: runs get the layers that the host holds, approvers sign
+# for those, and receipts name what is missing.
+level = "strict"
+
+[limits]
+# A step that asks for nothing gets these. In a runbook's fence the same words ask for other ones.
+timeout = "5m"
+cpu = 1
+memory = "512MiB"
+processes = 100
+file_size = "64MiB"
+disk = "1GiB"
+output = "10MiB"
+# Runs at one time; proposals that may wait for signatures, in all and of one proposer.
+runs = 64
+pending = 1000
+pending_per_proposer = 20
+
+# The most that a step may ask for.
+[limits.maximum]
+timeout = "1h"
+cpu = 4
+memory = "4GiB"
+processes = 1000
+file_size = "1GiB"
+disk = "10GiB"
+output = "100MiB"
+
+[retention]
+# Recorded outputs go after this time; receipts, seals and the log stay.
+outputs = "90d"
+
+# Of later versions; must be empty.
+[tls]
+[secrets]
+"#;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, maximum};
+    use crate::node::{tree, unit};
+    use crate::record::enforcement::Level;
+    use crate::record::profile::Limits;
+    use crate::yaml::Node;
+
+    fn set<'a>(keys: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+        keys.into_iter().map(str::to_owned).collect()
+    }
+
+    fn keys_of(node: Option<&Node>) -> BTreeSet<String> {
+        set(node.expect("a table").entries().iter().map(|(key, _)| key.name.as_str()))
+    }
+
+    fn properties<T: JsonSchema>() -> BTreeSet<String> {
+        let schema = schemars::schema_for!(T).to_value();
+        set(schema["properties"].as_object().expect("properties").keys().map(String::as_str))
+    }
+
+    #[test]
+    fn what_init_writes_reader_and_schema_have_the_same_keys() {
+        let (tree, flaws) = tree::read(&text(&"prod-1".parse().expect("a name")));
+        assert_eq!(flaws, []);
+        assert_eq!(keys_of(Some(&tree)), set(KEYS));
+        assert_eq!(properties::<ConfigurationFile>(), set(KEYS));
+        assert_eq!(keys_of(tree.value("limits")), set(LIMIT_KEYS));
+        assert_eq!(properties::<LimitsTable>(), set(LIMIT_KEYS));
+        let words = set(unit::LIMITS.iter().map(|(word, _)| *word));
+        assert_eq!(keys_of(tree.value("limits").and_then(|limits| limits.value("maximum"))), words);
+        assert_eq!(properties::<RunLimits>(), words);
+        assert_eq!(keys_of(tree.value("retention")), set(RETENTION_KEYS));
+        assert_eq!(properties::<RetentionTable>(), set(RETENTION_KEYS));
+        assert_eq!(keys_of(tree.value("sandbox")), set(SANDBOX_KEYS));
+        assert_eq!(properties::<SandboxTable>(), set(SANDBOX_KEYS));
+    }
+
+    #[test]
+    fn what_init_writes_are_the_defaults() {
+        let name: BoundaryName = "prod-1".parse().expect("a name");
+        let path = Path::new("/etc/countersign/countersign.toml");
+        let written = Config::read(path, &text(&name)).expect("a configuration");
+        assert_eq!(Config::read(path, "name = \"prod-1\"\n"), Ok(written.clone()));
+        assert_eq!((written.limits, written.maximum), (Limits::default(), maximum()));
+        assert_eq!(written.level, Level::Strict);
+        assert_eq!(written.database, Path::new("/etc/countersign/boundary/countersign.db"));
+    }
+}
