@@ -56,7 +56,9 @@ enum State {
 /// For what this version has not got.
 pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     if args.production {
-        return Err(Failure::usage("--production is not supported by this version: run `countersign doctor` without it"));
+        return Err(Failure::usage(
+            "--production is not supported by this version: run `countersign doctor` without it",
+        ));
     }
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
@@ -72,7 +74,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             what: "configuration".into(),
             says: "none here: make one with `countersign init DIR`, or name one".into(),
         }),
-        Some(Err(problems)) => lines.extend(problems.list().iter().map(|problem| mend("configuration", problem.to_string()))),
+        Some(Err(problems)) => {
+            lines.extend(problems.list().iter().map(|problem| mend("configuration", problem.to_string())))
+        }
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
             lines.extend(files(config));
@@ -107,7 +111,9 @@ fn host(wanted: Level) -> Vec<Line> {
     };
     let probe = match trial() {
         Ok(probe) => probe,
-        Err(error) => return vec![mend("sandbox", format!("it can't be tried ({error}): make a temporary directory writable"))],
+        Err(error) => {
+            return vec![mend("sandbox", format!("it can't be tried ({error}): make a temporary directory writable"))];
+        }
     };
     let mut lines = Vec::new();
     for state in &probe.layers {
@@ -123,13 +129,24 @@ fn host(wanted: Level) -> Vec<Line> {
     let level = probe.level();
     let says = match level {
         Level::Strict => "strict".to_owned(),
-        other => format!("{}; a boundary of level strict does not serve here, one of level best-effort does and says what is missing", other.word()),
+        other => format!(
+            "{}; a boundary of level strict does not serve here, one of level best-effort does and says what is missing",
+            other.word()
+        ),
     };
-    lines.push(if wanted == Level::Strict && level != Level::Strict { mend("sandbox level", says) } else { ok("sandbox level", says) });
+    lines.push(if wanted == Level::Strict && level != Level::Strict {
+        mend("sandbox level", says)
+    } else {
+        ok("sandbox level", says)
+    });
     if let Some(abi) = probe.landlock_abi {
         lines.push(ok("Landlock", format!("ABI {abi}")));
     }
-    let own = if probe.own_id { "each run gets one" } else { "runs have the service's own, inside their user namespace another" };
+    let own = if probe.own_id {
+        "each run gets one"
+    } else {
+        "runs have the service's own, inside their user namespace another"
+    };
     lines.push(ok("user id", own.to_owned()));
     lines
 }
@@ -146,10 +163,20 @@ fn files(config: &Config) -> Vec<Line> {
                 ok("key", "private, and in the roster".to_owned()),
             ];
             if people == 0 {
-                lines.push(mend("roster", format!("nobody can approve: add [[approver]] tables to {} before the first start", config.roster.display())));
+                lines.push(mend(
+                    "roster",
+                    format!(
+                        "nobody can approve: add [[approver]] tables to {} before the first start",
+                        config.roster.display()
+                    ),
+                ));
             }
             if !files.roster.is_guarded() {
-                lines.push(Line { holds: State::Note, what: "roster".into(), says: "unguarded: its next version needs nobody's signature".into() });
+                lines.push(Line {
+                    holds: State::Note,
+                    what: "roster".into(),
+                    says: "unguarded: its next version needs nobody's signature".into(),
+                });
             }
             lines
         }
@@ -159,8 +186,13 @@ fn files(config: &Config) -> Vec<Line> {
 fn service(config: &Config) -> Line {
     match control::ask(&config.socket(), &Request::Status) {
         Ok(Some(Answer::Ok(status))) => {
-            let notes: Vec<&str> = status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()).collect();
-            let says = format!("serves seal {}{}", status["seal"], notes.iter().map(|note| format!("; {note}")).collect::<String>());
+            let notes: Vec<&str> =
+                status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()).collect();
+            let says = format!(
+                "serves seal {}{}",
+                status["seal"],
+                notes.iter().map(|note| format!("; {note}")).collect::<String>()
+            );
             Line { holds: if notes.is_empty() { State::Ok } else { State::Note }, what: "service".into(), says }
         }
         Ok(Some(Answer::Error(error))) => mend("service", error),

@@ -57,7 +57,11 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             };
             let key = generate(&path, comment)?;
             if !talk.json {
-                talk.say(&format!("wrote {} (keep it to yourself) and {}", path.display(), public_path(&path).display()));
+                talk.say(&format!(
+                    "wrote {} (keep it to yourself) and {}",
+                    path.display(),
+                    public_path(&path).display()
+                ));
             }
             print(&key, &path, talk)
         }
@@ -95,11 +99,9 @@ fn public_path(path: &Path) -> PathBuf {
 fn own_place() -> Result<PathBuf, Failure> {
     let config = Home::of_process().config;
     let config = config.ok_or_else(|| Failure::usage("HOME is not set: say where with --out FILE"))?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config)
-        .map_err(|error| Failure::usage(format!("can't make {}: {error}; say where with --out FILE", config.display())))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&config).map_err(|error| {
+        Failure::usage(format!("can't make {}: {error}; say where with --out FILE", config.display()))
+    })?;
     Ok(config.join("key.pem"))
 }
 

@@ -5,17 +5,27 @@ pub mod approve;
 pub mod cancel;
 pub mod client;
 pub mod completions;
+pub mod configured;
 pub mod deny;
+pub mod doctor;
 pub mod exit;
 pub mod follow;
 pub mod inbox;
+pub mod init;
+pub mod key;
 pub mod keys;
 pub mod output;
 pub mod propose;
+pub mod registry;
 pub mod review;
+pub mod roster;
+pub mod schema;
 pub mod screen;
+pub mod serve;
 pub mod submit;
+pub mod table;
 pub mod talk;
+pub mod token;
 pub mod trust;
 pub mod verify;
 pub mod wait;
@@ -116,7 +126,22 @@ enum Command {
     Verify(verify::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
-    // -- The operator's commands stand below this line: init, serve, doctor, key, token, roster, registry, demo, bench, schema --
+    /// Make a boundary's directory
+    Init(init::Args),
+    /// Serve a boundary
+    Serve(serve::Args),
+    /// Say what holds on this host, and what to mend
+    Doctor(doctor::Args),
+    /// Make keys, show keys
+    Key(key::Args),
+    /// Make, list and end tokens
+    Token(token::Args),
+    /// Say who is who, and the digest to pin
+    Roster(roster::Args),
+    /// List and show steps
+    Registry(registry::Args),
+    /// Write or check the JSON Schemas and OpenAPI
+    Schema(schema::Args),
 }
 
 impl Cli {
@@ -134,7 +159,14 @@ impl Cli {
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
-            // -- The operator's commands stand below this line --
+            Command::Init(args) => init::run(args, talk),
+            Command::Serve(args) => serve::run(args, talk),
+            Command::Doctor(args) => doctor::run(args, talk),
+            Command::Key(args) => key::run(args, talk),
+            Command::Token(args) => token::run(args, talk),
+            Command::Roster(args) => roster::run(args, talk),
+            Command::Registry(args) => registry::run(args, global, talk),
+            Command::Schema(args) => schema::run(args, talk),
         }
     }
 }

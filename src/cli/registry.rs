@@ -61,7 +61,10 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 for drift in &view.seal.drift {
                     talk.say(&format!("note: {drift}"));
                 }
-                talk.say(&format!("seal {} of {}, registry root {}", view.seal.number, view.boundary.name, view.seal.registry_root));
+                talk.say(&format!(
+                    "seal {} of {}, registry root {}",
+                    view.seal.number, view.boundary.name, view.seal.registry_root
+                ));
                 let rows = view.steps.iter().map(|step| {
                     [step.reference.to_string(), rules(&step.approvals), step.title.clone(), step.digest.to_string()]
                 });
@@ -75,7 +78,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         };
     }
     let registry = Registry::load(&args.dirs).map_err(|errors| {
-        let list = errors.into_iter().map(|e| Problem { file: e.file, line: e.line, column: e.column, message: e.message });
+        let list =
+            errors.into_iter().map(|e| Problem { file: e.file, line: e.line, column: e.column, message: e.message });
         Failure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }
     })?;
     match &args.command {
@@ -91,15 +95,24 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             talk.say(&format!("registry root {}", registry.root()));
             let rows = registry.steps().map(|step| {
                 let of_step = std::slice::from_ref(&step.definition.approvals);
-                [step.definition.reference.to_string(), rules(of_step), step.definition.title.clone(), step.digest.to_string()]
+                [
+                    step.definition.reference.to_string(),
+                    rules(of_step),
+                    step.definition.title.clone(),
+                    step.digest.to_string(),
+                ]
             });
             print_list(rows.collect(), talk)
         }
         Command::Show { step } => {
             let Some(found) = registry.get(step) else {
-                return Err(Failure::new(Exit::UnknownStep, format!("no step {step} is in these runbooks; see `countersign registry list`")));
+                return Err(Failure::new(
+                    Exit::UnknownStep,
+                    format!("no step {step} is in these runbooks; see `countersign registry list`"),
+                ));
             };
-            let definition = serde_json::to_value(&found.definition).map_err(|error| Failure::usage(error.to_string()))?;
+            let definition =
+                serde_json::to_value(&found.definition).map_err(|error| Failure::usage(error.to_string()))?;
             print_step(&found.digest.to_string(), &definition, &json!({}), talk)
         }
     }

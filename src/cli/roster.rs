@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-
-
 use crate::cli::configured::{ConfigArgs, problems};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Shown;
@@ -105,9 +103,10 @@ pub fn text(roster: &TrustedRoster) -> String {
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];
     let mut add = |who: &str, name: &str, groups: String, keys: &[String]| {
         for (at, line) in keys.iter().enumerate() {
-            let key = SshKey::parse(line).map_or_else(|error| error.to_string(), |key| {
-                format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" })
-            });
+            let key = SshKey::parse(line).map_or_else(
+                |error| error.to_string(),
+                |key| format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" }),
+            );
             let first = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
             rows.push([first(who), first(name), first(&groups), key]);
         }
@@ -139,4 +138,3 @@ pub fn text(roster: &TrustedRoster) -> String {
     text.push_str(&format!("\npolicy         {}\ndigest to pin  {}\n", roster.policy(), roster.digest()));
     text
 }
-

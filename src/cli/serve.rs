@@ -38,7 +38,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
         if !listen.ip().is_loopback() {
-            return Err(Failure::usage(format!("{listen} is not a loopback address, and TLS is not supported by this version")));
+            return Err(Failure::usage(format!(
+                "{listen} is not a loopback address, and TLS is not supported by this version"
+            )));
         }
         config.listen = listen;
     }
@@ -81,7 +83,10 @@ fn announce(started: &Started, talk: &Talk) -> Result<(), Failure> {
         Shown::text(&started.control.to_string_lossy()).as_str(),
     );
     if started.recovered > 0 {
-        text.push_str(&format!("  recovered {} runs whose end nobody saw: their receipts say `unknown`\n", started.recovered));
+        text.push_str(&format!(
+            "  recovered {} runs whose end nobody saw: their receipts say `unknown`\n",
+            started.recovered
+        ));
     }
     for note in &started.notes {
         text.push_str(&format!("  note      {}\n", Shown::text(note).as_str()));

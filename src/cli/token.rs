@@ -105,7 +105,9 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
 
 fn print(request: &Request, value: &Value, talk: &Talk) -> Result<(), Failure> {
     match request {
-        Request::TokenCreate { token } if talk.json => talk.object(&serde_json::json!({"token": token, "secret": value})),
+        Request::TokenCreate { token } if talk.json => {
+            talk.object(&serde_json::json!({"token": token, "secret": value}))
+        }
         _ if talk.json => talk.object(value),
         Request::TokenCreate { token } => {
             talk.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");

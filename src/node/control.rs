@@ -57,9 +57,10 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request)
         Request::TokenCreate { token } => boundary.create_token(token).await.map(Value::from),
         Request::TokenList => boundary.tokens().map(|tokens| json!(tokens)),
         Request::TokenRevoke { name } => boundary.revoke_token(&name).await.map(|()| json!({ "revoked": name })),
-        Request::Reseal => boundary.reseal(runbooks.to_vec()).await.map(|changed| {
-            json!({ "changed": changed, "seal": boundary.state().seal.number })
-        }),
+        Request::Reseal => boundary
+            .reseal(runbooks.to_vec())
+            .await
+            .map(|changed| json!({ "changed": changed, "seal": boundary.state().seal.number })),
         Request::Status => Ok(json!(boundary.ready())),
     };
     done.map_or_else(|stopped| Answer::Error(stopped.to_string()), Answer::Ok)
@@ -70,7 +71,9 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request)
 /// # Errors
 /// When the directory can't be written.
 pub fn listen(path: &Path) -> Result<UnixListener, Problem> {
-    let failed = |error: std::io::Error| Problem::whole(path, format!("the control socket can't be opened ({error}): check the directory"));
+    let failed = |error: std::io::Error| {
+        Problem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
+    };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -120,7 +123,8 @@ async fn converse(stream: UnixStream, boundary: &Boundary, runbooks: &[PathBuf])
 /// When there is one and it does not answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Option<Answer>, Problem> {
     let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
-    let failed = |error: std::io::Error| Problem::whole(path, format!("the boundary did not answer ({error}): look at its log"));
+    let failed =
+        |error: std::io::Error| Problem::whole(path, format!("the boundary did not answer ({error}): look at its log"));
     let converse = || {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;

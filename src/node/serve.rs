@@ -1,6 +1,5 @@
 //! A boundary that serves: opened, recovered, listening, drained.
 
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +13,15 @@ use crate::boundary::refusal::Stopped;
 use crate::crypto::digest::{RosterDigest, SealDigest};
 use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
+use crate::node::control::{self, Answer, Request};
 use crate::node::files::Files;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled};
-use crate::node::control::{self, Answer, Request};
 use crate::record::ident::BoundaryName;
-use crate::store::ledger::Ledger;
 
 /// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
 pub struct Node {
     boundary: Arc<Boundary>,
-    ledger: Ledger,
     listener: TcpListener,
     control: tokio::net::UnixListener,
     config: Config,
@@ -70,8 +67,10 @@ impl Node {
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
         let sandbox = Arc::new(start::sandbox(&config)?);
-        let Assembled { boundary, ledger, level, first, notes } = start::assemble(&config, sandbox, store, files).await?;
-        let broken = |stopped: Stopped| Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"));
+        let Assembled { boundary, level, first, notes, .. } = start::assemble(&config, sandbox, store, files).await?;
+        let broken = |stopped: Stopped| {
+            Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
+        };
         // The sandbox's sweep killed what was left; now their receipts, and only then requests (rule R6).
         let recovered = boundary.recover().await.map_err(broken)?;
         let control = control::listen(&config.socket())?;
@@ -90,7 +89,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, ledger, listener, control, config, started })
+        Ok(Self { boundary, listener, control, config, started })
     }
 
     /// What the start found.
@@ -104,15 +103,17 @@ impl Node {
     /// # Errors
     /// When signals can't be watched or the store can't be closed.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, ledger, listener, control, config, .. } = self;
+        let Self { boundary, listener, control, config, .. } = self;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
         let watch = |kind| signal(kind).map_err(|error| broken(&error));
         let (hangup, mut end, mut interrupt) =
             (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+        // What was signed before the last end, and was not run, takes its way now.
+        boundary.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
-            tokio::spawn(keep_house(ledger.clone())),
+            tokio::spawn(boundary.clone().keep_house()),
         ];
         let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, ..HttpConfig::default() };
         let shutdown = async move {
@@ -125,7 +126,6 @@ impl Node {
         }
         let _ = std::fs::remove_file(config.socket());
         boundary.drain(DRAIN).await;
-        ledger.close().await.map_err(|fault| broken(&fault))?;
         served.map_err(|error| broken(&error))?;
         Ok(())
     }
@@ -153,7 +153,10 @@ pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Proble
 
 async fn listen(config: &Config) -> Result<TcpListener, Problem> {
     TcpListener::bind(config.listen).await.map_err(|error| {
-        Problem::whole(&config.path, format!("can't listen on {} ({error}): end what listens there, or change `listen`", config.listen))
+        Problem::whole(
+            &config.path,
+            format!("can't listen on {} ({error}): end what listens there, or change `listen`", config.listen),
+        )
     })
 }
 
@@ -167,32 +170,5 @@ async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<Pa
     }
 }
 
-/// Expires what waits too long and forgets nonces that can't count any more.
-async fn keep_house(ledger: Ledger) {
-    let mut round = tokio::time::interval(HOUSEKEEPING);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        round.tick().await;
-        match ledger.expire(ledger.now()).await {
-            Ok(_) => {}
-            Err(fault) => tracing::error!("what is overdue could not be expired: {fault}"),
-        }
-        match ledger.prune(PRUNE_AT_A_TIME).await {
-            Ok(pruned) if pruned.ahead_s > AHEAD_S => {
-                tracing::warn!(seconds = pruned.ahead_s, "the clock is ahead of what was seen to pass: it jumped, or the service stood still");
-            }
-            Ok(_) => {}
-            Err(fault) => tracing::error!("spent nonces could not be pruned: {fault}"),
-        }
-    }
-}
-
-
 /// How long runs may take to end by themselves at shutdown; then they are cancelled, and get their receipts too.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How often expiry and pruning look.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
-/// Nonces that one round looks at: such a batch never keeps a run waiting.
-const PRUNE_AT_A_TIME: usize = 1000;
-/// Beyond this a jump of the clock is worth a line in the log.
-const AHEAD_S: i64 = 300;

@@ -12,6 +12,7 @@ use crate::boundary::sealing::{SealStop, restore, tokens_in_force, write_seal};
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
 use crate::crypto::json;
+use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
 use crate::node::files::Files;
 use crate::node::private;
@@ -48,10 +49,15 @@ pub struct Assembled {
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting.
-pub async fn assemble(config: &Config, sandbox: Arc<LinuxSandbox>, store: OpenStore, files: Files) -> Result<Assembled, Problems> {
+pub async fn assemble(
+    config: &Config,
+    sandbox: Arc<LinuxSandbox>,
+    store: OpenStore,
+    files: Files,
+) -> Result<Assembled, Problems> {
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
-    let key = BoundaryKey { secret: files.key.secret().clone(), keyid: files.key.key().keyid() };
+    let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
     let ledger = open_ledger(config, &files.key, &around, store)?;
     let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
@@ -66,6 +72,14 @@ pub async fn assemble(config: &Config, sandbox: Arc<LinuxSandbox>, store: OpenSt
     let last = ledger.seals().map_err(broken)?.last().copied();
     let mut notes = Vec::new();
     let sealed = match last {
+        None if written.roster.tables().approver.is_empty() => {
+            return Err(Problem::whole(
+                &config.roster,
+                "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
+                 start seals the roster (`countersign key generate` makes a key and prints its line)",
+            )
+            .into());
+        }
         None => seal(config, &ledger, &key, None, &written, &around).await?,
         Some(last) => {
             let sealed = read_seal(config, &ledger, last.index, &key)?;
@@ -103,7 +117,9 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
             // The umask took rights away; a run's directory must let runs pass.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         });
-        made.map_err(|error| Problem::whole(path, format!("the directory can't be made ({error}): make it, or change its parent's mode")))
+        made.map_err(|error| {
+            Problem::whole(path, format!("the directory can't be made ({error}): make it, or change its parent's mode"))
+        })
     };
     make(&config.data, 0o700)?;
     make(&config.outputs(), 0o700)?;
@@ -117,9 +133,12 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 /// # Errors
 /// When its directories can't be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    let setup = Setup { launcher: None, scratch: config.scratch(), spool: config.spool(), private: private::set(config) };
-    LinuxSandbox::new(&setup)
-        .map_err(|error| Problem::whole(&config.scratch(), format!("the sandbox can't be prepared ({error}): check the directory")).into())
+    let setup =
+        Setup { launcher: None, scratch: config.scratch(), spool: config.spool(), private: private::set(config) };
+    LinuxSandbox::new(&setup).map_err(|error| {
+        Problem::whole(&config.scratch(), format!("the sandbox can't be prepared ({error}): check the directory"))
+            .into()
+    })
 }
 
 /// The layers that this host misses: why, and what to change.
@@ -135,8 +154,9 @@ fn configure(config: &Config, probe: &Probe) -> Result<Configuration, Problems> 
     let require = match config.level {
         Level::Strict => {
             let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only what is held";
-            let lacking: Vec<Problem> =
-                missing(probe).map(|line| Problem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))).collect();
+            let lacking: Vec<Problem> = missing(probe)
+                .map(|line| Problem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}")))
+                .collect();
             if !lacking.is_empty() {
                 return Err(Problems::new(lacking));
             }
@@ -151,7 +171,7 @@ fn configure(config: &Config, probe: &Probe) -> Result<Configuration, Problems> 
 }
 
 fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: OpenStore) -> Result<Ledger, Problems> {
-    let secret = key.secret().clone();
+    let secret = copy_of(config, key)?;
     let signer = ledger::Signer {
         key: secret.public(),
         keyid: key.key().keyid(),
@@ -169,6 +189,12 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
     let (store, reads) = store;
     Ledger::open(Box::new(store), Arc::new(reads), settings)
         .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+}
+
+/// The key again, for the second of its two users: a private key is not copied by accident.
+fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
+    SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
+        .map_err(|error| Problem::whole(&config.key, error.to_string()).into())
 }
 
 /// Seals `material` where it differs from what is in force.
@@ -192,8 +218,8 @@ async fn seal(
         let draft = material.draft(basis, at).map_err(|error| {
             Problems::new(error.0.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
         })?;
-        if let Some(before) = before
-            && draft.same_as(&before.seal)
+        if before.as_ref().is_some_and(|before| draft.same_as(&before.seal))
+            && let Some(before) = before
         {
             return Ok(before);
         }
@@ -210,18 +236,24 @@ async fn seal(
 fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &BoundaryKey) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
-    let leaf = leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
-    let odd = |error: &dyn std::fmt::Display| at_store(format!("log entry {index} is no seal ({error}): restore a backup"));
+    let leaf =
+        leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
+    let odd =
+        |error: &dyn std::fmt::Display| at_store(format!("log entry {index} is no seal ({error}): restore a backup"));
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
-    let statement =
-        crate::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
-    let sealed = restore(ledger, statement.predicate, &payload, index, ledger.version()).map_err(|error| odd(&error))?;
+    let statement = crate::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
+    let sealed =
+        restore(ledger, statement.predicate, &payload, index, ledger.state().version).map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;
     if *name != config.name {
         return Err(Problem::whole(
             &config.path,
-            format!("the log in {} is that of the boundary {name}: set `name = {:?}`, or name another store", config.database.display(), name.as_str()),
+            format!(
+                "the log in {} is that of the boundary {name}: set `name = {:?}`, or name another store",
+                config.database.display(),
+                name.as_str()
+            ),
         )
         .into());
     }

@@ -29,12 +29,13 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
          # Who may sign approvals. Keys are OpenSSH lines, as `countersign key show FILE` prints them.\n"
     );
     for (person, key) in approvers {
-        text.push_str(&format!("[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n\n", key.line()));
+        text.push_str(&format!(
+            "[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n\n",
+            key.line()
+        ));
     }
     if approvers.is_empty() {
-        text.push_str(
-            "# [[approver]]\n# name = \"alice\"\n# groups = [\"ops\"]\n# keys = [\"ssh-ed25519 …\"]\n\n",
-        );
+        text.push_str("# [[approver]]\n# name = \"alice\"\n# groups = [\"ops\"]\n# keys = [\"ssh-ed25519 …\"]\n\n");
     }
     text.push_str(
         "# Who looks after the boundary: may stop a run, but approves nothing by that.\n\
@@ -68,7 +69,9 @@ pub fn policy(required: usize) -> String {
 pub fn unit(dir: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
     // Quoted as systemd.syntax(7) has it.
-    let quote = |path: &Path| format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"));
+    let quote = |path: &Path| {
+        format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+    };
     format!(
         "# Copy it to /etc/systemd/system/, give the directory to the user below, then:\n\
          #   systemctl daemon-reload && systemctl enable --now countersign\n\

@@ -68,7 +68,10 @@ fn public_key(path: &Path) -> Result<SshKey, Failure> {
     let bytes = read_bounded(path, 4096)?;
     let text = String::from_utf8_lossy(&bytes);
     SshKey::parse(text.trim()).map_err(|error| {
-        Failure::usage(format!("{}: {error}; give the one line of an OpenSSH public key (`countersign key show FILE` prints it)", path.display()))
+        Failure::usage(format!(
+            "{}: {error}; give the one line of an OpenSSH public key (`countersign key show FILE` prints it)",
+            path.display()
+        ))
     })
 }
 
@@ -81,10 +84,17 @@ fn name(args: &Args, talk: &Talk) -> Result<BoundaryName, Failure> {
         return Ok(own);
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask at: give --name NAME, or --yes to take this machine's"));
+        return Err(Failure::usage(
+            "there is no terminal to ask at: give --name NAME, or --yes to take this machine's",
+        ));
     }
-    let answer = talk.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
-    if answer.is_empty() { Ok(own) } else { answer.parse().map_err(|error: crate::record::ident::IdentError| Failure::usage(error.to_string())) }
+    let answer =
+        talk.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
+    if answer.is_empty() {
+        Ok(own)
+    } else {
+        answer.parse().map_err(|error: crate::record::ident::IdentError| Failure::usage(error.to_string()))
+    }
 }
 
 /// This machine's name, as far as it is one for a boundary.
@@ -182,11 +192,15 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
         ));
     }
     step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {here}"));
-    step(&format!("Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"));
+    step(&format!(
+        "Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"
+    ));
     step(&format!(
         "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token --config {here} create AGENT --owner NAME --step 'host:*'"
     ));
-    step("The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve");
+    step(
+        "The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve",
+    );
     text
 }
 
