@@ -50,8 +50,8 @@ pub struct Config {
     pub pending: u64,
     /// As many may be of one proposer.
     pub pending_per_proposer: u64,
-    /// Seconds for which outputs are kept.
-    pub keep_outputs_s: i64,
+    /// Calls of one token in a second. A key's signatures have a fifth of it, strangers of one address a tenth.
+    pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
 }
@@ -116,7 +116,7 @@ struct Reader {
 impl Reader {
     fn config(&mut self, path: &Path, tree: &Node) -> Option<Config> {
         self.known(tree, "the configuration", &KEYS);
-        for later in ["tls", "secrets"] {
+        for later in ["retention", "tls", "secrets"] {
             self.refuse_later(tree, later);
         }
         let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
@@ -159,14 +159,6 @@ impl Reader {
         }
         let (limits, maximum) = self.limits(tree);
         let numbers = tree.value("limits").cloned().unwrap_or_else(empty);
-        let retention = self.section(tree, "retention", &RETENTION_KEYS);
-        let keep_outputs_s = match self.text(&retention, "outputs") {
-            None => KEEP_OUTPUTS_S,
-            Some(text) => match unit::seconds(&text) {
-                Ok(seconds) => seconds,
-                Err(message) => self.flaw(&retention, "outputs", message).unwrap_or(KEEP_OUTPUTS_S),
-            },
-        };
         let sandbox = self.section(tree, "sandbox", &SANDBOX_KEYS);
         let level = match self.text(&sandbox, "level").as_deref() {
             None | Some("strict") => Some(Level::Strict),
@@ -181,6 +173,7 @@ impl Reader {
         let runs = usize::try_from(self.number(&numbers, "runs", 64, 4096)).unwrap_or(1);
         let pending = self.number(&numbers, "pending", 1000, 100_000);
         let pending_per_proposer = self.number(&numbers, "pending_per_proposer", 20, pending);
+        let calls_per_second = self.number(&numbers, "calls_per_second", 1000, 1_000_000);
         let policy = self.path(tree, "policy", "boundary/policy.yaml");
         let roster = self.path(tree, "roster", "boundary/roster.toml");
         let key = self.path(tree, "key", "boundary/key.pem");
@@ -198,7 +191,7 @@ impl Reader {
             runs,
             pending,
             pending_per_proposer,
-            keep_outputs_s,
+            calls_per_second,
             name: name?,
             listen: listen?,
             level: level?,
@@ -344,8 +337,6 @@ pub fn maximum() -> Limits {
 
 /// Where HTTP listens by default.
 pub const LISTEN: &str = "127.0.0.1:7433";
-/// Ninety days.
-const KEEP_OUTPUTS_S: i64 = 90 * 86_400;
 /// The keys of the file.
 pub const KEYS: [&str; 14] = [
     "name",
@@ -364,7 +355,7 @@ pub const KEYS: [&str; 14] = [
     "secrets",
 ];
 /// The keys of `[limits]`.
-pub const LIMIT_KEYS: [&str; 11] = [
+pub const LIMIT_KEYS: [&str; 12] = [
     "timeout",
     "cpu",
     "memory",
@@ -376,9 +367,8 @@ pub const LIMIT_KEYS: [&str; 11] = [
     "runs",
     "pending",
     "pending_per_proposer",
+    "calls_per_second",
 ];
-/// The keys of `[retention]`.
-pub const RETENTION_KEYS: [&str; 1] = ["outputs"];
 /// The keys of `[sandbox]`.
 pub const SANDBOX_KEYS: [&str; 1] = ["level"];
 
@@ -416,7 +406,7 @@ mod tests {
             ("10:11: ", "above its maximum"),
             ("12:9: ", "did you mean \"strict\"?"),
             ("14:1: ", "`cert` in [tls] is not supported by this version"),
-            ("16:11: ", "90d"),
+            ("16:1: ", "`outputs` in [retention] is not supported by this version"),
         ] {
             assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
         }

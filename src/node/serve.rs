@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::boundary::Boundary;
 use crate::boundary::refusal::Stopped;
 use crate::crypto::digest::{RosterDigest, SealDigest};
+use crate::http::limit::Rates;
 use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
@@ -128,7 +129,8 @@ impl Node {
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.clone().keep_house()),
         ];
-        let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, ..HttpConfig::default() };
+        let rates = Rates::of_calls(config.calls_per_second);
+        let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, rates, ..HttpConfig::default() };
         let shutdown = async move {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("asked to end: taking no more requests, finishing what runs");
