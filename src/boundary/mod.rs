@@ -19,6 +19,7 @@ pub mod stage;
 pub mod surroundings;
 pub mod view;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -78,9 +79,10 @@ pub struct Boundary {
     admissions: access::Admissions,
     /// Room for runs: receipt, leaf and output of each are reserved before its nonce is spent.
     room: Arc<Semaphore>,
+    /// Bytes of the disk that runs may still write.
+    reserved: Arc<AtomicU64>,
     /// Requests that may be under verification at one time; refusing here costs less than refusing later.
     crossings: Arc<Semaphore>,
-    limits: Limits,
     surroundings: Surroundings,
 }
 
@@ -100,8 +102,6 @@ pub struct Limits {
     pub runs: usize,
     /// Requests under verification at one time.
     pub crossings: usize,
-    /// The most output that a run records, for the room that is reserved.
-    pub output_bytes: u64,
 }
 
 /// What a boundary is put together from.
@@ -132,6 +132,8 @@ pub enum Claim {
 
 /// Verdicts that moved may be made again this often before the caller is told to come back.
 const MOST_VERDICTS: usize = 16;
+/// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
+const RECEIPT_ROOM: u64 = 256 << 10;
 /// How often, and after which pause, a receipt is offered again to a store that has no room.
 const RECEIPT_RETRIES: (usize, Duration) = (60, Duration::from_secs(1));
 
@@ -153,8 +155,8 @@ impl Boundary {
             refusals: Refusals::default(),
             admissions: access::Admissions::default(),
             room: Arc::new(Semaphore::new(limits.runs)),
+            reserved: Arc::default(),
             crossings: Arc::new(Semaphore::new(limits.crossings)),
-            limits,
             surroundings,
         })
     }
@@ -275,9 +277,9 @@ impl Boundary {
     /// # Errors
     /// `nonce-replayed` with what the nonce became, `expired`, `denied`, `busy` and the like; nothing is stored then.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
-        let room = self.reserve()?;
         let document = admitted.document();
         let signed = document.predicate();
+        let room = self.reserve(signed.sandbox.limits.output_bytes)?;
         let sealed = admitted.sealed();
         let authorization = document.digest_as();
         let envelope = document.envelope(|keyid| admitted.quorum().keeps(keyid));
@@ -473,16 +475,17 @@ impl Boundary {
     }
 
     /// Room for a run and all that it leaves: receipt, leaf, output.
-    fn reserve(&self) -> Result<OwnedSemaphorePermit, Stopped> {
+    fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
         let permit = self.room.clone().try_acquire_owned().map_err(|_| busy("as many steps run as may"))?;
-        let runs = (self.limits.runs - self.room.available_permits()) as u64;
-        // Output is at most written twice: as a spool and as a file or row.
-        let needed = runs * (2 * self.limits.output_bytes + (256 << 10));
+        // Output is at most written twice: as a spool, and as a file or row.
+        let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
+        let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
+        let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
         match self.outputs.room() {
-            Ok(free) if free >= needed => Ok(permit),
+            Ok(free) if free >= needed => Ok(room),
             Ok(free) => {
-                Err(busy(&format!("{free} bytes are free for the store, {needed} are needed: make room on its disk"))
-                    .into())
+                let why = format!("{free} bytes are free for the store and its outputs, {needed} are needed");
+                Err(busy(&format!("{why}: make room on its disk")).into())
             }
             Err(error) => Err(fault(&error)),
         }
@@ -522,6 +525,20 @@ impl Boundary {
             Ok(_) => refusal.into(),
             Err(error) => fault(&error),
         }
+    }
+}
+
+/// Room for one run, given back when it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    bytes: u64,
+    reserved: Arc<AtomicU64>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.reserved.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
 pub mod approve;
+pub mod bench;
 pub mod cancel;
 pub mod client;
 pub mod completions;
@@ -145,6 +146,8 @@ enum Command {
     Registry(registry::Args),
     /// Write or check the JSON Schemas and OpenAPI
     Schema(schema::Args),
+    /// Measure this program on this machine
+    Bench(bench::Args),
 }
 
 impl Cli {
@@ -171,6 +174,7 @@ impl Cli {
             Command::Roster(args) => roster::run(args, talk),
             Command::Registry(args) => registry::run(args, global, talk),
             Command::Schema(args) => schema::run(args, talk),
+            Command::Bench(args) => bench::run(args, talk),
         }
     }
 }

@@ -39,7 +39,12 @@ pub fn judge(
             Tokens::Sealed(list) => list.iter().find(|token| token.name == *name),
             Tokens::Unknown => None,
         };
-        if rostered.is_none() && token.is_none() && matches!(tokens, Tokens::Sealed(_)) {
+        // Without the list it is still known that nobody's own name is a token's.
+        let exists = match tokens {
+            Tokens::Sealed(_) => token.is_some(),
+            Tokens::Unknown => roster.check_token_name(name).is_ok(),
+        };
+        if rostered.is_none() && !exists {
             return Err(ExclusionError::UnknownProposer { name: name.clone() });
         }
         names.insert(name.clone());
@@ -136,6 +141,7 @@ mod tests {
             assert_eq!(error, ExclusionError::UnknownProposer { name: name("ghost") });
         }
         assert!(judge(&name("ghost"), &name("ghost"), Tokens::Unknown, &roster).is_ok(), "a bundle can't know");
+        assert!(judge(&name("oscar"), &name("ghost"), Tokens::Unknown, &roster).is_err(), "an operator is no token");
     }
 
     #[test]

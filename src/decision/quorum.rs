@@ -370,11 +370,7 @@ pub fn count(
 pub fn decide(rules: &Rules, count: &Count) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
-        return Err(QuorumError {
-            progress,
-            counted: count.counted.iter().map(|person| person.name.clone()).collect(),
-            uncounted: count.uncounted.clone(),
-        });
+        return Err(QuorumError { progress, uncounted: count.uncounted.clone() });
     }
     let mut approvers: Vec<_> = count.counted.iter().map(|person| person.name.clone()).collect();
     approvers.sort();
@@ -428,10 +424,8 @@ pub fn progress(rules: &Rules, count: &Count) -> Progress {
 /// Too few people signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumError {
-    /// How far it is.
+    /// How far it is, and who counted.
     pub progress: Progress,
-    /// Who counted.
-    pub counted: Vec<Name>,
     /// Which signatures did not count, and why.
     pub uncounted: Vec<Uncounted>,
 }

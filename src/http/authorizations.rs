@@ -9,17 +9,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::boundary::events::Events;
-use crate::boundary::refusal::Stopped;
+use crate::boundary::refusal::{Refusal, Stopped};
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::crypto::json as strict;
 use crate::http::call::{Call, bytes, joined, read};
-use crate::http::events::{Form, NDJSON, Reader, pump, stream, wants_lines};
+use crate::http::events::{Form, NDJSON, Reader, names_lines, pump, stream};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::ident::ProposalId;
+use crate::record::ident::{ProposalId, ReceiptId};
+use crate::record::refusal::Code;
 
 /// A payload of 20 KiB and sixteen signatures of 512 bytes, in base64, with room for how it is laid out.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
@@ -58,7 +59,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
 
 async fn submit(mut call: Call) -> Answer {
     // Lines only for those who name them: `*/*` gets the bundle.
-    let lines = wants_lines(&call.headers)? == Some(true);
+    let lines = names_lines(&call.headers)?;
     let form = Form::of_lines(call.raw_query("shape"))?;
     // See `sign` for why the bytes come before the permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
@@ -70,12 +71,27 @@ async fn submit(mut call: Call) -> Answer {
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
     let crossing = call.app.work(async move {
         let receipted = boundary.submit(&caller, &envelope, permit).await?;
-        joined(tokio::task::spawn_blocking(move || boundary.bundle(&caller, &receipted.receipt)).await)
+        let receipt = receipted.receipt;
+        let bundle =
+            tokio::task::spawn_blocking(move || boundary.bundle(&caller, &receipt).map_err(|no| ran(&receipt, no)));
+        joined(bundle.await)
     })?;
     if lines {
         streamed(call, form, crossing, watched).await
     } else {
         Ok(bytes(StatusCode::OK, MEDIA_TYPE, joined(crossing.await)?))
+    }
+}
+
+/// It ran: a no that comes after must not read as if it had not.
+fn ran(receipt: &ReceiptId, stopped: Stopped) -> Stopped {
+    match stopped {
+        Stopped::Refused(_) => {
+            let detail =
+                format!("it ran, once: its receipt is {receipt}, which this token may not read; ask with one that may");
+            Refusal::new(Code::Forbidden, detail).with_receipt(receipt.clone()).into()
+        }
+        fault @ Stopped::Fault(_) => fault,
     }
 }
 

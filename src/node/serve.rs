@@ -18,6 +18,8 @@ use crate::node::files::Files;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled};
 use crate::record::ident::BoundaryName;
+use crate::sandbox::Sandbox;
+use crate::sandbox::linux::LinuxSandbox;
 
 /// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
 pub struct Node {
@@ -69,6 +71,17 @@ impl Node {
     /// # Errors
     /// Everything that keeps the boundary from starting, together.
     pub async fn open(config: Config) -> Result<Self, Problems> {
+        Self::open_with(config, |sandbox| Arc::new(sandbox)).await
+    }
+
+    /// The same, with what `around` makes of the sandbox of this host.
+    ///
+    /// # Errors
+    /// Everything that keeps the boundary from starting, together.
+    pub async fn open_with(
+        config: Config,
+        around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
+    ) -> Result<Self, Problems> {
         // Whatever this process makes is its own.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         let watch = |kind| {
@@ -82,7 +95,7 @@ impl Node {
         let files = Files::read(&config)?;
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
-        let sandbox = Arc::new(start::sandbox(&config)?);
+        let sandbox = around(start::sandbox(&config)?);
         let Assembled { boundary, level, first, notes, .. } = start::assemble(&config, sandbox, store, files).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))

@@ -174,15 +174,15 @@ impl<P: Predicate> Signed<P> {
         let mut found = Vec::with_capacity(self.signatures.len());
         for (at, (keyid, _)) in self.signatures.iter().enumerate() {
             if self.signatures[..at].iter().any(|(before, _)| before == keyid) {
-                return Err(VerifyError::SignedTwice { keyid: keyid.clone() });
+                return Err(VerifyError::SignedTwice { keyid: *keyid });
             }
-            found.push(key(keyid).ok_or_else(|| VerifyError::UnknownSigner { keyid: keyid.clone() })?);
+            found.push(key(keyid).ok_or(VerifyError::UnknownSigner { keyid: *keyid })?);
         }
         let message = pae(PAYLOAD_TYPE, &self.payload);
         let mut signatures = Vec::with_capacity(self.signatures.len());
         for ((keyid, sig), key) in self.signatures.into_iter().zip(found) {
             let proof = sshsig::verify(key, &message, &sig)
-                .map_err(|error| VerifyError::BadSignature { keyid: keyid.clone(), reason: error.to_string() })?;
+                .map_err(|error| VerifyError::BadSignature { keyid, reason: error.to_string() })?;
             signatures.push(VerifiedSignature { keyid, presence: proof.presence(), sig });
         }
         let statement = Statement::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
@@ -209,7 +209,7 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
         if sig.len() > MAX_SIGNATURE_BYTES {
             return Err(Malformed::too_large(pointer, format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed")));
         }
-        decoded.push((signature.keyid.clone(), sig));
+        decoded.push((signature.keyid, sig));
     }
     Ok(decoded)
 }
@@ -307,7 +307,7 @@ impl<P: Predicate> Verified<P> {
             .signatures
             .iter()
             .filter(|signature| keep(&signature.keyid))
-            .map(|signature| EnvelopeSignature::new(signature.keyid.clone(), &signature.sig))
+            .map(|signature| EnvelopeSignature::new(signature.keyid, &signature.sig))
             .collect();
         signatures.sort();
         Envelope::new(&self.payload, signatures)

@@ -340,8 +340,11 @@ mod tests {
         RosterDigest::of(&payload_of(envelope, Base64::Strict).expect("payload"))
     }
 
+    /// What a version changes, and who signs it.
+    type Step<'a> = (&'a dyn Fn(&mut Roster), &'a [u8]);
+
     /// Version 1, and one after another what the edits make of the version before.
-    fn versions(edits: &[(&dyn Fn(&mut Roster), &[u8])]) -> Vec<Envelope> {
+    fn versions(edits: &[Step<'_>]) -> Vec<Envelope> {
         let mut tables = first();
         let mut chain = vec![sign(tables.clone(), &[])];
         for (edit, seeds) in edits {
