@@ -29,6 +29,14 @@ pub struct Node {
     control: tokio::net::UnixListener,
     config: Config,
     started: Started,
+    signals: Signals,
+}
+
+/// What the service is told from outside. Watched from before the store is opened: a signal in between waits its turn.
+struct Signals {
+    hangup: Signal,
+    end: Signal,
+    interrupt: Signal,
 }
 
 /// What a start found, for the operator.
@@ -77,6 +85,14 @@ impl Node {
     ) -> Result<Self, Problems> {
         // Whatever this process makes is its own.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        let watch = |kind| {
+            signal(kind).map_err(|error| Problem::whole(&config.path, format!("signals can't be watched: {error}")))
+        };
+        let signals = Signals {
+            hangup: watch(SignalKind::hangup())?,
+            end: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        };
         let files = Files::read(&config)?;
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
@@ -103,7 +119,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, listener, control, config, started })
+        Ok(Self { boundary, listener, control, config, started, signals })
     }
 
     /// What the start found.
@@ -115,13 +131,11 @@ impl Node {
     /// Serves until SIGTERM or SIGINT, then finishes what runs and closes the store. SIGHUP seals the runbooks anew.
     ///
     /// # Errors
-    /// When signals can't be watched or the store can't be closed.
+    /// When the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, listener, control, config, .. } = self;
+        let Self { boundary, listener, control, config, signals, .. } = self;
+        let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
-        let watch = |kind| signal(kind).map_err(|error| broken(&error));
-        let (hangup, mut end, mut interrupt) =
-            (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
         // What was signed before the last end, and was not run, takes its way now.
         boundary.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [

@@ -1,5 +1,6 @@
 //! The story: set up, propose, review, sign, run, stop, verify offline.
 
+use std::collections::BTreeMap;
 use std::io::BufRead as _;
 
 use serde_json::{Value, json};
@@ -197,12 +198,23 @@ pub(super) fn review_and_sign(
 /// Shows the run's output as it comes; gives how it ended.
 pub(super) fn watch(world: &World, tale: &Tale<'_>, view: &ProposalView) -> Result<ProposalView, Failure> {
     let agent = world.agent()?;
+    let mut lines: BTreeMap<String, String> = BTreeMap::new();
     for line in agent.lines(&format!("/v1/proposals/{}/events", view.id), None)?.lines() {
         let line = line.map_err(|error| broken(&format!("the events broke off: {error}")))?;
         let event: Value = serde_json::from_str(&line).map_err(|error| broken(&format!("an event: {error}")))?;
         if event["type"] == "output" {
-            tale.quote(text(&event["stream"]), text(&event["text"]))?;
+            let (stream, piece) = (text(&event["stream"]).to_owned(), text(&event["text"]));
+            let begun = lines.entry(stream.clone()).or_default();
+            begun.push_str(piece);
+            // A line may come in several pieces.
+            while let Some(end) = begun.find('\n') {
+                let line: String = begun.drain(..=end).collect();
+                tale.quote(&stream, line.trim_end_matches('\n'))?;
+            }
         }
+    }
+    for (stream, rest) in lines {
+        tale.quote(&stream, &rest)?;
     }
     until("the end of the run", || {
         let view: ProposalView = agent.get(&format!("/v1/proposals/{}", view.id))?;

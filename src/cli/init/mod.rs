@@ -199,7 +199,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
         "Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"
     ));
     step(&format!(
-        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token --config {here} create AGENT --owner NAME --step 'host:*'"
+        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token create AGENT --config {here} --owner NAME --step 'host:*'"
     ));
     step(
         "The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve",
