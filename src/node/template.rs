@@ -47,7 +47,7 @@ pub struct ConfigurationFile {
     /// Limits of runs and of the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsTable>,
-    /// How long things are kept.
+    /// Not supported by this version, which keeps everything: must be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Later>,
     /// The sandbox of every run.
@@ -203,7 +203,7 @@ file_size = "1GiB"
 disk = "10GiB"
 output = "100MiB"
 
-# Of later versions; must be empty.
+# Of later versions; must be empty. Until then nothing is deleted: outputs are kept as long as the log.
 [retention]
 [tls]
 [secrets]
