@@ -14,7 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::sandbox::interpreter;
-use crate::sandbox::landlock::{Access, Grant};
+use crate::sandbox::grants::{Access, Grant};
 use crate::sandbox::protocol::{At, Failure, Request, Stage};
 use crate::sandbox::syscalls;
 
