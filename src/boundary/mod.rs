@@ -309,7 +309,7 @@ impl Boundary {
             window: admitted.window(),
             exclusive: exclusive.map(Into::into),
         };
-        let evidence = Evidence { proposal: signed.proposal.clone(), envelope, decision };
+        let evidence = Evidence { proposal: signed.proposal.clone(), step: signed.step.clone(), envelope, decision };
         match self.ledger.consume(request).await {
             // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
             // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
@@ -432,7 +432,7 @@ impl Boundary {
         };
         let finish = Finish {
             proposal: proposal.clone(),
-            receipt: envelope,
+            receipt: envelope.clone(),
             at: receipt.finished_at,
             detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
             outputs,
@@ -456,7 +456,13 @@ impl Boundary {
         drop(closing.room);
         self.changes.notify(&proposal);
         self.changes.notify_room();
-        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index })
+        let parts = stage::Parts {
+            receipt: envelope,
+            consumption: receipt.consumption.index,
+            seal: receipt.seal,
+            step: closing.evidence.step,
+        };
+        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
     }
 
     /// What is in force now.

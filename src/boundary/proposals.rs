@@ -500,8 +500,8 @@ impl Boundary {
         let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
         let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
         match row.status {
-            Status::Finished => outcome = detail.and_then(|detail| json::typed(detail).ok()),
-            _ => refusal = detail.and_then(|detail| json::typed(detail).ok()),
+            Status::Finished => outcome = detail.and_then(|detail| json::typed(&detail).ok()),
+            _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
         }
         let _ = caller;
         Ok(ProposalView {

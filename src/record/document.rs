@@ -242,7 +242,7 @@ impl<P: Predicate> Statement<P> {
     /// # Errors
     /// Says what is wrong and where.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
-        let value = canonical::parse_canonical(payload, P::MAX_BYTES)?;
+        let value = json::parse(payload, P::MAX_BYTES)?;
         // The type before any other field: a document of one kind never passes as another.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
             let given = value.get(field).and_then(serde_json::Value::as_str);
@@ -259,10 +259,11 @@ impl<P: Predicate> Statement<P> {
                 format!("the field {field:?} belongs to a feature that this version does not have"),
             ));
         }
-        let statement: Self = json::typed(value)?;
-        // What a reader understood must be all that was signed: an optional field written as null, for one, is not.
+        let statement: Self = json::typed(&value)?;
+        // What a reader understood, written again, must be the very bytes that were signed.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
+            canonical::parse_canonical(payload, P::MAX_BYTES)?;
             return Err(Malformed::at("", "an optional field is written as null, leave it out"));
         }
         statement.predicate.check(&statement.subject)?;
