@@ -501,6 +501,7 @@ impl Boundary {
         let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
         match row.status {
             Status::Finished => outcome = detail.and_then(|detail| json::typed(detail).ok()),
+            Status::Denied => refusal = Some(self.denied_by(row)?),
             _ => refusal = detail.and_then(|detail| json::typed(detail).ok()),
         }
         let _ = caller;
@@ -523,6 +524,13 @@ impl Boundary {
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
         })
+    }
+
+    /// Who said no; their words are in the log, for those who may read it.
+    pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
+        let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
+        let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
+        Ok(RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) })
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
