@@ -6,6 +6,7 @@ use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::Sealed;
+use crate::boundary::stage::Receipted;
 use crate::boundary::view::{BoundaryView, LastSuccess, Ready, RegistryView, SealView, StepSummary, StepView};
 use crate::crypto::digest::{Blake3Digest, BlobDigest, hex, sha256};
 use crate::crypto::json;
@@ -155,7 +156,19 @@ impl Boundary {
     /// `not-found` also when the caller may not see it.
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
         let logged = self.receipt_envelope(caller, id)?;
-        let receipt: Receipt = predicate(&logged.envelope)?;
+        self.bundle_with(logged.index, logged.envelope)
+    }
+
+    /// The bundle of a run for whoever handed it in, who need not be the one that proposed it.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
+        self.bundle_with(receipted.index, self.envelope(receipted.index)?)
+    }
+
+    fn bundle_with(&self, index: u64, envelope: Envelope) -> Result<Vec<u8>, Stopped> {
+        let receipt: Receipt = predicate(&envelope)?;
         let consumption = self.envelope(receipt.consumption.index)?;
         let seals = self.ledger.seals().map_err(|e| fault(&e))?;
         let seal_index = seals
@@ -179,16 +192,13 @@ impl Boundary {
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
             Ok(TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string())
         };
-        let proofs = Proofs {
-            receipt: proof(logged.index)?,
-            consumption: proof(receipt.consumption.index)?,
-            seal: proof(seal_index)?,
-        };
+        let proofs =
+            Proofs { receipt: proof(index)?, consumption: proof(receipt.consumption.index)?, seal: proof(seal_index)? };
         let roster = self.ledger.blob(&BlobDigest::from_bytes(*seal.roster.as_bytes())).map_err(|e| fault(&e))?;
         let roster = roster.ok_or_else(|| fault(&"the sealed roster is missing"))?;
         let bundle = Bundle {
             media_type: MEDIA_TYPE.to_owned(),
-            receipt: logged.envelope,
+            receipt: envelope,
             consumption,
             seal: seal_envelope,
             step,

@@ -40,6 +40,8 @@ pub struct Setup {
     pub limits: String,
     /// The service's environment.
     pub env: Vec<(String, String)>,
+    /// A command that the service is started by.
+    pub before: Vec<String>,
 }
 
 impl Setup {
@@ -113,6 +115,7 @@ impl World {
             roster: String::new(),
             limits: String::new(),
             env: Vec::new(),
+            before: Vec::new(),
         };
         let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
         setup.runbook("say.md", runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
@@ -216,13 +219,20 @@ impl World {
 
     /// The program under test with a home of its own and these arguments.
     pub fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.command(PROGRAM);
+        command.args(arguments);
+        command
+    }
+
+    /// A program that finds nothing of whoever runs the tests.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         for name in ["COUNTERSIGN_CONFIG", "COUNTERSIGN_TRUST", "COUNTERSIGN_TOKEN", "COUNTERSIGN_URL", "SSH_AUTH_SOCK"]
         {
             command.env_remove(name);
         }
         command.env("HOME", self.path("home")).env_remove("XDG_CONFIG_HOME");
-        command.args(arguments).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         command
     }
 
@@ -240,8 +250,10 @@ impl World {
         assert!(self.service.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
         let before = log.metadata().expect("a size").len() as usize;
-        let mut command = self.program(&["serve", "--listen", "127.0.0.1:0", "--json"]);
-        command.arg(self.path("b")).envs(self.setup.env.iter().cloned());
+        let serve = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--json"].map(str::to_owned);
+        let words: Vec<String> = self.setup.before.iter().cloned().chain(serve).collect();
+        let mut command = self.command(&words[0]);
+        command.args(&words[1..]).arg(self.path("b")).envs(self.setup.env.iter().cloned());
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let (to, from) = mpsc::channel();
@@ -259,11 +271,11 @@ impl World {
             }
         };
         let line = line.expect("UTF-8");
-        if line.is_empty() {
+        let said: Value = serde_json::from_str(&line).unwrap_or_default();
+        if said.get("started").is_none() {
             let _ = child.wait();
-            return Err(self.service_log().get(before..).unwrap_or_default().to_owned());
+            return Err(format!("{line}{}", self.service_log().get(before..).unwrap_or_default()));
         }
-        let said: Value = serde_json::from_str(&line).expect("a line of JSON");
         self.started = said["started"].clone();
         self.wire = Wire::new(self.started["url"].as_str().expect("a URL"));
         self.service = Some(Service { child, _stdout: stdout });
