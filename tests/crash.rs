@@ -277,7 +277,7 @@ fn begun(world: &World, step: &str) -> Value {
 fn interrupted_run_is_unknown_and_not_run_again() {
     let (mut world, mark) = sleeper(1);
     let proposal = begun(&world, "s:sleep");
-    assert_eq!(on_host(&mark).len(), 2);
+    wait_for("both processes run", || on_host(&mark).len() == 2);
     world.kill9();
     wait_for("everything of the run is dead", || on_host(&mark).is_empty());
     world.start();
@@ -315,7 +315,7 @@ fn r6_leftover_processes_are_killed_first() {
     let launcher = rustix::process::Pid::from_raw(launchers[0] as i32).unwrap();
     rustix::process::kill_process(launcher, rustix::process::Signal::STOP).unwrap();
     world.kill9();
-    assert_eq!(on_host(&mark).len(), 2, "the run outlives its service");
+    wait_for("the run outlives its service", || on_host(&mark).len() == 2);
     // Its receipt says that it is over, so it has to be before anybody can see that receipt.
     world.start();
     let left = on_host(&mark);

@@ -19,14 +19,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("policy", &["crypto", "shell", "yaml", "record"]),
     ("trust", &["crypto", "shell", "yaml", "record"]),
     ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
+    // Offline: no store, no sandbox, no network, no crossing.
+    ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
     ("store", &["crypto", "yaml", "record"]),
     ("sandbox", &["crypto", "yaml", "record"]),
     ("boundary", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox"]),
+    // `receipts/verify` is the auditor's own check, as a convenience.
     (
         "http",
         &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "boundary",
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "audit", "store",
+            "sandbox", "boundary",
         ],
     ),
     (
@@ -43,8 +46,6 @@ const ROOMS: &[(&str, &[&str])] = &[
             "boundary", "http", "mcp",
         ],
     ),
-    // Offline: no store, no sandbox, no network, no crossing.
-    ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
     (
         "cli",
         &[
@@ -54,7 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A crate that carries a guarantee is named in one file only, in this room.
+/// A crate that carries a guarantee is named in one file only, or below it in its folder, in this room.
 const GUARANTEES: &[(&str, &str)] =
     &[("ed25519_dalek", "crypto"), ("canonical_json", "crypto"), ("landlock", "sandbox"), ("rusqlite", "store")];
 
@@ -123,20 +124,23 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                         }
                     }
                 }
-                "super" if text(&tokens, i + 1) == "::" && !token.in_test => match text(&tokens, i + 2) {
-                    "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
-                    "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
-                    other if allowed(other).is_some() => {
-                        say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                "super" if text(&tokens, i + 1) == "::" && !token.in_test && !inside.ends_with("/tests.rs") => {
+                    match text(&tokens, i + 2) {
+                        "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
+                        "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
+                        other if allowed(other).is_some() => {
+                            say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                        }
+                        _ => {}
                     }
-                    _ => {}
-                },
+                }
                 "countersign"
                     if text(&tokens, i + 1) == "::"
                         && before != "::"
-                        && (inside != "main.rs" || text(&tokens, i + 2) != "cli") =>
+                        && (inside != "main.rs" || !matches!(text(&tokens, i + 2), "cli" | "sandbox")) =>
                 {
-                    say(line, "nothing imports from lib.rs: only main may, and only `countersign::cli`".to_owned());
+                    let what = "nothing imports from lib.rs: only main may, the command line and the launcher";
+                    say(line, what.to_owned());
                 }
                 "use" if exported(&tokens, i) => {
                     say(line, "no re-exports: import by the full path of the file that owns the name".to_owned());
@@ -183,8 +187,11 @@ fn allowed(room: &str) -> Option<&'static [&'static str]> {
 }
 
 fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what: &str) {
-    let Some((home, _)) = places.first() else { return };
-    for (path, line) in places.iter().filter(|(path, _)| path != home) {
+    // `sqlite.rs` and what lies in `sqlite/` are one home.
+    let stem = |path: &str| path.trim_end_matches(".rs").to_owned();
+    let Some(home) = places.iter().map(|(path, _)| path).min_by_key(|path| path.len()) else { return };
+    let lives_there = |path: &str| path == home || path.starts_with(&format!("{}/", stem(home)));
+    for (path, line) in places.iter().filter(|(path, _)| !lives_there(path)) {
         found.push(format!("{path}:{line}: {what} and stands in {home} already: one file only"));
     }
 }

@@ -19,6 +19,7 @@ pub mod stage;
 pub mod surroundings;
 pub mod view;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ use crate::record::receipt::{
 };
 use crate::record::refusal::Code;
 use crate::record::token::Scope;
+use crate::record::validity::Timestamp;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture;
@@ -78,9 +80,10 @@ pub struct Boundary {
     admissions: access::Admissions,
     /// Room for runs: receipt, leaf and output of each are reserved before its nonce is spent.
     room: Arc<Semaphore>,
+    /// Bytes of the disk that runs may still write.
+    reserved: Arc<AtomicU64>,
     /// Requests that may be under verification at one time; refusing here costs less than refusing later.
     crossings: Arc<Semaphore>,
-    limits: Limits,
     surroundings: Surroundings,
 }
 
@@ -100,8 +103,6 @@ pub struct Limits {
     pub runs: usize,
     /// Requests under verification at one time.
     pub crossings: usize,
-    /// The most output that a run records, for the room that is reserved.
-    pub output_bytes: u64,
 }
 
 /// What a boundary is put together from.
@@ -132,6 +133,8 @@ pub enum Claim {
 
 /// Verdicts that moved may be made again this often before the caller is told to come back.
 const MOST_VERDICTS: usize = 16;
+/// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
+const RECEIPT_ROOM: u64 = 256 << 10;
 /// How often, and after which pause, a receipt is offered again to a store that has no room.
 const RECEIPT_RETRIES: (usize, Duration) = (60, Duration::from_secs(1));
 
@@ -153,8 +156,8 @@ impl Boundary {
             refusals: Refusals::default(),
             admissions: access::Admissions::default(),
             room: Arc::new(Semaphore::new(limits.runs)),
+            reserved: Arc::default(),
             crossings: Arc::new(Semaphore::new(limits.crossings)),
-            limits,
             surroundings,
         })
     }
@@ -237,7 +240,7 @@ impl Boundary {
         let excluded =
             exclusion::judge(&signed.proposer, verified.handed_in_by(), Tokens::Sealed(&sealed.tokens), &sealed.roster)
                 .map_err(|e| about(e.into()))?;
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // An early no; the claim judges again, by its own clock.
@@ -275,9 +278,9 @@ impl Boundary {
     /// # Errors
     /// `nonce-replayed` with what the nonce became, `expired`, `denied`, `busy` and the like; nothing is stored then.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
-        let room = self.reserve()?;
         let document = admitted.document();
         let signed = document.predicate();
+        let room = self.reserve(signed.sandbox.limits.output_bytes)?;
         let sealed = admitted.sealed();
         let authorization = document.digest_as();
         let envelope = document.envelope(|keyid| admitted.quorum().keeps(keyid));
@@ -324,7 +327,7 @@ impl Boundary {
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
-        let started_at = (self.surroundings.now)().max(claim.at);
+        let started_at = self.now().max(claim.at);
         let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
         let plan = consumed.admitted().sealed().step(&signed.step.reference).map(|(step, _)| Plan {
             interpreter: step.definition.interpreter.clone(),
@@ -355,7 +358,7 @@ impl Boundary {
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
-        let finished_at = (self.surroundings.now)().max(started_at);
+        let finished_at = self.now().max(started_at);
         let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }
     }
@@ -457,6 +460,12 @@ impl Boundary {
         Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index })
     }
 
+    /// The time by which everything here is judged: the clock's, but never before the log's last entry, so that a
+    /// clock that was set back neither revives what had expired nor stops new work (R7).
+    fn now(&self) -> Timestamp {
+        self.ledger.now()
+    }
+
     /// What is in force now.
     #[must_use]
     pub fn state(&self) -> Arc<Sealed> {
@@ -473,16 +482,17 @@ impl Boundary {
     }
 
     /// Room for a run and all that it leaves: receipt, leaf, output.
-    fn reserve(&self) -> Result<OwnedSemaphorePermit, Stopped> {
+    fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
         let permit = self.room.clone().try_acquire_owned().map_err(|_| busy("as many steps run as may"))?;
-        let runs = (self.limits.runs - self.room.available_permits()) as u64;
-        // Output is at most written twice: as a spool and as a file or row.
-        let needed = runs * (2 * self.limits.output_bytes + (256 << 10));
+        // Output is at most written twice: as a spool, and as a file or row.
+        let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
+        let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
+        let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
         match self.outputs.room() {
-            Ok(free) if free >= needed => Ok(permit),
+            Ok(free) if free >= needed => Ok(room),
             Ok(free) => {
-                Err(busy(&format!("{free} bytes are free for the store, {needed} are needed: make room on its disk"))
-                    .into())
+                let why = format!("{free} bytes are free for the store and its outputs, {needed} are needed");
+                Err(busy(&format!("{why}: make room on its disk")).into())
             }
             Err(error) => Err(fault(&error)),
         }
@@ -522,6 +532,20 @@ impl Boundary {
             Ok(_) => refusal.into(),
             Err(error) => fault(&error),
         }
+    }
+}
+
+/// Room for one run, given back when it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    bytes: u64,
+    reserved: Arc<AtomicU64>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.reserved.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 

@@ -37,8 +37,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
+use crate::boundary::Room;
 use crate::boundary::access::Caller;
 use crate::boundary::live::{Recorded, Recording};
 use crate::boundary::sealed::Sealed;
@@ -190,7 +189,7 @@ pub struct Consumed {
     admitted: Admitted,
     claim: message::Consumed,
     evidence: Evidence,
-    room: OwnedSemaphorePermit,
+    room: Room,
 }
 
 /// What the receipt embeds, fixed before the run.
@@ -202,12 +201,7 @@ pub(super) struct Evidence {
 }
 
 impl Consumed {
-    pub(super) const fn new(
-        admitted: Admitted,
-        claim: message::Consumed,
-        evidence: Evidence,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) const fn new(admitted: Admitted, claim: message::Consumed, evidence: Evidence, room: Room) -> Self {
         Self { admitted, claim, evidence, room }
     }
 
@@ -235,7 +229,7 @@ pub(super) struct Closing {
     pub(super) claim: message::Consumed,
     pub(super) evidence: Evidence,
     /// Held until the receipt is durable: its room was reserved before the nonce was spent.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<Room>,
 }
 
 /// It ran, or it is known that nobody saw how.

@@ -12,7 +12,7 @@ use crate::node::problem::Problems;
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// countersign.toml, or its directory; by default that of the working directory
-    #[arg(long, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 

@@ -2,10 +2,12 @@
 //!
 //! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
 pub mod approve;
+pub mod bench;
 pub mod cancel;
 pub mod client;
 pub mod completions;
 pub mod configured;
+pub mod demo;
 pub mod deny;
 pub mod doctor;
 pub mod exit;
@@ -126,6 +128,8 @@ enum Command {
     Verify(verify::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Show the whole story in seconds, then the attacks that are refused
+    Demo(demo::Args),
     /// Make a boundary's directory
     Init(init::Args),
     /// Serve a boundary
@@ -142,6 +146,8 @@ enum Command {
     Registry(registry::Args),
     /// Write or check the JSON Schemas and OpenAPI
     Schema(schema::Args),
+    /// Measure this program on this machine
+    Bench(bench::Args),
 }
 
 impl Cli {
@@ -159,6 +165,7 @@ impl Cli {
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
+            Command::Demo(args) => demo::run(args, talk),
             Command::Init(args) => init::run(args, talk),
             Command::Serve(args) => serve::run(args, talk),
             Command::Doctor(args) => doctor::run(args, talk),
@@ -167,6 +174,7 @@ impl Cli {
             Command::Roster(args) => roster::run(args, talk),
             Command::Registry(args) => registry::run(args, global, talk),
             Command::Schema(args) => schema::run(args, talk),
+            Command::Bench(args) => bench::run(args, talk),
         }
     }
 }

@@ -192,6 +192,8 @@ impl Screen {
 
 /// The least room for content beside a prefix, whatever the terminal's width.
 const LEAST: usize = 24;
+/// A line is broken at a blank rather than within a word, unless the word is longer than this.
+const WORD: usize = 20;
 /// Blanks that begin a line (indentation) are shown as they are up to this many.
 const INDENT: usize = 16;
 
@@ -202,10 +204,8 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
     let mut rest = line.content.as_str();
     while let Some(token) = first_token(rest) {
         if current.len() + token.len() > room && !current.is_empty() {
-            // A blank at the end of a line would not be seen: it begins the next one.
-            let kept = current.trim_end_matches(' ').len();
-            let blanks = if kept == 0 { String::new() } else { current.split_off(kept) };
-            physical.push(std::mem::replace(&mut current, blanks));
+            let next = break_off(&mut current);
+            physical.push(std::mem::replace(&mut current, next));
         }
         current.push_str(token);
         rest = &rest[token.len()..];
@@ -221,6 +221,14 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
             _ => format!("{below}{part}"),
         })
         .collect()
+}
+
+/// Takes off what goes to the next line: from the last blank on, when one is near the end. A blank at the end of a
+/// line would not be seen: it begins the next one.
+fn break_off(line: &mut String) -> String {
+    let near = line.rfind(' ').filter(|at| line.len() - at <= WORD).unwrap_or(line.len());
+    let kept = line[..near].trim_end_matches(' ').len();
+    if kept == 0 { String::new() } else { line.split_off(kept) }
 }
 
 /// One character or one whole escape; an escape is never cut.

@@ -10,6 +10,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqA
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
+use crate::crypto::shape::Strict;
+
 /// The deepest nesting of arrays and objects; bounds the stack of every program that reads the document.
 pub const MAX_DEPTH: usize = 32;
 
@@ -51,7 +53,7 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
 /// # Errors
 /// [`ReadError::Type`] with the pointer of the first place that does not fit.
 pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ReadError> {
-    serde_path_to_error::deserialize(value)
+    serde_path_to_error::deserialize(Strict(value))
         .map_err(|error| ReadError::Type { pointer: pointer(error.path()), message: error.inner().to_string() })
 }
 

@@ -4,5 +4,6 @@ pub mod digest;
 pub mod json;
 pub mod merkle;
 pub mod note;
+mod shape;
 pub mod signature;
 pub mod sshsig;

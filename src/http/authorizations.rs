@@ -13,7 +13,7 @@ use crate::boundary::refusal::Stopped;
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::crypto::json as strict;
 use crate::http::call::{Call, bytes, joined, read};
-use crate::http::events::{Form, NDJSON, Reader, pump, stream, wants_lines};
+use crate::http::events::{Form, NDJSON, Reader, names_lines, pump, stream};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
@@ -58,7 +58,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
 
 async fn submit(mut call: Call) -> Answer {
     // Lines only for those who name them: `*/*` gets the bundle.
-    let lines = wants_lines(&call.headers)? == Some(true);
+    let lines = names_lines(&call.headers)?;
     let form = Form::of_lines(call.raw_query("shape"))?;
     // See `sign` for why the bytes come before the permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;

@@ -1,5 +1,6 @@
 //! Connections: how many, how long, how they end.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -7,6 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::http::{Face, Phase, reply};
+use crate::http::Phase;
 
 /// A request's head has to arrive within this, counted from the end of the answer before: it also ends idle connections.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -43,13 +47,17 @@ const NO_ROOM: &str = "{\"type\":\"/problems/busy\",\"title\":\"no room for it n
                        \"detail\":\"too many connections: try again\"}";
 
 /// Takes connections until `shutdown` is ready, then tells them all to end; what it gives is ready when they have.
-pub(super) async fn accept(
+pub(super) async fn accept<R, F>(
     listener: TcpListener,
-    face: Face,
+    reply: R,
     most: usize,
     phase: &watch::Sender<Phase>,
     shutdown: impl Future<Output = ()>,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = ()>
+where
+    R: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response, Infallible>> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(most));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let connections = GracefulShutdown::new();
@@ -86,9 +94,10 @@ pub(super) async fn accept(
             }
             continue;
         };
-        let (face, builder, watcher, phase) = (face.clone(), builder.clone(), connections.watcher(), phase.subscribe());
+        let (reply, builder, watcher, phase) =
+            (reply.clone(), builder.clone(), connections.watcher(), phase.subscribe());
         tokio::spawn(async move {
-            converse(stream, peer, face, builder, watcher, phase).await;
+            converse(stream, peer, reply, builder, watcher, phase).await;
             drop(place);
         });
     }
@@ -97,20 +106,23 @@ pub(super) async fn accept(
     connections.shutdown()
 }
 
-async fn converse(
+async fn converse<R, F>(
     stream: TcpStream,
     peer: SocketAddr,
-    face: Face,
+    reply: R,
     builder: http1::Builder,
     watcher: Watcher,
     mut phase: watch::Receiver<Phase>,
-) {
+) where
+    R: Fn(IpAddr, Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Result<Response, Infallible>> + Send + 'static,
+{
     if let Err(error) = prepare(&stream) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
     let address: IpAddr = peer.ip();
-    let service = service_fn(move |request| reply(face.clone(), address, request));
+    let service = service_fn(move |request| reply(address, request));
     let conversation = watcher.watch(builder.serve_connection(Patient::new(stream), service));
     tokio::select! {
         ended = conversation => if let Err(error) = ended {
@@ -223,5 +235,96 @@ impl Write for Patient {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    struct Running {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        drained: tokio::task::JoinHandle<()>,
+    }
+
+    /// A service that answers `/slow` after a moment, and everything else at once.
+    async fn start(most: usize) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let drained = tokio::spawn(async move {
+            let (phase, _) = watch::channel(Phase::Serving);
+            let reply = |_, request: Request<Incoming>| async move {
+                if request.uri().path() == "/slow" {
+                    sleep(Duration::from_millis(200)).await;
+                }
+                Ok(Response::new(Body::from("done")))
+            };
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            accept(listener, reply, most, &phase, stopped).await.await;
+        });
+        Running { address, stop, drained }
+    }
+
+    async fn ask(stream: &mut TcpStream, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+    }
+
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut bytes = vec![0; 4096];
+        let read = timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time").expect("read");
+        String::from_utf8_lossy(&bytes[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_told_so_and_room_comes_back() {
+        let running = start(1).await;
+        let mut first = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut first, "/").await;
+        assert!(answer(&mut first).await.starts_with("HTTP/1.1 200"));
+        let mut second = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut second, "/").await;
+        let refused = answer(&mut second).await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
+        assert!(refused.ends_with(NO_ROOM), "{refused}");
+        drop((first, second));
+        let again = async {
+            loop {
+                let mut third = TcpStream::connect(running.address).await.expect("connected");
+                ask(&mut third, "/").await;
+                if answer(&mut third).await.starts_with("HTTP/1.1 200") {
+                    break;
+                }
+            }
+        };
+        timeout(PATIENCE, again).await.expect("there is room again");
+    }
+
+    #[tokio::test]
+    async fn shutdown_finishes_what_is_in_flight_and_ends_what_is_idle() {
+        let running = start(10).await;
+        let mut idle = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut idle, "/").await;
+        assert!(answer(&mut idle).await.starts_with("HTTP/1.1 200"));
+        let mut fresh = TcpStream::connect(running.address).await.expect("connected");
+        let mut busy = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut busy, "/slow").await;
+        // The request is on its way before the service is told to stop.
+        sleep(Duration::from_millis(50)).await;
+        running.stop.send(()).expect("it runs");
+        assert!(answer(&mut busy).await.starts_with("HTTP/1.1 200"));
+        timeout(PATIENCE, running.drained).await.expect("in time").expect("no panic");
+        assert_eq!(answer(&mut idle).await, "");
+        assert_eq!(answer(&mut fresh).await, "");
+        assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
     }
 }

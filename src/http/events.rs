@@ -110,7 +110,7 @@ impl Form {
 
 /// Whether `Accept` prefers lines (true) or server-sent events (false); nothing when it takes neither.
 pub(super) fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
-    let accept = only(headers, &ACCEPT)?.unwrap_or("*/*");
+    let accept = accepted(headers)?;
     let quality = |wanted: &str| {
         // RFC 9110 section 12.5.1: of the ranges that match, the most specific one counts.
         let mut best: Option<(usize, u16)> = None;
@@ -133,6 +133,23 @@ pub(super) fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> 
     };
     let (events, lines) = (quality(SSE), quality(NDJSON));
     Ok((events > 0 || lines > 0).then_some(lines > events))
+}
+
+/// Whether `Accept` names lines themselves, not only a range that they are in.
+pub(super) fn names_lines(headers: &HeaderMap) -> Result<bool, Stopped> {
+    let accept = accepted(headers)?;
+    Ok(wants_lines(headers)? == Some(true)
+        && accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(NDJSON)))
+}
+
+/// All that stands in `Accept`, which may stand more than once; without it, everything.
+fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
+    let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
+    match values {
+        Ok(values) if values.is_empty() => Ok("*/*".to_owned()),
+        Ok(values) => Ok(values.join(",")),
+        Err(_) => Err(refuse(Code::Malformed, "the header accept is not plain text")),
+    }
 }
 
 fn thousandths(weight: &str) -> u16 {
@@ -363,5 +380,13 @@ mod tests {
         for neither in ["text/html", "*/*;q=0", "", "application/json"] {
             assert_eq!(of(Some(neither)), None, "{neither}");
         }
+        let mut twice = HeaderMap::new();
+        twice.append(ACCEPT, HeaderValue::from_static("text/html"));
+        twice.append(ACCEPT, HeaderValue::from_static("Application/X-NDJSON"));
+        assert!(
+            wants_lines(&twice).is_ok_and(|lines| lines == Some(true)) && names_lines(&twice).is_ok_and(|named| named)
+        );
+        twice.insert(ACCEPT, HeaderValue::from_static("application/*"));
+        assert!(names_lines(&twice).is_ok_and(|named| !named), "a range is not enough");
     }
 }

@@ -34,13 +34,21 @@ pub struct Rates {
     pub key: Rate,
 }
 
+impl Rates {
+    /// The rates that follow from the calls that one token may make in a second.
+    #[must_use]
+    pub fn of_calls(per_second: u64) -> Self {
+        let rate = |part: u64| {
+            let per_second = u32::try_from((per_second / part).max(1)).unwrap_or(u32::MAX);
+            Rate { per_second, burst: per_second.saturating_mul(4) }
+        };
+        Self { principal: rate(1), peer: rate(10), key: rate(5) }
+    }
+}
+
 impl Default for Rates {
     fn default() -> Self {
-        Self {
-            principal: Rate { per_second: 1_000, burst: 4_000 },
-            peer: Rate { per_second: 100, burst: 500 },
-            key: Rate { per_second: 200, burst: 1_000 },
-        }
+        Self::of_calls(1000)
     }
 }
 

@@ -33,10 +33,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
 use axum::http::header::{ALLOW, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -106,7 +106,8 @@ pub async fn serve(
     let (phase, _) = watch::channel(Phase::Serving);
     let app = Arc::new(App::new(boundary, bound, &config, phase.subscribe()));
     let face = Face { router: router(app.clone()), app: app.clone() };
-    let drained = connection::accept(listener, face, config.max_connections, &phase, shutdown).await;
+    let reply = move |peer, request: Request<Incoming>| reply(face.clone(), peer, request);
+    let drained = connection::accept(listener, reply, config.max_connections, &phase, shutdown).await;
     tracing::info!(address = %bound, "no longer listening; finishing what is in flight");
     let finished = tokio::time::timeout(config.drain, async {
         drained.await;
@@ -215,7 +216,7 @@ const LATER: [(&str, &str); 5] = [
     ("/metrics", "metrics"),
 ];
 
-async fn unknown(request: Request) -> Response {
+async fn unknown(request: Request<Body>) -> Response {
     let path = request.uri().path();
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let detail = match LATER.iter().find(|(prefix, _)| below(prefix)) {

@@ -5,14 +5,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::node::config_reader;
 use crate::node::owned::read_owned;
-use crate::node::problem::{Problem, Problems};
-use crate::node::{tree, unit};
+use crate::node::problem::Problems;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
-use crate::record::step::Limit;
-use crate::yaml::{Flaw, Kind, Node, not_yet, unknown};
 
 /// The name of the file.
 pub const FILE: &str = "countersign.toml";
@@ -50,8 +48,8 @@ pub struct Config {
     pub pending: u64,
     /// As many may be of one proposer.
     pub pending_per_proposer: u64,
-    /// Seconds for which outputs are kept.
-    pub keep_outputs_s: i64,
+    /// Calls of one token in a second. A key's signatures have a fifth of it, strangers of one address a tenth.
+    pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
 }
@@ -72,14 +70,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, with line and column.
     pub fn read(path: &Path, text: &str) -> Result<Self, Problems> {
-        let (tree, flaws) = tree::read(text);
-        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut reader = Reader { directory, flaws };
-        let config = reader.config(path, &tree);
-        match config {
-            Some(config) if reader.flaws.is_empty() => Ok(config),
-            _ => Err(Problems::new(reader.flaws.iter().map(|flaw| Problem::at(path, flaw)).collect())),
-        }
+        config_reader::read(path, text)
     }
 
     /// The control socket's path.
@@ -108,226 +99,6 @@ impl Config {
     }
 }
 
-struct Reader {
-    directory: PathBuf,
-    flaws: Vec<Flaw>,
-}
-
-impl Reader {
-    fn config(&mut self, path: &Path, tree: &Node) -> Option<Config> {
-        self.known(tree, "the configuration", &KEYS);
-        for later in ["tls", "secrets"] {
-            self.refuse_later(tree, later);
-        }
-        let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
-        let name = match name {
-            Some(Ok(name)) => Some(name),
-            Some(Err(error)) => self.flaw(tree, "name", error.to_string()),
-            None if tree.value("name").is_none() => {
-                self.flaw(tree, "name", "`name` is missing: name the boundary".to_owned())
-            }
-            None => None,
-        };
-        let listen = self.text(tree, "listen").unwrap_or_else(|| LISTEN.to_owned());
-        let listen = match listen.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Some(address),
-            Ok(_) => self.flaw(
-                tree,
-                "listen",
-                format!(
-                    "{listen:?} is not a loopback address, and TLS is not supported by this version: listen on {LISTEN}"
-                ),
-            ),
-            Err(_) => self.flaw(tree, "listen", format!("{listen:?} is no address with a port: write {LISTEN:?}")),
-        };
-        let data = self.path(tree, "data", "boundary");
-        let database = self.database(tree, &data);
-        let runbooks = self.list(tree, "runbooks", &["runbooks"]);
-        let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
-        if runbooks.is_empty() {
-            self.flaw::<()>(tree, "runbooks", "there is no runbook directory: name at least one".to_owned());
-        }
-        let hosts = self.list(tree, "hosts", &[]);
-        for host in &hosts {
-            if host.is_empty() || !host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c)) {
-                self.flaw::<()>(
-                    tree,
-                    "hosts",
-                    format!("{host:?} is no host name: write it as clients send it, such as box.lan:7433"),
-                );
-            }
-        }
-        let (limits, maximum) = self.limits(tree);
-        let numbers = tree.value("limits").cloned().unwrap_or_else(empty);
-        let retention = self.section(tree, "retention", &RETENTION_KEYS);
-        let keep_outputs_s = match self.text(&retention, "outputs") {
-            None => KEEP_OUTPUTS_S,
-            Some(text) => match unit::seconds(&text) {
-                Ok(seconds) => seconds,
-                Err(message) => self.flaw(&retention, "outputs", message).unwrap_or(KEEP_OUTPUTS_S),
-            },
-        };
-        let sandbox = self.section(tree, "sandbox", &SANDBOX_KEYS);
-        let level = match self.text(&sandbox, "level").as_deref() {
-            None | Some("strict") => Some(Level::Strict),
-            Some("best-effort") => Some(Level::BestEffort),
-            Some("off") => self.flaw(
-                &sandbox,
-                "level",
-                "`off` can't be a boundary's level: write strict or best-effort".to_owned(),
-            ),
-            Some(other) => self.flaw(&sandbox, "level", unknown("level", other, &["strict", "best-effort"])),
-        };
-        let runs = usize::try_from(self.number(&numbers, "runs", 64, 4096)).unwrap_or(1);
-        let pending = self.number(&numbers, "pending", 1000, 100_000);
-        let pending_per_proposer = self.number(&numbers, "pending_per_proposer", 20, pending);
-        let policy = self.path(tree, "policy", "boundary/policy.yaml");
-        let roster = self.path(tree, "roster", "boundary/roster.toml");
-        let key = self.path(tree, "key", "boundary/key.pem");
-        Some(Config {
-            path: path.to_owned(),
-            data: data.clone(),
-            database: database?,
-            runbooks,
-            policy,
-            roster,
-            key,
-            hosts,
-            limits,
-            maximum,
-            runs,
-            pending,
-            pending_per_proposer,
-            keep_outputs_s,
-            name: name?,
-            listen: listen?,
-            level: level?,
-        })
-    }
-
-    fn database(&mut self, tree: &Node, data: &Path) -> Option<PathBuf> {
-        let Some(text) = self.text(tree, "database") else { return Some(data.join("countersign.db")) };
-        match text
-            .split_once("://")
-            .map(|(scheme, _)| scheme)
-            .or_else(|| text.split_once(':').map(|(scheme, _)| scheme))
-        {
-            None => Some(self.directory.join(text)),
-            Some("sqlite") => {
-                let rest = text.trim_start_matches("sqlite:").trim_start_matches("//");
-                Some(self.directory.join(rest))
-            }
-            Some(scheme) => self.flaw(
-                tree,
-                "database",
-                format!("{}, or name a SQLite file", not_yet(&format!("a {scheme} database"))),
-            ),
-        }
-    }
-
-    fn limits(&mut self, tree: &Node) -> (Limits, Limits) {
-        let section = self.section(tree, "limits", &LIMIT_KEYS);
-        let mut limits = Limits::default();
-        self.measure(&section, &mut limits);
-        let mut maximum = maximum();
-        let above = section.value("maximum").cloned().unwrap_or_else(empty);
-        let words: Vec<&str> = unit::LIMITS.iter().map(|(word, _)| *word).collect();
-        self.known(&above, "[limits.maximum]", &words);
-        self.measure(&above, &mut maximum);
-        for (word, limit) in unit::LIMITS {
-            if limit.value(&limits) > limit.value(&maximum) {
-                let place = if section.value(word).is_some() { &section } else { &above };
-                self.flaw::<()>(
-                    place,
-                    word,
-                    format!("the default of {word} is above its maximum: lower it, or raise limits.maximum.{word}"),
-                );
-            }
-        }
-        (limits, maximum)
-    }
-
-    fn measure(&mut self, section: &Node, limits: &mut Limits) {
-        for (word, limit) in unit::LIMITS {
-            let Some(node) = section.value(word) else { continue };
-            // A count may be written as a number.
-            let text = match &node.kind {
-                Kind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
-                _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
-            };
-            match text.map(|text| unit::limit(limit, &text)) {
-                Some(Ok(value)) => *limit.of(limits) = value,
-                Some(Err(message)) => self.flaws.push(Flaw::new(node.place, message)),
-                None => {}
-            }
-        }
-    }
-
-    /// A table of the file; an empty one where there is none.
-    fn section(&mut self, tree: &Node, name: &str, keys: &[&str]) -> Node {
-        let section = tree.value(name).cloned().unwrap_or_else(empty);
-        self.known(&section, &format!("[{name}]"), keys);
-        section
-    }
-
-    fn known(&mut self, node: &Node, what: &str, keys: &[&str]) {
-        node.closed_map(what, keys, &[], &mut self.flaws);
-    }
-
-    /// A section of a feature that this version has not got: it may stand there empty.
-    fn refuse_later(&mut self, tree: &Node, name: &str) {
-        let Some(section) = tree.value(name) else { return };
-        match section.entries().first() {
-            Some((key, _)) => self.flaws.push(Flaw::new(key.place, not_yet(&format!("`{}` in [{name}]", key.name)))),
-            None if !matches!(section.kind, Kind::Map(_)) => {
-                self.flaws.push(Flaw::new(section.place, not_yet(&format!("`{name}`"))));
-            }
-            None => {}
-        }
-    }
-
-    fn text(&mut self, node: &Node, key: &str) -> Option<String> {
-        node.value(key)?.text(&format!("`{key}`"), &mut self.flaws).map(str::to_owned)
-    }
-
-    fn path(&mut self, node: &Node, key: &str, default: &str) -> PathBuf {
-        let text = self.text(node, key).unwrap_or_else(|| default.to_owned());
-        if text.is_empty() || text.contains('\0') {
-            self.flaw::<()>(node, key, format!("`{key}` is no path: write one, relative to this file"));
-        }
-        self.directory.join(text)
-    }
-
-    fn list(&mut self, node: &Node, key: &str, default: &[&str]) -> Vec<String> {
-        let Some(value) = node.value(key) else { return default.iter().map(|&text| text.to_owned()).collect() };
-        let what = format!("`{key}`");
-        let Some(items) = value.list(&what, &mut self.flaws) else { return Vec::new() };
-        let items = items.to_vec();
-        items.iter().filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned)).collect()
-    }
-
-    fn number(&mut self, node: &Node, key: &str, default: u64, most: u64) -> u64 {
-        let Some(value) = node.value(key) else { return default.min(most) };
-        match value.kind {
-            Kind::Integer(number) if number > 0 && number.unsigned_abs() <= most => number.unsigned_abs(),
-            _ => {
-                self.flaws.push(Flaw::new(value.place, format!("`{key}` must be a number from 1 to {most}")));
-                default
-            }
-        }
-    }
-
-    /// Notes a flaw at a key's value, or at the node where the key is not there; always nothing.
-    fn flaw<T>(&mut self, node: &Node, key: &str, message: String) -> Option<T> {
-        self.flaws.push(Flaw::new(node.value(key).unwrap_or(node).place, message));
-        None
-    }
-}
-
-fn empty() -> Node {
-    Node { place: crate::yaml::Place { line: 1, column: 1 }, kind: Kind::Map(Vec::new()) }
-}
-
 /// The most that a step may ask for, unless the file says otherwise.
 #[must_use]
 pub fn maximum() -> Limits {
@@ -344,8 +115,6 @@ pub fn maximum() -> Limits {
 
 /// Where HTTP listens by default.
 pub const LISTEN: &str = "127.0.0.1:7433";
-/// Ninety days.
-const KEEP_OUTPUTS_S: i64 = 90 * 86_400;
 /// The keys of the file.
 pub const KEYS: [&str; 14] = [
     "name",
@@ -364,7 +133,7 @@ pub const KEYS: [&str; 14] = [
     "secrets",
 ];
 /// The keys of `[limits]`.
-pub const LIMIT_KEYS: [&str; 11] = [
+pub const LIMIT_KEYS: [&str; 12] = [
     "timeout",
     "cpu",
     "memory",
@@ -376,9 +145,8 @@ pub const LIMIT_KEYS: [&str; 11] = [
     "runs",
     "pending",
     "pending_per_proposer",
+    "calls_per_second",
 ];
-/// The keys of `[retention]`.
-pub const RETENTION_KEYS: [&str; 1] = ["outputs"];
 /// The keys of `[sandbox]`.
 pub const SANDBOX_KEYS: [&str; 1] = ["level"];
 
@@ -416,7 +184,7 @@ mod tests {
             ("10:11: ", "above its maximum"),
             ("12:9: ", "did you mean \"strict\"?"),
             ("14:1: ", "`cert` in [tls] is not supported by this version"),
-            ("16:11: ", "90d"),
+            ("16:1: ", "`outputs` in [retention] is not supported by this version"),
         ] {
             assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
         }

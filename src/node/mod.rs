@@ -1,5 +1,6 @@
 //! Composition root: the only place that names concrete stores, signers and sandboxes.
 pub mod config;
+mod config_reader;
 pub mod control;
 pub mod files;
 pub mod owned;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::boundary::Boundary;
 use crate::boundary::refusal::Stopped;
 use crate::crypto::digest::{RosterDigest, SealDigest};
+use crate::http::limit::Rates;
 use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
@@ -18,6 +19,8 @@ use crate::node::files::Files;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled};
 use crate::record::ident::BoundaryName;
+use crate::sandbox::Sandbox;
+use crate::sandbox::linux::LinuxSandbox;
 
 /// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
 pub struct Node {
@@ -26,6 +29,14 @@ pub struct Node {
     control: tokio::net::UnixListener,
     config: Config,
     started: Started,
+    signals: Signals,
+}
+
+/// What the service is told from outside. Watched from before the store is opened: a signal in between waits its turn.
+struct Signals {
+    hangup: Signal,
+    end: Signal,
+    interrupt: Signal,
 }
 
 /// What a start found, for the operator.
@@ -61,12 +72,31 @@ impl Node {
     /// # Errors
     /// Everything that keeps the boundary from starting, together.
     pub async fn open(config: Config) -> Result<Self, Problems> {
+        Self::open_with(config, |sandbox| Arc::new(sandbox)).await
+    }
+
+    /// The same, with what `around` makes of the sandbox of this host.
+    ///
+    /// # Errors
+    /// Everything that keeps the boundary from starting, together.
+    pub async fn open_with(
+        config: Config,
+        around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
+    ) -> Result<Self, Problems> {
         // Whatever this process makes is its own.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        let watch = |kind| {
+            signal(kind).map_err(|error| Problem::whole(&config.path, format!("signals can't be watched: {error}")))
+        };
+        let signals = Signals {
+            hangup: watch(SignalKind::hangup())?,
+            end: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        };
         let files = Files::read(&config)?;
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
-        let sandbox = Arc::new(start::sandbox(&config)?);
+        let sandbox = around(start::sandbox(&config)?);
         let Assembled { boundary, level, first, notes, .. } = start::assemble(&config, sandbox, store, files).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
@@ -89,7 +119,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, listener, control, config, started })
+        Ok(Self { boundary, listener, control, config, started, signals })
     }
 
     /// What the start found.
@@ -101,13 +131,11 @@ impl Node {
     /// Serves until SIGTERM or SIGINT, then finishes what runs and closes the store. SIGHUP seals the runbooks anew.
     ///
     /// # Errors
-    /// When signals can't be watched or the store can't be closed.
+    /// When the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, listener, control, config, .. } = self;
+        let Self { boundary, listener, control, config, signals, .. } = self;
+        let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
-        let watch = |kind| signal(kind).map_err(|error| broken(&error));
-        let (hangup, mut end, mut interrupt) =
-            (watch(SignalKind::hangup())?, watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
         // What was signed before the last end, and was not run, takes its way now.
         boundary.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
@@ -115,7 +143,8 @@ impl Node {
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.clone().keep_house()),
         ];
-        let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, ..HttpConfig::default() };
+        let rates = Rates::of_calls(config.calls_per_second);
+        let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, rates, ..HttpConfig::default() };
         let shutdown = async move {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("asked to end: taking no more requests, finishing what runs");

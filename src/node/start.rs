@@ -23,7 +23,7 @@ use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{Epoch, GenesisSalt};
 use crate::record::seal::{Genesis, Seal};
 use crate::record::validity::Timestamp;
-use crate::sandbox::Sandbox as _;
+use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::{Probe, STRICT};
 use crate::store::ledger::{self, Ledger};
@@ -51,7 +51,7 @@ pub struct Assembled {
 /// Everything that keeps the boundary from starting.
 pub async fn assemble(
     config: &Config,
-    sandbox: Arc<LinuxSandbox>,
+    sandbox: Arc<dyn Sandbox>,
     store: OpenStore,
     files: Files,
 ) -> Result<Assembled, Problems> {
@@ -96,7 +96,7 @@ pub async fn assemble(
     if level != Level::Strict {
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
     }
-    let limits = Limits { runs: config.runs, crossings: CROSSINGS, output_bytes: config.maximum.output_bytes };
+    let limits = Limits { runs: config.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
     let parts = Parts { ledger: ledger.clone(), sandbox, key, sealed, outputs, limits, surroundings: around };
     let boundary = Boundary::new(parts);

@@ -47,9 +47,9 @@ pub struct ConfigurationFile {
     /// Limits of runs and of the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsTable>,
-    /// How long things are kept.
+    /// Not supported by this version, which keeps everything: must be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retention: Option<RetentionTable>,
+    pub retention: Option<Later>,
     /// The sandbox of every run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxTable>,
@@ -85,6 +85,11 @@ pub struct LimitsTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub pending_per_proposer: Option<u64>,
+    /// Calls of one token in a second, by default 1000. A key's signatures have a fifth of it, strangers of one address
+    /// a tenth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub calls_per_second: Option<u64>,
 }
 
 /// Limits of a run.
@@ -121,15 +126,6 @@ pub enum TextOrNumber {
     Number(u64),
     /// As text.
     Text(String),
-}
-
-/// How long things are kept.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RetentionTable {
-    /// Outputs: `90d`. Receipts, seals and the log stay.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outputs: Option<String>,
 }
 
 /// The sandbox of every run.
@@ -194,6 +190,8 @@ output = "10MiB"
 runs = 64
 pending = 1000
 pending_per_proposer = 20
+# Calls of one token in a second. A key's signatures have a fifth of it, strangers of one address a tenth.
+calls_per_second = 1000
 
 # The most that a step may ask for.
 [limits.maximum]
@@ -205,11 +203,8 @@ file_size = "1GiB"
 disk = "10GiB"
 output = "100MiB"
 
+# Of later versions; must be empty. Until then nothing is deleted: outputs are kept as long as the log.
 [retention]
-# Recorded outputs go after this time; receipts, seals and the log stay.
-outputs = "90d"
-
-# Of later versions; must be empty.
 [tls]
 [secrets]
 "#;
@@ -220,7 +215,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, maximum};
+    use crate::node::config::{Config, KEYS, LIMIT_KEYS, SANDBOX_KEYS, maximum};
     use crate::node::{tree, unit};
     use crate::record::enforcement::Level;
     use crate::record::profile::Limits;
@@ -250,8 +245,6 @@ mod tests {
         let words = set(unit::LIMITS.iter().map(|(word, _)| *word));
         assert_eq!(keys_of(tree.value("limits").and_then(|limits| limits.value("maximum"))), words);
         assert_eq!(properties::<RunLimits>(), words);
-        assert_eq!(keys_of(tree.value("retention")), set(RETENTION_KEYS));
-        assert_eq!(properties::<RetentionTable>(), set(RETENTION_KEYS));
         assert_eq!(keys_of(tree.value("sandbox")), set(SANDBOX_KEYS));
         assert_eq!(properties::<SandboxTable>(), set(SANDBOX_KEYS));
     }

@@ -83,6 +83,14 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// # Errors
     /// Says where the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
+
+    /// Checks what the size of the whole payload implies for parts of it.
+    ///
+    /// # Errors
+    /// Says which part is too large.
+    fn check_size(&self, _payload_bytes: usize) -> Result<(), Malformed> {
+        Ok(())
+    }
 }
 
 /// The predicate type of a kind.
@@ -225,6 +233,7 @@ impl<P: Predicate> Statement<P> {
                 format!("the {} would be {} bytes, at most {} are allowed", P::KIND, bytes.len(), P::MAX_BYTES),
             ));
         }
+        self.predicate.check_size(bytes.len())?;
         Ok(bytes)
     }
 
@@ -257,6 +266,7 @@ impl<P: Predicate> Statement<P> {
             return Err(Malformed::at("", "an optional field is written as null, leave it out"));
         }
         statement.predicate.check(&statement.subject)?;
+        statement.predicate.check_size(payload.len())?;
         Ok(statement)
     }
 }

@@ -102,6 +102,16 @@ impl Envelope {
     pub fn new(payload: &[u8], signatures: Vec<EnvelopeSignature>) -> Self {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
+
+    /// How many bytes its canonical JSON has, as long as its texts are what they must be: base64 and key ids.
+    #[must_use]
+    pub fn canonical_bytes(&self) -> usize {
+        const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
+        const AROUND_EACH: usize = r#"{"keyid":"","sig":""}"#.len();
+        let signatures: usize =
+            self.signatures.iter().map(|one| AROUND_EACH + one.keyid.as_str().len() + one.sig.len()).sum();
+        AROUND + self.payload.len() + self.payload_type.len() + signatures + self.signatures.len().saturating_sub(1)
+    }
 }
 
 /// A document as it was received: signatures not yet checked, nothing readable.
@@ -186,7 +196,8 @@ impl<P: Predicate> Signed<P> {
             signatures.push(VerifiedSignature { keyid, presence: proof.presence(), sig });
         }
         let statement = Statement::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
-        Ok(Verified { statement, payload: self.payload, signatures })
+        let digest = digest::sha256(&self.payload);
+        Ok(Verified { statement, payload: self.payload, digest, signatures })
     }
 }
 
@@ -268,6 +279,7 @@ pub struct VerifiedSignature {
 pub struct Verified<P> {
     statement: Statement<P>,
     payload: Arc<[u8]>,
+    digest: [u8; 32],
     signatures: Vec<VerifiedSignature>,
 }
 
@@ -290,8 +302,8 @@ impl<P: Predicate> Verified<P> {
 
     /// SHA-256 of the payload.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        digest::sha256(&self.payload)
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// The signatures, all verified.
@@ -311,5 +323,21 @@ impl<P: Predicate> Verified<P> {
             .collect();
         signatures.sort();
         Envelope::new(&self.payload, signatures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::canonical::canonical_of;
+
+    #[test]
+    fn the_reckoned_size_is_the_canonical_one() {
+        let keyid: KeyId = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8".parse().expect("a key id");
+        for count in 0..4 {
+            let signatures = vec![EnvelopeSignature::new(keyid, &[7; 64]); count];
+            let envelope = Envelope::new(&vec![b'x'; 100 + count], signatures);
+            assert_eq!(envelope.canonical_bytes(), canonical_of(&envelope).expect("canonical").len());
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
@@ -287,7 +286,7 @@ impl Receipt {
     /// # Errors
     /// When the embedded authorization is not base64.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
-        let subjects = self.subjects()?;
+        let subjects = self.subjects(self.authorization_digest()?.as_bytes());
         Ok(Statement::new(self, subjects))
     }
 
@@ -314,15 +313,15 @@ impl Receipt {
         }
     }
 
-    fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
+    fn subjects(&self, authorization: &[u8; 32]) -> Vec<Subject> {
         let stream =
             |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
-        Ok(vec![
-            Subject::new("authorization", self.authorization_digest()?.as_bytes()),
+        vec![
+            Subject::new("authorization", authorization),
             stream("stdout", &self.output.stdout),
             stream("stderr", &self.output.stderr),
             Subject::new("files", self.files.manifest.as_bytes()),
-        ])
+        ]
     }
 }
 
@@ -351,23 +350,19 @@ impl Predicate for Receipt {
                 ));
             }
         }
-        let measure = |bytes: Result<Vec<u8>, canonical::CanonicalError>| {
-            bytes.map(|bytes| bytes.len()).map_err(|error| Malformed::at("", error.to_string()))
-        };
-        let rest = measure(canonical::canonical_of(self))? - measure(canonical::canonical_of(&self.authorization))?;
+        // Of the authorization's subject only the form; see check_authorization_subject.
+        let authorization = subjects.first().filter(|first| first.digest.blake3.is_none()).and_then(Subject::sha256);
+        check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
+    }
+
+    fn check_size(&self, payload_bytes: usize) -> Result<(), Malformed> {
+        let rest = payload_bytes.saturating_sub(self.authorization.canonical_bytes());
         if rest > MAX_REST_BYTES {
             return Err(Malformed::too_large(
                 "/predicate",
                 format!("{rest} bytes besides the authorization, at most {MAX_REST_BYTES} are allowed"),
             ));
         }
-        // Of the authorization's subject only the form; see check_authorization_subject.
-        let mut expected = self.subjects()?;
-        if let Some(first) = subjects.first().filter(|first| first.digest.blake3.is_none())
-            && let Some(digest) = first.sha256()
-        {
-            expected[0] = Subject::new("authorization", &digest);
-        }
-        check_subjects(subjects, &expected)
+        Ok(())
     }
 }

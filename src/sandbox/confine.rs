@@ -11,8 +11,8 @@ use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::sandbox::filesystem::View;
+use crate::sandbox::grants;
 use crate::sandbox::interpreter;
-use crate::sandbox::landlock;
 use crate::sandbox::protocol::{self, At, Confined, Failure, Form, Message, Request, Stage};
 use crate::sandbox::syscalls::{self, Side};
 
@@ -130,7 +130,7 @@ fn become_step(
     let program = interpreter::program(source, &request.interpreter)?;
     limit(request)?;
     if request.landlock {
-        facts.landlock = Some(landlock::confine(&view.grants)?);
+        facts.landlock = Some(grants::confine(&view.grants)?);
     }
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
     syscalls::reset_signals().at(Stage::Processes, "reset signals")?;

@@ -1,7 +1,7 @@
 //! The sandbox: one run of one step, held.
 //!
 //! The service starts its own binary as a launcher ([`launcher`]), which makes the namespaces and the root
-//! (`filesystem`), gives up everything (`confine`, `landlock`) and executes the step. The service itself
+//! (`filesystem`), gives up everything (`confine`, `grants`) and executes the step. The service itself
 //! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
@@ -11,10 +11,11 @@ mod confine;
 pub mod facts;
 mod filesystem;
 pub mod follow;
+mod grants;
 mod ids;
 mod interpreter;
-mod landlock;
 pub mod launcher;
+mod leftovers;
 pub mod linux;
 pub mod probe;
 pub mod profile;

@@ -53,6 +53,9 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// Signs bytes.
+pub type SignFn = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
+
 /// The boundary's key, as far as the ledger needs it.
 #[derive(Clone)]
 pub struct Signer {
@@ -61,7 +64,7 @@ pub struct Signer {
     /// Its OpenSSH fingerprint.
     pub keyid: KeyId,
     /// Raw Ed25519 (deterministic) over the bytes given.
-    pub sign: Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>,
+    pub sign: SignFn,
 }
 
 /// How many proposals may wait for signatures: bounds what one proposer can make approvers look at.

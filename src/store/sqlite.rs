@@ -3,6 +3,8 @@
 //! WAL, `synchronous=FULL`: a commit is one write and one sync of the log. The writer moves the log into the database
 //! itself, after the answers: SQLite's own automatic checkpoint would swallow a failing sync.
 
+pub mod alone;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};

@@ -320,7 +320,7 @@ impl Writer {
             let judged = match places.get(request.core.nonce.as_str()) {
                 Some(&number) => {
                     let (index, item) = place(number);
-                    let winner: &(&Box<Consume>, bool) = &passed[number];
+                    let winner: &(&Consume, bool) = &passed[number];
                     Err(ConsumeStop::Replayed(Spent { index, item, proposal: winner.0.core.id.clone() }))
                 }
                 None if ids.contains(&request.core.id) => Err(ConsumeStop::WrongState(Status::Running)),
@@ -334,7 +334,7 @@ impl Writer {
                     let number = passed.len();
                     places.insert(request.core.nonce.as_str(), number);
                     ids.insert(&request.core.id);
-                    passed.push((request, candidate.proposal.is_some()));
+                    passed.push((&**request, candidate.proposal.is_some()));
                     results.push(Ok(number));
                 }
                 Err(stop) => results.push(Err(stop)),
@@ -409,7 +409,7 @@ impl Writer {
         let unwritable = |message: String| Fault::Database { during: "writing a consumption", message };
         let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;
         let sig = (self.config.signer.sign)(&pae(PAYLOAD_TYPE, &payload));
-        let signature = EnvelopeSignature::new(self.config.signer.keyid.clone(), &sig);
+        let signature = EnvelopeSignature::new(self.config.signer.keyid, &sig);
         canonical::canonical_of(&Envelope::new(&payload, vec![signature]))
             .map_err(|error| unwritable(error.to_string()))
     }

@@ -28,10 +28,18 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
          # presence = \"required\"\n[[group]]\nname = \"ops\"\n\n\
          # Who may sign approvals. Keys are OpenSSH lines, as `countersign key show FILE` prints them.\n"
     );
+    let mut people: Vec<(&Name, Vec<&SshKey>)> = Vec::new();
     for (person, key) in approvers {
+        match people.iter_mut().find(|(name, _)| *name == person) {
+            Some((_, keys)) => keys.push(key),
+            None => people.push((person, vec![key])),
+        }
+    }
+    for (person, keys) in people {
+        let lines: Vec<String> = keys.iter().map(|key| format!("\"{}\"", key.line())).collect();
         text.push_str(&format!(
-            "[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n\n",
-            key.line()
+            "[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [{}]\n\n",
+            lines.join(", ")
         ));
     }
     if approvers.is_empty() {

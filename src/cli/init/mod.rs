@@ -117,7 +117,10 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     let remark = name.as_str().replace('/', "-");
     let key = SshKey::from_public(secret.public(), &remark).map_err(|error| Failure::usage(error.to_string()))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let required = approvers.len().clamp(1, 2);
+    let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
+    people.sort();
+    people.dedup();
+    let required = people.len().clamp(1, 2);
     let mut files: Vec<(String, u32, String)> = vec![
         (FILE.to_owned(), 0o600, template::text(name)),
         ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
@@ -196,7 +199,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
         "Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"
     ));
     step(&format!(
-        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token --config {here} create AGENT --owner NAME --step 'host:*'"
+        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token create AGENT --config {here} --owner NAME --step 'host:*'"
     ));
     step(
         "The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve",

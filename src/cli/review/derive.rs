@@ -152,8 +152,8 @@ pub struct Derived {
     pub payload: Option<Value>,
     /// The definition, when its digest is the signed one.
     pub definition: Option<(StepDefinition, Value)>,
-    /// Rules that must all be met.
-    pub rules: Vec<Approvals>,
+    /// Rules that must all be met, and who makes them.
+    pub rules: Vec<(&'static str, Approvals)>,
     /// The sandbox as this program derives it.
     pub profile: Option<Profile>,
     /// People whose signatures over these bytes this program verified.
@@ -442,18 +442,14 @@ fn rendered(definition: &StepDefinition, signed: &Authorization) -> Finding {
 }
 
 /// The conjunction of policy's rule and the step's; a step that names no group means whom policy names.
-fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<Approvals> {
-    let mut rules: Vec<Approvals> = policy.cloned().into_iter().collect();
+fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, Approvals)> {
     let own = match policy {
         Some(policy) if step.from.is_empty() => {
             Approvals { required: step.required, from: policy.from.clone(), each: step.each }
         }
         _ => step.clone(),
     };
-    if !rules.contains(&own) {
-        rules.push(own);
-    }
-    rules
+    policy.cloned().map(|rule| ("policy asks", rule)).into_iter().chain([("the step asks", own)]).collect()
 }
 
 /// What the sealed configuration gives every run.

@@ -162,7 +162,7 @@ impl Review {
             "digest": self.found.digest,
             "statement": self.found.payload,
             "definition": self.found.definition.as_ref().map(|(_, value)| value),
-            "rules": self.found.rules,
+            "rules": self.found.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
             "signed_by": self.found.signers.iter().map(|(name, keyid)| json!({"name": name, "keyid": keyid})).collect::<Vec<_>>(),
             "roster": self.sources.roster.roster().map(|roster| json!({"digest": roster.digest(), "trusted": self.sources.roster.trusted().is_some()})),
             "checks": checks,

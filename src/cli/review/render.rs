@@ -23,7 +23,7 @@ use crate::record::validity::Timestamp;
 #[must_use]
 pub fn render(sources: &Sources, found: &Derived, mine: Option<&KeyId>, now: Timestamp) -> Screen {
     let mut screen = Screen::default();
-    attention(&mut screen, sources, found);
+    let remarks = attention(&mut screen, sources, found);
     match &found.statement {
         Some(statement) => {
             let signed = &statement.predicate;
@@ -50,7 +50,7 @@ pub fn render(sources: &Sources, found: &Derived, mine: Option<&KeyId>, now: Tim
         screen.exact(payload, &[]);
     }
     checks(&mut screen, found);
-    summary(&mut screen, sources, found);
+    summary(&mut screen, sources, found, remarks);
     screen
 }
 
@@ -62,7 +62,8 @@ pub const DEFINITION: &str = "Definition, every field";
 pub const SIGNED: &str = "To be signed, every field";
 const RAW: &str = "Unreadable";
 
-fn attention(screen: &mut Screen, sources: &Sources, found: &Derived) {
+/// What speaks against signing, first of all; gives how many remarks that are.
+fn attention(screen: &mut Screen, sources: &Sources, found: &Derived) -> usize {
     let signed = found.statement.as_ref().map(|statement| &statement.predicate);
     let needs = signed.map_or_else(Vec::new, host_needs);
     let against: Vec<_> = found
@@ -75,8 +76,9 @@ fn attention(screen: &mut Screen, sources: &Sources, found: &Derived) {
         })
         .collect();
     let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
-    if needs.is_empty() && against.is_empty() && !no_trust && found.strangers.is_empty() && sources.missing.is_empty() {
-        return;
+    let remarks = needs.len() + against.len() + usize::from(no_trust) + found.strangers.len() + sources.missing.len();
+    if remarks == 0 {
+        return 0;
     }
     screen.heading("Attention");
     for need in needs {
@@ -98,6 +100,7 @@ fn attention(screen: &mut Screen, sources: &Sources, found: &Derived) {
     for missing in &sources.missing {
         screen.say(Tone::Bad, &format!("could not be had: {missing}"));
     }
+    remarks
 }
 
 /// What a run gets of the host beyond an empty, closed sandbox.
@@ -183,11 +186,7 @@ fn parameters(screen: &mut Screen, signed: &Authorization) {
             let mut lines = Vec::new();
             typed_leaves(params, String::new(), &mut lines);
             for (path, kind, value) in lines {
-                screen.push(
-                    Tone::Plain,
-                    "    ".to_owned(),
-                    Shown::text(&format!("{kind:<8}")).then(&Shown::path(&path)).then(&value),
-                );
+                screen.push(Tone::Plain, format!("    {kind:<8} "), Shown::path(&path).then(&value));
             }
         }
     }
@@ -271,23 +270,19 @@ fn profile_words(profile: &Profile) -> Vec<String> {
         format!("sockets of the host: {}", list(&profile.sockets, "none")),
         format!("sees of /proc: {proc}"),
         format!("runs as: {}", if profile.run_as == "isolated" { "an id of its own" } else { &profile.run_as }),
-        format!(
-            "at most: {}, {} of a CPU, {} memory, {} processes, {} a file, {} of disk, {} of output",
-            duration_ms(limits.wall_ms),
-            format_args!("{}.{:03}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
-            bytes(limits.memory_bytes),
-            limits.processes,
-            bytes(limits.file_bytes),
-            bytes(limits.disk_bytes),
-            bytes(limits.output_bytes),
-        ),
+        format!("at most time: {}", duration_ms(limits.wall_ms)),
+        format!("at most CPU: {}.{:03} of one", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+        format!("at most memory: {}", bytes(limits.memory_bytes)),
+        format!("at most processes: {}", limits.processes),
+        format!("at most a file: {}, of disk in all: {}", bytes(limits.file_bytes), bytes(limits.disk_bytes)),
+        format!("at most recorded output: {}", bytes(limits.output_bytes)),
     ]
 }
 
 fn duration_ms(ms: u64) -> String {
     match ms {
-        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         _ => format!("{ms} ms"),
     }
 }
@@ -296,17 +291,17 @@ fn duration_ms(ms: u64) -> String {
 fn bytes(count: u64) -> String {
     match count {
         0 => "0 bytes".to_owned(),
-        _ if count % (1 << 30) == 0 => format!("{} GiB", count >> 30),
-        _ if count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
-        _ if count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        _ if count.is_multiple_of(1 << 30) => format!("{} GiB", count >> 30),
+        _ if count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
+        _ if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
         _ => format!("{count} bytes"),
     }
 }
 
 fn approvals(screen: &mut Screen, sources: &Sources, found: &Derived, mine: Option<&KeyId>) {
     screen.heading("Approvals");
-    for rule in &found.rules {
-        screen.field("rule", &Shown::text(&rule_words(rule)));
+    for (asks, rule) in &found.rules {
+        screen.field(asks, &Shown::text(&rule_words(rule)));
     }
     for (name, keyid) in &found.signers {
         screen.field("signed", &Shown::text(&format!("{name} with {keyid}, verified by this program")));
@@ -324,7 +319,7 @@ fn approvals(screen: &mut Screen, sources: &Sources, found: &Derived, mine: Opti
         );
         screen.field("can't count", &Shown::text(&or_none(names(&told.excluded))));
     } else if let Some(roster) = sources.roster.roster() {
-        for rule in &found.rules {
+        for (_, rule) in &found.rules {
             let have = found.signers.iter().filter(|(name, _)| {
                 roster.approver(name).is_some_and(|person| {
                     rule.from.is_empty() || person.groups.iter().any(|group| rule.from.contains(group))
@@ -489,7 +484,7 @@ fn checks(screen: &mut Screen, found: &Derived) {
     }
 }
 
-fn summary(screen: &mut Screen, sources: &Sources, found: &Derived) {
+fn summary(screen: &mut Screen, sources: &Sources, found: &Derived, remarks: usize) {
     screen.heading("Summary");
     if let Some(statement) = &found.statement {
         let signed = &statement.predicate;
@@ -508,6 +503,9 @@ fn summary(screen: &mut Screen, sources: &Sources, found: &Derived) {
         RosterSource::BoundarysWord(roster) => format!("{} (the boundary's word, not trusted)", roster.digest()),
     };
     screen.field("trusted by", &Shown::text(&roster));
+    if remarks > 0 {
+        screen.field_in(Tone::Bad, "attention", &Shown::text(&format!("{remarks} remarks at the very top: read them")));
+    }
     let (tone, words) = match found.standing {
         Standing::Sound => (Tone::Good, "all derived by this program agrees with what is to be signed"),
         Standing::NoTrust => (Tone::Bad, "NOT TO BE SIGNED: no trusted roster"),

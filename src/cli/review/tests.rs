@@ -345,7 +345,148 @@ fn what_differs_from_the_last_run_is_shown() {
 
 #[test]
 fn the_whole_screen_is_as_it_is() {
-    insta::assert_snapshot!(painted(&case().sources(), 100, false), @"");
+    insta::assert_snapshot!(painted(&case().sources(), 100, false), @r#"
+    == Step ==
+      step          nginx:restart
+      digest        sha256:2a627a6477ca0ff70119852dd453fd60ff4509e4c3964a3ba0f103c4d5170725
+      run by        "bash"
+
+    == Script ==
+          1 | set -eu
+          2 | systemctl restart "nginx@$PARAM_HOST"
+        end = 2 lines, 46 bytes, the last line ends with a newline
+
+    == Parameters ==
+        string   host = "web-3"
+
+    == Permissions and sandbox ==
+      permissions: none asked, none granted
+      required layers: capabilities, landlock, namespaces, network
+      reads of the host: nothing but what an interpreter needs
+      writes to the host: nothing
+      stays out of reach: no further pattern
+      works in: an empty directory of its own, gone afterwards
+      network: none
+      sockets of the host: none
+      sees of /proc: only its own processes
+      runs as: an id of its own
+      at most time: 5 min
+      at most CPU: 1.000 of one
+      at most memory: 512 MiB
+      at most processes: 100
+      at most a file: 64 MiB, of disk in all: 1 GiB
+      at most recorded output: 10 MiB
+
+    == Approvals ==
+      policy asks   1 person of each of ops, security, nobody filling two places
+      the step asks 1 person of ops, security (any of them)
+      status        pending
+      so far        bob (the boundary's word)
+      still needed  somebody of ops
+      can't count   carol
+      your key      SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8: alice of ops
+
+    == Time ==
+      issued        2026-11-20T09:39:00Z
+      not before    2026-11-20T09:39:00Z
+      expires       2026-11-20T10:39:00Z (59 min 0 s left)
+
+    == Said by the proposer and the author: nobody checked it ==
+      proposer      ci-agent
+      reason        "p99 is up"
+      title         "Restart nginx"
+
+    == Compared with the last successful run (the boundary's word) ==
+      This step has not run with success, or the boundary tells of no such run.
+
+    == Definition, every field ==
+        .approvals.from = []
+        .approvals.required = 1
+        .files = []
+        .format = "markdown"
+        .interpreter = "bash"
+        .outputs = []
+        .params.properties.host.type = "string"
+        .params.properties.host.x-leading-dash = true
+        .params.required[0] = "host"
+        .params.type = "object"
+        .ref = "nginx:restart"
+        .sandbox = {}
+        .secrets = []
+        .session = "none"
+        .source is in full under: Script
+        .template = "none"
+        .title = "Restart nginx"
+
+    == To be signed, every field ==
+        ._type = "https://in-toto.io/Statement/v1"
+        .predicate.boundary.epoch = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
+        .predicate.boundary.id = "sha256:f049ec85f81ae7b0e1c7a784349a8456948d12e203238c80df3052e010d6c64
+      + d"
+        .predicate.boundary.name = "prod-eu"
+        .predicate.expires_at = "2026-11-20T10:39:00Z"
+        .predicate.issued_at = "2026-11-20T09:39:00Z"
+        .predicate.nonce = "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg"
+        .predicate.not_before = "2026-11-20T09:39:00Z"
+        .predicate.params.host = "web-3"
+        .predicate.permissions = []
+        .predicate.proposal = "prp_019aa0b0-5c00-7000-8000-000000000001"
+        .predicate.proposer = "ci-agent"
+        .predicate.reason = "p99 is up"
+        .predicate.rendered = "sha256:cd567e2ebaacc2ef190ad4880982b3e970bc2f08ea817bda46608c09a9755779"
+        .predicate.sandbox.deny = []
+        .predicate.sandbox.limits.cpu_milli = 1000
+        .predicate.sandbox.limits.disk_bytes = 1073741824
+        .predicate.sandbox.limits.file_bytes = 67108864
+        .predicate.sandbox.limits.memory_bytes = 536870912
+        .predicate.sandbox.limits.output_bytes = 10485760
+        .predicate.sandbox.limits.processes = 100
+        .predicate.sandbox.limits.wall_ms = 300000
+        .predicate.sandbox.network.hosts = []
+        .predicate.sandbox.network.mode = "none"
+        .predicate.sandbox.proc = "minimal"
+        .predicate.sandbox.read = []
+        .predicate.sandbox.require[0] = "capabilities"
+        .predicate.sandbox.require[1] = "landlock"
+        .predicate.sandbox.require[2] = "namespaces"
+        .predicate.sandbox.require[3] = "network"
+        .predicate.sandbox.run_as = "isolated"
+        .predicate.sandbox.sockets = []
+        .predicate.sandbox.workdir = "private"
+        .predicate.sandbox.write = []
+        .predicate.step.digest = "sha256:2a627a6477ca0ff70119852dd453fd60ff4509e4c3964a3ba0f103c4d517072
+      + 5"
+        .predicate.step.ref = "nginx:restart"
+        .predicateType = "https://countersign.dev/authorization/v1"
+        .subject[0].digest.sha256 = "2a627a6477ca0ff70119852dd453fd60ff4509e4c3964a3ba0f103c4d5170725"
+        .subject[0].name = "nginx:restart"
+        .subject[1].digest.sha256 = "6f8cd7b5a343d54c554fddb45edb123d94b3a3ab6830b364662158d68097e988"
+        .subject[1].name = "params"
+
+    == Checked by this program ==
+      holds       the payload is a strict, canonical authorization
+      holds       the definition shown has the signed digest
+      holds       the parameters fit its schema and are complete
+      holds       the script to run has the signed digest
+      holds       it can still run: window of validity
+      holds       the seal is signed by a rostered key of this boundary
+      holds       boundary and epoch are the seal's
+      holds       the roster in force is the one you trust
+      holds       the policy in force is the one that this roster names
+      holds       policy lets this step run
+      holds       permissions are what this program derives
+      holds       the sandbox is what this program derives
+
+    == Summary ==
+      run once      nginx:restart
+      at boundary   prod-eu sha256:f049ec85f81ae7b0e1c7a784349a8456948d12e203238c80df3052e010d6c64d
+      for           ci-agent
+      proposal      prp_019aa0b0-5c00-7000-8000-000000000001
+      until         2026-11-20T10:39:00Z
+      trusted by    example version 1, from --roster roster.json
+      verdict       all derived by this program agrees with what is to be signed
+      digest        sha256:8469c5c33a2767207288eb1bf90c378fb4951728b448d05bc37800f929ed6266
+    "#);
 }
 
 fn nasty() -> impl Strategy<Value = String> {

@@ -1,0 +1,186 @@
+//! The load: signed authorizations, made beforehand, handed in over HTTP.
+
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::cli::bench::service::{self, Service};
+use crate::cli::exit::{Exit, Failure};
+use crate::crypto::canonical::canonical_of;
+use crate::crypto::digest::RenderedDigest;
+use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::record::authorization::{Authorization, BoundaryRef, StepReference};
+use crate::record::envelope::{Envelope, EnvelopeSignature};
+use crate::record::ident::{Nonce, ProposalId};
+use crate::record::profile::Profile;
+use crate::record::validity::Timestamp;
+
+/// What every authorization of the load has in common.
+pub(super) struct Plan {
+    boundary: BoundaryRef,
+    step: StepReference,
+    sandbox: Profile,
+    rendered: RenderedDigest,
+    secret: SecretKey,
+    keyid: KeyId,
+    now: Timestamp,
+}
+
+/// What came of the load.
+pub(super) struct Load {
+    /// Microseconds of each, sorted.
+    times: Vec<f64>,
+    elapsed: Duration,
+}
+
+/// Authorizations are made for at most this rate: beyond it the load ends early.
+const MOST_PER_S: u64 = 20_000;
+
+impl Plan {
+    /// Asks the boundary for what has to be signed.
+    pub(super) fn prepare(service: &Service) -> Result<Self, Failure> {
+        let registry = service.get("/v1/registry")?;
+        let step = service.get("/v1/steps/bench:noop")?;
+        let typed = |value: &Value, what: &str| -> Result<Value, Failure> {
+            value.get(what).cloned().ok_or_else(|| broken(&format!("the boundary's answer has no {what}")))
+        };
+        let read = |error: serde_json::Error| broken(&format!("the boundary's answer can't be read: {error}"));
+        let secret = SecretKey::from_seed(service::APPROVER);
+        let key = SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
+        let source = step["definition"]["source"].as_str().unwrap_or_default();
+        Ok(Self {
+            boundary: serde_json::from_value(typed(&registry, "boundary")?).map_err(read)?,
+            step: serde_json::from_value(json!({"ref": step["ref"], "digest": step["digest"]})).map_err(read)?,
+            sandbox: serde_json::from_value(typed(&step, "sandbox")?).map_err(read)?,
+            rendered: RenderedDigest::of(source.as_bytes()),
+            keyid: key.keyid(),
+            secret,
+            now: (crate::node::start::surroundings().now)(),
+        })
+    }
+
+    /// One signed authorization as the bytes of an HTTP request.
+    fn request(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+        let around = crate::node::start::surroundings();
+        let millis = (around.millis)();
+        let authorization = Authorization {
+            boundary: self.boundary.clone(),
+            proposal: ProposalId::new(millis, around.bytes()),
+            nonce: Nonce::new(millis, around.bytes()),
+            step: self.step.clone(),
+            params: json!({}),
+            rendered: self.rendered,
+            permissions: Vec::new(),
+            sandbox: self.sandbox.clone(),
+            proposer: service::proposer()?,
+            reason: "bench".to_owned(),
+            issued_at: self.now,
+            not_before: self.now,
+            expires_at: self.now.plus(3600),
+        };
+        let statement = authorization.into_statement().map_err(|error| broken(&error))?;
+        let payload = statement.to_payload().map_err(|error| broken(&error))?;
+        let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
+        let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
+        let body = canonical_of(&envelope).map_err(|error| broken(&error))?;
+        let mut request = format!(
+            "POST /v1/authorizations HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            service.address,
+            service.token,
+            body.len()
+        )
+        .into_bytes();
+        request.extend(body);
+        Ok(request)
+    }
+}
+
+/// Hands in for `time` with `count` clients, each on its own connection, each waiting for its receipt.
+pub(super) fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, Failure> {
+    let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
+    let requests: Vec<Vec<u8>> = (0..most).map(|_| plan.request(service)).collect::<Result<_, _>>()?;
+    let next = AtomicUsize::new(0);
+    let begin = Instant::now();
+    let results: Vec<Result<Vec<f64>, Failure>> = std::thread::scope(|scope| {
+        let client = || -> Result<Vec<f64>, Failure> {
+            let mut connection = Connection::open(&service.address)?;
+            let mut times = Vec::new();
+            while begin.elapsed() < time {
+                let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let start = Instant::now();
+                connection.exchange(request)?;
+                times.push(start.elapsed().as_secs_f64() * 1e6);
+            }
+            Ok(times)
+        };
+        let handles: Vec<_> = (0..count).map(|_| scope.spawn(client)).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| Err(broken(&"a client panicked")))).collect()
+    });
+    let elapsed = begin.elapsed();
+    let mut times = Vec::new();
+    for result in results {
+        times.extend(result?);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(Load { times, elapsed })
+}
+
+impl Load {
+    pub(super) fn crossings(&self) -> u64 {
+        self.times.len() as u64
+    }
+
+    pub(super) fn per_s(&self) -> f64 {
+        self.times.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub(super) fn percentile(&self, part: f64) -> f64 {
+        let at = (self.times.len() as f64 * part) as usize;
+        self.times.get(at.min(self.times.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    }
+}
+
+/// A connection that is kept: what is measured is the boundary, not a client library.
+struct Connection {
+    stream: BufReader<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: &str) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).map_err(|error| broken(&format!("{address}: {error}")))?;
+        stream.set_nodelay(true).map_err(|error| broken(&error))?;
+        Ok(Self { stream: BufReader::with_capacity(64 << 10, stream), answer: Vec::new() })
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Result<(), Failure> {
+        let hung_up = |error: std::io::Error| broken(&format!("the boundary hung up: {error}"));
+        self.stream.get_mut().write_all(request).map_err(hung_up)?;
+        let mut head = Vec::with_capacity(512);
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            self.stream.read_exact(&mut byte).map_err(hung_up)?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:"))
+            .and_then(|length| length.trim().parse::<usize>().ok())
+            .ok_or_else(|| broken(&format!("an answer without length: {head}")))?;
+        self.answer.resize(length, 0);
+        self.stream.read_exact(&mut self.answer).map_err(hung_up)?;
+        if head.starts_with("http/1.1 200") {
+            return Ok(());
+        }
+        Err(broken(&format!("the boundary refused: {}", String::from_utf8_lossy(&self.answer))))
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, error.to_string())
+}

@@ -1,0 +1,102 @@
+//! What the machine itself gives: synced writes, group commits, spawns.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::sandbox::{End, Plan, Sandbox as _};
+use crate::store::sqlite::alone;
+
+/// How often each is measured; medians are told.
+const SYNCS: usize = 200;
+const SPAWNS: usize = 100;
+
+/// The median time of a 4 KiB write and its fdatasync.
+pub(super) fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
+    let unsynced = |error: std::io::Error| broken(&format!("measuring fdatasync in {}: {error}", dir.display()));
+    let file = File::create(dir.join("sync")).map_err(unsynced)?;
+    let block = [1_u8; 4096];
+    let mut times = Vec::with_capacity(SYNCS);
+    for at in 0..SYNCS {
+        let start = Instant::now();
+        file.write_all_at(&block, (at * block.len()) as u64).map_err(unsynced)?;
+        file.sync_data().map_err(unsynced)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(times))
+}
+
+/// Nonces that `clients` can have committed in a second, in groups, with nothing else done.
+pub(super) fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, Failure> {
+    let path = dir.join(format!("nonces-{clients}.db"));
+    alone::nonces_a_second(&path, clients, time).map_err(|fault| broken(&fault))
+}
+
+/// Spawns, plain and sandboxed, in turns.
+pub(super) struct Spawns {
+    pub(super) plain_us: f64,
+    pub(super) sandboxed_us: f64,
+    pub(super) level: String,
+}
+
+/// Measures them.
+pub(super) fn spawns(dir: &Path) -> Result<Spawns, Failure> {
+    let scratch = dir.join("scratch");
+    std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
+    let setup = Setup { launcher: None, scratch: scratch.clone(), spool: scratch, private: Vec::new() };
+    let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
+    let profile = Profile {
+        require: sandbox.probe().held(),
+        read: Vec::new(),
+        write: Vec::new(),
+        deny: Vec::new(),
+        workdir: Workdir::Private,
+        network: Network { mode: NetworkMode::None, hosts: Vec::new() },
+        sockets: Vec::new(),
+        proc: Proc::Minimal,
+        run_as: "isolated".to_owned(),
+        limits: Limits::default(),
+        off_reason: None,
+    };
+    let (mut plain, mut sandboxed) = (Vec::new(), Vec::new());
+    for _ in 0..SPAWNS {
+        let start = Instant::now();
+        Command::new("/bin/true").stdin(Stdio::null()).status().map_err(|error| broken(&error))?;
+        plain.push(start.elapsed().as_secs_f64() * 1e6);
+        let start = Instant::now();
+        let prepared = sandbox.check(&profile).map_err(|error| broken(&error))?;
+        // The shebang makes `true` itself the program, as a plain spawn does.
+        let plan = Plan {
+            interpreter: "sh".to_owned(),
+            source: b"#!/bin/true\n".to_vec(),
+            env: Vec::new(),
+            params_json: b"{}".to_vec(),
+        };
+        let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+        let report = sandbox.run(prepared, plan, &mut |_| {}, &flag);
+        if report.end != End::Exited(0) {
+            return Err(broken(&format!("a sandboxed `true` ended as {:?}", report.end)));
+        }
+        sandboxed.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(Spawns {
+        plain_us: median(plain),
+        sandboxed_us: median(sandboxed),
+        level: sandbox.probe().level().word().to_owned(),
+    })
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, error.to_string())
+}

@@ -1,0 +1,170 @@
+//! `bench`: what a crossing costs on this machine, against what the machine itself gives.
+//!
+//! Disks and neighbours differ from run to run, so every figure that depends on them stands beside its limit, measured
+//! in the same run: two synced writes, nonces committed in groups and nothing else, a plain spawn.
+mod clients;
+mod floors;
+mod service;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::talk::Talk;
+
+/// Measures this program on this machine.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Crossings of a no-op step over HTTP, against synced writes and nonce-only group commit in the same run; a
+    /// sandboxed `true` against a plain spawn; start-up and memory
+    Crossing(Crossing),
+    /// The boundary under test, with a sandbox that runs nothing
+    #[command(hide = true)]
+    Service(service::Args),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Crossing {
+    /// Seconds per number of clients.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Where the store lies: the disk that is measured. By default a directory below the current one.
+    #[arg(long)]
+    dir: Option<std::path::PathBuf>,
+}
+
+/// Everything that was measured. Times are microseconds unless they say otherwise.
+#[derive(Debug, Serialize)]
+struct Report {
+    fdatasync_us: f64,
+    nonces_per_s: f64,
+    crossings: Vec<At>,
+    plain_spawn_us: f64,
+    sandboxed_us: f64,
+    sandbox_level: String,
+    ready_ms: f64,
+    idle_rss_bytes: u64,
+    loaded_rss_bytes: u64,
+}
+
+/// Crossings with so many clients.
+#[derive(Debug, Serialize)]
+struct At {
+    clients: usize,
+    crossings: u64,
+    per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    server_cpu_us: f64,
+    syncs: f64,
+    of_nonces: f64,
+}
+
+/// Runs the measurement.
+///
+/// # Errors
+/// When the boundary under test can't be set up or refuses what it must take.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    match &args.what {
+        What::Service(args) => service::run(args),
+        What::Crossing(crossing) => {
+            let report = measure(crossing)?;
+            if talk.json {
+                talk.object(&report)?;
+            } else {
+                talk.put(table(&report).as_bytes())?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn measure(args: &Crossing) -> Result<Report, Failure> {
+    let here = args.dir.clone().unwrap_or_else(|| std::path::PathBuf::from("."));
+    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(&here).map_err(|error| {
+        Failure::usage(format!("no directory for the store in {}: {error}; name another with --dir", here.display()))
+    })?;
+    let service = service::start(dir.path())?;
+    let idle_rss_bytes = service.memory();
+    let plan = clients::Plan::prepare(&service)?;
+    let time = Duration::from_secs(args.seconds.max(1));
+    let mut crossings = Vec::new();
+    let mut fdatasync_us = Vec::new();
+    let mut nonces_per_s = 0.0;
+    for count in [1, 16, 64] {
+        let sync = floors::fdatasync_us(dir.path())?;
+        let nonces = floors::nonces_per_s(dir.path(), count, time.min(Duration::from_secs(3)))?;
+        let before = service.usage();
+        let load = clients::load(&service, &plan, count, time)?;
+        let used = service.usage() - before;
+        let done = load.crossings() as f64;
+        crossings.push(At {
+            clients: count,
+            crossings: load.crossings(),
+            per_s: load.per_s(),
+            p50_us: load.percentile(0.5),
+            p99_us: load.percentile(0.99),
+            server_cpu_us: used.as_secs_f64() * 1e6 / done.max(1.0),
+            syncs: load.percentile(0.5) / sync,
+            of_nonces: load.per_s() / nonces,
+        });
+        fdatasync_us.push(sync);
+        nonces_per_s = nonces;
+    }
+    let loaded_rss_bytes = service.memory();
+    let ready_ms = service.ready_ms;
+    service.stop();
+    let spawned = floors::spawns(dir.path())?;
+    Ok(Report {
+        fdatasync_us: fdatasync_us.iter().sum::<f64>() / fdatasync_us.len() as f64,
+        nonces_per_s,
+        crossings,
+        plain_spawn_us: spawned.plain_us,
+        sandboxed_us: spawned.sandboxed_us,
+        sandbox_level: spawned.level,
+        ready_ms,
+        idle_rss_bytes,
+        loaded_rss_bytes,
+    })
+}
+
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| {
+        let _ = writeln!(text, "{words}");
+    };
+    line(format!(
+        "this disk: one fdatasync {:.0} us; nonces alone, committed in groups by 64 clients: {:.0}/s\n",
+        report.fdatasync_us, report.nonces_per_s
+    ));
+    line("clients  crossings/s  p50 us   p99 us  server CPU us  p50 in syncs  of nonce-only".to_owned());
+    for at in &report.crossings {
+        line(format!(
+            "{:>7}  {:>11.0}  {:>6.0}  {:>7.0}  {:>13.1}  {:>12.1}  {:>13.2}",
+            at.clients, at.per_s, at.p50_us, at.p99_us, at.server_cpu_us, at.syncs, at.of_nonces
+        ));
+    }
+    line(format!(
+        "\na run of `true`: plain {:.0} us, sandboxed ({}) {:.0} us: {:.0} us more",
+        report.plain_spawn_us,
+        report.sandbox_level,
+        report.sandboxed_us,
+        report.sandboxed_us - report.plain_spawn_us
+    ));
+    line(format!("start to /ready: {:.0} ms", report.ready_ms));
+    line(format!(
+        "memory: {:.1} MB idle, {:.1} MB after the load",
+        report.idle_rss_bytes as f64 / 1e6,
+        report.loaded_rss_bytes as f64 / 1e6
+    ));
+    text
+}

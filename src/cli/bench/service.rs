@@ -1,0 +1,199 @@
+//! The boundary under test: the real one, but for a sandbox that runs nothing.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::crypto::signature::SecretKey;
+use crate::crypto::sshsig::SshKey;
+use crate::node::config::Config;
+use crate::node::serve::Node;
+use crate::record::enforcement::Enforcement;
+use crate::record::ident::Name;
+use crate::record::profile::Profile;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::capture::Chunk;
+use crate::sandbox::linux::LinuxSandbox;
+use crate::sandbox::probe::Probe;
+use crate::sandbox::profile::{Prepared, Unavailable};
+use crate::sandbox::{End, Plan, Report, Sandbox};
+
+/// The seed of the one approver: of this measurement alone.
+pub(super) const APPROVER: [u8; 32] = [0x5a; 32];
+
+/// The boundary under test.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Its configuration
+    config: PathBuf,
+}
+
+/// Serves until it is killed.
+///
+/// # Errors
+/// Everything that keeps the boundary from starting.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = Config::load(&args.config).map_err(crate::cli::configured::problems)?;
+    let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
+    runtime.block_on(async {
+        let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
+        let node = Node::open_with(config, around).await.map_err(|error| broken(&error))?;
+        println!("{}", node.started().url);
+        node.serve().await.map_err(|error| broken(&error))?;
+        Ok(Exit::Done)
+    })
+}
+
+/// A sandbox that says what this host holds, and runs nothing.
+struct Nothing {
+    sandbox: LinuxSandbox,
+}
+
+impl Sandbox for Nothing {
+    fn probe(&self) -> &Probe {
+        self.sandbox.probe()
+    }
+
+    fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
+        self.sandbox.check(profile)
+    }
+
+    fn run(&self, prepared: Prepared, _: Plan, _: &mut dyn FnMut(Chunk<'_>), _: &CancelFlag) -> Report {
+        let nothing = Report::not_started(String::new());
+        let enforcement = Enforcement {
+            level: prepared.level(),
+            layers: prepared.layers().to_vec(),
+            missing: prepared.missing(),
+            ..nothing.enforcement
+        };
+        Report { end: End::Exited(0), enforcement, ..nothing }
+    }
+}
+
+/// A boundary that serves, as another process.
+pub(super) struct Service {
+    child: Child,
+    pub(super) address: String,
+    pub(super) token: String,
+    pub(super) ready_ms: f64,
+}
+
+/// The name of the token that proposes.
+pub(super) fn proposer() -> Result<Name, Failure> {
+    "bench-agent".parse().map_err(|error: crate::record::ident::IdentError| Failure::usage(error.to_string()))
+}
+
+/// Sets a boundary up in `dir` and starts it.
+pub(super) fn start(dir: &Path) -> Result<Service, Failure> {
+    let home = dir.join("boundary-home");
+    let io = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
+    let secret = SecretKey::from_seed(APPROVER);
+    let key = SshKey::from_public(secret.public(), "bench").map_err(|error| Failure::usage(error.to_string()))?;
+    let public = dir.join("bench.pub");
+    std::fs::write(&public, format!("{}\n", key.line())).map_err(io)?;
+    let program = std::env::current_exe().map_err(io)?;
+    let ours = |arguments: &[&std::ffi::OsStr]| -> Result<String, Failure> {
+        let output = Command::new(&program).args(arguments).output().map_err(io)?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(Failure::new(Exit::Unreachable, String::from_utf8_lossy(&output.stderr).into_owned()))
+        }
+    };
+    let mut approver = std::ffi::OsString::from("bench=");
+    approver.push(&public);
+    ours(&[
+        "init".as_ref(),
+        home.as_os_str(),
+        "--name".as_ref(),
+        "bench".as_ref(),
+        "--yes".as_ref(),
+        "--approver".as_ref(),
+        &approver,
+    ])?;
+    let config = home.join("countersign.toml");
+    let settings = std::fs::read_to_string(&config).map_err(io)?;
+    let settings = settings
+        .replace("127.0.0.1:7433", "127.0.0.1:0")
+        .replace("level = \"strict\"", "level = \"best-effort\"")
+        .replace("calls_per_second = 1000", "calls_per_second = 1000000");
+    std::fs::write(&config, settings).map_err(io)?;
+    std::fs::write(home.join("boundary/policy.yaml"), POLICY).map_err(io)?;
+    std::fs::write(home.join("runbooks/bench.md"), RUNBOOK).map_err(io)?;
+    let name = proposer()?;
+    let token = ours(&[
+        "token".as_ref(),
+        "--config".as_ref(),
+        config.as_os_str(),
+        "create".as_ref(),
+        name.as_str().as_ref(),
+        "--scope".as_ref(),
+        "propose".as_ref(),
+        "--scope".as_ref(),
+        "read".as_ref(),
+    ])?;
+    let begin = Instant::now();
+    let mut child = Command::new(&program)
+        .args(["bench".as_ref(), "service".as_ref(), config.as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(io)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).map_err(io)?;
+    }
+    let address = line.trim().trim_start_matches("http://").to_owned();
+    if address.is_empty() {
+        let _ = child.kill();
+        return Err(Failure::new(Exit::Unreachable, "the boundary under test did not start"));
+    }
+    let service = Service { child, address, token, ready_ms: 0.0 };
+    service.get("/ready")?;
+    Ok(Service { ready_ms: begin.elapsed().as_secs_f64() * 1e3, ..service })
+}
+
+impl Service {
+    /// An answer of the boundary.
+    pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
+        let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, format!("{path}: {error}"));
+        let mut answer = ureq::get(format!("http://{}{path}", self.address))
+            .header("Authorization", format!("Bearer {}", self.token))
+            .call()
+            .map_err(|error| broken(&error))?;
+        let text = answer.body_mut().read_to_string().map_err(|error| broken(&error))?;
+        serde_json::from_str(&text).map_err(|error| broken(&error))
+    }
+
+    /// CPU time that the boundary has used (proc(5), `stat`).
+    pub(super) fn usage(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Resident memory of the boundary.
+    pub(super) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
+    /// Ends it.
+    pub(super) fn stop(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const POLICY: &str = "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\n";
+const RUNBOOK: &str = "---\ncountersign: 1\ntitle: Bench\n---\n\n```bash {#noop}\n:\n```\n";

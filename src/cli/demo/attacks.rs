@@ -1,0 +1,220 @@
+//! The attacks, each really tried on the running boundary.
+
+use serde_json::{Value, json};
+
+use crate::boundary::view::{ProposalStatus, ProposalView, RegistryView};
+use crate::cli::client::Client;
+use crate::cli::demo::story::{payload, text, verify, watch};
+use crate::cli::demo::tale::{State, Tale};
+use crate::cli::demo::world::{World, broken, until};
+use crate::cli::exit::Failure;
+use crate::cli::keys::sign;
+use crate::crypto::canonical;
+use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::http::api::Signatures;
+use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
+
+/// Tries all of them. `ran` is the envelope of the story, whose nonce is spent.
+pub(super) fn try_all(world: &mut World, tale: &mut Tale<'_>, ran: &Envelope) -> Result<(), Failure> {
+    tale.part("The boundary serves again; now each attack is tried on it")?;
+    let _ = world.serve()?;
+    let agent = world.agent()?;
+    let replayed = hand_in(&agent, ran);
+    let told = format!(
+        "{}{}",
+        replayed.code,
+        replayed.receipt.as_ref().map(|id| format!(", answered with {id}")).unwrap_or_default()
+    );
+    tale.check(replayed.code == "nonce-replayed" && replayed.receipt.is_some(), "the same approval again", &told)?;
+    let fresh = propose(&agent, "service:restart", json!({"name": "shop"}))?;
+    with_one_statement(world, tale, &agent, &fresh)?;
+    edited_runbook(world, tale, &agent, &fresh)?;
+    flipped_byte(world, tale)?;
+    prying_step(world, tale, &agent)
+}
+
+/// What can be done with a statement whose nonce is not spent, and too little under it.
+fn with_one_statement(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &ProposalView) -> Result<(), Failure> {
+    let bytes = payload(fresh)?;
+    let by = |name: &str| signature(world, name, &bytes);
+    let mut changed: Value = serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
+    changed["predicate"]["params"]["name"] = Value::from("billing");
+    let changed = canonical::to_canonical(&changed);
+    let attacks = [
+        (
+            "a changed parameter under good signatures",
+            Envelope::new(&changed, sorted(vec![by("alice")?, by("bob")?])),
+            "bad-signature",
+        ),
+        ("one signature too few", Envelope::new(&bytes, vec![by("alice")?]), "quorum-missing"),
+        (
+            "the same person twice, with two keys",
+            Envelope::new(&bytes, sorted(vec![by("alice")?, by("alice-2")?])),
+            "quorum-missing",
+        ),
+        ("a stranger's key", Envelope::new(&bytes, sorted(vec![by("alice")?, by("mallory")?])), "unknown-signer"),
+        (
+            "the agent's owner approves",
+            Envelope::new(&bytes, sorted(vec![by("alice")?, by("carol")?])),
+            "self-approval",
+        ),
+    ];
+    for (what, envelope, expected) in &attacks {
+        let refused = hand_in(agent, envelope);
+        tale.check(refused.code == *expected, what, &refused.code)?;
+    }
+    let still: ProposalView = agent.get(&format!("/v1/proposals/{}", fresh.id))?;
+    tale.check(
+        still.status == ProposalStatus::Pending,
+        "none of these spent the nonce",
+        "the proposal is still pending",
+    )
+}
+
+/// Without a reseal the sealed bytes run; after one the old approval is for another step.
+fn edited_runbook(world: &World, tale: &mut Tale<'_>, agent: &Client, fresh: &ProposalView) -> Result<(), Failure> {
+    let path = world.home().join("runbooks/service.md");
+    let odd = |error: std::io::Error| broken(&format!("the runbook: {error}"));
+    let before = std::fs::read_to_string(&path).map_err(odd)?;
+    let edited =
+        before.replace("set -euo pipefail\n", "set -euo pipefail\nprintf 'HELLO FROM THE EDITED RUNBOOK\\n'\n");
+    if edited == before {
+        return Err(broken("the runbook could not be edited"));
+    }
+    std::fs::write(&path, edited).map_err(odd)?;
+    let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
+    let sealed_ran = succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
+    tale.check(sealed_ran, "an edited runbook, not sealed anew", "the sealed bytes ran, not the edited ones")?;
+    let late = propose(agent, "service:restart", json!({"name": "shop"}))?;
+    let root = |agent: &Client| agent.get::<RegistryView>("/v1/registry").map(|view| view.seal.registry_root);
+    let old = root(agent)?;
+    world.signal(rustix::process::Signal::HUP)?;
+    until("the reseal", || Ok((root(agent)? != old).then_some(())))?;
+    let bytes = payload(&late)?;
+    let signatures = sorted(vec![signature(world, "alice", &bytes)?, signature(world, "bob", &bytes)?]);
+    let refused = hand_in(agent, &Envelope::new(&bytes, signatures));
+    tale.check(refused.code == "step-changed", "the same after a reseal, approved before it", &refused.code)
+}
+
+/// One bit of the signed receipt.
+fn flipped_byte(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
+    let odd = |error: &dyn std::fmt::Display| broken(&format!("the bundle: {error}"));
+    let bytes = std::fs::read(world.root.join("run.bundle.json")).map_err(|error| odd(&error))?;
+    let mut bundle: Value = serde_json::from_slice(&bytes).map_err(|error| odd(&error))?;
+    let mut receipt: Envelope = serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(&error))?;
+    let mut payload = Base64::Strict.decode("/receipt/payload", &receipt.payload).map_err(|error| odd(&error))?;
+    // The digit of an exit code: still JSON, still canonical, only no longer what was signed.
+    let place = find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"it has no exit code"))?;
+    payload[place + b"\"exit_code\":".len()] ^= 1;
+    receipt = Envelope::new(&payload, receipt.signatures);
+    bundle["receipt"] = serde_json::to_value(&receipt).map_err(|error| odd(&error))?;
+    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).map_err(|error| odd(&error))?;
+    let (code, report) = verify(world, "flipped.bundle.json")?;
+    let failed: Vec<&str> = report["report"]["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|check| check["finding"] == "failed")
+        .map(|check| text(&check["name"]))
+        .collect();
+    tale.check(
+        code == Some(1) && report["report"]["verified"] == false && !failed.is_empty(),
+        "one byte of the receipt flipped",
+        &format!("verify exits 1: {} failed", failed.join(", ")),
+    )
+}
+
+/// Two people were talked into approving a step that reads alice's private key.
+fn prying_step(world: &World, tale: &mut Tale<'_>, agent: &Client) -> Result<(), Failure> {
+    const WHAT: &str = "a step that reads an approver's key";
+    let path = world.key("alice");
+    let secret = std::fs::read_to_string(&path).map_err(|error| broken(&error.to_string()))?;
+    let canary = secret.lines().find(|line| !line.starts_with('-')).unwrap_or_default().to_owned();
+    if canary.len() < 32 {
+        return Err(broken("the key's file has another form than expected"));
+    }
+    let view = propose(agent, "pry:pry", json!({"path": path}))?;
+    let (ended, output) = approve_and_run(world, tale, agent, &view)?;
+    if ended.receipt.is_none() {
+        let why = ended
+            .refusal
+            .map_or_else(|| "it did not run".to_owned(), |refusal| format!("{}: {}", refusal.code, refusal.detail));
+        return tale.line(State::NotShown, WHAT, &why);
+    }
+    let said = output.contains("the step says: it could not be read");
+    let exit = ended.outcome.as_ref().and_then(|outcome| outcome.exit_code);
+    let held = said && exit == Some(7) && !output.contains(&canary);
+    let found =
+        if held { "refused by the sandbox: the step could not open it" } else { "NOT held: read the output above" };
+    tale.check(held, WHAT, found)
+}
+
+/// Signs online as alice and bob and follows the run; gives its end and all that it printed.
+fn approve_and_run(
+    world: &World,
+    tale: &Tale<'_>,
+    agent: &Client,
+    view: &ProposalView,
+) -> Result<(ProposalView, String), Failure> {
+    let bytes = payload(view)?;
+    for name in ["alice", "bob"] {
+        let body = Signatures { signatures: vec![signature(world, name, &bytes)?] };
+        let _: ProposalView = agent.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
+    }
+    let ended = watch(world, tale, view)?;
+    let mut output = String::new();
+    if let Some(receipt) = &ended.receipt {
+        let receipt: crate::boundary::view::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
+        let statement =
+            Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| broken(&error.to_string()))?;
+        let statement: Value = serde_json::from_slice(&statement).map_err(|error| broken(&error.to_string()))?;
+        for stream in ["stdout", "stderr"] {
+            let recorded = &statement["predicate"]["output"][stream];
+            if recorded["recorded"].as_u64().unwrap_or(0) > 0 {
+                let bytes = agent.bytes(&format!("/v1/outputs/{}", text(&recorded["blake3"])))?;
+                output.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+    Ok((ended, output))
+}
+
+fn succeeded(view: &ProposalView) -> bool {
+    view.outcome.as_ref().is_some_and(|outcome| outcome.status == crate::record::receipt::Status::Succeeded)
+}
+
+fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, Failure> {
+    agent.post("/v1/proposals", &json!({"step": step, "params": params, "reason": "an attack of the demo"}))
+}
+
+fn signature(world: &World, name: &str, payload: &[u8]) -> Result<EnvelopeSignature, Failure> {
+    let keys = world.keys(name)?;
+    sign(keys.preferred(|_| true)?, PAYLOAD_TYPE, payload)
+}
+
+fn sorted(mut signatures: Vec<EnvelopeSignature>) -> Vec<EnvelopeSignature> {
+    signatures.sort();
+    signatures
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
+}
+
+/// How an envelope that was handed in whole was answered.
+struct Answered {
+    code: String,
+    receipt: Option<String>,
+}
+
+fn hand_in(agent: &Client, envelope: &Envelope) -> Answered {
+    match agent.post::<Value>("/v1/authorizations", envelope) {
+        Ok(_) => Answered { code: "ACCEPTED: it ran".to_owned(), receipt: None },
+        Err(failure) => {
+            let problem = failure.problem.unwrap_or_default();
+            let code = text(&problem["type"]).trim_start_matches("/problems/").to_owned();
+            let code = if code.is_empty() { failure.message } else { code };
+            Answered { code, receipt: problem["receipt"].as_str().map(str::to_owned) }
+        }
+    }
+}

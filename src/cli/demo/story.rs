@@ -1,0 +1,246 @@
+//! The story: set up, propose, review, sign, run, stop, verify offline.
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+
+use serde_json::{Value, json};
+
+use crate::boundary::view::ProposalView;
+use crate::cli::demo::tale::{State, Tale};
+use crate::cli::demo::world::{World, broken, until};
+use crate::cli::exit::Failure;
+use crate::cli::keys::sign;
+use crate::cli::review::gather::Subject;
+use crate::cli::review::{Review, now};
+use crate::cli::trust::TrustArgs;
+use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::http::api::Signatures;
+use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
+
+/// A step that reads a file which no run may see.
+const PRYING: &str = r#"---
+countersign: 1
+title: A step that pries
+params:
+  path:
+    type: string
+    pattern: "^/[A-Za-z0-9._/-]{1,250}$"
+defaults: {timeout: 10s, memory: 64MiB, processes: 10}
+---
+# Pry
+
+```sh {#pry title="Read a private key"}
+if cat -- "$PARAM_PATH"; then
+  echo 'the step says: it could be read'
+else
+  echo 'the step says: it could not be read'
+  exit 7
+fi
+```
+"#;
+
+/// Tells it; gives the envelope that ran, with its signatures.
+pub(super) fn tell(world: &mut World, tale: &mut Tale<'_>) -> Result<Envelope, Failure> {
+    set_up(world, tale)?;
+    let started = world.serve()?;
+    tale.check(true, "a boundary serves", &format!("{} sandbox {}", text(&started["url"]), text(&started["sandbox"])))?;
+    hand_out(world, tale, &started)?;
+    tale.part("An agent proposes")?;
+    let wish = json!({"step": "service:restart", "params": {"name": "shop"}, "reason": "p99 is up since 10:05"});
+    let view: ProposalView = world.agent()?.post("/v1/proposals", &wish)?;
+    tale.check(
+        view.approvals.have == 0,
+        "service:restart is proposed",
+        &format!("{} needs {} signatures", view.id, view.approvals.required),
+    )?;
+    tale.part("Two approvers review and sign, each with their own key")?;
+    let mut signatures = Vec::new();
+    for name in ["alice", "bob"] {
+        signatures.push(review_and_sign(world, tale, &view, name)?);
+    }
+    let ended = watch(world, tale, &view)?;
+    let succeeded =
+        ended.outcome.as_ref().is_some_and(|outcome| outcome.status == crate::record::receipt::Status::Succeeded);
+    let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
+    tale.check(succeeded, "the step ran once, its receipt is in the log", receipt.as_str())?;
+    let bundle = world.agent()?.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
+    std::fs::write(world.root.join("run.bundle.json"), bundle).map_err(|error| broken(&error.to_string()))?;
+    tale.part("The boundary is stopped; an auditor verifies offline")?;
+    let well = world.stop()?;
+    tale.check(well, "the boundary is stopped", "SIGTERM, ended well")?;
+    let (code, report) = verify(world, "run.bundle.json")?;
+    let established = count(&report, "established");
+    tale.check(
+        code == Some(0) && report["report"]["verified"] == true && established > 0,
+        "the bundle verifies against the pinned roster",
+        &format!(
+            "{established} checks established, {} failed, {} not checked",
+            count(&report, "failed"),
+            count(&report, "not-checked")
+        ),
+    )?;
+    Ok(Envelope::new(&payload(&view)?, signatures))
+}
+
+/// Keys, directory, configuration; the level that this host can hold.
+fn set_up(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
+    tale.part("Set up")?;
+    let home = world.home();
+    let home = home.to_string_lossy();
+    let approver = |person: &str, key: &str| format!("{person}={}", world.key(key).with_extension("pub").display());
+    let people =
+        [approver("alice", "alice"), approver("alice", "alice-2"), approver("bob", "bob"), approver("carol", "carol")];
+    let mut args = vec!["--json", "init", &*home, "--yes", "--name", "demo"];
+    people.iter().for_each(|person| args.extend(["--approver", person]));
+    world.ask(&args)?;
+    let write = |name: &str, text: &str| {
+        std::fs::write(world.home().join(name), text).map_err(|error| broken(&format!("{name}: {error}")))
+    };
+    write("runbooks/pry.md", PRYING)?;
+    tale.check(true, "init: alice, bob and carol may approve", "each run needs two of them; alice has two keys")?;
+    let doctor = world.program(&["--json", "doctor", &home])?;
+    let report: Value = serde_json::from_slice(&doctor.stdout).map_err(|error| broken(&format!("doctor: {error}")))?;
+    let lines = report["lines"].as_array().cloned().unwrap_or_default();
+    let missing: Vec<&Value> =
+        lines.iter().filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer ")).collect();
+    if missing.is_empty() {
+        return tale.check(doctor.status.success(), "doctor: this host holds the strict sandbox", "nothing to mend");
+    }
+    for layer in &missing {
+        tale.line(State::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
+    }
+    tale.note(
+        "This host can't hold strict. The story goes on at best-effort, the strongest level that there is here.",
+    )?;
+    let file = "countersign.toml";
+    let toml = std::fs::read_to_string(world.home().join(file)).map_err(|error| broken(&format!("{file}: {error}")))?;
+    write(file, &toml.replace("level = \"strict\"", "level = \"best-effort\""))
+}
+
+/// The token for the agent, the roster for those who verify.
+fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(), Failure> {
+    let home = world.home();
+    let home = home.to_string_lossy();
+    let args = [
+        "--json",
+        "token",
+        "--config",
+        &home,
+        "create",
+        "agent",
+        "--owner",
+        "carol",
+        "--scope",
+        "propose",
+        "--expires",
+        "1h",
+    ];
+    let token = world.ask(&args)?;
+    world.hold_token(text(&token["secret"]));
+    tale.check(
+        token["secret"].is_string(),
+        "the agent gets a token, carol answers for it",
+        "scope propose, for an hour",
+    )?;
+    let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;
+    std::fs::write(world.roster(), roster.to_string()).map_err(|error| broken(&error.to_string()))?;
+    let envelope: Envelope = serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
+    let pinned =
+        crate::trust::chain::Pinned::from_envelope(&envelope).map_err(|error| broken(&error.to_string()))?.digest();
+    tale.check(started["roster"] == pinned.to_string(), "approvers and auditors pin the roster", &pinned.to_string())
+}
+
+/// What the approver's own program derives, in short; then a signature over exactly those bytes.
+pub(super) fn review_and_sign(
+    world: &World,
+    tale: &mut Tale<'_>,
+    view: &ProposalView,
+    name: &str,
+) -> Result<EnvelopeSignature, Failure> {
+    let client = world.person(name)?;
+    let view: ProposalView = client.get(&format!("/v1/proposals/{}", view.id))?;
+    let trust = TrustArgs { roster: Some(world.roster().to_string_lossy().into_owned()) };
+    let keys = world.keys(name)?;
+    let subject = Subject::Proposal(Box::new(view.clone()));
+    let review = Review::make(&subject, &client, &trust, &keys, now())?;
+    let sound = review.check_sound();
+    if let Some(statement) = &review.found.statement {
+        let signed = &statement.predicate;
+        let script = review.found.definition.as_ref().map_or("", |(definition, _)| &*definition.source);
+        let fields = [
+            ("step", format!("{}, a script of {} lines", signed.step.reference, script.lines().count())),
+            ("params", signed.params.to_string()),
+            ("reason", format!("{:?}, says {}", signed.reason, signed.proposer)),
+            ("sandbox", signed.sandbox.require.iter().map(|layer| layer.word()).collect::<Vec<_>>().join(", ")),
+            ("digest", review.found.digest.to_string()),
+        ];
+        tale.fields(name, &fields)?;
+    }
+    let found = match &sound {
+        Ok(_) => format!("{} checks of their own hold", review.found.checks.len()),
+        Err(failure) => failure.message.clone(),
+    };
+    tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;
+    let _sound = sound?;
+    let signer = keys.preferred(|_| true)?;
+    let signature = sign(signer, PAYLOAD_TYPE, &review.sources.payload)?;
+    let body = Signatures { signatures: vec![signature.clone()] };
+    let after: ProposalView = client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
+    let counted = after.approvals.approvers.iter().any(|person| person.as_str() == name);
+    tale.check(
+        counted,
+        &format!("{name} signs"),
+        &format!("{} of {} signatures", after.approvals.have, after.approvals.required),
+    )?;
+    Ok(signature)
+}
+
+/// Shows the run's output as it comes; gives how it ended.
+pub(super) fn watch(world: &World, tale: &Tale<'_>, view: &ProposalView) -> Result<ProposalView, Failure> {
+    let agent = world.agent()?;
+    let mut lines: BTreeMap<String, String> = BTreeMap::new();
+    for line in agent.lines(&format!("/v1/proposals/{}/events", view.id), None)?.lines() {
+        let line = line.map_err(|error| broken(&format!("the events broke off: {error}")))?;
+        let event: Value = serde_json::from_str(&line).map_err(|error| broken(&format!("an event: {error}")))?;
+        if event["type"] == "output" {
+            let (stream, piece) = (text(&event["stream"]).to_owned(), text(&event["text"]));
+            let begun = lines.entry(stream.clone()).or_default();
+            begun.push_str(piece);
+            // A line may come in several pieces.
+            while let Some(end) = begun.find('\n') {
+                let line: String = begun.drain(..=end).collect();
+                tale.quote(&stream, line.trim_end_matches('\n'))?;
+            }
+        }
+    }
+    for (stream, rest) in lines {
+        tale.quote(&stream, &rest)?;
+    }
+    until("the end of the run", || {
+        let view: ProposalView = agent.get(&format!("/v1/proposals/{}", view.id))?;
+        let over = view.receipt.is_some() || !view.next.iter().any(|next| next == "wait");
+        Ok(over.then_some(view))
+    })
+}
+
+/// Verifies a bundle below the demo's directory with this program, offline: its exit code and report.
+pub(super) fn verify(world: &World, bundle: &str) -> Result<(Option<i32>, Value), Failure> {
+    let roster = world.roster();
+    let output = world.program(&["--json", "verify", bundle, "--roster", &roster.to_string_lossy()])?;
+    let report = serde_json::from_slice(&output.stdout).map_err(|error| broken(&format!("verify: {error}")))?;
+    Ok((output.status.code(), report))
+}
+
+fn count(report: &Value, finding: &str) -> usize {
+    let checks = report["report"]["checks"].as_array();
+    checks.map_or(0, |checks| checks.iter().filter(|check| check["finding"] == finding).count())
+}
+
+/// The exact bytes to sign.
+pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, Failure> {
+    Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
+}
+
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

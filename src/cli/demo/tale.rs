@@ -1,0 +1,116 @@
+//! How the demo tells: plain words, aligned, readable without colour.
+
+use serde::Serialize;
+
+use crate::cli::exit::Failure;
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+
+/// Whether a line happened as told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum State {
+    /// It was checked and is so.
+    AsTold,
+    /// This host can't show it.
+    NotShown,
+    /// It was checked and is not so.
+    Failed,
+}
+
+/// A line that was told.
+#[derive(Debug, Serialize)]
+pub(super) struct Line {
+    state: State,
+    what: String,
+    found: String,
+}
+
+/// What was told so far.
+pub(super) struct Tale<'t> {
+    talk: &'t Talk,
+    lines: Vec<Line>,
+}
+
+/// The column in which findings begin.
+const COLUMN: usize = 48;
+
+impl<'t> Tale<'t> {
+    pub(super) const fn new(talk: &'t Talk) -> Self {
+        Self { talk, lines: Vec::new() }
+    }
+
+    /// A heading.
+    pub(super) fn part(&self, title: &str) -> Result<(), Failure> {
+        self.put(&format!("\n{title}\n"))
+    }
+
+    /// One line: what was tried, and what was found.
+    pub(super) fn line(&mut self, state: State, what: &str, found: &str) -> Result<(), Failure> {
+        let mark = match state {
+            State::AsTold => "ok       ",
+            State::NotShown => "NOT SHOWN",
+            State::Failed => "FAILED   ",
+        };
+        let (what, found) = (Shown::text(what), Shown::text(found));
+        self.put(&format!("  {mark}  {:<COLUMN$}  {}\n", what.as_str(), found.as_str()))?;
+        self.lines.push(Line { state, what: what.as_str().to_owned(), found: found.as_str().to_owned() });
+        Ok(())
+    }
+
+    /// A line that is as told when `holds`.
+    pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> Result<(), Failure> {
+        self.line(if holds { State::AsTold } else { State::Failed }, what, found)
+    }
+
+    /// What somebody sees or a step prints, set off by a bar.
+    pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), Failure> {
+        for line in text.lines() {
+            self.put(&format!("  {who:>9} | {}\n", Shown::text(line).as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// Named values that somebody sees.
+    pub(super) fn fields(&self, who: &str, fields: &[(&str, String)]) -> Result<(), Failure> {
+        for (name, value) in fields {
+            self.put(&format!("  {who:>9} | {name:<8} {}\n", Shown::text(value).as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// A remark.
+    pub(super) fn note(&self, words: &str) -> Result<(), Failure> {
+        for line in words.lines() {
+            self.put(&format!("  {}\n", Shown::text(line).as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether every line is as told.
+    pub(super) fn all_as_told(&self) -> bool {
+        !self.lines.is_empty() && self.lines.iter().all(|line| line.state == State::AsTold)
+    }
+
+    /// The lines, for programs.
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The last words.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        let count = |state| self.lines.iter().filter(|line| line.state == state).count();
+        let (good, hidden, bad) = (count(State::AsTold), count(State::NotShown), count(State::Failed));
+        let words = if self.all_as_told() {
+            format!("All {good} lines happened as told.")
+        } else {
+            format!("{good} lines happened as told, {hidden} could not be shown here, {bad} did not happen as told.")
+        };
+        self.put(&format!("\n{words}\n"))
+    }
+
+    fn put(&self, text: &str) -> Result<(), Failure> {
+        // With --json only the object at the end goes out.
+        if self.talk.json { Ok(()) } else { self.talk.put(text.as_bytes()) }
+    }
+}

@@ -1,0 +1,227 @@
+//! The demo's world: a directory, people with keys, a boundary that is a process of its own.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cli::client::{Address, Client, Secret};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::key;
+use crate::cli::keys::{KeyArgs, Keys};
+
+/// The people of the story: alice has two keys, mallory is in no roster.
+pub(super) const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
+
+/// Everything that the demo made.
+pub(super) struct World {
+    /// Removes the directory, unless it is kept.
+    _temporary: Option<tempfile::TempDir>,
+    /// The directory.
+    pub(super) root: PathBuf,
+    program: PathBuf,
+    service: Option<Service>,
+    token: Option<Secret>,
+}
+
+struct Service {
+    child: Child,
+    url: String,
+}
+
+impl World {
+    /// Makes the directory and everybody's keys.
+    pub(super) fn make(keep: Option<&Path>) -> Result<Self, Failure> {
+        let odd = |error: std::io::Error| Failure::usage(format!("the demo's directory can't be made: {error}"));
+        let (temporary, root) = match keep {
+            Some(path) => {
+                std::fs::create_dir(path).map_err(|error| {
+                    Failure::usage(format!("can't make {}: {error}; choose a name that is free", path.display()))
+                })?;
+                (None, path.canonicalize().map_err(odd)?)
+            }
+            None => {
+                let temporary = tempfile::Builder::new().prefix("countersign-demo-").tempdir().map_err(odd)?;
+                let root = temporary.path().canonicalize().map_err(odd)?;
+                (Some(temporary), root)
+            }
+        };
+        // Runs with a user id of their own must be able to pass, where a host can't give them a root of their own.
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
+        let program = std::env::current_exe().map_err(odd)?;
+        let world = Self { _temporary: temporary, root, program, service: None, token: None };
+        for name in PEOPLE {
+            let home = world.root.join("people").join(name);
+            std::fs::create_dir_all(&home).map_err(odd)?;
+            key::generate(&home.join("key.pem"), name)?;
+        }
+        Ok(world)
+    }
+
+    /// The boundary's directory.
+    pub(super) fn home(&self) -> PathBuf {
+        self.root.join("boundary-home")
+    }
+
+    /// Somebody's private key file.
+    pub(super) fn key(&self, name: &str) -> PathBuf {
+        self.root.join("people").join(name).join("key.pem")
+    }
+
+    /// The roster that people and auditors trust: handed to them, not taken from the boundary.
+    pub(super) fn roster(&self) -> PathBuf {
+        self.root.join("people/roster.json")
+    }
+
+    /// Runs this very program, away from whatever the environment says of other boundaries.
+    pub(super) fn program(&self, args: &[&str]) -> Result<Output, Failure> {
+        self.command(args)
+            .output()
+            .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
+    }
+
+    /// The same, which must succeed; gives its JSON.
+    pub(super) fn ask(&self, args: &[&str]) -> Result<Value, Failure> {
+        let output = self.program(args)?;
+        if !output.status.success() {
+            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            return Err(broken(&format!("countersign {} ended with {}: {out}{err}", args.join(" "), output.status)));
+        }
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| broken(&format!("countersign {}: {error}", args.join(" "))))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.root).stdin(Stdio::null());
+        let ours: BTreeMap<_, _> = std::env::vars_os().collect();
+        for name in ours.keys().filter(|name| name.to_string_lossy().starts_with("COUNTERSIGN_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Starts the boundary and waits until it says that it listens; gives what it says.
+    pub(super) fn serve(&mut self) -> Result<Value, Failure> {
+        let odd = |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
+        let log = File::options().create(true).append(true).open(self.root.join("serve.log")).map_err(odd)?;
+        let home = self.home();
+        let mut command = self.command(&["--json", "serve", &home.to_string_lossy(), "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(odd)?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out.take(64 << 10)).read_line(&mut line).map_err(odd)?;
+        }
+        let said: Value = serde_json::from_str(&line).unwrap_or_default();
+        let Some(url) = said["started"]["url"].as_str() else {
+            let _ = child.wait();
+            let why = said["error"]["message"].as_str().unwrap_or("it said nothing").to_owned();
+            return Err(broken(&format!("the boundary did not start: {why}")));
+        };
+        self.service = Some(Service { child, url: url.to_owned() });
+        Ok(said["started"].clone())
+    }
+
+    /// Sends the boundary a signal.
+    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
+        let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
+        let pid = i32::try_from(service.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
+        rustix::process::kill_process(pid, signal)
+            .map_err(|error| broken(&format!("the boundary can't be signalled: {error}")))
+    }
+
+    /// Stops the boundary with SIGTERM; whether it ended by itself and well.
+    pub(super) fn stop(&mut self) -> Result<bool, Failure> {
+        self.signal(rustix::process::Signal::TERM)?;
+        let Some(mut service) = self.service.take() else { return Ok(false) };
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match service.child.try_wait() {
+                Ok(Some(status)) => return Ok(status.success()),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(POLL),
+                _ => {
+                    let _ = service.child.kill();
+                    let _ = service.child.wait();
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Ends whatever still runs.
+    pub(super) fn end(&mut self) {
+        if self.service.is_some() {
+            let _ = self.stop();
+        }
+    }
+
+    /// Keeps the agent's token.
+    pub(super) fn hold_token(&mut self, secret: &str) {
+        self.token = Some(Secret::new(secret));
+    }
+
+    /// The agent's way to the boundary.
+    pub(super) fn agent(&self) -> Result<Client, Failure> {
+        Ok(Client::new(self.address()?, self.token.clone(), None))
+    }
+
+    /// An approver's way to the boundary: no token, a key.
+    pub(super) fn person(&self, name: &str) -> Result<Client, Failure> {
+        Ok(Client::new(self.address()?, None, Some(self.keys(name)?)))
+    }
+
+    /// Somebody's keys.
+    pub(super) fn keys(&self, name: &str) -> Result<Keys, Failure> {
+        KeyArgs { key: Some(self.key(name)) }.find()
+    }
+
+    fn address(&self) -> Result<Address, Failure> {
+        let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
+        Address::parse(&service.url)
+    }
+
+    /// The end of what the boundary logged.
+    pub(super) fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.root.join("serve.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(8)..].join("\n")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(service) = &mut self.service {
+            let _ = service.child.kill();
+            let _ = service.child.wait();
+        }
+    }
+}
+
+/// Waits until `look` finds something.
+pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            return Err(broken(&format!("waited in vain: {what}")));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Something of the story that could not even be tried.
+pub(super) fn broken(what: &str) -> Failure {
+    Failure::new(Exit::Unreachable, what.to_owned())
+}
+
+/// Nothing in the story takes longer.
+const DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
