@@ -784,3 +784,17 @@ fn promise_11_bad_input_leaves_nothing_behind() {
     world.submit(&good).ok(200);
     world.check_history();
 }
+
+/// Every code of the closed list that this version can answer has a test that sees it over HTTP.
+#[test]
+fn every_code_has_a_test_here() {
+    use countersign::record::refusal::Code;
+    // Later versions answer the first two. The third stands behind a check of the document itself: a subject that is not
+    // its twin is malformed (`a_subject_that_is_not_its_twin_is_malformed`), so nothing gets as far as that question.
+    let elsewhere = ["session-stale", "grant-exhausted", "params-mismatch"];
+    let sources = [include_str!("refusals.rs"), include_str!("steps.rs")].concat();
+    let missing: Vec<&str> = (Code::ALL.iter().map(|code| code.word()))
+        .filter(|code| !elsewhere.contains(code) && !sources.contains(&format!(".problem(\"{code}\")")))
+        .collect();
+    assert!(missing.is_empty(), "no test sees {missing:?}");
+}
