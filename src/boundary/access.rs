@@ -132,7 +132,7 @@ impl Boundary {
     /// # Errors
     /// `unauthenticated` when nobody has it any more.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         // Looked up by digest: the time of a comparison tells nothing of the secret.
         let secret = sha256(bearer.as_bytes());
         if let Some((caller, end)) = self.open_admissions().admitted.get(&secret)
@@ -170,7 +170,7 @@ impl Boundary {
         if sealed.roster.signer(keyid).is_none() {
             return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster holds no key {keyid}")).into());
         }
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let end = now.plus(CHALLENGE_S);
         let text =
             format!("countersign-challenge/v1 {} {} {end}", sealed.boundary.id, hex(&self.surroundings.bytes::<32>()));
@@ -190,7 +190,7 @@ impl Boundary {
     /// # Errors
     /// `unauthenticated` when the challenge is not open, `bad-signature`.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let waiting = self.open_admissions().challenges.remove(&sha256(challenge.as_bytes()));
         let keyid = match waiting {
             Some((keyid, end)) if now < end && keyid == signature.keyid => keyid,
@@ -257,7 +257,7 @@ impl Boundary {
     /// # Errors
     /// When the name is taken, an owner is not in the roster, or a pattern can't be read.
     pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         check_token(&token, &self.state(), now)?;
         let secret = self.new_bearer();
         let row = Token {
@@ -279,7 +279,7 @@ impl Boundary {
     /// # Errors
     /// When there is no such token, or it has ended.
     pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         self.change_tokens(TokenChange::Revoke { name: name.clone(), at: now }, now).await
     }
 

@@ -54,6 +54,7 @@ use crate::record::receipt::{
 };
 use crate::record::refusal::Code;
 use crate::record::token::Scope;
+use crate::record::validity::Timestamp;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture;
@@ -239,7 +240,7 @@ impl Boundary {
         let excluded =
             exclusion::judge(&signed.proposer, verified.handed_in_by(), Tokens::Sealed(&sealed.tokens), &sealed.roster)
                 .map_err(|e| about(e.into()))?;
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // An early no; the claim judges again, by its own clock.
@@ -326,7 +327,7 @@ impl Boundary {
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
-        let started_at = (self.surroundings.now)().max(claim.at);
+        let started_at = self.now().max(claim.at);
         let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
         let plan = consumed.admitted().sealed().step(&signed.step.reference).map(|(step, _)| Plan {
             interpreter: step.definition.interpreter.clone(),
@@ -357,7 +358,7 @@ impl Boundary {
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
-        let finished_at = (self.surroundings.now)().max(started_at);
+        let finished_at = self.now().max(started_at);
         let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }
     }
@@ -463,6 +464,12 @@ impl Boundary {
             step: closing.evidence.step,
         };
         Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
+    }
+
+    /// The time by which everything here is judged: the clock's, but never before the log's last entry, so that a
+    /// clock that was set back neither revives what had expired nor stops new work (R7).
+    fn now(&self) -> Timestamp {
+        self.ledger.now()
     }
 
     /// What is in force now.

@@ -26,7 +26,7 @@ impl Boundary {
         for open in unfinished {
             tracing::warn!(proposal = %open.proposal, consumed_at = %open.at, "the end of this run was not seen");
             let closing = closing_of(open).map_err(|error| fault(&error))?;
-            let now = (self.surroundings.now)().max(closing.claim.at);
+            let now = self.now().max(closing.claim.at);
             // The same two stages as for a run that was seen; `run` is not called.
             let ran = Ran { closing, end: Ended::Unseen, started_at: now, finished_at: now };
             let receipt = self.receipt(ran)?;

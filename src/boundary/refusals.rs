@@ -92,7 +92,7 @@ impl Boundary {
         if refused.code == Code::Busy {
             return;
         }
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let due = self.refusals.note(principal, refused.code, now);
         let boundary = self.clone();
         let refused = refused.clone();
@@ -111,7 +111,7 @@ impl Boundary {
 
     /// Logs the hour's summary when an hour has ended without a refusal after it.
     pub async fn summarise_refusals(&self) {
-        if let Some(counts) = self.refusals.due((self.surroundings.now)()) {
+        if let Some(counts) = self.refusals.due(self.now()) {
             self.log_summary(counts).await;
         }
     }
@@ -125,7 +125,7 @@ impl Boundary {
 
     async fn log_refusal(&self, refused: &Refusal, principal: String, input: InputDigest) {
         let pointer = refused.places.first().map(|place| place.pointer.clone()).filter(|pointer| pointer.len() <= 512);
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let statement = refusal::Refusal::one(self.refusing(), refused.code, pointer, principal, now, input);
         match self.sign_statement(&statement) {
             Ok(envelope) => self.append_refusal(envelope, now).await,
@@ -134,7 +134,7 @@ impl Boundary {
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         match refusal::Refusal::summary(self.refusing(), counts, now)
             .and_then(|statement| self.sign_statement(&statement))
         {

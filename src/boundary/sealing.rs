@@ -113,7 +113,7 @@ impl Boundary {
         tokens: Vec<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.sealing.lock().await;
-        let mut at = (self.surroundings.now)();
+        let mut at = self.now();
         for _ in 0..MOST_TRIES {
             let before = self.state();
             let mut material = material_of(&before);
