@@ -10,8 +10,11 @@ use serde_json::Value;
 /// What became of one vector: its name, and why it fails.
 pub type Outcome = (String, Result<(), String>);
 
+/// Reads one file and checks its vectors.
+pub type Reader = fn(&Value) -> Vec<Outcome>;
+
 /// The files that this version has a reader for.
-pub const READERS: [(&str, fn(&Value) -> Vec<Outcome>); 9] = [
+pub const READERS: [(&str, Reader); 9] = [
     ("canonical-json.json", parts::canonical_json),
     ("envelope.json", parts::envelopes),
     ("globs.json", parts::globs),
