@@ -278,14 +278,16 @@ impl Walk {
             } else if bare(&shown.command).starts_with("countersign approve") {
                 self.at_terminal(&exports, &shown, here);
             } else {
-                let (code, lines) = finish(self.bash(&format!("{exports}{} 2>&1", bare(&shown.command))));
+                let (code, lines) = finish(self.bash(&format!("{exports}{{ {}; }} 2>&1", bare(&shown.command))));
                 self.compare(&shown, code, &lines, here);
             }
         }
     }
 
     fn compare(&self, shown: &Shown, code: Option<i32>, real: &[String], here: &str) {
-        let real: Vec<String> = real.iter().map(|line| self.normal(line)).collect();
+        let mut real: Vec<String> = real.iter().map(|line| self.normal(line)).collect();
+        // What a host can't hold, review says at its top and counts here.
+        real.retain(|line| self.strict || !line.starts_with("  attention "));
         let text = real.join("\n");
         assert_eq!(code, Some(shown.exits), "{here}: {}\n{text}", shown.command);
         let says = lines_fit(&shown.output, &real) || shown.output.is_empty();

@@ -6,17 +6,17 @@ use serde_json::Value;
 
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// The line of its fence.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The word behind the fence.
-    pub language: String,
+    pub(crate) language: String,
     /// What stands in it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// All fenced blocks of a document.
-pub fn blocks(document: &str) -> Vec<Block> {
+pub(crate) fn blocks(document: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(String, Block)> = None;
     for (number, line) in document.lines().enumerate() {
@@ -40,17 +40,17 @@ pub fn blocks(document: &str) -> Vec<Block> {
 
 /// A command of a `console` block, with what is shown of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// What stands behind the prompt.
-    pub command: String,
+    pub(crate) command: String,
     /// The exit code that `# exits N` behind it tells, else 0.
-    pub exits: i32,
+    pub(crate) exits: i32,
     /// The lines below it.
-    pub output: Vec<String>,
+    pub(crate) output: Vec<String>,
 }
 
 /// The commands of a `console` block.
-pub fn commands(block: &Block) -> Vec<Shown> {
+pub(crate) fn commands(block: &Block) -> Vec<Shown> {
     let mut found: Vec<Shown> = Vec::new();
     for line in block.text.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
@@ -65,12 +65,12 @@ pub fn commands(block: &Block) -> Vec<Shown> {
 }
 
 /// Without the remark at its end.
-pub fn bare(command: &str) -> &str {
+pub(crate) fn bare(command: &str) -> &str {
     command.split("  #").next().unwrap_or_default().split("    #").next().unwrap_or_default().trim()
 }
 
 /// Whether a line has the shape of a shown one.
-pub fn line_fits(shown: &str, real: &str) -> bool {
+pub(crate) fn line_fits(shown: &str, real: &str) -> bool {
     let pieces: Vec<&str> = shown.split('…').collect();
     let [first, middle @ .., last] = pieces.as_slice() else { return shown == real };
     let Some(mut rest) = real.strip_prefix(first) else { return false };
@@ -82,7 +82,7 @@ pub fn line_fits(shown: &str, real: &str) -> bool {
 }
 
 /// Whether lines have the shape of shown ones.
-pub fn lines_fit(shown: &[String], real: &[String]) -> bool {
+pub(crate) fn lines_fit(shown: &[String], real: &[String]) -> bool {
     match shown {
         [] => real.is_empty(),
         [any, rest @ ..] if any == "…" => (0..=real.len()).any(|skip| lines_fit(rest, &real[skip..])),
@@ -91,10 +91,11 @@ pub fn lines_fit(shown: &[String], real: &[String]) -> bool {
 }
 
 /// Numbers that differ from run to run and from host to host.
-const MEASURED: [&str; 6] = ["index", "duration_ms", "cpu_ms", "memory_peak_bytes", "abi", "rules"];
+const MEASURED: [&str; 8] =
+    ["bytes", "recorded", "index", "duration_ms", "cpu_ms", "memory_peak_bytes", "abi", "rules"];
 
 /// Where a document differs in shape from a shown one: every member there, and no other.
-pub fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec<String>) {
+pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec<String>) {
     match (shown, real) {
         (Value::Object(shown), Value::Object(real)) => {
             for (name, value) in real {
