@@ -276,7 +276,8 @@ impl Boundary {
     /// Spends the nonce: one durable commit under the very state of the verdict, at most once, ever.
     ///
     /// # Errors
-    /// `nonce-replayed` with what the nonce became, `expired`, `denied`, `busy` and the like; nothing is stored then.
+    /// `too-large` when its receipt could not be written; `nonce-replayed` with what the nonce became, `expired`,
+    /// `denied`, `busy` and the like; nothing is stored then.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
         let document = admitted.document();
         let signed = document.predicate();
@@ -291,6 +292,8 @@ impl Boundary {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
+        // The receipt must be writable whatever the run does: what would not fit is refused while nothing is spent.
+        let _writable = decision.check_room()?;
         let exclusive = sealed.step(&signed.step.reference).and_then(|(step, _)| step.definition.exclusive.clone());
         let request = Consume {
             version: admitted.version(),
@@ -388,6 +391,7 @@ impl Boundary {
                 (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
             }
         };
+        let started_at = shown_start(&outcome, started_at, finished_at);
         let receipt = Receipt {
             consumption: ConsumptionRef {
                 index: closing.claim.index,
@@ -594,6 +598,12 @@ fn outcome_of(end: &End) -> Outcome {
     }
 }
 
+/// When a receipt says that the run started. Of an `unknown` one there is a single time, when that was found out:
+/// nobody must take its times for the length of a run.
+fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
+    if outcome.status == Status::Unknown { finished_at } else { started_at }
+}
+
 /// Raises the sandbox's flag when somebody asks the recording's run to stop.
 fn forward_cancel(recording: &Arc<Recording>, flag: CancelFlag) -> tokio::task::JoinHandle<()> {
     let mut cancelled = recording.cancelled();
@@ -609,5 +619,18 @@ impl crate::record::envelope::Verified<crate::record::authorization::Authorizati
     #[must_use]
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
+        let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
+        let lost = outcome_of(&End::Lost("the launcher ended without a word".to_owned()));
+        assert_eq!(shown_start(&lost, started, finished), finished);
+        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
     }
 }
