@@ -11,8 +11,8 @@ use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::sandbox::filesystem::View;
-use crate::sandbox::interpreter;
 use crate::sandbox::grants;
+use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{self, At, Confined, Failure, Form, Message, Request, Stage};
 use crate::sandbox::syscalls::{self, Side};
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::sandbox::interpreter;
 use crate::sandbox::grants::{Access, Grant};
+use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{At, Failure, Request, Stage};
 use crate::sandbox::syscalls;
 
