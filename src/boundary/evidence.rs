@@ -343,12 +343,14 @@ impl Boundary {
                 .map_or_else(|| "not built into this version".to_owned(), |why| format!("{}; {}", why.why, why.knob));
             notes.push(format!("the sandbox layer {} is missing: {why}", layer.word()));
         }
+        let on_time = self.ledger.clock_ahead().is_none();
+        notes.extend(self.ledger.clock_trouble());
         let open = !self.crossings.is_closed();
         if !open {
             notes.push("the service is ending".to_owned());
         }
         Ready {
-            ready: missing.is_empty() && open,
+            ready: missing.is_empty() && open && on_time,
             sandbox: probe.level().word().to_owned(),
             seal: sealed.seal.number,
             notes,

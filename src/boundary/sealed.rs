@@ -348,6 +348,12 @@ impl Sealed {
         }
     }
 
+    /// When the earliest of these names' tokens ends, where one does.
+    #[must_use]
+    pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
+        self.tokens.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
+    }
+
     /// What differs between `material` and what is sealed, in words for an operator.
     #[must_use]
     pub fn drift(&self, material: &Material) -> Vec<String> {

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use crate::boundary::Room;
 use crate::boundary::access::Caller;
-use crate::boundary::live::{Recorded, Recording};
+use crate::boundary::live::{Living, Recorded};
 use crate::boundary::sealed::Sealed;
 use crate::crypto::digest::SealDigest;
 use crate::decision::exclusion::Excluded;
@@ -252,7 +252,7 @@ pub(super) enum Ended {
         /// What the run wrote.
         recorded: Box<Recorded>,
         /// Where its bytes are.
-        recording: Arc<Recording>,
+        recording: Living,
     },
     /// Nobody saw it: the service ended in between.
     Unseen,
@@ -264,7 +264,7 @@ pub struct SignedReceipt {
     pub(super) closing: Closing,
     pub(super) receipt: Receipt,
     pub(super) envelope: Vec<u8>,
-    pub(super) recorded: Option<(Box<Recorded>, Arc<Recording>)>,
+    pub(super) recorded: Option<(Box<Recorded>, Living)>,
 }
 
 /// It is in the log.
