@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
+use crate::record::authorization::Authorization;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::enforcement::Enforcement;
-use crate::record::envelope::{Base64, Envelope};
+use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::step::Limit;
 use crate::record::validity::Timestamp;
@@ -352,6 +353,15 @@ impl Receipt {
         }
     }
 
+    /// The embedded envelope is written as every envelope; what is in it is for its own reader.
+    fn check_authorization_form(&self) -> Result<(), Malformed> {
+        let below =
+            |error: Malformed| Malformed { pointer: format!("/predicate/authorization{}", error.pointer), ..error };
+        let signed = Signed::<Authorization>::from_envelope(&self.authorization, Base64::Strict).map_err(below)?;
+        drop(signed);
+        Ok(())
+    }
+
     fn subjects(&self, authorization: &[u8; 32]) -> Vec<Subject> {
         let stream =
             |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
@@ -371,6 +381,7 @@ impl Predicate for Receipt {
     const LATER_FIELDS: &'static [&'static str] = &["session"];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        self.check_authorization_form()?;
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
         check_sorted("/predicate/decision/groups", &self.decision.groups)?;
         check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
