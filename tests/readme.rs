@@ -373,7 +373,7 @@ impl Walk {
             text.push_str(&String::from_utf8_lossy(&piece[..count]));
             if !asked && text.contains(QUESTION) {
                 asked = true;
-                let digest = text.lines().filter(|line| line.starts_with("  digest ")).next_back().expect("a digest");
+                let digest = text.lines().rfind(|line| line.starts_with("  digest ")).expect("a digest");
                 let digest = digest.trim();
                 let typed = &digest[digest.len() - 8..];
                 answer.as_mut().expect("piped").write_all(format!("{typed}\n").as_bytes()).expect("typed");

@@ -199,6 +199,9 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
         "Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"
     ));
     step(&format!(
+        "Hand out who is who. Approvers and auditors compare the digest and keep the file as countersign/roster.json in their\n     configuration directory; without it nothing is signed and nothing verified:\n       countersign roster show --config {here} --json > roster.json"
+    ));
+    step(&format!(
         "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token create AGENT --config {here} --owner NAME --step 'host:*'"
     ));
     step(
