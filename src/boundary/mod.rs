@@ -158,7 +158,7 @@ impl Boundary {
             changes: Changes::default(),
             outputs,
             refusals: Refusals::default(),
-            admissions: access::Admissions::default(),
+            admissions: access::Admissions::new(surroundings.bytes()),
             room: Arc::new(Semaphore::new(limits.runs)),
             reserved: Arc::default(),
             crossings: Arc::new(Semaphore::new(limits.crossings)),
