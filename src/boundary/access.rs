@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::view::TokenView;
-use crate::crypto::digest::{hex, sha256};
+use crate::crypto::digest::{SealDigest, hex, sha256};
 use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{self, KeyId};
 use crate::policy::patterns::Pattern;
@@ -28,8 +28,10 @@ pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 const CHALLENGE_S: i64 = 60;
 /// How long an answered challenge opens reading, in seconds.
 const ADMISSION_S: i64 = 600;
-/// Challenges and admissions at one time: what strangers can make us remember.
+/// Admissions at one time, and answered challenges that are remembered. Only who holds a rostered key adds to them.
 const MOST_OPEN: usize = 10_000;
+/// Admissions of one name at one time, so that nobody uses up those of the others.
+const MOST_OF_ONE: usize = 100;
 
 /// Who calls, and what that allows.
 #[derive(Debug, Clone)]
@@ -37,13 +39,15 @@ pub struct Caller {
     name: Option<Name>,
     scopes: Vec<Scope>,
     patterns: Vec<Pattern>,
+    /// The token that it came with; a key that answered a challenge has none.
+    by_token: bool,
 }
 
 impl Caller {
     /// Somebody who said nothing of themselves.
     #[must_use]
     pub const fn anonymous() -> Self {
-        Self { name: None, scopes: Vec::new(), patterns: Vec::new() }
+        Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false }
     }
 
     fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
@@ -51,7 +55,7 @@ impl Caller {
         // matches nothing.
         let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
-        Self { name: Some(name), scopes, patterns: compiled }
+        Self { name: Some(name), scopes, patterns: compiled, by_token: false }
     }
 
     /// Who, where it is known.
@@ -106,21 +110,55 @@ impl Caller {
     }
 }
 
-/// Challenges that wait for an answer, and keys that answered.
-#[derive(Debug, Default)]
+/// Keys that answered a challenge.
+///
+/// Challenges themselves are not remembered, or strangers could fill what remembers them: each carries a tag that only
+/// this process can make.
+#[derive(Debug)]
 pub struct Admissions {
+    secret: [u8; 32],
     open: Mutex<Open>,
 }
 
+impl Admissions {
+    /// With a secret of this process alone.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { secret, open: Mutex::default() }
+    }
+
+    /// The text of a challenge for this key: `salt` and the tag over everything stand in one field.
+    fn text(&self, boundary: &SealDigest, keyid: &KeyId, salt: &str, end: Timestamp) -> String {
+        // Over a digest, so what is hashed behind the secret has one length and can't be extended.
+        let about = sha256(format!("{boundary} {keyid} {salt} {end}").as_bytes());
+        let tag = sha256(&[self.secret, about].concat());
+        format!("countersign-challenge/v1 {boundary} {salt}{} {end}", &hex(&tag)[..TAG])
+    }
+
+    /// When the challenge ends, if this process made it for this key.
+    fn made(&self, boundary: &SealDigest, keyid: &KeyId, challenge: &str) -> Option<Timestamp> {
+        let mut fields = challenge.split(' ').skip(2);
+        let (salt, end) = (fields.next()?.get(..SALT * 2)?, fields.next()?.parse().ok()?);
+        // Compared as digests: the time of a comparison tells nothing of the tag.
+        let ours = self.text(boundary, keyid, salt, end);
+        (sha256(ours.as_bytes()) == sha256(challenge.as_bytes())).then_some(end)
+    }
+}
+
+/// Bytes of a challenge's salt; characters of its tag: 128 bits each.
+const SALT: usize = 16;
+const TAG: usize = 32;
+
 #[derive(Debug, Default)]
 struct Open {
-    challenges: HashMap<[u8; 32], (KeyId, Timestamp)>,
+    /// Challenges that were answered and have not ended.
+    answered: HashMap<[u8; 32], Timestamp>,
     admitted: HashMap<[u8; 32], (Caller, Timestamp)>,
 }
 
 impl Open {
     fn sweep(&mut self, now: Timestamp) {
-        self.challenges.retain(|_, (_, end)| now < *end);
+        self.answered.retain(|_, end| now < *end);
         self.admitted.retain(|_, (_, end)| now < *end);
     }
 }
@@ -143,7 +181,7 @@ impl Boundary {
             if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret).map_err(|e| fault(&e))? } else { None };
         match token {
             Some(token) if token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end) => {
-                Ok(Caller::new(token.name, token.scopes, &token.patterns))
+                Ok(Caller { by_token: true, ..Caller::new(token.name, token.scopes, &token.patterns) })
             }
             Some(token) => Err(Refusal::new(
                 Code::Unauthenticated,
@@ -160,10 +198,19 @@ impl Boundary {
         }
     }
 
+    /// Whether the caller's token has neither ended nor been revoked since: for what goes on for long.
+    #[must_use]
+    pub fn still(&self, caller: &Caller) -> bool {
+        let now = self.now();
+        let sealed = self.state();
+        let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == caller.name.as_ref());
+        !caller.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
+    }
+
     /// A challenge for a rostered key.
     ///
     /// # Errors
-    /// `unknown-signer` for a key of nobody, `busy` when too many wait.
+    /// `unknown-signer` for a key of nobody.
     pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
         let sealed = self.state();
         if sealed.roster.signer(keyid).is_none() {
@@ -171,17 +218,8 @@ impl Boundary {
         }
         let now = self.now();
         let end = now.plus(CHALLENGE_S);
-        let text =
-            format!("countersign-challenge/v1 {} {} {end}", sealed.boundary.id, hex(&self.surroundings.bytes::<32>()));
-        let mut open = self.open_admissions();
-        open.sweep(now);
-        if open.challenges.len() >= MOST_OPEN {
-            return Err(Refusal::new(Code::Busy, "too many challenges wait for an answer, try again")
-                .retry_after(5)
-                .into());
-        }
-        open.challenges.insert(sha256(text.as_bytes()), (*keyid, end));
-        Ok(text)
+        let salt = hex(&self.surroundings.bytes::<SALT>());
+        Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
     /// Checks an answered challenge; gives a bearer for minutes, its owner's name and its end.
@@ -190,15 +228,14 @@ impl Boundary {
     /// `unauthenticated` when the challenge is not open, `bad-signature`.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
         let now = self.now();
-        let waiting = self.open_admissions().challenges.remove(&sha256(challenge.as_bytes()));
-        let keyid = match waiting {
-            Some((keyid, end)) if now < end && keyid == signature.keyid => keyid,
-            _ => {
-                let detail = "this challenge is not open for this key: ask for a new one and answer within a minute";
-                return Err(Refusal::new(Code::Unauthenticated, detail).into());
-            }
-        };
         let sealed = self.state();
+        let keyid = signature.keyid;
+        let not_open = || {
+            let detail = "this challenge is not open for this key: ask for a new one and answer within a minute";
+            Stopped::from(Refusal::new(Code::Unauthenticated, detail))
+        };
+        let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);
+        let challenge_ends = made.filter(|end| now < *end).ok_or_else(not_open)?;
         let Some((holder, key)) = sealed.roster.signer(&keyid) else {
             return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster holds no key {keyid}")).into());
         };
@@ -206,9 +243,9 @@ impl Boundary {
         let _ = sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)
             .map_err(|error| Refusal::new(Code::BadSignature, error.to_string()))?;
         let (name, scopes) = match holder {
-            Holder::Approver(name) => (name.clone(), vec![Scope::Read]),
-            Holder::Operator(name) => (name.clone(), vec![Scope::Operate, Scope::Read]),
-            Holder::Proposer(name) => (name.clone(), vec![Scope::Propose]),
+            Holder::Approver(name) => (name, vec![Scope::Read]),
+            Holder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
+            Holder::Proposer(name) => (name, vec![Scope::Propose]),
             Holder::Boundary(name) => {
                 return Err(Refusal::new(
                     Code::NotPermittedSigner,
@@ -221,13 +258,21 @@ impl Boundary {
         let end = now.plus(ADMISSION_S);
         let mut open = self.open_admissions();
         open.sweep(now);
-        if open.admitted.len() >= MOST_OPEN {
+        if open.answered.contains_key(&sha256(challenge.as_bytes())) {
+            return Err(not_open());
+        }
+        if open.admitted.values().filter(|(caller, _)| caller.name() == Some(name)).count() >= MOST_OF_ONE {
+            let detail = format!("{name} reads with {MOST_OF_ONE} bearers already: use one of them, or wait");
+            return Err(Refusal::new(Code::RateLimited, detail).retry_after(60).into());
+        }
+        if open.admitted.len() >= MOST_OPEN || open.answered.len() >= MOST_OPEN {
             return Err(Refusal::new(Code::Busy, "too many keys are admitted just now, try again")
                 .retry_after(5)
                 .into());
         }
+        open.answered.insert(sha256(challenge.as_bytes()), challenge_ends);
         open.admitted.insert(sha256(bearer.as_bytes()), (Caller::new(name.clone(), scopes, &[]), end));
-        Ok((bearer, name, end))
+        Ok((bearer, name.clone(), end))
     }
 
     /// All tokens ever, by name.
@@ -322,4 +367,38 @@ fn check_token(token: &SealedToken, sealed: &crate::boundary::sealed::Sealed, no
         return refuse("/expires_at", "this time is over".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_good_for_its_key_its_boundary_and_its_process_alone() {
+        let key = |letter: &str| format!("SHA256:{}", letter.repeat(43)).parse::<KeyId>().expect("a key's id");
+        let (here, there) = (SealDigest::of(b"here"), SealDigest::of(b"there"));
+        let (ours, theirs) = (Admissions::new([1; 32]), Admissions::new([2; 32]));
+        let end = Timestamp::from_unix(1_800_000_060);
+        let text = ours.text(&here, &key("A"), &hex(&[7; SALT]), end);
+        assert_eq!(ours.made(&here, &key("A"), &text), Some(end));
+        assert_eq!(ours.made(&here, &key("E"), &text), None, "another key");
+        assert_eq!(ours.made(&there, &key("A"), &text), None, "another boundary");
+        assert_eq!(theirs.made(&here, &key("A"), &text), None, "another process");
+        for (from, to) in [("T00:", "T09:"), ("07", "17"), ("v1", "v2"), (" ", "  ")] {
+            let forged = text.replacen(from, to, 1);
+            assert!(forged == text || ours.made(&here, &key("A"), &forged).is_none(), "{forged}");
+        }
+        let later = ours.text(&here, &key("A"), &hex(&[7; SALT]), end.plus(600));
+        let spliced =
+            format!("{} {}", text.rsplit_once(' ').expect("fields").0, later.rsplit_once(' ').expect("fields").1);
+        assert_eq!(ours.made(&here, &key("A"), &spliced), None, "a later end");
+        for odd in [
+            "",
+            "countersign-challenge/v1",
+            "a b c d",
+            "a b \u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9} 1",
+        ] {
+            assert_eq!(ours.made(&here, &key("A"), odd), None);
+        }
+    }
 }

@@ -55,6 +55,7 @@ impl Boundary {
     /// Sends an approved proposal across; waits where there is no room or no sandbox, until it expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
         let mut pause = RETRY;
+        let mut told = None;
         loop {
             let refused = match self.cross_stored(&id).await {
                 Ok(true) => return,
@@ -75,7 +76,9 @@ impl Boundary {
                 }
                 Err(Stopped::Refused(refused)) => refused,
             };
-            tracing::info!(proposal = %id, code = %refused.code, "{}", refused.detail);
+            if told.replace(refused.code) != Some(refused.code) {
+                tracing::info!(proposal = %id, code = %refused.code, "{}", refused.detail);
+            }
             if matches!(refused.code, Code::Busy | Code::SandboxUnavailable) {
                 let _ = tokio::time::timeout(RETRY, self.changes.room()).await;
                 continue;
@@ -96,7 +99,7 @@ impl Boundary {
         let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
         let request =
             Request { envelope: Envelope::new(&payload, signatures), handed_in_by: row.core.proposer, caller: None };
-        match self.cross(request).await {
+        match self.cross(request, None).await {
             Ok(_) => Ok(true),
             Err(stopped) => {
                 self.note_refused(&stopped, &payload);

@@ -28,6 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Reads a proposal's events.
 pub struct Events {
     boundary: Arc<Boundary>,
+    caller: Caller,
     id: ProposalId,
     /// Events up to this number are not wanted.
     after: u64,
@@ -56,6 +57,7 @@ impl Boundary {
         let _ = self.visible(caller, id)?;
         Ok(Events {
             boundary: self.clone(),
+            caller: caller.clone(),
             id: id.clone(),
             after,
             number: 0,
@@ -75,9 +77,12 @@ impl Boundary {
 }
 
 impl Events {
-    /// The next event and its number; none after the last one.
+    /// The next event and its number; none after the last one, or after the reader's token has ended.
     pub async fn next(&mut self) -> Option<(u64, Event)> {
         loop {
+            if !self.boundary.still(&self.caller) {
+                return None;
+            }
             if let Some(event) = self.ready.pop_front() {
                 self.number += 1;
                 if self.number > self.after {

@@ -1,5 +1,7 @@
 //! What is shown: registry, receipts, bundles, outputs, the log.
 
+use std::ops::Range;
+
 use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
@@ -259,13 +261,15 @@ impl Boundary {
         self.ledger.output_size(digest).map_err(|e| fault(&e))?.ok_or_else(|| not_found().into())
     }
 
-    /// A recorded output, whole: at most what a run records.
+    /// Bytes of a recorded output, all of `range`: an output may be larger than what should be held in memory.
     ///
     /// # Errors
-    /// As [`Self::output_size`].
-    pub fn output(&self, caller: &Caller, digest: &Blake3Digest) -> Result<Vec<u8>, Stopped> {
-        let size = self.output_size(caller, digest)?;
-        Ok(self.ledger.output(digest, 0..size).map_err(|e| fault(&e))?.unwrap_or_default())
+    /// As [`Self::output_size`]; a fault when there are fewer.
+    pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
+        let _ = self.output_size(caller, digest)?;
+        let wanted = range.end.saturating_sub(range.start);
+        let bytes = self.ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
+        if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
     /// The signed head of the log.

@@ -137,6 +137,8 @@ pub enum Claim {
 const MOST_VERDICTS: usize = 16;
 /// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
+/// Bytes of the disk that must be left for a proposal to be taken: the store's own needs, and runs that are signed yet.
+const PROPOSAL_ROOM: u64 = 16 << 20;
 /// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
@@ -157,7 +159,7 @@ impl Boundary {
             changes: Changes::default(),
             outputs,
             refusals: Refusals::default(),
-            admissions: access::Admissions::default(),
+            admissions: access::Admissions::new(surroundings.bytes()),
             room: Arc::new(Semaphore::new(limits.runs)),
             reserved: Arc::default(),
             crossings: Arc::new(Semaphore::new(limits.crossings)),
@@ -170,7 +172,7 @@ impl Boundary {
     /// # Errors
     /// Why it may not run; or, after its nonce was spent, that something broke before its receipt was durable:
     /// then the next start writes one.
-    pub async fn cross(&self, request: Request) -> Result<Receipted, Stopped> {
+    pub async fn cross(&self, request: Request, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
         let consumed = loop {
@@ -187,6 +189,8 @@ impl Boundary {
             }
             tokio::task::yield_now().await;
         };
+        // Verified: a run that lasts must not keep signatures and denials of others waiting.
+        drop(permit);
         let ran = self.run(consumed).await; // no `?`: from here a failure is an outcome
         let receipt = self.receipt(ran)?; // a fault is possible here, a refusal is not
         self.log(receipt).await
@@ -527,6 +531,16 @@ impl Boundary {
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.crossings.clone().try_acquire_owned();
         permit.map(Permit).map_err(|_| busy("too many requests are under verification").into())
+    }
+
+    /// Room on the disk beyond what runs may still write: proposals that are never signed must not take theirs.
+    fn demand_room(&self) -> Result<(), Stopped> {
+        let free = self.outputs.room().map_err(|e| fault(&e))?;
+        if free >= self.reserved.load(Ordering::SeqCst).saturating_add(PROPOSAL_ROOM) {
+            return Ok(());
+        }
+        let detail = "the boundary's disk is almost full: have its operator make room, then try again";
+        Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 
     /// Room for a run and all that it leaves: receipt, leaf, output.

@@ -65,6 +65,7 @@ impl Boundary {
         let (reference, insisted) = parse_step(&body.step)?;
         let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
         self.demand_clock()?;
+        self.demand_room()?;
         let sealed = self.state();
         let Some((step, held)) = sealed.step(&reference) else {
             let detail = format!("no step {reference} is registered, see `countersign registry list`");
@@ -406,8 +407,7 @@ impl Boundary {
         let crossing = tokio::spawn(async move {
             let input = Base64::Lenient.decode("", &request.envelope.payload).map(|payload| InputDigest::of(&payload));
             let name = request.handed_in_by.to_string();
-            let done = boundary.cross(request).await;
-            drop(permit);
+            let done = boundary.cross(request, Some(permit)).await;
             if let (Err(stopped), Ok(input)) = (&done, input) {
                 boundary.note_refusal(Some(&name), stopped, input);
             }

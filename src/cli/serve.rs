@@ -54,6 +54,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         .try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Each run has a thread of its own for as long as it lasts; what reads must not wait for those.
+        .max_blocking_threads(config.runs.saturating_add(READERS))
         .build()
         .map_err(|error| Failure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
     runtime.block_on(async {
@@ -64,6 +66,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Ok(Exit::Done)
     })
 }
+
+/// Threads for reading the store and writing outputs, besides those of runs.
+const READERS: usize = 128;
 
 /// One clear block: where it listens, who it is, what holds.
 fn announce(started: &Started, talk: &Talk) -> Result<(), Failure> {

@@ -1,18 +1,24 @@
 //! Recorded outputs, whole or a range of them.
 
+use std::io;
+
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::boundary::refusal::{Stopped, fault};
 use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
-use crate::http::call::{Call, bytes};
+use crate::http::call::{Call, bytes, joined};
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
 
+/// What is read at once of an output: bounds what one reader makes us hold, however large the output is.
+const PIECE: u64 = 256 << 10;
 /// The media type of bytes of which nothing is known.
 pub(super) const OCTETS: &str = "application/octet-stream";
 
@@ -39,10 +45,15 @@ pub(super) static ROUTES: &[Route] = &[Route {
 
 async fn output(call: Call) -> Answer {
     let digest: Blake3Digest = call.path("digest")?;
-    let whole: Bytes = call.blocking(move |boundary, caller| boundary.output(caller, &digest)).await?.into();
+    let length = call.blocking(move |boundary, caller| boundary.output_size(caller, &digest)).await?;
     let tag = format!("\"{digest}\"");
-    let range = asked(&call.headers, &tag, whole.len() as u64)?;
-    let mut response = ranged(whole, range)?;
+    let range = asked(&call.headers, &tag, length)?;
+    let (first, end) = match range {
+        Range::Whole => (0, length),
+        Range::Part { first, last } => (first, last + 1),
+        Range::Beyond => (0, 0),
+    };
+    let mut response = ranged(pieces(&call, digest, first, end).await?, range, length)?;
     let headers = response.headers_mut();
     headers.insert(ETAG, tag.parse().map_err(|_| fault(&"a digest is no header text"))?);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -58,18 +69,48 @@ fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> 
     Ok(if same { parse_range(range, length) } else { Range::Whole })
 }
 
-fn ranged(whole: Bytes, range: Range) -> Result<Response, Stopped> {
-    let length = whole.len();
-    let (status, body, content_range) = match range {
-        Range::Whole => return Ok(bytes(StatusCode::OK, OCTETS, whole)),
-        Range::Beyond => (StatusCode::RANGE_NOT_SATISFIABLE, Body::empty(), format!("bytes */{length}")),
+/// The bytes from `first` up to `end`: small ones at once, large ones piece by piece as the reader takes them.
+async fn pieces(call: &Call, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
+    let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
+    if first >= end {
+        return Ok(Body::empty());
+    }
+    // Before anything is answered: that it can't be read is still an answer with its own status.
+    let begin = call.blocking(move |boundary, caller| boundary.output(caller, &digest, read(first))).await?;
+    if read(first).end == end {
+        return Ok(Body::from(begin));
+    }
+    let (to, from) = mpsc::channel::<io::Result<Bytes>>(1);
+    let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
+    tokio::task::spawn(async move {
+        let mut next = Ok(begin);
+        let mut at = first;
+        loop {
+            let last = next.is_err();
+            let piece = next.map(Bytes::from).map_err(|error: Stopped| io::Error::other(error.to_string()));
+            at = read(at).end;
+            if to.send(piece).await.is_err() || last || at >= end {
+                return;
+            }
+            let (boundary, caller) = (boundary.clone(), caller.clone());
+            next = joined(tokio::task::spawn_blocking(move || boundary.output(&caller, &digest, read(at))).await);
+        }
+    });
+    Ok(Body::from_stream(ReceiverStream::new(from)))
+}
+
+/// The answer with `body`, of which it is known that it has as many bytes as `range` of `length`.
+fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
+    let (status, bytes_of, content_range) = match range {
+        Range::Whole => (StatusCode::OK, length, None),
+        Range::Beyond => (StatusCode::RANGE_NOT_SATISFIABLE, 0, Some(format!("bytes */{length}"))),
         Range::Part { first, last } => {
-            let at = |place: u64| usize::try_from(place).map_err(|error| fault(&error));
-            let part = whole.slice(at(first)?..=at(last)?);
-            (StatusCode::PARTIAL_CONTENT, Body::from(part), format!("bytes {first}-{last}/{length}"))
+            (StatusCode::PARTIAL_CONTENT, last - first + 1, Some(format!("bytes {first}-{last}/{length}")))
         }
     };
     let mut response = bytes(status, OCTETS, body);
+    response.headers_mut().insert(CONTENT_LENGTH, bytes_of.into());
+    let Some(content_range) = content_range else { return Ok(response) };
     let value = content_range.parse().map_err(|_| fault(&"a range is no header text"))?;
     response.headers_mut().insert(CONTENT_RANGE, value);
     Ok(response)
@@ -145,9 +186,8 @@ mod tests {
 
     #[test]
     fn a_part_says_which_and_a_range_beyond_says_how_much_there_is() {
-        let whole = Bytes::from_static(b"0123456789");
         let of = |range| {
-            let response = ranged(whole.clone(), range).expect("an answer");
+            let response = ranged(Body::empty(), range, 10).expect("an answer");
             (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
         };
         assert_eq!(of(Range::Whole), (200, None));

@@ -121,7 +121,7 @@ fn become_step(
     if request.form == Form::Host {
         drop_privileges(request.own_id)?;
     }
-    let mut facts = Confined { landlock: None, bounded: true };
+    let mut facts = Confined { landlock: None, bounded: true, counted: false };
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         facts.bounded &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
@@ -129,6 +129,7 @@ fn become_step(
     std::env::set_current_dir(&view.work).at(Stage::Workdir, "enter the work directory")?;
     let program = interpreter::program(source, &request.interpreter)?;
     limit(request)?;
+    facts.counted = is_counted()?;
     if request.landlock {
         facts.landlock = Some(grants::confine(&view.grants)?);
     }
@@ -171,6 +172,24 @@ fn limit(request: &Request) -> Result<(), Failure> {
     let seconds = cpu_seconds(limits);
     // One second between the signal that tells and the one that kills.
     set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
+}
+
+/// Whether the limit of processes is held: the kernel counts, but never refuses, those of the host's root, whatever
+/// their id is in here and however few capabilities they have. Found by asking for one where none is allowed.
+fn is_counted() -> Result<bool, Failure> {
+    let what = "try the limit of processes";
+    let limit = rustix::process::getrlimit(Resource::Nproc);
+    rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(Stage::Limits, what)?;
+    let counted = match syscalls::fork() {
+        Ok(Side::Child) => std::process::exit(0),
+        Ok(Side::Parent(child)) => {
+            rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).at(Stage::Limits, what)?;
+            false
+        }
+        Err(_) => true,
+    };
+    rustix::process::setrlimit(Resource::Nproc, limit).at(Stage::Limits, what)?;
+    Ok(counted)
 }
 
 /// CPU seconds of each process: what its share of the wall time comes to.

@@ -54,7 +54,12 @@ pub(super) fn enforced(prepared: &Prepared, facts: &Confined, own_id: bool, left
             file: held(limits.file_bytes, Holder::Rlimit),
             memory: held(limits.memory_bytes, Holder::Rlimit),
             output: held(limits.output_bytes, Holder::Service),
-            processes: if own_root || own_id { held(limits.processes, Holder::Rlimit) } else { None },
+            // Under an id that others have as well the limit is of their sum.
+            processes: if facts.counted && (own_root || own_id) {
+                held(limits.processes, Holder::Rlimit)
+            } else {
+                None
+            },
             wall: held(limits.wall_ms, Holder::Service),
         }),
         kill: Some(names(if own_root { &["pidns"] } else { &["subreaper"] })),

@@ -81,6 +81,8 @@ pub(super) struct Confined {
     pub(super) landlock: Option<(u64, u64)>,
     /// Whether the bounding set is empty too.
     pub(super) bounded: bool,
+    /// Whether the kernel holds this process to its limit of processes: not one that is root outside of the run.
+    pub(super) counted: bool,
 }
 
 /// How the step ended.

@@ -1,0 +1,281 @@
+//! What somebody hostile tries, through the real binary: races, stuck ends, floods, and looking where one may not.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::people::{alice, bob, carol, dora, envelope, now, stamp};
+use support::{SMALL, World, bytes_of, id_of, not_run, people, runbook, wait_for};
+
+/// The names of the sealed tokens.
+fn sealed_tokens(world: &World) -> Vec<String> {
+    let seal = world.wire.get("/v1/registry", &world.reader).ok(200)["seal"].clone();
+    let digest = seal["tokens"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let tokens = world.wire.get(&format!("/log/blob/sha256/{digest}"), &world.reader).ok(200);
+    tokens.as_array().unwrap().iter().map(|token| token["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn tokens_made_while_others_are_revoked_bring_none_back_and_lose_none() {
+    let world = World::new();
+    const MANY: usize = 12;
+    for n in 0..MANY {
+        world.token(&format!("old{n}"), &[], &["read"]);
+    }
+    std::thread::scope(|scope| {
+        for n in 0..MANY {
+            let world = &world;
+            scope.spawn(move || world.token(&format!("new{n}"), &[], &["read"]));
+            scope.spawn(move || {
+                world.control(&json!({"do": "token-revoke", "name": format!("old{n}")})).expect("revoked")
+            });
+        }
+    });
+    let mut expected: Vec<String> = (0..MANY).map(|n| format!("new{n}")).collect();
+    expected.extend(["agent", "courier", "reader"].map(str::to_owned));
+    let mut sealed = sealed_tokens(&world);
+    expected.sort();
+    sealed.sort();
+    assert_eq!(sealed, expected);
+}
+
+/// A token that ends in so many seconds.
+fn short_token(world: &World, name: &str, seconds: i64) -> String {
+    let token = json!({
+        "name": name, "owners": ["carol"], "scopes": ["propose"], "patterns": [],
+        "expires_at": stamp(now() + seconds),
+    });
+    world.control(&json!({"do": "token-create", "token": token})).expect("a token").as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_an_ended_token_proposed_does_not_run() {
+    let world = World::new();
+    let short = short_token(&world, "short", 4);
+    let wish = World::wish("two:go", json!({}));
+    let online = world.wire.post("/v1/proposals", &short, &wish).ok(201);
+    world.sign(&online, &[&alice()]).ok(200);
+    let mut predicate = world.authorization("plain:true", json!({}));
+    predicate["proposer"] = json!("short");
+    let whole = envelope(&people::authorization(&predicate), &[&alice()]);
+    wait_for("the token has ended", || world.wire.get("/v1/registry", &short).status == 401);
+    world.unchanged(|| world.sign(&online, &[&bob()])).problem("forbidden");
+    world.unchanged(|| world.submit(&whole)).problem("forbidden");
+    assert_eq!(world.count("consumption"), 0);
+}
+
+#[test]
+fn a_reader_whose_token_is_revoked_is_told_no_more() {
+    let world = World::with(|setup| {
+        let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $n; sleep 0.5; done";
+        setup.runbook("slow.md", runbook(SMALL, &[("go", script)]));
+    });
+    let spy = world.token("spy", &[], &["read"]);
+    let proposal = world.propose("slow:go", json!({}));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let events: Vec<Value> = world
+        .wire
+        .lines(id_of(&proposal), &spy, 0)
+        .inspect(|event| {
+            if event["type"] == "output" && event["offset"] == 0 {
+                world.control(&json!({"do": "token-revoke", "name": "spy"})).expect("revoked");
+            }
+        })
+        .collect();
+    assert!(events.iter().any(|event| event["type"] == "output"), "{events:?}");
+    assert!(events.iter().all(|event| event["type"] != "exit"), "the stream went on: {events:?}");
+    let all: Vec<Value> = world.wire.lines(id_of(&proposal), &world.reader, 0).collect();
+    assert!(all.iter().any(|event| event["type"] == "exit"));
+}
+
+#[test]
+fn a_denial_kills_what_runs_also_after_its_step_was_sealed_anew() {
+    let world = World::new();
+    let proposal = world.propose("plain:wait", json!({}));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "running");
+    let seal = world.seal();
+    world.write("b/runbooks/plain.md", &runbook(SMALL, &[("true", ":"), ("wait", "echo another")]));
+    world.reseal(seal + 1);
+    world.deny(&proposal, &dora()).ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(finished["outcome"]["status"], "cancelled");
+}
+
+#[test]
+fn a_denial_or_cancellation_at_any_moment_of_a_start_is_never_lost() {
+    let world = World::new();
+    for round in 0..24_u64 {
+        let mut wish = World::wish("plain:wait", json!({}));
+        wish["nonce"] = json!(people::nonce());
+        let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+        let id = id_of(&proposal).to_owned();
+        std::thread::scope(|scope| {
+            scope.spawn(|| world.try_sign(&proposal, &[&alice()]).expect("an answer"));
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(round * 700));
+                if round % 2 == 0 {
+                    world.deny(&proposal, &dora()).ok(200);
+                } else {
+                    let path = format!("/v1/proposals/{id}/cancellation");
+                    world.wire.post(&path, &world.agent, &json!({})).ok(200);
+                }
+            });
+        });
+        let over = |view: &Value| ["denied", "cancelled", "finished"].iter().any(|over| view["status"] == *over);
+        wait_for("it is over", || over(&world.show(&id)));
+        let view = world.show(&id);
+        if view["status"] == "finished" {
+            assert_eq!(view["outcome"]["status"], "cancelled", "round {round}: {view:#}");
+        }
+    }
+    world.check_history();
+}
+
+#[test]
+fn a_refusal_names_no_run_of_somebody_else() {
+    let world = World::new();
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let whole = envelope(&bytes_of(&finished), &[&alice()]);
+    let problem = world.unchanged(|| world.submit_as(&world.courier, &whole)).problem("nonce-replayed");
+    assert!(!problem.to_string().contains("prp_") && !problem.to_string().contains("rcp_"), "{problem:#}");
+    let problem = world.unchanged(|| world.submit(&whole)).problem("nonce-replayed");
+    assert_eq!(problem["receipt"], finished["receipt"], "its own proposer is shown");
+}
+
+#[test]
+fn strangers_can_not_keep_approvers_from_reading_with_challenges() {
+    let world = World::with(|setup| setup.limits.push_str("calls_per_second = 1000000\n"));
+    let stop = Arc::new(AtomicBool::new(false));
+    // Challenges that nobody answers; before, ten thousand of them closed the door to everybody.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2750 {
+                    world.wire.post("/v1/challenges", "", &json!({"keyid": carol().keyid()})).ok(200);
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+    });
+    let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
+    let challenge = asked["challenge"].as_str().unwrap();
+    let kind = "application/vnd.countersign.challenge.v1";
+    // One for another key is worth nothing to this one.
+    let relayed = json!({"challenge": challenge, "signature": bob().sign_as(kind, challenge.as_bytes())});
+    world.wire.post("/v1/challenges/answer", "", &relayed).problem("unauthenticated");
+    let answer = json!({"challenge": challenge, "signature": alice().sign_as(kind, challenge.as_bytes())});
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || world.wire.post("/v1/challenges/answer", "", &answer).status;
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "answered once: {statuses:?}");
+}
+
+#[test]
+fn the_receipt_claims_no_limit_of_processes_that_the_kernel_does_not_hold() {
+    let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done 2>/dev/null; set -- $(jobs -p); echo $#";
+    let limits = "defaults: {timeout: 20s, memory: 64MiB, processes: 6}";
+    // Root of the host under another name, and whoever the service is here.
+    for before in [vec!["unshare", "--user", "--map-root-user"], vec![]] {
+        let mut world = World::prepared(|setup| {
+            setup.runbook("many.md", runbook(limits, &[("go", script)]));
+            setup.config.push_str("[sandbox]\nlevel = \"best-effort\"\n");
+            setup.before = before.iter().map(|word| (*word).to_owned()).collect();
+        });
+        if let Err(why) = world.try_start() {
+            not_run("the_receipt_claims_no_limit_of_processes_that_the_kernel_does_not_hold", &why);
+            continue;
+        }
+        world.make_tokens();
+        let finished = world.run("many:go", json!({}), &[&alice()]);
+        let started: Option<u32> = world.output(&finished, "stdout").trim().parse().ok();
+        let claimed = &world.receipt(&finished)["sandbox"]["limits"]["processes"];
+        let held = finished["outcome"]["status"] != "succeeded" || started.is_none_or(|started| started < 12);
+        assert!(claimed.is_null() || held, "{before:?}: {claimed} is claimed, {started:?} started");
+        eprintln!("{before:?}: claimed {claimed}, started {started:?} {}", finished["outcome"]);
+    }
+}
+
+/// A world whose outputs are on a disk of 30 MB.
+fn on_a_small_disk(test: &str) -> Option<World> {
+    let mount = "for last; do :; done; d=$last/boundary/outputs; mkdir -p $d && chmod 700 $d && \\
+                 mount -t tmpfs -o size=30m,mode=700 tmpfs $d && exec \"$@\"";
+    let front = "defaults: {timeout: 60s, memory: 64MiB, processes: 20, output: 400KiB}";
+    let mut world = World::prepared(|setup| {
+        setup.runbook("big.md", runbook(front, &[("go", "head -c 300000 /dev/zero | tr '\\0' x; sleep 2")]));
+        setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"].map(str::to_owned).to_vec();
+    });
+    if let Err(why) = world.try_start() {
+        not_run(test, &why);
+        return None;
+    }
+    world.make_tokens();
+    Some(world)
+}
+
+#[test]
+fn a_full_disk_loses_no_receipt_and_no_approval() {
+    let Some(world) = on_a_small_disk("a_full_disk_loses_no_receipt_and_no_approval") else { return };
+    let outputs = world.path("b/boundary/outputs");
+    let outputs = std::path::Path::new("/proc")
+        .join(world.pid().to_string())
+        .join("root")
+        .join(outputs.strip_prefix("/").unwrap());
+    let nonce = || {
+        let mut wish = World::wish("big:go", json!({}));
+        wish["nonce"] = json!(people::nonce());
+        world.wire.post("/v1/proposals", &world.agent, &wish)
+    };
+    let (first, second) = (nonce().ok(201), nonce().ok(201));
+    world.sign(&first, &[&alice()]).ok(200);
+    wait_for("it runs", || world.show(id_of(&first))["status"] == "running");
+    // What it wrote is recorded by now; that it is kept needs room once more.
+    std::thread::sleep(Duration::from_secs(1));
+    let filled = outputs.join("fill");
+    let mut fill = std::fs::File::create(&filled).unwrap();
+    while fill.write_all(&[0; 4096]).is_ok() {}
+    drop(fill);
+    nonce().problem("busy");
+    world.sign(&second, &[&alice()]).ok(200);
+    wait_for("the receipt waits", || world.service_log().contains("the disk has no room for a receipt"));
+    assert_eq!(world.show(id_of(&first))["status"], "running");
+    assert_eq!(world.show(id_of(&second))["status"], "approved");
+    std::fs::remove_file(&filled).unwrap();
+    for proposal in [&first, &second] {
+        let finished = world.until(id_of(proposal), "finished");
+        assert_eq!(finished["outcome"]["status"], "succeeded");
+        assert_eq!(world.output(&finished, "stdout").len(), 300_000);
+    }
+    world.check_history();
+}
+
+#[test]
+fn a_large_output_is_read_whole_and_in_parts() {
+    let script = "head -c 3000000 /dev/zero | tr '\\0' x; printf end";
+    let world = World::with(|setup| setup.runbook("large.md", runbook(SMALL, &[("go", script)])));
+    let finished = world.run("large:go", json!({}), &[&alice()]);
+    let receipt = world.receipt(&finished);
+    let name = receipt["output"]["stdout"]["blake3"].as_str().unwrap();
+    let path = format!("/v1/outputs/{name}");
+    let whole = world.wire.get(&path, &world.reader);
+    assert_eq!((whole.status, whole.body.len(), whole.header("content-length")), (200, 3_000_003, Some("3000003")));
+    assert!(whole.body.ends_with(b"xend"));
+    let bearer = format!("Bearer {}", world.reader);
+    for (range, status, length) in [
+        ("bytes=-3", 206, 3),
+        ("bytes=10-600009", 206, 600_000),
+        ("bytes=3000003-", 416, 0),
+        ("bytes=0-", 206, 3_000_003),
+    ] {
+        let part = world.wire.call("GET", &path, &[("authorization", &bearer), ("range", range)], None);
+        assert_eq!((part.status, part.body.len()), (status, length), "{range}");
+    }
+    world.wire.get(&path, &world.courier).problem("not-found");
+}
