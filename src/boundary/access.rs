@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::sealing::tokens_in_force;
 use crate::boundary::view::TokenView;
 use crate::crypto::digest::{hex, sha256};
 use crate::crypto::signature::pae;
@@ -270,7 +269,7 @@ impl Boundary {
             expires_at: token.expires_at,
             revoked_at: None,
         };
-        self.change_tokens(TokenChange::Add(row), now).await?;
+        self.put_in_force(|_| {}, Some(TokenChange::Add(row))).await?;
         Ok(secret)
     }
 
@@ -279,30 +278,8 @@ impl Boundary {
     /// # Errors
     /// When there is no such token, or it has ended.
     pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
-        let now = self.now();
-        self.change_tokens(TokenChange::Revoke { name: name.clone(), at: now }, now).await
-    }
-
-    async fn change_tokens(&self, change: TokenChange, now: Timestamp) -> Result<(), Stopped> {
-        let mut tokens = self.ledger.tokens().map_err(|e| fault(&e))?;
-        match &change {
-            TokenChange::Add(token) => tokens.push(token.clone()),
-            TokenChange::Revoke { name, at } => {
-                match tokens.iter_mut().find(|token| token.name == *name && token.revoked_at.is_none()) {
-                    Some(token) => token.revoked_at = Some(*at),
-                    None => {
-                        return Err(Refusal::new(
-                            Code::NotFound,
-                            format!("there is no token {name} that could be revoked"),
-                        )
-                        .into());
-                    }
-                }
-            }
-        }
-        let in_force = tokens_in_force(&tokens, now);
-        self.put_in_force(|material| material.tokens.clone_from(&in_force), vec![change]).await?;
-        Ok(())
+        let at = self.now();
+        self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
     }
 
     fn new_bearer(&self) -> String {

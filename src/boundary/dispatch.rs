@@ -21,6 +21,8 @@ use crate::store::message::{Advance, AdvanceStop, Filter, Status};
 
 /// How long an approved proposal waits for room before it tries again, when no run ends earlier.
 const RETRY: Duration = Duration::from_secs(2);
+/// How rarely it is tried again at most after something broke.
+const RAREST_RETRY: Duration = Duration::from_secs(60);
 /// How often overdue proposals are marked, nonces pruned and refusals summed up.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
 /// Nonces looked at in one round of pruning: never holds up a run.
@@ -52,6 +54,7 @@ impl Boundary {
 
     /// Sends an approved proposal across; waits where there is no room or no sandbox, until it expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
+        let mut pause = RETRY;
         loop {
             let refused = match self.cross_stored(&id).await {
                 Ok(true) => return,
@@ -60,10 +63,15 @@ impl Boundary {
                     return;
                 }
                 Err(Stopped::Fault(fault)) => {
-                    // Before the claim: it stays approved and the next start tries again. After it: the next start
-                    // writes its receipt.
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
-                    return;
+                    // Before the claim it is approved still, and tried again, more and more rarely, until it expires.
+                    // After it, it runs no second time: the next start writes its receipt.
+                    if self.room.is_closed() {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RAREST_RETRY);
+                    continue;
                 }
                 Err(Stopped::Refused(refused)) => refused,
             };
@@ -177,6 +185,9 @@ impl Boundary {
             }
             expired.iter().for_each(|id| self.changes.notify(id));
         }
+        if let Some(trouble) = self.ledger.clock_trouble() {
+            tracing::error!("{trouble}");
+        }
         let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
         if pruned.deleted > 0 {
             tracing::debug!(deleted = pruned.deleted, mark = %pruned.mark, "pruned nonces");
@@ -195,11 +206,12 @@ impl Boundary {
         self.room.close();
         self.crossings.close();
         let deadline = tokio::time::Instant::now() + grace;
-        while self.live.count() > 0 && tokio::time::Instant::now() < deadline {
+        while self.is_running() && tokio::time::Instant::now() < deadline {
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
-        self.live.cancel_all();
-        while self.live.count() > 0 {
+        while self.is_running() {
+            // Again and again: one whose nonce was just spent begins only now.
+            self.live.cancel_all();
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
         self.close_refusals().await;

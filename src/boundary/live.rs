@@ -3,9 +3,10 @@
 //! A recording keeps the run's output in the order in which it arrived, within the recorded limit. What does not
 //! fit into a small buffer goes to an unlinked file, so that floods of output cost disk, not memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,43 +20,95 @@ use crate::record::receipt::Stream;
 
 /// Output up to this stays in memory while a run lives.
 const IN_MEMORY: usize = 64 << 10;
+/// Pieces of one run's output, 8 bytes each: what comes after so many is counted only. Full ones would be 8 GiB.
+const MOST_PIECES: usize = 1 << 18;
 /// The largest piece of output in one event.
 pub const PIECE: usize = 32 << 10;
 
 /// The runs that live now.
 #[derive(Debug, Default)]
 pub struct Live {
-    runs: Mutex<HashMap<ProposalId, Arc<Recording>>>,
+    runs: Arc<Mutex<Runs>>,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
+    living: HashMap<ProposalId, Arc<Recording>>,
+    /// Told to stop between their claim and the beginning of their recording.
+    stopped_early: HashSet<ProposalId>,
+}
+
+/// One run that lives, and its recording. Whatever becomes of the run, with this it is forgotten: what it wrote is in
+/// the store then. Readers that hold the recording keep it until they are done.
+#[derive(Debug)]
+pub struct Living {
+    proposal: ProposalId,
+    recording: Arc<Recording>,
+    runs: Arc<Mutex<Runs>>,
+}
+
+impl Living {
+    /// Whose run it is.
+    pub fn proposal(&self) -> &ProposalId {
+        &self.proposal
+    }
+
+    /// The recording, for who writes or reads it elsewhere.
+    pub fn shared(&self) -> Arc<Recording> {
+        self.recording.clone()
+    }
+}
+
+impl Deref for Living {
+    type Target = Arc<Recording>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.recording
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        lock(&self.runs).living.remove(&self.proposal);
+        self.recording.tick.send_modify(|tick| *tick += 1);
+    }
 }
 
 impl Live {
     /// Begins to record a run.
-    pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> Arc<Recording> {
+    pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> Living {
         let recording = Arc::new(Recording::new(scratch, most));
-        lock(&self.runs).insert(proposal.clone(), recording.clone());
-        recording
+        let mut runs = lock(&self.runs);
+        if runs.stopped_early.remove(proposal) {
+            recording.cancel();
+        }
+        runs.living.insert(proposal.clone(), recording.clone());
+        drop(runs);
+        Living { proposal: proposal.clone(), recording, runs: self.runs.clone() }
     }
 
     /// The recording of a run that lives.
     pub fn find(&self, proposal: &ProposalId) -> Option<Arc<Recording>> {
-        lock(&self.runs).get(proposal).cloned()
+        lock(&self.runs).living.get(proposal).cloned()
     }
 
-    /// Forgets a run: what it wrote is in the store now. Readers that hold the recording keep it until they are done.
-    pub fn end(&self, proposal: &ProposalId) {
-        if let Some(recording) = lock(&self.runs).remove(proposal) {
-            recording.tick.send_modify(|tick| *tick += 1);
+    /// Asks a run to stop that was claimed, also when it has not begun yet.
+    pub fn stop(&self, proposal: &ProposalId) {
+        let mut runs = lock(&self.runs);
+        match runs.living.get(proposal) {
+            Some(run) => run.cancel(),
+            None => drop(runs.stopped_early.insert(proposal.clone())),
         }
+    }
+
+    /// Takes [`Live::stop`] back for a run that is over and will not begin.
+    pub fn forget(&self, proposal: &ProposalId) {
+        lock(&self.runs).stopped_early.remove(proposal);
     }
 
     /// Asks all runs to stop.
     pub fn cancel_all(&self) {
-        lock(&self.runs).values().for_each(|run| run.cancel());
-    }
-
-    /// How many runs live.
-    pub fn count(&self) -> usize {
-        lock(&self.runs).len()
+        lock(&self.runs).living.values().for_each(|run| run.cancel());
     }
 }
 
@@ -119,7 +172,9 @@ impl Recording {
     /// Takes what the run wrote. What exceeds the limit is counted only.
     pub fn write(&self, stream: StreamName, bytes: &[u8]) {
         let mut state = lock(&self.state);
-        let keep = usize::try_from(state.room).unwrap_or(usize::MAX).min(bytes.len());
+        // A step that alternates between the streams byte by byte must not cost memory that no limit of its bounds.
+        let room = if state.order.len() < MOST_PIECES { state.room } else { 0 };
+        let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match state.keep(&bytes[..keep]) {
             Ok(()) => keep,
             Err(error) => {
@@ -421,5 +476,36 @@ mod tests {
             recording.write(StreamName::Stdout, b"x");
         }
         assert_eq!(decode_order(&recording.close(100_000, 0).order).len(), 100_000_usize.div_ceil(PIECE));
+    }
+
+    #[test]
+    fn a_step_that_alternates_between_its_streams_is_bounded() {
+        let recording = recording(u64::MAX);
+        for _ in 0..MOST_PIECES {
+            recording.write(StreamName::Stdout, b"x");
+            recording.write(StreamName::Stderr, b"y");
+        }
+        let all = MOST_PIECES as u64;
+        let recorded = recording.close(all, all);
+        assert!(recorded.stdout.truncated && recorded.stderr.truncated);
+        assert_eq!(recorded.stdout.recorded + recorded.stderr.recorded, all);
+        assert_eq!(recorded.order.len(), MOST_PIECES * 4);
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_before_it_began_begins_stopped_and_no_trace_stays() {
+        let (live, id) = (Live::default(), ProposalId::new(1, [1; 10]));
+        live.stop(&id);
+        let run = live.begin(&id, std::env::temp_dir(), 10);
+        assert!(*run.cancelled().borrow());
+        drop(run);
+        assert!(live.find(&id).is_none(), "dropped is forgotten");
+        live.stop(&id);
+        live.forget(&id);
+        let run = live.begin(&id, std::env::temp_dir(), 10);
+        assert!(!*run.cancelled().borrow());
+        live.stop(&id);
+        assert!(*run.cancelled().borrow());
+        assert!(lock(&live.runs).stopped_early.is_empty());
     }
 }

@@ -19,6 +19,7 @@ pub mod stage;
 pub mod surroundings;
 pub mod view;
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::boundary::changes::Changes;
-use crate::boundary::live::{Live, Recording};
+use crate::boundary::live::{Live, Living, Recorded, Recording};
 use crate::boundary::outputs::Outputs;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::refusals::Refusals;
@@ -49,6 +50,7 @@ use crate::decision::window::check_window;
 use crate::decision::{Objection, quorum};
 use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use crate::record::ident::ProposalId;
 use crate::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
 };
@@ -61,7 +63,7 @@ use crate::sandbox::capture;
 use crate::sandbox::facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox};
 use crate::store::ledger::Ledger;
-use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop};
+use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, OutputRow};
 use crate::store::window::Window;
 
 /// A boundary: what is sealed, where it is kept, and what it runs in.
@@ -135,8 +137,9 @@ pub enum Claim {
 const MOST_VERDICTS: usize = 16;
 /// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
-/// How often, and after which pause, a receipt is offered again to a store that has no room.
-const RECEIPT_RETRIES: (usize, Duration) = (60, Duration::from_secs(1));
+/// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
+const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
+const LAST_OFFERS: usize = 60;
 
 impl Boundary {
     /// Puts a boundary together.
@@ -215,6 +218,8 @@ impl Boundary {
     /// # Errors
     /// The first no, in the order of R1.
     pub fn admit(&self, verified: Verified) -> Result<Admitted, Stopped> {
+        // Judged by such a clock everything would be expired, for good.
+        self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();
         let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
@@ -237,10 +242,10 @@ impl Boundary {
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
-        let excluded =
-            exclusion::judge(&signed.proposer, verified.handed_in_by(), Tokens::Sealed(&sealed.tokens), &sealed.roster)
-                .map_err(|e| about(e.into()))?;
         let now = self.now();
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let excluded = exclusion::judge(&signed.proposer, verified.handed_in_by(), tokens, &sealed.roster)
+            .map_err(|e| about(e.into()))?;
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // An early no; the claim judges again, by its own clock.
@@ -257,7 +262,11 @@ impl Boundary {
             expires_at: signed.expires_at,
             max_s: None,
             valid_after: counted.iter().filter_map(|approver| approver.valid_after).max(),
-            valid_before: counted.iter().filter_map(|approver| approver.valid_before).min(),
+            valid_before: counted
+                .iter()
+                .filter_map(|approver| approver.valid_before)
+                .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
+                .min(),
         };
         let answers = Answers {
             place,
@@ -276,11 +285,11 @@ impl Boundary {
     /// Spends the nonce: one durable commit under the very state of the verdict, at most once, ever.
     ///
     /// # Errors
-    /// `nonce-replayed` with what the nonce became, `expired`, `denied`, `busy` and the like; nothing is stored then.
+    /// `too-large` when its receipt could not be written; `nonce-replayed` with what the nonce became, `expired`,
+    /// `denied`, `busy` and the like; nothing is stored then.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
         let document = admitted.document();
         let signed = document.predicate();
-        let room = self.reserve(signed.sandbox.limits.output_bytes)?;
         let sealed = admitted.sealed();
         let authorization = document.digest_as();
         let envelope = document.envelope(|keyid| admitted.quorum().keeps(keyid));
@@ -291,6 +300,11 @@ impl Boundary {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
+        // The receipt must be writable whatever the run does: what would not fit is refused while nothing is spent.
+        let _writable = decision.check_room()?;
+        let envelope_bytes = canonical::canonical_of(&envelope).map_err(|e| fault(&e))?;
+        let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
+        let room = self.reserve(signed.sandbox.limits.output_bytes)?;
         let exclusive = sealed.step(&signed.step.reference).and_then(|(step, _)| step.definition.exclusive.clone());
         let request = Consume {
             version: admitted.version(),
@@ -305,12 +319,12 @@ impl Boundary {
                 proposer: signed.proposer.clone(),
                 expires_at: signed.expires_at,
             },
-            envelope: canonical::canonical_of(&envelope).map_err(|e| fault(&e))?.into(),
-            decision: canonical::canonical_of(&decision).map_err(|e| fault(&e))?.into(),
+            envelope: envelope_bytes.into(),
+            decision: decision_bytes.into(),
             window: admitted.window(),
             exclusive: exclusive.map(Into::into),
         };
-        let evidence = Evidence { proposal: signed.proposal.clone(), envelope, decision };
+        let evidence = Evidence { proposal: signed.proposal.clone(), step: signed.step.clone(), envelope, decision };
         match self.ledger.consume(request).await {
             // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
             // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
@@ -329,6 +343,11 @@ impl Boundary {
         let claim = consumed.claim();
         let started_at = self.now().max(claim.at);
         let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
+        // A denial that came after the claim and found no recording yet: from here on it finds one.
+        let authorization = consumed.admitted().document().digest_as();
+        if !self.ledger.denials(&authorization).is_ok_and(|denials| denials.is_empty()) {
+            recording.cancel();
+        }
         let plan = consumed.admitted().sealed().step(&signed.step.reference).map(|(step, _)| Plan {
             interpreter: step.definition.interpreter.clone(),
             source: step.definition.source.clone().into_bytes(),
@@ -340,7 +359,7 @@ impl Boundary {
         let report = match (plan, CancelFlag::new()) {
             (Some(plan), Ok(flag)) => {
                 let canceller = forward_cancel(&recording, flag.clone());
-                let (sandbox, writer) = (self.sandbox.clone(), recording.clone());
+                let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
                 let run = tokio::task::spawn_blocking(move || {
                     sandbox.run(
                         prepared,
@@ -388,6 +407,7 @@ impl Boundary {
                 (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
             }
         };
+        let started_at = shown_start(&outcome, started_at, finished_at);
         let receipt = Receipt {
             consumption: ConsumptionRef {
                 index: closing.claim.index,
@@ -423,47 +443,75 @@ impl Boundary {
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.evidence.proposal.clone();
+        // Large outputs become durable files here. A crash now leaves files that no receipt names: recovery sweeps them.
         let (outputs, order) = match &recorded {
-            // Large outputs become durable files here. A crash now leaves files that no receipt names: recovery sweeps them.
-            Some((recorded, recording)) => {
-                let path = |name: &_| self.ledger.output_path(name);
-                (self.outputs.keep(recorded, recording, path).map_err(|e| fault(&e))?, Some(recorded.order.clone()))
-            }
+            Some((recorded, recording)) => (self.keep_output(recorded, recording).await?, Some(recorded.order.clone())),
             None => (Vec::new(), None),
         };
         let finish = Finish {
             proposal: proposal.clone(),
-            receipt: envelope,
+            receipt: envelope.clone(),
             at: receipt.finished_at,
             detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
             outputs,
             order: order.filter(|order| !order.is_empty()),
             blobs: Vec::new(),
         };
-        let mut tries = RECEIPT_RETRIES.0;
-        let done = loop {
+        let mut patience = Patience::default();
+        let leaf = loop {
             match self.ledger.finish(finish.clone()).await {
                 // A receipt is never refused for lack of room: it waits for some.
-                Err(FinishStop::Fault(crate::store::Fault::Full { .. })) if tries > 0 => {
-                    tries -= 1;
-                    tokio::time::sleep(RECEIPT_RETRIES.1).await;
+                Err(FinishStop::Fault(crate::store::Fault::Full { .. })) if patience.is_left(&self.room) => {
+                    patience.wait(&proposal).await;
                 }
-                done => break done,
+                done => break done.map_err(|stop| fault(&stop))?,
             }
         };
-        self.live.end(&proposal);
         // The receipt and its leaf are durable. A crash from here on loses nothing.
-        let leaf = done.map_err(|stop| fault(&stop))?;
-        drop(closing.room);
+        drop((recorded, closing.room));
         self.changes.notify(&proposal);
         self.changes.notify_room();
-        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index })
+        let parts = stage::Parts {
+            receipt: envelope,
+            consumption: receipt.consumption.index,
+            seal: receipt.seal,
+            step: closing.evidence.step,
+        };
+        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
     }
 
     /// The time by which everything here is judged: the clock's, but never before the log's last entry, so that a
     /// clock that was set back neither revives what had expired nor stops new work (R7).
     fn now(&self) -> Timestamp {
         self.ledger.now()
+    }
+
+    /// Makes the output of a run durable, however long the disk has no room for it.
+    async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Result<Vec<OutputRow>, Stopped> {
+        let mut patience = Patience::default();
+        loop {
+            let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
+            let (recorded, shared) = (recorded.clone(), recording.shared());
+            let kept = tokio::task::spawn_blocking(move || {
+                outputs.keep(&recorded, &shared, |name: &_| ledger.output_path(name))
+            });
+            match kept.await.map_err(|e| fault(&e))? {
+                Err(error) if is_full(&error) && patience.is_left(&self.room) => {
+                    patience.wait(recording.proposal()).await;
+                }
+                kept => return kept.map_err(|e| fault(&e)),
+            }
+        }
+    }
+
+    /// Refuses what would be judged or dated by a clock that leapt ahead.
+    fn demand_clock(&self) -> Result<(), Stopped> {
+        self.ledger.clock_ahead().map_or(Ok(()), |why| Err(Refusal::new(Code::Busy, why).retry_after(60).into()))
+    }
+
+    /// Whether a run is going on, from before its nonce is spent until its receipt is durable.
+    fn is_running(&self) -> bool {
+        self.reserved.load(Ordering::SeqCst) > 0
     }
 
     /// What is in force now.
@@ -508,9 +556,13 @@ impl Boundary {
 
     fn claim_refused(&self, stop: &ConsumeStop, evidence: &Evidence) -> Stopped {
         let code = match stop {
+            // Undone, so nothing is spent.
+            ConsumeStop::Fault(crate::store::Fault::Full { .. }) => Code::Busy,
             ConsumeStop::Fault(error) => return fault(error),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
-            ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ExclusiveBusy { .. } => Code::Busy,
+            // Which run it is, is for those who may see that one.
+            ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),
+            ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
             ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
             ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => Code::Malformed,
             ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
@@ -524,15 +576,43 @@ impl Boundary {
     }
 
     fn replayed(&self, spent: &crate::store::message::Spent) -> Stopped {
+        // Whose run it was stands in the links, for those who may see it.
         let refusal =
-            Refusal::new(Code::NonceReplayed, format!("the nonce was spent by {}: one nonce, one run", spent.proposal))
-                .about(&spent.proposal);
+            Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
         match self.ledger.proposal(&spent.proposal) {
             Ok(Some(row)) if row.receipt.is_some() => refusal.with_receipt(spent.proposal.receipt()).into(),
             Ok(_) => refusal.into(),
             Err(error) => fault(&error),
         }
     }
+}
+
+/// How a receipt waits for room on the disk: as long as the service lives, and a while longer when it is ending.
+#[derive(Debug, Default)]
+struct Patience {
+    offers: usize,
+    last: usize,
+}
+
+impl Patience {
+    fn is_left(&mut self, room: &Semaphore) -> bool {
+        if room.is_closed() {
+            self.last += 1;
+        }
+        self.last <= LAST_OFFERS
+    }
+
+    async fn wait(&mut self, proposal: &ProposalId) {
+        if self.offers.is_multiple_of(LAST_OFFERS) {
+            tracing::error!(%proposal, "the disk has no room for a receipt: it waits until there is some");
+        }
+        self.offers += 1;
+        tokio::time::sleep(RECEIPT_PAUSE).await;
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Room for one run, given back when it is dropped.
@@ -588,6 +668,12 @@ fn outcome_of(end: &End) -> Outcome {
     }
 }
 
+/// When a receipt says that the run started. Of an `unknown` one there is a single time, when that was found out:
+/// nobody must take its times for the length of a run.
+fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
+    if outcome.status == Status::Unknown { finished_at } else { started_at }
+}
+
 /// Raises the sandbox's flag when somebody asks the recording's run to stop.
 fn forward_cancel(recording: &Arc<Recording>, flag: CancelFlag) -> tokio::task::JoinHandle<()> {
     let mut cancelled = recording.cancelled();
@@ -603,5 +689,18 @@ impl crate::record::envelope::Verified<crate::record::authorization::Authorizati
     #[must_use]
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
+        let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
+        let lost = outcome_of(&End::Lost("the launcher ended without a word".to_owned()));
+        assert_eq!(shown_start(&lost, started, finished), finished);
+        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
     }
 }

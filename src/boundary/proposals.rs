@@ -64,6 +64,7 @@ impl Boundary {
         let request = sha256(&canonical::canonical_of(&body).map_err(|e| fault(&e))?);
         let (reference, insisted) = parse_step(&body.step)?;
         let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
+        self.demand_clock()?;
         let sealed = self.state();
         let Some((step, held)) = sealed.step(&reference) else {
             let detail = format!("no step {reference} is registered, see `countersign registry list`");
@@ -246,6 +247,7 @@ impl Boundary {
     ) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
         let now = self.now();
+        self.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
@@ -302,7 +304,18 @@ impl Boundary {
         }
         let now = self.now();
         let statement = self.statement(id)?;
-        let (held, excluded) = self.quorum_of(&sealed, &statement.predicate)?;
+        let signed = &statement.predicate;
+        // By the rule that its step has now. That the step was sealed anew, or the proposer's token has ended, must not
+        // keep anybody from saying no to what runs already.
+        let Some((_, held)) = sealed.step(&signed.step.reference) else {
+            let detail = format!("no step {} is registered any more: an operator may cancel", signed.step.reference);
+            return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
+        };
+        let known =
+            exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
+        let excluded = known
+            .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(id))?;
         let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
         let Some(counted) = count.counted().first() else {
             let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -324,8 +337,8 @@ impl Boundary {
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             stop => fault(&stop),
         })?;
-        if let Some(running) = done.running.and_then(|id| self.live.find(&id)) {
-            running.cancel();
+        if let Some(running) = done.running {
+            let _ = self.stop_run(&running)?;
         }
         self.changes.notify(id);
         self.view(&self.row(id)?, &Caller::anonymous())
@@ -341,10 +354,11 @@ impl Boundary {
             let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
         }
         match row.status {
-            Status::Running => match self.live.find(id) {
-                Some(run) => run.cancel(),
-                None => return Err(wrong_state(&row).into()),
-            },
+            Status::Running => {
+                if !self.stop_run(id)? {
+                    return Err(wrong_state(&self.row(id)?).into());
+                }
+            }
             _ => {
                 let by = caller.name().map_or_else(String::new, ToString::to_string);
                 let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
@@ -355,9 +369,7 @@ impl Boundary {
                     Ok(_) => {}
                     // It began to run in between.
                     Err(AdvanceStop::WrongState(Status::Running)) => {
-                        if let Some(run) = self.live.find(id) {
-                            run.cancel();
-                        }
+                        let _ = self.stop_run(id)?;
                     }
                     Err(stop) => return Err(advance_refused(&stop, id)),
                 }
@@ -365,6 +377,16 @@ impl Boundary {
         }
         self.changes.notify(id);
         self.view(&self.row(id)?, caller)
+    }
+
+    /// Asks a run to stop, also one that is claimed and has not begun; false when it is over.
+    fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
+        self.live.stop(id);
+        let running = self.row(id)?.status == Status::Running;
+        if !running {
+            self.live.forget(id);
+        }
+        Ok(running)
     }
 
     /// Takes an envelope that was signed elsewhere across, whole. Goes on when the caller goes away.
@@ -452,9 +474,9 @@ impl Boundary {
         let _ = crate::decision::step::check_step(signed, found.map(|(_, held)| &held.hashed))
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let Some((_, held)) = found else { return Err(not_found(&signed.proposal).into()) };
-        let excluded =
-            exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens), &sealed.roster)
-                .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let tokens = Tokens::Sealed(&sealed.tokens, self.now());
+        let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         Ok((held, excluded))
     }
 
@@ -500,9 +522,9 @@ impl Boundary {
         let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
         let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
         match row.status {
-            Status::Finished => outcome = detail.and_then(|detail| json::typed(detail).ok()),
+            Status::Finished => outcome = detail.and_then(|detail| json::typed(&detail).ok()),
             Status::Denied => refusal = Some(self.denied_by(row)?),
-            _ => refusal = detail.and_then(|detail| json::typed(detail).ok()),
+            _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
         }
         let _ = caller;
         Ok(ProposalView {

@@ -39,19 +39,26 @@ pub async fn write_seal(
     let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid, &signature)]);
     let envelope = canonical::canonical_of(&envelope)
         .map_err(|error| SealStop::Malformed(Malformed::at("", error.to_string())))?;
-    let write = SealWrite { envelope, digest: SealDigest::of(&payload), previous, at, blobs, tokens };
+    let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
     // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
     // start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    restore(ledger, seal, &payload, done.leaf.index, done.version).map_err(SealStop::Unreadable)
+    restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version).map_err(SealStop::Unreadable)
 }
 
 /// The state that a stored seal puts in force.
 ///
 /// # Errors
 /// When a blob is missing or is not what the seal names.
-pub fn restore(ledger: &Ledger, seal: Seal, payload: &[u8], index: u64, version: u64) -> Result<Sealed, SealError> {
-    Sealed::restore(seal, payload, index, version, |digest| ledger.blob(digest).ok().flatten())
+pub fn restore(
+    ledger: &Ledger,
+    seal: Seal,
+    payload: &[u8],
+    envelope: &[u8],
+    index: u64,
+    version: u64,
+) -> Result<Sealed, SealError> {
+    Sealed::restore(seal, payload, envelope, index, version, |digest| ledger.blob(digest).ok().flatten())
 }
 
 /// Why a seal was not put in force.
@@ -93,7 +100,7 @@ impl Boundary {
                 format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n")),
             )
         })?;
-        self.put_in_force(|material| material.registry = registry.clone(), Vec::new()).await
+        self.put_in_force(|material| material.registry = registry.clone(), None).await
     }
 
     /// Seals the state in force with a change, and with what the store changes along with it.
@@ -103,14 +110,30 @@ impl Boundary {
     pub(super) async fn put_in_force(
         &self,
         change: impl Fn(&mut Material),
-        tokens: Vec<TokenChange>,
+        token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.sealing.lock().await;
+        // Read only now: a list from before the lock could take back what another change has sealed meanwhile.
+        let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
+        match &token {
+            Some(TokenChange::Add(token)) => all.push(token.clone()),
+            Some(TokenChange::Revoke { name, at }) => {
+                let found = all.iter_mut().find(|token| token.name == *name && token.revoked_at.is_none());
+                let Some(found) = found else {
+                    let detail = format!("there is no token {name} that could be revoked");
+                    return Err(Refusal::new(Code::NotFound, detail).into());
+                };
+                found.revoked_at = Some(*at);
+            }
+            None => {}
+        }
+        let tokens: Vec<TokenChange> = token.into_iter().collect();
         let mut at = self.now();
         for _ in 0..MOST_TRIES {
             let before = self.state();
             let mut material = material_of(&before);
             change(&mut material);
+            material.tokens = tokens_in_force(&all, at);
             let draft = material
                 .draft(Basis::After(&before), at.max(before.seal.at))
                 .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
@@ -127,6 +150,9 @@ impl Boundary {
                 Err(SealStop::Write(WriteStop::Token(name))) => {
                     let detail = format!("no token {name} can be added or revoked: names are never used twice");
                     return Err(Refusal::new(Code::WrongState, detail).into());
+                }
+                Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {
+                    return Err(Refusal::new(Code::Busy, stop.to_string()).retry_after(60).into());
                 }
                 Err(stop) => return Err(fault(&stop)),
             }

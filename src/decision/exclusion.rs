@@ -6,6 +6,7 @@ use std::fmt;
 use crate::record::ident::Name;
 use crate::record::refusal::Code;
 use crate::record::token::SealedToken;
+use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
 /// The people and tokens whose signatures can't count for one proposal; only [`judge`] makes it.
@@ -16,8 +17,8 @@ pub struct Excluded(BTreeSet<Name>);
 /// What is known about tokens.
 #[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
-    /// The sealed list, whole: who is in neither it nor the roster does not exist.
-    Sealed(&'a [SealedToken]),
+    /// The sealed list, whole, at this time: who is in neither it nor the roster, or has ended, does not exist.
+    Sealed(&'a [SealedToken], Timestamp),
     /// Nothing: a bundle does not hold the list, so owners of tokens are the boundary's word.
     Unknown,
 }
@@ -25,7 +26,7 @@ pub enum Tokens<'a> {
 /// Works out who is excluded (R8): the proposer and its owners, and who handed the envelope in with theirs.
 ///
 /// # Errors
-/// When one of the two is neither a sealed token nor a rostered proposer.
+/// When one of the two is neither a sealed token nor a rostered proposer, or its token has ended.
 pub fn judge(
     proposer: &Name,
     handed_in_by: &Name,
@@ -36,12 +37,18 @@ pub fn judge(
     for name in [proposer, handed_in_by] {
         let rostered = roster.proposer(name);
         let token = match tokens {
-            Tokens::Sealed(list) => list.iter().find(|token| token.name == *name),
+            Tokens::Sealed(list, now) => {
+                let token = list.iter().find(|token| token.name == *name);
+                if let Some(end) = token.and_then(|token| token.expires_at).filter(|end| now >= *end) {
+                    return Err(ExclusionError::Ended { name: name.clone(), at: end });
+                }
+                token
+            }
             Tokens::Unknown => None,
         };
         // Without the list it is still known that nobody's own name is a token's.
         let exists = match tokens {
-            Tokens::Sealed(_) => token.is_some(),
+            Tokens::Sealed(..) => token.is_some(),
             Tokens::Unknown => roster.check_token_name(name).is_ok(),
         };
         if rostered.is_none() && !exists {
@@ -83,6 +90,13 @@ pub enum ExclusionError {
         /// The name.
         name: Name,
     },
+    /// A sealed token whose time is over.
+    Ended {
+        /// The name.
+        name: Name,
+        /// When it ended.
+        at: Timestamp,
+    },
 }
 
 impl ExclusionError {
@@ -96,6 +110,9 @@ impl ExclusionError {
 impl fmt::Display for ExclusionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ended { name, at } => {
+                write!(f, "the token {name} ended at {at}, so nothing of it runs any more; propose it with another")
+            }
             Self::UnknownProposer { name } => {
                 write!(
                     f,
@@ -114,6 +131,8 @@ mod tests {
     use crate::decision::quorum::tests::{name, roster};
     use crate::record::token::Scope;
 
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
     fn token(of: &str, owners: &[&str]) -> SealedToken {
         SealedToken {
             name: name(of),
@@ -128,7 +147,7 @@ mod tests {
     fn r8_the_proposer_its_owners_and_who_hands_in_are_excluded() {
         let tokens = [token("agent", &["alice"]), token("courier", &["bob", "carol"]), token("other", &["dora"])];
         let roster = roster();
-        let excluded = judge(&name("agent"), &name("courier"), Tokens::Sealed(&tokens), &roster).expect("known");
+        let excluded = judge(&name("agent"), &name("courier"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
         assert_eq!(excluded.names(), ["agent", "alice", "bob", "carol", "courier"].map(name));
     }
 
@@ -137,7 +156,8 @@ mod tests {
         let tokens = [token("agent", &["alice"])];
         let roster = roster();
         for (proposer, courier) in [("ghost", "agent"), ("agent", "ghost")] {
-            let error = judge(&name(proposer), &name(courier), Tokens::Sealed(&tokens), &roster).expect_err("a ghost");
+            let error =
+                judge(&name(proposer), &name(courier), Tokens::Sealed(&tokens, NOW), &roster).expect_err("a ghost");
             assert_eq!(error, ExclusionError::UnknownProposer { name: name("ghost") });
         }
         assert!(judge(&name("ghost"), &name("ghost"), Tokens::Unknown, &roster).is_ok(), "a bundle can't know");
@@ -148,8 +168,23 @@ mod tests {
     fn names_are_sorted_as_documents_are() {
         let tokens = [token("a", &["a-b", "a.b", "a1"])];
         let roster = roster();
-        let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens), &roster).expect("known");
+        let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
         let names = excluded.names();
         assert!(crate::record::document::check_sorted("/excluded", &names).is_ok(), "{names:?}");
+    }
+
+    #[test]
+    fn r8_a_token_that_ended_proposes_and_hands_in_nothing() {
+        let ends = |at| SealedToken { expires_at: Some(NOW.plus(at)), ..token("short", &["alice"]) };
+        for (proposer, courier) in [("short", "agent"), ("agent", "short")] {
+            let judged = |at| {
+                let tokens = [token("agent", &["bob"]), ends(at)];
+                judge(&name(proposer), &name(courier), Tokens::Sealed(&tokens, NOW), &roster()).map(|all| all.names())
+            };
+            assert!(judged(1).is_ok());
+            for at in [0, -1] {
+                assert_eq!(judged(at), Err(ExclusionError::Ended { name: name("short"), at: NOW.plus(at) }));
+            }
+        }
     }
 }

@@ -76,7 +76,7 @@ impl LinuxSandbox {
             launcher,
             mark,
             spool: setup.spool.canonicalize()?,
-            around: Surroundings { private: setup.private.iter().map(|path| real(path)).collect(), scratch },
+            around: Surroundings::new(setup.private.iter().map(|path| real(path)).collect(), scratch),
             ids,
             probe: Probe::conclude(None, None, own_id),
         };

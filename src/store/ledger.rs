@@ -27,7 +27,7 @@ use crate::store::message::{
     Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, SealEntry, SealWrite, Sealed,
     Signature, Spent, Status, Token, Unfinished, WriteStop,
 };
-use crate::store::tree::{Edge, Subtrees};
+use crate::store::tree::{Edge, Subtrees, TileCache};
 use crate::store::writer::{Answer, Message, Writer};
 use crate::store::{CheckpointRow, Fault, Head, Reads, Store, lock};
 
@@ -88,6 +88,12 @@ pub fn abort(fault: &Fault) {
     std::process::abort();
 }
 
+/// A clock that leaps farther ahead than this while the service runs is not believed: what the longest outage by it may be.
+const MOST_AHEAD_S: i64 = 3600;
+
+/// A clock so far behind the log is worth a word to the operator.
+const MOST_BEHIND_S: i64 = 60;
+
 /// The handle; clones share one store.
 #[derive(Clone)]
 pub struct Ledger {
@@ -121,14 +127,27 @@ pub(crate) struct Published {
 pub(crate) struct Shared {
     reads: Arc<dyn Reads>,
     config: Config,
+    /// The clock's time, and the time since boot then, when the store was opened.
+    opened: (Timestamp, Duration),
     published: RwLock<Arc<Published>>,
     /// Signed since the last batch: recorded with the next.
     unrecorded: Mutex<Vec<CheckpointRow>>,
     /// The last one that was asked for.
+    tiles: TileCache,
     note: Mutex<Option<CheckpointRow>>,
 }
 
 impl Shared {
+    /// How far the clock leapt ahead of the time that went by since the store was opened, when that is far. A leaf is
+    /// dated for good and no later one may be dated before it: one look at a wrong clock would close the log until that
+    /// time comes. What the clock says at a start is taken as it is.
+    pub(crate) fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
+        let (at, boot) = self.opened;
+        let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
+        let seconds = now.unix().saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix());
+        (seconds > MOST_AHEAD_S).then_some(seconds)
+    }
+
     pub(crate) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -161,10 +180,12 @@ impl Ledger {
             Published { head: Head { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
         let shared = Arc::new(Shared {
             reads,
+            opened: ((config.clock)(), (config.boottime)()),
             config: config.clone(),
             published: RwLock::new(Arc::new(published)),
             unrecorded: Mutex::default(),
             note: Mutex::default(),
+            tiles: TileCache::default(),
         });
         // Queued batches are answered one after the other; the oneshots wake whoever waits.
         let (inbox, outbox) = mpsc::channel(QUEUE);
@@ -302,6 +323,30 @@ impl Ledger {
         (self.shared.config.clock)().max(self.shared.published().head.last_at)
     }
 
+    /// What to say to who asks for what would be dated or judged by a clock that leapt ahead.
+    #[must_use]
+    pub fn clock_ahead(&self) -> Option<String> {
+        let seconds = self.shared.clock_ahead((self.shared.config.clock)())?;
+        Some(WriteStop::ClockAhead { seconds }.to_string())
+    }
+
+    /// What is wrong with the clock, for an operator: it leapt ahead, or the log is ahead of it.
+    #[must_use]
+    pub fn clock_trouble(&self) -> Option<String> {
+        if let Some(ahead) = self.clock_ahead() {
+            return Some(ahead);
+        }
+        let now = (self.shared.config.clock)();
+        let last = self.shared.published().head.last_at;
+        let behind = last.unix() - now.unix();
+        (behind > MOST_BEHIND_S).then(|| {
+            format!(
+                "the clock is {behind} s behind the log's last entry of {last}: until it gets there the boundary's time \
+                 stands still and nothing expires; set the clock right"
+            )
+        })
+    }
+
     /// The log's name; nothing before the first seal.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
@@ -385,8 +430,8 @@ impl Ledger {
         let width = usize::try_from(subtrees.end - subtrees.start).unwrap_or(usize::from(TILE_WIDTH));
         match path.kind() {
             TileKind::Hashes(level) => {
-                let mut tree = Subtrees::new(&published.edge, &*self.shared.reads);
-                Ok(tree.tile(level, path.index())?.get(..width).map(|hashes| hashes.as_flattened().to_vec()))
+                let tree = Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles);
+                Ok(tree.entries(level, path.index(), width)?.map(|hashes| hashes.as_flattened().to_vec()))
             }
             TileKind::Entries => {
                 let mut bytes = Vec::new();
@@ -401,13 +446,13 @@ impl Ledger {
     fn with_tree<T>(
         &self,
         size: u64,
-        read: impl FnOnce(&mut Subtrees<'_>) -> Result<Option<T>, Fault>,
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, Fault>,
     ) -> Result<Option<T>, Fault> {
         let published = self.shared.published();
         if size > published.head.size {
             return Ok(None);
         }
-        read(&mut Subtrees::new(&published.edge, &*self.shared.reads))
+        read(&Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles))
     }
 
     /// A leaf.

@@ -331,6 +331,11 @@ pub enum ConsumeStop {
     WrongState(Status),
     /// The proposal's id belongs to another authorization.
     OtherAuthorization,
+    /// The clock leapt ahead: what it says would stand in the log for good.
+    ClockAhead {
+        /// By so many seconds.
+        seconds: i64,
+    },
     /// Another run holds the lock.
     ExclusiveBusy {
         /// Which run.
@@ -441,6 +446,11 @@ pub enum WriteStop {
     BackDated {
         /// The last leaf's time.
         last: Timestamp,
+    },
+    /// The clock leapt ahead: what it says would stand in the log for good.
+    ClockAhead {
+        /// By so many seconds.
+        seconds: i64,
     },
     /// A token's name is taken (names are never used twice) or, for a revocation, not there.
     Token(Name),
@@ -681,6 +691,7 @@ impl fmt::Display for ConsumeStop {
             Self::Denied => f.write_str("an approver denied this authorization; propose it again"),
             Self::WrongState(status) => write!(f, "the proposal is {status}, it can't run"),
             Self::OtherAuthorization => f.write_str("another authorization has this proposal's id; make a new one"),
+            Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
             Self::ExclusiveBusy { holder } => write!(f, "{holder} runs and excludes this; wait for its end"),
             Self::Replayed(spent) => write!(f, "the nonce was spent by {}; see its receipt", spent.proposal),
             Self::Fault(fault) => fault.fmt(f),
@@ -700,11 +711,20 @@ impl fmt::Display for FinishStop {
     }
 }
 
+fn clock_ahead(f: &mut fmt::Formatter<'_>, seconds: i64) -> fmt::Result {
+    write!(
+        f,
+        "the clock leapt {seconds} s ahead while the service ran: nothing is dated by it; set it right, or start the \
+         service again if it is right now"
+    )
+}
+
 impl fmt::Display for WriteStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Moved => f.write_str("another seal came in between; make it again on top of that"),
             Self::NoSeal => f.write_str("nothing is sealed yet; seal a registry first"),
+            Self::ClockAhead { seconds } => clock_ahead(f, *seconds),
             Self::BackDated { last } => write!(f, "the log is at {last} already; state that time or a later one"),
             Self::Token(name) => write!(f, "no token {name} can be added or revoked: names are never used twice"),
             Self::TooLarge { bytes } => write!(f, "{bytes} bytes do not fit into a log entry"),

@@ -229,7 +229,9 @@ impl Writer {
                 Message::Advance(advance, answer) => self.step(Kind::Advance, answer, |w| w.advance(&advance)),
                 Message::Refuse(data, at, answer) => self.step(Kind::Refusal, answer, |w| w.refuse(data, at)),
                 Message::Expire(now, answer) => {
-                    self.step(Kind::Advance, answer, |w| w.store.expire(now, MAX_EXPIRED).map(Ok));
+                    // By a clock that leapt ahead nothing ends.
+                    let by = if self.shared.clock_ahead(now).is_some() { self.head.last_at } else { now };
+                    self.step(Kind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
                 Message::Prune(limit, answer) => self.step(Kind::Prune, answer, |w| w.prune(limit).map(Ok)),
                 // Taken out before.
@@ -309,7 +311,11 @@ impl Writer {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
         // Time is judged here; `at` never decreases, whatever the clock does.
-        let at = (self.config.clock)().max(self.head.last_at);
+        let now = (self.config.clock)();
+        if let Some(seconds) = self.shared.clock_ahead(now) {
+            return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
+        }
+        let at = now.max(self.head.last_at);
         let first = self.head.size;
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(requests.len());
         let mut ids: HashSet<&ProposalId> = HashSet::with_capacity(requests.len());
@@ -499,6 +505,9 @@ impl Writer {
         }
         if at.is_some_and(|at| at < self.head.last_at) {
             return Err(WriteStop::BackDated { last: self.head.last_at });
+        }
+        if let Some(seconds) = at.filter(|at| *at > self.head.last_at).and_then(|at| self.shared.clock_ahead(at)) {
+            return Err(WriteStop::ClockAhead { seconds });
         }
         Ok(())
     }

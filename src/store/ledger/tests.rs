@@ -962,6 +962,41 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..30)
 }
 
+#[tokio::test]
+async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothing() {
+    let world = World::new();
+    let ledger = world.sealed().await;
+    ledger.propose(new_proposal(1)).await.expect("proposed");
+    let before = ledger.state();
+    // A year, while two minutes went by.
+    world.clock.store(T0 + 31_536_000, SeqCst);
+    world.boot.fetch_add(120, SeqCst);
+    assert!(matches!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::ClockAhead { .. })));
+    assert!(matches!(seal(&ledger, 2).await, Err(WriteStop::ClockAhead { .. })));
+    assert!(matches!(ledger.refuse(b"no".to_vec(), ledger.now()).await, Err(WriteStop::ClockAhead { .. })));
+    assert_eq!(ledger.expire(ledger.now()).await.expect("asked"), []);
+    assert!(ledger.clock_ahead().is_some_and(|why| why.contains("31535880 s ahead")));
+    let denial = DenialWrite {
+        authorization: core(2).digest,
+        approver: "bob".parse().expect("name"),
+        envelope: b"no".to_vec(),
+        at: ledger.now(),
+    };
+    ledger.deny(denial).await.expect("a denial states no time that the log goes by");
+    assert_eq!(ledger.state().last_at, before.last_at);
+    // Set right, everything goes on.
+    world.clock.store(T0 + 120, SeqCst);
+    assert_eq!(ledger.clock_trouble(), None);
+    ledger.consume(consume_of(&ledger, core(1))).await.expect("it runs");
+    // What it says at a start is taken as it is.
+    ledger.close().await.expect("closed");
+    world.clock.store(T0 + 31_536_000, SeqCst);
+    let ledger = world.open();
+    seal(&ledger, 3).await.expect("a seal");
+    world.clock.store(T0 + 200, SeqCst);
+    assert!(ledger.clock_trouble().is_some_and(|why| why.contains("stands still")));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
