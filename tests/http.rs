@@ -49,7 +49,7 @@ fn events_are_one_sequence_live_resumed_and_replayed() {
     let mut resumed: Vec<Value> = Vec::new();
     loop {
         let after = resumed.last().map_or(0, |event| event["id"].as_u64().unwrap());
-        let next = if after % 2 == 0 {
+        let next = if after.is_multiple_of(2) {
             wire.lines(&id, &token, after).next()
         } else {
             wire.server_sent(&id, &token, after).next()
