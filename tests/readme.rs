@@ -26,8 +26,8 @@ use shown::{Block, Shown, bare, blocks, commands, differences, lines_fit};
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// The port that README shows; the boundary of the test listens on a free one.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
-/// Where `approve` asks.
-const QUESTION: &str = "anything else stops:";
+/// Where `approve` asks. With the blank at its end, which is written by itself: an answer before it would stand in front of it.
+const QUESTION: &str = "anything else stops: ";
 /// How long anything may take on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(90);
 
