@@ -93,7 +93,7 @@ impl Caller {
         let Some(name) = &self.name else {
             return Err(Refusal::new(
                 Code::Unauthenticated,
-                "send Authorization: Bearer cst_…; an operator makes tokens with `countersign token create`",
+                "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`",
             )
             .into());
         };

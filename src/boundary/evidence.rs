@@ -408,7 +408,7 @@ fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
     if caller.name().is_some() {
         return Ok(());
     }
-    Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…, or read with a rostered key").into())
+    Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_..., or read with a rostered key").into())
 }
 
 /// Entries and blobs tell of every step: a token limited to some can't have them.

@@ -185,7 +185,7 @@ impl Boundary {
     /// `unauthenticated` for nobody, `malformed` for a cursor that none of these lists gave.
     pub fn list(&self, caller: &Caller, filter: &Filter) -> Result<ProposalList, Stopped> {
         let Some(name) = caller.name() else {
-            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…").into());
+            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
         };
         let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {
             None => None,
@@ -454,7 +454,7 @@ impl Boundary {
         if caller.may_see(&row.core.proposer, &row.core.step) {
             Ok(row)
         } else if caller.name().is_none() {
-            Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_…").into())
+            Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into())
         } else {
             // Whether it exists is nobody's business who may not see it.
             Err(not_found(id).into())

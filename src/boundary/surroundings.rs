@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use crate::record::validity::Timestamp;
 
+/// Fills a buffer.
+pub type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// Where a boundary has time and randomness from.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -13,7 +16,7 @@ pub struct Surroundings {
     /// Milliseconds since 1970, for ids and nonces.
     pub millis: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Fills a buffer with randomness of the operating system.
-    pub random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub random: Arc<Fill>,
 }
 
 impl fmt::Debug for Surroundings {
