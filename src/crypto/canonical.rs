@@ -250,24 +250,4 @@ mod tests {
             prop_assert_eq!(parse_canonical(&ours, LIMIT), Ok(value));
         }
     }
-
-    /// `cargo test --lib canonical -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement, not a check"]
-    fn speed() {
-        let bytes = include_bytes!("../../tests/conformance/golden/valid/envelope/receipt.json");
-        let value = json::parse(bytes, LIMIT).expect("receipt");
-        let time = |name: &str, work: &mut dyn FnMut()| {
-            let start = std::time::Instant::now();
-            for _ in 0..1000 {
-                work();
-            }
-            println!("{name}: {:?} each", start.elapsed() / 1000);
-        };
-        time("parse", &mut || drop(json::parse(bytes, LIMIT)));
-        time("to_canonical", &mut || drop(to_canonical(&value)));
-        time("canonical_of", &mut || drop(canonical_of(&value)));
-        time("parse_canonical", &mut || drop(parse_canonical(bytes, LIMIT)));
-        time("canonical_json", &mut || drop(canonical_json::to_string(&value)));
-    }
 }

@@ -28,7 +28,7 @@ use crate::store::message::{
     Signature, Spent, Status, Token, Unfinished, WriteStop,
 };
 use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::writer::{Answer, Message, Writer};
+use crate::store::writer::{Answer, Hashed, Message, Writer};
 use crate::store::{CheckpointRow, Fault, Head, Reads, Store, lock};
 
 /// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
@@ -234,7 +234,8 @@ impl Ledger {
     /// # Errors
     /// When the proposal does not run (has its receipt already), or the store broke.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
-        self.ask(|answer| Message::Finish(Box::new(finish), answer)).await
+        let hash = merkle::leaf_hash(&finish.receipt);
+        self.ask(|answer| Message::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
     }
 
     /// Keeps a proposal, unless the same is there or too many wait.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::LeafHash;
-use crate::crypto::merkle::{self, MAX_ENTRY_BYTES};
+use crate::crypto::merkle::{self, Hash, MAX_ENTRY_BYTES};
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
@@ -38,7 +38,7 @@ pub(crate) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 /// What is asked of the writer.
 pub(crate) enum Message {
     Consume(Box<Consume>, Answer<Consumed, ConsumeStop>),
-    Finish(Box<Finish>, Answer<LeafRef, FinishStop>),
+    Finish(Box<Hashed<Finish>>, Answer<LeafRef, FinishStop>),
     Seal(Box<SealWrite>, Answer<Sealed, WriteStop>),
     Propose(Box<NewProposal>, Answer<Proposed, Fault>),
     Sign(ProposalId, Vec<Signature>, Answer<Vec<Signature>, AdvanceStop>),
@@ -48,6 +48,12 @@ pub(crate) enum Message {
     Expire(Timestamp, Answer<Vec<ProposalId>, Fault>),
     Prune(usize, Answer<Pruned, Fault>),
     Close(Answer<(), Fault>),
+}
+
+/// A message whose leaf was hashed by who asks: the writer is one thread, they are many.
+pub(crate) struct Hashed<T> {
+    pub(crate) message: T,
+    pub(crate) hash: Hash,
 }
 
 /// The writer's own state; all of it can be read from the store again.
@@ -299,6 +305,10 @@ impl Writer {
 
     fn append(&mut self, kind: LeafKind, data: Vec<u8>) -> LeafRef {
         let hash = merkle::leaf_hash(&data);
+        self.append_hashed(kind, data, hash)
+    }
+
+    fn append_hashed(&mut self, kind: LeafKind, data: Vec<u8>, hash: Hash) -> LeafRef {
         self.edge.append(hash, &mut self.tiles);
         let index = self.head.size;
         self.head.size += 1;
@@ -420,13 +430,15 @@ impl Writer {
             .map_err(|error| unwritable(error.to_string()))
     }
 
-    fn finish(&mut self, ends: &mut [Box<Finish>]) -> Result<Vec<Result<LeafRef, FinishStop>>, Fault> {
-        let ids: Vec<_> = ends.iter().map(|end| &end.proposal).collect();
+    fn finish(&mut self, ends: &mut [Box<Hashed<Finish>>]) -> Result<Vec<Result<LeafRef, FinishStop>>, Fault> {
+        let ids: Vec<_> = ends.iter().map(|end| &end.message.proposal).collect();
         let standings = self.store.standings(&ids)?;
         let mut closed: HashMap<ProposalId, u64> = HashMap::with_capacity(ends.len());
         let mut places = Vec::with_capacity(ends.len());
         let mut results = Vec::with_capacity(ends.len());
         for (end, standing) in ends.iter_mut().zip(standings) {
+            let hash = end.hash;
+            let end = &mut end.message;
             let consumption = match (standing, closed.get(&end.proposal)) {
                 (_, Some(&receipt)) => Err(FinishStop::Finished { receipt }),
                 (None, _) => Err(FinishStop::NotRunning(None)),
@@ -441,7 +453,7 @@ impl Writer {
             };
             match consumption {
                 Ok(consumption) => {
-                    let leaf = self.append(LeafKind::Receipt, std::mem::take(&mut end.receipt));
+                    let leaf = self.append_hashed(LeafKind::Receipt, std::mem::take(&mut end.receipt), hash);
                     closed.insert(end.proposal.clone(), leaf.index);
                     places.push(Some((consumption, leaf.index)));
                     results.push(Ok(leaf));
@@ -455,7 +467,7 @@ impl Writer {
         let rows: Vec<_> = ends
             .iter()
             .zip(&places)
-            .filter_map(|(end, place)| place.map(|(consumption, receipt)| (end, consumption, receipt)))
+            .filter_map(|(end, place)| place.map(|(consumption, receipt)| (&end.message, consumption, receipt)))
             .map(|(end, consumption, receipt)| FinishRow {
                 proposal: &end.proposal,
                 consumption,
