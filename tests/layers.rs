@@ -28,8 +28,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "audit", "store", "sandbox",
-            "boundary",
+            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "audit", "store",
+            "sandbox", "boundary",
         ],
     ),
     (
@@ -124,14 +124,16 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                         }
                     }
                 }
-                "super" if text(&tokens, i + 1) == "::" && !token.in_test && !inside.ends_with("/tests.rs") => match text(&tokens, i + 2) {
-                    "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
-                    "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
-                    other if allowed(other).is_some() => {
-                        say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                "super" if text(&tokens, i + 1) == "::" && !token.in_test && !inside.ends_with("/tests.rs") => {
+                    match text(&tokens, i + 2) {
+                        "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
+                        "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
+                        other if allowed(other).is_some() => {
+                            say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                        }
+                        _ => {}
                     }
-                    _ => {}
-                },
+                }
                 "countersign"
                     if text(&tokens, i + 1) == "::"
                         && before != "::"

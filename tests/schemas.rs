@@ -1,69 +1,147 @@
-//! The checked-in schemas and OpenAPI are those of the types.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! The JSON Schemas: no drift, what is valid fits, and what a type refuses its schema refuses.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use countersign::cli::schema;
+use countersign::record::authorization::Authorization;
+use countersign::record::bundle::Bundle;
+use countersign::record::consumption::Consumption;
+use countersign::record::denial::Denial;
+use countersign::record::document::Statement;
+use countersign::record::envelope::Envelope;
+use countersign::record::receipt::Receipt;
+use countersign::record::refusal::Refusal;
+use countersign::record::roster::Roster;
+use countersign::record::seal::Seal;
+use jsonschema::Validator;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-#[test]
-fn schemas_do_not_drift_from_the_types() {
-    let drift = schema::drift(Path::new(env!("CARGO_MANIFEST_DIR")));
-    assert!(drift.is_empty(), "{}", drift.join("\n"));
+mod golden;
+
+fn generated() -> BTreeMap<String, String> {
+    schema::files().into_iter().collect()
+}
+
+fn validator(name: &str) -> Validator {
+    let files = generated();
+    let text = files.get(&format!("schemas/{name}.v1.json")).unwrap_or_else(|| panic!("no schema {name}"));
+    let value: Value = serde_json::from_str(text).expect("JSON");
+    jsonschema::draft202012::meta::validate(&value).unwrap_or_else(|error| panic!("{name}: {error}"));
+    jsonschema::draft202012::new(&value).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn fits(validator: &Validator, value: &Value, what: &str) {
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{what}: {errors:#?}");
 }
 
 #[test]
-fn a_changed_a_missing_and_a_stray_file_are_drift() {
-    let dir = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir(dir.path().join("schemas")).expect("made");
-    for (name, text) in schema::files() {
-        std::fs::write(dir.path().join(name), text).expect("written");
+fn schemas_and_openapi_do_not_drift_from_the_types() {
+    let drifted = schema::drift(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(drifted.is_empty(), "{drifted:#?}");
+}
+
+#[test]
+fn every_schema_is_named_by_its_file_and_is_a_schema() {
+    let mut ids = BTreeSet::new();
+    for (path, text) in generated() {
+        let Some(name) = path.strip_prefix("schemas/").and_then(|file| file.strip_suffix(".v1.json")) else { continue };
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["$id"], format!("https://countersign.dev/schemas/{name}/v1"));
+        assert_eq!(value["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert!(ids.insert(value["$id"].to_string()), "{path}");
+        let _valid = validator(name);
     }
-    assert_eq!(schema::drift(dir.path()), Vec::<String>::new());
-    std::fs::write(dir.path().join("openapi.json"), "{}").expect("written");
-    std::fs::remove_file(dir.path().join("schemas/seal.v1.json")).expect("removed");
-    std::fs::write(dir.path().join("schemas/old.v1.json"), "{}").expect("written");
-    let drift = schema::drift(dir.path()).join("\n");
-    for name in ["openapi.json differs", "schemas/seal.v1.json can't be read", "schemas/old.v1.json is of no type"] {
-        assert!(drift.contains(name), "{drift}");
+    assert!(ids.len() >= 12, "{ids:?}");
+}
+
+#[test]
+fn every_golden_document_fits_its_schema() {
+    for kind in golden::KINDS {
+        fits(&validator(kind), &golden::payload(kind), kind);
+        fits(&validator("envelope"), &golden::value(&format!("envelope/{kind}.json")), kind);
+    }
+    let bundle = validator("bundle");
+    for name in ["bundle", "bundle-sshsig", "bundle-sk", "bundle-roster-2"] {
+        fits(&bundle, &golden::value(&format!("{name}.json")), name);
+    }
+    fits(&validator("step"), &golden::value("bundle.json")["step"], "step");
+    let seal = golden::payload("seal");
+    for (name, field) in [("registry", "registry"), ("tokens", "tokens")] {
+        let digest = seal["predicate"][field].as_str().expect("a digest").strip_prefix("sha256:").expect("a digest");
+        fits(&validator(name), &golden::value(&format!("log/blob/sha256/{digest}")), name);
     }
 }
 
-/// Each schema takes the golden document of its kind, and not that of another kind.
+/// What a schema can express is what the type alone refuses: members that are missing, unknown or of another type.
+fn refused_alike<T: DeserializeOwned>(name: &str, document: &Value) {
+    let validator = validator(name);
+    let (mut alike, mut stricter) = (0, 0);
+    for mutant in golden::mutants(document) {
+        let read = serde_json::from_value::<T>(mutant.value.clone());
+        if read.is_ok() {
+            stricter += usize::from(!validator.is_valid(&mutant.value));
+            continue;
+        }
+        assert!(
+            !validator.is_valid(&mutant.value),
+            "the type refuses {}: {} ({}), its schema {name} does not",
+            mutant.pointer,
+            mutant.what,
+            read.err().map(|error| error.to_string()).unwrap_or_default()
+        );
+        alike += 1;
+    }
+    assert!(alike > 10, "{name}: {alike}, {stricter} by the schema alone");
+}
+
 #[test]
-fn schemas_take_the_golden_documents() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden/valid");
-    let bundle: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(golden.join("bundle.json")).expect("read")).expect("JSON");
-    let payload = |envelope: &serde_json::Value| -> serde_json::Value {
-        use base64::Engine as _;
-        let text = envelope["payload"].as_str().expect("a payload");
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
-        serde_json::from_slice(&bytes).expect("JSON")
-    };
-    let schema = |kind: &str| {
-        let name = format!("schemas/{kind}.v1.json");
-        let files = schema::files();
-        let (_, text) = files.iter().find(|(file, _)| *file == name).expect("a schema");
-        jsonschema::validator_for(&serde_json::from_str(text).expect("JSON")).expect("a JSON Schema")
-    };
-    let receipt = payload(&bundle["receipt"]);
-    let documents = [
-        ("receipt", receipt.clone()),
-        ("seal", payload(&bundle["seal"])),
-        ("consumption", payload(&bundle["consumption"])),
-        ("roster", payload(&bundle["roster"][0])),
-        ("authorization", payload(&receipt["predicate"]["authorization"])),
-        ("step", bundle["step"].clone()),
-        ("bundle", bundle.clone()),
-        ("envelope", bundle["receipt"].clone()),
-    ];
-    for (kind, document) in &documents {
-        let validator = schema(kind);
-        let errors: Vec<String> =
-            validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        assert!(errors.is_empty(), "{kind}: {}", errors.join("\n"));
-        for (other, document) in documents.iter().filter(|(other, _)| other != kind) {
-            assert!(!validator.is_valid(document), "the schema of {kind} takes a {other}");
+fn what_a_type_refuses_its_schema_refuses() {
+    refused_alike::<Statement<Authorization>>("authorization", &golden::payload("authorization"));
+    refused_alike::<Statement<Consumption>>("consumption", &golden::payload("consumption"));
+    refused_alike::<Statement<Denial>>("denial", &golden::payload("denial"));
+    refused_alike::<Statement<Receipt>>("receipt", &golden::payload("receipt"));
+    refused_alike::<Statement<Refusal>>("refusal", &golden::payload("refusal"));
+    refused_alike::<Statement<Roster>>("roster", &golden::payload("roster"));
+    refused_alike::<Statement<Seal>>("seal", &golden::payload("seal"));
+    refused_alike::<Envelope>("envelope", &golden::value("envelope/authorization.json"));
+    refused_alike::<Bundle>("bundle", &golden::value("bundle.json"));
+}
+
+#[test]
+fn a_document_of_one_kind_does_not_fit_the_schema_of_another() {
+    for kind in golden::KINDS {
+        let validator = validator(kind);
+        for other in golden::KINDS {
+            assert_eq!(validator.is_valid(&golden::payload(other)), kind == other, "{other} under {kind}");
+        }
+    }
+}
+
+#[test]
+fn what_the_reader_takes_fits_the_schema() {
+    for kind in golden::KINDS {
+        let validator = validator(kind);
+        for mutant in golden::mutants(&golden::payload(kind)) {
+            let mut value = mutant.value.clone();
+            golden::repair_twins(kind, &mut value);
+            let payload = countersign::crypto::canonical::to_canonical(&value);
+            let taken = match kind {
+                "authorization" => Statement::<Authorization>::from_payload(&payload).is_ok(),
+                "consumption" => Statement::<Consumption>::from_payload(&payload).is_ok(),
+                "denial" => Statement::<Denial>::from_payload(&payload).is_ok(),
+                "receipt" => Statement::<Receipt>::from_payload(&payload).is_ok(),
+                "refusal" => Statement::<Refusal>::from_payload(&payload).is_ok(),
+                "roster" => Statement::<Roster>::from_payload(&payload).is_ok(),
+                _ => Statement::<Seal>::from_payload(&payload).is_ok(),
+            };
+            if taken {
+                fits(&validator, &value, &format!("{kind}{}: {}", mutant.pointer, mutant.what));
+            }
         }
     }
 }

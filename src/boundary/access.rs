@@ -169,7 +169,7 @@ impl Boundary {
     /// # Errors
     /// `unauthenticated` when nobody has it any more.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         // Looked up by digest: the time of a comparison tells nothing of the secret.
         let secret = sha256(bearer.as_bytes());
         if let Some((caller, end)) = self.open_admissions().admitted.get(&secret)
@@ -201,7 +201,7 @@ impl Boundary {
     /// Whether the caller's token has neither ended nor been revoked since: for what goes on for long.
     #[must_use]
     pub fn still(&self, caller: &Caller) -> bool {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let sealed = self.state();
         let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == caller.name.as_ref());
         !caller.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
@@ -216,7 +216,7 @@ impl Boundary {
         if sealed.roster.signer(keyid).is_none() {
             return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster holds no key {keyid}")).into());
         }
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let end = now.plus(CHALLENGE_S);
         let salt = hex(&self.surroundings.bytes::<SALT>());
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
@@ -227,7 +227,7 @@ impl Boundary {
     /// # Errors
     /// `unauthenticated` when the challenge is not open, `bad-signature`.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let sealed = self.state();
         let keyid = signature.keyid;
         let not_open = || {
@@ -301,7 +301,7 @@ impl Boundary {
     /// # Errors
     /// When the name is taken, an owner is not in the roster, or a pattern can't be read.
     pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         check_token(&token, &self.state(), now)?;
         let secret = self.new_bearer();
         let row = Token {
@@ -323,7 +323,7 @@ impl Boundary {
     /// # Errors
     /// When there is no such token, or it has ended.
     pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
-        let at = (self.surroundings.now)();
+        let at = self.now();
         self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
     }
 

@@ -34,7 +34,7 @@ impl Boundary {
         if !met {
             return Ok(());
         }
-        let at = (self.surroundings.now)();
+        let at = self.now();
         let advance =
             Advance { proposal: id.clone(), from: vec![Status::Pending], to: Status::Approved, at, detail: Vec::new() };
         match self.ledger.advance(advance).await {
@@ -120,7 +120,7 @@ impl Boundary {
             _ => Status::Refused,
         };
         let Ok(detail) = detail(refused.code, &refused.detail) else { return };
-        let at = (self.surroundings.now)();
+        let at = self.now();
         let advance = Advance { proposal: id.clone(), from: vec![Status::Approved], to, at, detail };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
             tracing::error!(proposal = %id, "its refusal could not be kept: {error}");
@@ -182,7 +182,7 @@ impl Boundary {
 
     async fn tidy(&self) -> Result<(), crate::store::Fault> {
         loop {
-            let expired = self.ledger.expire((self.surroundings.now)()).await?;
+            let expired = self.ledger.expire(self.now()).await?;
             if expired.is_empty() {
                 break;
             }

@@ -19,6 +19,7 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
+use crate::record::refusal::Code;
 use crate::store::message::{Proposal, Status};
 
 /// How long between looks where a change could be missed: between the claim and the beginning of the recording.
@@ -191,7 +192,12 @@ impl Events {
             over => {
                 let detail =
                     row.detail.as_ref().and_then(|detail| json::parse_as::<RefusalView>(detail, detail.len()).ok());
-                self.ready.push_back(Event::Status { status: view_status(over), code: detail.map(|view| view.code) });
+                let code = match over {
+                    Status::Denied => Some(Code::Denied),
+                    Status::Expired => Some(Code::Expired),
+                    _ => detail.map(|view| view.code),
+                };
+                self.ready.push_back(Event::Status { status: view_status(over), code });
                 self.phase = Phase::Over;
             }
         }

@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-use serde_json::Value;
-
 use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::sealed::Sealed;
+use crate::boundary::sealed::{Bundled, Sealed};
+use crate::boundary::stage::{Parts, Receipted};
 use crate::boundary::view::{BoundaryView, LastSuccess, Ready, RegistryView, SealView, StepSummary, StepView};
-use crate::crypto::digest::{Blake3Digest, BlobDigest, hex, sha256};
+use crate::crypto::canonical;
+use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
 use crate::crypto::json;
 use crate::crypto::merkle::{self, TilePath};
 use crate::crypto::note::TlogProof;
 use crate::record::authorization::Authorization;
-use crate::record::bundle::{Bundle, MEDIA_TYPE, Proofs, StepProof};
+use crate::record::bundle::{MEDIA_TYPE, StepProof};
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
@@ -158,50 +158,85 @@ impl Boundary {
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
         let logged = self.receipt_envelope(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
-        let consumption = self.envelope(receipt.consumption.index)?;
-        let seals = self.ledger.seals().map_err(|e| fault(&e))?;
-        let seal_index = seals
-            .iter()
-            .find(|entry| entry.digest == receipt.seal)
-            .ok_or_else(|| fault(&format!("the seal {} is not in the log", receipt.seal)))?
-            .index;
-        let seal_envelope = self.envelope(seal_index)?;
-        let seal: Seal = predicate(&seal_envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
-        let step = self.blob_value(*signed.step.digest.as_bytes())?;
-        let manifest: Vec<RegistryLeaf> =
-            json::typed(self.blob_value(*seal.registry.as_bytes())?).map_err(|e| fault(&e))?;
-        let step_proof =
-            step_proof(&manifest, &signed.step.reference).ok_or_else(|| fault(&"the step is not in its registry"))?;
+        let parts = Parts {
+            receipt: canonical::canonical_of(&logged.envelope).map_err(|e| fault(&e))?,
+            consumption: receipt.consumption.index,
+            seal: receipt.seal,
+            step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
+        };
+        self.assemble(logged.index, &parts)
+    }
+
+    /// The bundle of a run that just ended, for who handed it in.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
+        self.assemble(receipted.index, &receipted.parts)
+    }
+
+    /// Puts a bundle together from canonical parts: nothing is parsed that was written by us.
+    fn assemble(&self, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
+        let sealed = self.state();
+        let in_force = if sealed.digest == parts.seal { Some((sealed.index, &sealed.bundled)) } else { None };
+        let earlier = if in_force.is_none() { Some(self.earlier_seal(parts.seal)?) } else { None };
+        let (seal_index, common) = match (&in_force, &earlier) {
+            (Some((index, common)), _) => (*index, *common),
+            (None, Some((index, common, _))) => (*index, common),
+            (None, None) => return Err(fault(&"a receipt without its seal")),
+        };
+        let (step, step_proof) = match (&earlier, sealed.step(&parts.step.reference)) {
+            (None, Some((step, held))) => {
+                let text = std::str::from_utf8(&step.canonical).map_err(|e| fault(&e))?;
+                (text.to_owned(), held.proof.clone())
+            }
+            (Some((_, _, manifest)), _) => {
+                let proof = step_proof(manifest, &parts.step.reference);
+                let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
+                let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
+                (self.blob_text(*parts.step.digest.as_bytes())?, proof)
+            }
+            (None, None) => return Err(fault(&"the step is not in the sealed registry")),
+        };
+        let consumption = self.leaf_text(parts.consumption)?;
+        let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
         // All three proofs to one checkpoint.
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
         let proof = |index: u64| -> Result<String, Stopped> {
             let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            Ok(TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string())
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string();
+            serde_json::to_string(&text).map_err(|e| fault(&e))
         };
-        let proofs = Proofs {
-            receipt: proof(logged.index)?,
-            consumption: proof(receipt.consumption.index)?,
-            seal: proof(seal_index)?,
+        let Bundled { seal, policy, builtins, roster } = common;
+        let bundle = format!(
+            r#"{{"builtins":{builtins},"consumption":{consumption},"mediaType":"{MEDIA_TYPE}","policy":{policy},"proofs":{{"consumption":{},"receipt":{},"seal":{}}},"receipt":{receipt},"roster":{roster},"seal":{seal},"step":{step},"step_proof":{step_proof}}}"#,
+            proof(parts.consumption)?,
+            proof(index)?,
+            proof(seal_index)?,
+        );
+        Ok(bundle.into_bytes())
+    }
+
+    /// What bundles under an earlier seal have in common: its place, its parts, its registry's leaves.
+    fn earlier_seal(&self, digest: SealDigest) -> Result<(u64, Bundled, Vec<RegistryLeaf>), Stopped> {
+        let seals = self.ledger.seals().map_err(|e| fault(&e))?;
+        let entry = seals.iter().find(|entry| entry.digest == digest);
+        let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
+        let envelope = self.envelope(index)?;
+        let seal: Seal = predicate(&envelope)?;
+        let roster = self.blob_text(*seal.roster.as_bytes())?;
+        let versions = [Envelope::new(roster.as_bytes(), Vec::new())];
+        let bundled = Bundled {
+            seal: self.leaf_text(index)?,
+            policy: self.blob_text(*seal.policy.as_bytes())?,
+            builtins: self.blob_text(*seal.builtins.as_bytes())?,
+            roster: serde_json::to_string(&versions).map_err(|e| fault(&e))?,
         };
-        let roster = self.ledger.blob(&BlobDigest::from_bytes(*seal.roster.as_bytes())).map_err(|e| fault(&e))?;
-        let roster = roster.ok_or_else(|| fault(&"the sealed roster is missing"))?;
-        let bundle = Bundle {
-            media_type: MEDIA_TYPE.to_owned(),
-            receipt: logged.envelope,
-            consumption,
-            seal: seal_envelope,
-            step,
-            step_proof,
-            policy: self.blob_value(*seal.policy.as_bytes())?,
-            builtins: self.blob_value(*seal.builtins.as_bytes())?,
-            // Version 1 is all there is: it is trusted by hand, unsigned.
-            roster: vec![Envelope::new(&roster, Vec::new())],
-            proofs,
-        };
-        serde_json::to_vec(&bundle).map_err(|e| fault(&e))
+        let manifest = self.blob_text(*seal.registry.as_bytes())?;
+        let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
+        Ok((index, bundled, manifest))
     }
 
     /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs.
@@ -332,14 +367,20 @@ impl Boundary {
         json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))
     }
 
-    fn blob_value(&self, digest: [u8; 32]) -> Result<Value, Stopped> {
+    fn leaf_text(&self, index: u64) -> Result<String, Stopped> {
+        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
+        let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
+        String::from_utf8(leaf.data).map_err(|e| fault(&e))
+    }
+
+    fn blob_text(&self, digest: [u8; 32]) -> Result<String, Stopped> {
         let digest = BlobDigest::from_bytes(digest);
         let bytes = self.ledger.blob(&digest).map_err(|e| fault(&e))?;
         let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
         if sha256(&bytes) != *digest.as_bytes() {
             return Err(fault(&format!("the blob {digest} is not what its name says")));
         }
-        json::parse(&bytes, bytes.len()).map_err(|e| fault(&e))
+        String::from_utf8(bytes).map_err(|e| fault(&e))
     }
 }
 
@@ -351,10 +392,8 @@ fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
 /// The place of a step among the leaves of a sealed registry.
 fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
     let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
-    let leaves: Option<Vec<_>> = manifest
-        .iter()
-        .map(|leaf| crate::crypto::canonical::canonical_of(leaf).ok().map(|bytes| merkle::leaf_hash(&bytes)))
-        .collect();
+    let leaves: Option<Vec<_>> =
+        manifest.iter().map(|leaf| canonical::canonical_of(leaf).ok().map(|bytes| merkle::leaf_hash(&bytes))).collect();
     let leaves = leaves?;
     let (index, size) = (index as u64, leaves.len() as u64);
     let subtree = |level: u8, at: u64| -> Result<merkle::Hash, ()> {

@@ -56,6 +56,7 @@ use crate::record::receipt::{
 };
 use crate::record::refusal::Code;
 use crate::record::token::Scope;
+use crate::record::validity::Timestamp;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture;
@@ -134,8 +135,6 @@ pub enum Claim {
 
 /// Verdicts that moved may be made again this often before the caller is told to come back.
 const MOST_VERDICTS: usize = 16;
-/// Bytes of an envelope and the decision about it that a receipt has room for: what else it says is below 4,000.
-const MOST_EVIDENCE: usize = <Receipt as Predicate>::MAX_BYTES - 4_000;
 /// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
 /// Bytes of the disk that must be left for a proposal to be taken: the store's own needs, and runs that are signed yet.
@@ -247,7 +246,7 @@ impl Boundary {
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let excluded = exclusion::judge(&signed.proposer, verified.handed_in_by(), tokens, &sealed.roster)
             .map_err(|e| about(e.into()))?;
@@ -290,7 +289,8 @@ impl Boundary {
     /// Spends the nonce: one durable commit under the very state of the verdict, at most once, ever.
     ///
     /// # Errors
-    /// `nonce-replayed` with what the nonce became, `expired`, `denied`, `busy` and the like; nothing is stored then.
+    /// `too-large` when its receipt could not be written; `nonce-replayed` with what the nonce became, `expired`,
+    /// `denied`, `busy` and the like; nothing is stored then.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
         let document = admitted.document();
         let signed = document.predicate();
@@ -304,17 +304,10 @@ impl Boundary {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
+        // The receipt must be writable whatever the run does: what would not fit is refused while nothing is spent.
+        let _writable = decision.check_room()?;
         let envelope_bytes = canonical::canonical_of(&envelope).map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
-        // Asked before the nonce is spent: a receipt that does not fit into the log could never be written.
-        let evidence_bytes = envelope_bytes.len() + decision_bytes.len();
-        if evidence_bytes > MOST_EVIDENCE {
-            let detail = format!(
-                "signatures, approvers and owners are {evidence_bytes} bytes of a receipt, which holds {MOST_EVIDENCE}: \
-                 collect fewer signatures, or propose with a token of fewer owners"
-            );
-            return Err(Refusal::new(Code::TooLarge, detail).about(&signed.proposal).into());
-        }
         let room = self.reserve(signed.sandbox.limits.output_bytes)?;
         let exclusive = sealed.step(&signed.step.reference).and_then(|(step, _)| step.definition.exclusive.clone());
         let request = Consume {
@@ -335,7 +328,7 @@ impl Boundary {
             window: admitted.window(),
             exclusive: exclusive.map(Into::into),
         };
-        let evidence = Evidence { proposal: signed.proposal.clone(), envelope, decision };
+        let evidence = Evidence { proposal: signed.proposal.clone(), step: signed.step.clone(), envelope, decision };
         match self.ledger.consume(request).await {
             // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
             // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
@@ -352,7 +345,7 @@ impl Boundary {
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
-        let started_at = (self.surroundings.now)().max(claim.at);
+        let started_at = self.now().max(claim.at);
         let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
         // A denial that came after the claim and found no recording yet: from here on it finds one.
         let authorization = consumed.admitted().document().digest_as();
@@ -388,7 +381,7 @@ impl Boundary {
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
-        let finished_at = (self.surroundings.now)().max(started_at);
+        let finished_at = self.now().max(started_at);
         let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }
     }
@@ -418,6 +411,7 @@ impl Boundary {
                 (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
             }
         };
+        let started_at = shown_start(&outcome, started_at, finished_at);
         let receipt = Receipt {
             consumption: ConsumptionRef {
                 index: closing.claim.index,
@@ -460,7 +454,7 @@ impl Boundary {
         };
         let finish = Finish {
             proposal: proposal.clone(),
-            receipt: envelope,
+            receipt: envelope.clone(),
             at: receipt.finished_at,
             detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
             outputs,
@@ -481,7 +475,19 @@ impl Boundary {
         drop((recorded, closing.room));
         self.changes.notify(&proposal);
         self.changes.notify_room();
-        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index })
+        let parts = stage::Parts {
+            receipt: envelope,
+            consumption: receipt.consumption.index,
+            seal: receipt.seal,
+            step: closing.evidence.step,
+        };
+        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
+    }
+
+    /// The time by which everything here is judged: the clock's, but never before the log's last entry, so that a
+    /// clock that was set back neither revives what had expired nor stops new work (R7).
+    fn now(&self) -> Timestamp {
+        self.ledger.now()
     }
 
     /// Makes the output of a run durable, however long the disk has no room for it.
@@ -676,6 +682,12 @@ fn outcome_of(end: &End) -> Outcome {
     }
 }
 
+/// When a receipt says that the run started. Of an `unknown` one there is a single time, when that was found out:
+/// nobody must take its times for the length of a run.
+fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
+    if outcome.status == Status::Unknown { finished_at } else { started_at }
+}
+
 /// Raises the sandbox's flag when somebody asks the recording's run to stop.
 fn forward_cancel(recording: &Arc<Recording>, flag: CancelFlag) -> tokio::task::JoinHandle<()> {
     let mut cancelled = recording.cancelled();
@@ -691,5 +703,18 @@ impl crate::record::envelope::Verified<crate::record::authorization::Authorizati
     #[must_use]
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
+        let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
+        let lost = outcome_of(&End::Lost("the launcher ended without a word".to_owned()));
+        assert_eq!(shown_start(&lost, started, finished), finished);
+        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
     }
 }

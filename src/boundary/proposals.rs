@@ -93,7 +93,7 @@ impl Boundary {
             return Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail).into());
         }
         let millis = (self.surroundings.millis)();
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
             boundary: sealed.boundary.clone(),
@@ -247,7 +247,7 @@ impl Boundary {
         sealed: &Arc<Sealed>,
     ) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
-        let now = (self.surroundings.now)();
+        let now = self.now();
         self.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
@@ -303,7 +303,7 @@ impl Boundary {
         if is_over(row.status) {
             return Err(wrong_state(&row).into());
         }
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let statement = self.statement(id)?;
         let signed = &statement.predicate;
         // By the rule that its step has now. That the step was sealed anew, or the proposer's token has ended, must not
@@ -363,7 +363,7 @@ impl Boundary {
             _ => {
                 let by = caller.name().map_or_else(String::new, ToString::to_string);
                 let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
-                let now = (self.surroundings.now)();
+                let now = self.now();
                 let advance =
                     Advance { proposal: id.clone(), from: Vec::new(), to: Status::Cancelled, at: now, detail };
                 match self.ledger.advance(advance).await {
@@ -474,7 +474,7 @@ impl Boundary {
         let _ = crate::decision::step::check_step(signed, found.map(|(_, held)| &held.hashed))
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let Some((_, held)) = found else { return Err(not_found(&signed.proposal).into()) };
-        let tokens = Tokens::Sealed(&sealed.tokens, (self.surroundings.now)());
+        let tokens = Tokens::Sealed(&sealed.tokens, self.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         Ok((held, excluded))
@@ -502,7 +502,7 @@ impl Boundary {
         let statement = Statement::<Authorization>::from_payload(&payload)?;
         let signed = &statement.predicate;
         let sealed = self.state();
-        let status = if row.status.waits() && (self.surroundings.now)() >= row.core.expires_at {
+        let status = if row.status.waits() && self.now() >= row.core.expires_at {
             ProposalStatus::Expired
         } else {
             view_status(row.status)
@@ -522,8 +522,9 @@ impl Boundary {
         let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
         let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
         match row.status {
-            Status::Finished => outcome = detail.and_then(|detail| json::typed(detail).ok()),
-            _ => refusal = detail.and_then(|detail| json::typed(detail).ok()),
+            Status::Finished => outcome = detail.and_then(|detail| json::typed(&detail).ok()),
+            Status::Denied => refusal = Some(self.denied_by(row)?),
+            _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
         }
         let _ = caller;
         Ok(ProposalView {
@@ -545,6 +546,13 @@ impl Boundary {
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
         })
+    }
+
+    /// Who said no; their words are in the log, for those who may read it.
+    pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
+        let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
+        let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
+        Ok(RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) })
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
@@ -581,7 +589,7 @@ impl Boundary {
     ) -> Result<Count, Stopped> {
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
-        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, (self.surroundings.now)()))
+        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, self.now()))
     }
 }
 

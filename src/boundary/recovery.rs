@@ -7,8 +7,10 @@ use crate::boundary::Boundary;
 use crate::boundary::refusal::{Stopped, fault};
 use crate::boundary::stage::{Closing, Ended, Evidence, Ran};
 use crate::crypto::json;
+use crate::record::authorization::Authorization;
 use crate::record::document::Malformed;
-use crate::record::envelope::Envelope;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Decision;
 use crate::store::message::{Consumed, Unfinished};
 
@@ -24,7 +26,7 @@ impl Boundary {
         for open in unfinished {
             tracing::warn!(proposal = %open.proposal, consumed_at = %open.at, "the end of this run was not seen");
             let closing = closing_of(open).map_err(|error| fault(&error))?;
-            let now = (self.surroundings.now)().max(closing.claim.at);
+            let now = self.now().max(closing.claim.at);
             // The same two stages as for a run that was seen; `run` is not called.
             let ran = Ran { closing, end: Ended::Unseen, started_at: now, finished_at: now };
             let receipt = self.receipt(ran)?;
@@ -37,9 +39,11 @@ impl Boundary {
 fn closing_of(open: Unfinished) -> Result<Closing, Malformed> {
     let envelope: Envelope = json::parse_as(&open.envelope, open.envelope.len())?;
     let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step;
     Ok(Closing {
         claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, at: open.at, seal: open.seal },
-        evidence: Evidence { proposal: open.proposal, envelope, decision },
+        evidence: Evidence { proposal: open.proposal, step, envelope, decision },
         room: None,
     })
 }

@@ -4,13 +4,20 @@
 //! leaf is written, digests instead of text, and at most so many an hour. What exceeds that is counted by code
 //! and logged in one summary an hour.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use schemars::Schema;
 
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Refusal, Stopped};
 use crate::crypto::digest::InputDigest;
+use crate::record::authorization::Authorization;
+use crate::record::denial::Denial;
+use crate::record::document::{Predicate, Statement};
+use crate::record::envelope::Envelope;
 use crate::record::refusal::{self, Code, RefusingBoundary};
+use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
 
 /// Leaves that one principal may cause in an hour: bounds what a holder of one token can write into the log.
@@ -92,7 +99,7 @@ impl Boundary {
         if refused.code == Code::Busy {
             return;
         }
-        let now = (self.surroundings.now)();
+        let now = self.now();
         let due = self.refusals.note(principal, refused.code, now);
         let boundary = self.clone();
         let refused = refused.clone();
@@ -111,7 +118,7 @@ impl Boundary {
 
     /// Logs the hour's summary when an hour has ended without a refusal after it.
     pub async fn summarise_refusals(&self) {
-        if let Some(counts) = self.refusals.due((self.surroundings.now)()) {
+        if let Some(counts) = self.refusals.due(self.now()) {
             self.log_summary(counts).await;
         }
     }
@@ -124,8 +131,8 @@ impl Boundary {
     }
 
     async fn log_refusal(&self, refused: &Refusal, principal: String, input: InputDigest) {
-        let pointer = refused.places.first().map(|place| place.pointer.clone()).filter(|pointer| pointer.len() <= 512);
-        let now = (self.surroundings.now)();
+        let pointer = refused.places.first().and_then(|place| without_input(&place.pointer));
+        let now = self.now();
         let statement = refusal::Refusal::one(self.refusing(), refused.code, pointer, principal, now, input);
         match self.sign_statement(&statement) {
             Ok(envelope) => self.append_refusal(envelope, now).await,
@@ -134,7 +141,7 @@ impl Boundary {
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        let now = (self.surroundings.now)();
+        let now = self.now();
         match refusal::Refusal::summary(self.refusing(), counts, now)
             .and_then(|statement| self.sign_statement(&statement))
         {
@@ -155,6 +162,42 @@ impl Boundary {
         RefusingBoundary { name: sealed.boundary.name.clone(), id: sealed.boundary.id }
     }
 }
+
+/// The part of a pointer into a statement that the format itself names. What follows is text of the input, an unknown
+/// field or a parameter's name, which must never stand in the log; nothing when all of it is.
+fn without_input(pointer: &str) -> Option<String> {
+    // Parameters are judged by themselves, and are here within a statement.
+    let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
+    let index = |step: &str| step.len() <= 4 && step.bytes().all(|c| c.is_ascii_digit());
+    let mut kept = String::new();
+    for step in pointer.split('/').skip(1).take_while(|step| FIELDS.contains(*step) || index(step)) {
+        kept.push('/');
+        kept.push_str(step);
+        if kept == "/predicate/params" {
+            break;
+        }
+    }
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// Every name that an envelope with an authorization or a denial has by its format.
+static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let mut schemas = settings().into_generator();
+    let mut names = BTreeSet::new();
+    let whole = [
+        schemas.root_schema_for::<Envelope>(),
+        schemas.root_schema_for::<Statement<Authorization>>(),
+        schemas.root_schema_for::<Statement<Denial>>(),
+    ];
+    for schema in whole.iter().map(Schema::as_value) {
+        let within = schema["$defs"].as_object().into_iter().flat_map(serde_json::Map::values);
+        for properties in within.chain([schema]).filter_map(|schema| schema["properties"].as_object()) {
+            names.extend(properties.keys().cloned());
+        }
+    }
+    names.extend(Authorization::LATER_FIELDS.iter().map(|&name| name.to_owned()));
+    names
+});
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +224,25 @@ mod tests {
         let expected = BTreeMap::from([(Code::Expired, 1), (Code::Malformed, 1)]);
         assert_eq!(next, Due { one: true, summary: Some(expected) });
         assert_eq!(refusals.due(at(2 * HOUR_S)), None, "nothing was counted only");
+    }
+
+    #[test]
+    fn a_logged_pointer_has_no_text_of_the_input() {
+        for (given, logged) in [
+            ("/predicate/expires_at", Some("/predicate/expires_at")),
+            ("/predicate/permissions/12/what", Some("/predicate/permissions/12/what")),
+            ("/predicate/session", Some("/predicate/session")),
+            ("/signatures/0/sig", Some("/signatures/0/sig")),
+            ("/predicate/my card is 4111", Some("/predicate")),
+            ("/predicate/params/hello", Some("/predicate/params")),
+            ("/predicate/params/reason/reason", Some("/predicate/params")),
+            ("/params/host", Some("/predicate/params")),
+            ("/predicate/permissions/123456789", Some("/predicate/permissions")),
+            ("/hello", None),
+            ("", None),
+        ] {
+            assert_eq!(without_input(given).as_deref(), logged, "{given}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, sha256};
+use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, hex, sha256};
 use crate::crypto::json;
 use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
@@ -17,6 +17,7 @@ use crate::policy::file::Policy;
 use crate::policy::profile::{Given, Level as RequiredLevel, effective};
 use crate::policy::{Ruling, resolve};
 use crate::record::authorization::BoundaryRef;
+use crate::record::bundle::StepProof;
 use crate::record::configuration::Configuration;
 use crate::record::document::Malformed;
 use crate::record::enforcement::Level;
@@ -91,8 +92,8 @@ pub struct Sealed {
     pub boundary: BoundaryRef,
     /// Who is who.
     pub roster: TrustedRoster,
-    /// Every version of the roster from 1 to the sealed one.
-    pub roster_versions: Vec<Envelope>,
+    /// What every bundle under this seal has in common, as JSON.
+    pub bundled: Bundled,
     /// The rules.
     pub policy: Policy,
     /// The built-in lists.
@@ -119,6 +120,21 @@ pub struct StepInForce {
     pub approvals: Vec<Approvals>,
     /// The sandbox that a run gets.
     pub profile: Profile,
+    /// The step's place in the registry, as a bundle's JSON has it.
+    pub proof: String,
+}
+
+/// Parts of bundles, as JSON.
+#[derive(Debug)]
+pub struct Bundled {
+    /// The seal's envelope.
+    pub seal: String,
+    /// The policy.
+    pub policy: String,
+    /// The built-in lists.
+    pub builtins: String,
+    /// The array of the roster's versions.
+    pub roster: String,
 }
 
 /// Why a seal can't be made or read.
@@ -240,6 +256,7 @@ impl Sealed {
     pub fn restore(
         seal: Seal,
         payload: &[u8],
+        envelope: &[u8],
         index: u64,
         version: u64,
         blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
@@ -264,18 +281,18 @@ impl Sealed {
         let roster = find("roster", *seal.roster.as_bytes())?;
         let roster = TrustedRoster::from_payload(&roster).map_err(|error| one(format!("sealed roster: {error}")))?;
         let builtins = value("built-in lists", &find("built-in lists", *seal.builtins.as_bytes())?)?;
-        let tokens: Vec<SealedToken> = json::typed(value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
+        let tokens: Vec<SealedToken> = json::typed(&value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
             .map_err(|error| one(format!("sealed tokens: {error}")))?;
         let configuration: Configuration =
-            json::typed(value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
+            json::typed(&value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed configuration: {error}")))?;
         let manifest: Vec<crate::record::step::RegistryLeaf> =
-            json::typed(value("registry", &find("registry", *seal.registry.as_bytes())?)?)
+            json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed registry: {error}")))?;
         let mut definitions = Vec::with_capacity(manifest.len());
         for leaf in manifest {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
-            let definition = json::typed(value("step", &bytes)?)
+            let definition = json::typed(&value("step", &bytes)?)
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
             definitions.push(definition);
         }
@@ -290,14 +307,22 @@ impl Sealed {
             id: seal.boundary.id.unwrap_or(digest),
             epoch: seal.epoch.clone(),
         };
-        let roster_versions = vec![Envelope::new(roster.payload(), Vec::new())];
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(one);
+        // Version 1 is all there is: it is trusted by hand, unsigned.
+        let versions = canonical::canonical_of(&[Envelope::new(roster.payload(), Vec::new())]).map_err(one)?;
+        let bundled = Bundled {
+            seal: text(envelope)?,
+            policy: text(policy.canonical())?,
+            builtins: text(&canonical::to_canonical(&builtins))?,
+            roster: text(&versions)?,
+        };
         Ok(Self {
             version,
             index,
             digest,
             boundary,
             roster,
-            roster_versions,
+            bundled,
             policy,
             builtins,
             tokens,
@@ -402,7 +427,19 @@ fn steps_in_force(
         match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
             (Ok(profile), Ok(hashed)) => {
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                steps.insert(reference.clone(), StepInForce { ruling, hashed, rules, approvals, profile });
+                let proof = registry.proof(reference).map(|proof| StepProof {
+                    index: proof.index,
+                    size: proof.size,
+                    hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
+                });
+                let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                match proof {
+                    Ok(proof) => {
+                        let step = StepInForce { ruling, hashed, rules, approvals, profile, proof };
+                        steps.insert(reference.clone(), step);
+                    }
+                    Err(error) => refuse(&error),
+                }
             }
             (profile, hashed) => {
                 for error in

@@ -39,19 +39,26 @@ pub async fn write_seal(
     let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid, &signature)]);
     let envelope = canonical::canonical_of(&envelope)
         .map_err(|error| SealStop::Malformed(Malformed::at("", error.to_string())))?;
-    let write = SealWrite { envelope, digest: SealDigest::of(&payload), previous, at, blobs, tokens };
+    let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
     // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
     // start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    restore(ledger, seal, &payload, done.leaf.index, done.version).map_err(SealStop::Unreadable)
+    restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version).map_err(SealStop::Unreadable)
 }
 
 /// The state that a stored seal puts in force.
 ///
 /// # Errors
 /// When a blob is missing or is not what the seal names.
-pub fn restore(ledger: &Ledger, seal: Seal, payload: &[u8], index: u64, version: u64) -> Result<Sealed, SealError> {
-    Sealed::restore(seal, payload, index, version, |digest| ledger.blob(digest).ok().flatten())
+pub fn restore(
+    ledger: &Ledger,
+    seal: Seal,
+    payload: &[u8],
+    envelope: &[u8],
+    index: u64,
+    version: u64,
+) -> Result<Sealed, SealError> {
+    Sealed::restore(seal, payload, envelope, index, version, |digest| ledger.blob(digest).ok().flatten())
 }
 
 /// Why a seal was not put in force.
@@ -121,7 +128,7 @@ impl Boundary {
             None => {}
         }
         let tokens: Vec<TokenChange> = token.into_iter().collect();
-        let mut at = (self.surroundings.now)();
+        let mut at = self.now();
         for _ in 0..MOST_TRIES {
             let before = self.state();
             let mut material = material_of(&before);

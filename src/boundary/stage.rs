@@ -41,6 +41,7 @@ use crate::boundary::Room;
 use crate::boundary::access::Caller;
 use crate::boundary::live::{Living, Recorded};
 use crate::boundary::sealed::Sealed;
+use crate::crypto::digest::SealDigest;
 use crate::decision::exclusion::Excluded;
 use crate::decision::parameters::ParametersFit;
 use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
@@ -48,7 +49,7 @@ use crate::decision::place::AtThisBoundary;
 use crate::decision::quorum::QuorumMet;
 use crate::decision::step::StepSealed;
 use crate::decision::window::WithinWindow;
-use crate::record::authorization::Authorization;
+use crate::record::authorization::{Authorization, StepReference};
 use crate::record::envelope::{self, Envelope, Signed};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::receipt::{Outcome, Receipt};
@@ -196,6 +197,7 @@ pub struct Consumed {
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
     pub(super) proposal: ProposalId,
+    pub(super) step: StepReference,
     pub(super) envelope: Envelope,
     pub(super) decision: crate::record::receipt::Decision,
 }
@@ -277,4 +279,19 @@ pub struct Receipted {
     pub outcome: Outcome,
     /// The receipt's log entry.
     pub index: u64,
+    /// What its bundle is made of.
+    pub(super) parts: Parts,
+}
+
+/// What a bundle is made of besides what its seal has in common.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    /// The receipt's envelope.
+    pub(super) receipt: Vec<u8>,
+    /// The consumption's log entry.
+    pub(super) consumption: u64,
+    /// The seal in force.
+    pub(super) seal: SealDigest,
+    /// The step.
+    pub(super) step: StepReference,
 }

@@ -289,7 +289,8 @@ pub enum Event {
     },
     /// The receipt is in the log.
     Receipt {
-        /// Its id.
+        /// Its id; a line's `id` is the event's number.
+        #[serde(rename = "receipt")]
         id: ReceiptId,
     },
 }

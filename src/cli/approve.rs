@@ -161,3 +161,13 @@ fn sign(
     let Consent(_sound) = consent;
     keys::sign(signer, PAYLOAD_TYPE, &review.sources.payload)
 }
+
+/// What `approve --yes` does after its checks, for the tests of the review.
+#[cfg(test)]
+pub(super) fn sign_reviewed(
+    review: &Review,
+    sound: Sound,
+    signer: &dyn crate::trust::signer::Signer,
+) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
+    sign(review, Consent(sound), signer)
+}

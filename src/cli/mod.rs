@@ -51,6 +51,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are answers, the rest is wrong usage. A reader that went away is no reason to panic.
             let _ = error.print();
+            if let Some(advice) = later(&error) {
+                eprintln_quietly(&advice);
+            }
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
         }
     };
@@ -62,6 +65,33 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit.code())
         }
     }
+}
+
+/// Commands of later versions, with what there is until then.
+const LATER: [(&str, &str); 14] = [
+    ("gate", "in CI use `countersign propose STEP --wait --bundle FILE`, whose exit code is the step's"),
+    ("audit", "`countersign verify` checks one bundle; the whole log is served under /log/"),
+    ("log", "the log is served under /log/checkpoint, /log/tile and /log/entries"),
+    ("grant", "each run takes its own approvals"),
+    ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
+    ("void-all", "stop the boundary, or let proposals expire"),
+    ("run", "a step runs at a boundary only: `countersign propose STEP`"),
+    ("policy", "`countersign doctor` reads the policy and says every error in it"),
+    ("sandbox", "`countersign doctor` says what the sandbox holds on this host"),
+    ("store", "stop the boundary to copy its directory; a copy that is put back can run a spent nonce again"),
+    ("mcp", "agents call `countersign propose --json`, or HTTP"),
+    ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
+    ("check", "`countersign registry list --dir DIR` says every error of the files"),
+    ("diff", "`countersign review` shows what changed since the last successful run"),
+];
+
+/// What to do instead of a command that this version does not have.
+fn later(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let (name, instead) = LATER.iter().find(|(later, _)| later == name)?;
+    (error.kind() == ErrorKind::InvalidSubcommand)
+        .then(|| format!("`{name}` comes with a later version; until then: {instead}"))
 }
 
 /// A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt.
@@ -239,6 +269,17 @@ mod tests {
                 "{} has no example",
                 command.get_name()
             );
+        }
+    }
+
+    #[test]
+    fn commands_of_later_versions_are_refused_by_name() {
+        let advice = |line: &str| Cli::try_parse_from(line.split(' ')).err().and_then(|error| later(&error));
+        assert!(advice("countersign gate --roster r").is_some_and(|advice| advice.contains("propose STEP --wait")));
+        assert!(advice("countersign registry lock").is_some_and(|advice| advice.contains("later version")));
+        assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
+        for (name, _) in LATER {
+            assert!(Cli::command().find_subcommand(name).is_none(), "{name} is there now: take it off the list");
         }
     }
 

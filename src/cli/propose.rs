@@ -248,7 +248,7 @@ fn offline(
         return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
     }
     let registry: RegistryView = client.get("/v1/registry")?;
-    let definition: StepDefinition = strict::typed(step.definition.clone())
+    let definition: StepDefinition = strict::typed(&step.definition)
         .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}")))?;
     if definition.template != Template::None {
         return Err(Failure::new(Exit::Refused, "the step uses templates, a feature that this version does not have"));

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::cli::exit::{Exit, Failure};
@@ -22,6 +21,7 @@ use crate::record::local_receipt::LocalReceipt;
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
 use crate::record::roster::Roster;
+use crate::record::schema::settings;
 use crate::record::seal::Seal;
 use crate::record::step::{RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
@@ -127,6 +127,7 @@ fn statement<P: Predicate>() -> (String, String) {
     let (name, mut value) = generate::<Statement<P>>(P::KIND);
     // What tells the kinds apart is a constant of each.
     value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
+    value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
     value["properties"]["_type"] = serde_json::json!({"const": crate::record::document::STATEMENT_TYPE});
     (name, pretty(&value))
 }
@@ -137,8 +138,9 @@ fn schema<T: JsonSchema>(name: &str) -> (String, String) {
 }
 
 fn generate<T: JsonSchema>(name: &str) -> (String, Value) {
-    let mut value = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
+    let mut value = settings().into_generator().into_root_schema_for::<T>().to_value();
     value["$id"] = Value::from(format!("https://countersign.dev/schemas/{name}/v1"));
+    value["title"] = Value::from(format!("Countersign {name}, version 1"));
     (format!("schemas/{name}.v1.json"), value)
 }
 

@@ -509,7 +509,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn what_is_printed_can_be_read_backwards(text in nasty(), width in 30_usize..120) {
+        fn promise_4_only_the_safe_alphabet_is_printed(text in nasty(), width in 30_usize..120) {
             let painted = painted(&text, width);
             prop_assert!(painted.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
             let lines = backwards::logical(&painted);

@@ -45,16 +45,19 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
 /// [`ReadError::Json`] when the bytes are not strict JSON, [`ReadError::Type`] with a JSON pointer when they
 /// are JSON of another shape.
 pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, ReadError> {
-    typed(parse(bytes, max_bytes)?)
+    typed(&parse(bytes, max_bytes)?)
 }
 
 /// The document of type `T` that `value` is.
 ///
 /// # Errors
 /// [`ReadError::Type`] with the pointer of the first place that does not fit.
-pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ReadError> {
-    serde_path_to_error::deserialize(Strict(value))
-        .map_err(|error| ReadError::Type { pointer: pointer(error.path()), message: error.inner().to_string() })
+pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
+    // The place of an error is looked for only once there is one.
+    T::deserialize(Strict(value)).or_else(|_| {
+        serde_path_to_error::deserialize(Strict(value))
+            .map_err(|error| ReadError::Type { pointer: pointer(error.path()), message: error.inner().to_string() })
+    })
 }
 
 /// Why bytes are not strict JSON.
@@ -154,37 +157,37 @@ impl From<JsonError> for ReadError {
 
 /// Says which rule a value made by our own program breaks, with the pointer of the place.
 pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)> {
-    fn walk(value: &Value, depth: usize, path: &mut String) -> Result<(), Reason> {
-        let nested = |path: &mut String, step: &str, child: &Value| {
-            let length = path.len();
-            push_step(path, step);
-            walk(child, depth + 1, path)?;
-            path.truncate(length);
-            Ok(())
-        };
-        match value {
-            Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
-            Value::Number(number) => {
-                let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-                if magnitude.is_some_and(|m| m <= MAX_INTEGER) { Ok(()) } else { Err(Reason::Number) }
-            }
-            Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => Err(Reason::Depth),
-            Value::Array(items) => {
-                items.iter().enumerate().try_for_each(|(at, item)| nested(path, &at.to_string(), item))
-            }
-            Value::Object(map) => map.iter().try_for_each(|(key, item)| {
-                if key.starts_with(RESERVED_PREFIX) {
-                    push_step(path, key);
-                    return Err(Reason::ReservedKey);
-                }
-                nested(path, key, item)
-            }),
+    match broken_rule(value, 0) {
+        None => Ok(StrictValue(())),
+        Some((reason, steps)) => {
+            let mut path = String::new();
+            steps.iter().rev().for_each(|step| push_step(&mut path, step));
+            Err((reason, path))
         }
     }
-    let mut path = String::new();
-    match walk(value, 0, &mut path) {
-        Ok(()) => Ok(StrictValue(())),
-        Err(reason) => Err((reason, path)),
+}
+
+/// The first rule that is broken, and the steps to its place, the innermost first: nothing is kept on the way down.
+fn broken_rule(value: &Value, depth: usize) -> Option<(Reason, Vec<String>)> {
+    let within = |child: &Value, step: &dyn Fn() -> String| {
+        let (reason, mut steps) = broken_rule(child, depth + 1)?;
+        steps.push(step());
+        Some((reason, steps))
+    };
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => None,
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            if magnitude.is_some_and(|m| m <= MAX_INTEGER) { None } else { Some((Reason::Number, Vec::new())) }
+        }
+        Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => Some((Reason::Depth, Vec::new())),
+        Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| within(item, &|| at.to_string())),
+        Value::Object(map) => map.iter().find_map(|(key, item)| {
+            if key.starts_with(RESERVED_PREFIX) {
+                return Some((Reason::ReservedKey, vec![key.clone()]));
+            }
+            within(item, &|| key.clone())
+        }),
     }
 }
 

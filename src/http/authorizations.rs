@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::boundary::events::Events;
-use crate::boundary::refusal::{Refusal, Stopped};
+use crate::boundary::refusal::Stopped;
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::crypto::json as strict;
 use crate::http::call::{Call, bytes, joined, read};
@@ -19,8 +19,7 @@ use crate::http::proposals::JUDGED;
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::ident::{ProposalId, ReceiptId};
-use crate::record::refusal::Code;
+use crate::record::ident::ProposalId;
 
 /// A payload of 20 KiB and sixteen signatures of 512 bytes, in base64, with room for how it is laid out.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
@@ -71,27 +70,12 @@ async fn submit(mut call: Call) -> Answer {
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
     let crossing = call.app.work(async move {
         let receipted = boundary.submit(&caller, &envelope, permit).await?;
-        let receipt = receipted.receipt;
-        let bundle =
-            tokio::task::spawn_blocking(move || boundary.bundle(&caller, &receipt).map_err(|no| ran(&receipt, no)));
-        joined(bundle.await)
+        joined(tokio::task::spawn_blocking(move || boundary.bundle_of(&receipted)).await)
     })?;
     if lines {
         streamed(call, form, crossing, watched).await
     } else {
         Ok(bytes(StatusCode::OK, MEDIA_TYPE, joined(crossing.await)?))
-    }
-}
-
-/// It ran: a no that comes after must not read as if it had not.
-fn ran(receipt: &ReceiptId, stopped: Stopped) -> Stopped {
-    match stopped {
-        Stopped::Refused(_) => {
-            let detail =
-                format!("it ran, once: its receipt is {receipt}, which this token may not read; ask with one that may");
-            Refusal::new(Code::Forbidden, detail).with_receipt(receipt.clone()).into()
-        }
-        fault @ Stopped::Fault(_) => fault,
     }
 }
 

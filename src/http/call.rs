@@ -76,7 +76,7 @@ impl Call {
             },
         };
         if route.access == Access::Known && caller.name().is_none() {
-            let detail = "this needs `Authorization: Bearer cst_…`: ask an operator for a token, or answer a challenge \
+            let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                           with a rostered key";
             return Err(refuse(Code::Unauthenticated, detail));
         }

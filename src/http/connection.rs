@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
@@ -33,6 +33,10 @@ const TCP_PROBE: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 32 << 10;
 /// What is buffered of a connection.
 const BUFFER_BYTES: usize = 64 << 10;
+/// What a peer may still send after our last answer, and for how long: closed before that was read, the connection
+/// would be reset, and a peer that is still sending would lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 << 20;
 /// Connections that may be told at once that there is no room.
 const TURNED_AWAY: usize = 64;
 /// Pause after the system has no descriptor or memory for one more connection.
@@ -165,11 +169,13 @@ struct Patient {
     io: TokioIo<TcpStream>,
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs once everything was written: until when, and how much, the peer may still send.
+    lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Patient {
     fn new(stream: TcpStream) -> Self {
-        Self { io: TokioIo::new(stream), stalled: None }
+        Self { io: TokioIo::new(stream), stalled: None, lingers: None }
     }
 
     fn within<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -214,7 +220,21 @@ impl Write for Patient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+        }
+        let (end, room) = this.lingers.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
+        let mut scratch = [0; 4096];
+        while end.as_mut().poll(context).is_pending() && *room > 0 {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(tokio::io::AsyncRead::poll_read(Pin::new(this.io.inner_mut()), context, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => break,
+                length => *room = room.saturating_sub(length),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::generate::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use crate::http::api::Problem;
@@ -10,6 +10,7 @@ use crate::http::problem::{FAULT, MEDIA_TYPE, status};
 use crate::http::route::{Access, Route, Shape, Verb};
 use crate::http::routes;
 use crate::record::refusal::Code;
+use crate::record::schema;
 
 /// Refusals that any route can give.
 const COMMON: &[Code] =
@@ -20,7 +21,7 @@ const BEARER: &str = "bearer";
 /// The description of the HTTP interface.
 #[must_use]
 pub fn openapi() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
+    let settings = schema::settings().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });

@@ -200,13 +200,13 @@ fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
             return Err(refusal.into());
         }
     }
-    json::typed(value).map_err(unreadable)
+    json::typed(&value).map_err(unreadable)
 }
 
 async fn list(call: Call) -> Answer {
     let status = call
         .raw_query("status")
-        .map(|word| json::typed::<ProposalStatus>(Value::String(word.to_owned())))
+        .map(|word| json::typed::<ProposalStatus>(&Value::String(word.to_owned())))
         .transpose()
         .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
     let limit: usize = call.query("limit")?.unwrap_or(PAGE);

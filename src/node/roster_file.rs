@@ -104,7 +104,7 @@ fn roster(tree: &Node, policy: PolicyDigest, flaws: &mut Vec<Flaw>) -> Option<Tr
         let tokens: Vec<&str> = pointer.split('/').filter(|token| !token.is_empty()).collect();
         tree.place_of(&tokens, false)
     };
-    let tables: Roster = match strict::typed(tables) {
+    let tables: Roster = match strict::typed(&tables) {
         Ok(tables) => tables,
         Err(error) => {
             let text = error.to_string();

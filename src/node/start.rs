@@ -243,8 +243,8 @@ fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &BoundaryKey) ->
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
     let statement = crate::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
-    let sealed =
-        restore(ledger, statement.predicate, &payload, index, ledger.state().version).map_err(|error| odd(&error))?;
+    let sealed = restore(ledger, statement.predicate, &payload, &leaf.data, index, ledger.state().version)
+        .map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;
     if *name != config.name {
         return Err(Problem::whole(

@@ -40,12 +40,14 @@ pub struct Authorization {
     /// Digest of the script after templates.
     pub rendered: RenderedDigest,
     /// What policy asks and the signatures grant, once.
+    #[schemars(length(max = MAX_PERMISSIONS), extend("uniqueItems" = true))]
     pub permissions: Vec<Permission>,
     /// The effective sandbox.
     pub sandbox: Profile,
     /// Who proposed it.
     pub proposer: Name,
     /// Why, in the proposer's words.
+    #[schemars(length(max = MAX_REASON_BYTES))]
     pub reason: String,
     /// When the statement was made.
     pub issued_at: Timestamp,
@@ -86,6 +88,7 @@ pub struct Permission {
     #[serde(rename = "type")]
     pub kind: PermissionKind,
     /// Its name, at most 128 bytes.
+    #[schemars(length(max = MAX_PERMISSION_BYTES))]
     pub what: String,
     /// Why policy asks.
     pub why: PermissionReason,

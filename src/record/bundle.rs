@@ -22,6 +22,7 @@ pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
 pub struct Bundle {
     /// Always `application/vnd.countersign.bundle.v1+json`.
     #[serde(rename = "mediaType")]
+    #[schemars(extend("const" = MEDIA_TYPE))]
     pub media_type: String,
     /// The receipt.
     pub receipt: Envelope,
@@ -41,6 +42,7 @@ pub struct Bundle {
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub builtins: Value,
     /// Every version of the roster from 1 to the seal's.
+    #[schemars(length(min = 1))]
     pub roster: Vec<Envelope>,
     /// Three C2SP tlog-proof texts with one checkpoint.
     pub proofs: Proofs,
@@ -55,6 +57,7 @@ pub struct StepProof {
     /// How many steps there are.
     pub size: u64,
     /// Bare lower-case hex.
+    #[schemars(inner(regex(pattern = r"^[0-9a-f]{64}$")), length(max = 63))]
     pub hashes: Vec<String>,
 }
 

@@ -20,6 +20,7 @@ pub struct Consumption {
     /// The time that windows are judged by.
     pub at: Timestamp,
     /// What was spent, in the order of the subjects.
+    #[schemars(length(min = 1, max = MAX_ITEMS))]
     pub spent: Vec<Spent>,
 }
 
@@ -51,6 +52,7 @@ impl Consumption {
 impl Predicate for Consumption {
     const KIND: &'static str = "consumption";
     const MAX_BYTES: usize = 36 << 10;
+    const LATER_FIELDS: &'static [&'static str] = &["spent/*/grant", "spent/*/session", "spent/*/use"];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.spent.is_empty() || self.spent.len() > MAX_ITEMS {
@@ -62,5 +64,55 @@ impl Predicate for Consumption {
             }
         }
         check_subjects(subjects, &self.subjects())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::canonical;
+    use crate::crypto::merkle::MAX_ENTRY_BYTES;
+    use crate::crypto::signature::SecretKey;
+    use crate::crypto::sshsig::SshKey;
+    use crate::record::envelope::{Envelope, EnvelopeSignature};
+
+    fn of(items: usize) -> Consumption {
+        let spent = |item: usize| Spent {
+            authorization: AuthorizationDigest::of(&item.to_be_bytes()),
+            nonce: nonce(item),
+            expires_at: Timestamp::from_unix(0),
+        };
+        Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
+    }
+
+    /// The longest: 64 bytes.
+    fn nonce(item: usize) -> Nonce {
+        use base64::Engine as _;
+        let mut bytes = [0xff; 64];
+        bytes[..8].copy_from_slice(&(item as u64).to_be_bytes());
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes).parse().expect("a nonce")
+    }
+
+    #[test]
+    fn a_consumption_of_64_items_with_the_longest_nonces_fits_into_a_log_entry() {
+        let payload = of(MAX_ITEMS).into_statement().to_payload().expect("within its size");
+        let key = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("a key");
+        let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid(), &[255; 64])]);
+        let leaf = canonical::canonical_of(&envelope).expect("canonical");
+        assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
+        assert!(of(MAX_ITEMS + 1).into_statement().to_payload().is_err());
+    }
+
+    #[test]
+    fn what_later_versions_note_of_an_item_is_refused_by_name() {
+        let mut value = serde_json::to_value(of(2).into_statement()).expect("JSON");
+        for field in ["grant", "session", "use"] {
+            value["predicate"]["spent"][1][field] = "x".into();
+            let payload = canonical::to_canonical(&value);
+            let refused = Statement::<Consumption>::from_payload(&payload).expect_err(field);
+            assert_eq!(refused.pointer, format!("/predicate/spent/1/{field}"));
+            assert!(refused.message.contains("this version does not have"), "{refused}");
+            value["predicate"]["spent"][1].as_object_mut().expect("an object").remove(field);
+        }
     }
 }

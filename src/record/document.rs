@@ -75,7 +75,8 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     const KIND: &'static str;
     /// The largest payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Fields of the format whose feature this version does not have: refused by name, never ignored.
+    /// Fields of the format whose feature this version does not have: refused by name, never ignored. Below the
+    /// predicate; `*` stands for every element of an array: `spent/*/grant`.
     const LATER_FIELDS: &'static [&'static str] = &[];
 
     /// Checks what types can't: subjects against their twins, sorted arrays, fields that go together.
@@ -199,6 +200,19 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     Ok(())
 }
 
+/// Where a field of a later version stands, if it does.
+fn find_later(value: &serde_json::Value, path: &str, pointer: &str) -> Option<String> {
+    let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    let below = |at: &str, value| {
+        let pointer = format!("{pointer}/{at}");
+        rest.map_or(Some(pointer.clone()), |rest| find_later(value, rest, &pointer))
+    };
+    match step {
+        "*" => value.as_array()?.iter().enumerate().find_map(|(at, item)| below(&at.to_string(), item)),
+        field => below(field, value.get(field)?),
+    }
+}
+
 /// A statement: a predicate and its subjects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +224,7 @@ pub struct Statement<P> {
     #[serde(rename = "predicateType")]
     predicate_type: String,
     /// What it is stated of.
+    #[schemars(length(min = 1))]
     pub subject: Vec<Subject>,
 }
 
@@ -242,7 +257,7 @@ impl<P: Predicate> Statement<P> {
     /// # Errors
     /// Says what is wrong and where.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
-        let value = canonical::parse_canonical(payload, P::MAX_BYTES)?;
+        let value = json::parse(payload, P::MAX_BYTES)?;
         // The type before any other field: a document of one kind never passes as another.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
             let given = value.get(field).and_then(serde_json::Value::as_str);
@@ -253,16 +268,18 @@ impl<P: Predicate> Statement<P> {
                 ));
             }
         }
-        if let Some(field) = P::LATER_FIELDS.iter().find(|field| value["predicate"].get(**field).is_some()) {
-            return Err(Malformed::at(
-                format!("/predicate/{field}"),
-                format!("the field {field:?} belongs to a feature that this version does not have"),
-            ));
+        for path in P::LATER_FIELDS {
+            if let Some(pointer) = find_later(&value["predicate"], path, "/predicate") {
+                let field = path.rsplit('/').next().unwrap_or(path);
+                let message = format!("the field {field:?} belongs to a feature that this version does not have");
+                return Err(Malformed::at(pointer, message));
+            }
         }
-        let statement: Self = json::typed(value)?;
-        // What a reader understood must be all that was signed: an optional field written as null, for one, is not.
+        let statement: Self = json::typed(&value)?;
+        // What a reader understood, written again, must be the very bytes that were signed.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
+            canonical::parse_canonical(payload, P::MAX_BYTES)?;
             return Err(Malformed::at("", "an optional field is written as null, leave it out"));
         }
         statement.predicate.check(&statement.subject)?;

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::record::document::{Malformed, check_sorted};
 use crate::record::profile::{Layer, NetworkMode, Workdir};
 
 /// The `sandbox` block of a receipt:
@@ -16,11 +17,15 @@ pub struct Enforcement {
     /// The shorthand for what was held.
     pub level: Level,
     /// Layers that were held fully, sorted and unique.
+    #[schemars(extend("uniqueItems" = true))]
     pub layers: Vec<Layer>,
-    /// Layers that this level names and that were not held, sorted and unique.
+    /// Layers that this level names and that were not held, sorted and unique. What a level names may grow with the
+    /// program's version (`boundary.version` of the receipt): `layers` alone is the fact.
+    #[schemars(extend("uniqueItems" = true))]
     pub missing: Vec<Layer>,
     /// Namespaces of the run's own, sorted: `cgroup`, `ipc`, `mnt`, `net`, `pid`, `user`, `uts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub ns: Option<Vec<String>>,
     /// The Landlock rules that the step could not leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +47,7 @@ pub struct Enforcement {
     pub limits: Option<LimitFacts>,
     /// What ended the process tree, sorted: `cgroup.kill`, `pidns`, `subreaper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub kill: Option<Vec<String>>,
     /// Processes of the run that could not be ended in time (stuck in the kernel). Absent means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +64,19 @@ pub enum Level {
     BestEffort,
     /// Hygiene and limits only.
     Off,
+}
+
+impl Enforcement {
+    /// Checks that the lists are sorted, unique and do not contradict each other.
+    ///
+    /// # Errors
+    /// Names the first list that is not.
+    pub fn check(&self) -> Result<(), Malformed> {
+        check_sorted("/predicate/sandbox/layers", &self.layers)?;
+        check_sorted("/predicate/sandbox/missing", &self.missing)?;
+        check_sorted("/predicate/sandbox/ns", self.ns.as_deref().unwrap_or_default())?;
+        check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())
+    }
 }
 
 impl Level {
@@ -99,6 +118,7 @@ pub enum LandlockStatus {
 #[serde(deny_unknown_fields)]
 pub struct SeccompFacts {
     /// SHA-256 of the filter program, 64 lower-case hex digits.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 

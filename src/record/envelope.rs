@@ -29,6 +29,7 @@ use crate::crypto::digest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::crypto::sshsig::{self, KeyId, Presence, SshKey};
 use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::schema::BASE64;
 
 /// At most this many signatures over one payload.
 pub const MAX_SIGNATURES: usize = 16;
@@ -40,11 +41,14 @@ pub const MAX_SIGNATURE_BYTES: usize = 512;
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
     /// Base64 (standard, padded) of the payload's bytes.
+    #[schemars(regex(pattern = BASE64))]
     pub payload: String,
     /// Always `application/vnd.in-toto+json`.
     #[serde(rename = "payloadType")]
+    #[schemars(extend("const" = PAYLOAD_TYPE))]
     pub payload_type: String,
     /// Signatures over the DSSE message (PAE) of the payload.
+    #[schemars(length(max = MAX_SIGNATURES))]
     pub signatures: Vec<EnvelopeSignature>,
 }
 
@@ -55,6 +59,7 @@ pub struct EnvelopeSignature {
     /// The OpenSSH fingerprint of the key: a hint which key to try.
     pub keyid: KeyId,
     /// Base64 of 64 raw bytes or of an SSHSIG blob.
+    #[schemars(regex(pattern = BASE64), length(max = MAX_SIGNATURE_BYTES.div_ceil(3) * 4))]
     pub sig: String,
 }
 

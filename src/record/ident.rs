@@ -25,7 +25,8 @@ fn refuse(expected: &'static str, given: &str) -> IdentError {
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $pattern:literal, $expected:literal, $check:expr) => {
+    // The lengths are those that the pattern does not say.
+    ($(#[$doc:meta])* $name:ident, $pattern:literal, $lengths:expr, $expected:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(std::sync::Arc<str>);
@@ -76,7 +77,13 @@ macro_rules! text_type {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "string", "pattern": $pattern})
+                let lengths: std::ops::RangeInclusive<usize> = $lengths;
+                schemars::json_schema!({
+                    "type": "string",
+                    "pattern": $pattern,
+                    "minLength": lengths.start(),
+                    "maxLength": lengths.end(),
+                })
             }
         }
     };
@@ -153,6 +160,7 @@ text_type!(
     /// A person, token, proposer or operator: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
     Name,
     "^[a-z0-9][a-z0-9._@-]{0,63}$",
+    1..=64,
     "a name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
     |text| is_name(text, b"._@-")
 );
@@ -160,20 +168,23 @@ text_type!(
     /// A group of approvers: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
     GroupName,
     "^[a-z0-9][a-z0-9._@-]{0,63}$",
+    1..=64,
     "a group's name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
     |text| is_name(text, b"._@-")
 );
 text_type!(
     /// A boundary: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 bytes.
     BoundaryName,
-    "^[a-z0-9.-]+(/[a-z0-9._-]+)*$",
+    "^[a-z0-9.-]+(?:/[a-z0-9._-]+)*$",
+    1..=40,
     "a boundary's name: [a-z0-9.-]+(/[a-z0-9._-]+)*, at most 40 bytes",
     is_boundary_name
 );
 text_type!(
     /// A step: path of its runbook without the format's ending, `:`, the step's id; at most 255 bytes.
     StepRef,
-    "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
+    "^(?!(?:[^:]*/)?\\.{1,2}[/:])[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
+    3..=255,
     "a step's ref: path/of/runbook:step-id, of letters, digits and . _ -, at most 255 bytes",
     is_step_ref
 );
@@ -181,6 +192,7 @@ text_type!(
     /// A proposal: `prp_` and a UUIDv7.
     ProposalId,
     "^prp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    40..=40,
     "a proposal's id: prp_ and a UUIDv7",
     |text| is_uuid7(text, "prp_")
 );
@@ -188,13 +200,15 @@ text_type!(
     /// A receipt: that of `prp_X` is `rcp_X`.
     ReceiptId,
     "^rcp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    40..=40,
     "a receipt's id: rcp_ and a UUIDv7",
     |text| is_uuid7(text, "rcp_")
 );
 text_type!(
     /// What a run spends: 16 to 64 bytes, base64url without padding.
     Nonce,
-    "^[A-Za-z0-9_-]{22,86}$",
+    "^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$",
+    22..=86,
     "a nonce: 16 to 64 bytes in base64url without padding",
     is_nonce
 );
@@ -202,6 +216,7 @@ text_type!(
     /// 32 hex digits that void every older authorization when they are replaced.
     Epoch,
     "^[0-9a-f]{32}$",
+    32..=32,
     "an epoch: 32 lower-case hex digits",
     |text| is_hex(text, 32)
 );
@@ -209,6 +224,7 @@ text_type!(
     /// 64 random hex digits that make the genesis seal, and with it the boundary's id, its own.
     GenesisSalt,
     "^[0-9a-f]{64}$",
+    64..=64,
     "a genesis value: 64 lower-case hex digits",
     |text| is_hex(text, 64)
 );

@@ -18,6 +18,7 @@ pub mod profile;
 pub mod receipt;
 pub mod refusal;
 pub mod roster;
+pub mod schema;
 pub mod seal;
 pub mod step;
 pub mod token;

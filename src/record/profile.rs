@@ -43,18 +43,23 @@ impl Layer {
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The layers that must be held fully, else the run is refused before its nonce is spent.
+    #[schemars(extend("uniqueItems" = true))]
     pub require: Vec<Layer>,
     /// Host paths that may be read, besides what an interpreter needs.
+    #[schemars(extend("uniqueItems" = true))]
     pub read: Vec<String>,
     /// Host paths that may be written; `{work}` is the private work directory.
+    #[schemars(extend("uniqueItems" = true))]
     pub write: Vec<String>,
     /// Patterns below allowed directories that stay out of reach.
+    #[schemars(extend("uniqueItems" = true))]
     pub deny: Vec<String>,
     /// Where the run works.
     pub workdir: Workdir,
     /// What network the run sees.
     pub network: Network,
     /// Unix sockets of the host that the run may reach.
+    #[schemars(extend("uniqueItems" = true))]
     pub sockets: Vec<String>,
     /// How much of `/proc` the run sees.
     pub proc: Proc,
@@ -88,6 +93,7 @@ pub struct Network {
     /// None, an allow list, or the host's.
     pub mode: NetworkMode,
     /// `host:port` pairs of an allow list.
+    #[schemars(extend("uniqueItems" = true))]
     pub hosts: Vec<String>,
 }
 

@@ -5,12 +5,14 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::step::Limit;
 use crate::record::validity::Timestamp;
 
 /// The most that a receipt's payload holds besides the embedded authorization.
@@ -65,16 +67,49 @@ pub struct ConsumptionRef {
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// The approvers whose signatures counted, sorted.
+    #[schemars(extend("uniqueItems" = true))]
     pub approvers: Vec<Name>,
     /// The groups named by a rule that was met and of which a counted approver is a member, sorted.
+    #[schemars(extend("uniqueItems" = true))]
     pub groups: Vec<GroupName>,
     /// Who may not count: the proposer, its owners, and whoever handed it in with theirs, sorted.
+    #[schemars(extend("uniqueItems" = true))]
     pub excluded: Vec<Name>,
     /// Who handed the envelope in.
     pub handed_in_by: Name,
     /// The policy in force.
     pub policy: PolicyDigest,
 }
+
+/// The most that a decision may take of a receipt, in bytes of canonical JSON. What is known only when the run has
+/// ended takes less than the rest, so that a receipt can never turn out too large after the nonce is spent.
+pub const MAX_DECISION_BYTES: usize = 3 << 10;
+
+impl Decision {
+    /// Checks, before anything is spent, that every receipt that the run may get has room for this decision.
+    ///
+    /// # Errors
+    /// `too-large`, when so many groups or people are named in it that a receipt could not be written.
+    pub fn check_room(&self) -> Result<RoomInReceipt, Malformed> {
+        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?.len();
+        if bytes <= MAX_DECISION_BYTES {
+            return Ok(RoomInReceipt(()));
+        }
+        let message = format!(
+            "{} approvers, {} groups and {} excluded people take {bytes} bytes of a receipt, at most \
+             {MAX_DECISION_BYTES} are allowed: name fewer groups in the rule, or fewer owners",
+            self.approvers.len(),
+            self.groups.len(),
+            self.excluded.len()
+        );
+        Err(Malformed::too_large("", message))
+    }
+}
+
+/// A receipt has room for a decision; only [`Decision::check_room`] makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct RoomInReceipt(());
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,7 +123,8 @@ pub struct Outcome {
     /// The signal that ended it, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<u8>,
-    /// The limit that it hit, where it was killed for one.
+    /// The limit that it hit, where it was killed for one, by its name in the profile.
+    #[schemars(extend("enum" = Limit::ALL.map(Limit::field)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
 }
@@ -170,7 +206,10 @@ impl Outcome {
         let expected = match (self.status, self.exit_code, self.signal) {
             (Status::Failed, None, Some(_)) => self.signal.map(Self::signalled),
             (Status::Succeeded | Status::Warned | Status::Failed, Some(code), None) => Some(Self::exited(code)),
-            (Status::Killed, None, None) => self.limit.is_some().then(|| self.clone()),
+            (Status::Killed, None, None) => {
+                let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
+                self.limit.as_ref().is_some_and(known).then(|| self.clone())
+            }
             (Status::TimedOut | Status::Cancelled | Status::NotStarted | Status::Unknown, None, None) => {
                 Some(Self::of(self.status))
             }
@@ -335,8 +374,7 @@ impl Predicate for Receipt {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
         check_sorted("/predicate/decision/groups", &self.decision.groups)?;
         check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
-        check_sorted("/predicate/sandbox/layers", &self.sandbox.layers)?;
-        check_sorted("/predicate/sandbox/missing", &self.sandbox.missing)?;
+        self.sandbox.check()?;
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
@@ -364,5 +402,149 @@ impl Predicate for Receipt {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::json::MAX_INTEGER;
+    use crate::crypto::merkle::MAX_ENTRY_BYTES;
+    use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
+    use crate::record::enforcement::{
+        Capabilities, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks, Root,
+        SeccompFacts,
+    };
+    use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+    use crate::record::profile::{Layer, NetworkMode, Workdir};
+
+    fn name<T: std::str::FromStr>(at: usize) -> T
+    where
+        T::Err: fmt::Debug,
+    {
+        format!("{at:02}{}", "n".repeat(62)).parse().expect("a name")
+    }
+
+    fn decision(groups: usize) -> Decision {
+        Decision {
+            approvers: (0..MAX_SIGNATURES).map(name).collect(),
+            groups: (0..groups).map(name).collect(),
+            excluded: (0..8).map(name).collect(),
+            handed_in_by: name(99),
+            policy: PolicyDigest::of(b""),
+        }
+    }
+
+    /// The largest decision that is taken.
+    fn largest_decision() -> Decision {
+        (0..99)
+            .map(decision)
+            .take_while(|decision| decision.check_room().is_ok())
+            .last()
+            .expect("one without groups is taken")
+    }
+
+    /// Everything at the most that this version, and what formats.md names for later ones, can write.
+    fn largest() -> Receipt {
+        let most = MAX_INTEGER;
+        let key = |n: u8| {
+            let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
+            crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key").keyid()
+        };
+        let signature =
+            |n: usize| EnvelopeSignature::new(key(u8::try_from(n).expect("few")), &[255; MAX_SIGNATURE_BYTES]);
+        let stream = Stream {
+            bytes: most,
+            recorded: most,
+            truncated: false,
+            sha256: ContentDigest::of(b"x"),
+            blake3: Blake3Digest::of(b"x"),
+            redactions: most,
+        };
+        let layers = || {
+            use Layer as L;
+            vec![L::Capabilities, L::Filesystem, L::Landlock, L::Namespaces, L::Network, L::Seccomp]
+        };
+        let held = Some(Held { max: most, by: Holder::Cgroup2 });
+        let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
+        Receipt {
+            consumption: ConsumptionRef { index: most, leaf: LeafHash::from_bytes([9; 32]), item: 63 },
+            authorization: Envelope::new(
+                &vec![b'x'; MAX_AUTHORIZATION_BYTES],
+                (0..MAX_SIGNATURES).map(signature).collect(),
+            ),
+            decision: largest_decision(),
+            outcome: Outcome { limit: Some("output_bytes".to_owned()), ..Outcome::of(Status::Killed) },
+            started_at: Timestamp::from_unix(0),
+            finished_at: Timestamp::from_unix(0),
+            duration_ms: most,
+            output: Output { stdout: stream.clone(), stderr: stream },
+            files: Files { count: most, bytes: most, manifest: ContentDigest::of(b"") },
+            sandbox: Enforcement {
+                level: Level::BestEffort,
+                layers: layers(),
+                missing: layers(),
+                ns: words(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]),
+                landlock: Some(LandlockFacts { abi: most, status: LandlockStatus::Partially, rules: most }),
+                seccomp: Some(SeccompFacts { sha256: "a".repeat(64) }),
+                caps: Some(Capabilities::None),
+                fs: Some(FilesystemFacts {
+                    mode: Workdir::InPlace,
+                    root: Root::Host,
+                    masked: Some(most),
+                    deny: Some(Masks::PointInTime),
+                }),
+                net: Some(NetworkMode::Allow),
+                limits: Some(LimitFacts {
+                    cpu: held,
+                    disk: held,
+                    file: held,
+                    memory: held,
+                    output: held,
+                    processes: held,
+                    wall: held,
+                }),
+                kill: words(&["cgroup.kill", "pidns", "subreaper"]),
+                left: Some(most),
+            },
+            usage: Usage { cpu_ms: most, memory_peak_bytes: most, processes_peak: Some(most) },
+            seal: SealDigest::of(b""),
+            boundary: ReceiptBoundary {
+                name: "n".repeat(40).parse().expect("a boundary's name"),
+                id: SealDigest::of(b""),
+                keyid: key(1),
+                version: "v".repeat(32),
+            },
+        }
+    }
+
+    #[test]
+    fn a_receipt_with_everything_at_its_maximum_fits_into_a_log_entry() {
+        let payload = largest().into_statement().expect("subjects").to_payload().expect("within its size");
+        let rest = payload.len() - largest().authorization.canonical_bytes();
+        // What `session {before, after}` and the facts of later sandboxes may take.
+        assert!(rest + 2000 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
+        let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
+        let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];
+        for payload in [payload, whole] {
+            let leaf = canonical::canonical_of(&Envelope::new(&payload, vec![signature.clone()])).expect("canonical");
+            assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
+        }
+    }
+
+    #[test]
+    fn a_decision_that_no_receipt_has_room_for_is_too_large_beforehand() {
+        let fits = largest_decision();
+        let more = decision(fits.groups.len() + 1);
+        assert!(more.check_room().expect_err("one group more").too_large);
+        assert!(!fits.groups.is_empty());
+    }
+
+    #[test]
+    fn only_limits_of_the_profile_kill() {
+        let killed = |limit: &str| Outcome { limit: Some(limit.to_owned()), ..Outcome::of(Status::Killed) }.check();
+        assert!(killed("memory_bytes").is_ok());
+        assert!(killed("patience").is_err());
+        assert!(Outcome::of(Status::Killed).check().is_err());
     }
 }

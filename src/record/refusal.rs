@@ -108,13 +108,14 @@ impl fmt::Display for Code {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
-    /// Who refused. This version always writes it; the format's first example has none.
+    /// Who refused. Always written. A reader takes a refusal without it too, since the first published example of the
+    /// format has none: which boundary refused follows from the log and the key that signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<RefusingBoundary>,
     /// Why, for one input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
-    /// Where in the input.
+    /// Where in the input: only names that the format itself has, never the input's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// Who sent it: a token's name or a key id.
@@ -122,6 +123,7 @@ pub struct Refusal {
     pub principal: Option<String>,
     /// How many of each code, for an hourly summary of what was not logged one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("propertyNames" = {"$ref": "#/$defs/Code"}, "minProperties" = 1))]
     pub counts: Option<BTreeMap<Code, u64>>,
     /// When.
     pub at: Timestamp,

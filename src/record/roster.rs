@@ -21,6 +21,7 @@ pub struct Roster {
     /// What people call it.
     pub name: String,
     /// From 1, counting.
+    #[schemars(range(min = 1))]
     pub version: u64,
     /// How many approvers must sign the next version; 0 is shown as *unguarded*.
     pub threshold: u64,

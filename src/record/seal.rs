@@ -39,6 +39,7 @@ pub struct Seal {
     /// Blob: `{limits, sandbox}` in force.
     pub configuration: BlobDigest,
     /// All key ids of the boundary's roster entry, sorted.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub keys: Vec<KeyId>,
     /// The program and its version.
     pub engine: String,
@@ -60,7 +61,7 @@ pub struct SealedBoundary {
 
 /// What begins a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Genesis {
     /// A new boundary: 32 random bytes in hex.
     New(GenesisSalt),

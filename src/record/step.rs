@@ -239,6 +239,7 @@ impl DeclaredLimits {
 #[serde(deny_unknown_fields)]
 pub struct Approvals {
     /// How many distinct people; from *each* group when `each` is set. Never 0.
+    #[schemars(range(min = 1))]
     pub required: u64,
     /// Groups that they must belong to. In a step, an empty list means whom policy names.
     pub from: Vec<GroupName>,

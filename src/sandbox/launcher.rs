@@ -56,6 +56,9 @@ fn launch(control: &mut UnixStream) -> Result<(), Failure> {
     confine::silence(false)?;
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(Stage::Request, "set a deadline")?;
     let (request, source, params) = protocol::read_request(control).at(Stage::Request, "read the request")?;
+    // The service keeps what it makes to itself; here modes are as they are written, since a run with an id of its own
+    // has to read its script. The step gets the strict one again.
+    rustix::process::umask(rustix::fs::Mode::empty());
     // Ctrl-C at the service's terminal is the service's; the run ends by its word.
     rustix::process::setsid().at(Stage::Processes, "begin a session")?;
     // Under memory pressure the run goes first, not the service. Refused by some hosts; then nothing is lost.

@@ -19,6 +19,7 @@ use crate::sandbox::capture::Chunk;
 use crate::sandbox::follow::{Launched, Run};
 use crate::sandbox::ids::Ids;
 use crate::sandbox::interpreter;
+use crate::sandbox::leftovers;
 use crate::sandbox::probe::{Probe, STRICT};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{self, Failure, Form, LAUNCH, MAX_TEXT, Request, Stage, StepEnd};
@@ -50,6 +51,8 @@ pub struct Setup {
 pub struct LinuxSandbox {
     /// Opened once: what starts is this binary, whatever replaces it on disk.
     launcher: File,
+    /// By which a later service finds launchers that outlived this one.
+    mark: String,
     spool: PathBuf,
     around: Surroundings,
     ids: Ids,
@@ -60,17 +63,20 @@ impl LinuxSandbox {
     /// Prepares and probes: a whole run or two, some tens of milliseconds.
     ///
     /// # Errors
-    /// When the launcher can't be opened or a directory does not exist.
+    /// When the launcher can't be opened, a directory does not exist, or a run of an earlier service does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let launcher = File::open(setup.launcher.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
         let scratch = setup.scratch.canonicalize()?;
+        let mark = leftovers::mark(&scratch);
+        let _ = leftovers::end(&mark)?;
         sweep(&scratch);
         let ids = Ids::of_this_process();
         let own_id = ids.available();
         let mut sandbox = Self {
             launcher,
+            mark,
             spool: setup.spool.canonicalize()?,
-            around: Surroundings { private: setup.private.iter().map(|path| real(path)).collect(), scratch },
+            around: Surroundings::new(setup.private.iter().map(|path| real(path)).collect(), scratch),
             ids,
             probe: Probe::conclude(None, None, own_id),
         };
@@ -240,7 +246,7 @@ impl LinuxSandbox {
         // Nothing here may turn posix_spawn into fork: no pre_exec, no uid, no process group.
         let child = Command::new(format!("/proc/self/fd/{}", self.launcher.as_raw_fd()))
             .arg0("countersign")
-            .arg(LAUNCH)
+            .args([LAUNCH, &self.mark])
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(stdout_writer))

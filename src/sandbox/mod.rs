@@ -15,6 +15,7 @@ mod grants;
 mod ids;
 mod interpreter;
 pub mod launcher;
+mod leftovers;
 pub mod linux;
 pub mod probe;
 pub mod profile;

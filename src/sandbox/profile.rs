@@ -125,6 +125,16 @@ pub(super) struct Surroundings {
     pub(super) private: Vec<PathBuf>,
     /// Where runs on the host's root have their directories.
     pub(super) scratch: PathBuf,
+    /// What every run sees of the host, as real paths.
+    pub(super) visible: Vec<PathBuf>,
+}
+
+impl Surroundings {
+    /// Looks up what every run sees of this host.
+    pub(super) fn new(private: Vec<PathBuf>, scratch: PathBuf) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self { private, scratch, visible: filesystem::always_visible().map(real).collect() }
+    }
 }
 
 /// Whether `profile` can be held on the host that `probe` found.
@@ -267,12 +277,13 @@ fn keep_private(
     form: Form,
     landlock: bool,
 ) -> Result<(), Unavailable> {
-    let always = filesystem::always_visible().map(Path::to_owned);
-    let visible = always.chain(profile.read.iter().map(PathBuf::from));
-    let visible: Vec<PathBuf> = visible.map(|path| path.canonicalize().unwrap_or(path)).collect();
+    // The paths of a profile are real paths: that was checked just now.
+    let named: Vec<PathBuf> = profile.read.iter().map(PathBuf::from).collect();
     for private in &around.private {
         let reached = |through: String| Err(Unavailable::Private { private: private.clone(), through });
-        if let Some(path) = visible.iter().find(|path| private.starts_with(path) || path.starts_with(private)) {
+        if let Some(path) =
+            around.visible.iter().chain(&named).find(|path| private.starts_with(path) || path.starts_with(private))
+        {
             return reached(path.display().to_string());
         }
         if form == Form::Host && around.scratch.starts_with(private) {
@@ -331,7 +342,7 @@ mod tests {
     }
 
     fn around(private: &[&Path]) -> Surroundings {
-        Surroundings { private: private.iter().map(|&path| path.to_owned()).collect(), scratch: "/".into() }
+        Surroundings::new(private.iter().map(|&path| path.to_owned()).collect(), "/".into())
     }
 
     fn refusal(change: impl FnOnce(&mut Profile)) -> String {
@@ -390,7 +401,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let closed = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
-        let around = Surroundings { private: vec![], scratch: closed.path().canonicalize().expect("real") };
+        let around = Surroundings::new(vec![], closed.path().canonicalize().expect("real"));
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         assert!(matches!(check(&weak, &poor(true), &around), Err(Unavailable::Scratch { .. })));
         assert!(check(&weak, &poor(false), &around).is_ok(), "the service's own id can");

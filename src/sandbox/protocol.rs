@@ -209,6 +209,28 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<Message>
     Ok(Some(message))
 }
 
+/// Reads one request as the launcher does, from bytes that may be anything. Gives back how many it takes up.
+///
+/// # Errors
+/// Where the launcher would refuse it.
+pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
+    let mut rest = bytes;
+    read_request(&mut rest).map(|_| bytes.len() - rest.len())
+}
+
+/// Reads messages as the service does, from bytes that may be anything. Gives back how many there are.
+///
+/// # Errors
+/// Where the service would give the launcher up.
+pub fn check_messages(bytes: &[u8]) -> io::Result<usize> {
+    let mut received = bytes.to_vec();
+    let mut count = 0;
+    while take_message(&mut received)?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
 fn write_frame(to: &mut impl Write, value: &impl Serialize, limit: u32) -> io::Result<()> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, value)?;

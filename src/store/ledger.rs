@@ -27,7 +27,7 @@ use crate::store::message::{
     Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, SealEntry, SealWrite, Sealed,
     Signature, Spent, Status, Token, Unfinished, WriteStop,
 };
-use crate::store::tree::{Edge, Subtrees};
+use crate::store::tree::{Edge, Subtrees, TileCache};
 use crate::store::writer::{Answer, Message, Writer};
 use crate::store::{CheckpointRow, Fault, Head, Reads, Store, lock};
 
@@ -133,6 +133,7 @@ pub(crate) struct Shared {
     /// Signed since the last batch: recorded with the next.
     unrecorded: Mutex<Vec<CheckpointRow>>,
     /// The last one that was asked for.
+    tiles: TileCache,
     note: Mutex<Option<CheckpointRow>>,
 }
 
@@ -184,6 +185,7 @@ impl Ledger {
             published: RwLock::new(Arc::new(published)),
             unrecorded: Mutex::default(),
             note: Mutex::default(),
+            tiles: TileCache::default(),
         });
         // Queued batches are answered one after the other; the oneshots wake whoever waits.
         let (inbox, outbox) = mpsc::channel(QUEUE);
@@ -428,8 +430,8 @@ impl Ledger {
         let width = usize::try_from(subtrees.end - subtrees.start).unwrap_or(usize::from(TILE_WIDTH));
         match path.kind() {
             TileKind::Hashes(level) => {
-                let mut tree = Subtrees::new(&published.edge, &*self.shared.reads);
-                Ok(tree.tile(level, path.index())?.get(..width).map(|hashes| hashes.as_flattened().to_vec()))
+                let tree = Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles);
+                Ok(tree.entries(level, path.index(), width)?.map(|hashes| hashes.as_flattened().to_vec()))
             }
             TileKind::Entries => {
                 let mut bytes = Vec::new();
@@ -444,13 +446,13 @@ impl Ledger {
     fn with_tree<T>(
         &self,
         size: u64,
-        read: impl FnOnce(&mut Subtrees<'_>) -> Result<Option<T>, Fault>,
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, Fault>,
     ) -> Result<Option<T>, Fault> {
         let published = self.shared.published();
         if size > published.head.size {
             return Ok(None);
         }
-        read(&mut Subtrees::new(&published.edge, &*self.shared.reads))
+        read(&Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles))
     }
 
     /// A leaf.

@@ -3,19 +3,62 @@
 //! Complete tiles (256 hashes) are immutable rows; what is not complete stands in memory, at most 255 hashes a level,
 //! and is built again from leaf rows and tiles when the store is opened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crypto::merkle::{self, Hash, TILE_HEIGHT, TILE_WIDTH};
+use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, node_hash};
 use crate::store::{Fault, Reads, Store, TileRow};
 
 const WIDTH: usize = TILE_WIDTH as usize;
+
+/// Complete tiles that are kept with their inner hashes, for proofs: 16 KiB each.
+const KEPT_TILES: usize = 64;
+
+/// A tile's entries and every complete subtree over them: a proof takes hashes from it and computes none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tile {
+    /// By height: the entries, their pairs, the pairs of those, to the root of a complete tile.
+    heights: [Vec<Hash>; TILE_HEIGHT as usize + 1],
+}
+
+impl Tile {
+    fn of(entries: &[Hash]) -> Self {
+        let mut tile = Self::default();
+        for entry in entries {
+            tile.push(*entry);
+        }
+        tile
+    }
+
+    /// Adds an entry: one hash on average.
+    fn push(&mut self, entry: Hash) {
+        self.heights[0].push(entry);
+        for height in 0..usize::from(TILE_HEIGHT) {
+            let below = &self.heights[height];
+            if !below.len().is_multiple_of(2) {
+                break;
+            }
+            let [left, right] = [below[below.len() - 2], below[below.len() - 1]];
+            self.heights[height + 1].push(node_hash(&left, &right));
+        }
+    }
+
+    fn entries(&self) -> &[Hash] {
+        &self.heights[0]
+    }
+
+    /// The root, once the tile is complete.
+    fn root(&self) -> Option<Hash> {
+        self.heights[usize::from(TILE_HEIGHT)].first().copied()
+    }
+}
 
 /// The right edge of the tree: its incomplete tiles.
 #[derive(Debug, Clone, Default)]
 pub struct Edge {
     size: u64,
-    /// By level of tiles: the hashes of the one that is not complete.
-    levels: Vec<Vec<Hash>>,
+    /// By level of tiles: the one that is not complete.
+    levels: Vec<Tile>,
 }
 
 impl Edge {
@@ -34,11 +77,12 @@ impl Edge {
             } else {
                 let mut hashes = Vec::with_capacity(WIDTH);
                 for index in first..entries {
-                    hashes.push(merkle::root(&store.tile(level - 1, index)?));
+                    let below = Tile::of(&store.tile(level - 1, index)?);
+                    hashes.push(below.root().ok_or_else(|| missing(level - 1, index))?);
                 }
                 hashes
             };
-            levels.push(hashes);
+            levels.push(Tile::of(&hashes));
             entries >>= TILE_HEIGHT;
         }
         Ok(Self { size, levels })
@@ -59,66 +103,88 @@ impl Edge {
         for level in 0_u8.. {
             let at = usize::from(level);
             if self.levels.len() == at {
-                self.levels.push(Vec::with_capacity(WIDTH));
+                self.levels.push(Tile::default());
             }
-            let tile = &mut self.levels[at];
-            tile.push(hash);
-            if tile.len() < WIDTH {
-                break;
-            }
+            self.levels[at].push(hash);
+            let Some(root) = self.levels[at].root() else { break };
             index >>= TILE_HEIGHT;
-            let hashes = std::mem::replace(tile, Vec::with_capacity(WIDTH));
-            hash = merkle::root(&hashes);
+            let [hashes, ..] = std::mem::take(&mut self.levels[at]).heights;
+            hash = root;
             complete.push(TileRow { level, index, hashes });
         }
     }
+}
 
-    /// The hashes of the level's incomplete tile.
-    pub(crate) fn incomplete(&self, level: u8) -> &[Hash] {
-        self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)
+/// Complete tiles with their inner hashes, the last that were used.
+#[derive(Debug, Default)]
+pub(crate) struct TileCache(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    tiles: HashMap<(u8, u64), Arc<Tile>>,
+    order: VecDeque<(u8, u64)>,
+}
+
+impl TileCache {
+    /// A complete tile, read where it is not kept. Tiles never change.
+    fn tile(&self, level: u8, index: u64, reads: &dyn Reads) -> Result<Arc<Tile>, Fault> {
+        let key = (level, index);
+        if let Some(tile) = self.0.lock().unwrap_or_else(PoisonError::into_inner).tiles.get(&key) {
+            return Ok(tile.clone());
+        }
+        let tile = Arc::new(Tile::of(&reads.tile(level, index)?.ok_or_else(|| missing(level, index))?));
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.tiles.insert(key, tile.clone()).is_none() {
+            kept.order.push_back(key);
+            if kept.order.len() > KEPT_TILES
+                && let Some(oldest) = kept.order.pop_front()
+            {
+                kept.tiles.remove(&oldest);
+            }
+        }
+        Ok(tile)
     }
 }
 
-/// Reads hashes of complete subtrees, each tile once.
+/// Reads hashes of complete subtrees.
 pub(crate) struct Subtrees<'a> {
     edge: &'a Edge,
     reads: &'a dyn Reads,
-    seen: HashMap<(u8, u64), Vec<Hash>>,
+    cache: &'a TileCache,
 }
 
 impl<'a> Subtrees<'a> {
-    pub(crate) fn new(edge: &'a Edge, reads: &'a dyn Reads) -> Self {
-        Self { edge, reads, seen: HashMap::new() }
+    pub(crate) const fn new(edge: &'a Edge, reads: &'a dyn Reads, cache: &'a TileCache) -> Self {
+        Self { edge, reads, cache }
     }
 
     /// The hash of the complete subtree over the leaves `index << level` to `(index + 1) << level`.
-    pub(crate) fn hash(&mut self, level: u8, index: u64) -> Result<Hash, Fault> {
+    pub(crate) fn hash(&self, level: u8, index: u64) -> Result<Hash, Fault> {
         // `2^within` entries of a tile make it up; they never reach over its end.
         let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
         let first = index << within;
-        let tile = self.tile(tile_level, first >> TILE_HEIGHT)?;
-        let from = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-        match tile.get(from..from + (1 << within)) {
-            Some([one]) => Ok(*one),
-            Some(entries) => Ok(merkle::root(entries)),
-            None => Err(missing(level, index)),
-        }
+        let at = usize::try_from((first % u64::from(TILE_WIDTH)) >> within).unwrap_or(usize::MAX);
+        let found = |tile: &Tile| tile.heights[usize::from(within)].get(at).copied();
+        self.with_tile(tile_level, first >> TILE_HEIGHT, found)?.ok_or_else(|| missing(level, index))
     }
 
-    /// A tile, as far as it is there.
-    pub(crate) fn tile(&mut self, level: u8, index: u64) -> Result<&[Hash], Fault> {
+    /// The first `width` entries of a tile, where it has so many.
+    pub(crate) fn entries(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<Hash>>, Fault> {
+        self.with_tile(level, index, |tile| tile.entries().get(..width).map(<[Hash]>::to_vec))
+    }
+
+    fn with_tile<T>(&self, level: u8, index: u64, read: impl FnOnce(&Tile) -> T) -> Result<T, Fault> {
         let complete = self.edge.size.checked_shr(u32::from(level + 1) * u32::from(TILE_HEIGHT)).unwrap_or(0);
-        if index == complete {
-            return Ok(self.edge.incomplete(level));
-        }
         if index > complete {
             return Err(missing(level, index));
         }
-        if !self.seen.contains_key(&(level, index)) {
-            let tile = self.reads.tile(level, index)?.ok_or_else(|| missing(level, index))?;
-            self.seen.insert((level, index), tile);
+        if index < complete {
+            return Ok(read(&*self.cache.tile(level, index, self.reads)?));
         }
-        self.seen.get(&(level, index)).map(Vec::as_slice).ok_or_else(|| missing(level, index))
+        match self.edge.levels.get(usize::from(level)) {
+            Some(tile) => Ok(read(tile)),
+            None => Ok(read(&Tile::default())),
+        }
     }
 }
 

@@ -223,7 +223,7 @@ impl Derived {
             return;
         };
         let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
-            Ok(value) => json::typed::<StepDefinition>(value.clone())
+            Ok(value) => json::typed::<StepDefinition>(&value)
                 .map(|definition| (definition, value))
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -456,12 +456,12 @@ fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, App
 fn configured(bytes: &[u8]) -> Result<Given, String> {
     let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
     let limits = |which: &str| -> Result<Limits, String> {
-        json::typed(value["limits"][which].clone()).map_err(|error| format!("the configuration's limits: {error}"))
+        json::typed(&value["limits"][which]).map_err(|error| format!("the configuration's limits: {error}"))
     };
     let level = match value["sandbox"]["level"].as_str() {
         Some("strict") => Level::Strict,
         Some(_) => Level::BestEffort(
-            json::typed::<Vec<Layer>>(value["sandbox"]["require"].clone())
+            json::typed::<Vec<Layer>>(&value["sandbox"]["require"])
                 .map_err(|error| format!("the configuration's layers: {error}"))?,
         ),
         None => return Err("the configuration names no sandbox level".to_owned()),

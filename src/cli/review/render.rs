@@ -410,7 +410,7 @@ fn compared(screen: &mut Screen, last: Option<&LastRun>, found: &Derived, signed
         screen.say(Tone::Bad, &format!("THE DEFINITION IS ANOTHER ONE, then it was {}", last.digest));
         let before = last.definition.as_ref().filter(|bytes| StepDigest::of(bytes) == last.digest).and_then(|bytes| {
             let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
-            json::typed::<StepDefinition>(value.clone()).ok().map(|definition| (definition, value))
+            json::typed::<StepDefinition>(&value).ok().map(|definition| (definition, value))
         });
         match (&before, &found.definition) {
             (Some((old, old_value)), Some((new, new_value))) => {

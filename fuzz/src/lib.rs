@@ -1,0 +1,2 @@
+//! Fuzz targets of countersign.
+pub mod targets;

@@ -1,0 +1,260 @@
+//! The entry functions: any bytes in, no panic out, and the laws of each reader.
+//!
+//! Included by path: by the fuzz targets here and by `tests/fuzz_corpus.rs`, which replays seeds on stable.
+use std::sync::OnceLock;
+
+use countersign::audit::bundle::{Options, Trust, verify};
+use countersign::audit::report::{CheckName, Finding};
+use countersign::crypto::canonical::{parse_canonical, to_canonical};
+use countersign::crypto::digest::PolicyDigest;
+use countersign::crypto::json;
+use countersign::crypto::merkle::{TilePath, push_entry, split_entries};
+use countersign::crypto::note::{Note, TlogProof, parse_vkey, vkey};
+use countersign::crypto::signature::SecretKey;
+use countersign::crypto::sshsig::{self, KeyId, SshKey};
+use countersign::policy::file::Policy;
+use countersign::record::authorization::Authorization;
+use countersign::record::bundle::Bundle;
+use countersign::record::checkpoint::Checkpoint;
+use countersign::record::consumption::Consumption;
+use countersign::record::denial::Denial;
+use countersign::record::document::{Predicate, Statement};
+use countersign::record::envelope::{Base64, Envelope, Signed};
+use countersign::record::local_receipt::LocalReceipt;
+use countersign::record::receipt::Receipt;
+use countersign::record::refusal::Refusal;
+use countersign::record::roster::Roster;
+use countersign::record::seal::Seal;
+use countersign::registry::markdown;
+use countersign::sandbox::protocol;
+use countersign::trust::roster::TrustedRoster;
+use countersign::trust::source;
+
+/// One entry function.
+pub type Target = fn(&[u8]);
+
+/// All of them by name.
+pub const ALL: [(&str, Target); 11] = [
+    ("bundle_verify", bundle_verify),
+    ("envelope", envelope),
+    ("json_reader", json_reader),
+    ("launcher_request", launcher_request),
+    ("markdown_runbook", markdown_runbook),
+    ("note_and_proof", note_and_proof),
+    ("policy_yaml", policy_yaml),
+    ("roster_toml", roster_toml),
+    ("ssh_key_line", ssh_key_line),
+    ("sshsig_blob", sshsig_blob),
+    ("statement_each_kind", statement_each_kind),
+];
+
+/// Strict JSON: what is read has one canonical form, and only that is canonical.
+pub fn json_reader(data: &[u8]) {
+    let canonical = parse_canonical(data, 1 << 20).is_ok();
+    let Ok(value) = json::parse(data, 1 << 20) else {
+        assert!(!canonical);
+        return;
+    };
+    let written = to_canonical(&value);
+    assert_eq!(canonical, written == data);
+    assert!(parse_canonical(&written, usize::MAX).is_ok_and(|again| again == value));
+}
+
+/// An envelope of any kind, from outside and from the log.
+pub fn envelope(data: &[u8]) {
+    fn one<P: Predicate>(envelope: &Envelope, roster: &TrustedRoster) {
+        for reading in [Base64::Strict, Base64::Lenient] {
+            let Ok(signed) = Signed::<P>::from_envelope(envelope, reading) else { continue };
+            let _ = signed.check_document();
+            if let Ok(verified) = signed.verify(|keyid| roster.key(keyid)) {
+                // What is written again is strict, and the same document.
+                let again = verified.envelope(|_| true);
+                let strict = Signed::<P>::from_envelope(&again, Base64::Strict).expect("strict");
+                assert_eq!(strict.digest(), verified.digest());
+            }
+        }
+    }
+    let Ok(envelope) = json::parse_as::<Envelope>(data, 4 << 20) else { return };
+    let roster = golden_roster();
+    one::<Authorization>(&envelope, roster);
+    one::<Denial>(&envelope, roster);
+    one::<Receipt>(&envelope, roster);
+    one::<Roster>(&envelope, roster);
+}
+
+/// A payload read as each kind: at most one takes it, and reads all that it says.
+pub fn statement_each_kind(data: &[u8]) {
+    fn one<P: Predicate>(payload: &[u8]) -> usize {
+        let Ok(statement) = Statement::<P>::from_payload(payload) else { return 0 };
+        assert_eq!(statement.to_payload().expect("what was read can be written"), payload);
+        1
+    }
+    let taken = one::<Authorization>(data)
+        + one::<Consumption>(data)
+        + one::<Denial>(data)
+        + one::<LocalReceipt>(data)
+        + one::<Receipt>(data)
+        + one::<Refusal>(data)
+        + one::<Roster>(data)
+        + one::<Seal>(data);
+    assert!(taken <= 1);
+    if let Ok(roster) = TrustedRoster::from_payload(data) {
+        let _ = roster.allowed_signers();
+    }
+}
+
+/// A bundle against the golden roster: nobody has its keys, so what is verified is a golden receipt.
+pub fn bundle_verify(data: &[u8]) {
+    let report = verify(data, &Trust::Roster(golden_envelope().to_vec()), Options::default()).expect("a good roster");
+    assert_eq!(report.checks.len(), CheckName::ALL.len());
+    if report.verified {
+        assert!(report.failed().next().is_none());
+        assert_eq!(report.finding(CheckName::ReceiptSignature), Finding::Established);
+        let bundle = Bundle::parse(data).expect("it was read");
+        assert!(golden_receipts().contains(&bundle.receipt.payload), "a receipt that the golden boundary never signed");
+    }
+    let _ = verify(data, &Trust::Nothing, Options::default());
+    let _ = verify(b"{}", &Trust::Roster(data.to_vec()), Options::default());
+}
+
+/// An SSHSIG blob or its armour, under a plain key.
+pub fn sshsig_blob(data: &[u8]) {
+    let key = golden_key();
+    let message = b"a message that nobody signed";
+    assert!(sshsig::verify(key, message, data).is_err());
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(blob) = sshsig::dearmour(text)
+    {
+        assert!(sshsig::verify(key, message, &blob).is_err());
+        assert_eq!(sshsig::dearmour(&sshsig::armour(&blob)).expect("our own armour"), blob);
+    }
+}
+
+/// A public key line, a key id, a private key file.
+pub fn ssh_key_line(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for line in [text, text.trim_end()] {
+        if let Ok(key) = SshKey::parse(line) {
+            assert_eq!(key.line(), line);
+            let again = SshKey::parse(key.line()).expect("its own line");
+            assert!(again == key && again.keyid() == key.keyid());
+            assert_eq!(key.keyid().to_string().parse::<KeyId>().expect("its own id"), key.keyid());
+        }
+        let _ = line.parse::<KeyId>();
+    }
+    if let Ok(secret) = SecretKey::from_pkcs8_pem(text) {
+        let again = SecretKey::from_pkcs8_pem(&secret.to_pkcs8_v1_pem()).expect("our own file");
+        assert_eq!(again.public(), secret.public());
+    }
+}
+
+/// Notes, checkpoints, proofs, tiles, verifier keys.
+pub fn note_and_proof(data: &[u8]) {
+    if let Some(entries) = split_entries(data) {
+        let mut tile = Vec::new();
+        entries.iter().for_each(|entry| push_entry(&mut tile, entry).expect("it was in a tile"));
+        assert_eq!(tile, data);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(note) = Note::parse(text) {
+        assert_eq!(note.to_string(), text);
+        let _ = Checkpoint::parse(note.unverified_text());
+    }
+    if let Ok(checkpoint) = Checkpoint::parse(text) {
+        assert_eq!(checkpoint.body(), text);
+    }
+    if let Ok(proof) = TlogProof::parse(text) {
+        assert_eq!(proof.to_string(), text);
+    }
+    if let Some(tile) = TilePath::parse(text) {
+        assert_eq!(tile.to_string(), text);
+        let _ = (tile.subtrees(), tile.is_within(u64::MAX));
+    }
+    if let Ok((name, key)) = parse_vkey(text) {
+        assert_eq!(vkey(&name, &key), text);
+    }
+}
+
+/// A runbook: its steps or its flaws, each with a place in the file.
+pub fn markdown_runbook(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match markdown::read(text, "seed/runbook") {
+        Ok(found) => {
+            for one in found.unwrap_or_default() {
+                let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
+                let _ = countersign::decision::step::HashedStep::parse(&value);
+            }
+        }
+        Err(flaws) => assert!(!flaws.is_empty()),
+    }
+}
+
+/// A policy: what is read can be sealed and read again.
+pub fn policy_yaml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Policy::load(text) {
+        Ok(policy) => {
+            let sealed = json::parse(policy.canonical(), 1 << 20).expect("canonical");
+            let again = Policy::from_sealed(&sealed).expect("what was served can be read from its seal");
+            assert!(again.digest() == policy.digest() && again.file() == policy.file());
+        }
+        Err(errors) => assert!(!errors.is_empty()),
+    }
+}
+
+/// A roster's source: what is read is a sound roster.
+pub fn roster_toml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match source::parse(text, PolicyDigest::of(b"policy")) {
+        Ok(roster) => {
+            // A later version gets its `previous` from the tool.
+            if roster.version == 1
+                && let Ok(payload) = roster.into_statement().and_then(|statement| statement.to_payload())
+            {
+                TrustedRoster::from_payload(&payload).expect("a roster that was read is sound");
+            }
+        }
+        Err(errors) => assert!(!errors.is_empty()),
+    }
+}
+
+/// What a launcher reads from the service, and the service from a launcher.
+pub fn launcher_request(data: &[u8]) {
+    if let Ok(taken) = protocol::check_request(data) {
+        assert!(taken <= data.len());
+    }
+    let _ = protocol::check_messages(data);
+}
+
+fn golden_envelope() -> &'static [u8] {
+    include_bytes!("../../tests/conformance/golden/valid/roster.json")
+}
+
+fn golden_receipts() -> &'static [String] {
+    static RECEIPTS: OnceLock<Vec<String>> = OnceLock::new();
+    RECEIPTS.get_or_init(|| {
+        let bundles: [&[u8]; 4] = [
+            include_bytes!("../../tests/conformance/golden/valid/bundle.json"),
+            include_bytes!("../../tests/conformance/golden/valid/bundle-sshsig.json"),
+            include_bytes!("../../tests/conformance/golden/valid/bundle-sk.json"),
+            include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json"),
+        ];
+        bundles.iter().map(|bytes| Bundle::parse(bytes).expect("a golden bundle").receipt.payload).collect()
+    })
+}
+
+fn golden_roster() -> &'static TrustedRoster {
+    static ROSTER: OnceLock<TrustedRoster> = OnceLock::new();
+    ROSTER.get_or_init(|| {
+        let payload = include_bytes!("../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload).expect("the golden roster")
+    })
+}
+
+fn golden_key() -> &'static SshKey {
+    static KEY: OnceLock<SshKey> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let line = include_str!("../../tests/conformance/golden/valid/keys/bob.pub");
+        SshKey::parse(line.trim_end()).expect("a golden key")
+    })
+}

@@ -1,0 +1,345 @@
+//! The golden documents, their test keys, and crossings made anew around one change.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use countersign::crypto::canonical::to_canonical;
+use countersign::crypto::digest::{RosterDigest, hex, sha256};
+use countersign::crypto::merkle::{self, Hash};
+use countersign::crypto::note::{TlogProof, sign_note};
+use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use countersign::crypto::sshsig::SshKey;
+use countersign::record::checkpoint::Checkpoint;
+use countersign::record::envelope::{Envelope, EnvelopeSignature};
+use serde_json::{Value, json};
+
+/// Every kind of golden payload, in the order in which one names the other.
+pub const KINDS: [&str; 7] = ["roster", "seal", "authorization", "consumption", "receipt", "refusal", "denial"];
+
+/// The seeds of the test keys: 32 times this byte.
+pub const KEYS: [(&str, u8); 7] =
+    [("alice", 1), ("bob", 2), ("boundary", 3), ("carol", 4), ("mallory", 5), ("dora", 6), ("operator", 7)];
+
+/// `tests/conformance` of this repository.
+pub fn own_vectors() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")
+}
+
+/// A file below `golden/valid`.
+pub fn bytes(path: &str) -> Vec<u8> {
+    let path = own_vectors().join("golden/valid").join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A JSON file below `golden/valid`.
+pub fn value(path: &str) -> Value {
+    serde_json::from_slice(&bytes(path)).expect("JSON")
+}
+
+/// A golden payload.
+pub fn payload(kind: &str) -> Value {
+    value(&format!("payload/{kind}.json"))
+}
+
+/// The private key of a test person.
+pub fn secret(name: &str) -> SecretKey {
+    let (_, seed) = KEYS.iter().find(|(known, _)| *known == name).expect("a test key");
+    SecretKey::from_seed([*seed; 32])
+}
+
+/// The public key of a test person.
+pub fn key(name: &str) -> SshKey {
+    SshKey::from_public(secret(name).public(), "").expect("a key")
+}
+
+/// The payload signed by these, signatures sorted.
+pub fn envelope(payload: &[u8], names: &[&str]) -> Envelope {
+    let message = pae(PAYLOAD_TYPE, payload);
+    let mut signatures: Vec<_> =
+        names.iter().map(|name| EnvelopeSignature::new(key(name).keyid(), &secret(name).sign(&message))).collect();
+    signatures.sort();
+    Envelope::new(payload, signatures)
+}
+
+/// Who signs a kind in the golden story.
+pub fn signers(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "roster" => &[],
+        "authorization" => &["alice", "bob"],
+        "denial" => &["alice"],
+        _ => &["boundary"],
+    }
+}
+
+/// `sha256:…` of these bytes.
+pub fn reference(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&sha256(bytes)))
+}
+
+/// The leaf data of an envelope.
+pub fn leaf_data(envelope: &Envelope) -> Vec<u8> {
+    to_canonical(&serde_json::to_value(envelope).expect("an envelope"))
+}
+
+/// A signed checkpoint of the golden boundary's key.
+pub fn checkpoint(origin: &str, size: u64, root: Hash) -> String {
+    let body = Checkpoint { origin: origin.to_owned(), size, root }.body();
+    let key = secret("boundary");
+    sign_note(&body, origin, &key.public(), |text| Ok::<_, std::convert::Infallible>(key.sign(text)))
+        .expect("a note")
+        .to_string()
+}
+
+/// The inclusion path of a leaf among these.
+pub fn path(leaves: &[Hash], index: u64) -> Vec<Hash> {
+    let subtree = |level: u8, at: u64| {
+        let width = 1_usize << level;
+        let start = usize::try_from(at).expect("small") * width;
+        Ok::<_, std::convert::Infallible>(merkle::root(&leaves[start..start + width]))
+    };
+    let Ok(path) = merkle::inclusion_path(index, leaves.len() as u64, subtree);
+    path.expect("a leaf of the tree")
+}
+
+/// Makes the subjects of a statement the twins of its predicate again, as far as that has what they name.
+pub fn repair_twins(kind: &str, document: &mut Value) {
+    let predicate = document["predicate"].clone();
+    let digits = |value: &Value| value.as_str().and_then(|text| text.split_once(':')).map(|(_, hex)| json!(hex));
+    let set = |document: &mut Value, at: usize, algorithm: &str, digest: Option<Value>| {
+        if let (Some(place), Some(digest)) =
+            (document.pointer_mut(&format!("/subject/{at}/digest/{algorithm}")), digest)
+        {
+            *place = digest;
+        }
+    };
+    match kind {
+        "roster" => set(document, 0, "sha256", Some(json!(hex(&sha256(&to_canonical(&predicate)))))),
+        "seal" => set(document, 0, "sha256", digits(&predicate["registry_root"])),
+        "authorization" => {
+            set(document, 0, "sha256", digits(&predicate["step"]["digest"]));
+            set(document, 1, "sha256", Some(json!(hex(&sha256(&to_canonical(&predicate["params"]))))));
+            if let (Some(place), Value::String(name)) =
+                (document.pointer_mut("/subject/0/name"), &predicate["step"]["ref"])
+            {
+                *place = json!(name);
+            }
+        }
+        "consumption" => {
+            let spent: &[Value] = predicate["spent"].as_array().map_or(&[], Vec::as_slice);
+            document["subject"] = spent
+                .iter()
+                .map(|item| {
+                    let digest = digits(&item["authorization"]).unwrap_or(Value::Null);
+                    json!({"name": "authorization", "digest": {"sha256": digest}})
+                })
+                .collect();
+        }
+        "receipt" => {
+            for (at, stream) in [(1, "stdout"), (2, "stderr")] {
+                set(document, at, "sha256", digits(&predicate["output"][stream]["sha256"]));
+                set(document, at, "blake3", digits(&predicate["output"][stream]["blake3"]));
+            }
+            set(document, 3, "sha256", digits(&predicate["files"]["manifest"]));
+        }
+        _ => {}
+    }
+}
+
+/// A bundle, and the digest of the roster to trust for it.
+pub struct Made {
+    /// The bytes of the bundle.
+    pub bundle: Vec<u8>,
+    /// Digest of its roster's payload.
+    pub roster: RosterDigest,
+}
+
+/// The golden crossing made anew around one payload: everything after it names it, and all is signed with the right keys and
+/// logged at its place, so that only what the payload says can be wrong.
+pub fn crossing_around(kind: &str, edited: &Value) -> Made {
+    let mut bundle = value("bundle.json");
+    let order = |kind: &str| KINDS.iter().position(|known| *known == kind).expect("a kind");
+    let after = |other: &str| order(kind) < order(other);
+    let pick = |wanted: &str| if wanted == kind { edited.clone() } else { payload(wanted) };
+
+    let roster = to_canonical(&pick("roster"));
+    let mut seal = pick("seal");
+    if after("seal") {
+        seal["predicate"]["roster"] = json!(reference(&roster));
+    }
+    let seal = to_canonical(&seal);
+    let id = reference(&seal);
+    let mut authorization = pick("authorization");
+    if after("authorization") {
+        authorization["predicate"]["boundary"]["id"] = json!(id);
+    }
+    let authorization_payload = to_canonical(&authorization);
+    let mut consumption = pick("consumption");
+    if after("consumption") {
+        consumption["predicate"]["seal"] = json!(id);
+        let item = &mut consumption["predicate"]["spent"][0];
+        item["authorization"] = json!(reference(&authorization_payload));
+        for field in ["nonce", "expires_at"] {
+            if authorization["predicate"][field].is_string() {
+                item[field] = authorization["predicate"][field].clone();
+            }
+        }
+        repair_twins("consumption", &mut consumption);
+    }
+    let consumption = envelope(&to_canonical(&consumption), &["boundary"]);
+    let mut receipt = pick("receipt");
+    if after("receipt") {
+        let stated = &mut receipt["predicate"];
+        stated["authorization"] =
+            serde_json::to_value(envelope(&authorization_payload, &["alice", "bob"])).expect("an envelope");
+        stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&merkle::leaf_hash(&leaf_data(&consumption)))));
+        stated["boundary"]["id"] = json!(id);
+        stated["seal"] = json!(id);
+        receipt["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(&authorization_payload)));
+    }
+    let receipt = envelope(&to_canonical(&receipt), &["boundary"]);
+    let seal = envelope(&seal, &["boundary"]);
+
+    let others = ["refusal", "denial"].map(|kind| envelope(&to_canonical(&payload(kind)), signers(kind)));
+    let leaves =
+        [&seal, &consumption, &others[0], &receipt, &others[1]].map(|entry| merkle::leaf_hash(&leaf_data(entry)));
+    let signed = checkpoint(&format!("prod-eu/{}", &id[7..23]), 5, merkle::root(&leaves));
+    let proof = |index: u64| TlogProof { index, hashes: path(&leaves, index), checkpoint: signed.clone() }.to_string();
+    bundle["proofs"] = json!({"seal": proof(0), "consumption": proof(1), "receipt": proof(3)});
+    for (place, made) in [("seal", &seal), ("consumption", &consumption), ("receipt", &receipt)] {
+        bundle[place] = serde_json::to_value(made).expect("an envelope");
+    }
+    bundle["roster"] = json!([Envelope::new(&roster, Vec::new())]);
+    Made { bundle: to_canonical(&bundle), roster: RosterDigest::of(&roster) }
+}
+
+/// One structural change of a document.
+#[derive(Debug, Clone)]
+pub struct Mutant {
+    /// Where.
+    pub pointer: String,
+    /// What was done there.
+    pub what: &'static str,
+    /// The document after it.
+    pub value: Value,
+}
+
+/// Each value of a document dropped, written as null, of another type, doubled and swapped with its neighbour.
+pub fn mutants(document: &Value) -> Vec<Mutant> {
+    let mut places = Vec::new();
+    collect(document, String::new(), &mut places);
+    let mut found = Vec::new();
+    for pointer in places {
+        let mut push = |what: &'static str, change: &dyn Fn(&mut Value)| {
+            let mut value = document.clone();
+            change(&mut value);
+            if value != *document {
+                found.push(Mutant { pointer: pointer.clone(), what, value });
+            }
+        };
+        let at = |value: &mut Value, pointer: &str| value.pointer_mut(pointer).expect("a place").take();
+        push("null", &|value| drop(at(value, &pointer)));
+        push("another type", &|value| {
+            let place = value.pointer_mut(&pointer).expect("a place");
+            *place = match place {
+                Value::String(text) => json!([text.clone()]),
+                Value::Number(number) => json!(number.to_string()),
+                Value::Bool(held) => json!(u64::from(*held)),
+                Value::Array(items) => json!({"0": items.clone()}),
+                Value::Object(_) => json!([place.clone()]),
+                Value::Null => json!(0),
+            };
+        });
+        push("emptied", &|value| {
+            let place = value.pointer_mut(&pointer).expect("a place");
+            *place = match place {
+                Value::String(_) => json!(""),
+                Value::Number(_) => json!(0),
+                Value::Bool(held) => json!(!*held),
+                Value::Array(_) => json!([]),
+                _ => json!({}),
+            };
+        });
+        let (parent, step) = pointer.rsplit_once('/').expect("not the root");
+        let step = step.replace("~1", "/").replace("~0", "~");
+        match document.pointer(parent).expect("a parent") {
+            Value::Object(map) => {
+                let next = map.keys().skip_while(|key| **key != step).nth(1).cloned();
+                push("dropped", &|value| drop(object(value, parent).remove(&step)));
+                push("doubled under another name", &|value| {
+                    let map = object(value, parent);
+                    let copy = map[&step].clone();
+                    map.insert(format!("{step}_"), copy);
+                });
+                push("renamed", &|value| {
+                    let map = object(value, parent);
+                    let taken = map.remove(&step).expect("a member");
+                    map.insert(step.to_uppercase(), taken);
+                });
+                if let Some(next) = next {
+                    push("swapped with the next", &|value| {
+                        let map = object(value, parent);
+                        let (one, other) = (map[&step].clone(), map[&next].clone());
+                        map.insert(step.clone(), other);
+                        map.insert(next.clone(), one);
+                    });
+                }
+            }
+            Value::Array(items) => {
+                let index: usize = step.parse().expect("an index");
+                let more = index + 1 < items.len();
+                push("dropped", &|value| drop(array(value, parent).remove(index)));
+                push("doubled", &|value| {
+                    let items = array(value, parent);
+                    let copy = items[index].clone();
+                    items.insert(index, copy);
+                });
+                if more {
+                    push("swapped with the next", &|value| array(value, parent).swap(index, index + 1));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The canonical text with the member at this pointer standing twice, the second time as `again`; nothing where the pointer
+/// names no member of an object.
+pub fn member_twice(document: &Value, pointer: &str, again: &Value) -> Option<Vec<u8>> {
+    const MARK: &str = "zzTWICEzz";
+    let (parent, step) = pointer.rsplit_once('/')?;
+    let step = step.replace("~1", "/").replace("~0", "~");
+    let mut value = document.clone();
+    value.pointer_mut(parent)?.as_object_mut()?.insert(MARK.to_owned(), again.clone());
+    let text = String::from_utf8(to_canonical(&value)).expect("canonical JSON is text");
+    Some(text.replace(&format!("\"{MARK}\""), &Value::from(step).to_string()).into_bytes())
+}
+
+/// The pointers of all values below the root.
+pub fn places(document: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(document, String::new(), &mut found);
+    found
+}
+
+fn collect(value: &Value, pointer: String, places: &mut Vec<String>) {
+    let steps: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(key, item)| (key.replace('~', "~0").replace('/', "~1"), item)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect(),
+        _ => Vec::new(),
+    };
+    for (step, item) in steps {
+        let below = format!("{pointer}/{step}");
+        places.push(below.clone());
+        collect(item, below, places);
+    }
+}
+
+fn object<'v>(value: &'v mut Value, pointer: &str) -> &'v mut serde_json::Map<String, Value> {
+    value.pointer_mut(pointer).and_then(Value::as_object_mut).expect("an object")
+}
+
+fn array<'v>(value: &'v mut Value, pointer: &str) -> &'v mut Vec<Value> {
+    value.pointer_mut(pointer).and_then(Value::as_array_mut).expect("an array")
+}

@@ -1,0 +1,131 @@
+//! What a document shows: its fenced blocks, and whether real output has the shape of shown output.
+//!
+//! `…` stands for any text in a line or a string, and for any lines where it stands alone.
+
+use serde_json::Value;
+
+/// A fenced block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The line of its fence.
+    pub(crate) line: usize,
+    /// The word behind the fence.
+    pub(crate) language: String,
+    /// What stands in it.
+    pub(crate) text: String,
+}
+
+/// All fenced blocks of a document.
+pub(crate) fn blocks(document: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, Block)> = None;
+    for (number, line) in document.lines().enumerate() {
+        let ticks: String = line.chars().take_while(|c| *c == '`').collect();
+        match open.as_mut() {
+            None if ticks.len() >= 3 => {
+                let language = line[ticks.len()..].trim().to_owned();
+                open = Some((ticks, Block { line: number + 1, language, text: String::new() }));
+            }
+            None => {}
+            Some((fence, _)) if line == *fence => found.extend(open.take().map(|(_, block)| block)),
+            Some((_, block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+        }
+    }
+    assert!(open.is_none(), "a fence is never closed: {open:?}");
+    found
+}
+
+/// A command of a `console` block, with what is shown of its output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// What stands behind the prompt.
+    pub(crate) command: String,
+    /// The exit code that `# exits N` behind it tells, else 0.
+    pub(crate) exits: i32,
+    /// The lines below it.
+    pub(crate) output: Vec<String>,
+}
+
+/// The commands of a `console` block.
+pub(crate) fn commands(block: &Block) -> Vec<Shown> {
+    let mut found: Vec<Shown> = Vec::new();
+    for line in block.text.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            let exits = command.split_once("# exits ").map_or(0, |(_, code)| code.trim().parse().expect("a code"));
+            found.push(Shown { command: command.to_owned(), exits, output: Vec::new() });
+        } else {
+            let last = found.last_mut().unwrap_or_else(|| panic!("README.md:{}: output without `$ `", block.line));
+            last.output.push(line.to_owned());
+        }
+    }
+    found
+}
+
+/// Without the remark at its end.
+pub(crate) fn bare(command: &str) -> &str {
+    command.split("  #").next().unwrap_or_default().split("    #").next().unwrap_or_default().trim()
+}
+
+/// Whether a line has the shape of a shown one.
+pub(crate) fn line_fits(shown: &str, real: &str) -> bool {
+    let pieces: Vec<&str> = shown.split('…').collect();
+    let [first, middle @ .., last] = pieces.as_slice() else { return shown == real };
+    let Some(mut rest) = real.strip_prefix(first) else { return false };
+    for piece in middle {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// Whether lines have the shape of shown ones.
+pub(crate) fn lines_fit(shown: &[String], real: &[String]) -> bool {
+    match shown {
+        [] => real.is_empty(),
+        [any, rest @ ..] if any == "…" => (0..=real.len()).any(|skip| lines_fit(rest, &real[skip..])),
+        [line, rest @ ..] => real.first().is_some_and(|first| line_fits(line, first)) && lines_fit(rest, &real[1..]),
+    }
+}
+
+/// Numbers that differ from run to run and from host to host.
+const MEASURED: [&str; 8] =
+    ["bytes", "recorded", "index", "duration_ms", "cpu_ms", "memory_peak_bytes", "abi", "rules"];
+
+/// Where a document differs in shape from a shown one: every member there, and no other.
+pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec<String>) {
+    match (shown, real) {
+        (Value::Object(shown), Value::Object(real)) => {
+            for (name, value) in real {
+                match shown.get(name) {
+                    Some(expected) => differences(expected, value, &format!("{at}/{name}"), found),
+                    None => found.push(format!("{at}/{name} is not shown: {value}")),
+                }
+            }
+            found.extend(
+                shown.keys().filter(|name| !real.contains_key(*name)).map(|n| format!("{at}/{n} is not there")),
+            );
+        }
+        (Value::Array(shown), Value::Array(real)) if shown.len() == real.len() => {
+            for (place, (shown, real)) in shown.iter().zip(real).enumerate() {
+                differences(shown, real, &format!("{at}/{place}"), found);
+            }
+        }
+        (Value::String(shown), Value::String(real)) => {
+            if !line_fits(shown, real) && !(is_time(shown) && is_time(real)) {
+                found.push(format!("{at}: shown {shown:?}, really {real:?}"));
+            }
+        }
+        (Value::Number(_), Value::Number(_)) if MEASURED.iter().any(|name| at.ends_with(&format!("/{name}"))) => {}
+        (shown, real) if shown == real => {}
+        (shown, real) => found.push(format!("{at}: shown {shown}, really {real}")),
+    }
+}
+
+fn is_time(text: &str) -> bool {
+    let form = "0000-00-00T00:00:00Z";
+    text.len() == form.len()
+        && text.chars().zip(form.chars()).all(|(c, f)| if f == '0' { c.is_ascii_digit() } else { c == f })
+}

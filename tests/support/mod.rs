@@ -1,0 +1,699 @@
+//! A boundary of a test's own: a directory, a service of the real binary, people and tokens.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod people;
+pub mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::crypto::merkle;
+use serde_json::{Value, json};
+
+use people::{Key, alice, bob, boundary_key, carol, carol_too, dora, erin, frank, now, oscar, robot, stamp};
+use wire::{Reply, Wire};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// How a world is made.
+pub struct Setup {
+    pub name: String,
+    pub policy: String,
+    /// More of `countersign.toml`.
+    pub config: String,
+    /// Files below `runbooks/`.
+    pub runbooks: Vec<(String, String)>,
+    /// More of `roster.toml`.
+    pub roster: String,
+    /// More lines below `[limits]`.
+    pub limits: String,
+    /// The service's environment.
+    pub env: Vec<(String, String)>,
+    /// A command that the service is started by.
+    pub before: Vec<String>,
+}
+
+impl Setup {
+    pub fn runbook(&mut self, name: &str, text: impl Into<String>) {
+        self.runbooks.retain(|(other, _)| other != name);
+        self.runbooks.push((name.to_owned(), text.into()));
+    }
+
+    pub fn env(&mut self, name: &str, value: impl Into<String>) {
+        self.env.push((name.to_owned(), value.into()));
+    }
+}
+
+/// A runbook of steps `(id and attributes, script)` with this front matter besides its version.
+pub fn runbook(front: &str, steps: &[(&str, &str)]) -> String {
+    let mut text = format!("---\ncountersign: 1\ntitle: Steps of a test\n{front}\n---\n");
+    for (attributes, script) in steps {
+        text.push_str(&format!("\n```bash {{#{attributes}}}\n{script}\n```\n"));
+    }
+    text
+}
+
+/// One approval of `ops` or `security`, unless the step asks for more.
+pub const POLICY: &str = "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops, security]}\n";
+
+/// Small limits, so that many runs fit beside each other.
+pub const SMALL: &str = "defaults: {timeout: 20s, memory: 64MiB, processes: 20}";
+
+/// A boundary and all around it.
+pub struct World {
+    dir: tempfile::TempDir,
+    pub setup: Setup,
+    service: Option<Service>,
+    pub wire: Wire,
+    /// What `serve` said when it started.
+    pub started: Value,
+    /// Proposes; owned by carol.
+    pub agent: String,
+    /// Reads everything.
+    pub reader: String,
+    /// Proposes and hands in; owned by bob.
+    pub courier: String,
+}
+
+struct Service {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl World {
+    /// A world with the usual steps.
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A world that differs.
+    pub fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        let mut world = Self::prepared(change);
+        world.start();
+        world.make_tokens();
+        world
+    }
+
+    /// Everything is written and nothing started.
+    pub fn prepared(change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup {
+            name: "prod".to_owned(),
+            policy: POLICY.to_owned(),
+            config: String::new(),
+            runbooks: Vec::new(),
+            roster: String::new(),
+            limits: String::new(),
+            env: Vec::new(),
+            before: Vec::new(),
+        };
+        let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
+        setup.runbook("say.md", runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
+        let plain = [("true", ":"), ("fail", "exit 3"), ("wait", "echo started\nexec sleep 600")];
+        setup.runbook("plain.md", runbook(SMALL, &plain));
+        let two = format!("approvals: {{required: 2, from: [ops, security]}}\n{text}{SMALL}");
+        setup.runbook("two.md", runbook(&two, &[("go", "printf '%s\\n' \"$PARAM_TEXT\"")]));
+        let each = format!("approvals: {{required: 1, from: [ops, security], each: true}}\n{SMALL}");
+        setup.runbook("each.md", runbook(&each, &[("go", ":")]));
+        change(&mut setup);
+        let dir = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("mode");
+        let world = Self {
+            dir,
+            setup,
+            service: None,
+            wire: Wire::new("http://127.0.0.1:1"),
+            started: Value::Null,
+            agent: String::new(),
+            reader: String::new(),
+            courier: String::new(),
+        };
+        world.initialise();
+        world
+    }
+
+    fn initialise(&self) {
+        let home = self.path("b");
+        let made = self.program(&["init", "--yes", "--name", &self.setup.name]).arg(&home).output().expect("init");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // Keys of fixed seeds instead of random ones, and the test's own runbooks.
+        for sample in fs::read_dir(home.join("runbooks")).expect("runbooks") {
+            fs::remove_file(sample.expect("a file").path()).expect("removed");
+        }
+        self.write("b/boundary/key.pem", boundary_key().secret.to_pkcs8_v1_pem().as_str());
+        self.write("b/boundary/roster.toml", &self.roster());
+        self.write("b/boundary/policy.yaml", &self.setup.policy);
+        let limits = &self.setup.limits;
+        let config = format!("name = \"{}\"\n{}\n[limits]\n{limits}\n", self.setup.name, self.setup.config);
+        self.write("b/countersign.toml", &config);
+        for (name, text) in &self.setup.runbooks {
+            self.write(&format!("b/runbooks/{name}"), text);
+        }
+    }
+
+    /// The roster's source.
+    pub fn roster(&self) -> String {
+        let mut text = "name = \"people\"\nversion = 1\nthreshold = 2\n".to_owned();
+        let quoted = |items: &[String]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
+        let lines = |keys: &[Key]| quoted(&keys.iter().map(|key| key.ssh.line().to_owned()).collect::<Vec<_>>());
+        let past = format!("valid_before = \"{}\"\n", stamp(now() - 86_400));
+        for (keys, groups, more) in [
+            (vec![alice()], "\"ops\"", ""),
+            (vec![bob()], "\"security\"", ""),
+            (vec![carol(), carol_too()], "\"ops\", \"security\"", ""),
+            (vec![dora()], "\"ops\"", ""),
+            (vec![frank()], "\"finance\"", ""),
+            (vec![erin()], "\"ops\"", past.as_str()),
+        ] {
+            text.push_str(&format!(
+                "[[approver]]\nname = \"{}\"\ngroups = [{groups}]\nkeys = [{}]\n{more}",
+                keys[0].name,
+                lines(&keys)
+            ));
+        }
+        text.push_str(&self.setup.roster);
+        text.push_str(&format!(
+            "[[proposer]]\nname = \"robot\"\nowners = [\"bob\"]\nkeys = [{}]\n\
+             [[operator]]\nname = \"oscar\"\nkeys = [{}]\n[[boundary]]\nname = \"{}\"\nkeys = [{}]\n",
+            lines(&[robot()]),
+            lines(&[oscar()]),
+            self.setup.name,
+            lines(&[boundary_key()])
+        ));
+        text
+    }
+
+    pub fn make_tokens(&mut self) {
+        self.agent = self.token("agent", &["carol"], &["propose"]);
+        self.reader = self.token("reader", &[], &["read"]);
+        self.courier = self.token("courier", &["bob"], &["propose"]);
+    }
+
+    // ---- files and processes
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path("b/boundary/countersign.db")
+    }
+
+    /// Writes a file that its owner alone can write, with its directories.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+    }
+
+    /// The program under test with a home of its own and these arguments.
+    pub fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(PROGRAM);
+        command.args(arguments);
+        command
+    }
+
+    /// A program that finds nothing of whoever runs the tests.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in ["COUNTERSIGN_CONFIG", "COUNTERSIGN_TRUST", "COUNTERSIGN_TOKEN", "COUNTERSIGN_URL", "SSH_AUTH_SOCK"]
+        {
+            command.env_remove(name);
+        }
+        command.env("HOME", self.path("home")).env_remove("XDG_CONFIG_HOME");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// What the service wrote to its standard error so far.
+    pub fn service_log(&self) -> String {
+        fs::read_to_string(self.path("serve.log")).unwrap_or_default()
+    }
+
+    pub fn start(&mut self) {
+        self.try_start().unwrap_or_else(|text| panic!("serve did not start: {text}"));
+    }
+
+    /// Starts the service; what it wrote to its standard error when it does not start.
+    pub fn try_start(&mut self) -> Result<(), String> {
+        assert!(self.service.is_none(), "it runs already");
+        let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
+        let before = log.metadata().expect("a size").len() as usize;
+        let serve = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--json"].map(str::to_owned);
+        let words: Vec<String> = self.setup.before.iter().cloned().chain(serve).collect();
+        let mut command = self.command(&words[0]);
+        command.args(&words[1..]).arg(self.path("b")).envs(self.setup.env.iter().cloned());
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (to, from) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = stdout.read_line(&mut line);
+            let _ = to.send((read.map(|_| line), stdout));
+        });
+        let (line, stdout) = match from.recv_timeout(Duration::from_secs(30)) {
+            Ok(said) => said,
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("serve said nothing for 30 s:\n{}", self.service_log());
+            }
+        };
+        let line = line.expect("UTF-8");
+        let said: Value = serde_json::from_str(&line).unwrap_or_default();
+        if said.get("started").is_none() {
+            let _ = child.wait();
+            return Err(format!("{line}{}", self.service_log().get(before..).unwrap_or_default()));
+        }
+        self.started = said["started"].clone();
+        self.wire = Wire::new(self.started["url"].as_str().expect("a URL"));
+        self.service = Some(Service { child, _stdout: stdout });
+        Ok(())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.service.as_ref().expect("it runs").child.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a process");
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Waits until the service has ended by itself; gives its exit code, none after a signal.
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut service = self.service.take().expect("it runs");
+        let mut status = None;
+        wait_for("the service ends", || {
+            status = service.child.try_wait().expect("a status");
+            status.is_some()
+        });
+        status.expect("ended").code()
+    }
+
+    /// Ends it as an operator does.
+    pub fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.ended(), Some(0), "{}", self.service_log());
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill9(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        assert_eq!(self.ended(), None);
+    }
+
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    /// SIGHUP, and waits for the seal of this number.
+    pub fn reseal(&self, number: u64) {
+        self.signal(rustix::process::Signal::HUP);
+        wait_for("a new seal is in force", || self.wire.peek("/ready").json()["seal"] == json!(number));
+    }
+
+    /// The number of the seal in force.
+    pub fn seal(&self) -> u64 {
+        self.wire.peek("/ready").json()["seal"].as_u64().expect("a number")
+    }
+
+    /// Asks over the control socket.
+    pub fn control(&self, request: &Value) -> Result<Value, String> {
+        let stream = UnixStream::connect(self.path("b/boundary/control.sock")).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+        (&stream).write_all(format!("{request}\n").as_bytes()).map_err(|error| error.to_string())?;
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).map_err(|error| error.to_string())?;
+        let mut answer: Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
+        match answer.get("error") {
+            Some(error) => Err(error.as_str().expect("words").to_owned()),
+            None => Ok(answer["ok"].take()),
+        }
+    }
+
+    /// A new token's secret.
+    pub fn token(&self, name: &str, owners: &[&str], scopes: &[&str]) -> String {
+        self.token_for(name, owners, scopes, &[])
+    }
+
+    pub fn token_for(&self, name: &str, owners: &[&str], scopes: &[&str], patterns: &[&str]) -> String {
+        let token = json!({"name": name, "owners": owners, "scopes": scopes, "patterns": patterns});
+        let made = self.control(&json!({"do": "token-create", "token": token})).expect("a token");
+        made.as_str().expect("a secret").to_owned()
+    }
+
+    // ---- the usual calls
+
+    /// The body of a proposal.
+    pub fn wish(step: &str, params: Value) -> Value {
+        json!({"step": step, "params": params, "reason": "because"})
+    }
+
+    /// Proposes as the agent.
+    #[track_caller]
+    pub fn propose(&self, step: &str, params: Value) -> Value {
+        self.wire.post("/v1/proposals", &self.agent, &Self::wish(step, params)).ok(201)
+    }
+
+    pub fn show(&self, id: &str) -> Value {
+        self.wire.get(&format!("/v1/proposals/{id}"), &self.reader).ok(200)
+    }
+
+    /// Signs a proposal as it was answered, with no token.
+    pub fn sign(&self, proposal: &Value, keys: &[&Key]) -> Reply {
+        self.try_sign(proposal, keys).expect("an answer")
+    }
+
+    pub fn try_sign(&self, proposal: &Value, keys: &[&Key]) -> Result<Reply, String> {
+        let payload = bytes_of(proposal);
+        let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
+        let path = format!("/v1/proposals/{}/signatures", id_of(proposal));
+        self.wire.try_post(&path, "", &json!({"signatures": signatures}))
+    }
+
+    pub fn deny(&self, proposal: &Value, key: &Key) -> Reply {
+        self.try_deny(proposal, key).expect("an answer")
+    }
+
+    pub fn try_deny(&self, proposal: &Value, key: &Key) -> Result<Reply, String> {
+        let payload = people::denial(&self.boundary(), &bytes_of(proposal), "no");
+        let path = format!("/v1/proposals/{}/denial", id_of(proposal));
+        self.wire.try_post(&path, "", &people::envelope(&payload, &[key]))
+    }
+
+    /// Hands an envelope in as the agent.
+    pub fn submit(&self, envelope: &Value) -> Reply {
+        self.submit_as(&self.agent, envelope)
+    }
+
+    pub fn submit_as(&self, token: &str, envelope: &Value) -> Reply {
+        self.wire.post("/v1/authorizations", token, envelope)
+    }
+
+    /// The proposal once it is in this state.
+    #[track_caller]
+    pub fn until(&self, id: &str, status: &str) -> Value {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let view = self.wire.get(&format!("/v1/proposals/{id}?wait=5s"), &self.reader).ok(200);
+            if view["status"] == status {
+                return view;
+            }
+            let over = ["finished", "denied", "expired", "cancelled", "refused"];
+            assert!(!over.iter().any(|over| view["status"] == *over), "waited for {status}: {view:#}");
+            assert!(Instant::now() < deadline, "waited in vain for {status}: {view:#}");
+        }
+    }
+
+    /// Proposes, signs and waits for the end of the run.
+    #[track_caller]
+    pub fn run(&self, step: &str, params: Value, keys: &[&Key]) -> Value {
+        let proposal = self.propose(step, params);
+        let signed = self.sign(&proposal, keys);
+        assert_eq!(signed.status, 200, "{}", signed.text());
+        self.until(id_of(&proposal), "finished")
+    }
+
+    /// A recorded stream of a finished run.
+    pub fn output(&self, finished: &Value, stream: &str) -> String {
+        let receipt = self.receipt(finished);
+        let stream = &receipt["output"][stream];
+        if stream["recorded"] == 0 {
+            return String::new();
+        }
+        let name = stream["blake3"].as_str().expect("a digest");
+        let reply = self.wire.get(&format!("/v1/outputs/{name}"), &self.reader);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        String::from_utf8(reply.body).expect("UTF-8")
+    }
+
+    /// The receipt's predicate of a finished run.
+    pub fn receipt(&self, finished: &Value) -> Value {
+        let id = finished["receipt"].as_str().unwrap_or_else(|| panic!("no receipt: {finished:#}"));
+        people::predicate_of(&self.wire.get(&format!("/v1/receipts/{id}"), &self.reader).ok(200)["envelope"])
+    }
+
+    /// The bundle of a finished run, as bytes.
+    pub fn bundle(&self, finished: &Value) -> Vec<u8> {
+        let id = finished["receipt"].as_str().unwrap_or_else(|| panic!("no receipt: {finished:#}"));
+        let reply = self.wire.get(&format!("/v1/receipts/{id}/bundle"), &self.reader);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.body
+    }
+
+    /// Verifies a bundle offline with this boundary's roster pinned; gives exit code and report.
+    pub fn verify(&self, bundle: &[u8]) -> (i32, Value) {
+        self.verify_pinned(bundle, self.started["roster"].as_str().expect("a digest"))
+    }
+
+    pub fn verify_pinned(&self, bundle: &[u8], roster: &str) -> (i32, Value) {
+        let file = tempfile::NamedTempFile::new_in(self.dir.path()).expect("a file");
+        fs::write(file.path(), bundle).expect("written");
+        let command = self.program(&["verify", "--json", "--roster", roster]).arg(file.path()).output();
+        let output = command.expect("verify");
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+            panic!("verify: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        });
+        (output.status.code().expect("a code"), report)
+    }
+
+    /// Holds that the bundle of a finished run is established offline.
+    #[track_caller]
+    pub fn assert_verified(&self, finished: &Value) {
+        let (code, report) = self.verify(&self.bundle(finished));
+        assert_eq!(code, 0, "{report:#}");
+        assert_eq!(report["report"]["verified"], json!(true), "{report:#}");
+    }
+
+    // ---- statements by hand
+
+    /// Name, id and epoch, as statements name this boundary.
+    pub fn boundary(&self) -> Value {
+        self.wire.get("/v1/registry", &self.reader).ok(200)["boundary"].clone()
+    }
+
+    /// The predicate of an authorization that may run now, of the agent, written by hand.
+    pub fn authorization(&self, step: &str, params: Value) -> Value {
+        let sealed = self.wire.get(&format!("/v1/steps/{step}"), &self.reader).ok(200);
+        let source = sealed["definition"]["source"].as_str().expect("a source");
+        let at = now();
+        json!({
+            "boundary": self.boundary(),
+            "proposal": people::proposal_id(),
+            "nonce": people::nonce(),
+            "step": {"ref": step, "digest": sealed["digest"]},
+            "params": params,
+            "rendered": format!("sha256:{}", people::sha256(source.as_bytes())),
+            "permissions": [],
+            "sandbox": sealed["sandbox"],
+            "proposer": "agent",
+            "reason": "because",
+            "issued_at": stamp(at),
+            "not_before": stamp(at),
+            "expires_at": stamp(at + 3600),
+        })
+    }
+
+    // ---- the log
+
+    /// Entries in the log.
+    pub fn log_size(&self) -> u64 {
+        let note = self.wire.peek("/log/checkpoint").text();
+        note.lines().nth(1).expect("a size").parse().expect("a number")
+    }
+
+    /// Every entry: its kind and its statement. The tree over them is the checkpoint's.
+    pub fn log(&self) -> Vec<(String, Value)> {
+        let note = self.wire.peek("/log/checkpoint").text();
+        let size: u64 = note.lines().nth(1).expect("a size").parse().expect("a number");
+        let entries = self.raw_entries(size);
+        let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let root = STANDARD.encode(merkle::root(&hashes));
+        assert_eq!(note.lines().nth(2), Some(root.as_str()), "the checkpoint's root is that of its entries");
+        let entries = entries.iter().map(|entry| {
+            let statement = people::statement_of(&serde_json::from_slice(entry).expect("an envelope"));
+            let kind = statement["predicateType"].as_str().expect("a kind");
+            let kind = kind.trim_start_matches("https://countersign.dev/").trim_end_matches("/v1");
+            (kind.to_owned(), statement)
+        });
+        entries.collect()
+    }
+
+    /// The first entries as they stand in their tiles.
+    pub fn raw_entries(&self, size: u64) -> Vec<Vec<u8>> {
+        let mut entries = Vec::new();
+        for index in 0..size.div_ceil(256) {
+            let width = (size - index * 256).min(256);
+            let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
+            let path = format!("/log/tile/entries/{index:03}{partial}");
+            let reply = self.wire.get(&path, &self.reader);
+            assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+            let tile = merkle::split_entries(&reply.body).expect("an entries tile");
+            entries.extend(tile.into_iter().map(<[u8]>::to_vec));
+        }
+        entries
+    }
+
+    /// How many entries of this kind the log has.
+    pub fn count(&self, kind: &str) -> usize {
+        self.log().iter().filter(|(of, _)| of == kind).count()
+    }
+
+    /// Holds the laws of every history: one nonce one consumption, each consumption one receipt after it, times never
+    /// go back. What runs still has no receipt; all others have.
+    pub fn check_history(&self) {
+        let log = self.log();
+        let (mut nonces, mut items, mut receipts) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut at = String::new();
+        for (index, (kind, statement)) in log.iter().enumerate() {
+            let predicate = &statement["predicate"];
+            if let Some(time) = predicate["at"].as_str() {
+                assert!(*time >= *at, "entry {index} is dated before an earlier one");
+                at = time.to_owned();
+            }
+            match kind.as_str() {
+                "consumption" => {
+                    for (item, spent) in predicate["spent"].as_array().expect("items").iter().enumerate() {
+                        assert!(nonces.insert(spent["nonce"].clone().to_string()), "a nonce was spent twice");
+                        items.insert((index as u64, item as u64), spent["authorization"].clone());
+                    }
+                }
+                "receipt" => {
+                    let of = &predicate["consumption"];
+                    let place = (of["index"].as_u64().expect("a number"), of["item"].as_u64().expect("a number"));
+                    assert!(place.0 < index as u64, "a receipt before its consumption");
+                    let digest = people::sha256(&people::payload_of(&predicate["authorization"]));
+                    assert_eq!(items.get(&place), Some(&json!(format!("sha256:{digest}"))), "of another consumption");
+                    assert_eq!(receipts.insert(place, index), None, "two receipts for one consumption");
+                }
+                _ => {}
+            }
+        }
+        let open = items.keys().filter(|place| !receipts.contains_key(*place)).count();
+        let running = self.list("running").len();
+        assert_eq!(open, running, "consumptions without a receipt, and what runs");
+    }
+
+    /// Proposals of this status.
+    pub fn list(&self, status: &str) -> Vec<Value> {
+        let page = self.wire.get(&format!("/v1/proposals?status={status}"), &self.reader).ok(200);
+        page["proposals"].as_array().expect("a list").clone()
+    }
+
+    /// Ids, states and signatures of all proposals (of the newest 100).
+    pub fn proposals(&self) -> Vec<(String, String, u64)> {
+        let page = self.wire.get("/v1/proposals", &self.reader).ok(200);
+        let proposals = page["proposals"].as_array().expect("a list").iter();
+        proposals
+            .map(|one| {
+                let have = one["approvals"]["have"].as_u64().expect("a number");
+                (id_of(one).to_owned(), one["status"].as_str().expect("a status").to_owned(), have)
+            })
+            .collect()
+    }
+
+    /// Holds that nothing is stored half by what `attempt` does: no proposal, no signature, no entry of the log but
+    /// the refusal itself.
+    pub fn unchanged<T>(&self, attempt: impl FnOnce() -> T) -> T {
+        let (proposals, size) = (self.proposals(), self.log_size());
+        let done = attempt();
+        assert_eq!(self.proposals(), proposals, "a refused call changed a proposal");
+        for (kind, _) in self.log().iter().skip(size as usize) {
+            assert_eq!(kind, "refusal", "a refused call left an entry");
+        }
+        assert_eq!(self.wire.peek("/health").status, 200, "the service goes on");
+        done
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(service) = &mut self.service {
+            let _ = service.child.kill();
+            let _ = service.child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.service_log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("---- the service's log\n{}\n----", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+}
+
+/// How long anything may take.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until it is so.
+#[track_caller]
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A proposal's id.
+pub fn id_of(proposal: &Value) -> &str {
+    proposal["id"].as_str().unwrap_or_else(|| panic!("no proposal: {proposal:#}"))
+}
+
+/// The bytes of a proposal that are signed.
+pub fn bytes_of(proposal: &Value) -> Vec<u8> {
+    STANDARD.decode(proposal["payload"].as_str().expect("a payload")).expect("base64")
+}
+
+/// Says that a test could not run here, for the report of `scripts/test`.
+pub fn not_run(name: &str, reason: &str) {
+    let line = format!("not run: {name}: {reason}\n");
+    eprint!("{line}");
+    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
+        let file = OpenOptions::new().append(true).create(true).open(file);
+        file.and_then(|mut file: File| file.write_all(line.as_bytes())).expect("the report of what was not run");
+    }
+}
+
+/// Whether a program is on the path.
+pub fn has(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).is_file())
+}
+
+/// Sends these bytes over a connection of their own and gives what comes back until it is closed or quiet.
+pub fn exchange(wire: &Wire, request: &[u8]) -> String {
+    use std::io::Read as _;
+    let mut stream = std::net::TcpStream::connect(wire.address()).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a deadline");
+    // The other side may answer and close before it has taken everything.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut piece) {
+        answer.extend_from_slice(&piece[..length]);
+        if is_whole(&answer) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Whether an answer with a length is there to its end.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}

@@ -1,0 +1,203 @@
+//! Who takes part, with keys from fixed seeds; statements and envelopes written by hand.
+//!
+//! Nothing here calls the writers that are under test: canonical JSON, PAE and DSSE stand here once more, from their
+//! specifications, so that a test can also write what the product never would.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use countersign::crypto::signature::SecretKey;
+use countersign::crypto::sshsig::SshKey;
+use countersign::record::validity::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// The payload type of every statement.
+pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+/// The payload type of a challenge.
+pub const CHALLENGE: &str = "application/vnd.countersign.challenge.v1";
+
+/// A key pair of somebody.
+pub struct Key {
+    pub name: &'static str,
+    pub secret: SecretKey,
+    pub ssh: SshKey,
+}
+
+impl Key {
+    /// The key of this seed.
+    pub fn of(name: &'static str, seed: u8) -> Self {
+        let secret = SecretKey::from_seed([seed; 32]);
+        let ssh = SshKey::from_public(secret.public(), name).expect("a key");
+        Self { name, secret, ssh }
+    }
+
+    pub fn keyid(&self) -> String {
+        self.ssh.keyid().as_str().to_owned()
+    }
+
+    /// `{keyid, sig}` over a payload of this type.
+    pub fn sign_as(&self, payload_type: &str, payload: &[u8]) -> Value {
+        json!({"keyid": self.keyid(), "sig": STANDARD.encode(self.secret.sign(&pae(payload_type, payload)))})
+    }
+
+    /// `{keyid, sig}` over a statement.
+    pub fn sign(&self, payload: &[u8]) -> Value {
+        self.sign_as(IN_TOTO, payload)
+    }
+}
+
+pub fn alice() -> Key {
+    Key::of("alice", 1)
+}
+pub fn bob() -> Key {
+    Key::of("bob", 2)
+}
+/// Owns the agent's token.
+pub fn carol() -> Key {
+    Key::of("carol", 3)
+}
+/// Carol's other key.
+pub fn carol_too() -> Key {
+    Key::of("carol", 4)
+}
+/// A second one of `ops`.
+pub fn dora() -> Key {
+    Key::of("dora", 5)
+}
+/// In a group that no rule names.
+pub fn frank() -> Key {
+    Key::of("frank", 6)
+}
+/// Whose membership ended.
+pub fn erin() -> Key {
+    Key::of("erin", 7)
+}
+/// A rostered proposer, owned by bob.
+pub fn robot() -> Key {
+    Key::of("robot", 8)
+}
+pub fn oscar() -> Key {
+    Key::of("oscar", 9)
+}
+/// Nobody of the roster.
+pub fn mallory() -> Key {
+    Key::of("mallory", 66)
+}
+/// The boundary's own.
+pub fn boundary_key() -> Key {
+    Key::of("boundary", 99)
+}
+
+/// DSSE v1: what a signature is over.
+pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len()).into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Canonical JSON: sorted keys, no blanks, ASCII only, as Python's `json.dumps(sort_keys, ensure_ascii)` writes it.
+pub fn canonical(value: &Value) -> Vec<u8> {
+    // The map of `serde_json` is sorted by bytes.
+    let text = serde_json::to_string(value).expect("JSON");
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    ascii.into_bytes()
+}
+
+/// Bare lower-case hex of SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A statement's payload, the subjects as given.
+pub fn statement(kind: &str, subject: &Value, predicate: &Value) -> Vec<u8> {
+    canonical(&json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": format!("https://countersign.dev/{kind}/v1"),
+        "predicate": predicate,
+        "subject": subject,
+    }))
+}
+
+/// An authorization's payload, with the subjects that its predicate demands.
+pub fn authorization(predicate: &Value) -> Vec<u8> {
+    let step = &predicate["step"];
+    let digest = step["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
+    let subject = json!([
+        {"name": step["ref"], "digest": {"sha256": digest}},
+        {"name": "params", "digest": {"sha256": sha256(&canonical(&predicate["params"]))}},
+    ]);
+    statement("authorization", &subject, predicate)
+}
+
+/// The payload of a denial of the authorization with this payload.
+pub fn denial(boundary: &Value, authorization: &[u8], reason: &str) -> Vec<u8> {
+    let subject = json!([{"name": "authorization", "digest": {"sha256": sha256(authorization)}}]);
+    statement("denial", &subject, &json!({"boundary": boundary, "reason": reason}))
+}
+
+/// A DSSE envelope with a signature of each.
+pub fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
+    wrap(payload, signers.iter().map(|key| key.sign(payload)).collect())
+}
+
+/// A DSSE envelope with these signatures.
+pub fn wrap(payload: &[u8], signatures: Vec<Value>) -> Value {
+    json!({"payloadType": IN_TOTO, "payload": STANDARD.encode(payload), "signatures": signatures})
+}
+
+/// The payload's bytes of an envelope.
+pub fn payload_of(envelope: &Value) -> Vec<u8> {
+    STANDARD.decode(envelope["payload"].as_str().expect("a payload")).expect("base64")
+}
+
+/// The statement in an envelope.
+pub fn statement_of(envelope: &Value) -> Value {
+    serde_json::from_slice(&payload_of(envelope)).expect("a statement")
+}
+
+/// The predicate of the statement in an envelope.
+pub fn predicate_of(envelope: &Value) -> Value {
+    statement_of(envelope)["predicate"].take()
+}
+
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64
+}
+
+/// A time as documents write it.
+pub fn stamp(unix: i64) -> String {
+    Timestamp::from_unix(unix).to_string()
+}
+
+fn count() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A proposal's id that nobody has.
+pub fn proposal_id() -> String {
+    let millis = now() as u64 * 1000;
+    let hex = format!("{millis:012x}");
+    format!("prp_{}-{}-7000-8000-{:012x}", &hex[..8], &hex[8..12], count() << 20 | u64::from(std::process::id()))
+}
+
+/// A nonce that nobody used.
+pub fn nonce() -> String {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&count().to_be_bytes());
+    bytes[8..12].copy_from_slice(&std::process::id().to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}

@@ -1,0 +1,246 @@
+//! Bytes, names, trees, parameters.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::crypto::canonical::to_canonical;
+use countersign::crypto::digest::{ContentDigest, hex, sha256, unhex32};
+use countersign::crypto::json;
+use countersign::crypto::merkle::{self as tree, Hash};
+use countersign::crypto::sshsig::KeyId;
+use countersign::policy::patterns::Pattern;
+use countersign::record::denial::Denial;
+use countersign::record::document::Malformed;
+use countersign::record::envelope::{Base64, Envelope, Signed};
+use countersign::record::ident::{
+    BoundaryName, Epoch, GenesisSalt, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef,
+};
+use countersign::record::validity::Timestamp;
+use countersign::registry::parameters::ParameterSchema;
+use countersign::registry::schema::pointer;
+use countersign::trust::roster::TrustedRoster;
+use serde_json::Value;
+
+use super::{Outcome, each, expected, same, text};
+
+const SIZE: usize = 4 << 20;
+
+/// Strict JSON and its canonical form.
+pub fn canonical_json(file: &Value) -> Vec<Outcome> {
+    each(file, |vector| {
+        let input = STANDARD.decode(text(vector, "input_b64")?).map_err(|error| error.to_string())?;
+        match (text(vector, "expect")?, json::parse(&input, SIZE)) {
+            ("accept", Ok(value)) => {
+                let canonical = to_canonical(&value);
+                same("canonical form", &*String::from_utf8_lossy(&canonical), text(vector, "canonical")?)?;
+                same("digest", &*hex(&sha256(&canonical)), text(vector, "sha256")?)
+            }
+            ("reject", Err(error)) => same("reason", error.reason.word(), text(vector, "reason")?),
+            (_, Ok(_)) => Err("accepted".to_owned()),
+            (_, Err(error)) => Err(format!("refused: {error}")),
+        }
+    })
+}
+
+/// RFC 6962 roots and proofs.
+pub fn merkle(file: &Value) -> Vec<Outcome> {
+    let mut done = Vec::new();
+    for (at, vector) in list(file, "/golden_misc").iter().enumerate() {
+        let got = STANDARD.encode(tree::leaf_hash(vector["leaf_utf8"].as_str().unwrap_or_default().as_bytes()));
+        done.push((format!("golden_misc/{at}"), same("leaf hash", Some(&*got), vector["leaf_hash_b64"].as_str())));
+    }
+    let data: Option<Vec<Vec<u8>>> = list(file, "/ct8/leaves_hex").iter().map(|leaf| unhex(leaf.as_str()?)).collect();
+    let leaves: Vec<Hash> = data.unwrap_or_default().iter().map(|leaf| tree::leaf_hash(leaf)).collect();
+    let empty = file.pointer("/ct8/empty_root").and_then(Value::as_str);
+    done.push(("ct8/empty_root".to_owned(), same("root", Some(&*hex(&tree::root(&[]))), empty)));
+    for (at, root) in list(file, "/ct8/roots_by_size").iter().enumerate() {
+        let got = leaves.get(..=at).map(|part| hex(&tree::root(part)));
+        done.push((format!("ct8/roots_by_size/{at}"), same("root", got.as_deref(), root.as_str())));
+    }
+    let numbered: Vec<Hash> = (0..256).map(|at| tree::leaf_hash(format!("leaf {at}").as_bytes())).collect();
+    for (size, root) in file.pointer("/leafN/roots").and_then(Value::as_object).into_iter().flatten() {
+        let got = size.parse().ok().and_then(|size: usize| numbered.get(..size)).map(|part| hex(&tree::root(part)));
+        done.push((format!("leafN/roots/{size}"), same("root", got.as_deref(), root.as_str())));
+    }
+    for (name, all) in [("ct8", &leaves), ("leafN", &numbered)] {
+        for (at, vector) in list(file, &format!("/{name}/inclusion")).iter().enumerate() {
+            let ours = |vector: &Value| {
+                let (index, size) = (vector["index"].as_u64()?, vector["size"].as_u64()?);
+                let leaves = all.get(..usize::try_from(size).ok()?)?;
+                let Ok(path) = tree::inclusion_path(index, size, subtrees(leaves));
+                Some(path? == hashes(&vector["path"])?)
+            };
+            let made = if ours(vector) == Some(true) { Ok(()) } else { Err("our own proof differs".to_owned()) };
+            done.push((format!("{name}/inclusion/{at}"), inclusion(vector).and(made)));
+        }
+        for (at, vector) in list(file, &format!("/{name}/consistency")).iter().enumerate() {
+            let ours = |vector: &Value| {
+                let (old, size) = (vector["size1"].as_u64()?, vector["size2"].as_u64()?);
+                let leaves = all.get(..usize::try_from(size).ok()?)?;
+                let Ok(path) = tree::consistency_path(old, size, subtrees(leaves));
+                Some(path? == hashes(&vector["path"])?)
+            };
+            let made = if ours(vector) == Some(true) { Ok(()) } else { Err("our own proof differs".to_owned()) };
+            done.push((format!("{name}/consistency/{at}"), consistency(vector).and(made)));
+        }
+    }
+    for vector in list(file, "/inclusion_must_fail") {
+        let refused = if inclusion(vector).is_err() { Ok(()) } else { Err("verified".to_owned()) };
+        done.push((format!("inclusion_must_fail/{}", vector["why"].as_str().unwrap_or_default()), refused));
+    }
+    done
+}
+
+fn subtrees(leaves: &[Hash]) -> impl FnMut(u8, u64) -> Result<Hash, std::convert::Infallible> {
+    move |level, index| {
+        let width = 1_usize << level;
+        let start = usize::try_from(index).expect("small") * width;
+        Ok(tree::root(&leaves[start..start + width]))
+    }
+}
+
+fn inclusion(vector: &Value) -> Result<(), String> {
+    let read = || {
+        let leaf = unhex32(vector["leaf_hash"].as_str()?)?;
+        let root = unhex32(vector["root"].as_str()?)?;
+        Some((leaf, vector["index"].as_u64()?, vector["size"].as_u64()?, hashes(&vector["path"])?, root))
+    };
+    let (leaf, index, size, path, root) = read().ok_or("the vector can't be read")?;
+    tree::verify_inclusion(&leaf, index, size, &path, &root).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn consistency(vector: &Value) -> Result<(), String> {
+    let read = || {
+        let roots = (unhex32(vector["root1"].as_str()?)?, unhex32(vector["root2"].as_str()?)?);
+        Some((vector["size1"].as_u64()?, vector["size2"].as_u64()?, roots, hashes(&vector["path"])?))
+    };
+    let (old, new, roots, path) = read().ok_or("the vector can't be read")?;
+    tree::verify_consistency(old, &roots.0, new, &roots.1, &path).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn hashes(list: &Value) -> Option<Vec<Hash>> {
+    list.as_array()?.iter().map(|hash| unhex32(hash.as_str()?)).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    countersign::crypto::digest::unhex(text, &mut bytes)?;
+    Some(bytes)
+}
+
+fn list<'v>(file: &'v Value, pointer: &str) -> &'v [Value] {
+    file.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Which paths a pattern over runbooks matches.
+pub fn globs(file: &Value) -> Vec<Outcome> {
+    let paths: Vec<&str> = list(file, "/paths").iter().filter_map(Value::as_str).collect();
+    let patterns = file["patterns"].as_object().into_iter().flatten();
+    let check = |glob: &str, matched: &Value| {
+        let pattern = Pattern::parse(glob).map_err(|error| error.to_string())?;
+        for path in &paths {
+            let expected = matched.as_array().is_some_and(|matched| matched.iter().any(|one| one == path));
+            same(path, pattern.matches(path), expected)?;
+        }
+        Ok(())
+    };
+    patterns.map(|(glob, matched)| (glob.clone(), check(glob, matched))).collect()
+}
+
+/// Names, refs, ids, nonces, times, digests.
+pub fn identifiers(file: &Value) -> Vec<Outcome> {
+    /// Whether it parses, and then whether it is written as it was read.
+    fn one<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Result<bool, String> {
+        match text.parse::<T>() {
+            Ok(read) if read.to_string() == text => Ok(true),
+            Ok(read) => Err(format!("read as {read}")),
+            Err(_) => Ok(false),
+        }
+    }
+    each(file, |vector| {
+        let given = text(vector, "text")?;
+        let accepted = match text(vector, "type")? {
+            "name" => one::<Name>(given),
+            "group" => one::<GroupName>(given),
+            "boundary" => one::<BoundaryName>(given),
+            "ref" => one::<StepRef>(given),
+            "proposal" => one::<ProposalId>(given),
+            "receipt" => one::<ReceiptId>(given),
+            "nonce" => one::<Nonce>(given),
+            "time" => one::<Timestamp>(given),
+            "epoch" => one::<Epoch>(given),
+            "genesis" => one::<GenesisSalt>(given),
+            "keyid" => one::<KeyId>(given),
+            "digest" => one::<ContentDigest>(given),
+            other => Err(format!("no type {other:?}")),
+        }?;
+        same("result", if accepted { "accept" } else { "refuse" }, text(vector, "expect")?)
+    })
+}
+
+/// A schema and a value.
+pub fn parameters(file: &Value) -> Vec<Outcome> {
+    each(file, |vector| {
+        let schema = match ParameterSchema::compile(&vector["schema"]) {
+            Ok(schema) => schema,
+            Err(flaws) => {
+                // The place that the vector names must be among them; one defect can be two flaws.
+                let places: Vec<String> = flaws.iter().map(|flaw| pointer(&flaw.path)).collect();
+                let place = vector["pointer"].as_str().filter(|place| places.iter().any(|found| found == place));
+                let place = place.map_or_else(|| places.join(" "), str::to_owned);
+                return expected(vector, Err(("schema-refused", place, flaws[0].to_string())));
+            }
+        };
+        let result = match text(vector, "as")? {
+            "proposed" => schema.complete(vector["value"].clone()),
+            "signed" => schema.check(&vector["value"]),
+            other => return Err(format!("no way to read it as {other:?}")),
+        };
+        match result {
+            Ok(params) => {
+                expected(vector, Ok(()))?;
+                same("canonical form", &*String::from_utf8_lossy(params.canonical()), text(vector, "canonical")?)
+            }
+            Err(errors) => {
+                let place = errors.first().map(|error| error.pointer.clone()).unwrap_or_default();
+                expected(vector, Err(("refuse", place, errors[0].to_string())))
+            }
+        }
+    })
+}
+
+/// Envelopes, read strictly and leniently.
+pub fn envelopes(file: &Value) -> Vec<Outcome> {
+    each(file, |vector| {
+        let bytes = match vector["text"].as_str() {
+            Some(text) => text.as_bytes().to_vec(),
+            None => vector["envelope"].to_string().into_bytes(),
+        };
+        let reading = match text(vector, "reading")? {
+            "strict" => Base64::Strict,
+            "lenient" => Base64::Lenient,
+            other => return Err(format!("no reading {other:?}")),
+        };
+        let read = || -> Result<Signed<Denial>, Malformed> {
+            let envelope: Envelope = json::parse_as(&bytes, SIZE)?;
+            let signed = Signed::from_envelope(&envelope, reading)?;
+            let _well_formed = signed.check_document()?;
+            Ok(signed)
+        };
+        let happened = read();
+        expected(
+            vector,
+            happened.as_ref().map(|_| ()).map_err(|error| {
+                (if error.too_large { "too-large" } else { "malformed" }, error.pointer.clone(), error.to_string())
+            }),
+        )?;
+        if let (Ok(signed), Some(true)) = (happened, vector["same"].as_bool()) {
+            let roster = TrustedRoster::from_payload(&crate::golden::bytes("payload/roster.json"))
+                .map_err(|error| error.to_string())?;
+            let verified = signed.verify(|keyid| roster.key(keyid)).map_err(|error| error.to_string())?;
+            let again = crate::golden::leaf_data(&verified.envelope(|_| true));
+            let golden = crate::golden::bytes("envelope/denial.json");
+            same("written again", String::from_utf8_lossy(&again), String::from_utf8_lossy(&golden))?;
+        }
+        Ok(())
+    })
+}
