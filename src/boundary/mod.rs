@@ -254,11 +254,7 @@ impl Boundary {
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
         // An early no; the claim judges again, by its own clock.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        if !self.ledger.denials(&verified.document().digest_as()).map_err(|e| fault(&e))?.is_empty() {
-            return Err(Refusal::new(Code::Denied, "an approver denied it: propose it again if it is still needed")
-                .about(&signed.proposal)
-                .into());
-        }
+        // Denials are looked for at the claim, in its own transaction.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
             issued_at: signed.issued_at,
@@ -347,11 +343,6 @@ impl Boundary {
         let claim = consumed.claim();
         let started_at = self.now().max(claim.at);
         let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
-        // A denial that came after the claim and found no recording yet: from here on it finds one.
-        let authorization = consumed.admitted().document().digest_as();
-        if !self.ledger.denials(&authorization).is_ok_and(|denials| denials.is_empty()) {
-            recording.cancel();
-        }
         let plan = consumed.admitted().sealed().step(&signed.step.reference).map(|(step, _)| Plan {
             interpreter: step.definition.interpreter.clone(),
             source: step.definition.source.clone().into_bytes(),

@@ -24,8 +24,8 @@ use crate::decision::permissions::PermissionsError;
 use crate::decision::place::PlaceError;
 use crate::decision::quorum::{QuorumError, RuleError};
 use crate::decision::step::StepError;
-use crate::decision::window::WindowError;
 use crate::record::refusal::Code;
+use crate::record::validity::WindowError;
 
 /// Why the answer is no: whichever question said so.
 #[derive(Debug, Clone, PartialEq, Eq)]

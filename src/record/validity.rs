@@ -6,6 +6,8 @@ use std::str::FromStr;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::record::refusal::Code;
+
 /// A signed time: whole seconds UTC, written exactly `YYYY-MM-DDTHH:MM:SSZ`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -110,6 +112,122 @@ pub const SKEW_S: i64 = 60;
 pub const MAX_WINDOW_S: i64 = 24 * 3600;
 /// How long a proposal is valid unless it says otherwise.
 pub const DEFAULT_WINDOW_S: i64 = 3600;
+
+/// It is the time that was signed; only [`judge`] makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Open(Timestamp);
+
+impl Open {
+    /// The moment that was judged.
+    #[must_use]
+    pub const fn at(self) -> Timestamp {
+        self.0
+    }
+}
+
+/// Judges a window at `at`: `issued_at` ≤ `not_before` < `expires_at`; `issued_at` ≤ `at` + 60 s; `not_before` ≤ `at`;
+/// `at` < `expires_at` (no skew at the end); `expires_at` - `issued_at` at most 24 h, or `max_s` where policy says less.
+///
+/// # Errors
+/// The first rule that is broken: those that no time could mend come first.
+pub fn judge(
+    issued_at: Timestamp,
+    not_before: Timestamp,
+    expires_at: Timestamp,
+    at: Timestamp,
+    max_s: Option<i64>,
+) -> Result<Open, WindowError> {
+    if issued_at > not_before || not_before >= expires_at {
+        return Err(WindowError::Reversed);
+    }
+    let seconds = expires_at.unix() - issued_at.unix();
+    if seconds > MAX_WINDOW_S {
+        return Err(WindowError::TooLong { seconds, allowed: MAX_WINDOW_S, by_policy: false });
+    }
+    if let Some(allowed) = max_s.filter(|allowed| seconds > *allowed) {
+        return Err(WindowError::TooLong { seconds, allowed, by_policy: true });
+    }
+    if at >= expires_at {
+        return Err(WindowError::Expired { until: expires_at, at });
+    }
+    if issued_at > at.plus(SKEW_S) {
+        return Err(WindowError::IssuedLater { issued: issued_at, at });
+    }
+    if not_before > at {
+        return Err(WindowError::NotYet { from: not_before, at });
+    }
+    Ok(Open(at))
+}
+
+/// Why now is not the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WindowError {
+    /// Issue, start and end are not in order.
+    Reversed,
+    /// The window is longer than it may be.
+    TooLong {
+        /// Its length.
+        seconds: i64,
+        /// The most that is allowed.
+        allowed: i64,
+        /// Whether policy says so; else the format does.
+        by_policy: bool,
+    },
+    /// The end has come; without skew.
+    Expired {
+        /// The end.
+        until: Timestamp,
+        /// Now.
+        at: Timestamp,
+    },
+    /// It was issued in the future, by more than clocks differ.
+    IssuedLater {
+        /// The issue.
+        issued: Timestamp,
+        /// Now.
+        at: Timestamp,
+    },
+    /// The start is still to come.
+    NotYet {
+        /// The start.
+        from: Timestamp,
+        /// Now.
+        at: Timestamp,
+    },
+}
+
+impl WindowError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Reversed | Self::TooLong { by_policy: false, .. } => Code::Malformed,
+            Self::TooLong { by_policy: true, .. } => Code::PolicyDenied,
+            Self::Expired { .. } => Code::Expired,
+            Self::IssuedLater { .. } | Self::NotYet { .. } => Code::NotYetValid,
+        }
+    }
+}
+
+impl fmt::Display for WindowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reversed => f.write_str("the times must be in order: issued_at, not_before, then expires_at"),
+            Self::TooLong { seconds, allowed, by_policy } => {
+                let by = if *by_policy { "policy allows" } else { "at most" };
+                write!(f, "valid for {seconds} seconds, {by} {allowed}; propose it with a shorter window")
+            }
+            Self::Expired { until, at } => write!(f, "expired at {until}, it is {at}; propose it again"),
+            Self::IssuedLater { issued, at } => {
+                write!(f, "issued at {issued}, it is {at} here; set the clocks right")
+            }
+            Self::NotYet { from, at } => write!(f, "not valid before {from}, it is {at}; wait until then"),
+        }
+    }
+}
+
+impl std::error::Error for WindowError {}
 
 #[cfg(test)]
 mod tests {

@@ -125,15 +125,17 @@ pub(super) struct Surroundings {
     pub(super) private: Vec<PathBuf>,
     /// Where runs on the host's root have their directories.
     pub(super) scratch: PathBuf,
-    /// What every run sees of the host, as real paths.
-    pub(super) visible: Vec<PathBuf>,
+    /// A private path that every run would see, and through which directory: looked up once.
+    exposed: Option<(PathBuf, PathBuf)>,
 }
 
 impl Surroundings {
     /// Looks up what every run sees of this host.
     pub(super) fn new(private: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Self { private, scratch, visible: filesystem::always_visible().map(real).collect() }
+        let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
+        let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(own, &visible)?.clone())));
+        Self { private, scratch, exposed }
     }
 }
 
@@ -279,11 +281,12 @@ fn keep_private(
 ) -> Result<(), Unavailable> {
     // The paths of a profile are real paths: that was checked just now.
     let named: Vec<PathBuf> = profile.read.iter().map(PathBuf::from).collect();
+    if let Some((private, through)) = &around.exposed {
+        return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
+    }
     for private in &around.private {
         let reached = |through: String| Err(Unavailable::Private { private: private.clone(), through });
-        if let Some(path) =
-            around.visible.iter().chain(&named).find(|path| private.starts_with(path) || path.starts_with(private))
-        {
+        if let Some(path) = overlap(private, &named) {
             return reached(path.display().to_string());
         }
         if form == Form::Host && around.scratch.starts_with(private) {
@@ -296,6 +299,11 @@ fn keep_private(
         }
     }
     Ok(())
+}
+
+/// The first of `paths` that lies in `private`, or in which it lies.
+fn overlap<'a>(private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    paths.iter().find(|path| private.starts_with(path) || path.starts_with(private))
 }
 
 /// Whether the path or a directory on the way to it keeps everybody but its owner and group out.

@@ -1,6 +1,6 @@
 //! Windows: whether an authorization may be consumed at a moment.
 
-use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::ConsumeStop;
 
 /// The times of an authorization and of those who signed it.
@@ -20,51 +20,29 @@ pub struct Window {
     pub valid_before: Option<Timestamp>,
 }
 
-/// The window was open at this moment; made by [`Window::check`] alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct Open(Timestamp);
-
-impl Open {
-    /// The moment.
-    #[must_use]
-    pub const fn at(self) -> Timestamp {
-        self.0
-    }
-}
-
 impl Window {
     /// Checks the window at `at`, the time of the consumption leaf; what expires at or below `mark` is expired.
     ///
     /// # Errors
     /// The first rule of formats, "Window", that does not hold.
     pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<Open, ConsumeStop> {
-        // "issued_at ≤ not_before < expires_at"
-        if !(self.issued_at <= self.not_before && self.not_before < self.expires_at) {
-            return Err(ConsumeStop::BadWindow);
-        }
-        // "expires_at - issued_at at most 24 h or the policy's max_window_s"
-        let most_s = self.max_s.map_or(MAX_WINDOW_S, |max| max.min(MAX_WINDOW_S));
-        if self.expires_at.unix() - self.issued_at.unix() > most_s {
-            return Err(ConsumeStop::WindowTooLong { most_s });
-        }
-        // "t < expires_at (no skew at the end)"; R7: at or below the mark it is expired whatever the clock says
-        if at >= self.expires_at || self.expires_at <= mark {
+        // R7: at or below the mark it is expired whatever the clock says.
+        if self.expires_at <= mark && self.issued_at <= self.not_before && self.not_before < self.expires_at {
             return Err(ConsumeStop::Expired { at, expires_at: self.expires_at });
         }
-        // "issued_at ≤ t + 60 s"
-        if self.issued_at > at.plus(SKEW_S) {
-            return Err(ConsumeStop::NotYetValid { at, from: self.issued_at.plus(-SKEW_S) });
-        }
-        // "not_before ≤ t"
-        if self.not_before > at {
-            return Err(ConsumeStop::NotYetValid { at, from: self.not_before });
-        }
+        let open =
+            judge(self.issued_at, self.not_before, self.expires_at, at, self.max_s).map_err(|error| match error {
+                WindowError::Reversed => ConsumeStop::BadWindow,
+                WindowError::TooLong { allowed, .. } => ConsumeStop::WindowTooLong { most_s: allowed },
+                WindowError::Expired { until, at } => ConsumeStop::Expired { at, expires_at: until },
+                WindowError::IssuedLater { issued, at } => ConsumeStop::NotYetValid { at, from: issued.plus(-SKEW_S) },
+                WindowError::NotYet { from, at } => ConsumeStop::NotYetValid { at, from },
+            })?;
         // "a signer's valid_after ≤ t < valid_before"
         if self.valid_after.is_some_and(|after| after > at) || self.valid_before.is_some_and(|before| at >= before) {
             return Err(ConsumeStop::SignerOutside { at });
         }
-        Ok(Open(at))
+        Ok(open)
     }
 }
 
