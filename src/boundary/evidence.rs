@@ -160,7 +160,7 @@ impl Boundary {
         let receipt: Receipt = predicate(&logged.envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
-            receipt: canonical::canonical_of(&logged.envelope).map_err(|e| fault(&e))?,
+            receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
             consumption: receipt.consumption.index,
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,

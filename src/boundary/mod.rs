@@ -302,7 +302,7 @@ impl Boundary {
         };
         // The receipt must be writable whatever the run does: what would not fit is refused while nothing is spent.
         let _writable = decision.check_room()?;
-        let envelope_bytes = canonical::canonical_of(&envelope).map_err(|e| fault(&e))?;
+        let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
         let room = self.reserve(signed.sandbox.limits.output_bytes)?;
         let exclusive = sealed.step(&signed.step.reference).and_then(|(step, _)| step.definition.exclusive.clone());
@@ -315,7 +315,7 @@ impl Boundary {
                 nonce: signed.nonce.clone(),
                 step: signed.step.reference.clone(),
                 step_digest: signed.step.digest,
-                params_digest: signed.params_digest()?,
+                params_digest: admitted.parameters().params().digest(),
                 proposer: signed.proposer.clone(),
                 expires_at: signed.expires_at,
             },
@@ -556,7 +556,7 @@ impl Boundary {
         let payload = statement.to_payload()?;
         let signature = self.key.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(self.key.keyid, &signature)]);
-        canonical::canonical_of(&envelope).map_err(|error| Malformed::at("", error.to_string()))
+        envelope.to_canonical().map_err(|error| Malformed::at("", error.to_string()))
     }
 
     fn claim_refused(&self, stop: &ConsumeStop, evidence: &Evidence) -> Stopped {

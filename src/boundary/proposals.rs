@@ -329,7 +329,7 @@ impl Boundary {
         let denial = DenialWrite {
             authorization,
             approver: counted.name.clone(),
-            envelope: canonical::canonical_of(&envelope).map_err(|e| fault(&e))?,
+            envelope: envelope.to_canonical().map_err(|e| fault(&e))?,
             at: now,
         };
         // The denial is in the log and the state version moved in one commit: a quorum that comes later finds it, one
@@ -405,11 +405,13 @@ impl Boundary {
         let boundary = self.clone();
         // In a task of its own: a caller that hangs up must not stop a run half-way.
         let crossing = tokio::spawn(async move {
-            let input = Base64::Lenient.decode("", &request.envelope.payload).map(|payload| InputDigest::of(&payload));
-            let name = request.handed_in_by.to_string();
+            let payload = request.envelope.payload.clone();
+            let name = request.handed_in_by.clone();
             let done = boundary.cross(request, Some(permit)).await;
-            if let (Err(stopped), Ok(input)) = (&done, input) {
-                boundary.note_refusal(Some(&name), stopped, input);
+            if let Err(stopped) = &done
+                && let Ok(payload) = Base64::Lenient.decode("", &payload)
+            {
+                boundary.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&payload));
             }
             done
         });

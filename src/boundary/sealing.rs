@@ -37,8 +37,8 @@ pub async fn write_seal(
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let signature = key.secret.sign(&pae(PAYLOAD_TYPE, &payload));
     let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid, &signature)]);
-    let envelope = canonical::canonical_of(&envelope)
-        .map_err(|error| SealStop::Malformed(Malformed::at("", error.to_string())))?;
+    let envelope =
+        envelope.to_canonical().map_err(|error| SealStop::Malformed(Malformed::at("", error.to_string())))?;
     let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
     // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
     // start reads it from the store.

@@ -178,6 +178,10 @@ impl Admitted {
         &self.answers.excluded
     }
 
+    pub(super) const fn parameters(&self) -> &ParametersFit {
+        &self.answers.parameters
+    }
+
     /// Back to the bytes: what it was judged under is no longer in force.
     pub(super) fn again(self) -> Accepted {
         self.verified.accepted

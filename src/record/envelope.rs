@@ -25,6 +25,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::canonical;
 use crate::crypto::digest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::crypto::sshsig::{self, KeyId, Presence, SshKey};
@@ -106,6 +107,33 @@ impl Envelope {
     #[must_use]
     pub fn new(payload: &[u8], signatures: Vec<EnvelopeSignature>) -> Self {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
+    }
+
+    /// Its canonical JSON: what the log keeps. Written at once where its texts need no escapes, as base64 and key ids
+    /// never do.
+    ///
+    /// # Errors
+    /// Never in practice: an envelope is made of texts.
+    pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
+        let plain = |text: &str| text.bytes().all(|c| matches!(c, b' '..=b'~') && c != b'"' && c != b'\\');
+        if !plain(&self.payload) || !plain(&self.payload_type) || !self.signatures.iter().all(|one| plain(&one.sig)) {
+            return canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()));
+        }
+        let mut text = String::with_capacity(self.canonical_bytes());
+        text.push_str(r#"{"payload":""#);
+        text.push_str(&self.payload);
+        text.push_str(r#"","payloadType":""#);
+        text.push_str(&self.payload_type);
+        text.push_str(r#"","signatures":["#);
+        for (at, one) in self.signatures.iter().enumerate() {
+            text.push_str(if at == 0 { r#"{"keyid":""# } else { r#",{"keyid":""# });
+            text.push_str(one.keyid.as_str());
+            text.push_str(r#"","sig":""#);
+            text.push_str(&one.sig);
+            text.push_str(r#""}"#);
+        }
+        text.push_str("]}");
+        Ok(text.into_bytes())
     }
 
     /// How many bytes its canonical JSON has, as long as its texts are what they must be: base64 and key ids.
@@ -342,7 +370,13 @@ mod tests {
         for count in 0..4 {
             let signatures = vec![EnvelopeSignature::new(keyid, &[7; 64]); count];
             let envelope = Envelope::new(&vec![b'x'; 100 + count], signatures);
-            assert_eq!(envelope.canonical_bytes(), canonical_of(&envelope).expect("canonical").len());
+            let canonical = canonical_of(&envelope).expect("canonical");
+            assert_eq!(envelope.canonical_bytes(), canonical.len());
+            assert_eq!(envelope.to_canonical(), Ok(canonical));
+            for odd in ["\"", "\\", "\u{e9}", "\n", "\u{7f}"] {
+                let odd = Envelope { payload: odd.to_owned(), ..envelope.clone() };
+                assert_eq!(odd.to_canonical().expect("canonical"), canonical_of(&odd).expect("canonical"));
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::LeafHash;
 use crate::crypto::merkle::{self, Hash, MAX_ENTRY_BYTES};
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
@@ -282,7 +281,6 @@ impl Writer {
         T: Send + 'static,
         E: From<Fault> + Send + 'static,
     {
-        self.kinds.add(kind);
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let results = match &self.broken {
             Some(fault) => Err(fault.clone()),
@@ -290,6 +288,10 @@ impl Writer {
         };
         match results {
             Ok(results) => {
+                // Where nothing was claimed or closed, nothing of this kind is committed.
+                if results.iter().any(Result::is_ok) {
+                    self.kinds.add(kind);
+                }
                 for (answer, result) in answers.into_iter().zip(results) {
                     self.replies.push(Box::new(Ready { answer, result }));
                 }
@@ -426,8 +428,7 @@ impl Writer {
         let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;
         let sig = (self.config.signer.sign)(&pae(PAYLOAD_TYPE, &payload));
         let signature = EnvelopeSignature::new(self.config.signer.keyid, &sig);
-        canonical::canonical_of(&Envelope::new(&payload, vec![signature]))
-            .map_err(|error| unwritable(error.to_string()))
+        Envelope::new(&payload, vec![signature]).to_canonical().map_err(|error| unwritable(error.to_string()))
     }
 
     fn finish(&mut self, ends: &mut [Box<Hashed<Finish>>]) -> Result<Vec<Result<LeafRef, FinishStop>>, Fault> {
