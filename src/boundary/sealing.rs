@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::{Basis, Draft, Material, SealError, Sealed};
 use crate::boundary::{Boundary, BoundaryKey};
-use crate::crypto::canonical;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::record::document::Malformed;
