@@ -407,8 +407,11 @@ impl World {
     #[track_caller]
     pub fn until(&self, id: &str, status: &str) -> Value {
         let deadline = Instant::now() + DEADLINE;
+        // First as it is: a wait holds until the next change, and the state may be there already.
+        let mut wait = "0s";
         loop {
-            let view = self.wire.get(&format!("/v1/proposals/{id}?wait=5s"), &self.reader).ok(200);
+            let view = self.wire.get(&format!("/v1/proposals/{id}?wait={wait}"), &self.reader).ok(200);
+            wait = "1s";
             if view["status"] == status {
                 return view;
             }
