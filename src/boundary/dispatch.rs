@@ -14,7 +14,7 @@ use crate::crypto::digest::InputDigest;
 use crate::decision::quorum;
 use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
-use crate::record::envelope::{Envelope, EnvelopeSignature};
+use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
 use crate::record::refusal::Code;
 use crate::store::message::{Advance, AdvanceStop, Filter, Status};
@@ -95,7 +95,15 @@ impl Boundary {
             return Ok(false);
         }
         let payload = self.payload(id)?;
-        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        if stored.len() > MAX_SIGNATURES {
+            // More signed than an envelope holds: enough of those who count.
+            let sealed = self.state();
+            let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
+            let (held, excluded) = self.quorum_of(&sealed, &signed)?;
+            let kept = quorum::fewest(&held.rules, &self.count(id, held, &excluded, &sealed)?, MAX_SIGNATURES);
+            stored.retain(|one| kept.contains(&one.keyid));
+        }
         let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
         let request =
             Request { envelope: Envelope::new(&payload, signatures), handed_in_by: row.core.proposer, caller: None };

@@ -421,6 +421,23 @@ pub fn progress(rules: &Rules, count: &Count) -> Progress {
     }
 }
 
+/// Leaves out signatures that count but are not needed, until at most `most` are left or all of them are needed: an
+/// envelope holds only so many.
+#[must_use]
+pub fn fewest(rules: &Rules, count: &Count, most: usize) -> Vec<KeyId> {
+    let mut kept = count.counted.clone();
+    for at in (0..kept.len()).rev() {
+        if kept.len() <= most {
+            break;
+        }
+        let one = kept.remove(at);
+        if rules.0.iter().any(|rule| rule.shortfall(&kept).0 > 0) {
+            kept.insert(at, one);
+        }
+    }
+    kept.iter().map(|person| person.keyid).collect()
+}
+
 /// Too few people signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumError {
@@ -518,6 +535,26 @@ pub(crate) mod tests {
 
     fn at() -> Timestamp {
         "2026-11-20T09:40:00Z".parse().expect("time")
+    }
+
+    #[test]
+    fn of_too_many_signatures_those_that_the_rule_needs_are_kept() {
+        let person = |n: u8, group: &str| {
+            let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
+            let key = crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key");
+            Counted { name: name(&format!("p{n}")), keyid: key.keyid(), groups: [group.parse().expect("group")].into() }
+        };
+        let mut counted: Vec<_> = (1..=20).map(|n| person(n, "ops")).collect();
+        counted.push(person(99, "security"));
+        let needed = counted[20].keyid;
+        let count = Count { counted, uncounted: Vec::new() };
+        let each =
+            Rules::combine(Some(&rule(1, &["ops", "security"], true)), &Approvals::unspecified()).expect("rules");
+        let kept = fewest(&each, &count, 16);
+        assert_eq!(kept.len(), 16);
+        assert!(kept.contains(&needed), "the only one of security");
+        assert_eq!(fewest(&each, &count, 1).len(), 2, "never fewer than the rule needs");
+        assert_eq!(fewest(&each, &count, 100).len(), 21, "nobody is left out without need");
     }
 
     fn judge(policy: &Approvals, step: &Approvals, keys: &[&str]) -> Result<QuorumMet, QuorumError> {
