@@ -980,3 +980,26 @@ fn r10_refusals_beyond_the_budget_are_counted_only() {
             .any(|(kind, one)| kind == "refusal" && one["subject"][0]["digest"]["sha256"] == json!(digest))
     );
 }
+
+#[test]
+fn more_people_may_sign_than_an_envelope_holds() {
+    let people: Vec<Key> = (100..117).map(|seed| Key::of(format!("p{seed}").leak(), seed)).collect();
+    let world = World::with(|setup| {
+        for key in &people {
+            let (name, line) = (key.name, key.ssh.line());
+            let entry = format!("[[approver]]\nname = \"{name}\"\ngroups = [\"ops\"]\nkeys = [\"{line}\"]\n");
+            setup.roster.push_str(&entry);
+        }
+    });
+    let proposal = world.propose("each:go", json!({}));
+    for key in &people {
+        let signed = world.sign(&proposal, &[key]);
+        assert_eq!(signed.status, 200, "{}", signed.text());
+    }
+    assert_eq!(world.sign(&proposal, &[&bob()]).status, 200);
+    let finished = world.until(id_of(&proposal), "finished");
+    let approvers = world.receipt(&finished)["decision"]["approvers"].clone();
+    assert_eq!(approvers.as_array().map(Vec::len), Some(16), "as many as an envelope holds: {approvers}");
+    assert!(approvers.as_array().is_some_and(|names| names.contains(&json!("bob"))), "the only one of security");
+    world.assert_verified(&finished);
+}

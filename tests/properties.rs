@@ -9,7 +9,7 @@ use countersign::crypto::digest::{AuthorizationDigest, RosterDigest, sha256};
 use countersign::crypto::json::{self, Reason};
 use countersign::crypto::merkle::{MAX_ENTRY_BYTES, push_entry};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::sshsig::{KeyId, Presence, SshKey};
+use countersign::crypto::sshsig::{KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
 use countersign::decision::exclusion::{self, Tokens};
 use countersign::decision::quorum::{Rules, count, decide};
 use countersign::record::authorization::{
@@ -21,7 +21,7 @@ use countersign::record::consumption::{Consumption, MAX_ITEMS, Spent};
 use countersign::record::denial::Denial;
 use countersign::record::document::{Malformed, Predicate, Statement};
 use countersign::record::envelope::{
-    Base64, Envelope, EnvelopeSignature, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
+    Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
 use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
 use countersign::record::refusal::Refusal;

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use countersign::record::enforcement::Level;
+use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::capture::Stream;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::probe::STRICT;
 use countersign::sandbox::profile::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
 

@@ -124,8 +124,8 @@ impl Boundary {
         };
         let id = authorization.proposal;
         match self.ledger.propose(new).await.map_err(|e| fault(&e))? {
-            Proposed::New => Ok((self.view(&self.row(&id)?, caller)?, true)),
-            Proposed::Same(row) => Ok((self.view(&row, caller)?, false)),
+            Proposed::New => Ok((self.view(&self.row(&id)?)?, true)),
+            Proposed::Same(row) => Ok((self.view(&row)?, false)),
             Proposed::Conflict(row) => {
                 let mut refusal = Refusal::new(
                     Code::NonceReplayed,
@@ -155,7 +155,7 @@ impl Boundary {
     /// # Errors
     /// `not-found` also when the caller may not see it.
     pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
-        self.view(&self.visible(caller, id)?, caller)
+        self.view(&self.visible(caller, id)?)
     }
 
     /// Waits until the proposal's status changes, at most so long; then says how it stands. Running out of waiting is
@@ -170,11 +170,11 @@ impl Boundary {
         loop {
             let row = self.visible(caller, id)?;
             if row.status != before.status || is_over(row.status) {
-                return self.view(&row, caller);
+                return self.view(&row);
             }
             match tokio::time::timeout_at(deadline, changes.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return self.view(&row, caller),
+                Ok(Err(_)) | Err(_) => return self.view(&row),
             }
         }
     }
@@ -208,7 +208,7 @@ impl Boundary {
         let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            proposals.push(self.view(row, caller)?);
+            proposals.push(self.view(row)?);
         }
         Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
     }
@@ -276,7 +276,7 @@ impl Boundary {
             self.changes.notify(id);
         }
         self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
-        self.view(&self.row(id)?, &Caller::anonymous())
+        self.view(&self.row(id)?)
     }
 
     /// Takes an approver's signed no. One that comes while the step runs kills the run.
@@ -342,7 +342,7 @@ impl Boundary {
             let _ = self.stop_run(&running)?;
         }
         self.changes.notify(id);
-        self.view(&self.row(id)?, &Caller::anonymous())
+        self.view(&self.row(id)?)
     }
 
     /// Takes a proposal back, or kills its run: for its proposer and for operators.
@@ -377,7 +377,7 @@ impl Boundary {
             }
         }
         self.changes.notify(id);
-        self.view(&self.row(id)?, caller)
+        self.view(&self.row(id)?)
     }
 
     /// Asks a run to stop, also one that is claimed and has not begun; false when it is over.
@@ -497,8 +497,8 @@ impl Boundary {
         }
     }
 
-    /// What of a proposal the caller may see, in the words of the faces.
-    pub(super) fn view(&self, row: &Proposal, caller: &Caller) -> Result<ProposalView, Stopped> {
+    /// A proposal in the words of the faces. Who may see it was asked before.
+    pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
         let payload = self.payload(id)?;
         let statement = Statement::<Authorization>::from_payload(&payload)?;
@@ -528,7 +528,6 @@ impl Boundary {
             Status::Denied => refusal = Some(self.denied_by(row)?),
             _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
         }
-        let _ = caller;
         Ok(ProposalView {
             id: id.clone(),
             status,

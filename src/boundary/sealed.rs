@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, hex, sha256};
+use crate::crypto::digest::{BlobDigest, SealDigest, hex, sha256};
 use crate::crypto::json;
 use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
@@ -24,7 +24,6 @@ use crate::record::enforcement::Level;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::profile::Profile;
-use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
 use crate::record::step::Approvals;
 use crate::record::token::SealedToken;
@@ -374,17 +373,6 @@ impl Sealed {
         }
         drift
     }
-}
-
-/// The digest that an auditor pins to trust a roster.
-///
-/// # Errors
-/// When the roster is larger than a roster may be.
-pub fn pin(payload: &[u8]) -> Result<RosterDigest, Malformed> {
-    if payload.len() > MAX_ROSTER_BYTES {
-        return Err(Malformed::too_large("", format!("at most {MAX_ROSTER_BYTES} bytes are allowed")));
-    }
-    Ok(RosterDigest::of(payload))
 }
 
 /// The limits and layers that a configuration gives every run.

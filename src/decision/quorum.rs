@@ -14,7 +14,7 @@ use crate::decision::exclusion::Excluded;
 use crate::record::envelope::VerifiedSignature;
 use crate::record::ident::{GroupName, Name};
 use crate::record::refusal::Code;
-use crate::record::step::Approvals;
+use crate::record::step::{Approvals, MAX_EACH_GROUPS};
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
@@ -58,9 +58,6 @@ struct Rule {
     from: BTreeSet<GroupName>,
     each: bool,
 }
-
-/// `each` looks at every set of groups: 2^8 at the most.
-pub const MAX_EACH_GROUPS: usize = 8;
 
 impl Rules {
     /// Combines policy's rule with the step's: both must be met, so a runbook can only tighten.
@@ -107,7 +104,7 @@ impl Rule {
             // Dropping the second mention would halve what `each` asks for.
             return Err(RuleError::GroupTwice { of });
         }
-        if each && groups.len() > MAX_EACH_GROUPS {
+        if each && groups.len() as u64 > MAX_EACH_GROUPS {
             return Err(RuleError::TooManyGroups { of, found: groups.len() });
         }
         Ok(Self { of, required: rule.required, from: groups, each })

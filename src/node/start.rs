@@ -21,11 +21,12 @@ use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSa
 use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{Epoch, GenesisSalt};
+use crate::record::profile::STRICT;
 use crate::record::seal::{Genesis, Seal};
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::probe::{Probe, STRICT};
+use crate::sandbox::probe::Probe;
 use crate::store::ledger::{self, Ledger};
 use crate::store::message::WriteStop;
 use crate::store::{Fault, sqlite};

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::policy::Ruling;
-use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{DeclaredSandbox, Limit};
 
 /// What the boundary's configuration gives every run.
@@ -28,9 +28,6 @@ pub enum Level {
     /// The layers that the host held at the seal. The list is signed all the same: a host that holds less later can't run it.
     BestEffort(Vec<Layer>),
 }
-
-/// The layers of `strict` in this version, sorted. A later one adds `filesystem` and `seccomp`.
-pub const STRICT: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
 
 /// A step asks for what it can't have.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,14 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::canonical;
 use crate::crypto::digest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
-use crate::crypto::sshsig::{self, KeyId, Presence, SshKey};
+use crate::crypto::sshsig::{self, KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
 use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::schema::BASE64;
 
 /// At most this many signatures over one payload.
 pub const MAX_SIGNATURES: usize = 16;
-/// At most this many bytes a signature, decoded: an SSHSIG of a security key is about 300.
-pub const MAX_SIGNATURE_BYTES: usize = 512;
 
 /// A DSSE v1 envelope as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

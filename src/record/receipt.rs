@@ -421,12 +421,13 @@ mod tests {
     use super::*;
     use crate::crypto::json::MAX_INTEGER;
     use crate::crypto::merkle::MAX_ENTRY_BYTES;
+    use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
         Capabilities, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks, Root,
         SeccompFacts,
     };
-    use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+    use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
     use crate::record::profile::{Layer, NetworkMode, Workdir};
 
     fn name<T: std::str::FromStr>(at: usize) -> T

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::digest::{ContentDigest, StepDigest};
+use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{GroupName, StepRef};
 use crate::record::profile::{Limits, Proc};
 use crate::yaml::{Flaw, Kind, Node};
@@ -316,7 +317,7 @@ impl Approvals {
             Some("`from` names no group: name at least one whose members may approve".to_owned())
         } else if self.each == Some(true) && named > MAX_EACH_GROUPS {
             Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
-        } else if places > MAX_SIGNATURES {
+        } else if places > MAX_SIGNATURES as u64 {
             Some(format!("{places} signatures are asked for: an authorization holds at most {MAX_SIGNATURES}"))
         } else {
             None
@@ -350,5 +351,3 @@ pub const MAX_SOURCE_BYTES: usize = 64 << 10;
 pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
 /// The most groups that `each` may name: the check looks at every set of them.
 pub const MAX_EACH_GROUPS: u64 = 8;
-/// The most signatures that an authorization holds.
-pub const MAX_SIGNATURES: u64 = 16;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::crypto::canonical::{canonical_of, to_canonical};
 use crate::crypto::digest::ParamsDigest;
+use crate::record::authorization::MAX_PARAMS_BYTES;
 use crate::registry::schema::{self, MAX_COMPILED_PATTERN_BYTES, MAX_INTEGER, SchemaFlaw, escape, pointer, variable};
 use crate::yaml;
 
@@ -381,8 +382,6 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// The most that a signed statement has room for.
-pub const MAX_PARAMS_BYTES: usize = 16 << 10;
 /// The strict reader goes as deep.
 const MAX_VALUE_DEPTH: usize = 32;
 /// As many errors as a person reads.

@@ -3,9 +3,9 @@
 use crate::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Root,
 };
+use crate::record::profile::STRICT;
 use crate::record::profile::{NetworkMode, Workdir};
 use crate::sandbox::confine;
-use crate::sandbox::probe::STRICT;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, Form};
 

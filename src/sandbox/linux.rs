@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::record::enforcement::Level;
+use crate::record::profile::STRICT;
 use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Chunk;
@@ -20,7 +21,7 @@ use crate::sandbox::follow::{Launched, Run};
 use crate::sandbox::ids::Ids;
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
-use crate::sandbox::probe::{Probe, STRICT};
+use crate::sandbox::probe::Probe;
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{self, Failure, Form, LAUNCH, MAX_TEXT, Request, Stage, StepEnd};
 use crate::sandbox::{Plan, Report, Sandbox};

@@ -3,11 +3,8 @@
 use std::fs;
 
 use crate::record::enforcement::Level;
-use crate::record::profile::Layer;
+use crate::record::profile::{Layer, STRICT};
 use crate::sandbox::protocol::{Failure, Form, Stage};
-
-/// The layers that `strict` stands for in this version.
-pub const STRICT: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
 
 /// What this host holds.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::record::enforcement::Level;
-use crate::record::profile::{Layer, NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::filesystem;
-use crate::sandbox::probe::{Missing, Probe, STRICT, level};
+use crate::sandbox::probe::{Missing, Probe, level};
 use crate::sandbox::protocol::Form;
 
 /// A profile that this host can hold, and how it will be held.

@@ -64,12 +64,6 @@ impl Status {
         }
     }
 
-    /// The status of a word.
-    #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.word() == word)
-    }
-
     /// The store's number.
     #[must_use]
     pub const fn number(self) -> u8 {
