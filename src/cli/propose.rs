@@ -179,7 +179,11 @@ fn parse_window(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a time is written like 90s, 30m or 2h, from 1s to 24h".to_owned())
 }
 
-fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
+/// An object of parameters from a file; `-` is the standard input.
+///
+/// # Errors
+/// When it can't be read, or is no object in strict JSON.
+pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
     let place = Shown::text(&path.to_string_lossy());
     match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {

@@ -51,6 +51,8 @@ impl Pinned {
 pub struct Chain {
     versions: Vec<TrustedRoster>,
     newer: Option<Box<TrustedRoster>>,
+    /// Which of `versions` was trusted beforehand, or leads to the trusted one.
+    anchor: usize,
 }
 
 impl Chain {
@@ -102,7 +104,7 @@ impl Chain {
         for at in anchor + 1..read.len() {
             check_link(&read[at - 1], &read[at], &versions[at])?;
         }
-        let chain = Self { versions: read, newer };
+        let chain = Self { versions: read, newer, anchor };
         chain.check_no_return()?;
         Ok(chain)
     }
@@ -118,6 +120,14 @@ impl Chain {
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.as_deref().unwrap_or_else(|| self.last())
+    }
+
+    /// Whether every version after the trusted one needed signatures of the one before it. The trusted one itself may be
+    /// unguarded: it was trusted by hand.
+    #[must_use]
+    pub fn is_guarded_since_trusted(&self) -> bool {
+        let before_last = self.versions.len() - 1;
+        self.versions[self.anchor..before_last].iter().all(TrustedRoster::is_guarded)
     }
 
     /// The version of this digest.
