@@ -201,12 +201,12 @@ impl Boundary {
         };
         let consumption = self.leaf_text(parts.consumption)?;
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
-        // All three proofs to one checkpoint.
-        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
+        // All three proofs to one checkpoint. Of the three the receipt is the last entry.
+        let (size, checkpoint) = self.head_over(index)?;
         let proof = |index: u64| -> Result<String, Stopped> {
-            let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?;
+            let hashes = self.ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string();
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map_err(|e| fault(&e))
         };
         let Bundled { seal, policy, builtins, roster } = common;
@@ -272,13 +272,15 @@ impl Boundary {
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
-    /// The signed head of the log.
+    /// The signed head of the log, with the cosignatures of witnesses that there are for it.
     ///
     /// # Errors
     /// When the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
-        checkpoint.map(|row| row.note).ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
+        checkpoint
+            .map(|row| self.with_cosignatures(row))
+            .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
     /// A hash tile: open to all.
@@ -310,7 +312,7 @@ impl Boundary {
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
         let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: checkpoint.note }.to_string())
+        Ok(TlogProof { index, hashes, checkpoint: self.with_cosignatures(checkpoint) }.to_string())
     }
 
     /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
@@ -349,6 +351,7 @@ impl Boundary {
         }
         let on_time = self.ledger.clock_ahead().is_none();
         notes.extend(self.ledger.clock_trouble());
+        notes.extend(self.witnesses.notes());
         let open = !self.crossings.is_closed();
         if !open {
             notes.push("the service is ending".to_owned());

@@ -12,3 +12,4 @@ pub mod start;
 pub mod template;
 pub mod tree;
 pub mod unit;
+pub mod witnessing;
