@@ -758,3 +758,48 @@ fn a_power_cut_while_a_version_is_taken_leaves_the_one_or_the_other() {
     assert_eq!(code, 0, "{report:#}");
     world.check_history();
 }
+
+#[test]
+fn versions_that_would_not_fit_into_a_bundle_are_not_taken() {
+    const CROWD: u32 = 2000;
+    let crowd: Vec<Value> = (0..CROWD)
+        .map(|at| {
+            let mut seed = [200; 32];
+            seed[..4].copy_from_slice(&at.to_be_bytes());
+            let public = countersign::crypto::signature::SecretKey::from_seed(seed).public();
+            let key = countersign::crypto::sshsig::SshKey::from_public(public, "").expect("a key");
+            json!({"name": format!("p{at}"), "groups": [], "keys": [key.line()]})
+        })
+        .collect();
+    let mut world = World::new();
+    let mut before = world.envelope_of(1);
+    let mut versions = Vec::new();
+    let mut bytes = 0;
+    while bytes < 4 << 20 {
+        let first = versions.is_empty();
+        let payload = after(&before, |tables| {
+            if first {
+                tables["approver"].as_array_mut().expect("a list").extend(crowd.iter().cloned());
+            }
+        });
+        assert!(payload.len() <= 256 << 10, "{}", payload.len());
+        before = envelope(&payload, &[&alice(), &bob()]);
+        bytes += before.to_string().len();
+        world.put_version(versions.len() as u64 + 2, &before);
+        versions.push(before.clone());
+    }
+    world.restart();
+    // All of them are signed; under the last no receipt could be shown to anybody.
+    assert_eq!(world.in_force(), 1);
+    let notes = world.notes();
+    assert!(notes.contains("signed and not in force: a bundle holds 4194304 bytes"), "{notes}");
+    let last = versions.len() as u64 + 1;
+    fs::remove_file(world.version(last)).expect("removed");
+    world.restart();
+    assert_eq!(world.in_force(), last - 1, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let bundle = world.bundle(&finished);
+    assert!(bundle.len() > 3 << 20 && bundle.len() <= 4 << 20, "{}", bundle.len());
+    let (code, report) = world.verify_pinned(&bundle, &world.pinned(1));
+    assert_eq!(code, 0, "{report:#}");
+}
