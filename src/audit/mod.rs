@@ -5,5 +5,7 @@ mod documents;
 mod facts;
 #[cfg(test)]
 mod fixture;
+pub mod gate;
 mod ledger;
 pub mod report;
+mod witnesses;

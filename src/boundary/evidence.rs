@@ -211,20 +211,19 @@ impl Boundary {
         };
         let consumption = std::str::from_utf8(&parts.consumption.1).map_err(|e| fault(&e))?;
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
-        // All three proofs to one checkpoint: of now, or, where the seal's roster did not know the key of now yet, of the
-        // time when a key that it knows had signed the log that far.
-        let checkpoint = if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
-            self.ledger.checkpoint()
+        // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
+        // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
+        let (size, checkpoint) = if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
+            self.head_over(index)?
         } else {
-            self.ledger.checkpoint_over(index)
+            let row = self.ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
+            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
+            (row.size, row.note)
         };
-        let checkpoint = checkpoint
-            .map_err(|e| fault(&e))?
-            .ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
         let proof = |index: u64| -> Result<String, Stopped> {
-            let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?;
+            let hashes = self.ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string();
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map_err(|e| fault(&e))
         };
         let Bundled { seal, policy, builtins, roster } = common;
@@ -296,13 +295,15 @@ impl Boundary {
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
-    /// The signed head of the log.
+    /// The signed head of the log, with the cosignatures of witnesses that there are for it.
     ///
     /// # Errors
     /// When the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
-        checkpoint.map(|row| row.note).ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
+        checkpoint
+            .map(|row| self.with_cosignatures(row))
+            .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
     /// A hash tile: open to all.
@@ -334,7 +335,7 @@ impl Boundary {
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
         let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: checkpoint.note }.to_string())
+        Ok(TlogProof { index, hashes, checkpoint: self.with_cosignatures(checkpoint) }.to_string())
     }
 
     /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
@@ -373,6 +374,7 @@ impl Boundary {
         }
         let on_time = self.ledger.clock_ahead().is_none();
         notes.extend(self.ledger.clock_trouble());
+        notes.extend(self.witnesses.notes());
         let open = !self.crossings.is_closed();
         if !open {
             notes.push("the service is ending".to_owned());

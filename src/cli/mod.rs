@@ -4,6 +4,7 @@
 pub mod approve;
 pub mod bench;
 pub mod cancel;
+pub mod checkout;
 pub mod client;
 pub mod completions;
 pub mod configured;
@@ -12,6 +13,7 @@ pub mod deny;
 pub mod doctor;
 pub mod exit;
 pub mod follow;
+pub mod gate;
 pub mod inbox;
 pub mod init;
 pub mod key;
@@ -68,8 +70,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 14] = [
-    ("gate", "in CI use `countersign propose STEP --wait --bundle FILE`, whose exit code is the step's"),
+const LATER: [(&str, &str); 13] = [
     ("audit", "`countersign verify` checks one bundle; the whole log is served under /log/"),
     ("log", "the log is served under /log/checkpoint, /log/tile and /log/entries"),
     ("grant", "each run takes its own approvals"),
@@ -156,6 +157,8 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
+    /// Let a job go on only with the receipt that it needs
+    Gate(gate::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Show the whole story in seconds, then the attacks that are refused
@@ -194,6 +197,7 @@ impl Cli {
             Command::Deny(args) => deny::run(args, global, talk),
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
+            Command::Gate(args) => gate::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
             Command::Demo(args) => demo::run(args, talk),
             Command::Init(args) => init::run(args, talk),
@@ -275,7 +279,7 @@ mod tests {
     #[test]
     fn commands_of_later_versions_are_refused_by_name() {
         let advice = |line: &str| Cli::try_parse_from(line.split(' ')).err().and_then(|error| later(&error));
-        assert!(advice("countersign gate --roster r").is_some_and(|advice| advice.contains("propose STEP --wait")));
+        assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
         assert!(advice("countersign registry lock").is_some_and(|advice| advice.contains("later version")));
         assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
         for (name, _) in LATER {

@@ -162,6 +162,16 @@ impl Chain {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
+    /// Whether every version after the trusted one needed signatures of the one before it. The trusted one itself may be
+    /// unguarded: it was trusted by hand.
+    #[must_use]
+    pub fn is_guarded_since_trusted(&self) -> bool {
+        let before_last = self.versions.len() - 1;
+        // Nothing lies between where the trusted one is the newest.
+        let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
+        since.iter().all(TrustedRoster::is_guarded)
+    }
+
     /// The version of this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
