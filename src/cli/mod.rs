@@ -2,6 +2,7 @@
 //!
 //! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
 pub mod approve;
+pub mod audit;
 pub mod bench;
 pub mod cancel;
 pub mod client;
@@ -11,12 +12,15 @@ pub mod demo;
 pub mod deny;
 pub mod doctor;
 pub mod exit;
+pub mod export;
 pub mod follow;
 pub mod inbox;
 pub mod init;
 pub mod key;
 pub mod keys;
+pub mod log;
 pub mod output;
+pub mod place;
 pub mod propose;
 pub mod registry;
 pub mod review;
@@ -68,10 +72,8 @@ pub fn main() -> ExitCode {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 14] = [
+const LATER: [(&str, &str); 12] = [
     ("gate", "in CI use `countersign propose STEP --wait --bundle FILE`, whose exit code is the step's"),
-    ("audit", "`countersign verify` checks one bundle; the whole log is served under /log/"),
-    ("log", "the log is served under /log/checkpoint, /log/tile and /log/entries"),
     ("grant", "each run takes its own approvals"),
     ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
     ("void-all", "stop the boundary, or let proposals expire"),
@@ -156,6 +158,10 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
+    /// Read a whole log and decide every decision again
+    Audit(audit::Args),
+    /// Print the log's signed head, or copy the log
+    Log(log::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Show the whole story in seconds, then the attacks that are refused
@@ -185,6 +191,8 @@ impl Cli {
         let global = &self.global;
         match &self.command {
             Command::Propose(args) => propose::run(args, global, talk),
+            Command::Audit(args) => audit::run(args, global, talk),
+            Command::Log(args) => log::run(args, global, talk),
             Command::Wait(args) => wait::run(args, global, talk),
             Command::Output(args) => output::run(args, global, talk),
             Command::Cancel(args) => cancel::run(args, global, talk),
