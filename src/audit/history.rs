@@ -175,8 +175,14 @@ impl Auditor {
                 Ok(signed) => signed,
                 Err(message) => return Ok(Err(message)),
             };
-            let again =
-                Seals::again(*index, entry.as_bytes(), (&payload, signed), kept.boundary, &mut auditor.rosters, beside)?;
+            let again = Seals::again(
+                *index,
+                entry.as_bytes(),
+                (&payload, signed),
+                kept.boundary,
+                &mut auditor.rosters,
+                beside,
+            )?;
             match again {
                 Ok(in_force) => sealed.push(Arc::new(in_force)),
                 Err(message) => return Ok(Err(message)),
@@ -211,7 +217,10 @@ impl Auditor {
     /// # Errors
     /// Why it is none.
     pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
-        self.seals.current.as_ref().map_or_else(|| Err("the log has no seal".to_owned()), |seal| verify_head(note, seal))
+        self.seals
+            .current
+            .as_ref()
+            .map_or_else(|| Err("the log has no seal".to_owned()), |seal| verify_head(note, seal))
     }
 
     /// The rosters that are known by now.
@@ -252,8 +261,12 @@ impl Auditor {
             let Some(in_force) = self.seals.current.clone().filter(|_| seen.size > self.size()) else { continue };
             let finding = match verify_head(&seen.note, &in_force) {
                 Ok(_) => {
-                    let message =
-                        format!("the log has {} entries, {} is a head of {}: the end is missing", self.size(), seen.from, seen.size);
+                    let message = format!(
+                        "the log has {} entries, {} is a head of {}: the end is missing",
+                        self.size(),
+                        seen.from,
+                        seen.size
+                    );
                     Finding::whole(What::Cut, message)
                 }
                 Err(why) => Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)),
@@ -358,7 +371,8 @@ impl Auditor {
                 }
             }
             other => {
-                let message = format!("an entry of the kind {other:?}, which this version does not know: use a newer one");
+                let message =
+                    format!("an entry of the kind {other:?}, which this version does not know: use a newer one");
                 self.say(Finding::at(What::UnknownKind, index, message));
             }
         }
@@ -399,7 +413,9 @@ impl Auditor {
         self.counts.signatures += 1;
         let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
             Ok(document) => document,
-            Err(VerifyError::Malformed(malformed)) => return self.say(Finding::at(What::Entry, index, malformed.to_string())),
+            Err(VerifyError::Malformed(malformed)) => {
+                return self.say(Finding::at(What::Entry, index, malformed.to_string()));
+            }
             Err(error) => return self.say(Finding::at(What::Denial, index, error.to_string())),
         };
         if !one {
@@ -411,7 +427,10 @@ impl Auditor {
         }
         let ended = document.signatures().iter().find_map(|signature| {
             let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
-            approver.valid_before.filter(|end| *end <= self.at).map(|end| format!("{} was no approver any more since {end}", approver.name))
+            approver
+                .valid_before
+                .filter(|end| *end <= self.at)
+                .map(|end| format!("{} was no approver any more since {end}", approver.name))
         });
         if let Some(message) = ended {
             self.say(Finding::at(What::Denial, index, message));
@@ -441,8 +460,9 @@ impl Auditor {
                 VerifyError::Malformed(malformed) => (What::Entry, malformed.to_string()),
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
-                    let message =
-                        format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}");
+                    let message = format!(
+                        "signed by {keyid}, which version {version} of the roster does not give boundary {name}"
+                    );
                     (What::Signature, message)
                 }
                 error => (What::Signature, error.to_string()),
@@ -529,7 +549,10 @@ impl Auditor {
         }
         let open: Vec<OpenRun> = self.runs.open().collect();
         if !open.is_empty() {
-            warnings.push(format!("{} run(s) have no receipt yet: they ran when the log was read, or it was cut there", open.len()));
+            warnings.push(format!(
+                "{} run(s) have no receipt yet: they ran when the log was read, or it was cut there",
+                open.len()
+            ));
         }
         Summary {
             clean: self.failures == 0,

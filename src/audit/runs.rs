@@ -32,7 +32,7 @@ use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 pub(crate) struct Runs {
     /// Nonces that are not expired, with where they were spent.
     nonces: HashMap<Nonce, Place>,
-    authorizations: HashSet<AuthorizationDigest>,
+    authorizations: HashMap<AuthorizationDigest, Place>,
     proposals: HashSet<ProposalId>,
     /// When what is remembered of an authorization may be forgotten.
     ends: BTreeMap<Timestamp, Vec<Live>>,
@@ -79,8 +79,10 @@ impl Runs {
         let at = consumption.at;
         let other_seal = consumption.seal != in_force.digest;
         if other_seal {
-            let message =
-                format!("it names the seal {}, in force is number {} ({})", consumption.seal, in_force.number, in_force.digest);
+            let message = format!(
+                "it names the seal {}, in force is number {} ({})",
+                consumption.seal, in_force.number, in_force.digest
+            );
             findings.push(Finding::at(What::SealInForce, index, message));
         }
         for (item, spent) in (0..).zip(&consumption.spent) {
@@ -92,7 +94,7 @@ impl Runs {
             let place = (index, item);
             if let Some((entry, item)) = self.nonces.get(&spent.nonce) {
                 find(What::DoubleUse, format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce));
-            } else if self.authorizations.contains(&spent.authorization) {
+            } else if self.authorizations.contains_key(&spent.authorization) {
                 find(What::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
@@ -104,7 +106,7 @@ impl Runs {
             // However long it is said to last: nothing may be spent for longer than a day.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
             self.nonces.entry(spent.nonce.clone()).or_insert(place);
-            self.authorizations.insert(spent.authorization);
+            self.authorizations.entry(spent.authorization).or_insert(place);
             self.ends.entry(end).or_default().push(Live::Spent(spent.nonce.clone(), spent.authorization));
             let open = Open { leaf, at, spent: spent.clone(), in_force: in_force.clone(), found };
             self.open.insert(place, open);
@@ -142,7 +144,7 @@ impl Runs {
         let Some(open) = self.open.remove(&place) else {
             let spent = Base64::Strict
                 .decode("", &receipt.authorization.payload)
-                .is_ok_and(|payload| self.authorizations.contains(&AuthorizationDigest::of(&payload)));
+                .is_ok_and(|payload| self.authorizations.get(&AuthorizationDigest::of(&payload)) == Some(&place));
             let message = format!("item {} of entry {} ", place.1, place.0);
             if spent {
                 again.find(What::SecondReceipt, message + "has its receipt already");
@@ -186,11 +188,14 @@ impl Runs {
         again.about = Some(id.to_string());
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
         again.matches(&open, signed, digest);
-        if document.statement().subject.first().and_then(crate::record::document::Subject::sha256) != Some(*digest.as_bytes()) {
+        if document.statement().subject.first().and_then(crate::record::document::Subject::sha256)
+            != Some(*digest.as_bytes())
+        {
             again.find(What::ReceiptSubjects, "its subject is another authorization than the embedded one");
         }
         if self.proposals.contains(&signed.proposal) {
-            again.find(What::DoubleUse, format!("{} has a receipt already, for another authorization", signed.proposal));
+            again
+                .find(What::DoubleUse, format!("{} has a receipt already, for another authorization", signed.proposal));
         } else if signed.expires_at > now {
             self.proposals.insert(signed.proposal.clone());
             let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
@@ -327,7 +332,7 @@ impl Runs {
         let mut runs = Self { exclusive: exclusive.clone().into_iter().collect(), ..Self::default() };
         for one in live {
             runs.nonces.insert(one.nonce.clone(), one.place);
-            runs.authorizations.insert(one.authorization);
+            runs.authorizations.insert(one.authorization, one.place);
             runs.ends.entry(one.until).or_default().push(Live::Spent(one.nonce.clone(), one.authorization));
         }
         for (id, until) in proposals {

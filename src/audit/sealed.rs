@@ -117,7 +117,9 @@ impl Seals {
         let before = self.current.clone();
         let mut flaw = |what: What, message: String| flaws.push((what, message));
         match &before {
-            None if seal.number != 0 => flaw(What::SealChain, format!("the log begins with seal number {}", seal.number)),
+            None if seal.number != 0 => {
+                flaw(What::SealChain, format!("the log begins with seal number {}", seal.number))
+            }
             None => {}
             Some(before) => {
                 let expected = (before.number + 1, Some(before.digest), Some(before.boundary.id));
@@ -153,7 +155,10 @@ impl Seals {
             flaw(What::SealedState, "the keys in the seal are not those that the roster gives the boundary".to_owned());
         }
         if roster.policy() != seal.policy {
-            flaw(What::RosterChain, format!("the roster was signed for the policy {}, sealed is {}", roster.policy(), seal.policy));
+            flaw(
+                What::RosterChain,
+                format!("the roster was signed for the policy {}, sealed is {}", roster.policy(), seal.policy),
+            );
         }
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
@@ -164,7 +169,8 @@ impl Seals {
         let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
             Ok(state) => Some(Arc::new(state)),
             Err(messages) => {
-                let advice = format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
+                let advice =
+                    format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
                 let advice = if seal.engine == ENGINE { "" } else { &advice };
                 messages.into_iter().for_each(|message| flaw(What::SealedState, format!("{message}{advice}")));
                 None
@@ -193,10 +199,16 @@ impl Seals {
             let name = &token.name;
             match before.iter().find(|other| other.name == *name) {
                 Some(other) if other != token => {
-                    flaw(What::Tokens, format!("the token {name} was changed: owners, scopes and end stay as they were made"));
+                    flaw(
+                        What::Tokens,
+                        format!("the token {name} was changed: owners, scopes and end stay as they were made"),
+                    );
                 }
                 None if self.gone_tokens.contains(name) => {
-                    flaw(What::Tokens, format!("the token {name} was gone, and is there again: names are never used twice"));
+                    flaw(
+                        What::Tokens,
+                        format!("the token {name} was gone, and is there again: names are never used twice"),
+                    );
                 }
                 _ => {}
             }
@@ -280,13 +292,18 @@ impl Rosters {
             match Chain::connect(&self.pinned, &versions) {
                 Err(error) => return Ok(Err(error.to_string())),
                 Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
-                    return Ok(Err("the versions of the roster are others than those before: it was forked".to_owned()));
+                    return Ok(
+                        Err("the versions of the roster are others than those before: it was forked".to_owned()),
+                    );
                 }
                 Ok(longer) => self.chain = longer,
             }
         }
         let Some(found) = self.chain.by_digest(&seal.roster) else {
-            return Ok(Err(format!("the seal names the roster {}, to which the trusted one does not lead", seal.roster)));
+            return Ok(Err(format!(
+                "the seal names the roster {}, to which the trusted one does not lead",
+                seal.roster
+            )));
         };
         let found = Arc::new(found.clone());
         self.last = Some(found.clone());
@@ -333,7 +350,10 @@ fn verify(
         Ok(verified) => Ok((verified, roster)),
         Err(VerifyError::UnknownSigner { keyid }) => {
             let version = roster.version();
-            Err((What::Signature, format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}")))
+            Err((
+                What::Signature,
+                format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}"),
+            ))
         }
         Err(error) => Err((What::Signature, error.to_string())),
     })
@@ -377,7 +397,9 @@ fn read(
             let policy: Value = hold!(canonical_document("policy", &policy));
             let policy = match Policy::from_sealed(&policy) {
                 Ok(policy) => policy,
-                Err(errors) => return Ok(Err(errors.iter().map(|error| format!("the sealed policy: {error}")).collect())),
+                Err(errors) => {
+                    return Ok(Err(errors.iter().map(|error| format!("the sealed policy: {error}")).collect()));
+                }
             };
             let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
             let configuration: Configuration = hold!(canonical_document("configuration", &configuration));
@@ -396,7 +418,10 @@ fn read(
                     let registry = match Registry::from_definitions(definitions) {
                         Ok(registry) => registry,
                         Err(errors) => {
-                            return Ok(Err(errors.iter().map(|error| format!("the sealed registry: {error}")).collect()));
+                            return Ok(Err(errors
+                                .iter()
+                                .map(|error| format!("the sealed registry: {error}"))
+                                .collect()));
                         }
                     };
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
@@ -419,6 +444,7 @@ fn read(
 
 /// A blob that must be the canonical JSON of what it is.
 fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String> {
-    let value = canonical::parse_canonical(bytes, bytes.len()).map_err(|error| format!("the sealed {what}: {error}"))?;
+    let value =
+        canonical::parse_canonical(bytes, bytes.len()).map_err(|error| format!("the sealed {what}: {error}"))?;
     json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
 }

@@ -140,7 +140,8 @@ impl Material {
     /// # Errors
     /// Every step that asks for what policy or configuration does not give.
     pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
-        let _steps = steps_in_force(&self.registry, &self.policy, &self.roster, &self.configuration).map_err(SealError)?;
+        let _steps =
+            steps_in_force(&self.registry, &self.policy, &self.roster, &self.configuration).map_err(SealError)?;
         if self.roster.policy() != self.policy.digest() {
             return Err(one(format!(
                 "the roster names the policy {}, the policy is {}: a changed policy needs a signed roster",

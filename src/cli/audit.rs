@@ -69,7 +69,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let mut expected = Expected { boundary: args.boundary, heads: Vec::new() };
     if let Some(kept) = &kept {
         if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
-            let message = format!("the state is of the boundary {}: give each boundary a state of its own", kept.boundary);
+            let message =
+                format!("the state is of the boundary {}: give each boundary a state of its own", kept.boundary);
             return Err(Failure::usage(message));
         }
         expected.boundary = Some(kept.boundary);
@@ -88,9 +89,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     };
     let mut out = Out::new(talk, size);
     // Comparing needs roots of earlier sizes, which only reading from the start gives.
-    let goes_on = kept.as_ref().filter(|kept| {
-        !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size
-    });
+    let goes_on = kept
+        .as_ref()
+        .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size);
     let resumed = match goes_on {
         Some(kept) => resume(&place, &trust, &expected, kept, &head, size, talk)?,
         None => None,
@@ -124,7 +125,12 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
 }
 
 /// An auditor for the whole log, with the trusted roster that its rosters are connected with.
-fn begin(place: &Place, trust: &[Trust], expected: &Expected, size: u64) -> Result<Result<Auditor, Untrusted>, Failure> {
+fn begin(
+    place: &Place,
+    trust: &[Trust],
+    expected: &Expected,
+    size: u64,
+) -> Result<Result<Auditor, Untrusted>, Failure> {
     let first = if size == 0 { None } else { place.entries(0, size)?.into_iter().next() };
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
     let versions = rosters_in(&first, place).map_err(unreadable)?;
@@ -245,7 +251,8 @@ fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Res
         Ok(heads) => heads,
         Err(why) => return Ok(Some(Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)))),
     };
-    let path = merkle::consistency_path(here.size, there.size, |level, index| subtree(other, level, index, there.size))?;
+    let path =
+        merkle::consistency_path(here.size, there.size, |level, index| subtree(other, level, index, there.size))?;
     let path = path.unwrap_or_default();
     Ok(match merkle::verify_consistency(here.size, &here.root, there.size, &there.root, &path) {
         Ok(_) => None,
@@ -285,7 +292,10 @@ fn read_state(path: &Path) -> Result<Option<Kept>, Failure> {
     let Some(bytes) = read_file(path, MAX_STATE_BYTES)? else { return Ok(None) };
     let shown = Shown::text(&path.to_string_lossy());
     json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
-        Failure::usage(format!("{} is no state of an audit: {error}; name another file, or move it away", shown.as_str()))
+        Failure::usage(format!(
+            "{} is no state of an audit: {error}; name another file, or move it away",
+            shown.as_str()
+        ))
     })
 }
 
@@ -385,7 +395,11 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
         let word = if finding.differs { format!("{} (differs)", finding.what) } else { finding.what.to_string() };
         let id = finding.id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
         let prefix = format!("  {place:<14} {word:<20} ");
-        screen.push(tone, prefix, Shown::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())));
+        screen.push(
+            tone,
+            prefix,
+            Shown::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
+        );
     }
     let all = summary.failures + summary.differences;
     if all > findings.len() as u64 {
@@ -417,7 +431,10 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
         )),
     );
     if let Some(version) = summary.roster {
-        screen.field("roster", &Shown::text(&format!("version {version}, connected with the trusted {}", summary.trusted)));
+        screen.field(
+            "roster",
+            &Shown::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
+        );
     }
     screen.heading("What this rests on");
     for line in &summary.rests_on {

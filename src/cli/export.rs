@@ -47,15 +47,18 @@ pub struct Export {
 /// # Errors
 /// When something can't be fetched or written, or what is there is another log, a fork of it, or newer.
 pub fn export(place: &Place, directory: &Path, hashes_only: bool, talk: &Talk) -> Result<Export, Failure> {
-    let note = place.head()?.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
+    let note =
+        place.head()?.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
     let head = parse_head(&note).map_err(|why| odd(format!("the signed head there: {why}")))?;
     make(directory)?;
     let copy = Copy { directory, hashes_only };
     let earlier = copy.earlier()?;
     let before = earlier.as_ref().map_or(0, |earlier| earlier.size);
     if let Some(earlier) = &earlier {
+        copy.check_kind(earlier)?;
         check_follows(earlier, &head, directory, &note)?;
         if earlier.size == head.size {
+            copy.sweep(head.size, head.size);
             return Ok(Export { origin: head.origin, size: head.size, before, tiles: 0, blobs: 0 });
         }
     }
@@ -79,9 +82,13 @@ pub fn export(place: &Place, directory: &Path, hashes_only: bool, talk: &Talk) -
 /// A copy never goes back, never to another log, and never to another history.
 fn check_follows(earlier: &Checkpoint, head: &Checkpoint, directory: &Path, note: &str) -> Result<(), Failure> {
     let shown = Shown::text(&directory.to_string_lossy());
-    let refuse = |why: String| Err(odd(format!("{}: {why}; nothing was written. The head there is:\n{note}", shown.as_str())));
+    let refuse =
+        |why: String| Err(odd(format!("{}: {why}; nothing was written. The head there is:\n{note}", shown.as_str())));
     if earlier.origin != head.origin {
-        return refuse(format!("holds the log {}, there is {}: export into another directory", earlier.origin, head.origin));
+        return refuse(format!(
+            "holds the log {}, there is {}: export into another directory",
+            earlier.origin, head.origin
+        ));
     }
     if head.size < earlier.size {
         let why = "was the store restored from a backup, or is this an old mirror";
@@ -117,6 +124,18 @@ impl Copy<'_> {
         let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else { return Ok(None) };
         let head = std::str::from_utf8(&bytes).map_err(|error| error.to_string()).and_then(parse_head);
         head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
+    }
+
+    /// A copy stays what it was begun as: one half with contents and one without would be neither.
+    fn check_kind(&self, earlier: &Checkpoint) -> Result<(), Failure> {
+        let last = Place::tile_of(TileKind::Entries, earlier.size.saturating_sub(1) / WIDTH, earlier.size)?;
+        let has_contents = self.directory.join(last.to_string()).is_file();
+        let is = if has_contents { "holds contents" } else { "is a mirror of hashes only" };
+        if has_contents == self.hashes_only {
+            let shown = Shown::text(&self.directory.to_string_lossy());
+            return Err(odd(format!("{} {is}: give the other kind of copy a directory of its own", shown.as_str())));
+        }
+        Ok(())
     }
 
     fn grow(
@@ -323,11 +342,14 @@ impl Copy<'_> {
     fn sweep(&self, from: u64, size: u64) {
         let remove = |kind: TileKind, level: u8| {
             let bits = u32::from(level) * u32::from(TILE_HEIGHT);
-            let index = (from >> bits) / WIDTH;
-            if (size >> bits) / WIDTH > index
-                && let Some(whole) = TilePath::new(kind, index, TILE_WIDTH)
-            {
-                let _ = fs::remove_dir_all(self.directory.join(format!("{whole}.p")));
+            let complete = (size >> bits) / WIDTH;
+            // The one that was incomplete before; and the last, should a run have been killed before it came to this.
+            for index in [(from >> bits) / WIDTH, complete.wrapping_sub(1)] {
+                if index < complete
+                    && let Some(whole) = TilePath::new(kind, index, TILE_WIDTH)
+                {
+                    let _ = fs::remove_dir_all(self.directory.join(format!("{whole}.p")));
+                }
             }
         };
         remove(TileKind::Entries, 0);

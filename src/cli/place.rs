@@ -8,11 +8,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::audit::history::{Beside, Unreadable};
+use crate::cli::Global;
 use crate::cli::client::{Address, Client};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
 use crate::cli::screen::Shown;
-use crate::cli::Global;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
@@ -57,7 +57,9 @@ impl Place {
     /// When it can't be read.
     pub fn head(&self) -> Result<Option<String>, Failure> {
         let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
-        String::from_utf8(bytes).map(Some).map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is no text"))
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is no text"))
     }
 
     /// A tile; nothing when there is none.
@@ -87,7 +89,8 @@ impl Place {
             // The whole tile takes the place of its part once it is full.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
-        let bytes = bytes.ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: the log is not whole")))?;
+        let bytes =
+            bytes.ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: the log is not whole")))?;
         let mut entries = split_entries(&bytes)
             .filter(|entries| entries.len() >= usize::from(tile.width()))
             .ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is cut, or no tile of entries")))?;
@@ -103,10 +106,9 @@ impl Place {
         let level = if let TileKind::Hashes(level) = kind { u32::from(level) } else { 0 };
         let entries = size.checked_shr(level * 8).unwrap_or(0);
         let width = entries.saturating_sub(index.saturating_mul(u64::from(TILE_WIDTH))).min(u64::from(TILE_WIDTH));
-        u16::try_from(width)
-            .ok()
-            .and_then(|width| TilePath::new(kind, index, width))
-            .ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level")))
+        u16::try_from(width).ok().and_then(|width| TilePath::new(kind, index, width)).ok_or_else(|| {
+            Failure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
+        })
     }
 
     fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
@@ -126,7 +128,9 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
     let failed = |error: io::Error| Failure::usage(format!("can't read {}: {error}", shown.as_str()));
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
