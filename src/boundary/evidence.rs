@@ -161,7 +161,7 @@ impl Boundary {
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
-            consumption: receipt.consumption.index,
+            consumption: (receipt.consumption.index, self.leaf_data(receipt.consumption.index)?.into()),
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
         };
@@ -199,7 +199,7 @@ impl Boundary {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        let consumption = self.leaf_text(parts.consumption)?;
+        let consumption = std::str::from_utf8(&parts.consumption.1).map_err(|e| fault(&e))?;
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
         // All three proofs to one checkpoint.
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
@@ -212,7 +212,7 @@ impl Boundary {
         let Bundled { seal, policy, builtins, roster } = common;
         let bundle = format!(
             r#"{{"builtins":{builtins},"consumption":{consumption},"mediaType":"{MEDIA_TYPE}","policy":{policy},"proofs":{{"consumption":{},"receipt":{},"seal":{}}},"receipt":{receipt},"roster":{roster},"seal":{seal},"step":{step},"step_proof":{step_proof}}}"#,
-            proof(parts.consumption)?,
+            proof(parts.consumption.0)?,
             proof(index)?,
             proof(seal_index)?,
         );
@@ -362,15 +362,17 @@ impl Boundary {
     }
 
     fn envelope(&self, index: u64) -> Result<Envelope, Stopped> {
+        let leaf = self.leaf_data(index)?;
+        canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
+    }
+
+    fn leaf_data(&self, index: u64) -> Result<Vec<u8>, Stopped> {
         let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
-        let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-        json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))
+        Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
     }
 
     fn leaf_text(&self, index: u64) -> Result<String, Stopped> {
-        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
-        let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-        String::from_utf8(leaf.data).map_err(|e| fault(&e))
+        String::from_utf8(self.leaf_data(index)?).map_err(|e| fault(&e))
     }
 
     fn blob_text(&self, digest: [u8; 32]) -> Result<String, Stopped> {

@@ -100,6 +100,11 @@ pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
+/// The kind of a predicate type, when it is one of ours.
+fn predicate_kind(predicate_type: &str) -> Option<&str> {
+    predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
+}
+
 /// What a statement is about: a name and the digests of the thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -257,34 +262,14 @@ impl<P: Predicate> Statement<P> {
     /// # Errors
     /// Says what is wrong and where.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
-        let statement = match Self::read_canonical(payload) {
-            Some(statement) => statement,
-            None => Self::read_with_reasons(payload)?,
-        };
-        statement.predicate.check(&statement.subject)?;
-        statement.predicate.check_size(payload.len())?;
-        Ok(statement)
-    }
-
-    /// Reads what is right, without looking for what is wrong. The canonical writer refuses all that the strict reader
-    /// does (depth, numbers, reserved keys), and whatever serde overlooks (a key twice, a blank, an array for an object,
-    /// null for what is absent) is written in other bytes than were given.
-    fn read_canonical(payload: &[u8]) -> Option<Self> {
-        if payload.len() > P::MAX_BYTES {
-            return None;
+        if payload.len() <= P::MAX_BYTES
+            && let Some(statement) = canonical::read_exact::<Self>(payload)
+            && statement.statement_type == STATEMENT_TYPE
+            && predicate_kind(&statement.predicate_type) == Some(P::KIND)
+        {
+            return statement.checked(payload.len());
         }
-        let statement: Self = serde_json::from_slice(payload).ok()?;
-        let of_kind = statement.statement_type == STATEMENT_TYPE
-            && statement
-                .predicate_type
-                .strip_prefix(PREDICATE_BASE)
-                .and_then(|rest| rest.strip_suffix("/v1"))
-                .is_some_and(|kind| kind == P::KIND);
-        (of_kind && canonical::canonical_of(&statement).is_ok_and(|again| again == payload)).then_some(statement)
-    }
-
-    /// Reads step by step, to say what is wrong and where.
-    fn read_with_reasons(payload: &[u8]) -> Result<Self, Malformed> {
+        // Something is wrong with it: say what, and where.
         let value = json::parse(payload, P::MAX_BYTES)?;
         // The type before any other field: a document of one kind never passes as another.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
@@ -310,7 +295,14 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             return Err(Malformed::at("", "an optional field is written as null, leave it out"));
         }
-        Ok(statement)
+        statement.checked(payload.len())
+    }
+
+    /// Checks what types can't.
+    fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
+        self.predicate.check(&self.subject)?;
+        self.predicate.check_size(payload_bytes)?;
+        Ok(self)
     }
 }
 
