@@ -294,7 +294,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
     // How it ended.
-    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate()));
+    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(receipt?)
