@@ -6,6 +6,8 @@ from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash
 from roster import Chain
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict
 
+NO_SHA256 = reference(b"")
+NO_BLAKE3 = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
 MAX_BUNDLE, MAX_STEP = 4 << 20, 1 << 20
 NAMES = (
     "bundle roster-chain receipt-document authorization-document consumption-document seal-document roster-in-seal "
@@ -82,9 +84,6 @@ class _Bundle:
     def read(self):
         value = strict(self.data, MAX_BUNDLE)
         documents.BUNDLE(value, "")
-        if len(canonical(value["step"])) > MAX_STEP:
-            raise Bad("the step is more than 1 MiB")
-        documents.STEP(value["step"], "/step")
         return value
 
     @staticmethod
@@ -105,15 +104,17 @@ class _Bundle:
     def signatures(self):
         def of(kind):
             envelope = getattr(self, f"{kind}_envelope")
-            return check_boundary_signature(envelope, self.chain.last, self.seal["boundary"]["name"])
+            signer = check_boundary_signature(envelope, self.chain.last, self.seal["boundary"]["name"])
+            if kind == "receipt" and self.receipt["boundary"]["keyid"] != signer:
+                raise Bad("the receipt names another key than the one that signed it")
+            return signer
 
         self.run("seal-signature", ["roster-chain", "seal-document"], lambda: of("seal"))
         self.run("roster-in-seal", ["roster-chain", "seal-signature"], lambda: check_roster_in_seal(self.seal, self.chain.last))
         self.id = None
         if self.holds("roster-in-seal"):
             self.id = self.seal["boundary"].get("id") or self.seal_envelope.digest
-        signer = self.run("receipt-signature", ["roster-in-seal", "receipt-document"], lambda: of("receipt"))
-        self.signer = signer
+        self.run("receipt-signature", ["roster-in-seal", "receipt-document"], lambda: of("receipt"))
         self.run("consumption-signature", ["roster-in-seal", "consumption-document"], lambda: of("consumption"))
         proved = self.run("authorization-document", ["receipt-signature"], self.read_authorization)
         self.authorization_envelope, self.authorization = proved or (None, None)
@@ -134,7 +135,8 @@ class _Bundle:
                     leaf_hash(envelope.leaf), proofs[kind].index, checkpoint.size, proofs[kind].path, checkpoint.root
                 ),
             )
-        self.run("log-order", ["receipt-included", "consumption-included", "seal-included"], lambda: self.check_order(proofs))
+        needs = ["receipt-included", "consumption-included", "seal-included", "consumption-signature"]
+        self.run("log-order", needs, lambda: self.check_order(proofs))
 
     def check_checkpoint(self):
         texts = self.bundle["proofs"]
@@ -157,9 +159,8 @@ class _Bundle:
             raise Bad(f"seal, consumption, receipt at {places}")
         if (self.seal["number"] == 0) != (places[0] == 0):
             raise Bad("seal 0 and no other is entry 0")
-        if self.holds("seal-signature") and self.holds("consumption-signature"):
-            if seconds(self.seal["at"]) > seconds(self.consumption["at"]):
-                raise Bad("the consumption is older than the seal")
+        if seconds(self.seal["at"]) > seconds(self.consumption["at"]):
+            raise Bad("the consumption is older than the seal")
 
     def decision(self):
         """Signatures of people in two parts: whether they hold, then whether they count."""
@@ -169,7 +170,7 @@ class _Bundle:
         else:
             held = self.run("authorization-signatures", [], self.check_authorization_signatures)
         self.held = held
-        held_need = True if held else None
+        held_need = True if held is not None else None
         self.run("boundary", ["receipt-signature", held_need], self.check_boundary)
         self.run("seal", ["receipt-signature", "consumption-signature"], self.check_seal)
         self.run("consumption", ["checkpoint", "receipt-signature", "consumption-signature", held_need], self.check_consumption)
@@ -177,9 +178,9 @@ class _Bundle:
         self.run("step-in-registry", ["roster-in-seal"], self.check_step_in_registry)
         self.run("parameters", [held_need, "step"], lambda: rules.Schema(self.bundle["step"]["params"]).check(self.authorization["params"]))
         policy = None
-        if held and self.holds("seal") and self.holds("step") and self.holds("consumption-signature"):
+        if held is not None and self.holds("seal") and self.holds("step") and self.holds("consumption-signature"):
             policy = self.count()
-        elif held:
+        elif held is not None:
             self.report.found["authorization-signatures"] = (NOT_CHECKED, "because seal or step is not established")
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because seal or step is not established")
         else:
@@ -242,8 +243,6 @@ class _Bundle:
                 raise Bad(f"the {whose} is of another boundary")
         if self.authorization["boundary"]["epoch"] != self.seal["epoch"]:
             raise Bad("the authorization is of another epoch")
-        if self.receipt["boundary"]["keyid"] != self.signer:
-            raise Bad("the receipt names another key than the one that signed it")
 
     def check_seal(self):
         for name in ("policy", "builtins"):
@@ -254,6 +253,8 @@ class _Bundle:
                 raise Bad(f"the {whose} names another seal")
         if self.receipt["decision"]["policy"] != self.seal["policy"]:
             raise Bad("decided by another policy")
+        if self.seal["policy"] != self.chain.last.predicate["policy"]:
+            raise Bad("the sealed policy is not the roster's")
 
     def check_consumption(self):
         proofs = self.proofs[0]
@@ -271,8 +272,10 @@ class _Bundle:
 
     def check_step_in_registry(self):
         step, proof = self.bundle["step"], self.bundle["step_proof"]
+        documents.path_ref(step.get("ref"), "/step/ref")
         leaf = leaf_hash(canonical({"digest": reference(canonical(step)), "ref": step["ref"]}))
         root = bytes.fromhex(self.seal["registry_root"].split(":")[1])
+        documents.arr(documents.HEX, high=63)(proof["hashes"], "/step_proof/hashes")
         check_inclusion(leaf, proof["index"], proof["size"], [bytes.fromhex(one) for one in proof["hashes"]], root)
 
     def check_window(self, longest):
@@ -291,7 +294,7 @@ class _Bundle:
         return None
 
     def rest(self):
-        held = True if self.held else None
+        held = True if self.held is not None else None
         self.run("sandbox", ["receipt-signature", held], lambda: check_sandbox(self.receipt, self.authorization))
         self.run("outcome", ["receipt-signature", "consumption-signature"], lambda: check_outcome(self.receipt, self.consumption))
         self.run("receipt-subjects", ["receipt-signature", "authorization-document"], self.check_receipt_subjects)
@@ -342,8 +345,6 @@ def check_roster_in_seal(seal, roster):
         raise Bad("the seal names another roster")
     if sorted(seal["keys"]) != sorted(roster.boundary_keys(seal["boundary"]["name"])):
         raise Bad("the seal's keys are not those that the roster gives this boundary")
-    if seal["policy"] != roster.predicate["policy"]:
-        raise Bad("the seal's policy is not the roster's")
 
 
 def who_may_not(proposer, decision, roster, tokens=None):
@@ -404,6 +405,9 @@ def check_spent(stated, consumption, index, leaf, digest, authorization):
 
 
 def check_step(step, authorization):
+    if len(canonical(step)) > MAX_STEP:
+        raise Bad("the step is more than 1 MiB")
+    documents.STEP(step, "/step")
     digest = reference(canonical(step))
     if authorization["step"] != {"ref": step["ref"], "digest": digest}:
         raise Bad(f"signed was another step than {step['ref']} {digest}")
@@ -444,3 +448,10 @@ def check_receipt_subjects(envelope, receipt, digest):
     expected = [documents.subject("authorization", digest)] + documents.subjects_of_receipt(receipt)
     if value["subject"] != expected:
         raise Bad("a subject is not the twin of what the predicate says")
+    # What is said of nothing can be known.
+    for name, stream in receipt["output"].items():
+        if (stream["recorded"] == 0, stream["recorded"] == 0) != (stream["sha256"] == NO_SHA256, stream["blake3"] == NO_BLAKE3):
+            raise Bad(f"{name}: the digests are not of {stream['recorded']} bytes")
+    files = receipt["files"]
+    if (files["count"] == 0) != (files["manifest"] == reference(b"[]")) or (files["count"] == 0 and files["bytes"]):
+        raise Bad("the manifest is not of so many files")

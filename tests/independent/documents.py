@@ -5,7 +5,7 @@ A shape is a function that takes a value and its place and raises Bad where the 
 
 import re
 
-from wire import Bad, canonical, reference, seconds, strict_canonical
+from wire import PAYLOAD_TYPE, Bad, Envelope, canonical, reference, seconds, strict_canonical
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 KIB = 1024
@@ -134,8 +134,15 @@ def genesis(value, place):
 
 
 def envelope(value, place):
-    """An envelope's own reader looks at it; here it must be an object."""
-    free(value, place)
+    try:
+        Envelope.check_shape(value)
+    except Bad as error:
+        raise Bad(f"{place}: {error}") from error
+
+
+def embedded(value, place):
+    envelope(value, place)
+    one_of(PAYLOAD_TYPE)(value["payloadType"], f"{place}/payloadType")
 
 
 HEX = rx(r"[0-9a-f]{64}")
@@ -279,7 +286,7 @@ KINDS = {
     "receipt": obj(
         {
             "consumption": obj({"index": number(), "leaf": DIGEST, "item": number()}),
-            "authorization": envelope,
+            "authorization": embedded,
             "decision": obj(
                 {
                     "approvers": arr(NAME, ordered=True),
@@ -360,14 +367,14 @@ FILE = obj({"path": text(), "bytes": number(), "sha256": DIGEST, "blake3": BLAKE
 BUNDLE = obj(
     {
         "mediaType": one_of("application/vnd.countersign.bundle.v1+json"),
-        "receipt": free,
-        "consumption": free,
-        "seal": free,
+        "receipt": envelope,
+        "consumption": envelope,
+        "seal": envelope,
         "step": free,
-        "step_proof": obj({"index": number(), "size": number(), "hashes": arr(HEX, high=63)}),
+        "step_proof": obj({"index": number(), "size": number(), "hashes": arr(text())}),
         "policy": free,
         "builtins": free,
-        "roster": arr(free, low=1),
+        "roster": arr(envelope),
         "proofs": obj({"receipt": text(), "consumption": text(), "seal": text()}),
     }
 )
@@ -387,6 +394,21 @@ def more_of_seal(predicate):
 def more_of_receipt(predicate):
     if len(canonical({**predicate, "authorization": {}})) > 8 * KIB:
         raise Bad("the rest of the receipt is more than 8 KiB")
+    for name, stream in predicate["output"].items():
+        # Masking may change how long it is.
+        if not stream["redactions"] and (
+            stream["recorded"] > stream["bytes"] or stream["truncated"] != (stream["recorded"] < stream["bytes"])
+        ):
+            raise Bad(f"/predicate/output/{name}: truncated says whether fewer bytes are recorded than were written")
+    if seconds(predicate["started_at"]) > seconds(predicate["finished_at"]):
+        raise Bad("/predicate/finished_at: before it started")
+
+
+def more_of_consumption(predicate):
+    for field in ("authorization", "nonce"):
+        values = [item[field] for item in predicate["spent"]]
+        if len(set(values)) != len(values):
+            raise Bad(f"/predicate/spent: one {field} twice")
 
 
 def more_of_refusal(predicate):
@@ -403,6 +425,7 @@ def more_of_refusal(predicate):
 MORE = {
     "authorization": more_of_authorization,
     "seal": more_of_seal,
+    "consumption": more_of_consumption,
     "receipt": more_of_receipt,
     "refusal": more_of_refusal,
 }

@@ -23,6 +23,7 @@ def verify(public, message, signature):
     return _verify(bytes(public), bytes(message), bytes(signature))
 
 
+@functools.lru_cache(maxsize=4096)
 def is_sound_key(public):
     """Whether these 32 bytes are the canonical encoding of a point that is not of small order."""
     point = decode(public)

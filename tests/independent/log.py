@@ -182,6 +182,8 @@ class Checkpoint:
         self.root = unbase64(lines[2])
         if len(self.root) != 32:
             raise Bad("the root of a checkpoint has 32 bytes")
+        if self.size == 0 and self.root != sha256(b""):
+            raise Bad("an empty tree with a root")
 
 
 class Proof:
