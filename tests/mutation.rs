@@ -12,7 +12,63 @@ mod second;
 use second::{Case, Verdict, ours, theirs};
 
 /// What may change without a bundle showing it, as `<kind><pointer> <change>` begins, and why.
-const FREE: &[(&str, &str)] = &[];
+const FREE: &[(&str, &str)] = &[
+    // What the people who sign an authorization mean, as long as step, schema and policy hold for it.
+    ("authorization/predicate/params/drain", "parameters of the schema: the approvers' to say"),
+    ("authorization/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
+    ("authorization/predicate/reason", "the proposer's words"),
+    (
+        "authorization/predicate/sandbox/",
+        "the profile that approvers signed; only `require` is compared with what was held",
+    ),
+    ("authorization/predicate/proposal flipped", "an id that is made by whoever makes the statement"),
+    (
+        "authorization/predicate/nonce flipped",
+        "another nonce that is spent all the same; a second use shows in the log",
+    ),
+    ("authorization/predicate/issued_at flipped", "a window that the spending still lies in"),
+    ("authorization/predicate/expires_at flipped", "a window that the spending still lies in"),
+    // The boundary's word, which `verify` names as such on every run.
+    ("receipt/predicate/boundary/version", "the program's version"),
+    ("receipt/predicate/decision/excluded/0", "owners of a token: the sealed tokens show them to `audit`"),
+    ("receipt/predicate/duration_ms", "how long it took"),
+    ("receipt/predicate/output/stdout/sha256 flipped", "what was recorded: compare it with the output"),
+    ("receipt/predicate/output/stdout/blake3 flipped", "what was recorded: compare it with the output"),
+    ("receipt/predicate/output/stderr swapped", "what was recorded on which stream"),
+    ("receipt/predicate/output/stdout/redactions flipped", "how often a secret was masked"),
+    ("receipt/predicate/output/stderr/redactions flipped", "how often a secret was masked"),
+    ("receipt/predicate/sandbox/limits", "facts of the sandbox beyond its layers"),
+    ("receipt/predicate/usage/", "what it used up"),
+    ("seal/predicate/engine", "the program's name"),
+    ("seal/predicate/at flipped", "when it was sealed, before the consumption"),
+    ("seal/predicate/genesis flipped", "another boundary that is sound in itself: its id is another"),
+    ("seal/predicate/registry flipped", "a blob that only `audit` opens; the root is what counts"),
+    ("seal/predicate/tokens flipped", "a blob that only `audit` opens"),
+    ("seal/predicate/configuration flipped", "a blob that only `audit` opens"),
+    ("sealed builtins", "the program's own lists: not in the roster, so that an upgrade breaks none"),
+    // Another roster is trusted by another digest, a later one by its signatures: what they signed is what they meant.
+    ("roster/predicate/approver/0 swapped", "the order of people"),
+    ("roster/predicate/approver/1 swapped", "the order of people"),
+    ("roster/predicate/approver/2", "somebody who did not sign here"),
+    ("roster/predicate/group/0 swapped", "the order of groups"),
+    ("roster/predicate/name", "what people call it"),
+    ("roster/predicate/operator", "who cancels and revokes"),
+    ("roster/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
+    ("roster/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
+    ("roster-2/predicate/approver/0 swapped", "the order of people"),
+    ("roster-2/predicate/approver/1 swapped", "the order of people"),
+    ("roster-2/predicate/approver/2", "somebody who did not sign here"),
+    ("roster-2/predicate/group/0 swapped", "the order of groups"),
+    ("roster-2/predicate/name", "what people call it"),
+    ("roster-2/predicate/operator", "who cancels and revokes"),
+    ("roster-2/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
+    ("roster-2/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
+    // Nobody's word at all.
+    (
+        "bundle.json/proofs/* checkpoint line 4 doubled",
+        "a note may carry one signature line twice, as C2SP's readers take it",
+    ),
+];
 
 #[test]
 fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {

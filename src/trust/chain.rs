@@ -156,7 +156,10 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
     // One spelling of an envelope: in a bundle and in the log its signatures stand by keyid, each once.
     if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
-        return Err(Malformed::at("/signatures", "out of order or twice: signatures are sorted by keyid, each key once"));
+        return Err(Malformed::at(
+            "/signatures",
+            "out of order or twice: signatures are sorted by keyid, each key once",
+        ));
     }
     base64.decode("/payload", &envelope.payload)
 }

@@ -5,6 +5,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::canonical::to_canonical;
 use countersign::crypto::digest::hex;
 use countersign::crypto::merkle::{self, Hash};
@@ -37,15 +43,15 @@ pub struct Story {
 impl Story {
     /// The bundle, and the digest to trust: of the first version of the roster.
     pub fn tell(&self, id: String) -> Case {
-        let mut bundle = golden::value("bundle.json");
-        let roster = self.bytes("roster", golden::payload("roster"));
+        let mut bundle = value("bundle.json").clone();
+        let roster = self.bytes("roster", payload("roster"));
         let mut rosters = vec![self.wrap("roster", &roster, &[])];
         let mut last = roster.clone();
         if self.two_rosters {
             last = self.bytes("roster-2", second_roster(&roster));
             rosters.push(self.wrap("roster-2", &last, &["alice", "bob"]));
         }
-        let mut seal = golden::payload("seal");
+        let mut seal = payload("seal");
         seal["predicate"]["roster"] = json!(reference(&last));
         if let Some((name, value)) = &self.sealed {
             bundle[*name] = value.clone();
@@ -57,7 +63,7 @@ impl Story {
         }
         let seal = self.bytes("seal", seal);
         let boundary = reference(&seal);
-        let mut authorization = golden::payload("authorization");
+        let mut authorization = payload("authorization");
         authorization["predicate"]["boundary"]["id"] = json!(boundary);
         let authorization = self.bytes("authorization", authorization);
         let consumption = self.bytes("consumption", consumption(&boundary, &authorization));
@@ -68,9 +74,9 @@ impl Story {
         let receipt = self.wrap("receipt", &receipt, &["boundary"]);
         let seal = self.wrap("seal", &seal, &["boundary"]);
 
-        let others = ["refusal", "denial"].map(|kind| golden::value(&format!("envelope/{kind}.json")));
-        let leaves = [&seal, &consumption, &others[0], &receipt, &others[1]]
-            .map(|entry| merkle::leaf_hash(&to_canonical(entry)));
+        let others = ["refusal", "denial"].map(|kind| value(&format!("envelope/{kind}.json")));
+        let leaves =
+            [&seal, &consumption, others[0], &receipt, others[1]].map(|entry| merkle::leaf_hash(&to_canonical(entry)));
         let note = self.note(&format!("prod-eu/{}", &boundary[7..23]), &leaves);
         let proof = |index| TlogProof { index, hashes: golden::path(&leaves, index), checkpoint: note.clone() };
         bundle["proofs"] = json!({
@@ -98,23 +104,34 @@ impl Story {
     }
 
     fn note(&self, origin: &str, leaves: &[Hash]) -> String {
-        let body = Checkpoint { origin: origin.to_owned(), size: leaves.len() as u64, root: merkle::root(leaves) }.body();
+        let body =
+            Checkpoint { origin: origin.to_owned(), size: leaves.len() as u64, root: merkle::root(leaves) }.body();
         signed_note(self.body.as_ref().unwrap_or(&body), origin)
     }
 }
 
 /// A note of this text, signed under this name by the boundary's key, whatever the text is.
 pub fn signed_note(text: &str, origin: &str) -> String {
-    use base64::Engine as _;
     let key = golden::secret("boundary");
     let mut line = countersign::crypto::note::key_hash(origin, &key.public()).to_vec();
     line.extend_from_slice(&key.sign(text.as_bytes()));
-    format!("{text}\n\u{2014} {origin} {}\n", base64::engine::general_purpose::STANDARD.encode(line))
+    format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(line))
+}
+
+/// A golden file, read once.
+fn value(path: &str) -> &'static Value {
+    static READ: Mutex<BTreeMap<String, &'static Value>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().expect("nobody panicked");
+    read.entry(path.to_owned()).or_insert_with(|| Box::leak(Box::new(golden::value(path))))
+}
+
+fn payload(kind: &str) -> Value {
+    value(&format!("payload/{kind}.json")).clone()
 }
 
 /// The second version: as the first, with another name, and what a later version has to say.
 pub fn second_roster(first: &[u8]) -> Value {
-    let mut value = golden::payload("roster");
+    let mut value = payload("roster");
     value["predicate"]["name"] = json!("example, second version");
     value["predicate"]["previous"] = json!(reference(first));
     value["predicate"]["version"] = json!(2);
@@ -123,7 +140,7 @@ pub fn second_roster(first: &[u8]) -> Value {
 }
 
 fn consumption(boundary: &str, authorization: &[u8]) -> Value {
-    let mut value = golden::payload("consumption");
+    let mut value = payload("consumption");
     value["predicate"]["seal"] = json!(boundary);
     let item = &mut value["predicate"]["spent"][0];
     item["authorization"] = json!(reference(authorization));
@@ -138,11 +155,10 @@ fn consumption(boundary: &str, authorization: &[u8]) -> Value {
 }
 
 fn receipt(boundary: &str, authorization: &[u8], signed: Value, consumption: &Value, policy: &str) -> Value {
-    let mut value = golden::payload("receipt");
+    let mut value = payload("receipt");
     let stated = &mut value["predicate"];
     stated["authorization"] = signed;
-    stated["consumption"]["leaf"] =
-        json!(format!("sha256:{}", hex(&merkle::leaf_hash(&to_canonical(consumption)))));
+    stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&merkle::leaf_hash(&to_canonical(consumption)))));
     stated["boundary"]["id"] = json!(boundary);
     stated["seal"] = json!(boundary);
     stated["decision"]["policy"] = json!(policy);
@@ -188,7 +204,8 @@ fn golden_payload(kind: &str) -> Value {
 fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
     let original = golden_payload(kind);
     let base = if kind == "roster-2" { "roster" } else { kind };
-    let story = |bytes: Vec<u8>| Story { two_rosters: kind == "roster-2", payload: Some((kind, bytes)), ..Story::default() };
+    let story =
+        |bytes: Vec<u8>| Story { two_rosters: kind == "roster-2", payload: Some((kind, bytes)), ..Story::default() };
     for mutant in changes(&original) {
         let name = format!("{kind}{} {}", mutant.pointer, mutant.what);
         let mut repaired = mutant.value.clone();
@@ -212,7 +229,8 @@ fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
     let names = if kind == "roster-2" { &["alice", "bob"][..] } else { golden::signers(base) };
     let payload = to_canonical(&golden_payload(kind));
     let original = serde_json::to_value(golden::envelope(&payload, names)).expect("an envelope");
-    let story = |value: Value| Story { two_rosters: kind == "roster-2", envelope: Some((kind, value)), ..Story::default() };
+    let story =
+        |value: Value| Story { two_rosters: kind == "roster-2", envelope: Some((kind, value)), ..Story::default() };
     for mutant in changes(&original) {
         cases.push(story(mutant.value.clone()).tell(format!("{kind} envelope{} {}", mutant.pointer, mutant.what)));
     }
@@ -279,8 +297,8 @@ fn bundles(cases: &mut Vec<Case>) {
 }
 
 /// Lines flipped, dropped, doubled, swapped.
-fn line_changes<'l>(lines: &[&'l str]) -> Vec<(String, Vec<std::borrow::Cow<'l, str>>)> {
-    let all = || lines.iter().map(|line| std::borrow::Cow::Borrowed(*line)).collect::<Vec<_>>();
+fn line_changes<'l>(lines: &[&'l str]) -> Vec<(String, Vec<Cow<'l, str>>)> {
+    let all = || lines.iter().map(|line| Cow::Borrowed(*line)).collect::<Vec<_>>();
     let mut found = Vec::new();
     for at in 0..lines.len() {
         let mut flipped = all();
