@@ -12,6 +12,7 @@ import argparse
 import base64
 
 import bundle
+import vectors
 from roster import read_trust
 from wire import Bad
 
@@ -24,8 +25,10 @@ def main():
     one.add_argument("--roster", required=True, help="a file, or sha256:… of its payload")
     batch = commands.add_parser("batch", help="reads lines {id, bundle (base64), roster} and answers each in one line")
     batch.add_argument("file", nargs="?", default="-")
+    own = commands.add_parser("vectors", help="answers the vectors of tests/conformance, and checks openssl's opinion")
+    own.add_argument("folder")
     asked = parser.parse_args()
-    return {"verify": verify, "batch": run_batch}[asked.command](asked)
+    return {"verify": verify, "batch": run_batch, "vectors": run_vectors}[asked.command](asked)
 
 
 def verify(asked):
@@ -55,6 +58,13 @@ def run_batch(asked):
             answer = {"no_trust": str(error)}
         print(json.dumps({"id": case["id"], **answer}), flush=False)
     return 0
+
+
+def run_vectors(asked):
+    passed, failed = vectors.run(asked.folder, print)
+    failed += vectors.cross_check(asked.folder, print)
+    print(f"{passed} vectors answered alike, {failed} otherwise")
+    return 1 if failed else 0
 
 
 def _bytes(roster):

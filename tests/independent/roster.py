@@ -150,6 +150,7 @@ class Chain:
 def read_trust(argument, data=None):
     """Digest and known versions of what stands behind `--roster`: sha256:…, a payload, an envelope, or an array of envelopes."""
     if argument.startswith("sha256:"):
+        documents.DIGEST(argument, "the roster's digest")
         return argument, []
     value = strict(data, 4 << 20)
     if isinstance(value, list):

@@ -132,7 +132,7 @@ class Schema:
         self._read(value, "", True)
 
     def _read(self, schema, place, whole=False):
-        if not isinstance(schema, dict) or schema.get("type") not in KEYWORDS:
+        if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or schema["type"] not in KEYWORDS:
             raise Bad(f"{place}: no type that there is")
         kind = schema["type"]
         for word in schema:
