@@ -13,8 +13,9 @@ import base64
 
 import bundle
 import vectors
+from history import History
 from roster import read_trust
-from wire import Bad
+from wire import Bad, Envelope, strict
 
 
 def main():
@@ -25,10 +26,14 @@ def main():
     one.add_argument("--roster", required=True, help="a file, or sha256:… of its payload")
     batch = commands.add_parser("batch", help="reads lines {id, bundle (base64), roster} and answers each in one line")
     batch.add_argument("file", nargs="?", default="-")
+    whole = commands.add_parser("audit", help="an exported log, from its first entry: one object of JSON")
+    whole.add_argument("folder")
+    whole.add_argument("--roster", required=True, help="a file, or sha256:… of its payload")
+    whole.add_argument("--earlier", action="append", default=[], help="a checkpoint that was kept; may stand more than once")
     own = commands.add_parser("vectors", help="answers the vectors of tests/conformance, and checks openssl's opinion")
     own.add_argument("folder")
     asked = parser.parse_args()
-    return {"verify": verify, "batch": run_batch, "vectors": run_vectors}[asked.command](asked)
+    return {"verify": verify, "batch": run_batch, "audit": audit, "vectors": run_vectors}[asked.command](asked)
 
 
 def verify(asked):
@@ -58,6 +63,26 @@ def run_batch(asked):
             answer = {"no_trust": str(error)}
         print(json.dumps({"id": case["id"], **answer}), flush=False)
     return 0
+
+
+def audit(asked):
+    trusted, known = trust_of(asked.roster)
+    earlier = []
+    for path in asked.earlier:
+        with open(path, encoding="utf-8") as file:
+            earlier.append(file.read())
+    found = History(asked.folder, trusted, known, envelopes_in(asked.roster), earlier).value()
+    print(json.dumps(found))
+    return 0 if found["sound"] else 1
+
+
+def envelopes_in(argument):
+    """The signed versions in a roster's file, where it is an array of them or one."""
+    if argument.startswith("sha256:"):
+        return []
+    with open(argument, "rb") as file:
+        value = strict(file.read(), 4 << 20)
+    return [Envelope(one) for one in (value if isinstance(value, list) else [value]) if "payload" in one]
 
 
 def run_vectors(asked):
