@@ -71,7 +71,7 @@ fn own_vectors_are_many_and_each_has_one_name() {
         ("identifiers.json", 60),
         ("parameters.json", 50),
         ("quorum.json", 40),
-        ("roster.json", 25),
+        ("roster.json", 120),
         ("window.json", 20),
     ];
     for (name, least) in least {

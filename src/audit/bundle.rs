@@ -47,6 +47,8 @@ pub enum Trust {
     Digest(RosterDigest),
     /// The bytes of a roster file: an envelope.
     Roster(Vec<u8>),
+    /// Every version up to the newest that is trusted.
+    Chain(Box<Chain>),
 }
 
 /// What may be said about a verification besides trust.
@@ -97,6 +99,7 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
                 .to_owned())
         }
         Trust::Digest(digest) => Ok(Pinned::Digest(*digest)),
+        Trust::Chain(chain) => Ok(Pinned::Chain(chain.clone())),
         Trust::Roster(file) => json::parse_as::<Envelope>(file, 2 * MAX_ROSTER_BYTES)
             .map_err(|error| error.to_string())
             .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
@@ -156,7 +159,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     let consumption_read = by_ref(&consumption).map(|_| ());
     let seal_read = by_ref(&seal).map(|_| ());
     let seal = ledger.check(C::SealSignature, || verify_seal(seal?, chain?.last()));
-    let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?.last()));
+    let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?));
     let sealed = by_ref(&sealed);
     let consumption = ledger.check(C::ConsumptionSignature, || verify_by_boundary(consumption?, sealed?));
     let consumption = by_ref(&consumption);
@@ -291,7 +294,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
     // How it ended.
-    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate()));
+    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(receipt?)
@@ -322,8 +325,11 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         _ => None,
     };
     let mut warnings = Vec::new();
-    if chain.is_ok_and(|chain| !chain.last().is_guarded()) {
-        warnings.push("the roster is unguarded (threshold 0): whoever runs the boundary can replace it".to_owned());
+    for open in chain.iter().flat_map(|chain| chain.unguarded()) {
+        warnings.push(format!(
+            "version {} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it",
+            open.version()
+        ));
     }
     let trust = TrustFacts {
         roster: pinned.digest(),

@@ -3,7 +3,7 @@
 use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
 use crate::audit::report::CheckName;
 use crate::crypto::canonical;
-use crate::crypto::digest::SealDigest;
+use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
 use crate::crypto::sshsig::SshKey;
@@ -13,6 +13,7 @@ use crate::record::checkpoint::{self, Checkpoint};
 use crate::record::document::Predicate;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::seal::Seal;
+use crate::trust::chain::Chain;
 use crate::trust::roster::{Holder, TrustedRoster};
 
 /// The seal in force, its roster, and the boundary's id that follows from it.
@@ -62,14 +63,17 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
     Ok((seal, detail))
 }
 
-pub(crate) fn check_roster_in_seal<'a>(
-    seal: Verified<Seal>,
-    roster: &'a TrustedRoster,
-) -> Result<(Sealed<'a>, String), Stop> {
-    let stated = seal.predicate();
+pub(crate) fn check_roster_in_seal<'a>(seal: Verified<Seal>, chain: &'a Chain) -> Result<(Sealed<'a>, String), Stop> {
+    let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
         format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
     })?;
+    if let Some(named) = stated.rosters {
+        let versions = chain.to_canonical().map_err(failed)?;
+        ensure(BlobDigest::of(&versions) == named, || {
+            "the bundle brings other signatures, or other versions, of the roster than the seal names".to_owned()
+        })?;
+    }
     let mut keys: Vec<_> = roster.boundary_keys(&stated.boundary.name).iter().map(SshKey::keyid).collect();
     keys.sort();
     ensure(stated.keys == keys, || {

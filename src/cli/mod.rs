@@ -2,6 +2,7 @@
 //!
 //! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
 pub mod approve;
+pub mod audit;
 pub mod bench;
 pub mod cancel;
 pub mod checkout;
@@ -12,13 +13,16 @@ pub mod demo;
 pub mod deny;
 pub mod doctor;
 pub mod exit;
+pub mod export;
 pub mod follow;
 pub mod gate;
 pub mod inbox;
 pub mod init;
 pub mod key;
 pub mod keys;
+pub mod log;
 pub mod output;
+pub mod place;
 pub mod propose;
 pub mod registry;
 pub mod review;
@@ -70,9 +74,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 13] = [
-    ("audit", "`countersign verify` checks one bundle; the whole log is served under /log/"),
-    ("log", "the log is served under /log/checkpoint, /log/tile and /log/entries"),
+const LATER: [(&str, &str); 11] = [
     ("grant", "each run takes its own approvals"),
     ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
     ("void-all", "stop the boundary, or let proposals expire"),
@@ -159,6 +161,10 @@ enum Command {
     Verify(verify::Args),
     /// Let a job go on only with the receipt that it needs
     Gate(gate::Args),
+    /// Read a whole log and decide every decision again
+    Audit(audit::Args),
+    /// Print the log's signed head, or copy the log
+    Log(log::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Show the whole story in seconds, then the attacks that are refused
@@ -188,6 +194,8 @@ impl Cli {
         let global = &self.global;
         match &self.command {
             Command::Propose(args) => propose::run(args, global, talk),
+            Command::Audit(args) => audit::run(args, global, talk),
+            Command::Log(args) => log::run(args, global, talk),
             Command::Wait(args) => wait::run(args, global, talk),
             Command::Output(args) => output::run(args, global, talk),
             Command::Cancel(args) => cancel::run(args, global, talk),

@@ -8,3 +8,4 @@ pub mod note;
 mod shape;
 pub mod signature;
 pub mod sshsig;
+mod writer;
