@@ -127,7 +127,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }))?;
     } else {
         let basis = Basis { place: &args.file, digest, trusted, report: &report, at: Some(now) };
-        talk.show(&screen(&gate, &basis))?;
+        talk.show_lines(&screen(&gate, &basis))?;
     }
     Ok(exit(&gate))
 }
