@@ -66,6 +66,7 @@ fn a_directory_that_is_named_and_missing_fails() {
 fn own_vectors_are_many_and_each_has_one_name() {
     let least = [
         ("canonical-json.json", 20),
+        ("cosignature.json", 50),
         ("envelope.json", 40),
         ("identifiers.json", 60),
         ("parameters.json", 50),

@@ -27,6 +27,8 @@ pub(crate) struct Sealed<'a> {
 /// The three proofs and their one checkpoint.
 pub(crate) struct LogProofs {
     pub(crate) checkpoint: Checkpoint,
+    /// The checkpoint's note, with whoever else signed it.
+    pub(crate) note: Note,
     pub(crate) receipt: TlogProof,
     pub(crate) consumption: TlogProof,
     pub(crate) seal: TlogProof,
@@ -127,7 +129,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &Sealed<'_>) -> Result<(
         format!("a checkpoint of the log {}, expected {origin}", checkpoint.origin)
     })?;
     let detail = format!("{origin}, {} entries", checkpoint.size);
-    Ok((LogProofs { checkpoint, receipt, consumption, seal }, detail))
+    Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))
 }
 
 pub(crate) fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -> Result<(u64, String), Stop> {

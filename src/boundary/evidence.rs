@@ -173,7 +173,7 @@ impl Boundary {
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
-            consumption: receipt.consumption.index,
+            consumption: (receipt.consumption.index, self.leaf_data(receipt.consumption.index)?.into()),
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
         };
@@ -209,28 +209,27 @@ impl Boundary {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        let consumption = self.leaf_text(parts.consumption)?;
+        let consumption = std::str::from_utf8(&parts.consumption.1).map_err(|e| fault(&e))?;
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
-        // All three proofs to one checkpoint: of now, or, where the seal's roster did not know the key of now yet, of the
-        // time when a key that it knows had signed the log that far.
-        let checkpoint = if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
-            self.ledger.checkpoint()
+        // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
+        // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
+        let (size, checkpoint) = if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
+            self.head_over(index)?
         } else {
-            self.ledger.checkpoint_over(index)
+            let row = self.ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
+            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
+            (row.size, row.note)
         };
-        let checkpoint = checkpoint
-            .map_err(|e| fault(&e))?
-            .ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
         let proof = |index: u64| -> Result<String, Stopped> {
-            let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?;
+            let hashes = self.ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string();
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map_err(|e| fault(&e))
         };
         let Bundled { seal, policy, builtins, roster } = common;
         let bundle = format!(
             r#"{{"builtins":{builtins},"consumption":{consumption},"mediaType":"{MEDIA_TYPE}","policy":{policy},"proofs":{{"consumption":{},"receipt":{},"seal":{}}},"receipt":{receipt},"roster":{roster},"seal":{seal},"step":{step},"step_proof":{step_proof}}}"#,
-            proof(parts.consumption)?,
+            proof(parts.consumption.0)?,
             proof(index)?,
             proof(seal_index)?,
         );
@@ -296,13 +295,15 @@ impl Boundary {
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
-    /// The signed head of the log.
+    /// The signed head of the log, with the cosignatures of witnesses that there are for it.
     ///
     /// # Errors
     /// When the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
-        checkpoint.map(|row| row.note).ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
+        checkpoint
+            .map(|row| self.with_cosignatures(row))
+            .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
     /// A hash tile: open to all.
@@ -334,7 +335,7 @@ impl Boundary {
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
         let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: checkpoint.note }.to_string())
+        Ok(TlogProof { index, hashes, checkpoint: self.with_cosignatures(checkpoint) }.to_string())
     }
 
     /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
@@ -373,6 +374,7 @@ impl Boundary {
         }
         let on_time = self.ledger.clock_ahead().is_none();
         notes.extend(self.ledger.clock_trouble());
+        notes.extend(self.witnesses.notes());
         let open = !self.crossings.is_closed();
         if !open {
             notes.push("the service is ending".to_owned());
@@ -391,15 +393,17 @@ impl Boundary {
     }
 
     fn envelope(&self, index: u64) -> Result<Envelope, Stopped> {
+        let leaf = self.leaf_data(index)?;
+        canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
+    }
+
+    fn leaf_data(&self, index: u64) -> Result<Vec<u8>, Stopped> {
         let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
-        let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-        json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))
+        Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
     }
 
     fn leaf_text(&self, index: u64) -> Result<String, Stopped> {
-        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
-        let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-        String::from_utf8(leaf.data).map_err(|e| fault(&e))
+        String::from_utf8(self.leaf_data(index)?).map_err(|e| fault(&e))
     }
 
     fn blob_text(&self, digest: [u8; 32]) -> Result<String, Stopped> {

@@ -9,23 +9,17 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{BlobDigest, SealDigest, hex, sha256};
+use crate::crypto::digest::{BlobDigest, SealDigest, sha256};
 use crate::crypto::json;
-use crate::decision::quorum::Rules;
-use crate::decision::step::HashedStep;
+use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::file::Policy;
-use crate::policy::profile::{Given, Level as RequiredLevel, effective};
-use crate::policy::{Ruling, resolve};
 use crate::record::authorization::BoundaryRef;
-use crate::record::bundle::{MAX_BUNDLE_BYTES, StepProof};
+use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
 use crate::record::document::Malformed;
-use crate::record::enforcement::Level;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
-use crate::record::profile::Profile;
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
-use crate::record::step::Approvals;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::{RegisteredStep, Registry};
@@ -109,23 +103,6 @@ pub struct Sealed {
     steps: BTreeMap<StepRef, StepInForce>,
 }
 
-/// What holds for a step under a seal.
-#[derive(Debug, Clone)]
-pub struct StepInForce {
-    /// What policy says.
-    pub ruling: Ruling,
-    /// The definition and its digests.
-    pub hashed: HashedStep,
-    /// The quorum rules that must all be met.
-    pub rules: Rules,
-    /// The same as they are written: policy's and the step's.
-    pub approvals: Vec<Approvals>,
-    /// The sandbox that a run gets.
-    pub profile: Profile,
-    /// The step's place in the registry, as a bundle's JSON has it.
-    pub proof: String,
-}
-
 /// Parts of bundles, as JSON.
 #[derive(Debug)]
 pub struct Bundled {
@@ -168,7 +145,7 @@ impl Material {
     /// Every step that asks for what policy or configuration does not give.
     pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
         let roster = self.rosters.last();
-        steps_in_force(&self.registry, &self.policy, roster, &self.configuration)?;
+        let _steps = steps_in_force(&self.registry, &self.policy, roster, &self.configuration).map_err(SealError)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
                 "the roster names the policy {}, the policy is {}: a changed policy needs a signed roster",
@@ -336,7 +313,7 @@ impl Sealed {
         if registry.root() != seal.registry_root {
             return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
         }
-        let steps = steps_in_force(&registry, &policy, &roster, &configuration)?;
+        let steps = steps_in_force(&registry, &policy, &roster, &configuration).map_err(SealError)?;
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
             id: seal.boundary.id.unwrap_or(digest),
@@ -417,70 +394,4 @@ pub fn rosters_of(
         )));
     }
     Ok(chain)
-}
-
-/// The limits and layers that a configuration gives every run.
-#[must_use]
-pub fn given(configuration: &Configuration) -> Given {
-    let level = match configuration.sandbox.level {
-        Level::Strict => RequiredLevel::Strict,
-        Level::BestEffort | Level::Off => RequiredLevel::BestEffort(configuration.sandbox.require.clone()),
-    };
-    Given { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
-}
-
-fn steps_in_force(
-    registry: &Registry,
-    policy: &Policy,
-    roster: &TrustedRoster,
-    configuration: &Configuration,
-) -> Result<BTreeMap<StepRef, StepInForce>, SealError> {
-    let given = given(configuration);
-    let mut steps = BTreeMap::new();
-    let mut errors = Vec::new();
-    for step in registry.steps() {
-        let definition = &step.definition;
-        let reference = &definition.reference;
-        let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{reference}: {error}"));
-        let ruling = resolve(policy, reference);
-        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = match Rules::combine(of_policy, &definition.approvals) {
-            Ok(rules) => rules,
-            Err(error) => {
-                refuse(&error);
-                continue;
-            }
-        };
-        for group in rules.groups() {
-            if !roster.has_group(group) {
-                refuse(&format!("the roster has no group {group}: add it to the roster, or name another"));
-            }
-        }
-        match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
-            (Ok(profile), Ok(hashed)) => {
-                let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                let proof = registry.proof(reference).map(|proof| StepProof {
-                    index: proof.index,
-                    size: proof.size,
-                    hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
-                });
-                let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                match proof {
-                    Ok(proof) => {
-                        let step = StepInForce { ruling, hashed, rules, approvals, profile, proof };
-                        steps.insert(reference.clone(), step);
-                    }
-                    Err(error) => refuse(&error),
-                }
-            }
-            (profile, hashed) => {
-                for error in
-                    profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string))
-                {
-                    refuse(&error);
-                }
-            }
-        }
-    }
-    if errors.is_empty() { Ok(steps) } else { Err(SealError(errors)) }
 }

@@ -16,3 +16,4 @@ pub mod succession;
 pub mod template;
 pub mod tree;
 pub mod unit;
+pub mod witnessing;

@@ -162,6 +162,16 @@ impl Chain {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
+    /// Whether every version after the trusted one needed signatures of the one before it. The trusted one itself may be
+    /// unguarded: it was trusted by hand.
+    #[must_use]
+    pub fn is_guarded_since_trusted(&self) -> bool {
+        let before_last = self.versions.len() - 1;
+        // Nothing lies between where the trusted one is the newest.
+        let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
+        since.iter().all(TrustedRoster::is_guarded)
+    }
+
     /// The version of this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
@@ -246,10 +256,18 @@ fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -
 /// The payload of an envelope whose trust does not come from its signatures.
 ///
 /// # Errors
-/// When the envelope is of another type, too large or not base64.
+/// When the envelope is of another type, too large or not base64, or (in the strict reading) its signatures are out of order
+/// or doubled.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
     // from_envelope checks type, sizes and the spelling of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
+    // One spelling of an envelope: in a bundle and in the log its signatures stand by keyid, each once.
+    if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
+        return Err(Malformed::at(
+            "/signatures",
+            "out of order or twice: signatures are sorted by keyid, each key once",
+        ));
+    }
     base64.decode("/payload", &envelope.payload)
 }
 
@@ -485,6 +503,20 @@ mod tests {
         chain = versions(&[(&same, &[ALICE, BOB])]);
         chain[1].signatures[0].sig = chain[1].signatures[1].sig.clone();
         assert!(matches!(Chain::connect(&pinned, &chain), Err(ChainError::Signature { version: 2, .. })));
+    }
+
+    #[test]
+    fn signatures_stand_once_and_in_order() {
+        let chain = versions(&[(&same, &[ALICE, BOB])]);
+        let pinned = Pinned::Digest(digest(&chain[0]));
+        let mut doubled = chain.clone();
+        doubled[1].signatures.insert(0, chain[1].signatures[0].clone());
+        let mut swapped = chain.clone();
+        swapped[1].signatures.swap(0, 1);
+        for changed in [doubled, swapped] {
+            let error = Chain::connect(&pinned, &changed).expect_err("another spelling of the same version");
+            assert!(matches!(error, ChainError::Malformed { version: 2, .. }), "{error}");
+        }
     }
 
     #[test]
