@@ -70,11 +70,12 @@ fn own_vectors_are_many_and_each_has_one_name() {
         ("bundles.json", 100),
         ("problems.json", 100),
         ("canonical-json.json", 20),
+        ("cosignature.json", 50),
         ("envelope.json", 40),
         ("identifiers.json", 60),
         ("parameters.json", 50),
         ("quorum.json", 40),
-        ("roster.json", 25),
+        ("roster.json", 120),
         ("window.json", 20),
     ];
     for (name, least) in least {
