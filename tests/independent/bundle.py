@@ -216,7 +216,7 @@ class _Bundle:
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
             return policy
         self.run("excluded", [], lambda: self.check_nobody(excluded, people[0]))
-        self.run("quorum", ["excluded"], lambda: self.check_quorum(policy, people))
+        self.run("quorum", ["excluded"], lambda: self.check_quorum(people))
         return policy
 
     def excluded(self):
@@ -232,9 +232,9 @@ class _Bundle:
             if name in excluded:
                 raise Bad(f"{name} proposed this or controls who did")
 
-    def check_quorum(self, policy, counted):
+    def check_quorum(self, counted):
         people, combined = counted
-        check_decision(people, combined, policy, self.receipt["decision"])
+        check_decision(people, combined, self.receipt["decision"])
 
     def check_boundary(self):
         name = self.seal["boundary"]["name"]
@@ -379,9 +379,7 @@ def count_people(held, combined, roster, at):
     return people
 
 
-def check_decision(people, combined, policy, decision):
-    if policy.mode == "deny":
-        raise Bad("policy denies this")
+def check_decision(people, combined, decision):
     missing = combined.missing(people)
     if missing:
         raise Bad(missing)

@@ -18,7 +18,7 @@ from bundle import (
     count_people,
     who_may_not,
 )
-from log import Checkpoint, Export, Note, Tree, leaf_hash
+from log import Checkpoint, Note, Tree, leaf_hash
 from roster import Chain, Roster
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
 
@@ -38,8 +38,8 @@ class Sealed:
 class History:
     """`findings`: triples of entry (or None), word, detail. `decisions`: one for each receipt. `open`: consumptions without one."""
 
-    def __init__(self, folder, trusted, known=(), versions=(), earlier=()):
-        self.export, self.trusted, self.known = Export(folder), trusted, list(known)
+    def __init__(self, export, trusted, known=(), versions=(), earlier=()):
+        self.export, self.trusted, self.known = export, trusted, list(known)
         # Envelopes of the roster's versions, where the roster's file has them: signatures of later versions.
         self.versions = list(versions)
         self.findings, self.decisions = [], []
@@ -347,7 +347,9 @@ class History:
             excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, sealed.tokens)
             if set(counted) & excluded:
                 raise Bad(f"{', '.join(sorted(set(counted) & excluded))} may not approve this")
-            check_decision(counted, combined, policy, receipt["decision"])
+            if policy.mode == "deny":
+                raise Bad("policy denies this")
+            check_decision(counted, combined, receipt["decision"])
             for entry, person, touched in spent["denied"]:
                 try:
                     rules.counts_for(person, touched, combined, sealed.roster, at)

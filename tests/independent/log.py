@@ -280,5 +280,34 @@ class Export:
         return data
 
 
+class Memory(Export):
+    """The same, of entries and blobs at hand: its hash tiles are made from the entries."""
+
+    def __init__(self, checkpoint, entries, blobs):
+        super().__init__(None)
+        self.files = {"checkpoint": checkpoint}
+        self.data, self.blobs = entries, blobs
+
+    def read(self, *parts):
+        try:
+            return self.files["/".join(parts)]
+        except KeyError as error:
+            raise Bad(f"{'/'.join(parts)}: not there") from error
+
+    def entries(self, size):
+        if size > len(self.data):
+            raise Bad(f"{len(self.data)} entries, the checkpoint says {size}")
+        return iter(self.data[:size])
+
+    def check_upper_tiles(self, size):
+        pass
+
+    def blob(self, digest):
+        data = self.blobs.get(digest.split(":", 1)[1])
+        if data is None or hashlib.sha256(data).hexdigest() != digest.split(":", 1)[1]:
+            raise Bad(f"the blob {digest} is missing or not what its name says")
+        return data
+
+
 def _chunks(tile):
     return [tile[at : at + 32] for at in range(0, len(tile), 32)]
