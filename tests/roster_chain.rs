@@ -950,3 +950,43 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     assert_eq!(world.verify_pinned(&world.bundle(&finished), &pinned).0, 0);
 }
+
+#[test]
+fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |_| {});
+    let signed = envelope(&v2, &[&alice(), &bob()]);
+    let place = world.version(2);
+    let seal = world.seal();
+    let start = |world: &mut World, what: &str| {
+        world.restart();
+        assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
+        assert!(world.notes().contains("2.json"), "{what}: {}", world.notes());
+    };
+    fs::create_dir(&place).expect("a directory");
+    start(&mut world, "a directory");
+    fs::remove_dir(&place).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&place).status().expect("mkfifo");
+    assert!(made.success());
+    start(&mut world, "a fifo");
+    fs::remove_file(&place).expect("removed");
+    fs::write(&place, vec![b' '; 3 << 20]).expect("written");
+    start(&mut world, "blanks of 3 MiB");
+    fs::write(&place, [0xff, 0xfe, 0]).expect("written");
+    start(&mut world, "no UTF-8");
+    fs::remove_file(&place).expect("removed");
+    std::os::unix::fs::symlink(world.path("nowhere"), &place).expect("a link");
+    start(&mut world, "a link to nothing");
+    fs::remove_file(&place).expect("removed");
+    // The directory itself is something else: nothing can be kept there, and nothing is found.
+    let directory = world.path("b/boundary/roster.d");
+    fs::remove_dir_all(&directory).expect("removed");
+    fs::write(&directory, "x").expect("written");
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("roster.d"), "{}", world.notes());
+    fs::remove_file(&directory).expect("removed");
+    world.put_version(2, &signed);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+}
