@@ -9,7 +9,9 @@ mod golden;
 mod mutants;
 mod second;
 
-use second::{Case, Verdict, ours, theirs};
+use countersign::audit::report::CheckName;
+use second::{Case, Verdict, case_of, ours, theirs};
+use serde_json::Value;
 
 /// What may change without a bundle showing it, as `<kind><pointer> <change>` begins, and why.
 const FREE: &[(&str, &str)] = &[
@@ -91,6 +93,49 @@ fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
         }
     }
     assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), cases.len(), faults.join("\n"));
+}
+
+/// The vectors of `tests/conformance/bundles.json` are what is made here; `COUNTERSIGN_WRITE_VECTORS=1` writes them.
+#[test]
+fn bundle_vectors_are_as_they_are_made_and_both_verifiers_agree_with_each() {
+    let path = golden::own_vectors().join("bundles.json");
+    let made = mutants::named::file();
+    if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
+        let lines: Vec<String> = made["vectors"].as_array().unwrap().iter().map(ToString::to_string).collect();
+        let text = format!("{{\n\"about\": {},\n\"vectors\": [\n{}\n]\n}}\n", made["about"], lines.join(",\n"));
+        std::fs::write(&path, text).expect("written");
+    }
+    let file: Value = serde_json::from_slice(&std::fs::read(&path).expect("the vectors")).expect("JSON");
+    assert_eq!(file, made, "run with COUNTERSIGN_WRITE_VECTORS=1 and read the difference");
+    let base = golden::value("bundle.json");
+    let vectors = file["vectors"].as_array().expect("vectors");
+    let cases: Vec<Case> = vectors.iter().map(|vector| case_of(&base, vector)).collect();
+    let mut faults = Vec::new();
+    for ((vector, case), second) in vectors.iter().zip(&cases).zip(theirs(&cases)) {
+        for (whose, verdict) in [("ours", ours(case)), ("theirs", second)] {
+            let judged = verdict.as_ref().map_or(Err("no trust".to_owned()), |verdict| second::judge(vector, verdict));
+            if let Err(why) = judged {
+                faults.push(format!("{}: {whose}: {why}", case.id));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Every check that a bundle is put to has a vector that fails there, or that leaves it open where it can't fail.
+#[test]
+fn every_check_of_a_bundle_has_a_vector() {
+    let mut covered = mutants::named::coverage(&mutants::named::file());
+    let index: Vec<Value> =
+        serde_json::from_slice(&std::fs::read(golden::own_vectors().join("golden/refused/index.json")).unwrap())
+            .unwrap();
+    for entry in &index {
+        *covered.entry(entry["expect"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    let missing: Vec<&str> =
+        CheckName::ALL.iter().map(|check| check.word()).filter(|word| !covered.contains_key(*word)).collect();
+    assert!(missing.is_empty(), "no vector fails at {missing:?}");
+    assert_eq!(covered.len(), CheckName::ALL.len(), "a check that there is not: {covered:?}");
 }
 
 fn judge(

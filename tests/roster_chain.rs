@@ -9,9 +9,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::people::{
-    self, Key, alice, bob, boundary_key, canonical, carol, dora, envelope, mallory, oscar, sha256, statement,
-};
+use support::people::{self, Key, alice, bob, boundary_key, canonical, carol, dora, mallory, oscar, sha256, statement};
 use support::{World, bytes_of, id_of};
 
 /// Not in the first roster.
@@ -26,6 +24,13 @@ fn second_key() -> Key {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// An envelope as documents have it: signatures sorted by key id.
+fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
+    let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
+    signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
+    people::wrap(payload, signatures)
 }
 
 /// What the tests do with a world's roster.
@@ -101,6 +106,18 @@ impl Rosters for World {
     }
 }
 
+/// Holds that the whole history is decided alike by who pinned these.
+#[track_caller]
+fn assert_audited(world: &World, pinned: &[String]) {
+    world.check_history();
+    let url = world.started["url"].as_str().expect("a URL").to_owned();
+    for pinned in pinned {
+        let mut command = world.program(&["audit", &url, "--roster", pinned]);
+        let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
+        assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
+    }
+}
+
 /// The version after `before`, changed by hand.
 fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let payload = people::payload_of(before);
@@ -162,9 +179,12 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
 
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
-    assert_eq!(world.in_force(), 1, "taken at a start, never while it serves");
+    // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
+    world.reseal(seal + 2);
+    assert_eq!(world.in_force(), 1);
     world.restart();
-    assert_eq!((world.in_force(), world.seal()), (2, seal + 2), "{}", world.notes());
+    assert_eq!((world.in_force(), world.seal()), (2, seal + 3), "{}", world.notes());
     assert_eq!(world.ready()["notes"], json!([]), "nothing is left to say");
     let signed = world.sign(&offered, &[&grace()]);
     assert_eq!(signed.status, 200, "{}", signed.text());
@@ -180,6 +200,16 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
         assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
         assert_eq!(report["report"]["facts"]["roster"]["version"], 2);
     }
+    // The seal holds who signed: other signatures of the same version, good ones too, are not those.
+    let mut others = brought.clone();
+    let payload = people::payload_of(&brought["roster"][1]);
+    others["roster"][1] = envelope(&payload, &[&alice(), &carol()]);
+    let (code, report) = world.verify_pinned(others.to_string().as_bytes(), &world.pinned(1));
+    assert_eq!(code, 1);
+    let checks = report["report"]["checks"].as_array().expect("checks");
+    let failed: Vec<_> =
+        checks.iter().filter(|check| check["finding"] == "failed").map(|check| &check["name"]).collect();
+    assert_eq!(failed, ["roster-in-seal"], "{report:#}");
     let shown = world.must(&["show"]);
     assert!(shown.starts_with("roster people, version 2; the next version needs 2 of 7"), "{shown}");
     world.check_history();
@@ -312,7 +342,7 @@ fn a_removed_approvers_earlier_signature_no_longer_counts() {
     // An envelope signed whole before, with a signature of hers in it, is refused.
     let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
     world.unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()]))).problem("unknown-signer");
-    world.check_history();
+    assert_audited(&world, &[world.pinned(1)]);
 }
 
 /// `countersign.toml` with another key.
@@ -385,7 +415,8 @@ fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_roste
     world.run("plain:true", json!({}), &[&alice()]);
     seen(&world, &old, &boundary_key());
     seen(&world, &new, &second_key());
-    world.check_history();
+    assert_audited(&world, &files);
+    assert_audited(&world, &versions);
     // The old key signs nothing here any more.
     world.stop();
     set_key(&world, "key.pem");
@@ -548,7 +579,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
             envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
             "1 of 2 approvers",
         ),
-        ("one signature twice", twice.to_string(), "it stands twice"),
+        ("one signature twice", twice.to_string(), "out of order or twice"),
         ("a signature of something else", flipped.to_string(), "does not count"),
         ("another payload below the signatures", other_bytes.to_string(), "does not count"),
         (
@@ -756,7 +787,7 @@ fn a_power_cut_while_a_version_is_taken_leaves_the_one_or_the_other() {
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(1));
     assert_eq!(code, 0, "{report:#}");
-    world.check_history();
+    assert_audited(&world, &[world.pinned(1), world.pinned(7)]);
 }
 
 #[test]
@@ -802,4 +833,160 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_taken() {
     assert!(bundle.len() > 3 << 20 && bundle.len() <= 4 << 20, "{}", bundle.len());
     let (code, report) = world.verify_pinned(&bundle, &world.pinned(1));
     assert_eq!(code, 0, "{report:#}");
+}
+
+#[test]
+fn a_person_may_not_have_a_tokens_name() {
+    let mut world = World::new();
+    for name in ["agent", "reader"] {
+        let v2 = after(&world.envelope_of(1), |tables| {
+            tables["approver"].as_array_mut().expect("a list").push(approver(name, &grace()));
+        });
+        world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+        world.restart();
+        assert_eq!(world.in_force(), 1);
+        assert!(world.notes().contains(&format!("the name of its approver {name}")), "{}", world.notes());
+        // Nor one that has ended: what it proposed stays in the log under its name.
+        world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
+    }
+}
+
+#[test]
+fn a_new_boundary_may_begin_with_a_later_version() {
+    let mut world = World::prepared(|_| {});
+    let shown = world.tool(&["--json", "show"]);
+    let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let text = world.roster();
+    world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
+    let why = world.try_start().expect_err("version 1 and the signatures are missing");
+    assert!(why.contains("needs all versions, signed"), "{why}");
+    world.put_version(1, &v1);
+    let v2 = after(&v1, |_| {});
+    world.put_version(2, &envelope(&v2, &[&alice()]));
+    let why = world.try_start().expect_err("one signature is missing");
+    assert!(why.contains("needs all versions, signed"), "{why}");
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.start();
+    world.make_tokens();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    assert_eq!(world.log()[0].1["predicate"]["roster"], json!(world.pinned(2)));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    for version in [1, 2] {
+        let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
+        assert_eq!(code, 0, "{report:#}");
+    }
+}
+
+#[test]
+fn a_key_is_added_used_and_the_old_one_dropped_in_three_starts() {
+    let mut world = World::new();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
+    let mut runs = vec![world.run("plain:true", json!({}), &[&alice()])];
+    let v2 =
+        after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = lines(&[&boundary_key(), &second_key()]));
+    let v2 = envelope(&v2, &[&alice(), &bob()]);
+    world.put_version(2, &v2);
+    // Power cuts all the way: each start finds what the one before left.
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    runs.push(world.run("plain:true", json!({}), &[&alice()]));
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    world.kill9();
+    // Both keys are in the roster of this seal: the new one may close what the old one began.
+    set_key(&world, "key-2.pem");
+    world.start();
+    let unknown = world.show(id_of(&running));
+    assert_eq!(unknown["outcome"]["status"], "unknown");
+    assert_eq!(world.receipt(&unknown)["boundary"]["keyid"], json!(second_key().keyid()));
+    runs.push(unknown);
+    let v3 = after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()]));
+    world.put_version(3, &envelope(&v3, &[&alice(), &bob()]));
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 3, "{}", world.notes());
+    runs.push(world.run("plain:true", json!({}), &[&alice()]));
+    for finished in &runs {
+        for version in 1..=3 {
+            let file = world.version(version).to_string_lossy().into_owned();
+            // A lone version 3 is not connected with version 1: the bundles of that time begin and end there.
+            let pinned = if version < 3 { file } else { world.pinned(1) };
+            let (code, report) = world.verify_pinned(&world.bundle(finished), &pinned);
+            assert_eq!(code, 0, "{pinned}: {report:#}");
+        }
+    }
+    assert_audited(&world, &[world.pinned(1), world.pinned(2), world.pinned(3)]);
+}
+
+#[test]
+fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
+    if !support::has("ssh-keygen") {
+        support::not_run("an_ssh_key_signs_a_roster_through_ssh_keygen", "there is no ssh-keygen");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("id_ed25519");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "sam", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.expect("ssh-keygen").success());
+    let line = fs::read_to_string(key.with_extension("pub")).expect("a public key");
+    let mut world = World::with(|setup| {
+        setup.roster = format!("[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+    });
+    world.must(&["remove", "approver", "frank"]);
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+    let digest = world.pinned(2);
+    let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
+    let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
+    assert!(signed.status.success() && said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    assert_eq!(world.verify_pinned(&world.bundle(&finished), &pinned).0, 0);
+}
+
+#[test]
+fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |_| {});
+    let signed = envelope(&v2, &[&alice(), &bob()]);
+    let place = world.version(2);
+    let seal = world.seal();
+    let start = |world: &mut World, what: &str| {
+        world.restart();
+        assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
+        assert!(world.notes().contains("2.json"), "{what}: {}", world.notes());
+    };
+    fs::create_dir(&place).expect("a directory");
+    start(&mut world, "a directory");
+    fs::remove_dir(&place).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&place).status().expect("mkfifo");
+    assert!(made.success());
+    start(&mut world, "a fifo");
+    fs::remove_file(&place).expect("removed");
+    fs::write(&place, vec![b' '; 3 << 20]).expect("written");
+    start(&mut world, "blanks of 3 MiB");
+    fs::write(&place, [0xff, 0xfe, 0]).expect("written");
+    start(&mut world, "no UTF-8");
+    fs::remove_file(&place).expect("removed");
+    std::os::unix::fs::symlink(world.path("nowhere"), &place).expect("a link");
+    start(&mut world, "a link to nothing");
+    fs::remove_file(&place).expect("removed");
+    // The directory itself is something else: nothing can be kept there, and nothing is found.
+    let directory = world.path("b/boundary/roster.d");
+    fs::remove_dir_all(&directory).expect("removed");
+    fs::write(&directory, "x").expect("written");
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("roster.d"), "{}", world.notes());
+    fs::remove_file(&directory).expect("removed");
+    world.put_version(2, &signed);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
 }

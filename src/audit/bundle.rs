@@ -554,7 +554,13 @@ mod tests {
             "a roster of another policy"
         );
         assert_eq!(refused(Stage::Bundle, |bundle| bundle["builtins"] = json!({"version": 2})), ["seal"]);
+        let versions = other.clone();
         assert_eq!(refused(Stage::Seal, move |seal| seal["predicate"]["roster"] = json!(other)), ["roster-in-seal"]);
+        assert_eq!(
+            refused(Stage::Seal, move |seal| seal["predicate"]["rosters"] = json!(versions)),
+            ["roster-in-seal"],
+            "version 1 has no signatures to name"
+        );
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub(crate) fn check_roster_in_seal<'a>(seal: Verified<Seal>, chain: &'a Chain) -
         format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
     })?;
     if let Some(named) = stated.rosters {
+        ensure(roster.version() > 1, || {
+            "the seal names signatures of version 1 of a roster, which has none".to_owned()
+        })?;
         let versions = chain.to_canonical().map_err(failed)?;
         ensure(BlobDigest::of(&versions) == named, || {
             "the bundle brings other signatures, or other versions, of the roster than the seal names".to_owned()

@@ -338,7 +338,13 @@ fn state(screen: &mut Screen, facts: &Facts) {
     screen.field("boundary", &Shown::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
         "roster",
-        &Shown::text(&format!("{} version {} {}", facts.roster.name, facts.roster.version, facts.roster.digest)),
+        &Shown::text(&format!(
+            "{} version {} {}{}",
+            facts.roster.name,
+            facts.roster.version,
+            facts.roster.digest,
+            if facts.roster.guarded { "" } else { " UNGUARDED" }
+        )),
     );
 }
 

@@ -22,7 +22,7 @@ use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::ident::{Epoch, GenesisSalt};
+use crate::record::ident::{Epoch, GenesisSalt, Name};
 use crate::record::profile::STRICT;
 use crate::record::seal::{Genesis, Seal};
 use crate::record::token::SealedToken;
@@ -247,12 +247,25 @@ impl Start<'_> {
             configuration: configuration.clone(),
         };
         let in_force = (sealed.rosters.clone(), sealed.policy.clone());
+        // Names of people and tokens are unique together, and a token's name is never used twice.
+        let known = self.ledger.tokens().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+        let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = next.map(&material).filter(|material| {
             // What contradicts itself (a group that a step names is gone, say) must not keep the boundary from serving.
-            let refused = material.draft(Basis::After(&sealed), self.ledger.now()).err();
+            let roster = material.rosters.last();
+            let named = names.iter().find_map(|name| roster.check_token_name(name).err());
+            let refused = named
+                .map(|taken| {
+                    format!(
+                        "a token has, or had, the name of its {} {}: give the person another name",
+                        taken.by, taken.name
+                    )
+                })
+                .or_else(|| {
+                    material.draft(Basis::After(&sealed), self.ledger.now()).err().map(|error| error.to_string())
+                });
             if let Some(error) = &refused {
-                let version = material.rosters.last().version();
-                notes.push(format!("version {version} of the roster is signed and not in force: {error}"));
+                notes.push(format!("version {} of the roster is signed and not in force: {error}", roster.version()));
             }
             refused.is_none()
         });

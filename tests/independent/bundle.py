@@ -110,7 +110,7 @@ class _Bundle:
             return signer
 
         self.run("seal-signature", ["roster-chain", "seal-document"], lambda: of("seal"))
-        self.run("roster-in-seal", ["roster-chain", "seal-signature"], lambda: check_roster_in_seal(self.seal, self.chain.last))
+        self.run("roster-in-seal", ["roster-chain", "seal-signature"], self.check_roster_in_seal)
         self.id = None
         if self.holds("roster-in-seal"):
             self.id = self.seal["boundary"].get("id") or self.seal_envelope.digest
@@ -118,6 +118,11 @@ class _Bundle:
         self.run("consumption-signature", ["roster-in-seal", "consumption-document"], lambda: of("consumption"))
         proved = self.run("authorization-document", ["receipt-signature"], self.read_authorization)
         self.authorization_envelope, self.authorization = proved or (None, None)
+
+    def check_roster_in_seal(self):
+        check_roster_in_seal(self.seal, self.chain.last)
+        if "rosters" in self.seal and reference(canonical(self.bundle["roster"])) != self.seal["rosters"]:
+            raise Bad("the seal names other versions or signatures of the roster")
 
     def read_authorization(self):
         envelope = Envelope(self.receipt["authorization"])
@@ -216,7 +221,7 @@ class _Bundle:
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
             return policy
         self.run("excluded", [], lambda: self.check_nobody(excluded, people[0]))
-        self.run("quorum", ["excluded"], lambda: self.check_quorum(policy, people))
+        self.run("quorum", ["excluded"], lambda: self.check_quorum(people))
         return policy
 
     def excluded(self):
@@ -232,9 +237,9 @@ class _Bundle:
             if name in excluded:
                 raise Bad(f"{name} proposed this or controls who did")
 
-    def check_quorum(self, policy, counted):
+    def check_quorum(self, counted):
         people, combined = counted
-        check_decision(people, combined, policy, self.receipt["decision"])
+        check_decision(people, combined, self.receipt["decision"])
 
     def check_boundary(self):
         name = self.seal["boundary"]["name"]
@@ -379,9 +384,7 @@ def count_people(held, combined, roster, at):
     return people
 
 
-def check_decision(people, combined, policy, decision):
-    if policy.mode == "deny":
-        raise Bad("policy denies this")
+def check_decision(people, combined, decision):
     missing = combined.missing(people)
     if missing:
         raise Bad(missing)

@@ -18,7 +18,7 @@ from bundle import (
     count_people,
     who_may_not,
 )
-from log import Checkpoint, Export, Note, Tree, leaf_hash
+from log import Checkpoint, Note, Tree, leaf_hash
 from roster import Chain, Roster
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
 
@@ -38,8 +38,8 @@ class Sealed:
 class History:
     """`findings`: triples of entry (or None), word, detail. `decisions`: one for each receipt. `open`: consumptions without one."""
 
-    def __init__(self, folder, trusted, known=(), versions=(), earlier=()):
-        self.export, self.trusted, self.known = Export(folder), trusted, list(known)
+    def __init__(self, export, trusted, known=(), versions=(), earlier=()):
+        self.export, self.trusted, self.known = export, trusted, list(known)
         # Envelopes of the roster's versions, where the roster's file has them: signatures of later versions.
         self.versions = list(versions)
         self.findings, self.decisions = [], []
@@ -165,27 +165,25 @@ class History:
         payload = self.export.blob(seal["roster"])
         roster = Roster(payload)
         known = {version.digest: version for version in self.known}
-        chain = self.chain_to(roster)
+        chain = self.chain_of(seal, roster)
         Chain(chain, self.trusted, known.values())
         if before is not None and before.roster is not None and roster.version <= before.roster.version:
             raise Bad(f"roster version {roster.version} after version {before.roster.version}")
         return roster
 
-    def chain_to(self, roster):
-        """Envelopes of version 1 to this one: payloads from the blobs, signatures from the files that came with the roster."""
-        signed = {envelope.digest: envelope for envelope in self.versions + self.envelopes_of_export()}
-        chain, digest = [], roster.digest
-        for _ in range(roster.version):
-            payload = self.export.blob(digest)
-            chain.append(signed.get(digest) or Unsigned(payload))
-            version = documents.read("roster", payload)
-            if "previous" not in version:
-                break
-            digest = version["previous"]
-        return chain[::-1]
-
-    def envelopes_of_export(self):
-        return []
+    def chain_of(self, seal, roster):
+        """Envelopes of version 1 to this one: of the seal's blob `rosters`, or of the files that came with the roster."""
+        if ("rosters" in seal) == (roster.version == 1):
+            if roster.version == 1 or not self.versions:
+                raise Bad("a seal names the envelopes of its roster's versions, but for version 1")
+        if "rosters" in seal:
+            chain = [Envelope(one) for one in self.json_blob(seal["rosters"])]
+            if not chain or chain[-1].digest != roster.digest:
+                raise Bad("the envelopes do not end at the roster that the seal names")
+            return chain
+        if roster.version == 1:
+            return [Unsigned(roster.payload)]
+        return [envelope for envelope in self.versions][: roster.version]
 
     def read_tokens(self, digest):
         tokens = self.json_blob(digest)
@@ -247,9 +245,8 @@ class History:
         """By one approver of the roster in force; whether they could be counted for the step shows at its receipt."""
 
         def check():
-            boundary = {"name": self.name, "id": self.id}
-            if {key: denial["boundary"][key] for key in boundary} != boundary:
-                raise Bad("it is of another boundary")
+            if denial["boundary"] != {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}:
+                raise Bad("it is of another boundary or epoch")
             found, last = [], ""
             for keyid, raw in envelope.signatures:
                 approver = self.sealed.roster.approver(keyid)
@@ -347,7 +344,9 @@ class History:
             excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, sealed.tokens)
             if set(counted) & excluded:
                 raise Bad(f"{', '.join(sorted(set(counted) & excluded))} may not approve this")
-            check_decision(counted, combined, policy, receipt["decision"])
+            if policy.mode == "deny":
+                raise Bad("policy denies this")
+            check_decision(counted, combined, receipt["decision"])
             for entry, person, touched in spent["denied"]:
                 try:
                     rules.counts_for(person, touched, combined, sealed.roster, at)
@@ -387,6 +386,8 @@ class History:
     def check_manifest(self, receipt):
         """The files that a run left, listed in a blob."""
         files = receipt["files"]
+        if files["manifest"] == reference(b"[]") and files["count"] == files["bytes"] == 0:
+            return
         listed = self.json_blob(files["manifest"])
         documents.arr(documents.FILE)(listed, "/files")
         paths = [one["path"].encode() for one in listed]

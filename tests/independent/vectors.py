@@ -5,12 +5,13 @@ import hashlib
 import json
 import os
 
+import bundle
 import documents
 import keys
 import log
 import rules
 from globs import matches
-from roster import Chain, Roster
+from roster import Chain, Roster, read_trust
 from wire import Bad, Envelope, canonical, reference, seconds, strict
 
 
@@ -190,8 +191,41 @@ def _inclusion(vector):
     log.check_inclusion(leaf, vector["index"], vector["size"], [bytes.fromhex(one) for one in vector["path"]], root)
 
 
+def bundles(data, folder):
+    """Changes of the golden bundle: refused at exactly these checks, or verified with exactly these left open."""
+    with open(os.path.join(folder, "golden", "valid", "bundle.json"), "rb") as file:
+        base = file.read()
+    for vector in data["vectors"]:
+        value = json.loads(base)
+        for change in vector["patch"]:
+            parts = change["path"].split("/")[1:]
+            place = value
+            for part in parts[:-1]:
+                place = place[part]
+            place[parts[-1]] = change["value"]
+        roster = vector["roster"]
+        trusted, known = read_trust(roster) if isinstance(roster, str) else read_trust("", canonical(roster))
+        report = bundle.verify(canonical(value), trusted, known).value()
+        word, field = ("not-checked", "not_checked") if report["verified"] else ("failed", "failed")
+        names = sorted(check["name"] for check in report["checks"] if check["finding"] == word)
+        got = "verified" if report["verified"] else "refused"
+        yield vector["id"], (got, names) == (vector["expect"], sorted(vector.get(field, []))) or f"{got}: {names}"
+
+
+def cosignature(vector, _):
+    try:
+        first = log.Note(vector["note"]).cosigned_by(log.read_vkey(vector["vkey"]))
+    except Bad:
+        return "refuse"
+    if first is None:
+        return "none"
+    return "accept" if str(first) == vector["time"] else f"cosigned at {first}"
+
+
 READERS = {
+    "bundles.json": bundles,
     "canonical-json.json": canonical_json,
+    "cosignature.json": each(cosignature),
     "envelope.json": envelopes,
     "globs.json": globs,
     "identifiers.json": each(identifier),

@@ -5,6 +5,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+pub mod named;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -36,6 +38,8 @@ pub struct Story {
     pub envelope: Option<(&'static str, Value)>,
     /// Step, policy or builtins, sealed as they are here.
     pub sealed: Option<(&'static str, Value)>,
+    /// Another policy, in the roster as well.
+    pub policy: Option<Value>,
     /// The checkpoint's text before it is signed.
     pub body: Option<String>,
 }
@@ -44,7 +48,13 @@ impl Story {
     /// The bundle, and the digest to trust: of the first version of the roster.
     pub fn tell(&self, id: String) -> Case {
         let mut bundle = value("bundle.json").clone();
-        let roster = self.bytes("roster", payload("roster"));
+        let mut first = payload("roster");
+        if let Some(policy) = &self.policy {
+            bundle["policy"] = policy.clone();
+            first["predicate"]["policy"] = json!(reference(&to_canonical(policy)));
+            golden::repair_twins("roster", &mut first);
+        }
+        let roster = self.bytes("roster", first);
         let mut rosters = vec![self.wrap("roster", &roster, &[])];
         let mut last = roster.clone();
         if self.two_rosters {
@@ -53,6 +63,10 @@ impl Story {
         }
         let mut seal = payload("seal");
         seal["predicate"]["roster"] = json!(reference(&last));
+        if self.two_rosters {
+            seal["predicate"]["rosters"] = json!(reference(&to_canonical(&json!(rosters))));
+        }
+        seal["predicate"]["policy"] = json!(reference(&to_canonical(&bundle["policy"])));
         if let Some((name, value)) = &self.sealed {
             bundle[*name] = value.clone();
             if *name == "step" {
