@@ -164,6 +164,15 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
         "{}",
         said(&signed)
     );
+    let shown = world.must(&["show"]);
+    assert!(
+        shown.contains("version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"),
+        "{shown}"
+    );
+    assert!(shown.contains("roster people, version 1;"), "what is in force: {shown}");
+    let home = world.path("b").to_string_lossy().into_owned();
+    let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
+    assert!(doctor.contains("next roster") && doctor.contains("1 more of bob, carol"), "{doctor}");
     world.restart();
     assert_eq!((world.in_force(), world.seal()), (1, seal));
     let notes = world.notes();
@@ -179,6 +188,7 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
 
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    assert!(world.must(&["show"]).contains("version 2 is signed: the next start takes it"));
     // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
     world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
     world.reseal(seal + 2);
@@ -989,4 +999,24 @@ fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
     world.put_version(2, &signed);
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
+}
+
+#[test]
+fn what_was_approved_by_a_removed_approver_and_has_not_run_is_refused() {
+    let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    let approved = world.propose("two:go", json!({}));
+    assert_eq!(world.sign(&approved, &[&dora(), &bob()]).status, 200);
+    world.until(id_of(&approved), "approved");
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let refused = world.until(id_of(&approved), "refused");
+    assert_eq!(refused["refusal"]["code"], "quorum-missing", "{refused:#}");
+    assert_eq!(world.count("consumption"), 1, "its nonce is not spent");
+    assert_audited(&world, &[world.pinned(1)]);
 }

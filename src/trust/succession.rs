@@ -96,10 +96,19 @@ impl Tally {
     }
 }
 
+/// More names than this are counted, not told.
+const MOST_NAMED: usize = 16;
+
 impl fmt::Display for Tally {
     /// `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let names = |names: &[Name]| {
+            let shown = names.iter().take(MOST_NAMED).map(Name::as_str).collect::<Vec<_>>().join(", ");
+            match names.len().saturating_sub(MOST_NAMED) {
+                0 => shown,
+                more => format!("{shown} and {more} others"),
+            }
+        };
         if self.required == 0 {
             return write!(f, "version {} asks for no signature (unguarded)", self.version);
         }

@@ -163,7 +163,7 @@ fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, tal
             bytes.push(b'\n');
             write_new(path, &bytes, talk)?;
         }
-        None => drop(put(&args.file, &signed)?),
+        None => put(&args.file, &signed)?,
     }
     let at = args.output.as_deref().unwrap_or(&args.file);
     if at != Path::new("-") {
@@ -239,8 +239,8 @@ pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn put(path: &Path, envelope: &Envelope) -> Result<rosters::Written, Failure> {
-    rosters::write(path, envelope).map_err(|problem| Failure::usage(problem.to_string()))
+fn put(path: &Path, envelope: &Envelope) -> Result<(), Failure> {
+    rosters::write(path, envelope).map(|_| ()).map_err(|problem| Failure::usage(problem.to_string()))
 }
 
 /// Says what a version still lacks.
