@@ -59,8 +59,14 @@ impl Standing {
             }
             let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
             let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
-            of_before.extend(old.map(|(approver, _)| &approver.name));
-            of_next.extend(new.map(|(approver, _)| &approver.name));
+            // One signature a person, as everywhere: a second one would count for nothing.
+            for (found, names) in [(old, &mut of_before), (new, &mut of_next)] {
+                if let Some((approver, _)) = found
+                    && !names.insert(&approver.name)
+                {
+                    return Err(refuse(format!("{} signed it with another key already", approver.name)));
+                }
+            }
         }
         Ok(Self { of_before: Tally::new(before, &of_before), of_next: Tally::new(next, &of_next) })
     }
@@ -171,6 +177,9 @@ mod tests {
         assert!(half.needs(&"carol".parse().expect("name")) && !half.needs(&"alice".parse().expect("name")));
         let twice = Standing::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
         assert!(twice.to_string().contains("stands twice"), "{twice}");
+        let (carol, too) = (sign(&next, 4), sign(&next, 6));
+        let twice = Standing::of(&first, &next, &[sign(&next, BOB), carol, too]).expect_err("carol's two keys");
+        assert!(twice.to_string().contains("carol signed it with another key already"), "{twice}");
         assert!(Standing::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
         assert!(Standing::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
     }
