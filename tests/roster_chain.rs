@@ -136,6 +136,23 @@ fn assert_audited(world: &World, pinned: &[String]) {
         let mut command = world.program(&["audit", &url, "--roster", pinned]);
         let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
         assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
+        let finding: Vec<_> =
+            said(&output).lines().filter(|line| line.contains("verdict")).map(str::to_owned).collect();
+        assert!(finding.iter().any(|line| line.contains("every entry holds")), "{finding:?}");
+    }
+    // The independent auditor too, of a copy. Of a later version it wants the file, not its digest alone.
+    let mirror = tempfile::tempdir().expect("a directory");
+    let copied = world
+        .program(&["log", "export", "--url", &url])
+        .arg(mirror.path())
+        .env("COUNTERSIGN_TOKEN", &world.reader)
+        .output()
+        .expect("started");
+    assert!(copied.status.success(), "{}", said(&copied));
+    for pinned in pinned.iter().take(1) {
+        let audited = second::python().arg("audit").arg(mirror.path()).args(["--roster", pinned]).output();
+        let audited = audited.expect("python3, or COUNTERSIGN_PYTHON, runs");
+        assert!(audited.status.success(), "{pinned}: {}", said(&audited));
     }
 }
 
