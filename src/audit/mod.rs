@@ -6,6 +6,7 @@ mod facts;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod gate;
 pub mod history;
 pub mod kept;
 mod ledger;
@@ -13,3 +14,4 @@ pub mod report;
 mod runs;
 mod sealed;
 mod tiles;
+mod witnesses;

@@ -18,6 +18,7 @@ pub mod sealing;
 pub mod stage;
 pub mod surroundings;
 pub mod view;
+pub mod witnesses;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,7 @@ use crate::boundary::stage::{
 };
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::view::StreamName;
+use crate::boundary::witnesses::Witnesses;
 use crate::crypto::canonical;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -75,6 +77,7 @@ pub struct Boundary {
     sealing: tokio::sync::Mutex<()>,
     /// What differs between the files and the seal, for operators.
     notes: RwLock<Vec<String>>,
+    witnesses: Witnesses,
     live: Live,
     changes: Changes,
     outputs: Outputs,
@@ -155,6 +158,7 @@ impl Boundary {
             sealed: RwLock::new(Arc::new(sealed)),
             sealing: tokio::sync::Mutex::new(()),
             notes: RwLock::new(Vec::new()),
+            witnesses: Witnesses::default(),
             live: Live::default(),
             changes: Changes::default(),
             outputs,

@@ -5,6 +5,7 @@ pub mod approve;
 pub mod audit;
 pub mod bench;
 pub mod cancel;
+pub mod checkout;
 pub mod client;
 pub mod completions;
 pub mod configured;
@@ -14,6 +15,7 @@ pub mod doctor;
 pub mod exit;
 pub mod export;
 pub mod follow;
+pub mod gate;
 pub mod inbox;
 pub mod init;
 pub mod key;
@@ -72,8 +74,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 12] = [
-    ("gate", "in CI use `countersign propose STEP --wait --bundle FILE`, whose exit code is the step's"),
+const LATER: [(&str, &str); 11] = [
     ("grant", "each run takes its own approvals"),
     ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
     ("void-all", "stop the boundary, or let proposals expire"),
@@ -158,6 +159,8 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
+    /// Let a job go on only with the receipt that it needs
+    Gate(gate::Args),
     /// Read a whole log and decide every decision again
     Audit(audit::Args),
     /// Print the log's signed head, or copy the log
@@ -202,6 +205,7 @@ impl Cli {
             Command::Deny(args) => deny::run(args, global, talk),
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
+            Command::Gate(args) => gate::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
             Command::Demo(args) => demo::run(args, talk),
             Command::Init(args) => init::run(args, talk),
@@ -283,7 +287,7 @@ mod tests {
     #[test]
     fn commands_of_later_versions_are_refused_by_name() {
         let advice = |line: &str| Cli::try_parse_from(line.split(' ')).err().and_then(|error| later(&error));
-        assert!(advice("countersign gate --roster r").is_some_and(|advice| advice.contains("propose STEP --wait")));
+        assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
         assert!(advice("countersign registry lock").is_some_and(|advice| advice.contains("later version")));
         assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
         for (name, _) in LATER {

@@ -1,5 +1,6 @@
 //! Ground: bytes, digests, signatures, trees.
 pub mod canonical;
+pub mod cosignature;
 pub mod digest;
 pub mod json;
 pub mod merkle;

@@ -113,7 +113,8 @@ impl Writer {
                 }
                 _ => true,
             });
-            if !batch.is_empty()
+            let last_note = closing.is_some() && !self.shared.unrecorded().is_empty();
+            if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
                 // First: nobody may act on an answer while the process should be gone.
