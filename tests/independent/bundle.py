@@ -309,7 +309,7 @@ class _Bundle:
             self.report.found["seal-in-force"] = (NOT_CHECKED, "because bundle is not established")
         else:
             self.report.found["seal-in-force"] = (NOT_CHECKED, "only the whole log can tell")
-        self.run("witnesses", ["checkpoint"], self.check_witnesses)
+        self.run("witnesses", ["roster-in-seal"], self.check_witnesses)
 
     def check_receipt_subjects(self):
         check_receipt_subjects(self.receipt_envelope, self.receipt, self.authorization_envelope.digest)
