@@ -15,8 +15,8 @@ use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
 use crate::node::files::Files;
-use crate::node::private;
 use crate::node::problem::{Problem, Problems};
+use crate::node::{kept, private, restore};
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
@@ -60,6 +60,7 @@ pub async fn assemble(
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
     let ledger = open_ledger(config, &files.key, &around, store)?;
+    let mut notes = kept::check(config, &ledger, files.key.key())?;
     let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let written = Material {
@@ -71,7 +72,6 @@ pub async fn assemble(
         configuration,
     };
     let last = ledger.seals().map_err(broken)?.last().copied();
-    let mut notes = Vec::new();
     let sealed = match last {
         None if written.roster.tables().approver.is_empty() => {
             return Err(Problem::whole(
@@ -99,7 +99,11 @@ pub async fn assemble(
     }
     let limits = Limits { runs: config.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
-    let parts = Parts { ledger: ledger.clone(), sandbox, key, sealed, outputs, limits, surroundings: around };
+    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
+    let retention = config.retention;
+    let ledger_too = ledger.clone();
+    let parts =
+        Parts { ledger: ledger_too, sandbox, key, sealed, outputs, limits, retention, closed, surroundings: around };
     let boundary = Boundary::new(parts);
     boundary.set_notes(notes.clone());
     Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes })
@@ -113,6 +117,12 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::SqliteReads);
 /// # Errors
 /// When a directory can't be made, or another process holds the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
+    let restoring = restore::workplace(config);
+    if restoring.exists() {
+        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
+                       directory, and the log begins anew where there is no store";
+        return Err(Problem::whole(&restoring, message).into());
+    }
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
             // The umask took rights away; a run's directory must let runs pass.
@@ -172,13 +182,24 @@ fn configure(config: &Config, probe: &Probe) -> Result<Configuration, Problems> 
 }
 
 fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: OpenStore) -> Result<Ledger, Problems> {
+    let settings = settings(config, key, around)?;
+    let (store, reads) = store;
+    Ledger::open(Box::new(store), Arc::new(reads), settings)
+        .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+}
+
+/// What a ledger of this boundary is given.
+///
+/// # Errors
+/// When the key can't be used.
+pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<ledger::Config, Problems> {
     let secret = copy_of(config, key)?;
     let signer = ledger::Signer {
         key: secret.public(),
         keyid: key.key().keyid(),
         sign: Arc::new(move |bytes| secret.sign(bytes)),
     };
-    let settings = ledger::Config {
+    Ok(ledger::Config {
         name: config.name.clone(),
         signer,
         clock: around.now.clone(),
@@ -186,14 +207,29 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
         on_fatal: Arc::new(ledger::abort),
         outputs: config.outputs(),
         limits: ledger::Limits { of_proposer: config.pending_per_proposer, of_all: config.pending },
-    };
-    let (store, reads) = store;
-    Ledger::open(Box::new(store), Arc::new(reads), settings)
-        .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+    })
+}
+
+/// The logs that restores have closed. One that can't be read is a note: what it held is old.
+fn closed_ledgers(
+    config: &Config,
+    key: &FileSigner,
+    around: &Surroundings,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Ledger>, Problems> {
+    let mut closed = Vec::new();
+    for directory in restore::closed(config) {
+        let settings = ledger::Config { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
+        match restore::at_rest(&directory, settings) {
+            Ok(ledger) => closed.push(ledger),
+            Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),
+        }
+    }
+    Ok(closed)
 }
 
 /// The key again, for the second of its two users: a private key is not copied by accident.
-fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
+pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| Problem::whole(&config.key, error.to_string()).into())
 }
@@ -234,7 +270,7 @@ async fn seal(
 }
 
 /// The state that the log's last seal puts in force, after its signature was checked under the roster that it names.
-fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &BoundaryKey) -> Result<Sealed, Problems> {
+pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &BoundaryKey) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =
