@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Value, json};
-use support::people::{alice, bob, envelope, now, stamp};
+use support::people::{alice, bob, envelope};
 use support::{SMALL, World, bytes_of, id_of, people, runbook, wait_for};
 
 fn store(world: &World, arguments: &[&str]) -> Output {
@@ -83,8 +83,11 @@ fn store_check_finds_what_is_changed_by_hand() {
         ("UPDATE nonce SET spent = spent + 64 WHERE nonce = (SELECT nonce FROM nonce LIMIT 1)", "names another run"),
         ("INSERT INTO nonce SELECT x'0123', expires_at, spent, proposal FROM nonce LIMIT 1", "changed by hand"),
         ("DELETE FROM leaf WHERE idx = 5", "it is missing"),
-        ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "its tail is gone"),
-        ("UPDATE leaf SET data = replace(data, 'A', 'B') WHERE kind = 3", "its hash is not that of its bytes"),
+        ("DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)", "it is an older copy"),
+        (
+            "UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE kind = 3",
+            "its hash is not that of its bytes",
+        ),
         ("UPDATE leaf SET kind = 4 WHERE kind = 3", "it is no denial"),
         ("UPDATE leaf SET at = at - 100 WHERE idx = 6", "dated before"),
         ("UPDATE checkpoint SET root = zeroblob(32) WHERE size = (SELECT max(size) FROM checkpoint)", "not the log's"),
@@ -121,7 +124,7 @@ fn store_check_finds_what_is_changed_by_hand() {
     let mut cut = sound.clone();
     cut.truncate(sound.len() / 2);
     std::fs::write(world.database(), &cut).unwrap();
-    assert_eq!(checked(&world, &[]).0, 1);
+    assert_ne!(store(&world, &["check"]).status.code(), Some(0));
     std::fs::write(world.database(), b"nothing").unwrap();
     assert_eq!(store(&world, &["check"]).status.code(), Some(2), "it can't be opened");
     std::fs::write(world.database(), &sound).unwrap();
@@ -160,7 +163,9 @@ fn promise_2_a_copy_put_back_by_hand_is_not_served() {
     // No store at all: a new log would bear the name.
     std::fs::remove_file(world.database()).unwrap();
     let refused = world.try_start().expect_err("no new log by accident");
-    assert!(refused.contains("the store's log is empty"), "{refused}");
+    assert!(refused.contains("there is no store"), "{refused}");
+    assert!(!world.database().exists(), "nothing is left that what is put back could be mixed with");
+    world.write("b/boundary/countersign.db", "");
     std::fs::write(world.database(), &newest).unwrap();
     world.start();
     world.submit(&whole).problem("nonce-replayed");
@@ -184,7 +189,8 @@ fn a_store_behind_a_checkpoint_kept_elsewhere_is_not_served() {
     world.write("mirror/checkpoint", &newest);
     world.write("torn", "prod/00\n5\n");
     let serve = |known: &str| {
-        let mut command = world.program(&["serve", "--listen", "127.0.0.1:0", "--known-checkpoint", known]);
+        let mut command = world.command("timeout");
+        command.args(["20", support::PROGRAM, "serve", "--listen", "127.0.0.1:0", "--known-checkpoint", known]);
         text(&command.arg(world.path("b")).output().unwrap())
     };
     for known in ["mirror", "mirror/checkpoint"] {
@@ -348,10 +354,10 @@ fn a_damaged_or_foreign_backup_is_refused_and_leaves_nothing() {
     };
     tamper("DELETE FROM nonce");
     refused("could run again");
-    tamper("UPDATE leaf SET data = replace(data, 'A', 'B') WHERE idx = 3");
-    refused("its hash is not that of its bytes");
+    tamper("UPDATE leaf SET data = CAST(replace(data, 'A', 'B') AS BLOB) WHERE idx = 3");
+    refused("defects, the first: ");
     // A longer log than the backup's own, that is another one: its own checkpoint and ours do not agree.
-    tamper("UPDATE leaf SET data = data || ' ', hash = zeroblob(32) WHERE idx = 2");
+    tamper("UPDATE leaf SET data = CAST(data || ' ' AS BLOB), hash = zeroblob(32) WHERE idx = 2");
     refused("defects");
     std::fs::write(&database, &sound[..sound.len() / 3]).unwrap();
     refused("");
@@ -457,5 +463,4 @@ fn outputs_go_after_their_retention_and_their_digests_stay() {
     assert!(world.output(&again, "stdout").len() > 65_536);
     assert_sound(&world, &[]);
     world.check_history();
-    let _ = (now(), stamp(0));
 }

@@ -168,7 +168,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();
     for path in known {
-        if let Err(what) = kept::look(&path, &ledger, key.key()) {
+        if let Err(what) = kept::look(&path, &ledger, key.key(), &kept::earlier(config, &ledger)) {
             defects.push(Defect { place: path.display().to_string(), what, mend: RESTORE });
         }
     }

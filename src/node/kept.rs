@@ -13,6 +13,7 @@ use crate::crypto::note::{self, Note};
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
 use crate::node::problem::{Problem, Problems};
+use crate::node::restore;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
@@ -34,7 +35,7 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
     let mut problems = Vec::new();
     let mut notes = Vec::new();
     for path in known(config) {
-        match look(&path, ledger, key) {
+        match look(&path, ledger, key, &earlier(config, ledger)) {
             Ok(note) => notes.extend(note),
             Err(message) => problems.push(Problem::whole(&path, message)),
         }
@@ -54,7 +55,7 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// In words: the log does not contain it, or it can't be read.
-pub fn look(path: &Path, ledger: &Ledger, key: &SshKey) -> Result<Option<String>, String> {
+pub fn look(path: &Path, ledger: &Ledger, key: &SshKey, earlier: &[String]) -> Result<Option<String>, String> {
     let (note, known) = read(path)?;
     // Nobody's signature is needed to be careful: a false one keeps the service from starting, and is named.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
@@ -64,11 +65,9 @@ pub fn look(path: &Path, ledger: &Ledger, key: &SshKey) -> Result<Option<String>
     let entries = ledger.state().size;
     let ours = ledger.origin();
     if ours.as_ref() != Some(&known.origin) {
-        if let Some(followed) = followed(ledger)
-            && origin_of(&known.origin, &followed) == known.origin
-        {
+        if earlier.contains(&known.origin) {
             let size = known.size;
-            return Ok(Some(format!("{} is of the log that this one follows, at {size} entries", path.display())));
+            return Ok(Some(format!("{} is of a log that this one follows, at {size} entries", path.display())));
         }
         let ours = ours.unwrap_or_else(|| "empty".to_owned());
         return Err(format!(
@@ -96,6 +95,17 @@ pub fn look(path: &Path, ledger: &Ledger, key: &SshKey) -> Result<Option<String>
     }
 }
 
+/// What to say where a store is missing of which there was a checkpoint.
+#[must_use]
+pub fn lost(known: &Checkpoint) -> String {
+    format!(
+        "there is no store, and this boundary signed a checkpoint of {} entries of the log {}: put the newest store back, or \
+         begin a log that follows it with `countersign store restore BACKUP`; to begin one that follows none, move \
+         the file `{FILE}` away",
+        known.size, known.origin
+    )
+}
+
 /// A checkpoint's file, parsed and not verified.
 ///
 /// # Errors
@@ -114,9 +124,17 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
     Ok((note, checkpoint))
 }
 
-/// The log that this one follows, where a restore began it.
+/// The origins of the logs that this one follows: those that restores have closed, and the one that its first entry names.
 #[must_use]
-pub fn followed(ledger: &Ledger) -> Option<Followed> {
+pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
+    let closed = restore::closed(config);
+    let names = closed.iter().filter_map(|path| path.file_name()?.to_str());
+    let mut origins: Vec<String> = names.map(|name| format!("{}/{name}", config.name)).collect();
+    origins.extend(followed(ledger).map(|followed| origin(&config.name, &followed.id)));
+    origins
+}
+
+fn followed(ledger: &Ledger) -> Option<Followed> {
     let leaf = ledger.leaf(0).ok()??;
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).ok()?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).ok()?;
@@ -124,12 +142,6 @@ pub fn followed(ledger: &Ledger) -> Option<Followed> {
         Genesis::Follows { follows } => Some(follows),
         Genesis::New(_) => None,
     }
-}
-
-/// The origin of a followed log, with the name that stands in another origin.
-fn origin_of(like: &str, followed: &Followed) -> String {
-    let name = like.rsplit_once('/').and_then(|(name, _)| name.parse().ok());
-    name.map_or_else(String::new, |name| origin(&name, &followed.id))
 }
 
 /// Keeps the log's head as it grows, until the task is dropped.

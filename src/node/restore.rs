@@ -154,13 +154,17 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
         );
         return Err(at(&config.database, &message));
     }
-    // Beside a write-ahead log of another store SQLite would mix the two.
+    // Beside a write-ahead log of another store SQLite would mix the two. An empty one is what an orderly end leaves.
     for suffix in ["-wal", "-shm"] {
         let mut path = config.database.clone().into_os_string();
         path.push(suffix);
         let path = PathBuf::from(path);
-        if path.exists() {
-            return Err(at(&path, &"it belongs to a store that is no longer here: move it to that store"));
+        match fs::metadata(&path) {
+            Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
+                return Err(at(&path, &"it belongs to a store that is no longer here: move it to that store"));
+            }
+            Ok(_) => fs::remove_file(&path).map_err(|error| at(&path, &error))?,
+            Err(_) => {}
         }
     }
     let work = workplace(config);

@@ -60,7 +60,14 @@ pub async fn assemble(
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
     let ledger = open_ledger(config, &files.key, &around, store)?;
-    let mut notes = kept::check(config, &ledger, files.key.key())?;
+    let mut notes = match kept::check(config, &ledger, files.key.key()) {
+        Ok(notes) => notes,
+        Err(problems) => {
+            // Closed in order: whoever copies another store here must not find a write-ahead log of this one.
+            let _ = ledger.close().await;
+            return Err(problems);
+        }
+    };
     let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let written = Material {
@@ -122,6 +129,12 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
         let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
                        directory, and the log begins anew where there is no store";
         return Err(Problem::whole(&restoring, message).into());
+    }
+    if !config.database.exists()
+        && let Ok((_, known)) = kept::read(&config.kept_checkpoint())
+    {
+        // Not even an empty store is made: its write-ahead log would be taken for that of the one that is put back.
+        return Err(Problem::whole(&config.database, kept::lost(&known)).into());
     }
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {

@@ -60,6 +60,12 @@ pub trait Store: Send {
     /// When a write or sync failed.
     fn maintain(&mut self) -> Result<(), Fault>;
 
+    /// The last thing before an orderly end: everything that is durable stands in the database's own file.
+    ///
+    /// # Errors
+    /// When a write or sync failed; nothing is lost by it.
+    fn settle(&mut self) -> Result<(), Fault>;
+
     /// What is in force.
     ///
     /// # Errors

@@ -238,6 +238,13 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn settle(&mut self) -> Result<(), Fault> {
+        // Readers' connections outlive this one, so closing it would leave the log beside the database, and who copies the one
+        // file would copy an old store.
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
+    }
+
     fn head(&mut self) -> Result<Head, Fault> {
         read_head(&self.connection)
     }

@@ -133,9 +133,10 @@ impl Writer {
             }
             if let Some(answer) = closing {
                 inbox.close();
+                let settled = self.store.settle();
                 // The connection and the lock go before the answer: then the store can be opened again.
                 drop(self);
-                let _ = answer.send(Ok(()));
+                let _ = answer.send(settled);
                 return;
             }
         }

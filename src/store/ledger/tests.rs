@@ -1311,6 +1311,7 @@ impl Store for Failing {
     pass_on! {
         fn begin(&mut self) -> Result<(), Fault>;
         fn maintain(&mut self) -> Result<(), Fault>;
+        fn settle(&mut self) -> Result<(), Fault>;
         fn head(&mut self) -> Result<Head, Fault>;
         fn set_head(&mut self, head: &Head) -> Result<(), Fault>;
         fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault>;

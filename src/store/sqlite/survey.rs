@@ -202,7 +202,7 @@ impl Look<'_> {
 
     /// SQLite's own look at its pages and indexes.
     fn sound(&mut self) {
-        let sql = "SELECT * FROM pragma_integrity_check(20)";
+        let sql = "PRAGMA integrity_check(20)";
         match self.all(sql, [], |row| row.get::<_, String>(0)) {
             Ok(lines) => {
                 for line in lines.iter().filter(|line| *line != "ok") {
