@@ -380,6 +380,57 @@ fn a_damaged_or_foreign_backup_is_refused_and_leaves_nothing() {
     world.run("plain:true", json!({}), &[&alice()]);
 }
 
+#[test]
+#[cfg(debug_assertions)]
+fn a_restore_that_is_killed_is_finished_by_restoring_again() {
+    let (mut world, finished, _) = busy();
+    let backup = world.path("backup");
+    let backup = backup.to_str().unwrap();
+    must(store(&world, &["backup", backup]));
+    world.stop();
+    for point in ["restore-old-log-kept", "restore-new-log-in-place"] {
+        let _ = std::fs::remove_file(world.database());
+        let mut killed = world.program(&["store", "--config"]);
+        killed.arg(world.path("b")).args(["restore", backup]).env("COUNTERSIGN_FAULT", point);
+        assert_eq!(killed.output().unwrap().status.code(), None, "{point}");
+        let refused = world.try_start().expect_err("half a restore is not served");
+        assert!(refused.contains("was interrupted"), "{point}: {refused}");
+    }
+    let refused = store(&world, &["restore", backup]);
+    assert!(text(&refused).contains("there is a store already"), "{}", text(&refused));
+    std::fs::rename(world.database(), world.path("half")).unwrap();
+    must(store(&world, &["restore", backup]));
+    world.start();
+    assert_eq!(world.output(&finished, "stdout"), "kept\n");
+    world.run("plain:true", json!({}), &[&alice()]);
+    assert_sound(&world, &[]);
+    let names: Vec<String> = std::fs::read_dir(world.path("b/boundary"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("restoring"))
+        .collect();
+    assert_eq!(names, [""; 0], "nothing is left of it");
+}
+
+// ---- a disk that refuses
+
+#[test]
+fn output_that_the_disk_refuses_is_given_up_and_its_receipt_is_not() {
+    let (world, _, large) = busy();
+    let name = world.receipt(&large)["output"]["stdout"]["blake3"].as_str().unwrap().replace("blake3:", "");
+    // Where its file has to lie there is none, and no directory can be made: an error that no room would mend.
+    let directory = world.path("b/boundary/outputs").join(&name[..2]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "in the way").unwrap();
+    let again = world.run("big:go", json!({}), &[&alice()]);
+    assert_eq!(again["outcome"]["status"], "succeeded");
+    assert!(world.service_log().contains("its output is lost, its receipt is not"));
+    world.assert_verified(&again);
+    world.check_history();
+    let (code, stores) = checked(&world, &[]);
+    assert!(code == 1 && stores[0]["defects"].to_string().contains(&name), "and the check names it: {stores:#?}");
+}
+
 // ---- retention
 
 #[test]

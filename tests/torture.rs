@@ -320,15 +320,8 @@ impl Torture {
 
     fn deny(&mut self) -> Result<(), Gone> {
         let proposal = self.propose("plain:true")?;
-        let payload = people::denial(&json!(self.boundary(&proposal)), &bytes_of(&proposal), "no");
-        let path = format!("/v1/proposals/{}/denial", id_of(&proposal));
-        let reply = self.world.wire.try_post(&path, "", &people::envelope(&payload, &[&dora()])).map_err(|_| Gone)?;
-        reply.ok(200);
+        self.world.try_deny(&proposal, &dora()).map_err(|_| Gone)?.ok(200);
         Ok(())
-    }
-
-    fn boundary(&self, proposal: &Value) -> Value {
-        serde_json::from_slice::<Value>(&bytes_of(proposal)).unwrap()["predicate"]["boundary"].clone()
     }
 
     fn cancel(&mut self) -> Result<(), Gone> {

@@ -149,6 +149,7 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut kept = 0;
+    let mut told = String::new();
     loop {
         every.tick().await;
         let size = ledger.state().size;
@@ -156,10 +157,15 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
             continue;
         }
         let (ledger, path) = (ledger.clone(), path.clone());
-        match tokio::task::spawn_blocking(move || write(&ledger, &path)).await {
-            Ok(Ok(())) => kept = size,
-            Ok(Err(error)) => tracing::error!("the last checkpoint is not kept: {error}"),
-            Err(error) => tracing::error!("the last checkpoint is not kept: {error}"),
+        let written = tokio::task::spawn_blocking(move || write(&ledger, &path)).await;
+        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => kept = size,
+            // Tried again every second; told once.
+            Err(error) if error.to_string() != told => {
+                tracing::error!("the last checkpoint is not kept: {error}");
+                told = error.to_string();
+            }
+            Err(_) => {}
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::store::care::{Defect, Scope, Survey};
 use crate::store::ledger::{self, Ledger};
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
-use crate::store::{CheckpointRow, Fault};
+use crate::store::{CheckpointRow, Fault, fault};
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// The database in a backup.
@@ -175,9 +175,27 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
     private_directory(&old).map_err(|error| at(&work, &error))?;
     let restored = build(config, &key, from, &work, &old);
     if restored.is_err() {
+        let _ = clear(&config.database);
         let _ = fs::remove_dir_all(&work);
     }
     restored
+}
+
+/// A file of the store that a restore makes.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let name = database.file_name().unwrap_or_default().to_string_lossy();
+    database.with_file_name(format!("restoring-{name}{suffix}"))
+}
+
+/// Removes what is left of it.
+fn clear(database: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        match fs::remove_file(beside(database, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path) -> Result<Restored, Problems> {
@@ -230,7 +248,9 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     kept::replace(&old.join(kept::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     // The new log, out of sight until it is whole.
-    let fresh = work.join("new").join(DATABASE);
+    // Beside its place, which may be on another disk than the private directory.
+    let fresh = beside(&config.database, "");
+    clear(&config.database).map_err(|error| at(&fresh, &error))?;
     let broken = |fault: Fault| at(&fresh, &fault);
     drop(sqlite::open(&fresh).map_err(broken)?);
     backup::take_over(&database, &fresh).map_err(broken)?;
@@ -255,7 +275,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     // Readers were open when the writer ended, so its log is beside the database still: opened alone once more, the last to
     // close moves it in.
     drop(sqlite::open(&fresh).map_err(broken)?);
-    if fresh.with_extension("db-wal").exists() {
+    if beside(&config.database, "-wal").exists() {
         return Err(at(&fresh, &"its write-ahead log is not moved into it: look at the disk"));
     }
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed)?;
@@ -270,8 +290,11 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     }
     let _ = fs::remove_dir(place.join(CLOSED));
     sync_tree(&closed).map_err(failed)?;
+    fault::point("restore-old-log-kept");
     fs::rename(&fresh, &config.database).map_err(|error| at(&config.database, &error))?;
+    clear(&config.database).map_err(failed)?;
     sync(config.database.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+    fault::point("restore-new-log-in-place");
     // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
     kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Row, params};
 
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, Blake3Stream, LeafHash, SealDigest, hex, sha256};
 use crate::crypto::json;
@@ -545,7 +545,8 @@ impl Look<'_> {
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
-            if stream.recorded == 0 || until <= self.scope.now {
+            // By the boundary's time, which may be ahead of the clock.
+            if stream.recorded == 0 || until.unix() <= self.scope.now.unix().max(self.mark) {
                 continue;
             }
             let sql = "SELECT bytes FROM output WHERE name = ?1";
@@ -712,7 +713,10 @@ impl Look<'_> {
             }
         }
         for (name, what) in odd {
-            self.defect(format!("output {name}"), what, LOST);
+            // Retention may have ended it while we looked: then its row is gone by now as well.
+            if self.still_has(&name)? {
+                self.defect(format!("output {name}"), what, LOST);
+            }
         }
         self.counts.push(("outputs", count));
         let strays = files_below(&self.scope.outputs).into_iter().filter(|name| !files.contains(name)).count();
@@ -722,6 +726,14 @@ impl Look<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the store has an output now, rather than when we began to look.
+    fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
+        let Some(path) = self.connection.path() else { return Ok(true) };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let now = Connection::open_with_flags(path, flags)?;
+        now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
     }
 
     /// Tokens are what the last seal says: a scope that was widened by hand shows.
