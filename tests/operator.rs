@@ -203,7 +203,7 @@ fn changed_files_are_drift_until_they_are_signed_and_runbooks_are_sealed_at_sigh
     let service = Service::start(dir.path());
     assert_eq!(service.started["roster"].as_str(), Some(&*sealed), "the sealed roster stands");
     let notes = service.started["notes"].to_string();
-    assert!(notes.contains("policy file") && notes.contains("roster file"), "{notes}");
+    assert!(notes.contains("policy file") && notes.contains("countersign roster draft"), "{notes}");
     assert_eq!(service.started["seal"], 1, "nothing new is sealed: {notes}");
     assert!(service.stop());
 }

@@ -275,7 +275,10 @@ impl Walk {
                 let script = format!("{exports}exec {}", shown.command);
                 let running = self.start(shown, &script, here);
                 self.waiting.push(running);
-            } else if bare(&shown.command).starts_with("countersign approve") {
+            } else if ["countersign approve", "countersign roster sign"]
+                .iter()
+                .any(|word| bare(&shown.command).starts_with(word))
+            {
                 self.at_terminal(&exports, &shown, here);
             } else {
                 let (code, lines) = finish(self.bash(&format!("{exports}{{ {}; }} 2>&1", bare(&shown.command))));

@@ -18,7 +18,8 @@ use crate::audit::documents::{
 };
 use crate::audit::facts;
 use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
-use crate::audit::report::{BundleReport, CheckName, Finding};
+use crate::audit::report::{Basis, BundleReport, CheckName, Finding, TrustFacts, VersionFacts};
+use crate::audit::witnesses::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::decision::parameters::{ParametersError, check_parameters};
@@ -46,13 +47,18 @@ pub enum Trust {
     Digest(RosterDigest),
     /// The bytes of a roster file: an envelope.
     Roster(Vec<u8>),
+    /// Every version up to the newest that is trusted.
+    Chain(Box<Chain>),
 }
 
 /// What may be said about a verification besides trust.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Now: a receipt of a later time is refused. Without it times are compared with each other only.
+    /// Now: a receipt of a later time is refused, and a later cosignature does not count. Without it times are compared
+    /// with each other only.
     pub at: Option<Timestamp>,
+    /// How many distinct witnesses of the roster must have cosigned the checkpoint.
+    pub witnesses: u64,
 }
 
 /// There is nothing to verify with: exit code 2, and the digests seen.
@@ -93,6 +99,7 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
                 .to_owned())
         }
         Trust::Digest(digest) => Ok(Pinned::Digest(*digest)),
+        Trust::Chain(chain) => Ok(Pinned::Chain(chain.clone())),
         Trust::Roster(file) => json::parse_as::<Envelope>(file, 2 * MAX_ROSTER_BYTES)
             .map_err(|error| error.to_string())
             .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
@@ -118,7 +125,7 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
 }
 
 /// The checks whose result a lone bundle may leave open.
-const MAY_BE_OPEN: [CheckName; 5] = [
+pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
     CheckName::Permissions,
     CheckName::Sandbox,
     CheckName::KeysStillRostered,
@@ -152,7 +159,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     let consumption_read = by_ref(&consumption).map(|_| ());
     let seal_read = by_ref(&seal).map(|_| ());
     let seal = ledger.check(C::SealSignature, || verify_seal(seal?, chain?.last()));
-    let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?.last()));
+    let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?));
     let sealed = by_ref(&sealed);
     let consumption = ledger.check(C::ConsumptionSignature, || verify_by_boundary(consumption?, sealed?));
     let consumption = by_ref(&consumption);
@@ -287,7 +294,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
     // How it ended.
-    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate()));
+    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(receipt?)
@@ -302,32 +309,46 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         sealed?;
         Err(Stop::NotChecked("only the whole log can tell: `countersign audit`".to_owned()))
     });
-    let _witnesses = ledger.check(C::Witnesses, || {
-        let named = sealed?.roster.tables().witness.len();
-        if named == 0 {
-            Ok(((), "the roster names none".to_owned()))
-        } else {
-            Err(Stop::NotChecked(format!("the roster names {named}, this version does not look at their signatures")))
-        }
+    let witnesses = ledger.check(C::Witnesses, || {
+        // The newest roster known: a witness that was taken out of it since is no longer anybody's.
+        let boundary = &sealed?.seal.predicate().boundary.name;
+        check_witnesses(&log?.note, chain?.newest(), boundary, options.witnesses, options.at)
     });
+    let witnesses = witnesses.unwrap_or_default();
 
     let facts = match (receipt, sealed) {
         (Ok(receipt), Ok(sealed)) => {
-            Some(Box::new(facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok())))
+            let mut facts = facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok());
+            facts.witnesses.clone_from(&witnesses);
+            Some(Box::new(facts))
         }
         _ => None,
     };
     let mut warnings = Vec::new();
-    if chain.is_ok_and(|chain| !chain.last().is_guarded()) {
-        warnings.push("the roster is unguarded (threshold 0): whoever runs the boundary can replace it".to_owned());
+    for open in chain.iter().flat_map(|chain| chain.unguarded()) {
+        warnings.push(format!(
+            "version {} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it",
+            open.version()
+        ));
     }
-    let checks = ledger.into_checks();
+    let trust = TrustFacts {
+        roster: pinned.digest(),
+        newest: chain
+            .ok()
+            .map(|chain| VersionFacts { version: chain.newest().version(), digest: chain.newest().digest() }),
+        guarded: chain.is_ok_and(Chain::is_guarded_since_trusted),
+    };
+    let mut checks = ledger.into_checks();
+    if witnesses.is_empty() {
+        // That there is none to ask is what the roster says.
+        checks.iter_mut().filter(|check| check.name == C::Witnesses).for_each(|check| check.rests_on = Basis::Roster);
+    }
     let verified = checks.iter().all(|check| match check.finding {
         Finding::Established => true,
         Finding::NotChecked => MAY_BE_OPEN.contains(&check.name),
         Finding::Failed => false,
     });
-    BundleReport { verified, checks, facts, boundary_says: facts::boundary_says(), warnings }
+    BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
 }
 
 fn by_ref<T>(got: &Got<T>) -> Got<&T> {
@@ -533,7 +554,13 @@ mod tests {
             "a roster of another policy"
         );
         assert_eq!(refused(Stage::Bundle, |bundle| bundle["builtins"] = json!({"version": 2})), ["seal"]);
+        let versions = other.clone();
         assert_eq!(refused(Stage::Seal, move |seal| seal["predicate"]["roster"] = json!(other)), ["roster-in-seal"]);
+        assert_eq!(
+            refused(Stage::Seal, move |seal| seal["predicate"]["rosters"] = json!(versions)),
+            ["roster-in-seal"],
+            "version 1 has no signatures to name"
+        );
     }
 
     #[test]
@@ -615,9 +642,9 @@ mod tests {
             refused(Stage::Consumption, |consumption| consumption["predicate"]["at"] = json!("2026-11-20T08:59:59Z")),
             ["log-order", "window"]
         );
-        let later = Options { at: "2026-11-20T09:38:00Z".parse().ok() };
+        let later = Options { at: "2026-11-20T09:38:00Z".parse().ok(), ..Options::default() };
         assert_eq!(failed_checks(&Case::new().report(later)), ["window"], "a receipt of the future");
-        let now = Options { at: "2026-11-20T09:40:01Z".parse().ok() };
+        let now = Options { at: "2026-11-20T09:40:01Z".parse().ok(), ..Options::default() };
         assert!(Case::new().report(now).verified);
     }
 

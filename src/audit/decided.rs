@@ -22,6 +22,7 @@ use crate::record::profile::Layer;
 use crate::record::receipt::{Files, Receipt, Status, Stream};
 use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
+use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
@@ -180,10 +181,10 @@ pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result
     Ok(((), format!("held: {}", words(signed.sandbox.require.iter().collect()))))
 }
 
-pub(crate) fn check_outcome(receipt: &Receipt, consumption: &Consumption) -> Result<((), String), Stop> {
+pub(crate) fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), Stop> {
     receipt.outcome.check().map_err(failed)?;
-    ensure(consumption.at <= receipt.started_at, || {
-        format!("started at {}, before its nonce was spent at {}", receipt.started_at, consumption.at)
+    ensure(consumed_at <= receipt.started_at, || {
+        format!("started at {}, before its nonce was spent at {consumed_at}", receipt.started_at)
     })?;
     ensure(receipt.started_at <= receipt.finished_at, || "finished before it started".to_owned())?;
     let unknown = receipt.outcome.status == Status::Unknown;
@@ -196,8 +197,12 @@ pub(crate) fn check_outcome(receipt: &Receipt, consumption: &Consumption) -> Res
 /// The other subjects equal their twins, as the document's check holds; here the twins are held against what they count.
 pub(crate) fn check_subjects(receipt: &Verified<Receipt>) -> Result<((), String), Stop> {
     let subjects = &receipt.statement().subject;
-    let receipt = receipt.predicate();
-    let _named = receipt.check_authorization_subject(subjects).map_err(failed)?;
+    let _named = receipt.predicate().check_authorization_subject(subjects).map_err(failed)?;
+    check_counted(receipt.predicate())
+}
+
+/// Digests and counts of what came out tell one story.
+pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), Stop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
         let is_empty = stream.sha256 == nothing.sha256 && stream.blake3 == nothing.blake3;

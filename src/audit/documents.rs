@@ -3,7 +3,7 @@
 use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
 use crate::audit::report::CheckName;
 use crate::crypto::canonical;
-use crate::crypto::digest::SealDigest;
+use crate::crypto::digest::{BlobDigest, SealDigest};
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
 use crate::crypto::sshsig::SshKey;
@@ -13,6 +13,7 @@ use crate::record::checkpoint::{self, Checkpoint};
 use crate::record::document::Predicate;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::seal::Seal;
+use crate::trust::chain::Chain;
 use crate::trust::roster::{Holder, TrustedRoster};
 
 /// The seal in force, its roster, and the boundary's id that follows from it.
@@ -26,6 +27,8 @@ pub(crate) struct Sealed<'a> {
 /// The three proofs and their one checkpoint.
 pub(crate) struct LogProofs {
     pub(crate) checkpoint: Checkpoint,
+    /// The checkpoint's note, with whoever else signed it.
+    pub(crate) note: Note,
     pub(crate) receipt: TlogProof,
     pub(crate) consumption: TlogProof,
     pub(crate) seal: TlogProof,
@@ -60,14 +63,20 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
     Ok((seal, detail))
 }
 
-pub(crate) fn check_roster_in_seal<'a>(
-    seal: Verified<Seal>,
-    roster: &'a TrustedRoster,
-) -> Result<(Sealed<'a>, String), Stop> {
-    let stated = seal.predicate();
+pub(crate) fn check_roster_in_seal<'a>(seal: Verified<Seal>, chain: &'a Chain) -> Result<(Sealed<'a>, String), Stop> {
+    let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
         format!("the seal names roster {}, the last one of the bundle is {}", stated.roster, roster.digest())
     })?;
+    if let Some(named) = stated.rosters {
+        ensure(roster.version() > 1, || {
+            "the seal names signatures of version 1 of a roster, which has none".to_owned()
+        })?;
+        let versions = chain.to_canonical().map_err(failed)?;
+        ensure(BlobDigest::of(&versions) == named, || {
+            "the bundle brings other signatures, or other versions, of the roster than the seal names".to_owned()
+        })?;
+    }
     let mut keys: Vec<_> = roster.boundary_keys(&stated.boundary.name).iter().map(SshKey::keyid).collect();
     keys.sort();
     ensure(stated.keys == keys, || {
@@ -120,7 +129,7 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &Sealed<'_>) -> Result<(
         format!("a checkpoint of the log {}, expected {origin}", checkpoint.origin)
     })?;
     let detail = format!("{origin}, {} entries", checkpoint.size);
-    Ok((LogProofs { checkpoint, receipt, consumption, seal }, detail))
+    Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))
 }
 
 pub(crate) fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -> Result<(u64, String), Stop> {

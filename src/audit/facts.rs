@@ -1,6 +1,6 @@
 //! What a verified receipt states, for people and programs.
 
-use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts};
+use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts};
 use crate::decision::quorum::Count;
 use crate::record::authorization::Authorization;
 use crate::record::consumption::Consumption;
@@ -55,6 +55,7 @@ pub(crate) fn collect(
         files: stated.files.clone(),
         usage: stated.usage.clone(),
         sandbox: stated.sandbox.clone(),
+        witnesses: Vec::new(),
         approved: authorization.map(|authorization| approved(authorization.predicate())),
     }
 }
@@ -76,14 +77,22 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
 }
 
 /// What rests on the boundary's word alone, whatever was verified.
-pub(crate) fn boundary_says() -> Vec<String> {
-    [
+pub(crate) fn boundary_says(witnesses: &[WitnessFacts]) -> Vec<String> {
+    let times = match witnesses.iter().min_by_key(|witness| witness.at) {
+        None => "the times: nobody outside the boundary has seen them".to_owned(),
+        Some(first) => format!(
+            "the times, but that all of it was in the log by {}: that is the word of the witness {}",
+            first.at, first.name
+        ),
+    };
+    let mut says: Vec<String> = [
         "who is excluded because they own the proposer's token, and who handed the approval in",
         "what the step did, printed and left behind: the boundary signed the digests of what it recorded",
         "what the run used of CPU and memory",
         "how the sandbox held its layers, beyond their names",
-        "the times: nobody outside the boundary has seen them",
     ]
     .map(str::to_owned)
-    .to_vec()
+    .to_vec();
+    says.push(times);
+    says
 }

@@ -80,7 +80,7 @@ impl Ledger {
             .map(|&name| {
                 let (finding, detail) =
                     results.remove(&name).unwrap_or_else(|| (Finding::NotChecked, "not reached".to_owned()));
-                Check { name, finding, detail }
+                Check { name, finding, detail, rests_on: name.rests_on() }
             })
             .collect()
     }

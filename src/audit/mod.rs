@@ -3,7 +3,15 @@ pub mod bundle;
 mod decided;
 mod documents;
 mod facts;
+pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod gate;
+pub mod history;
+pub mod kept;
 mod ledger;
 pub mod report;
+mod runs;
+mod sealed;
+mod tiles;
+mod witnesses;

@@ -140,6 +140,82 @@ pub struct Check {
     pub finding: Finding,
     /// What was found, or why not. It may hold text of the document: escape it before showing it.
     pub detail: String,
+    /// Whose word it is, once established.
+    pub rests_on: Basis,
+}
+
+/// Whose word an established check rests on, besides arithmetic: the weakest of those that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// Nobody's: the form of the file.
+    Form,
+    /// The roster that is trusted.
+    Roster,
+    /// The approvers' signatures, by the keys of that roster.
+    Approvers,
+    /// The boundary's signature, by the keys of that roster.
+    Boundary,
+    /// The cosignatures of the log's witnesses.
+    Witnesses,
+}
+
+impl Basis {
+    /// Every one, in order.
+    pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
+
+    /// The words for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Form => "the file itself",
+            Self::Roster => "the trusted roster",
+            Self::Approvers => "the approvers' signatures",
+            Self::Boundary => "the boundary's signature",
+            Self::Witnesses => "the log's witnesses",
+        }
+    }
+}
+
+impl CheckName {
+    /// Whose word it is, once established. What a person signed is the person's word; when it happened, who could not
+    /// sign, what was held and what came of it is the boundary's.
+    #[must_use]
+    pub const fn rests_on(self) -> Basis {
+        match self {
+            Self::Bundle => Basis::Form,
+            Self::RosterChain | Self::KeysStillRostered => Basis::Roster,
+            Self::AuthorizationDocument
+            | Self::AuthorizationSignatures
+            | Self::Boundary
+            | Self::Quorum
+            | Self::Step
+            | Self::Parameters
+            | Self::Permissions => Basis::Approvers,
+            Self::ReceiptDocument
+            | Self::ConsumptionDocument
+            | Self::SealDocument
+            | Self::RosterInSeal
+            | Self::ReceiptSignature
+            | Self::ConsumptionSignature
+            | Self::SealSignature
+            | Self::Checkpoint
+            | Self::ReceiptIncluded
+            | Self::ConsumptionIncluded
+            | Self::SealIncluded
+            | Self::LogOrder
+            | Self::Seal
+            | Self::Consumption
+            | Self::Excluded
+            | Self::Window
+            | Self::StepInRegistry
+            | Self::Sandbox
+            | Self::Outcome
+            | Self::ReceiptSubjects
+            | Self::SealInForce => Basis::Boundary,
+            Self::Witnesses => Basis::Witnesses,
+        }
+    }
 }
 
 /// Everything that a verifier found out about one bundle.
@@ -149,6 +225,8 @@ pub struct BundleReport {
     pub verified: bool,
     /// Every check, always all of them, in a stable order.
     pub checks: Vec<Check>,
+    /// What it was verified with.
+    pub trust: TrustFacts,
     /// What the verified receipt states; absent when its signature was not established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Facts>>,
@@ -169,6 +247,28 @@ impl BundleReport {
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.finding == Finding::Failed)
     }
+}
+
+/// What a bundle was verified with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TrustFacts {
+    /// The digest of the roster's payload that was trusted beforehand.
+    pub roster: RosterDigest,
+    /// The newest version that is known: the trusted one, or a later one that the bundle connects with it. Absent when
+    /// the bundle's rosters are not connected with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<VersionFacts>,
+    /// Whether every version after the trusted one needed signatures of the one before.
+    pub guarded: bool,
+}
+
+/// One version of a roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct VersionFacts {
+    /// From 1, counting.
+    pub version: u64,
+    /// The digest of its payload.
+    pub digest: RosterDigest,
 }
 
 /// What a receipt states whose signature was verified, with the authorization as far as it was readable.
@@ -213,6 +313,8 @@ pub struct Facts {
     pub usage: Usage,
     /// What of the sandbox was held.
     pub sandbox: Enforcement,
+    /// Who cosigned the checkpoint, as far as that was established.
+    pub witnesses: Vec<WitnessFacts>,
     /// What was approved; absent when the signatures on it were not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved: Option<ApprovedFacts>,
@@ -254,6 +356,15 @@ pub struct ApproverFacts {
     /// The key that signed; absent when the signatures were not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyid: Option<KeyId>,
+}
+
+/// A witness that cosigned the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct WitnessFacts {
+    /// Its name in the roster.
+    pub name: String,
+    /// When it had seen the checkpoint, by its own clock.
+    pub at: Timestamp,
 }
 
 /// What approvers signed.

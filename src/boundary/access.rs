@@ -154,9 +154,23 @@ struct Open {
     /// Challenges that were answered and have not ended.
     answered: HashMap<[u8; 32], Timestamp>,
     admitted: HashMap<[u8; 32], (Caller, Timestamp)>,
+    /// Tokens that were looked up under this state version: each change of tokens is a seal, which raises it.
+    looked_up: (u64, HashMap<[u8; 32], (Caller, Option<Timestamp>)>),
 }
 
 impl Open {
+    fn holder(&self, secret: &[u8; 32], version: u64) -> Option<(Caller, Option<Timestamp>)> {
+        if self.looked_up.0 == version { self.looked_up.1.get(secret).cloned() } else { None }
+    }
+
+    /// Remembers a token that was good under `version`, which was read before the token was.
+    fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
+        if self.looked_up.0 != version || self.looked_up.1.len() >= MOST_OPEN {
+            self.looked_up = (version, HashMap::new());
+        }
+        self.looked_up.1.insert(secret, token);
+    }
+
     fn sweep(&mut self, now: Timestamp) {
         self.answered.retain(|_, end| now < *end);
         self.admitted.retain(|_, (_, end)| now < *end);
@@ -177,11 +191,19 @@ impl Boundary {
         {
             return Ok(caller.clone());
         }
+        let version = self.ledger.state().version;
+        if let Some((caller, end)) = self.open_admissions().holder(&secret, version)
+            && end.is_none_or(|end| now < end)
+        {
+            return Ok(caller);
+        }
         let token =
             if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret).map_err(|e| fault(&e))? } else { None };
         match token {
             Some(token) if token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end) => {
-                Ok(Caller { by_token: true, ..Caller::new(token.name, token.scopes, &token.patterns) })
+                let caller = Caller { by_token: true, ..Caller::new(token.name, token.scopes, &token.patterns) };
+                self.open_admissions().hold(secret, version, (caller.clone(), token.expires_at));
+                Ok(caller)
             }
             Some(token) => Err(Refusal::new(
                 Code::Unauthenticated,

@@ -102,9 +102,11 @@ impl Boundary {
         }
         let payload = self.payload(id)?;
         let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        // Who signed and is no longer in the roster does not count any more; who is left may still be enough (R2).
+        let sealed = self.state();
+        stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         if stored.len() > MAX_SIGNATURES {
             // More signed than an envelope holds: enough of those who count.
-            let sealed = self.state();
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;
             let kept = quorum::fewest(&held.rules, &self.count(id, held, &excluded, &sealed)?, MAX_SIGNATURES);

@@ -8,12 +8,15 @@ use crate::boundary::proposals::span;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::{Bundled, Sealed};
 use crate::boundary::stage::{Parts, Receipted};
-use crate::boundary::view::{BoundaryView, LastSuccess, Ready, RegistryView, SealView, StepSummary, StepView};
+use crate::boundary::view::{
+    BoundaryView, LastSuccess, Ready, RegistryView, RosterView, SealView, StepSummary, StepView,
+};
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
 use crate::crypto::json;
 use crate::crypto::merkle::{self, TilePath};
 use crate::crypto::note::TlogProof;
+use crate::crypto::sshsig::KeyId;
 use crate::record::authorization::Authorization;
 use crate::record::bundle::{MEDIA_TYPE, StepProof};
 use crate::record::document::{Predicate, Statement};
@@ -31,6 +34,14 @@ use crate::store::message::{Filter, Proposal, Status};
 const LOOK_BACK: usize = 50;
 /// How many runs of an output are looked at for one that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
+
+/// A seal that is no longer in force: what bundles under it need.
+struct Earlier {
+    index: u64,
+    keys: Vec<KeyId>,
+    bundled: Bundled,
+    manifest: Vec<RegistryLeaf>,
+}
 
 /// A receipt and its place in the log.
 #[derive(Debug, Clone)]
@@ -85,6 +96,7 @@ impl Boundary {
             policy: sealed.seal.policy,
             builtins: sealed.seal.builtins,
             roster: sealed.seal.roster,
+            rosters: sealed.seal.rosters,
             tokens: sealed.seal.tokens,
             configuration: sealed.seal.configuration,
             drift: self.notes(),
@@ -177,7 +189,7 @@ impl Boundary {
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
-            consumption: receipt.consumption.index,
+            consumption: (receipt.consumption.index, leaf_data(ledger, receipt.consumption.index)?.into()),
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
         };
@@ -195,40 +207,51 @@ impl Boundary {
     /// Puts a bundle together from canonical parts: nothing is parsed that was written by us.
     fn assemble(&self, ledger: &Ledger, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
         let sealed = self.state();
-        let in_force = if sealed.digest == parts.seal { Some((sealed.index, &sealed.bundled)) } else { None };
-        let earlier = if in_force.is_none() { Some(earlier_seal(ledger, parts.seal)?) } else { None };
-        let (seal_index, common) = match (&in_force, &earlier) {
-            (Some((index, common)), _) => (*index, *common),
-            (None, Some((index, common, _))) => (*index, common),
-            (None, None) => return Err(fault(&"a receipt without its seal")),
+        let earlier = if sealed.digest == parts.seal { None } else { Some(earlier_seal(ledger, parts.seal)?) };
+        let (seal_index, common) = match &earlier {
+            None => (sealed.index, &sealed.bundled),
+            Some(earlier) => (earlier.index, &earlier.bundled),
         };
         let (step, step_proof) = match (&earlier, sealed.step(&parts.step.reference)) {
             (None, Some((step, held))) => {
                 let text = std::str::from_utf8(&step.canonical).map_err(|e| fault(&e))?;
                 (text.to_owned(), held.proof.clone())
             }
-            (Some((_, _, manifest)), _) => {
-                let proof = step_proof(manifest, &parts.step.reference);
+            (Some(earlier), _) => {
+                let proof = step_proof(&earlier.manifest, &parts.step.reference);
                 let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
                 let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
                 (blob_text(ledger, *parts.step.digest.as_bytes())?, proof)
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        let consumption = leaf_text(ledger, parts.consumption)?;
+        let consumption = std::str::from_utf8(&parts.consumption.1).map_err(|e| fault(&e))?;
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
-        // All three proofs to one checkpoint.
-        let checkpoint = ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
+        // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
+        // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
+        let (size, checkpoint) = if !std::ptr::eq(ledger, &self.ledger) {
+            // Of a log at rest: the first that covers it, by the key of that time; else the one that closed it.
+            let first = ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
+            let row = first.map_or_else(|| ledger.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
+            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
+            (row.size, row.note)
+        } else if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
+            self.head_over(index)?
+        } else {
+            let row = self.ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
+            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
+            (row.size, row.note)
+        };
         let proof = |index: u64| -> Result<String, Stopped> {
-            let hashes = ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?;
+            let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.note.clone() }.to_string();
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map_err(|e| fault(&e))
         };
         let Bundled { seal, policy, builtins, roster } = common;
         let bundle = format!(
             r#"{{"builtins":{builtins},"consumption":{consumption},"mediaType":"{MEDIA_TYPE}","policy":{policy},"proofs":{{"consumption":{},"receipt":{},"seal":{}}},"receipt":{receipt},"roster":{roster},"seal":{seal},"step":{step},"step_proof":{step_proof}}}"#,
-            proof(parts.consumption)?,
+            proof(parts.consumption.0)?,
             proof(index)?,
             proof(seal_index)?,
         );
@@ -297,13 +320,15 @@ impl Boundary {
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
-    /// The signed head of the log.
+    /// The signed head of the log, with the cosignatures of witnesses that there are for it.
     ///
     /// # Errors
     /// When the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
-        checkpoint.map(|row| row.note).ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
+        checkpoint
+            .map(|row| self.with_cosignatures(row))
+            .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
     /// A hash tile: open to all.
@@ -335,7 +360,7 @@ impl Boundary {
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
         let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: checkpoint.note }.to_string())
+        Ok(TlogProof { index, hashes, checkpoint: self.with_cosignatures(checkpoint) }.to_string())
     }
 
     /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
@@ -374,6 +399,7 @@ impl Boundary {
         }
         let on_time = self.ledger.clock_ahead().is_none();
         notes.extend(self.ledger.clock_trouble());
+        notes.extend(self.witnesses.notes());
         let open = !self.crossings.is_closed();
         if !open {
             notes.push("the service is ending".to_owned());
@@ -382,40 +408,53 @@ impl Boundary {
             ready: missing.is_empty() && open && on_time,
             sandbox: probe.level().word().to_owned(),
             seal: sealed.seal.number,
+            roster: RosterView {
+                version: sealed.roster.version(),
+                digest: sealed.roster.digest(),
+                guarded: sealed.roster.is_guarded(),
+            },
             notes,
         }
     }
 }
 
 /// What bundles under an earlier seal have in common: its place, its parts, its registry's leaves.
-fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<(u64, Bundled, Vec<RegistryLeaf>), Stopped> {
+fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals().map_err(|e| fault(&e))?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
     let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
     let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
-    let roster = blob_text(ledger, *seal.roster.as_bytes())?;
-    let versions = [Envelope::new(roster.as_bytes(), Vec::new())];
+    let versions = match &seal.rosters {
+        Some(versions) => blob_text(ledger, *versions.as_bytes())?,
+        None => {
+            let first = blob_text(ledger, *seal.roster.as_bytes())?;
+            let first = Envelope::new(first.as_bytes(), Vec::new()).to_canonical().map_err(|e| fault(&e))?;
+            format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
+        }
+    };
     let bundled = Bundled {
         seal: leaf_text(ledger, index)?,
         policy: blob_text(ledger, *seal.policy.as_bytes())?,
         builtins: blob_text(ledger, *seal.builtins.as_bytes())?,
-        roster: serde_json::to_string(&versions).map_err(|e| fault(&e))?,
+        roster: versions,
     };
     let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
     let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
-    Ok((index, bundled, manifest))
+    Ok(Earlier { index, keys: seal.keys, bundled, manifest })
 }
 
 fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
+    let leaf = leaf_data(ledger, index)?;
+    canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
+}
+
+fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
     let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
-    let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-    json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))
+    Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
 }
 
 fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
-    let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
-    let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-    String::from_utf8(leaf.data).map_err(|e| fault(&e))
+    String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
 }
 
 fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {

@@ -17,6 +17,7 @@ use crate::boundary::view::StreamName;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Stream;
+use crate::sandbox::cancel::CancelFlag;
 
 /// Output up to this stays in memory while a run lives.
 const IN_MEMORY: usize = 64 << 10;
@@ -118,7 +119,6 @@ pub struct Recording {
     state: Mutex<State>,
     /// Counts changes; readers wait on it.
     tick: watch::Sender<u64>,
-    cancelled: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -138,6 +138,9 @@ struct State {
     stderr: Tally,
     failed: Option<String>,
     closed: bool,
+    cancelled: bool,
+    /// Raised when the run shall stop.
+    flag: Option<CancelFlag>,
 }
 
 #[derive(Debug, Default)]
@@ -163,9 +166,10 @@ impl Recording {
                 stderr: Tally::default(),
                 failed: None,
                 closed: false,
+                cancelled: false,
+                flag: None,
             }),
             tick: watch::channel(0).0,
-            cancelled: watch::channel(false).0,
         }
     }
 
@@ -202,6 +206,8 @@ impl Recording {
     pub fn close(&self, stdout: u64, stderr: u64) -> Recorded {
         let mut state = lock(&self.state);
         state.closed = true;
+        // Its descriptor goes now, though readers may hold the recording for long.
+        state.flag = None;
         let tally = |tally: &Tally, all: u64| Stream {
             bytes: all.max(tally.recorded),
             recorded: tally.recorded,
@@ -258,12 +264,18 @@ impl Recording {
 
     /// Asks the run to stop.
     pub fn cancel(&self) {
-        self.cancelled.send_replace(true);
+        let mut state = lock(&self.state);
+        state.cancelled = true;
+        state.flag.iter().for_each(CancelFlag::cancel);
     }
 
-    /// Becomes true when the run shall stop.
-    pub fn cancelled(&self) -> watch::Receiver<bool> {
-        self.cancelled.subscribe()
+    /// Raises `flag` when the run shall stop, also when that was asked before.
+    pub fn cancels(&self, flag: CancelFlag) {
+        let mut state = lock(&self.state);
+        if state.cancelled {
+            flag.cancel();
+        }
+        state.flag = Some(flag);
     }
 }
 
@@ -497,15 +509,15 @@ mod tests {
         let (live, id) = (Live::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10);
-        assert!(*run.cancelled().borrow());
+        assert!(lock(&run.state).cancelled);
         drop(run);
         assert!(live.find(&id).is_none(), "dropped is forgotten");
         live.stop(&id);
         live.forget(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10);
-        assert!(!*run.cancelled().borrow());
+        assert!(!lock(&run.state).cancelled);
         live.stop(&id);
-        assert!(*run.cancelled().borrow());
+        assert!(lock(&run.state).cancelled);
         assert!(lock(&live.runs).stopped_early.is_empty());
     }
 }

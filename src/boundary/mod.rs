@@ -18,6 +18,7 @@ pub mod sealing;
 pub mod stage;
 pub mod surroundings;
 pub mod view;
+pub mod witnesses;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::boundary::changes::Changes;
-use crate::boundary::live::{Live, Living, Recorded, Recording};
+use crate::boundary::live::{Live, Living, Recorded};
 use crate::boundary::outputs::{Kept, Outputs};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::refusals::Refusals;
@@ -37,6 +38,7 @@ use crate::boundary::stage::{
 };
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::view::StreamName;
+use crate::boundary::witnesses::Witnesses;
 use crate::crypto::canonical;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -75,6 +77,7 @@ pub struct Boundary {
     sealing: tokio::sync::Mutex<()>,
     /// What differs between the files and the seal, for operators.
     notes: RwLock<Vec<String>>,
+    witnesses: Witnesses,
     live: Live,
     changes: Changes,
     outputs: Outputs,
@@ -166,6 +169,7 @@ impl Boundary {
             sealed: RwLock::new(Arc::new(sealed)),
             sealing: tokio::sync::Mutex::new(()),
             notes: RwLock::new(Vec::new()),
+            witnesses: Witnesses::default(),
             live: Live::default(),
             changes: Changes::default(),
             outputs,
@@ -337,7 +341,13 @@ impl Boundary {
             window: admitted.window(),
             exclusive: exclusive.map(Into::into),
         };
-        let evidence = Evidence { proposal: signed.proposal.clone(), step: signed.step.clone(), envelope, decision };
+        let evidence = Evidence {
+            proposal: signed.proposal.clone(),
+            authorization,
+            step: signed.step.clone(),
+            envelope,
+            decision,
+        };
         match self.ledger.consume(request).await {
             // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
             // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
@@ -366,7 +376,7 @@ impl Boundary {
         let (prepared, closing) = consumed.into_run();
         let report = match (plan, CancelFlag::new()) {
             (Some(plan), Ok(flag)) => {
-                let canceller = forward_cancel(&recording, flag.clone());
+                recording.cancels(flag.clone());
                 let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
                 let run = tokio::task::spawn_blocking(move || {
                     sandbox.run(
@@ -376,9 +386,7 @@ impl Boundary {
                         &flag,
                     )
                 });
-                let report = run.await;
-                canceller.abort();
-                report.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
+                run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
             }
             (None, _) => Report::not_started("the sealed step is gone".to_owned()),
             (_, Err(error)) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
@@ -440,7 +448,9 @@ impl Boundary {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
         };
-        let envelope = self.sign_statement(&receipt.clone().into_statement()?).map_err(|e| fault(&e))?;
+        let statement = receipt.into_statement_of(&closing.evidence.authorization);
+        let envelope = self.sign_statement(&statement).map_err(|e| fault(&e))?;
+        let receipt = statement.predicate;
         Ok(SignedReceipt { closing, receipt, envelope, recorded })
     }
 
@@ -481,7 +491,7 @@ impl Boundary {
         self.changes.notify_room();
         let parts = stage::Parts {
             receipt: envelope,
-            consumption: receipt.consumption.index,
+            consumption: (closing.claim.index, closing.claim.data),
             seal: receipt.seal,
             step: closing.evidence.step,
         };
@@ -497,6 +507,11 @@ impl Boundary {
     /// Makes the output of a run durable, however long the disk has no room for it. Output that can't be kept for another
     /// reason is given up, never the receipt: how the run ended is known, and its digests say what there was.
     async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Kept {
+        if Outputs::is_inline(recorded)
+            && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
+        {
+            return kept;
+        }
         let mut patience = Patience::default();
         let mut tries = 0;
         loop {
@@ -702,16 +717,6 @@ fn outcome_of(end: &End) -> Outcome {
 /// nobody must take its times for the length of a run.
 fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown { finished_at } else { started_at }
-}
-
-/// Raises the sandbox's flag when somebody asks the recording's run to stop.
-fn forward_cancel(recording: &Arc<Recording>, flag: CancelFlag) -> tokio::task::JoinHandle<()> {
-    let mut cancelled = recording.cancelled();
-    tokio::spawn(async move {
-        if cancelled.wait_for(|cancelled| *cancelled).await.is_ok() {
-            flag.cancel();
-        }
-    })
 }
 
 impl crate::record::envelope::Verified<crate::record::authorization::Authorization> {

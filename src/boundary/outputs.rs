@@ -152,6 +152,12 @@ impl Outputs {
         File::open(parent)?.sync_all()
     }
 
+    /// Whether all that was recorded is kept in rows: then nothing is written before the commit.
+    #[must_use]
+    pub fn is_inline(recorded: &Recorded) -> bool {
+        [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
+    }
+
     /// Removes what a crash left behind: temporary files. Named outputs stay; they are what their name says.
     ///
     /// # Errors

@@ -483,7 +483,7 @@ impl Boundary {
         &self,
         sealed: &'s Sealed,
         signed: &Authorization,
-    ) -> Result<(&'s crate::boundary::sealed::StepInForce, Excluded), Stopped> {
+    ) -> Result<(&'s crate::decision::in_force::StepInForce, Excluded), Stopped> {
         let here = &sealed.boundary;
         let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
@@ -611,7 +611,7 @@ impl Boundary {
     pub(super) fn count(
         &self,
         id: &ProposalId,
-        held: &crate::boundary::sealed::StepInForce,
+        held: &crate::decision::in_force::StepInForce,
         excluded: &Excluded,
         sealed: &Sealed,
     ) -> Result<Count, Stopped> {

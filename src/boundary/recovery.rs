@@ -3,9 +3,12 @@
 //! Only a service that holds the store's lock recovers, before it takes requests. Processes of the service before
 //! are dead by then: they hang on a pipe that ended with it.
 
+use std::sync::Arc;
+
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Stopped, fault};
 use crate::boundary::stage::{Closing, Ended, Evidence, Ran};
+use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
 use crate::record::document::Malformed;
@@ -25,7 +28,9 @@ impl Boundary {
         let count = unfinished.len();
         for open in unfinished {
             tracing::warn!(proposal = %open.proposal, consumed_at = %open.at, "the end of this run was not seen");
-            let closing = closing_of(open).map_err(|error| fault(&error))?;
+            let leaf = self.ledger.leaf(open.index).map_err(|error| fault(&error))?;
+            let leaf = leaf.ok_or_else(|| fault(&format!("log entry {} is missing", open.index)))?;
+            let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;
             let now = self.now().max(closing.claim.at);
             // The same two stages as for a run that was seen; `run` is not called.
             let ran = Ran { closing, end: Ended::Unseen, started_at: now, finished_at: now };
@@ -36,14 +41,15 @@ impl Boundary {
     }
 }
 
-fn closing_of(open: Unfinished) -> Result<Closing, Malformed> {
+fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
     let envelope: Envelope = json::parse_as(&open.envelope, open.envelope.len())?;
     let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let authorization = AuthorizationDigest::of(&payload);
     let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step;
     Ok(Closing {
-        claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, at: open.at, seal: open.seal },
-        evidence: Evidence { proposal: open.proposal, step, envelope, decision },
+        claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
+        evidence: Evidence { proposal: open.proposal, authorization, step, envelope, decision },
         room: None,
     })
 }

@@ -9,26 +9,21 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{BlobDigest, SealDigest, hex, sha256};
+use crate::crypto::digest::{BlobDigest, SealDigest, sha256};
 use crate::crypto::json;
-use crate::decision::quorum::Rules;
-use crate::decision::step::HashedStep;
+use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::file::Policy;
-use crate::policy::profile::{Given, Level as RequiredLevel, effective};
-use crate::policy::{Ruling, resolve};
 use crate::record::authorization::BoundaryRef;
-use crate::record::bundle::StepProof;
+use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
 use crate::record::document::Malformed;
-use crate::record::enforcement::Level;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
-use crate::record::profile::Profile;
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
-use crate::record::step::Approvals;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::{RegisteredStep, Registry};
+use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
 /// The built-in policy lists of this version: none yet, so that nothing is denied that nobody wrote down.
@@ -45,8 +40,8 @@ pub struct Material {
     pub registry: Registry,
     /// The policy.
     pub policy: Policy,
-    /// The roster.
-    pub roster: TrustedRoster,
+    /// The roster, with every version before it.
+    pub rosters: Chain,
     /// The tokens, without their secrets.
     pub tokens: Vec<SealedToken>,
     /// Limits and sandbox level.
@@ -91,6 +86,8 @@ pub struct Sealed {
     pub boundary: BoundaryRef,
     /// Who is who.
     pub roster: TrustedRoster,
+    /// The same with every version before it, as they were signed.
+    pub rosters: Chain,
     /// What every bundle under this seal has in common, as JSON.
     pub bundled: Bundled,
     /// The rules.
@@ -104,23 +101,6 @@ pub struct Sealed {
     /// The steps.
     pub registry: Registry,
     steps: BTreeMap<StepRef, StepInForce>,
-}
-
-/// What holds for a step under a seal.
-#[derive(Debug, Clone)]
-pub struct StepInForce {
-    /// What policy says.
-    pub ruling: Ruling,
-    /// The definition and its digests.
-    pub hashed: HashedStep,
-    /// The quorum rules that must all be met.
-    pub rules: Rules,
-    /// The same as they are written: policy's and the step's.
-    pub approvals: Vec<Approvals>,
-    /// The sandbox that a run gets.
-    pub profile: Profile,
-    /// The step's place in the registry, as a bundle's JSON has it.
-    pub proof: String,
 }
 
 /// Parts of bundles, as JSON.
@@ -164,17 +144,18 @@ impl Material {
     /// # Errors
     /// Every step that asks for what policy or configuration does not give.
     pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
-        steps_in_force(&self.registry, &self.policy, &self.roster, &self.configuration)?;
-        if self.roster.policy() != self.policy.digest() {
+        let roster = self.rosters.last();
+        let _steps = steps_in_force(&self.registry, &self.policy, roster, &self.configuration).map_err(SealError)?;
+        if roster.policy() != self.policy.digest() {
             return Err(one(format!(
                 "the roster names the policy {}, the policy is {}: a changed policy needs a signed roster",
-                self.roster.policy(),
+                roster.policy(),
                 self.policy.digest()
             )));
         }
         let mut tokens = self.tokens.clone();
         tokens.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut keys: Vec<_> = self.roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
+        let mut keys: Vec<_> = roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
         keys.sort();
         if keys.is_empty() {
             return Err(one(format!(
@@ -182,6 +163,8 @@ impl Material {
                 self.name
             )));
         }
+        let versions = self.rosters.to_canonical()?;
+        self.check_bundles_fit(versions.len())?;
         let mut blobs = Vec::new();
         let mut blob = |bytes: Vec<u8>| {
             let digest = BlobDigest::of(&bytes);
@@ -194,7 +177,8 @@ impl Material {
             blob(step.canonical.to_vec());
         }
         blob(self.policy.canonical().to_vec());
-        blob(self.roster.payload().to_vec());
+        blob(roster.payload().to_vec());
+        let rosters = (roster.version() > 1).then(|| blob(versions));
         let builtins = blob(BUILTINS.to_vec());
         let tokens = blob(canonical(canonical_tokens(&tokens))?);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
@@ -212,16 +196,44 @@ impl Material {
             registry,
             policy: self.policy.digest(),
             builtins,
-            roster: self.roster.digest(),
+            roster: roster.digest(),
+            rosters,
             tokens,
             configuration,
             keys,
             engine: ENGINE.to_owned(),
             genesis,
         };
+        // What is too large is refused here, where the state before can stay in force.
+        seal.clone().into_statement().to_payload()?;
         Ok(Draft { seal, blobs })
     }
+
+    /// Every receipt under this seal must fit into a bundle with all that its verification needs: otherwise a step would
+    /// run of which nobody could be shown the evidence.
+    fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
+        let common = versions + self.policy.canonical().len() + BUILTINS.len() + MOST_OF_A_RUN;
+        let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
+        let (step, step_bytes) = largest.map_or_else(
+            || ("no step".to_owned(), 0),
+            |step| (step.definition.reference.to_string(), step.canonical.len()),
+        );
+        if common + step_bytes <= MAX_BUNDLE_BYTES {
+            return Ok(());
+        }
+        Err(one(format!(
+            "a bundle holds {MAX_BUNDLE_BYTES} bytes, and one of {step} ({step_bytes} bytes) would not fit: the {} versions of \
+             the roster take {versions}, the policy {}; shorten the step or the new version, or begin a new boundary, whose \
+             roster is version 1",
+            self.rosters.last().version(),
+            self.policy.canonical().len(),
+        )))
+    }
 }
+
+/// The most that a bundle's other parts take: the leaves of a seal, a consumption and a receipt at their largest (54, 47
+/// and 64 KiB) and three proofs, with room for cosignatures.
+const MOST_OF_A_RUN: usize = 256 << 10;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
     // Sorted by the bytes of each element's canonical JSON, as every sorted array.
@@ -278,7 +290,8 @@ impl Sealed {
         let policy = Policy::from_sealed(&policy)
             .map_err(|errors| SealError(errors.iter().map(|error| format!("sealed policy: {error}")).collect()))?;
         let roster = find("roster", *seal.roster.as_bytes())?;
-        let roster = TrustedRoster::from_payload(&roster).map_err(|error| one(format!("sealed roster: {error}")))?;
+        let rosters = rosters_of(&seal, &roster, |digest| find("roster's versions", *digest.as_bytes()))?;
+        let roster = rosters.last().clone();
         let builtins = value("built-in lists", &find("built-in lists", *seal.builtins.as_bytes())?)?;
         let tokens: Vec<SealedToken> = json::typed(&value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
             .map_err(|error| one(format!("sealed tokens: {error}")))?;
@@ -300,20 +313,18 @@ impl Sealed {
         if registry.root() != seal.registry_root {
             return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
         }
-        let steps = steps_in_force(&registry, &policy, &roster, &configuration)?;
+        let steps = steps_in_force(&registry, &policy, &roster, &configuration).map_err(SealError)?;
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
             id: seal.boundary.id.unwrap_or(digest),
             epoch: seal.epoch.clone(),
         };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(one);
-        // Version 1 is all there is: it is trusted by hand, unsigned.
-        let versions = canonical::canonical_of(&[Envelope::new(roster.payload(), Vec::new())]).map_err(one)?;
         let bundled = Bundled {
             seal: text(envelope)?,
             policy: text(policy.canonical())?,
             builtins: text(&canonical::to_canonical(&builtins))?,
-            roster: text(&versions)?,
+            roster: text(&rosters.to_canonical()?)?,
         };
         Ok(Self {
             version,
@@ -321,6 +332,7 @@ impl Sealed {
             digest,
             boundary,
             roster,
+            rosters,
             bundled,
             policy,
             builtins,
@@ -352,91 +364,34 @@ impl Sealed {
     pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
         self.tokens.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }
-
-    /// What differs between `material` and what is sealed, in words for an operator.
-    #[must_use]
-    pub fn drift(&self, material: &Material) -> Vec<String> {
-        let mut drift = Vec::new();
-        if material.policy.digest() != self.seal.policy {
-            drift.push(format!(
-                "the policy file is {}, sealed is {}: the sealed one stays in force until a signed roster names the new one",
-                material.policy.digest(),
-                self.seal.policy
-            ));
-        }
-        if material.roster.digest() != self.seal.roster {
-            drift.push(format!(
-                "the roster file is {}, sealed is {}: the sealed one stays in force until its approvers sign the new one",
-                material.roster.digest(),
-                self.seal.roster
-            ));
-        }
-        drift
-    }
 }
 
-/// The limits and layers that a configuration gives every run.
-#[must_use]
-pub fn given(configuration: &Configuration) -> Given {
-    let level = match configuration.sandbox.level {
-        Level::Strict => RequiredLevel::Strict,
-        Level::BestEffort | Level::Off => RequiredLevel::BestEffort(configuration.sandbox.require.clone()),
+/// Every version of the roster up to the one that a seal names, each connected with the one before.
+///
+/// # Errors
+/// When they are missing, or lead to another roster.
+pub fn rosters_of(
+    seal: &Seal,
+    payload: &[u8],
+    find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
+) -> Result<Chain, SealError> {
+    let versions: Vec<Envelope> = match &seal.rosters {
+        // Version 1 is all there is: it is trusted by hand, unsigned.
+        None => vec![Envelope::new(payload, Vec::new())],
+        Some(digest) => {
+            let bytes = find(digest)?;
+            json::parse_as(&bytes, bytes.len())
+                .map_err(|error| one(format!("sealed versions of the roster: {error}")))?
+        }
     };
-    Given { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
-}
-
-fn steps_in_force(
-    registry: &Registry,
-    policy: &Policy,
-    roster: &TrustedRoster,
-    configuration: &Configuration,
-) -> Result<BTreeMap<StepRef, StepInForce>, SealError> {
-    let given = given(configuration);
-    let mut steps = BTreeMap::new();
-    let mut errors = Vec::new();
-    for step in registry.steps() {
-        let definition = &step.definition;
-        let reference = &definition.reference;
-        let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{reference}: {error}"));
-        let ruling = resolve(policy, reference);
-        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = match Rules::combine(of_policy, &definition.approvals) {
-            Ok(rules) => rules,
-            Err(error) => {
-                refuse(&error);
-                continue;
-            }
-        };
-        for group in rules.groups() {
-            if !roster.has_group(group) {
-                refuse(&format!("the roster has no group {group}: add it to the roster, or name another"));
-            }
-        }
-        match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
-            (Ok(profile), Ok(hashed)) => {
-                let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                let proof = registry.proof(reference).map(|proof| StepProof {
-                    index: proof.index,
-                    size: proof.size,
-                    hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
-                });
-                let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                match proof {
-                    Ok(proof) => {
-                        let step = StepInForce { ruling, hashed, rules, approvals, profile, proof };
-                        steps.insert(reference.clone(), step);
-                    }
-                    Err(error) => refuse(&error),
-                }
-            }
-            (profile, hashed) => {
-                for error in
-                    profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string))
-                {
-                    refuse(&error);
-                }
-            }
-        }
+    let chain = Chain::from_first(&versions).map_err(|error| one(format!("sealed roster: {error}")))?;
+    if chain.last().digest() != seal.roster {
+        return Err(one(format!(
+            "seal {}: the versions of the roster lead to {}, the seal names {}",
+            seal.number,
+            chain.last().digest(),
+            seal.roster
+        )));
     }
-    if errors.is_empty() { Ok(steps) } else { Err(SealError(errors)) }
+    Ok(chain)
 }

@@ -178,7 +178,7 @@ pub fn material_of(sealed: &Sealed) -> Material {
         name: sealed.boundary.name.clone(),
         registry: sealed.registry.clone(),
         policy: sealed.policy.clone(),
-        roster: sealed.roster.clone(),
+        rosters: sealed.rosters.clone(),
         tokens: sealed.tokens.clone(),
         configuration: sealed.configuration.clone(),
     }

@@ -41,7 +41,7 @@ use crate::boundary::Room;
 use crate::boundary::access::Caller;
 use crate::boundary::live::{Living, Recorded};
 use crate::boundary::sealed::Sealed;
-use crate::crypto::digest::SealDigest;
+use crate::crypto::digest::{AuthorizationDigest, SealDigest};
 use crate::decision::exclusion::Excluded;
 use crate::decision::parameters::ParametersFit;
 use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
@@ -201,6 +201,7 @@ pub struct Consumed {
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
     pub(super) proposal: ProposalId,
+    pub(super) authorization: AuthorizationDigest,
     pub(super) step: StepReference,
     pub(super) envelope: Envelope,
     pub(super) decision: crate::record::receipt::Decision,
@@ -292,8 +293,8 @@ pub struct Receipted {
 pub(super) struct Parts {
     /// The receipt's envelope.
     pub(super) receipt: Vec<u8>,
-    /// The consumption's log entry.
-    pub(super) consumption: u64,
+    /// The consumption's log entry: where it stands, and the entry.
+    pub(super) consumption: (u64, Arc<[u8]>),
     /// The seal in force.
     pub(super) seal: SealDigest,
     /// The step.

@@ -59,6 +59,9 @@ pub struct SealView {
     pub builtins: BlobDigest,
     /// Blob: the roster's payload.
     pub roster: RosterDigest,
+    /// Blob: every version of the roster up to this one, as they were signed; absent when it is version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rosters: Option<BlobDigest>,
     /// Blob: the tokens.
     pub tokens: BlobDigest,
     /// Blob: limits and sandbox level in force.
@@ -314,8 +317,21 @@ pub struct Ready {
     pub sandbox: String,
     /// The seal in force.
     pub seal: u64,
-    /// What an operator should know, in words.
+    /// The roster in force.
+    pub roster: RosterView,
+    /// What an operator should know, in words: also which signatures a next version of the roster lacks.
     pub notes: Vec<String>,
+}
+
+/// A version of the roster.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RosterView {
+    /// From 1, counting.
+    pub version: u64,
+    /// The digest of its payload.
+    pub digest: RosterDigest,
+    /// Whether a next version needs signatures; otherwise it is *unguarded*.
+    pub guarded: bool,
 }
 
 /// A token as lists show it.

@@ -153,6 +153,18 @@ impl Client {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
+    /// Reads bytes that may not be there; also from a mirror, which answers without problem documents.
+    ///
+    /// # Errors
+    /// The refusal, or that it can't be reached.
+    pub fn find(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        self.whole(self.refuse_problem(response)?).map(Some)
+    }
+
     /// Reads a blob of the log and checks that it is the one that was named.
     ///
     /// # Errors
@@ -253,14 +265,19 @@ impl Client {
         &self,
         send: impl Fn() -> Result<Response<Body>, Failure>,
     ) -> Result<Response<Body>, Failure> {
+        self.refuse_problem(self.answered(send)?)
+    }
+
+    /// The same, whatever the answer is.
+    fn answered(&self, send: impl Fn() -> Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
         let response = send()?;
         if response.status().as_u16() == 401
             && let Some(keys) = &self.keys
             && self.admit(keys)?
         {
-            return self.refuse_problem(send()?);
+            return send();
         }
-        self.refuse_problem(response)
+        Ok(response)
     }
 
     /// Opens reading with the first key that the boundary knows.

@@ -159,7 +159,7 @@ fn files(config: &Config) -> Vec<Line> {
             let mut lines = vec![
                 ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root())),
                 ok("policy", files.policy.digest().to_string()),
-                ok("roster", format!("{people} approvers, digest {}", files.roster.digest())),
+                ok("roster", format!("version {}, {people} approvers", files.roster.version())),
                 ok("key", "private, and in the roster".to_owned()),
             ];
             if people == 0 {
@@ -171,7 +171,7 @@ fn files(config: &Config) -> Vec<Line> {
                     ),
                 ));
             }
-            if !files.roster.is_guarded() {
+            if files.roster.tables().threshold == 0 {
                 lines.push(Line {
                     holds: State::Note,
                     what: "roster".into(),

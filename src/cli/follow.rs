@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -12,7 +12,10 @@ use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::gather::status_word;
 use crate::cli::talk::{Talk, Tamed, write_new};
-use crate::record::ident::ProposalId;
+use crate::crypto::json as strict;
+use crate::crypto::note::{Note, TlogProof};
+use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::receipt::Outcome;
 
 /// The longest line of a stream: a bundle, with room to spare.
@@ -217,19 +220,28 @@ pub fn exit_of(view: &ProposalView) -> Exit {
     }
 }
 
+/// What is wanted of a run besides its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where its bundle goes.
+    pub bundle: Option<&'a Path>,
+    /// How many witnesses should have cosigned the bundle's checkpoint before it is written.
+    pub witnesses: u64,
+}
+
 /// Fetches the bundle if asked for, says how it ended, and gives the exit code.
 ///
 /// # Errors
 /// When the bundle can't be had or written.
-pub fn conclude(client: &Client, view: &ProposalView, bundle: Option<&Path>, talk: &Talk) -> Result<Exit, Failure> {
+pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: &Talk) -> Result<Exit, Failure> {
     let exit = exit_of(view);
+    let bundle = wanted.bundle;
     let mut bundle_failure = None;
     if let Some(path) = bundle {
         match &view.receipt {
             Some(receipt) => {
-                let written = client
-                    .bytes(&format!("/v1/receipts/{receipt}/bundle"))
-                    .and_then(|bytes| write_new(path, &bytes, talk));
+                let written =
+                    fetch(client, receipt, wanted.witnesses, talk).and_then(|bytes| write_new(path, &bytes, talk));
                 bundle_failure = written.err();
             }
             None => talk.say("there is no receipt, so no bundle was written"),
@@ -259,6 +271,44 @@ pub fn conclude(client: &Client, view: &ProposalView, bundle: Option<&Path>, tal
         None => Ok(exit),
     }
 }
+
+/// The bundle; cosignatures come a moment after the receipt, so it is asked for until there are enough. Who they are of is
+/// for the verifier to find out.
+fn fetch(client: &Client, receipt: &ReceiptId, witnesses: u64, talk: &Talk) -> Result<Vec<u8>, Failure> {
+    let deadline = Instant::now() + COSIGNED;
+    loop {
+        let bytes = client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
+        let found = cosignatures(&bytes);
+        if found >= witnesses {
+            return Ok(bytes);
+        }
+        if Instant::now() > deadline {
+            talk.say(&format!(
+                "only {found} of {witnesses} witnesses have cosigned so far; `countersign wait {} --bundle FILE` gets the bundle \
+                 again later",
+                receipt.proposal()
+            ));
+            return Ok(bytes);
+        }
+        std::thread::sleep(COSIGNED_PAUSE);
+    }
+}
+
+/// Signature lines of the bundle's checkpoint besides the log's own.
+fn cosignatures(bundle: &[u8]) -> u64 {
+    let note = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES)
+        .ok()
+        .and_then(|bundle| TlogProof::parse(&bundle.proofs.receipt).ok())
+        .and_then(|proof| Note::parse(&proof.checkpoint).ok());
+    note.map_or(0, |note| {
+        let origin = note.unverified_text().lines().next().unwrap_or_default();
+        note.signatures().iter().filter(|line| line.name() != origin).count() as u64
+    })
+}
+
+/// How long is waited for witnesses: they are asked at once, and again after a first trouble.
+const COSIGNED: Duration = Duration::from_secs(60);
+const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {

@@ -2,8 +2,10 @@
 //!
 //! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
 pub mod approve;
+pub mod audit;
 pub mod bench;
 pub mod cancel;
+pub mod checkout;
 pub mod client;
 pub mod completions;
 pub mod configured;
@@ -11,12 +13,16 @@ pub mod demo;
 pub mod deny;
 pub mod doctor;
 pub mod exit;
+pub mod export;
 pub mod follow;
+pub mod gate;
 pub mod inbox;
 pub mod init;
 pub mod key;
 pub mod keys;
+pub mod log;
 pub mod output;
+pub mod place;
 pub mod propose;
 pub mod registry;
 pub mod review;
@@ -69,10 +75,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 13] = [
-    ("gate", "in CI use `countersign propose STEP --wait --bundle FILE`, whose exit code is the step's"),
-    ("audit", "`countersign verify` checks one bundle; the whole log is served under /log/"),
-    ("log", "the log is served under /log/checkpoint, /log/tile and /log/entries"),
+const LATER: [(&str, &str); 10] = [
     ("grant", "each run takes its own approvals"),
     ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
     ("void-all", "stop the boundary, or let proposals expire"),
@@ -156,6 +159,12 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
+    /// Let a job go on only with the receipt that it needs
+    Gate(gate::Args),
+    /// Read a whole log and decide every decision again
+    Audit(audit::Args),
+    /// Print the log's signed head, or copy the log
+    Log(log::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Show the whole story in seconds, then the attacks that are refused
@@ -187,6 +196,8 @@ impl Cli {
         let global = &self.global;
         match &self.command {
             Command::Propose(args) => propose::run(args, global, talk),
+            Command::Audit(args) => audit::run(args, global, talk),
+            Command::Log(args) => log::run(args, global, talk),
             Command::Wait(args) => wait::run(args, global, talk),
             Command::Output(args) => output::run(args, global, talk),
             Command::Cancel(args) => cancel::run(args, global, talk),
@@ -196,6 +207,7 @@ impl Cli {
             Command::Deny(args) => deny::run(args, global, talk),
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
+            Command::Gate(args) => gate::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
             Command::Demo(args) => demo::run(args, talk),
             Command::Init(args) => init::run(args, talk),
@@ -278,7 +290,7 @@ mod tests {
     #[test]
     fn commands_of_later_versions_are_refused_by_name() {
         let advice = |line: &str| Cli::try_parse_from(line.split(' ')).err().and_then(|error| later(&error));
-        assert!(advice("countersign gate --roster r").is_some_and(|advice| advice.contains("propose STEP --wait")));
+        assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
         assert!(advice("countersign registry lock").is_some_and(|advice| advice.contains("later version")));
         assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
         for (name, _) in LATER {

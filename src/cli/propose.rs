@@ -8,7 +8,7 @@ use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Sink, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::follow::{Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::status_word;
 use crate::cli::review::now;
@@ -53,6 +53,9 @@ pub struct Args {
     /// With --wait: write the receipt's bundle here
     #[arg(long, value_name = "FILE", requires = "wait")]
     bundle: Option<PathBuf>,
+    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned
+    #[arg(long, value_name = "K", requires = "bundle", default_value_t = 0, hide_default_value = true)]
+    witness: u64,
     /// How long it may be signed and run: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
@@ -126,7 +129,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     }
     stop_waiting_on_interrupt(&view.id);
     let ended = follow(&client, &view.id, &mut Sink::new(talk, args.raw))?;
-    conclude(&client, &ended, args.bundle.as_deref(), talk)
+    conclude(&client, &ended, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }
 
 fn needs(view: &ProposalView) -> String {
@@ -179,7 +182,11 @@ fn parse_window(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a time is written like 90s, 30m or 2h, from 1s to 24h".to_owned())
 }
 
-fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
+/// An object of parameters from a file; `-` is the standard input.
+///
+/// # Errors
+/// When it can't be read, or is no object in strict JSON.
+pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
     let place = Shown::text(&path.to_string_lossy());
     match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {

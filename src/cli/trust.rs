@@ -155,6 +155,19 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<Trust, Failure
 
 /// Reads a file of the configuration directory that nobody else may have written.
 fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
+    let _own = check_own(path)?;
+    read_bounded(path, MAX_FILE_BYTES)
+}
+
+/// Nobody but this user and root may write the file.
+#[derive(Debug)]
+pub struct Own(());
+
+/// Checks owner and mode of a file that is to be a ground for trust.
+///
+/// # Errors
+/// When it is not there, is another user's, or others may write it.
+pub fn check_own(path: &Path) -> Result<Own, Failure> {
     let place = Shown::text(&path.to_string_lossy());
     let meta =
         std::fs::metadata(path).map_err(|error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str())))?;
@@ -168,7 +181,7 @@ fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
             ),
         ));
     }
-    read_bounded(path, MAX_FILE_BYTES)
+    Ok(Own(()))
 }
 
 /// Reads a file that the user named, up to `most` bytes. `-` is the standard input.

@@ -1,11 +1,12 @@
 //! `verify`: checks bundles offline against a roster that the user trusts.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::audit::bundle::{Options, Untrusted, verify};
-use crate::audit::report::{BundleReport, CheckName, Facts, Finding};
+use crate::audit::bundle::{self, Options, Untrusted};
+use crate::audit::report::{self, BundleReport, CheckName, Facts, Finding};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
 use crate::cli::review::gather::trust_advice;
@@ -13,77 +14,143 @@ use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, Trust, TrustArgs, read_bounded};
+use crate::crypto::digest::BlobDigest;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
-use crate::record::validity::SKEW_S;
+use crate::record::validity::{SKEW_S, Timestamp};
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
   countersign verify run.bundle.json --roster sha256:…      the digest that the keeper of the roster tells you
-  countersign verify *.bundle.json --json                   with the roster of your configuration directory
+  countersign verify *.bundle.json --json                   a line each, with the roster of your configuration directory
+  countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
+  countersign verify run.bundle.json --witness 2            two witnesses of the roster must have seen the log
 
-Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with.")]
+Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be
+read. Of several bundles the highest counts; each is reported.")]
 pub struct Args {
     /// Bundles; - is the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// Judge as of this time: what is dated after it is refused. Without it times are compared with each other only
+    #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
+    at: Option<Timestamp>,
+    /// How many distinct witnesses of the roster must have cosigned the log
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    witness: u64,
     #[command(flatten)]
     trust: TrustArgs,
 }
 
-/// Verifies each file.
+/// Verifies each file, whatever became of those before it.
 ///
 /// # Errors
-/// When a file can't be read, or the roster can't be used.
+/// When the roster can't be used, or the output can't be written. A file that can't be read is reported in its turn.
 pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
+    if from_input > 1 {
+        return Err(Failure::usage("the standard input holds one bundle: name - once"));
+    }
     let trust = args.trust.find()?;
-    let mut exit = Exit::Done;
+    // This machine's clock may be wrong, which is no fault of the receipt: only a time that is given counts.
+    let options = Options { at: args.at, witnesses: args.witness };
+    let mut tally = Tally::default();
     for path in &args.files {
-        let bytes = read_bounded(path, MAX_BUNDLE_BYTES)?;
-        let place = Shown::text(&path.to_string_lossy());
-        let one = match with_any(&bytes, &trust) {
-            Ok(report) => {
+        let one = match read_bounded(path, MAX_BUNDLE_BYTES) {
+            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, talk)?,
+            Err(failure) => {
+                tally.add("not read", path, None);
                 if talk.json {
-                    talk.object(&json!({"file": path, "report": report}))?;
+                    talk.object(&json!({
+                        "file": path, "verified": false, "exit": failure.exit.code(), "error": failure.message,
+                    }))?;
                 } else {
-                    talk.show(&screen(&place, &report))?;
+                    talk.fail(&failure);
                 }
-                if report.verified { Exit::Done } else { Exit::CheckSaidNo }
-            }
-            Err(untrusted) => {
-                let advice = advice(&untrusted);
-                if talk.json {
-                    talk.object(&json!({"file": path, "untrusted": untrusted, "advice": advice}))?;
-                } else {
-                    talk.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
-                }
-                Exit::NoTrust
+                failure.exit
             }
         };
         // No trust is worse than a failed check: it says nothing at all about the bundle.
-        if one.code() > exit.code() {
-            exit = one;
-        }
+        tally.worst(one);
     }
-    Ok(exit)
+    if args.files.len() > 1 && !talk.json {
+        talk.show(&tally.screen())?;
+    }
+    Ok(tally.exit)
 }
 
-/// Verifies with the trusted roster, or the one of several that the bundle's rosters are connected with.
-fn with_any(bundle: &[u8], trust: &[Trust]) -> Result<BundleReport, Untrusted> {
-    // Times are compared with each other: this machine's clock may be wrong, which is no fault of the receipt.
-    let options = Options::default();
+fn verify(
+    path: &Path,
+    bytes: &[u8],
+    trust: &[Trust],
+    options: Options,
+    tally: &mut Tally,
+    talk: &Talk,
+) -> Result<Exit, Failure> {
+    let digest = BlobDigest::of(bytes);
+    match with_any(bytes, trust, options) {
+        Ok((trusted, report)) => {
+            let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
+            tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
+            if talk.json {
+                let mut line = json!({
+                    "file": path, "sha256": digest, "verified": report.verified, "exit": exit.code(),
+                    "trusted": {"roster": report.trust.roster, "from": trusted.from}, "report": report,
+                });
+                if let Some(at) = options.at {
+                    line["at"] = json!(at);
+                }
+                talk.object(&line)?;
+            } else {
+                let basis = Basis { place: path, digest, trusted, report: &report, at: options.at };
+                talk.show(&screen(&basis))?;
+            }
+            Ok(exit)
+        }
+        Err(untrusted) => {
+            tally.add("no trust", path, None);
+            let advice = advice(&untrusted);
+            if talk.json {
+                talk.object(&json!({
+                    "file": path, "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
+                    "untrusted": untrusted, "advice": advice,
+                }))?;
+            } else {
+                let place = Shown::text(&path.to_string_lossy());
+                talk.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
+            }
+            Ok(Exit::NoTrust)
+        }
+    }
+}
+
+/// Verifies with the trusted roster, or the one of several that the bundle's rosters are connected with; says which.
+///
+/// # Errors
+/// When there is none, or it can't be used: then nothing was verified.
+pub fn with_any<'t>(
+    bundle: &[u8],
+    trust: &'t [Trust],
+    options: Options,
+) -> Result<(&'t Trust, BundleReport), Untrusted> {
     let mut first = None;
     for trust in trust {
-        let result = verify(bundle, &trust.audit, options);
-        if let Ok(report) = &result
+        let result = bundle::verify(bundle, &trust.audit, options).map(|report| (trust, report));
+        if let Ok((_, report)) = &result
             && report.finding(CheckName::RosterChain) == Finding::Established
         {
             return result;
         }
         first.get_or_insert(result);
     }
-    first.unwrap_or_else(|| verify(bundle, &crate::audit::bundle::Trust::Nothing, options))
+    match first {
+        Some(result) => result,
+        None => match bundle::verify(bundle, &bundle::Trust::Nothing, options) {
+            Err(untrusted) => Err(untrusted),
+            Ok(_) => Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None }),
+        },
+    }
 }
 
 fn advice(untrusted: &Untrusted) -> String {
@@ -93,7 +160,83 @@ fn advice(untrusted: &Untrusted) -> String {
         .replace("than this boundary", "than this bundle")
 }
 
-fn screen(place: &Shown, report: &BundleReport) -> Screen {
+/// What of many bundles is told at the end.
+struct Tally {
+    exit: Exit,
+    lines: Vec<(&'static str, Shown)>,
+    receipts: BTreeMap<String, usize>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { exit: Exit::Done, lines: Vec::new(), receipts: BTreeMap::new() }
+    }
+}
+
+impl Tally {
+    fn worst(&mut self, one: Exit) {
+        if one.code() > self.exit.code() {
+            self.exit = one;
+        }
+    }
+
+    fn add(&mut self, verdict: &'static str, path: &Path, facts: Option<&Facts>) {
+        let mut words = path.to_string_lossy().into_owned();
+        if let Some(approved) = facts.and_then(|facts| facts.approved.as_ref()) {
+            words = format!("{words}: {} of {}", approved.receipt, approved.step);
+            *self.receipts.entry(approved.receipt.as_str().to_owned()).or_default() += 1;
+        }
+        self.lines.push((verdict, Shown::text(&words)));
+    }
+
+    fn screen(&self) -> Screen {
+        let mut screen = Screen::default();
+        screen.heading("All bundles");
+        for (verdict, words) in &self.lines {
+            let tone = if *verdict == "verified" { Tone::Good } else { Tone::Bad };
+            screen.push(tone, format!("  {verdict:<12} "), words.clone());
+        }
+        for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
+            screen.say(Tone::Bad, &format!("{times} of them are of the one run {receipt}: count it once."));
+        }
+        let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
+        screen.say(Tone::Plain, &format!("{verified} of {} verified", self.lines.len()));
+        screen
+    }
+}
+
+/// What a verdict was reached with: enough to reach it again.
+pub struct Basis<'a> {
+    /// The bundle's file.
+    pub place: &'a Path,
+    /// Of its bytes.
+    pub digest: BlobDigest,
+    /// The roster that was trusted.
+    pub trusted: &'a Trust,
+    /// What was found.
+    pub report: &'a BundleReport,
+    /// The time as of which it was judged.
+    pub at: Option<Timestamp>,
+}
+
+impl Basis<'_> {
+    /// Says it.
+    pub fn state(&self, screen: &mut Screen) {
+        screen.field("file", &Shown::text(&self.place.to_string_lossy()));
+        screen.field("file digest", &Shown::text(&self.digest.to_string()));
+        screen.field("trusted", &Shown::text(&format!("roster {}", self.report.trust.roster)));
+        screen.field("trust from", &Shown::text(&self.trusted.from));
+        let at = self.at.map_or_else(
+            || "no time: times were compared with each other only".to_owned(),
+            |at| format!("what is dated up to {at}"),
+        );
+        screen.field("judged", &Shown::text(&at));
+        screen.field("by", &Shown::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))));
+    }
+}
+
+fn screen(basis: &Basis<'_>) -> Screen {
+    let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
     for check in &report.checks {
@@ -109,11 +252,29 @@ fn screen(place: &Shown, report: &BundleReport) -> Screen {
         screen.heading("What the receipt states");
         state(&mut screen, facts);
     }
-    if !report.boundary_says.is_empty() {
-        screen.heading("Only the boundary's word");
-        for line in &report.boundary_says {
-            screen.say(Tone::Plain, line);
+    screen.heading("Whose word it is");
+    for word in report::Basis::ALL {
+        let names: Vec<_> = report
+            .checks
+            .iter()
+            .filter(|check| check.finding == Finding::Established && check.rests_on == word)
+            .map(|check| check.name.word())
+            .collect();
+        if !names.is_empty() {
+            screen.push(Tone::Plain, format!("  {:<26} ", word.words()), Shown::text(&names.join(", ")));
         }
+    }
+    screen.heading("Only the boundary's word");
+    for line in &report.boundary_says {
+        screen.say(Tone::Plain, line);
+    }
+    screen.heading("Not checked");
+    let open: Vec<_> = report.checks.iter().filter(|check| check.finding == Finding::NotChecked).collect();
+    for check in &open {
+        screen.push(Tone::Plain, format!("  {:<24} ", check.name.word()), Shown::text(&check.detail));
+    }
+    if open.is_empty() {
+        screen.say(Tone::Plain, "nothing that a bundle can settle");
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");
@@ -122,6 +283,7 @@ fn screen(place: &Shown, report: &BundleReport) -> Screen {
         }
     }
     if let Some(facts) = &report.facts
+        && basis.at.is_none()
         && facts.finished_at > now().plus(SKEW_S)
     {
         screen.say(
@@ -133,7 +295,7 @@ fn screen(place: &Shown, report: &BundleReport) -> Screen {
         );
     }
     screen.heading("Verdict");
-    screen.field("file", place);
+    basis.state(&mut screen);
     if report.verified {
         screen.field_in(Tone::Good, "verdict", &Shown::text("verified"));
     } else {
@@ -176,7 +338,13 @@ fn state(screen: &mut Screen, facts: &Facts) {
     screen.field("boundary", &Shown::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
         "roster",
-        &Shown::text(&format!("{} version {} {}", facts.roster.name, facts.roster.version, facts.roster.digest)),
+        &Shown::text(&format!(
+            "{} version {} {}{}",
+            facts.roster.name,
+            facts.roster.version,
+            facts.roster.digest,
+            if facts.roster.guarded { "" } else { " UNGUARDED" }
+        )),
     );
 }
 
@@ -192,22 +360,35 @@ mod tests {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster");
         let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))) }.find().expect("digest");
         let both = [wrong.clone(), right].concat();
-        let report = with_any(BUNDLE, &both).expect("trusted");
+        let (trusted, report) = with_any(BUNDLE, &both, Options::default()).expect("trusted");
+        assert!(trusted.from.contains("roster.json"), "{}", trusted.from);
         assert_eq!(report.failed().map(|check| check.name.word()).collect::<Vec<_>>(), Vec::<&str>::new());
         assert!(report.verified);
         assert_eq!(report.finding(CheckName::RosterChain), Finding::Established);
-        let printed = screen(&Shown::text("x"), &report).paint(100, false);
+        let digest = BlobDigest::of(BUNDLE);
+        let basis = Basis { place: Path::new("x"), digest, trusted, report: &report, at: None };
+        let printed = screen(&basis).paint(400, false);
         assert!(printed.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
         assert!(printed.contains("verdict       verified"), "{printed}");
-        match with_any(BUNDLE, &wrong) {
-            Ok(report) => assert!(!report.verified),
+        // An auditor can paste it: what it was made of, with what, whose word each thing is, and what was left open.
+        for part in [
+            format!("file digest   {digest}"),
+            format!("trusted       roster {}", report.trust.roster),
+            "the approvers' signatures  authorization-document".to_owned(),
+            "== Not checked ==\n  permissions".to_owned(),
+            "== Only the boundary's word ==".to_owned(),
+        ] {
+            assert!(printed.contains(&part), "{part}: {printed}");
+        }
+        match with_any(BUNDLE, &wrong, Options::default()) {
+            Ok((_, report)) => assert!(!report.verified),
             Err(untrusted) => assert!(untrusted.first_roster.is_some()),
         }
     }
 
     #[test]
     fn without_trust_nothing_is_verified_and_the_digest_is_told() {
-        let untrusted = with_any(BUNDLE, &[]).expect_err("no trust");
+        let untrusted = with_any(BUNDLE, &[], Options::default()).expect_err("no trust");
         let digest = untrusted.first_roster.expect("seen").to_string();
         assert!(advice(&untrusted).contains(&digest));
     }

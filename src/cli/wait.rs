@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::boundary::view::ProposalStatus;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Sink, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::follow::{Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::find_proposal;
 use crate::cli::talk::Talk;
@@ -23,6 +23,9 @@ pub struct Args {
     /// Write the receipt's bundle here
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned
+    #[arg(long, value_name = "K", requires = "bundle", default_value_t = 0, hide_default_value = true)]
+    witness: u64,
     /// Print output to a terminal as it is, control characters too
     #[arg(long)]
     raw: bool,
@@ -39,5 +42,5 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let id = find_proposal(&client, args.proposal.as_deref(), Some(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
     let view = follow(&client, &id, &mut Sink::new(talk, args.raw))?;
-    conclude(&client, &view, args.bundle.as_deref(), talk)
+    conclude(&client, &view, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }

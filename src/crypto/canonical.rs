@@ -12,9 +12,11 @@ use std::fmt;
 use std::io::Write as _;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::json::{self, JsonError, Reason};
+use crate::crypto::json::{self, JsonError, ReadError, Reason};
+use crate::crypto::writer;
 
 /// The canonical bytes of a value that the strict reader gave.
 ///
@@ -32,6 +34,9 @@ pub fn to_canonical(value: &Value) -> Vec<u8> {
 /// # Errors
 /// When the document can't be JSON, or holds what the strict reader would refuse.
 pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, CanonicalError> {
+    if let Some(bytes) = writer::write(document) {
+        return Ok(bytes);
+    }
     let value = serde_json::to_value(document).map_err(|error| CanonicalError::Unwritable(error.to_string()))?;
     let _strict = json::check_value(&value).map_err(|(reason, pointer)| CanonicalError::Refused { reason, pointer })?;
     Ok(to_canonical(&value))
@@ -50,6 +55,28 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
     let at = bytes.iter().zip(&canonical).take_while(|(a, b)| a == b).count();
     let detail = format!("the bytes differ from their canonical form from byte {at} on; write the canonical form");
     Err(JsonError { reason: Reason::NotCanonical, line: 0, column: 0, detail })
+}
+
+/// Reads one document of type `T`, in canonical form or not, as [`json::parse_as`] does; at once when it is canonical.
+///
+/// # Errors
+/// As [`json::parse_as`].
+pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, ReadError> {
+    if bytes.len() <= max_bytes
+        && let Some(document) = read_exact(bytes)
+    {
+        return Ok(document);
+    }
+    json::parse_as(bytes, max_bytes)
+}
+
+/// The document that `bytes` are the canonical form of; nothing when they may not be one.
+///
+/// The reader itself is lenient: it takes the last of two equal keys, any space, an array for a struct. That what it
+/// understood, written anew, is the very bytes that it read, leaves it no room: no other document is written so.
+pub(crate) fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let document: T = serde_json::from_slice(bytes).ok()?;
+    (writer::write(&document)? == bytes).then_some(document)
 }
 
 /// A document of our own that has no canonical form.
@@ -125,6 +152,12 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = (&'a Strin
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    write_escaped(out, text);
+    out.push(b'"');
+}
+
+/// A text as it stands between its quotes.
+pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
         let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));
@@ -134,7 +167,6 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
         write_escape(out, c);
         rest = chars.as_str();
     }
-    out.push(b'"');
 }
 
 /// How many bytes at the front stand for themselves. They are ASCII, so a character ends after them.
@@ -247,6 +279,7 @@ mod tests {
             let ours = to_canonical(&value);
             let theirs = canonical_json::to_string(&value).expect("a strict value");
             prop_assert_eq!(std::str::from_utf8(&ours), Ok(&*theirs));
+            prop_assert_eq!(writer::write(&value), Some(ours.clone()));
             prop_assert_eq!(parse_canonical(&ours, LIMIT), Ok(value));
         }
     }

@@ -19,7 +19,7 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// Keys that serde_json gives a meaning of its own begin with this.
-const RESERVED_PREFIX: &str = "$serde_json::";
+pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 
 /// Reads one JSON value of at most `max_bytes` bytes, or says which rule it breaks and where.
 ///

@@ -1,5 +1,6 @@
 //! Ground: bytes, digests, signatures, trees.
 pub mod canonical;
+pub mod cosignature;
 pub mod digest;
 pub mod json;
 pub mod merkle;
@@ -7,3 +8,4 @@ pub mod note;
 mod shape;
 pub mod signature;
 pub mod sshsig;
+mod writer;

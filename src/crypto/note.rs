@@ -24,9 +24,14 @@ const ED25519: u8 = 1;
 /// The id of a note key: the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
 #[must_use]
 pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
+    key_hash_of(ED25519, name, key)
+}
+
+/// The same for a key of another algorithm than that of notes themselves.
+pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());
-    hash.update(&[b'\n', ED25519]);
+    hash.update(&[b'\n', algorithm]);
     hash.update(key.as_bytes());
     let digest = hash.finish();
     [digest[0], digest[1], digest[2], digest[3]]
@@ -35,9 +40,13 @@ pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
 /// The text other programs take a note key by: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
 #[must_use]
 pub fn vkey(name: &str, key: &PublicKey) -> String {
-    let mut bytes = vec![ED25519];
+    vkey_of(ED25519, name, key)
+}
+
+pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
+    let mut bytes = vec![algorithm];
     bytes.extend_from_slice(key.as_bytes());
-    format!("{name}+{}+{}", hex(&key_hash(name, key)), STANDARD.encode(bytes))
+    format!("{name}+{}+{}", hex(&key_hash_of(algorithm, name, key)), STANDARD.encode(bytes))
 }
 
 /// Name and key of such a text.
@@ -45,17 +54,23 @@ pub fn vkey(name: &str, key: &PublicKey) -> String {
 /// # Errors
 /// When it is not a vkey of a strong Ed25519 key, or its id is not that of name and key.
 pub fn parse_vkey(text: &str) -> Result<(String, PublicKey), NoteError> {
+    parse_vkey_of(ED25519, text)
+}
+
+pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, PublicKey), NoteError> {
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(NoteError::Vkey);
     };
     let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::Vkey)?;
     let key = match bytes.split_first() {
-        Some((&ED25519, key)) => key.try_into().ok().and_then(|key| PublicKey::from_bytes(key).ok()),
+        Some((found, key)) if *found == algorithm => {
+            key.try_into().ok().and_then(|key| PublicKey::from_bytes(key).ok())
+        }
         _ => None,
     };
     let key = key.ok_or(NoteError::Vkey)?;
-    if !is_name(name) || hex(&key_hash(name, &key)) != id {
+    if !is_name(name) || hex(&key_hash_of(algorithm, name, &key)) != id {
         return Err(NoteError::Vkey);
     }
     Ok((name.to_owned(), key))
@@ -82,6 +97,32 @@ impl NoteSignature {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// A line of a key of this name and id.
+    pub(crate) fn new(name: &str, id: [u8; 4], signature: &[u8]) -> Self {
+        Self { name: name.to_owned(), bytes: [&id[..], signature].concat() }
+    }
+
+    /// What stands behind the key id, when the line is of the key of this name and id.
+    pub(crate) fn of(&self, name: &str, id: [u8; 4]) -> Option<&[u8]> {
+        if self.name == name { self.bytes.strip_prefix(&id) } else { None }
+    }
+}
+
+/// Reads signature lines without the text that they are over: each ends with a line end.
+///
+/// # Errors
+/// When one is not of its form, none is there, or there are more than [`MAX_SIGNATURES`].
+pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
+    if lines.len() > MAX_NOTE_BYTES {
+        return Err(NoteError::TooLarge);
+    }
+    let lines = lines.strip_suffix('\n').ok_or(NoteError::NoSignatures)?;
+    let signatures = lines.split('\n').map(parse_line).collect::<Result<Vec<_>, _>>()?;
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(NoteError::TooLarge);
+    }
+    Ok(signatures)
 }
 
 impl Note {
@@ -96,12 +137,7 @@ impl Note {
         let split = note.rfind("\n\n").ok_or(NoteError::NoSignatures)?;
         let (text, lines) = (&note[..=split], &note[split + 2..]);
         check_text(text)?;
-        let lines = lines.strip_suffix('\n').ok_or(NoteError::NoSignatures)?;
-        let signatures = lines.split('\n').map(parse_line).collect::<Result<Vec<_>, _>>()?;
-        if signatures.len() > MAX_SIGNATURES {
-            return Err(NoteError::TooLarge);
-        }
-        Ok(Self { text: text.to_owned(), signatures })
+        Ok(Self { text: text.to_owned(), signatures: parse_signatures(lines)? })
     }
 
     /// What it says, unverified; [`verify_note`] gives it verified.
@@ -114,6 +150,18 @@ impl Note {
     #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {
         &self.signatures
+    }
+
+    /// The note with one more signature line.
+    ///
+    /// # Errors
+    /// When it would have more than [`MAX_SIGNATURES`].
+    pub fn with(mut self, signature: NoteSignature) -> Result<Self, NoteError> {
+        if self.signatures.len() >= MAX_SIGNATURES {
+            return Err(NoteError::TooLarge);
+        }
+        self.signatures.push(signature);
+        Ok(self)
     }
 }
 

@@ -9,6 +9,7 @@
 //! let forged = WithinWindow(()); // the field is private: only check_window() makes it
 //! ```
 pub mod exclusion;
+pub mod in_force;
 pub mod parameters;
 pub mod permissions;
 pub mod place;

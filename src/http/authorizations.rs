@@ -70,7 +70,7 @@ async fn submit(mut call: Call) -> Answer {
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
     let crossing = call.app.work(async move {
         let receipted = boundary.submit(&caller, &envelope, permit).await?;
-        joined(tokio::task::spawn_blocking(move || boundary.bundle_of(&receipted)).await)
+        boundary.bundle_of(&receipted)
     })?;
     if lines {
         streamed(call, form, crossing, watched).await

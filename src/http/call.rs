@@ -20,7 +20,7 @@ use tokio_stream::StreamExt as _;
 use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::crypto::json;
+use crate::crypto::canonical;
 use crate::http::access::{bearer, looks_secret, only};
 use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
 use crate::http::problem::{refuse, unreadable};
@@ -210,7 +210,7 @@ impl Call {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
 
@@ -220,8 +220,8 @@ pub(super) fn joined<T>(result: Result<Result<T, Stopped>, tokio::task::JoinErro
 }
 
 /// Reads a body strictly.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
-    json::parse_as(body, MAX_BODY_BYTES).map_err(unreadable)
+pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
+    canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
 /// A document of ours as the answer.

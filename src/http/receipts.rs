@@ -83,7 +83,7 @@ async fn verify(mut call: Call) -> Answer {
     let _permit = call.app.boundary.permit()?;
     let report = call
         .blocking(move |boundary, _| {
-            let trust = Trust::Digest(boundary.state().seal.roster);
+            let trust = Trust::Chain(Box::new(boundary.state().rosters.clone()));
             bundle::verify(&body, &trust, Options::default()).map_err(|error| fault(&error))
         })
         .await?;

@@ -1,13 +1,13 @@
 //! What an operator wrote, read together: configuration, runbooks, policy, roster, key.
 
-use crate::crypto::digest::PolicyDigest;
+use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
 use crate::node::owned::read_owned;
+use crate::node::private;
 use crate::node::problem::{Problem, Problems};
-use crate::node::{private, roster_file};
+use crate::node::roster_file::{self, Written};
 use crate::policy::file::Policy;
 use crate::registry::Registry;
-use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// The files of a boundary, each of them right by itself.
@@ -17,8 +17,8 @@ pub struct Files {
     pub registry: Registry,
     /// The rules.
     pub policy: Policy,
-    /// Who is who.
-    pub roster: TrustedRoster,
+    /// Who is who, as it is written.
+    pub roster: Written,
     /// The boundary's key.
     pub key: FileSigner,
 }
@@ -32,14 +32,14 @@ impl Files {
         let mut problems = private::check(config);
         let registry = note(read_registry(config), &mut problems);
         let policy = note(read_policy(config), &mut problems);
-        // Without a policy the roster is still looked at, so that its own errors are reported with the others.
-        let digest = policy.as_ref().map_or(PolicyDigest::from_bytes([0; 32]), Policy::digest);
-        let roster = note(read_roster(config, digest), &mut problems);
+        let roster = note(read_roster(config), &mut problems);
         let key = note(
             FileSigner::open(&config.key).map_err(|error| vec![Problem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
-        if let (Some(roster), Some(key)) = (&roster, &key) {
+        // Once a log has begun its sealed roster decides which key signs: a change that waits for signatures must not keep
+        // the boundary from starting.
+        if let (Some(roster), Some(key), false) = (&roster, &key, config.database.exists()) {
             problems.extend(check_key(config, roster, key));
         }
         match (registry, policy, roster, key) {
@@ -79,18 +79,21 @@ pub fn read_policy(config: &Config) -> Result<Policy, Vec<Problem>> {
     })
 }
 
-/// Reads the roster that goes with a policy.
+/// Reads the roster's source.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_roster(config: &Config, policy: PolicyDigest) -> Result<TrustedRoster, Vec<Problem>> {
+pub fn read_roster(config: &Config) -> Result<Written, Vec<Problem>> {
     let text = read_owned(&config.roster).map_err(|problem| vec![problem])?;
-    roster_file::read(&config.roster, &text, policy)
+    roster_file::read(&config.roster, &text)
 }
 
-fn check_key(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Option<Problem> {
+/// Why this key may not begin a log, if it may not: nothing that it signs would count.
+#[must_use]
+pub fn check_key(config: &Config, roster: &Written, key: &FileSigner) -> Option<Problem> {
     let keyid = key.key().keyid();
-    if roster.boundary_key(&config.name, &keyid).is_some() {
+    let mut own = roster.tables().boundary.iter().filter(|entry| entry.name == config.name);
+    if own.any(|entry| entry.keys.iter().any(|line| SshKey::parse(line).is_ok_and(|known| known.keyid() == keyid))) {
         return None;
     }
     Some(Problem::whole(

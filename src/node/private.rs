@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::node::config::Config;
 use crate::node::problem::Problem;
+use crate::node::rosters;
 
 /// What no run may see: key, store, configuration, policy and roster sources, sockets, outputs.
 #[must_use]
@@ -22,6 +23,7 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
         memory.into(),
         config.policy.clone(),
         config.roster.clone(),
+        rosters::directory(config),
         config.socket(),
         config.outputs(),
         config.spool(),

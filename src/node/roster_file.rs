@@ -1,31 +1,80 @@
 //! `roster.toml`: who is who, as operators write it.
 //!
-//! The tables of `record::roster` without `previous` and `policy`, which the seal fills in. Version 1 only: a later
-//! version needs signatures, which this version can't collect.
+//! The tables of `record::roster` without `previous` and `policy`: those are filled in when a statement is made of them,
+//! which is what counts (`node::rosters`). The file alone puts nothing in force but version 1, before the log begins.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::crypto::digest::PolicyDigest;
+use crate::crypto::digest::{PolicyDigest, RosterDigest};
 use crate::crypto::json as strict;
 use crate::node::problem::Problem;
 use crate::node::tree;
+use crate::record::document::Malformed;
 use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
-use crate::yaml::{Flaw, Kind, Node, not_yet};
+use crate::yaml::{Flaw, Kind, Node};
 
-/// Reads the text of the roster at `path`, which goes with `policy`.
+/// The tables of a roster whose rules hold, before anybody signed them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written(Roster);
+
+impl Written {
+    /// The tables; `previous` and `policy` mean nothing yet.
+    #[must_use]
+    pub const fn tables(&self) -> &Roster {
+        &self.0
+    }
+
+    /// From 1, counting.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    /// Whether a statement says the same but for `previous` and `policy`.
+    #[must_use]
+    pub fn says_the_same_as(&self, roster: &TrustedRoster) -> bool {
+        let stated = roster.tables();
+        let own = Roster { previous: stated.previous, policy: stated.policy, ..self.0.clone() };
+        own == *stated
+    }
+
+    /// The statement of these tables.
+    ///
+    /// # Errors
+    /// When it would be too large, or `previous` does not go with its version.
+    pub fn state(&self, previous: Option<RosterDigest>, policy: PolicyDigest) -> Result<TrustedRoster, RosterError> {
+        state(Roster { previous, policy, ..self.0.clone() }).map_err(|error| match error {
+            Stated::Malformed(error) => RosterError::Malformed(error),
+            Stated::Roster(error) => error,
+        })
+    }
+}
+
+/// Reads the text of the roster at `path`.
 ///
 /// # Errors
 /// Everything that is wrong with it, with line and column.
-pub fn read(path: &Path, text: &str, policy: PolicyDigest) -> Result<TrustedRoster, Vec<Problem>> {
+pub fn read(path: &Path, text: &str) -> Result<Written, Vec<Problem>> {
     let (tree, mut flaws) = tree::read(text);
-    let found = check_form(&tree, &mut flaws).and_then(|()| roster(&tree, policy, &mut flaws));
+    let found = check_form(&tree, &mut flaws).and_then(|()| roster(&tree, &mut flaws));
     match found {
-        Some(roster) if flaws.is_empty() => Ok(roster),
+        Some(roster) if flaws.is_empty() => Ok(Written(roster)),
         _ => Err(flaws.iter().map(|flaw| Problem::at(path, flaw)).collect()),
     }
+}
+
+enum Stated {
+    Malformed(Malformed),
+    Roster(RosterError),
+}
+
+fn state(tables: Roster) -> Result<TrustedRoster, Stated> {
+    let statement = tables.into_statement().map_err(Stated::Malformed)?;
+    let payload = statement.to_payload().map_err(Stated::Malformed)?;
+    TrustedRoster::from_statement(statement, &payload).map_err(Stated::Roster)
 }
 
 /// The keys of each table, all of them lists of tables.
@@ -50,11 +99,11 @@ fn check_form(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<()> {
         flaws.push(Flaw::new(tree.place, "`name` is missing: give the roster a name"));
     }
     match tree.value("version").map(|node| (node.place, &node.kind)) {
-        Some((_, Kind::Integer(1))) => {}
-        Some((place, Kind::Integer(number))) if *number > 1 => {
-            flaws.push(Flaw::new(place, not_yet("a roster of a version above 1, which needs signatures,")));
-        }
-        found => flaws.push(Flaw::new(found.map_or(tree.place, |(place, _)| place), "write `version = 1`")),
+        Some((_, Kind::Integer(1..))) => {}
+        found => flaws.push(Flaw::new(
+            found.map_or(tree.place, |(place, _)| place),
+            "write `version = 1`; versions count on from there, `countersign roster` raises them",
+        )),
     }
     match tree.value("threshold").map(|node| (node.place, &node.kind)) {
         Some((_, Kind::Integer(0..))) => {}
@@ -76,9 +125,13 @@ fn check_form(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<()> {
     (flaws.len() == before).then_some(())
 }
 
-fn roster(tree: &Node, policy: PolicyDigest, flaws: &mut Vec<Flaw>) -> Option<TrustedRoster> {
+fn roster(tree: &Node, flaws: &mut Vec<Flaw>) -> Option<Roster> {
     let mut tables = tree.to_json();
-    tables["policy"] = Value::from(policy.to_string());
+    // Filled in for the time being, so that the rules can be held already.
+    tables["policy"] = Value::from(PolicyDigest::from_bytes([0; 32]).to_string());
+    if tables["version"] != 1 {
+        tables["previous"] = Value::from(RosterDigest::from_bytes([0; 32]).to_string());
+    }
     let mut groups = Vec::new();
     for (table, _, _) in TABLES {
         let entries = tables.get(table).cloned().unwrap_or_else(|| json!([]));
@@ -112,17 +165,13 @@ fn roster(tree: &Node, policy: PolicyDigest, flaws: &mut Vec<Flaw>) -> Option<Tr
             return None;
         }
     };
-    let statement = match tables.into_statement().and_then(|statement| Ok((statement.to_payload()?, statement))) {
-        Ok((payload, statement)) => TrustedRoster::from_statement(statement, &payload),
-        Err(error) => Err(RosterError::Malformed(error)),
-    };
-    match statement {
-        Ok(roster) => Some(roster),
-        Err(RosterError::Malformed(error)) => {
+    match state(tables) {
+        Ok(roster) => Some(roster.tables().clone()),
+        Err(Stated::Malformed(error) | Stated::Roster(RosterError::Malformed(error))) => {
             flaws.push(Flaw::new(tree.place, error.to_string()));
             None
         }
-        Err(RosterError::Faults(faults)) => {
+        Err(Stated::Roster(RosterError::Faults(faults))) => {
             flaws.extend(faults.iter().map(|fault| Flaw::new(at(&fault.pointer), fault.message.clone())));
             None
         }
@@ -142,18 +191,38 @@ mod tests {
 
     const SAMPLE: &str = include_str!("../../keys/roster.toml");
 
-    fn read_it(text: &str) -> Result<TrustedRoster, String> {
-        read(Path::new("roster.toml"), text, PolicyDigest::from_bytes([7; 32]))
+    fn read_it(text: &str) -> Result<Written, String> {
+        read(Path::new("roster.toml"), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     #[test]
     fn the_sample_roster_is_read_and_its_groups_are_written_out() {
         let roster = read_it(SAMPLE).expect("a roster");
-        assert_eq!(roster.policy(), PolicyDigest::from_bytes([7; 32]));
         let groups: Vec<&str> = roster.tables().group.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(groups, ["ops", "security"]);
-        assert_eq!(read_it(SAMPLE).map(|again| again.digest()), Ok(roster.digest()), "the same file, the same digest");
+        let policy = PolicyDigest::from_bytes([7; 32]);
+        let state = |written: Written| written.state(None, policy).expect("a statement");
+        let stated = state(roster.clone());
+        assert_eq!(stated.policy(), policy);
+        assert!(roster.says_the_same_as(&stated));
+        assert_eq!(
+            read_it(SAMPLE).map(|again| state(again).digest()),
+            Ok(stated.digest()),
+            "the same file, the same digest"
+        );
+    }
+
+    #[test]
+    fn a_later_version_names_the_one_before() {
+        let policy = PolicyDigest::from_bytes([7; 32]);
+        let first = read_it(SAMPLE).expect("a roster").state(None, policy).expect("a statement");
+        let second = read_it(&SAMPLE.replace("version = 1", "version = 2")).expect("a roster");
+        assert!(!second.says_the_same_as(&first));
+        assert!(second.state(None, policy).is_err(), "version 2 without the one before");
+        let stated = second.state(Some(first.digest()), policy).expect("a statement");
+        assert_eq!((stated.version(), stated.tables().previous), (2, Some(first.digest())));
+        assert!(second.says_the_same_as(&stated));
     }
 
     #[test]
@@ -171,11 +240,11 @@ mod tests {
             assert!(found.contains(words), "{words}\n{found}");
         }
         let found =
-            read_it("nam = 1\nversion = 2\nprevious = \"x\"\n[[approver]]\nname = \"a\"\n[[boundary]]\nkey = 1\n")
+            read_it("nam = 1\nversion = 0\nprevious = \"x\"\n[[approver]]\nname = \"a\"\n[[boundary]]\nkey = 1\n")
                 .expect_err("errors");
         for words in [
             "1:1: unknown key",
-            "2:11: a roster of a version above 1",
+            "2:11: write `version = 1`",
             "3:1: `previous`",
             "`threshold = N`",
             "`keys` is missing in this [[approver]]",

@@ -19,6 +19,7 @@ use crate::node::files::Files;
 use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled};
+use crate::node::witnessing;
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
@@ -147,6 +148,7 @@ impl Node {
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.clone().keep_house()),
             tokio::spawn(kept::keep(ledger.clone(), config.kept_checkpoint())),
+            tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
         let rates = Rates::of_calls(config.calls_per_second);
         let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, rates, ..HttpConfig::default() };

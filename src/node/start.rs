@@ -14,15 +14,18 @@ use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
-use crate::node::files::Files;
+use crate::node::files::{self, Files};
 use crate::node::problem::{Problem, Problems};
-use crate::node::{kept, private, restore};
+use crate::node::succession::{self, Found};
+use crate::node::{handover, kept, private, restore, rosters};
+use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::ident::{Epoch, GenesisSalt};
+use crate::record::ident::{Epoch, GenesisSalt, Name};
 use crate::record::profile::STRICT;
 use crate::record::seal::{Genesis, Seal};
+use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -30,6 +33,8 @@ use crate::sandbox::probe::Probe;
 use crate::store::ledger::{self, Ledger};
 use crate::store::message::WriteStop;
 use crate::store::{Fault, sqlite};
+use crate::trust::chain::Chain;
+use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// A boundary that is put together, and what its start found.
@@ -70,33 +75,15 @@ pub async fn assemble(
     };
     let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
-    let written = Material {
-        name: config.name.clone(),
-        registry: files.registry,
-        policy: files.policy,
-        roster: files.roster,
-        tokens,
-        configuration,
-    };
     let last = ledger.seals().map_err(broken)?.last().copied();
-    let sealed = match last {
-        None if written.roster.tables().approver.is_empty() => {
-            return Err(Problem::whole(
-                &config.roster,
-                "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
-                 start seals the roster (`countersign key generate` makes a key and prints its line)",
-            )
-            .into());
-        }
-        None => seal(config, &ledger, &key, None, &written, &around).await?,
-        Some(last) => {
-            let sealed = read_seal(config, &ledger, last.index, &key)?;
-            notes.extend(sealed.drift(&written));
-            // Policy and roster change by signatures, not by files.
-            let material = Material { policy: sealed.policy.clone(), roster: sealed.roster.clone(), ..written };
-            seal(config, &ledger, &key, Some(sealed), &material, &around).await?
-        }
+    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
+    let parts = Start { config, ledger: &ledger, key: &key, around: &around };
+    let (sealed, found) = match last {
+        None => (parts.begin(files, tokens, configuration).await?, Vec::new()),
+        Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
+    notes.extend(found);
+    notes.extend(rosters::keep(config, &sealed.rosters));
     if !sealed.roster.is_guarded() {
         notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
     }
@@ -106,7 +93,6 @@ pub async fn assemble(
     }
     let limits = Limits { runs: config.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
-    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let retention = config.retention;
     let ledger_too = ledger.clone();
     let parts =
@@ -247,43 +233,174 @@ pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Pr
         .map_err(|error| Problem::whole(&config.key, error.to_string()).into())
 }
 
-/// Seals `material` where it differs from what is in force.
-async fn seal(
-    config: &Config,
-    ledger: &Ledger,
-    key: &BoundaryKey,
-    before: Option<Sealed>,
-    material: &Material,
-    around: &Surroundings,
-) -> Result<Sealed, Problems> {
-    let mut at = ledger.now();
-    for _ in 0..MOST_TRIES {
-        let basis = match &before {
-            Some(before) => Basis::After(before),
-            None => Basis::First {
-                genesis: Genesis::New(GenesisSalt::new(around.bytes())),
-                epoch: Epoch::new(around.bytes()),
-            },
-        };
-        let draft = material.draft(basis, at).map_err(|error| {
-            Problems::new(error.0.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
-        })?;
-        if before.as_ref().is_some_and(|before| draft.same_as(&before.seal))
-            && let Some(before) = before
-        {
-            return Ok(before);
+/// What every way into force needs.
+struct Start<'a> {
+    config: &'a Config,
+    ledger: &'a Ledger,
+    key: &'a BoundaryKey,
+    around: &'a Surroundings,
+}
+
+impl Start<'_> {
+    /// Begins a log: the roster is taken by hand.
+    async fn begin(
+        &self,
+        files: Files,
+        tokens: Vec<SealedToken>,
+        configuration: Configuration,
+    ) -> Result<Sealed, Problems> {
+        let config = self.config;
+        if files.roster.tables().approver.is_empty() {
+            return Err(Problem::whole(
+                &config.roster,
+                "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
+                 start seals the roster (`countersign key generate` makes a key and prints its line)",
+            )
+            .into());
         }
-        match write_seal(ledger, key, draft, Vec::new()).await {
-            Ok(sealed) => return Ok(sealed),
-            Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
-            Err(stop) => return Err(Problem::whole(&config.database, stop.to_string()).into()),
+        if let Some(problem) = files::check_key(config, &files.roster, &files.key) {
+            return Err(problem.into());
         }
+        let rosters = first_rosters(config, &files)?;
+        let Files { registry, policy, .. } = files;
+        let material = Material { name: config.name.clone(), registry, policy, rosters, tokens, configuration };
+        self.seal(None, &material).await
     }
-    Err(Problem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
+
+    /// Goes on after the last seal: with the next roster and policy where they are signed, else with those in force.
+    async fn go_on(
+        &self,
+        last: u64,
+        files: Files,
+        tokens: Vec<SealedToken>,
+        configuration: Configuration,
+    ) -> Result<(Sealed, Vec<String>), Problems> {
+        let config = self.config;
+        let sealed = read_seal(config, self.ledger, last)?;
+        let Found { mut next, mut notes } = succession::find(config, &sealed.rosters, &sealed.policy, &files);
+        let knows = |roster: &TrustedRoster| roster.boundary_key(&config.name, &self.key.keyid).is_some();
+        if let Some((chain, _)) = next.as_ref().filter(|(chain, _)| !knows(chain.last())) {
+            notes.push(format!(
+                "version {} of the roster is signed and not in force: it gives the boundary {} other keys than that in {}; \
+                 name one of them under `key`",
+                chain.last().version(),
+                config.name,
+                config.key.display()
+            ));
+            next = None;
+        }
+        let material = |(rosters, policy): (Chain, Policy)| Material {
+            name: config.name.clone(),
+            registry: files.registry.clone(),
+            policy,
+            rosters,
+            tokens: tokens.clone(),
+            configuration: configuration.clone(),
+        };
+        let in_force = (sealed.rosters.clone(), sealed.policy.clone());
+        // Names of people and tokens are unique together, and a token's name is never used twice.
+        let known = self.ledger.tokens().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+        let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
+        let next = next.map(&material).filter(|material| {
+            // What contradicts itself (a group that a step names is gone, say) must not keep the boundary from serving.
+            let roster = material.rosters.last();
+            let named = names.iter().find_map(|name| roster.check_token_name(name).err());
+            let refused = named
+                .map(|taken| {
+                    format!(
+                        "a token has, or had, the name of its {} {}: give the person another name",
+                        taken.by, taken.name
+                    )
+                })
+                .or_else(|| {
+                    material.draft(Basis::After(&sealed), self.ledger.now()).err().map(|error| error.to_string())
+                });
+            if let Some(error) = &refused {
+                notes.push(format!("version {} of the roster is signed and not in force: {error}", roster.version()));
+            }
+            refused.is_none()
+        });
+        if next.is_none() && !knows(&sealed.roster) {
+            let why = notes.iter().map(|note| format!("; {note}")).collect::<String>();
+            return Err(Problem::whole(
+                &config.key,
+                format!(
+                    "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
+                    config.name
+                ),
+            )
+            .into());
+        }
+        let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
+        if next.is_some() {
+            // The head of the log as it was under the roster before, recorded with the seal: bundles of that time need a
+            // checkpoint under a key of that time.
+            self.ledger.checkpoint().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+        }
+        let material = next.unwrap_or_else(|| material(in_force));
+        // A crash before this commit leaves the seal before in force, after it the new one: the next start finds the same
+        // files and does the same.
+        Ok((self.seal(Some(sealed), &material).await?, notes))
+    }
+
+    /// Seals `material` where it differs from what is in force.
+    async fn seal(&self, before: Option<Sealed>, material: &Material) -> Result<Sealed, Problems> {
+        let Self { config, ledger, key, around } = self;
+        let mut at = ledger.now();
+        for _ in 0..MOST_TRIES {
+            let basis = match &before {
+                Some(before) => Basis::After(before),
+                None => Basis::First {
+                    genesis: Genesis::New(GenesisSalt::new(around.bytes())),
+                    epoch: Epoch::new(around.bytes()),
+                },
+            };
+            let draft = material.draft(basis, at).map_err(|error| {
+                Problems::new(error.0.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
+            })?;
+            if before.as_ref().is_some_and(|before| draft.same_as(&before.seal))
+                && let Some(before) = before
+            {
+                return Ok(before);
+            }
+            match write_seal(ledger, key, draft, Vec::new()).await {
+                Ok(sealed) => return Ok(sealed),
+                Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
+                Err(stop) => return Err(Problem::whole(&config.database, stop.to_string()).into()),
+            }
+        }
+        Err(Problem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
+    }
+}
+
+/// The roster that a log begins with: version 1 from its source, a later one (of people who have other boundaries
+/// already) from the files of all its versions.
+fn first_rosters(config: &Config, files: &Files) -> Result<Chain, Problems> {
+    let at_source = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.roster, error.to_string()));
+    let version = files.roster.version();
+    if version == 1 {
+        let roster = files.roster.state(None, files.policy.digest()).map_err(|error| at_source(&error))?;
+        return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| at_source(&error));
+    }
+    let wanted = format!(
+        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from where they \
+         are in force, or begin with `version = 1`",
+        rosters::directory(config).display()
+    );
+    let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
+    let chain = chain.ok_or_else(|| at_source(&wanted))?;
+    let last = chain.last();
+    if !files.roster.says_the_same_as(last) || last.policy() != files.policy.digest() {
+        return Err(at_source(&format!(
+            "the roster or the policy is not what version {} states, which was signed: put those there",
+            last.version()
+        )));
+    }
+    Ok(chain)
 }
 
 /// The state that the log's last seal puts in force, after its signature was checked under the roster that it names.
-pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &BoundaryKey) -> Result<Sealed, Problems> {
+pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =
@@ -311,13 +428,6 @@ pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64, key: &Boun
     let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
     if verified.signatures().is_empty() {
         return Err(odd(&"nobody signed it"));
-    }
-    if sealed.roster.boundary_key(name, &key.keyid).is_none() {
-        return Err(Problem::whole(
-            &config.key,
-            format!("this key is not in the sealed roster's [[boundary]] {name}, nothing it signs would count: use the key that is"),
-        )
-        .into());
     }
     Ok(sealed)
 }

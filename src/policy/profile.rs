@@ -6,6 +6,8 @@
 use std::fmt;
 
 use crate::policy::Ruling;
+use crate::record::configuration::Configuration;
+use crate::record::enforcement;
 use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{DeclaredSandbox, Limit};
 
@@ -18,6 +20,20 @@ pub struct Given {
     pub limits: Limits,
     /// The most that a step may ask for by itself; what policy allows for a runbook stands above it.
     pub maximum: Limits,
+}
+
+impl Given {
+    /// The limits and layers that a sealed configuration gives every run.
+    #[must_use]
+    pub fn of(configuration: &Configuration) -> Self {
+        let level = match configuration.sandbox.level {
+            enforcement::Level::Strict => Level::Strict,
+            enforcement::Level::BestEffort | enforcement::Level::Off => {
+                Level::BestEffort(configuration.sandbox.require.clone())
+            }
+        };
+        Self { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
+    }
 }
 
 /// Shorthands for lists of required layers.

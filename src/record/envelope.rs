@@ -18,7 +18,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -227,8 +227,7 @@ impl<P: Predicate> Signed<P> {
             signatures.push(VerifiedSignature { keyid, presence: proof.presence(), sig });
         }
         let statement = Statement::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
-        let digest = digest::sha256(&self.payload);
-        Ok(Verified { statement, payload: self.payload, digest, signatures })
+        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
     }
 }
 
@@ -310,7 +309,8 @@ pub struct VerifiedSignature {
 pub struct Verified<P> {
     statement: Statement<P>,
     payload: Arc<[u8]>,
-    digest: [u8; 32],
+    /// Hashed when it is asked for: most readers of a receipt never do.
+    digest: OnceLock<[u8; 32]>,
     signatures: Vec<VerifiedSignature>,
 }
 
@@ -333,8 +333,8 @@ impl<P: Predicate> Verified<P> {
 
     /// SHA-256 of the payload.
     #[must_use]
-    pub const fn digest(&self) -> [u8; 32] {
-        self.digest
+    pub fn digest(&self) -> [u8; 32] {
+        *self.digest.get_or_init(|| digest::sha256(&self.payload))
     }
 
     /// The signatures, all verified.

@@ -326,8 +326,15 @@ impl Receipt {
     /// # Errors
     /// When the embedded authorization is not base64.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
-        let subjects = self.subjects(self.authorization_digest()?.as_bytes());
-        Ok(Statement::new(self, subjects))
+        let authorization = self.authorization_digest()?;
+        Ok(self.into_statement_of(&authorization))
+    }
+
+    /// The same by who has the digest of the embedded authorization already.
+    #[must_use]
+    pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
+        let subjects = self.subjects(authorization.as_bytes());
+        Statement::new(self, subjects)
     }
 
     /// The digest of the embedded authorization's payload.

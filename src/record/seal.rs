@@ -34,6 +34,10 @@ pub struct Seal {
     pub builtins: BlobDigest,
     /// Blob: the roster's payload.
     pub roster: RosterDigest,
+    /// Blob: the canonical array of the envelopes of every version of the roster from 1 to this one, with the
+    /// signatures that let it follow: a bundle's `roster`. Left out when it is version 1, which nobody signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rosters: Option<BlobDigest>,
     /// Blob: tokens by name, owners, scopes, patterns, expiry; never hashes of secrets.
     pub tokens: BlobDigest,
     /// Blob: `{limits, sandbox}` in force.

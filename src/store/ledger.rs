@@ -337,12 +337,15 @@ impl Ledger {
         self.ask(|answer| Message::Retire(retention, limit, answer)).await
     }
 
-    /// Ends the writer after what waits, and lets the store go: it can be opened again.
+    /// Ends the writer after what waits, and lets the store go: it can be opened again. The head of the log is signed
+    /// and recorded before, so that the next start may have another key.
     ///
     /// # Errors
-    /// When the writer had ended before.
+    /// When the writer had ended before, or the head could not be signed.
     pub async fn close(&self) -> Result<(), Fault> {
-        self.ask(Message::Close).await
+        let head = self.checkpoint();
+        self.ask(Message::Close).await?;
+        head.map(drop)
     }
 
     /// What is in force, as of the last answered batch.
@@ -433,6 +436,15 @@ impl Ledger {
     /// When it can't be read.
     pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, Fault> {
         self.shared.reads.checkpoint(None)
+    }
+
+    /// The first recorded checkpoint that covers entry `index`: by the key that the boundary had when that was written,
+    /// because no start with another key leaves entries behind that only the key before can vouch for.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
+        self.shared.reads.checkpoint_over(index)
     }
 
     /// The root of the tree as it was at `size`; nothing when it was never so large.

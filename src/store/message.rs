@@ -269,6 +269,8 @@ pub struct Consumed {
     pub item: u32,
     /// The leaf's hash.
     pub leaf: LeafHash,
+    /// The leaf itself, shared by all whose nonces it spends.
+    pub data: Arc<[u8]>,
     /// The time that was judged by.
     pub at: Timestamp,
     /// The seal in force.

@@ -259,6 +259,11 @@ pub trait Reads: Send + Sync {
     /// # Errors
     /// When it can't be read.
     fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, Fault>;
+    /// The recorded checkpoint of the smallest size that covers this entry.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault>;
     /// A proposal.
     ///
     /// # Errors

@@ -799,6 +799,13 @@ impl Reads for SqliteReads {
         }
     }
 
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
+        let sql = "SELECT size, root, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1";
+        self.one("reading a checkpoint", sql, [index], |row| {
+            Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
+        })
+    }
+
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
         let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
         self.one("reading a proposal", &sql, [id_bytes(id)], proposal)

@@ -121,7 +121,8 @@ impl Writer {
                 }
                 _ => true,
             });
-            if !batch.is_empty()
+            let last_note = closing.is_some() && !self.shared.unrecorded().is_empty();
+            if (!batch.is_empty() || last_note)
                 && let Err(fault) = self.batch(&mut batch)
             {
                 // First: nobody may act on an answer while the process should be gone.
@@ -412,6 +413,7 @@ impl Writer {
                 expires_at: request.core.expires_at,
             });
             let data = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?;
+            let shared: Arc<[u8]> = data.as_slice().into();
             let leaf = self.append(LeafKind::Consumption, data);
             for (item, (request, known)) in (0..).zip(items) {
                 runs.push(RunRow {
@@ -425,7 +427,8 @@ impl Writer {
                     envelope: &request.envelope,
                     decision: &request.decision,
                 });
-                consumed.push(Consumed { index: leaf.index, item, leaf: leaf.hash, at, seal });
+                let data = shared.clone();
+                consumed.push(Consumed { index: leaf.index, item, leaf: leaf.hash, data, at, seal });
             }
         }
         self.store.start(&runs)?;

@@ -3,16 +3,17 @@
 //! Later versions are trusted through signatures by the threshold of the version before *and* their own (as
 //! TUF does for roots), earlier ones through the `previous` digests. A key that is gone never comes back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
+use crate::crypto::canonical;
 use crate::crypto::digest::RosterDigest;
-use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::crypto::sshsig;
 use crate::record::document::Malformed;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
+use crate::trust::succession::Standing;
 
 /// The most versions that are read: each is at most 256 KiB, and a bundle holds 4 MiB.
 pub const MAX_VERSIONS: usize = 1024;
@@ -24,6 +25,8 @@ pub enum Pinned {
     Digest(RosterDigest),
     /// This version.
     Roster(Box<TrustedRoster>),
+    /// All these versions, the newest of them above all.
+    Chain(Box<Chain>),
 }
 
 impl Pinned {
@@ -42,6 +45,7 @@ impl Pinned {
         match self {
             Self::Digest(digest) => *digest,
             Self::Roster(roster) => roster.digest(),
+            Self::Chain(chain) => chain.newest().digest(),
         }
     }
 }
@@ -50,7 +54,11 @@ impl Pinned {
 #[derive(Debug, Clone)]
 pub struct Chain {
     versions: Vec<TrustedRoster>,
-    newer: Option<Box<TrustedRoster>>,
+    envelopes: Vec<Envelope>,
+    /// Where the trusted version stands; beyond the last when it is newer.
+    anchor: usize,
+    /// Trusted versions that are newer than the last.
+    newer: Vec<TrustedRoster>,
 }
 
 impl Chain {
@@ -59,52 +67,86 @@ impl Chain {
     /// # Errors
     /// The first link that does not hold.
     pub fn connect(trusted: &Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
-        if versions.is_empty() || versions.len() > MAX_VERSIONS {
-            return Err(ChainError::Count { found: versions.len() });
-        }
-        let mut read: Vec<TrustedRoster> = Vec::with_capacity(versions.len());
-        for (at, envelope) in versions.iter().enumerate() {
-            let version = at as u64 + 1;
-            let payload =
-                payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed { version, error })?;
-            let roster =
-                TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster { version, error })?;
-            if roster.version() != version {
-                return Err(ChainError::OutOfOrder { expected: version, found: roster.version() });
-            }
-            if roster.tables().previous != read.last().map(TrustedRoster::digest) {
-                return Err(ChainError::OtherPrevious { version });
-            }
-            if version == 1 && !envelope.signatures.is_empty() {
-                return Err(ChainError::FirstIsSigned);
-            }
-            read.push(roster);
-        }
+        let read = read(versions)?;
         let newest = read.len() as u64;
-        let mut newer = None;
-        let anchor = match read.iter().position(|roster| roster.digest() == trusted.digest()) {
-            Some(at) => at,
-            None => match trusted {
-                // The trusted version may be the one right after the last that is here.
-                Pinned::Roster(roster)
-                    if roster.version() == newest + 1
-                        && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
-                {
-                    newer = Some(roster.clone());
-                    read.len() - 1
+        let mut newer = Vec::new();
+        let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
+            (Some(at), _) => at,
+            // The trusted version may be the one right after the last that is here.
+            (None, Pinned::Roster(roster))
+                if roster.version() == newest + 1
+                    && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
+            {
+                newer.push((**roster).clone());
+                read.len()
+            }
+            (None, Pinned::Roster(roster)) if roster.version() > newest => {
+                return Err(ChainError::TooNew { trusted: roster.version(), newest });
+            }
+            // Or all that lies between is known: then the last one here is one of those.
+            (None, Pinned::Chain(known)) => {
+                let here = read.last().map(TrustedRoster::digest);
+                let mut all = known.versions.iter().chain(&known.newer);
+                if !all.any(|roster| Some(roster.digest()) == here) {
+                    return Err(ChainError::NotTrusted { trusted: trusted.digest(), first: read[0].digest() });
                 }
-                Pinned::Roster(roster) if roster.version() > newest => {
-                    return Err(ChainError::TooNew { trusted: roster.version(), newest });
-                }
-                _ => return Err(ChainError::NotTrusted { trusted: trusted.digest(), first: read[0].digest() }),
-            },
+                newer.extend(all.cloned());
+                read.len()
+            }
+            _ => return Err(ChainError::NotTrusted { trusted: trusted.digest(), first: read[0].digest() }),
         };
         for at in anchor + 1..read.len() {
             check_link(&read[at - 1], &read[at], &versions[at])?;
         }
-        let chain = Self { versions: read, newer };
+        let chain = Self { versions: read, envelopes: versions.to_vec(), anchor, newer };
         chain.check_no_return()?;
         Ok(chain)
+    }
+
+    /// Connects `versions` with the first of them, which whoever calls has a reason to trust: the genesis seal names it.
+    ///
+    /// # Errors
+    /// The first link that does not hold.
+    pub fn from_first(versions: &[Envelope]) -> Result<Self, ChainError> {
+        let first = versions.first().ok_or(ChainError::Count { found: 0 })?;
+        let payload = payload_of(first, Base64::Strict).map_err(|error| ChainError::Malformed { version: 1, error })?;
+        Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
+    }
+
+    /// The chain with one more version, signed by both thresholds.
+    ///
+    /// # Errors
+    /// When it does not follow the last one.
+    pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
+        let longer = self.with(self.read_next(envelope)?, envelope)?;
+        check_link(self.last(), longer.last(), envelope)?;
+        Ok(longer)
+    }
+
+    /// Checks everything of a next version but who signed it.
+    ///
+    /// # Errors
+    /// When it could not follow the last one, whoever signed it.
+    pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
+        let next = self.read_next(envelope)?;
+        let _connected = self.with(next.clone(), envelope)?;
+        Ok(next)
+    }
+
+    fn with(&self, next: TrustedRoster, envelope: &Envelope) -> Result<Self, ChainError> {
+        let mut chain = self.clone();
+        chain.versions.push(next);
+        chain.envelopes.push(envelope.clone());
+        chain.newer.clear();
+        chain.check_no_return()?;
+        Ok(chain)
+    }
+
+    fn read_next(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
+        if self.versions.len() == MAX_VERSIONS {
+            return Err(ChainError::Count { found: MAX_VERSIONS + 1 });
+        }
+        read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
 
     /// The last version that was connected: in a bundle the one that the seal names.
@@ -117,19 +159,56 @@ impl Chain {
     /// The newest version known: the trusted one, where it is newer than the others.
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
-        self.newer.as_deref().unwrap_or_else(|| self.last())
+        self.newer.last().unwrap_or_else(|| self.last())
+    }
+
+    /// Whether every version after the trusted one needed signatures of the one before it. The trusted one itself may be
+    /// unguarded: it was trusted by hand.
+    #[must_use]
+    pub fn is_guarded_since_trusted(&self) -> bool {
+        let before_last = self.versions.len() - 1;
+        // Nothing lies between where the trusted one is the newest.
+        let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
+        since.iter().all(TrustedRoster::is_guarded)
     }
 
     /// The version of this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
-        self.versions.iter().chain(self.newer.as_deref()).find(|roster| roster.digest() == *digest)
+        self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
+    }
+
+    /// Versions 1 to the last, each read.
+    #[must_use]
+    pub fn versions(&self) -> &[TrustedRoster] {
+        &self.versions
+    }
+
+    /// Versions 1 to the last as they are signed.
+    #[must_use]
+    pub fn envelopes(&self) -> &[Envelope] {
+        &self.envelopes
+    }
+
+    /// The canonical array of the envelopes: a bundle's `roster`, and the blob that a seal names as `rosters`.
+    ///
+    /// # Errors
+    /// Never in practice: envelopes are made of texts.
+    pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
+        canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
+    }
+
+    /// The versions from the trusted one on, to the last, whose successor needs nobody's signature: whoever had them in
+    /// hand could have put anything in their place.
+    pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
+        let from = self.anchor.min(self.versions.len() - 1);
+        self.versions[from..].iter().filter(|roster| !roster.is_guarded())
     }
 
     // A key that an earlier version had and a later one no longer has may never return, under any name or role.
     fn check_no_return(&self) -> Result<(), ChainError> {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
-        for roster in self.versions.iter().chain(self.newer.as_deref()) {
+        for roster in self.versions.iter().chain(&self.newer) {
             for (material, holder) in roster.material() {
                 if let Some(seen) = last_seen.insert(*material, roster.version())
                     && seen + 1 < roster.version()
@@ -146,38 +225,63 @@ impl Chain {
     }
 }
 
+/// Reads versions from 1 on, each naming the one before; signatures are not looked at.
+fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
+    if versions.is_empty() || versions.len() > MAX_VERSIONS {
+        return Err(ChainError::Count { found: versions.len() });
+    }
+    let mut read: Vec<TrustedRoster> = Vec::with_capacity(versions.len());
+    for (at, envelope) in versions.iter().enumerate() {
+        let roster = read_one(envelope, at as u64 + 1, read.last())?;
+        read.push(roster);
+    }
+    Ok(read)
+}
+
+fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -> Result<TrustedRoster, ChainError> {
+    let payload = payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed { version, error })?;
+    let roster = TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster { version, error })?;
+    if roster.version() != version {
+        return Err(ChainError::OutOfOrder { expected: version, found: roster.version() });
+    }
+    if roster.tables().previous != before.map(TrustedRoster::digest) {
+        return Err(ChainError::OtherPrevious { version });
+    }
+    if version == 1 && !envelope.signatures.is_empty() {
+        return Err(ChainError::FirstIsSigned);
+    }
+    Ok(roster)
+}
+
 /// The payload of an envelope whose trust does not come from its signatures.
 ///
 /// # Errors
-/// When the envelope is of another type, too large or not base64.
+/// When the envelope is of another type, too large or not base64, or (in the strict reading) its signatures are out of order
+/// or doubled.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
     // from_envelope checks type, sizes and the spelling of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
+    // One spelling of an envelope: in a bundle and in the log its signatures stand by keyid, each once.
+    if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
+        return Err(Malformed::at(
+            "/signatures",
+            "out of order or twice: signatures are sorted by keyid, each key once",
+        ));
+    }
     base64.decode("/payload", &envelope.payload)
 }
 
 /// Checks that the thresholds of `before` and of `next` itself signed `next`.
 fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope) -> Result<(), ChainError> {
-    let version = next.version();
-    let message = pae(PAYLOAD_TYPE, next.payload());
-    let mut of_before = BTreeSet::new();
-    let mut of_next = BTreeSet::new();
-    for signature in &envelope.signatures {
-        let refuse = |why: String| ChainError::Signature { version, keyid: signature.keyid, why };
-        let old = before.approver_of(&signature.keyid);
-        let new = next.approver_of(&signature.keyid);
-        let (_, key) = old
-            .or(new)
-            .ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
-        let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
-        let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
-        of_before.extend(old.map(|(approver, _)| &approver.name));
-        of_next.extend(new.map(|(approver, _)| &approver.name));
-    }
-    for (found, roster) in [(of_before.len() as u64, before), (of_next.len() as u64, next)] {
-        let required = roster.tables().threshold;
-        if found < required {
-            return Err(ChainError::TooFewSignatures { version, of: roster.version(), found, required });
+    let standing = Standing::of(before, next, &envelope.signatures)?;
+    for tally in [&standing.of_before, &standing.of_next] {
+        if tally.missing() > 0 {
+            return Err(ChainError::TooFewSignatures {
+                version: next.version(),
+                of: tally.version,
+                found: tally.signed.len() as u64,
+                required: tally.required,
+            });
         }
     }
     Ok(())
@@ -307,7 +411,7 @@ impl std::error::Error for ChainError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::signature::SecretKey;
+    use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
     use crate::crypto::sshsig::SshKey;
     use crate::record::envelope::EnvelopeSignature;
 
@@ -402,6 +506,20 @@ mod tests {
     }
 
     #[test]
+    fn signatures_stand_once_and_in_order() {
+        let chain = versions(&[(&same, &[ALICE, BOB])]);
+        let pinned = Pinned::Digest(digest(&chain[0]));
+        let mut doubled = chain.clone();
+        doubled[1].signatures.insert(0, chain[1].signatures[0].clone());
+        let mut swapped = chain.clone();
+        swapped[1].signatures.swap(0, 1);
+        for changed in [doubled, swapped] {
+            let error = Chain::connect(&pinned, &changed).expect_err("another spelling of the same version");
+            assert!(matches!(error, ChainError::Malformed { version: 2, .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn earlier_versions_are_trusted_by_their_digest() {
         // Nobody signed version 2, which only its signatures would connect forwards.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
@@ -438,6 +556,39 @@ mod tests {
         assert_eq!(refused(&[signed_first]), ChainError::FirstIsSigned);
         let unknown = Pinned::Digest(RosterDigest::of(b"another"));
         assert!(matches!(Chain::connect(&unknown, &chain), Err(ChainError::NotTrusted { .. })));
+    }
+
+    #[test]
+    fn whoever_knows_all_versions_verifies_with_any_of_them() {
+        let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
+        let all = Chain::from_first(&chain).expect("connected");
+        let pinned = Pinned::Chain(Box::new(all.clone()));
+        for length in 1..=4 {
+            let connected = Chain::connect(&pinned, &chain[..length]).expect("a prefix of what is known");
+            assert_eq!((connected.last().version(), connected.newest().version()), (length as u64, 4));
+        }
+        let short = Pinned::Chain(Box::new(Chain::from_first(&chain[..2]).expect("connected")));
+        assert_eq!(Chain::connect(&short, &chain).expect("signed on").newest().version(), 4);
+        let fork = versions(&[(&|roster| roster.threshold = 1, &[ALICE, BOB])]);
+        assert!(matches!(Chain::connect(&pinned, &fork), Err(ChainError::NotTrusted { .. })));
+        assert_eq!(
+            all.extend(&chain[3]).expect_err("the same again"),
+            ChainError::OutOfOrder { expected: 5, found: 4 }
+        );
+        let shorter = Chain::from_first(&chain[..3]).expect("connected");
+        assert_eq!(shorter.extend(&chain[3]).expect("it follows").to_canonical(), all.to_canonical());
+    }
+
+    #[test]
+    fn versions_that_anybody_could_replace_are_told() {
+        let open = |roster: &mut Roster| roster.threshold = 0;
+        let guarded = |roster: &mut Roster| roster.threshold = 2;
+        let chain = versions(&[(&open, &[ALICE, BOB]), (&guarded, &[ALICE, BOB])]);
+        let seen = |at: usize| {
+            let chain = Chain::connect(&Pinned::Digest(digest(&chain[at])), &chain).expect("connected");
+            chain.unguarded().map(TrustedRoster::version).collect::<Vec<_>>()
+        };
+        assert_eq!((seen(0), seen(1), seen(2)), (vec![2], vec![2], vec![]), "trust begins after it");
     }
 
     #[test]

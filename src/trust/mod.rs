@@ -4,3 +4,4 @@ pub mod roster;
 pub mod signer;
 pub mod source;
 pub mod ssh;
+pub mod succession;

@@ -71,6 +71,15 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
     done
 }
 
+/// Broken bundles, as changes of the golden one.
+pub fn bundles(file: &Value) -> Vec<Outcome> {
+    let base = crate::golden::value("bundle.json");
+    super::each(file, |vector| {
+        let verdict = crate::second::ours(&crate::second::case_of(&base, vector)).ok_or("no trust")?;
+        crate::second::judge(vector, &verdict)
+    })
+}
+
 struct Golden {
     dir: PathBuf,
 }

@@ -14,8 +14,10 @@ pub type Outcome = (String, Result<(), String>);
 pub type Reader = fn(&Value) -> Vec<Outcome>;
 
 /// The files that this version has a reader for.
-pub const READERS: [(&str, Reader); 9] = [
+pub const READERS: [(&str, Reader); 11] = [
+    ("bundles.json", golden::bundles),
     ("canonical-json.json", parts::canonical_json),
+    ("cosignature.json", parts::cosignatures),
     ("envelope.json", parts::envelopes),
     ("globs.json", parts::globs),
     ("identifiers.json", parts::identifiers),

@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::canonical::to_canonical;
+use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::{ContentDigest, hex, sha256, unhex32};
 use countersign::crypto::json;
 use countersign::crypto::merkle::{self as tree, Hash};
+use countersign::crypto::note::Note;
 use countersign::crypto::sshsig::KeyId;
 use countersign::policy::patterns::Pattern;
 use countersign::record::denial::Denial;
@@ -37,6 +39,24 @@ pub fn canonical_json(file: &Value) -> Vec<Outcome> {
             ("reject", Err(error)) => same("reason", error.reason.word(), text(vector, "reason")?),
             (_, Ok(_)) => Err("accepted".to_owned()),
             (_, Err(error)) => Err(format!("refused: {error}")),
+        }
+    })
+}
+
+/// What a witness says of a checkpoint: `accept` with the time, `none` where it says nothing, `refuse`.
+pub fn cosignatures(file: &Value) -> Vec<Outcome> {
+    each(file, |vector| {
+        let witness = WitnessKey::parse(text(vector, "vkey")?).map_err(|error| error.to_string());
+        let note = Note::parse(text(vector, "note")?).map_err(|error| error.to_string());
+        let found = witness.and_then(|witness| witness.verify(&note?).map_err(|error| error.to_string()));
+        let expect = text(vector, "expect")?;
+        match found {
+            Ok(Some(cosigned)) => {
+                same("result", "accept", expect)?;
+                same("time", &*cosigned.seconds().to_string(), text(vector, "time")?)
+            }
+            Ok(None) => same("result", "none", expect),
+            Err(why) => same("result", "refuse", expect).map_err(|differs| format!("{differs} ({why})")),
         }
     })
 }

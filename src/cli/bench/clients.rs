@@ -63,8 +63,11 @@ impl Plan {
         })
     }
 
-    /// One signed authorization as the bytes of an HTTP request.
-    fn request(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+    /// One signed authorization.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(super) fn body(&self) -> Result<Vec<u8>, Failure> {
         let around = crate::node::start::surroundings();
         let millis = (around.millis)();
         let authorization = Authorization {
@@ -86,7 +89,22 @@ impl Plan {
         let payload = statement.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
-        let body = canonical_of(&envelope).map_err(|error| broken(&error))?;
+        canonical_of(&envelope).map_err(|error| broken(&error))
+    }
+
+    /// Hands one in, and gives its receipt's bundle.
+    ///
+    /// # Errors
+    /// When the boundary refuses it.
+    pub(super) fn exchange(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+        let mut connection = Connection::open(&service.address)?;
+        connection.exchange(&self.request(service)?)?;
+        Ok(connection.answer)
+    }
+
+    /// One signed authorization as the bytes of an HTTP request.
+    fn request(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+        let body = self.body()?;
         let mut request = format!(
             "POST /v1/authorizations HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             service.address,

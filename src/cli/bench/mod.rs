@@ -3,6 +3,7 @@
 //! Disks and neighbours differ from run to run, so every figure that depends on them stands beside its limit, measured
 //! in the same run: two synced writes, nonces committed in groups and nothing else, a plain spawn.
 mod clients;
+mod documents;
 mod floors;
 mod service;
 
@@ -46,6 +47,7 @@ struct Crossing {
 #[derive(Debug, Serialize)]
 struct Report {
     fdatasync_us: f64,
+    documents_us: f64,
     nonces_per_s: f64,
     crossings: Vec<At>,
     plain_spawn_us: f64,
@@ -65,6 +67,7 @@ struct At {
     p50_us: f64,
     p99_us: f64,
     server_cpu_us: f64,
+    of_documents: f64,
     syncs: f64,
     of_nonces: f64,
 }
@@ -98,11 +101,12 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
     let plan = clients::Plan::prepare(&service)?;
     let time = Duration::from_secs(args.seconds.max(1));
     let mut crossings = Vec::new();
-    let mut fdatasync_us = Vec::new();
+    let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());
     let mut nonces_per_s = 0.0;
     for count in [1, 16, 64] {
         let sync = floors::fdatasync_us(dir.path())?;
         let nonces = floors::nonces_per_s(dir.path(), count, time.min(Duration::from_secs(3)))?;
+        let documents = documents::cpu_us(&service, &plan, Duration::from_secs(1))?;
         let before = service.usage();
         let load = clients::load(&service, &plan, count, time)?;
         let used = service.usage() - before;
@@ -114,10 +118,12 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
             p50_us: load.percentile(0.5),
             p99_us: load.percentile(0.99),
             server_cpu_us: used.as_secs_f64() * 1e6 / done.max(1.0),
+            of_documents: used.as_secs_f64() * 1e6 / done.max(1.0) / documents,
             syncs: load.percentile(0.5) / sync,
             of_nonces: load.per_s() / nonces,
         });
         fdatasync_us.push(sync);
+        documents_us.push(documents);
         nonces_per_s = nonces;
     }
     let loaded_rss_bytes = service.memory();
@@ -125,7 +131,8 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
     service.stop();
     let spawned = floors::spawns(dir.path())?;
     Ok(Report {
-        fdatasync_us: fdatasync_us.iter().sum::<f64>() / fdatasync_us.len() as f64,
+        fdatasync_us: mean(&fdatasync_us),
+        documents_us: mean(&documents_us),
         nonces_per_s,
         crossings,
         plain_spawn_us: spawned.plain_us,
@@ -137,20 +144,28 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
     })
 }
 
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 fn table(report: &Report) -> String {
     let mut text = String::new();
     let mut line = |words: String| {
         let _ = writeln!(text, "{words}");
     };
     line(format!(
-        "this disk: one fdatasync {:.0} us; nonces alone, committed in groups by 64 clients: {:.0}/s\n",
+        "this disk: one fdatasync {:.0} us; nonces alone, committed in groups by 64 clients: {:.0}/s",
         report.fdatasync_us, report.nonces_per_s
     ));
-    line("clients  crossings/s  p50 us   p99 us  server CPU us  p50 in syncs  of nonce-only".to_owned());
+    line(format!(
+        "these cores, both at work: a crossing's documents alone (read, verified, written, signed, hashed) {:.0} us\n",
+        report.documents_us
+    ));
+    line("clients  crossings/s  p50 us   p99 us  server CPU us  of documents  p50 in syncs  of nonce-only".to_owned());
     for at in &report.crossings {
         line(format!(
-            "{:>7}  {:>11.0}  {:>6.0}  {:>7.0}  {:>13.1}  {:>12.1}  {:>13.2}",
-            at.clients, at.per_s, at.p50_us, at.p99_us, at.server_cpu_us, at.syncs, at.of_nonces
+            "{:>7}  {:>11.0}  {:>6.0}  {:>7.0}  {:>13.1}  {:>12.1}  {:>12.1}  {:>13.2}",
+            at.clients, at.per_s, at.p50_us, at.p99_us, at.server_cpu_us, at.of_documents, at.syncs, at.of_nonces
         ));
     }
     line(format!(

@@ -19,7 +19,7 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
 pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
     let threshold = if approvers.is_empty() { 0 } else { required };
     let mut text = format!(
-        "# Who is who. Sealed when the log begins; a later version needs signatures, which this version can't collect yet.\n\
+        "# Who is who. Sealed when the log begins; a later version needs signatures: `countersign roster --help`.\n\
          # Its digest (`countersign roster show`) is what whoever verifies receipts pins.\n\
          name = \"{name}\"\nversion = 1\n\
          # How many approvers must sign the next version. With 0 every verifier calls the roster unguarded.\n\

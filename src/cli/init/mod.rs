@@ -187,11 +187,11 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     };
     if approvers.is_empty() {
         step(&format!(
-            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table. The first start seals the roster: no approver can be\n     added after it in this version."
+            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table. The first start seals the roster; after it\n     whoever is added is signed for by others (`countersign roster add`)."
         ));
     } else {
         step(&format!(
-            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both. In this version nobody can be added after it."
+            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both; after it they change by signatures (`countersign roster`)."
         ));
     }
     step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {here}"));
@@ -238,7 +238,7 @@ mod tests {
             let files = Files::read(&config).unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(files.registry.steps().len(), content::RUNBOOKS.len());
             assert_eq!(files.roster.tables().approver.len(), usize::from(count));
-            assert_eq!(files.roster.is_guarded(), count > 0);
+            assert_eq!(files.roster.tables().threshold > 0, count > 0);
             let mode = |name: &str| std::fs::metadata(home.join(name)).expect("there").mode() & 0o777;
             assert_eq!((mode("boundary"), mode("boundary/key.pem"), mode(FILE)), (0o700, 0o600, 0o600));
         }

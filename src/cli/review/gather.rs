@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, RegistryView, StepView};
+use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, RegistryView, SealView, StepView};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::derive::{LastRun, RosterSource, Sources, Told};
@@ -15,11 +15,11 @@ use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
 use crate::crypto::json;
 use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
+use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{BoundaryName, ProposalId};
-use crate::trust::chain::Pinned;
-use crate::trust::roster::TrustedRoster;
+use crate::trust::chain::{Chain, Pinned};
 
 /// What is to be reviewed.
 #[derive(Debug, Clone)]
@@ -243,8 +243,8 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
                 have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
             sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
             sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
-            let roster = have("the roster in force", client.blob(seal.roster.as_bytes()));
-            sources.roster = believe(trust, &signed.boundary.name, roster.as_deref(), &mut missing);
+            let versions = have("the roster in force", versions_in_force(client, seal));
+            sources.roster = believe(trust, &signed.boundary.name, versions.as_deref(), &mut missing);
         }
         Err(failure) => {
             missing.push(format!("the seal in force: {failure}"));
@@ -297,24 +297,56 @@ fn entries_path(path: &TilePath) -> String {
     path.strip_prefix("tile/").unwrap_or(&path).to_owned()
 }
 
-/// The roster to go by: the trusted one that is in force, else a trusted one of this boundary, else the boundary's word.
+/// The versions of the roster up to the one in force: the array that a bundle would bring.
+fn versions_in_force(client: &Client, seal: &SealView) -> Result<Vec<u8>, Failure> {
+    if let Some(versions) = &seal.rosters {
+        return client.blob(versions.as_bytes());
+    }
+    let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
+    canonical::canonical_of(&[first]).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))
+}
+
+/// The roster to go by: the one in force where a trusted one leads to it, else a trusted one of this boundary, else the
+/// boundary's word.
 fn believe(
     trust: &[Trust],
     boundary: &BoundaryName,
     in_force: Option<&[u8]>,
     missing: &mut Vec<String>,
 ) -> RosterSource {
-    let in_force = in_force.and_then(|payload| match TrustedRoster::from_payload(payload) {
-        Ok(roster) => Some(roster),
+    let versions = in_force.and_then(|bytes| match json::parse_as::<Vec<Envelope>>(bytes, MAX_BUNDLE_BYTES) {
+        Ok(versions) => Some(versions),
         Err(error) => {
             missing.push(format!("the roster in force: {error}"));
             None
         }
     });
-    if let Some(roster) = &in_force
-        && let Some(trust) = trust.iter().find(|trust| trust.pinned.digest() == roster.digest())
-    {
-        return RosterSource::Trusted(Box::new(roster.clone()), trust.from.clone());
+    let in_force = versions.as_ref().and_then(|versions| match Chain::from_first(versions) {
+        Ok(chain) => Some(chain.last().clone()),
+        Err(error) => {
+            missing.push(format!("the roster in force: {error}"));
+            None
+        }
+    });
+    let mut broken = Vec::new();
+    for trust in trust {
+        let Some(versions) = &versions else { break };
+        match Chain::connect(&trust.pinned, versions) {
+            // An older one than the trusted is no roster to sign by: a boundary that was set back would say the same.
+            Ok(chain) if chain.newest().digest() == chain.last().digest() => {
+                let mut from = trust.from.clone();
+                if trust.pinned.digest() != chain.last().digest() {
+                    from.push_str(&format!(", followed to version {}", chain.last().version()));
+                }
+                let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
+                if !open.is_empty() && chain.last().is_guarded() {
+                    from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
+                }
+                return RosterSource::Trusted(Box::new(chain.last().clone()), from);
+            }
+            Ok(_) => {}
+            Err(error) => broken.push(format!("{}: {error}", trust.from)),
+        }
     }
     for trust in trust {
         if let Pinned::Roster(roster) = &trust.pinned
@@ -326,8 +358,11 @@ fn believe(
     match in_force {
         Some(roster) => {
             if !trust.is_empty() {
-                missing
-                    .push(format!("a roster that you trust: in force is {}, and you pinned another", roster.digest()));
+                missing.push(format!(
+                    "a roster that you trust: in force is {}, and you pinned another ({})",
+                    roster.digest(),
+                    broken.join("; ")
+                ));
             }
             RosterSource::BoundarysWord(Box::new(roster))
         }

@@ -107,6 +107,7 @@ impl Case {
             policy: PolicyDigest::of(&policy),
             builtins: BlobDigest::of(b"builtins"),
             roster: roster.digest(),
+            rosters: None,
             tokens: BlobDigest::of(b"tokens"),
             configuration: BlobDigest::of(&configuration),
             keys: vec![ssh(3, "").keyid()],

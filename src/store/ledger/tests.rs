@@ -800,7 +800,8 @@ async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
         let (mut store, _) = sqlite::open(&world.path()).expect("store");
         store.tamper(sql);
     };
-    tamper("UPDATE checkpoint SET size = 9");
+    // The head was recorded when it was closed.
+    tamper("DELETE FROM checkpoint WHERE size = 1; UPDATE checkpoint SET size = 9");
     let (store, reads) = sqlite::open(&world.path()).expect("store");
     let opened = Ledger::open(Box::new(store), Arc::new(reads), world.config());
     assert!(matches!(opened.err(), Some(Fault::Unusable { message }) if message.contains("checkpoint at 9")));

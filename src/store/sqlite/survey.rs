@@ -450,7 +450,8 @@ impl Look<'_> {
             ("tokens", *seal.tokens.as_bytes()),
             ("configuration", *seal.configuration.as_bytes()),
         ];
-        for (what, digest) in named {
+        let versions = seal.rosters.map(|versions| ("roster's versions", *versions.as_bytes()));
+        for (what, digest) in named.into_iter().chain(versions) {
             self.blob_of(&entry, what, digest)?;
         }
         let manifest = self.one("SELECT data FROM blob WHERE digest = ?1", [seal.registry.as_bytes()], |row| {

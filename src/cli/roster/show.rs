@@ -1,6 +1,6 @@
 //! `roster show`: who is who, and the digest to pin.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::configured::{ConfigArgs, problems};
 use crate::cli::exit::{Exit, Failure};
@@ -8,61 +8,37 @@ use crate::cli::screen::Shown;
 use crate::cli::table::aligned;
 use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
+use crate::crypto::digest::RosterDigest;
 use crate::crypto::json as strict;
 use crate::crypto::sshsig::SshKey;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::{read_policy, read_roster};
-use crate::node::problem::Problems;
+use crate::node::problem::{Problem, Problems};
+use crate::node::rosters;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::{MAX_ROSTER_BYTES, PresenceRule};
 use crate::trust::roster::TrustedRoster;
-
-/// Who is who.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  countersign roster show
-  countersign roster show --json > roster.json       # what verifiers take with --roster
-  countersign roster show --allowed-signers          # for ssh-keygen -Y verify -n countersign")]
-pub struct Args {
-    #[command(flatten)]
-    config: ConfigArgs,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Print a roster and its digest; with --json the statement that verifiers take
-    Show {
-        /// A roster statement (JSON); by default the roster and policy that the configuration names
-        file: Option<PathBuf>,
-        /// Print the approvers as OpenSSH's allowed_signers
-        #[arg(long)]
-        allowed_signers: bool,
-    },
-}
 
 /// Prints a roster.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
-    let Command::Show { file, allowed_signers } = &args.command;
-    let roster = match file {
+pub fn run(config: &ConfigArgs, file: Option<&Path>, allowed_signers: bool, talk: &Talk) -> Result<Exit, Failure> {
+    let (roster, envelope) = match file {
         Some(file) => of_file(file)?,
-        None => of_configuration(&args.config, talk)?,
+        None => of_configuration(config, talk)?,
     };
-    if *allowed_signers {
+    if allowed_signers {
         talk.put(roster.allowed_signers().as_bytes())?;
     } else if talk.json {
-        talk.object(&Envelope::new(roster.payload(), Vec::new()))?;
+        talk.object(&envelope)?;
     } else {
         talk.put(text(&roster).as_bytes())?;
     }
     Ok(Exit::Done)
 }
 
-fn of_file(file: &Path) -> Result<TrustedRoster, Failure> {
+fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
     let bytes = read_bounded(file, 2 * MAX_ROSTER_BYTES)?;
     let place = Shown::text(&file.to_string_lossy());
     let wrong = |error: &dyn std::fmt::Display| {
@@ -73,21 +49,56 @@ fn of_file(file: &Path) -> Result<TrustedRoster, Failure> {
     };
     let envelope: Envelope = strict::parse_as(&bytes, 2 * MAX_ROSTER_BYTES).map_err(|error| wrong(&error))?;
     let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| wrong(&error))?;
-    TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))
+    let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
+    Ok((roster, envelope))
 }
 
-fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<TrustedRoster, Failure> {
+/// The roster in force, as far as files and a service tell; before the log begins the one that it would begin with.
+fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<(TrustedRoster, Envelope), Failure> {
     let config = config.load()?;
+    let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
-    let policy = read_policy(&config).map_err(all)?;
-    let roster = read_roster(&config, policy.digest()).map_err(all)?;
-    // What is in force is what was sealed: a boundary that serves says whether the files still are that.
+    let mut in_force = None;
+    // What is in force is what was sealed: a boundary that serves says which version, and whether the files are that.
     if let Ok(Some(Answer::Ok(status))) = control::ask(&config.socket(), &Request::Status) {
         for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
             talk.say(&format!("note: {note}"));
         }
+        in_force = status["roster"]["digest"].as_str().and_then(|digest| digest.parse::<RosterDigest>().ok());
     }
-    Ok(roster)
+    if let Some(chain) = rosters::chain(&config).map_err(one)? {
+        let all = chain.versions().iter().zip(chain.envelopes());
+        let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
+        if let Some((roster, envelope)) = wanted.next_back() {
+            if in_force.is_none() && roster.version() > 1 {
+                talk.say(
+                    "the boundary does not serve: this is the newest version that is signed, the next start takes it",
+                );
+            }
+            return Ok((roster.clone(), envelope.clone()));
+        }
+    }
+    if let Some(digest) = in_force {
+        let place = rosters::directory(&config);
+        return Err(Failure::usage(format!(
+            "the roster in force is {digest}, and no file in {} is that: start the boundary again, which keeps it there",
+            place.display()
+        )));
+    }
+    let written = read_roster(&config).map_err(all)?;
+    let policy = read_policy(&config).map_err(all)?;
+    if written.version() != 1 {
+        return Err(Failure::usage(format!(
+            "version {} of the roster has no statement in {}: write it with `countersign roster draft`",
+            written.version(),
+            rosters::directory(&config).display()
+        )));
+    }
+    let roster = written.state(None, policy.digest()).map_err(|error| {
+        Failure::usage(format!("{}: {error}", Shown::text(&config.roster.to_string_lossy()).as_str()))
+    })?;
+    let envelope = Envelope::new(roster.payload(), Vec::new());
+    Ok((roster, envelope))
 }
 
 /// The roster for people.

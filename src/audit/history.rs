@@ -1,0 +1,639 @@
+//! A whole log, read from its first entry: every decision decided again from the state before it.
+//!
+//! Pure and streaming: entries come in one after the other, what they name is asked for by its digest, and what is kept
+//! is what can still decide something: the state in force, denials, nonces until they expire, runs until their receipt.
+//! Fetching and keeping are the caller's.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
+use crate::audit::kept::{Kept, KeptSeal};
+use crate::audit::runs::Runs;
+use crate::audit::sealed::{InForce, Rosters, Seals, versions_of};
+use crate::audit::tiles::Tiles;
+use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest, hex};
+use crate::crypto::merkle::{self, Frontier, Hash, TilePath};
+use crate::crypto::note::{self, Note};
+use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::decision::place::check_place;
+use crate::record::checkpoint::{Checkpoint, origin};
+use crate::record::consumption::Consumption;
+use crate::record::denial::{Denial, denied};
+use crate::record::document::{PREDICATE_BASE, Predicate, Statement};
+use crate::record::envelope::{Base64, Envelope, Signed, Verified, VerifyError};
+use crate::record::receipt::Receipt;
+use crate::record::refusal::Refusal;
+use crate::record::seal::Seal;
+use crate::record::validity::Timestamp;
+use crate::trust::chain::{Chain, ChainError, Pinned};
+
+/// What lies beside the entries of a log.
+pub trait Beside {
+    /// The blob of this digest; nothing when it is not there. Whether it is what its name says is checked by who asks.
+    ///
+    /// # Errors
+    /// When it can't be known whether it is there: then nothing can be said about the log.
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
+
+    /// The stored tile of this path, to be compared; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it can't be known.
+    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable>;
+}
+
+/// The log can't be read on: nothing was found out about what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// What an auditor knows beforehand, besides the trusted roster.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// The boundary's id.
+    pub boundary: Option<SealDigest>,
+    /// Heads of this log that were seen elsewhere.
+    pub heads: Vec<SeenHead>,
+}
+
+/// A signed head of a log that was seen elsewhere, or earlier.
+#[derive(Debug, Clone)]
+pub struct SeenHead {
+    /// The size that it states.
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+    /// Where it was seen, in words.
+    pub from: String,
+}
+
+impl SeenHead {
+    /// A note that claims to be a signed head; whether it is one of this log is checked when the log has its size.
+    ///
+    /// # Errors
+    /// When it is no checkpoint at all.
+    pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
+        let read = Note::parse(note).map_err(|error| error.to_string())?;
+        let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        Ok(Self { size: head.size, note: note.to_owned(), from: from.into() })
+    }
+}
+
+/// Reads a log and says what does not hold of it.
+pub struct Auditor {
+    rosters: Rosters,
+    expected: Expected,
+    tree: Frontier,
+    tiles: Tiles,
+    /// The first entry that is read.
+    from: u64,
+    /// The latest time that an entry stated.
+    at: Timestamp,
+    seals: Seals,
+    runs: Runs,
+    denials: HashSet<AuthorizationDigest>,
+    counts: Counts,
+    failures: u64,
+    differences: u64,
+    said: Vec<Said>,
+    /// The first entry gave no state: then nothing can be judged, and saying so once is enough.
+    lost: bool,
+}
+
+/// The versions of the roster that a seal's entry brings, from 1 on; nothing of it is verified. With these of the log's
+/// last seal a newer trusted roster can be connected than the first seal names.
+///
+/// # Errors
+/// When the source can't be read.
+pub fn rosters_in(entry: &[u8], beside: &dyn Beside) -> Result<Option<Vec<Envelope>>, Unreadable> {
+    let Ok((_, payload)) = read(entry) else { return Ok(None) };
+    if kind_of(&payload) != Some(Seal::KIND) {
+        return Ok(None);
+    }
+    match Statement::<Seal>::from_payload(&payload) {
+        Ok(statement) => Ok(versions_of(&statement.predicate, beside)?.ok()),
+        Err(_) => Ok(None),
+    }
+}
+
+impl Auditor {
+    /// For a log from its first entry on. `versions` of the roster, from 1 on, must lead to or from the trusted one.
+    ///
+    /// # Errors
+    /// When they don't: then there is nothing to check with.
+    pub fn new(trusted: Pinned, versions: &[Envelope], expected: Expected) -> Result<Self, ChainError> {
+        Ok(Self {
+            rosters: Rosters::connect(trusted, versions)?,
+            expected,
+            tree: Frontier::default(),
+            tiles: Tiles::after(0),
+            from: 0,
+            at: Timestamp::from_unix(0),
+            seals: Seals::default(),
+            runs: Runs::default(),
+            denials: HashSet::new(),
+            counts: Counts::default(),
+            failures: 0,
+            differences: 0,
+            said: Vec::new(),
+            lost: false,
+        })
+    }
+
+    /// Takes an audit up where it was left. That the log still begins as it did shows at the end: the root is worked out
+    /// from what was kept and what follows.
+    ///
+    /// # Errors
+    /// When the source can't be read; or, within, why the kept state can't be used: then the log is read from its start.
+    pub fn resume(
+        trusted: Pinned,
+        versions: &[Envelope],
+        expected: Expected,
+        kept: &Kept,
+        beside: &dyn Beside,
+    ) -> Result<Result<Self, String>, Unreadable> {
+        let mut auditor = match Self::new(trusted, versions, expected) {
+            Ok(auditor) => auditor,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let Some(tree) = kept.frontier() else { return Ok(Err("its tree is not one of its size".to_owned())) };
+        let mut sealed: Vec<Arc<InForce>> = Vec::with_capacity(kept.seals.len());
+        for KeptSeal { index, entry } in &kept.seals {
+            let Ok((envelope, payload)) = read(entry.as_bytes()) else {
+                return Ok(Err(format!("the seal of entry {index} is not readable in it")));
+            };
+            let signed = match signed::<Seal>(&payload, &envelope) {
+                Ok(signed) => signed,
+                Err(message) => return Ok(Err(message)),
+            };
+            let again = Seals::again(
+                *index,
+                entry.as_bytes(),
+                (&payload, signed),
+                kept.boundary,
+                &mut auditor.rosters,
+                beside,
+            )?;
+            match again {
+                Ok(in_force) => sealed.push(Arc::new(in_force)),
+                Err(message) => return Ok(Err(message)),
+            }
+        }
+        auditor.runs = match Runs::resume(kept, &sealed) {
+            Ok(runs) => runs,
+            Err(message) => return Ok(Err(message)),
+        };
+        auditor.seals = Seals {
+            current: sealed.last().cloned(),
+            past_epochs: kept.past_epochs.iter().cloned().collect(),
+            gone_tokens: kept.gone_tokens.iter().cloned().collect(),
+        };
+        auditor.from = tree.size();
+        auditor.tiles = Tiles::after(tree.size());
+        auditor.tree = tree;
+        auditor.at = kept.at;
+        auditor.denials = kept.denials.iter().copied().collect();
+        auditor.counts = kept.counts.clone();
+        Ok(Ok(auditor))
+    }
+
+    /// How many entries were read, those of an earlier audit included.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// The signed head of another copy of this log, under the key in force at the end of this one.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
+        self.seals
+            .current
+            .as_ref()
+            .map_or_else(|| Err("the log has no seal".to_owned()), |seal| verify_head(note, seal))
+    }
+
+    /// The rosters that are known by now.
+    #[must_use]
+    pub const fn rosters(&self) -> &Chain {
+        self.rosters.chain()
+    }
+
+    /// Reads the next entry; gives what there is to say about it.
+    ///
+    /// # Errors
+    /// When what it names can't be read.
+    pub fn entry(&mut self, data: &[u8], beside: &dyn Beside) -> Result<Vec<Said>, Unreadable> {
+        let index = self.tree.size();
+        let hash = merkle::leaf_hash(data);
+        self.tree.append(hash);
+        let mut differing = Vec::new();
+        self.tiles.append(hash, beside, &mut |finding| differing.push(finding))?;
+        differing.into_iter().for_each(|finding| self.say(finding));
+        match read(data) {
+            Err(why) => self.say(Finding::at(What::Entry, index, why)),
+            Ok((envelope, payload)) => self.document(index, hash, data, &envelope, &payload, beside)?,
+        }
+        self.compare_heads();
+        Ok(std::mem::take(&mut self.said))
+    }
+
+    /// Holds the signed head against what was read, and sums up. Gives what there is still to say.
+    ///
+    /// # Errors
+    /// When a tile can't be read.
+    pub fn finish(&mut self, head: &str, beside: &dyn Beside) -> Result<(Vec<Said>, Summary), Unreadable> {
+        let mut differing = Vec::new();
+        self.tiles.finish(beside, &mut |finding| differing.push(finding))?;
+        differing.into_iter().for_each(|finding| self.say(finding));
+        self.check_head(head);
+        for seen in self.expected.heads.clone() {
+            let Some(in_force) = self.seals.current.clone().filter(|_| seen.size > self.size()) else { continue };
+            let finding = match verify_head(&seen.note, &in_force) {
+                Ok(_) => {
+                    let message = format!(
+                        "the log has {} entries, {} is a head of {}: the end is missing",
+                        self.size(),
+                        seen.from,
+                        seen.size
+                    );
+                    Finding::whole(What::Cut, message)
+                }
+                Err(why) => Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)),
+            };
+            self.say(finding);
+        }
+        for (run, message) in self.runs.overdue(self.at) {
+            self.say(Finding::at(What::NoReceipt, run.consumption, message).about(run.authorization));
+        }
+        let summary = self.summary();
+        Ok((std::mem::take(&mut self.said), summary))
+    }
+
+    /// What to keep, so that a later audit can go on from here; nothing unless everything holds.
+    #[must_use]
+    pub fn keep(&self, head: &str) -> Option<Kept> {
+        let in_force = self.seals.current.as_ref()?;
+        let sealed = self.runs.seals(in_force);
+        // A state that could not be read is no ground to go on from.
+        if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
+            return None;
+        }
+        let seals = sealed
+            .iter()
+            .map(|seal| Some(KeptSeal { index: seal.index, entry: String::from_utf8(seal.entry.to_vec()).ok()? }))
+            .collect::<Option<Vec<_>>>()?;
+        let mut denials: Vec<_> = self.denials.iter().copied().collect();
+        denials.sort_by_key(|digest| *digest.as_bytes());
+        Some(Kept {
+            version: Kept::VERSION,
+            program: Kept::PROGRAM.to_owned(),
+            boundary: in_force.boundary.id,
+            checkpoint: head.to_owned(),
+            size: self.tree.size(),
+            tree: self.tree.parts().iter().map(|part| hex(part)).collect(),
+            at: self.at,
+            seals,
+            past_epochs: self.seals.past_epochs.iter().cloned().collect(),
+            gone_tokens: self.seals.gone_tokens.iter().cloned().collect(),
+            denials,
+            counts: self.counts.clone(),
+            runs: self.runs.keep(),
+        })
+    }
+
+    fn document(
+        &mut self,
+        index: u64,
+        hash: Hash,
+        data: &[u8],
+        envelope: &Envelope,
+        payload: &[u8],
+        beside: &dyn Beside,
+    ) -> Result<(), Unreadable> {
+        let kind = kind_of(payload).unwrap_or_default();
+        if kind == Seal::KIND {
+            return match signed::<Seal>(payload, envelope) {
+                Ok(signed) => self.seal(index, data, payload, signed, beside),
+                Err(why) => {
+                    self.say(Finding::at(What::Entry, index, why));
+                    Ok(())
+                }
+            };
+        }
+        let Some(in_force) = self.seals.current.clone() else {
+            if !self.lost {
+                let message = "the log does not begin with a seal that holds: nothing after it can be judged";
+                self.say(Finding::at(What::SealChain, index, message));
+                self.lost = true;
+            }
+            return Ok(());
+        };
+        match kind {
+            Consumption::KIND => {
+                if let Some(document) = self.of_boundary::<Consumption>(index, payload, envelope, &in_force) {
+                    self.time(index, document.predicate().at);
+                    self.counts.consumptions += 1;
+                    self.counts.spent += document.predicate().spent.len() as u64;
+                    let findings = self.runs.consume(index, hash, document.predicate(), &in_force, &self.denials);
+                    findings.into_iter().for_each(|finding| self.say(finding));
+                    self.runs.forget(self.at);
+                }
+            }
+            Receipt::KIND => {
+                if let Some(document) = self.of_boundary::<Receipt>(index, payload, envelope, &in_force) {
+                    let (decided, findings) =
+                        self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
+                    findings.into_iter().for_each(|finding| self.say(finding));
+                    self.said.extend(decided.map(|line| Said::Decision(Box::new(line))));
+                }
+            }
+            Denial::KIND => self.denial(index, payload, envelope, &in_force),
+            Refusal::KIND => {
+                if let Some(document) = self.of_boundary::<Refusal>(index, payload, envelope, &in_force) {
+                    let refusal = document.predicate();
+                    self.counts.refusals += 1;
+                    self.time(index, refusal.at);
+                    let here = &in_force.boundary;
+                    if refusal.boundary.as_ref().is_some_and(|there| there.id != here.id || there.name != here.name) {
+                        self.say(Finding::at(What::Boundary, index, "a refusal of another boundary"));
+                    }
+                }
+            }
+            other => {
+                let message =
+                    format!("an entry of the kind {other:?}, which this version does not know: use a newer one");
+                self.say(Finding::at(What::UnknownKind, index, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(
+        &mut self,
+        index: u64,
+        data: &[u8],
+        payload: &[u8],
+        signed: Signed<Seal>,
+        beside: &dyn Beside,
+    ) -> Result<(), Unreadable> {
+        self.counts.seals += 1;
+        self.counts.signatures += 1;
+        let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
+        flaws.into_iter().for_each(|(what, why)| self.say(Finding::at(what, index, why)));
+        if let Some(seal) = seal {
+            self.time(index, seal.at);
+            if index == 0
+                && let (Some(expected), Some(in_force)) = (self.expected.boundary, &self.seals.current)
+                && expected != in_force.boundary.id
+            {
+                let message = format!("this is the log of {}, expected {expected}", in_force.boundary.id);
+                self.say(Finding::at(What::Boundary, index, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn denial(&mut self, index: u64, payload: &[u8], envelope: &Envelope, in_force: &InForce) {
+        let signed = match signed::<Denial>(payload, envelope) {
+            Ok(signed) => signed,
+            Err(why) => return self.say(Finding::at(What::Entry, index, why)),
+        };
+        let one = signed.signature_count() == 1;
+        self.counts.signatures += 1;
+        let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
+            Ok(document) => document,
+            Err(VerifyError::Malformed(malformed)) => {
+                return self.say(Finding::at(What::Entry, index, malformed.to_string()));
+            }
+            Err(error) => return self.say(Finding::at(What::Denial, index, error.to_string())),
+        };
+        if !one {
+            self.say(Finding::at(What::Denial, index, "expected the one signature of whoever denies"));
+        }
+        let here = &in_force.boundary;
+        if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
+            self.say(Finding::at(What::Denial, index, error.to_string()));
+        }
+        let ended = document.signatures().iter().find_map(|signature| {
+            let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
+            approver
+                .valid_before
+                .filter(|end| *end <= self.at)
+                .map(|end| format!("{} was no approver any more since {end}", approver.name))
+        });
+        if let Some(message) = ended {
+            self.say(Finding::at(What::Denial, index, message));
+        }
+        // Its subject was checked when the document was read.
+        if let Ok(authorization) = denied(document.statement()) {
+            self.denials.insert(authorization);
+            self.counts.denials += 1;
+        }
+    }
+
+    /// The document of an entry that only the boundary signs, under its key in the roster in force there.
+    fn of_boundary<P: Predicate>(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        envelope: &Envelope,
+        in_force: &InForce,
+    ) -> Option<Verified<P>> {
+        let verified = signed::<P>(payload, envelope).map_err(|why| (What::Entry, why)).and_then(|signed| {
+            if signed.signature_count() != 1 {
+                let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
+                return Err((What::Signature, message));
+            }
+            let name = &in_force.boundary.name;
+            signed.verify(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
+                VerifyError::Malformed(malformed) => (What::Entry, malformed.to_string()),
+                VerifyError::UnknownSigner { keyid } => {
+                    let version = in_force.roster.version();
+                    let message = format!(
+                        "signed by {keyid}, which version {version} of the roster does not give boundary {name}"
+                    );
+                    (What::Signature, message)
+                }
+                error => (What::Signature, error.to_string()),
+            })
+        });
+        self.counts.signatures += 1;
+        match verified {
+            Ok(verified) => Some(verified),
+            Err((what, why)) => {
+                self.say(Finding::at(what, index, format!("{}: {why}", P::KIND)));
+                None
+            }
+        }
+    }
+
+    fn time(&mut self, index: u64, at: Timestamp) {
+        if at < self.at {
+            self.say(Finding::at(What::Time, index, format!("dated {at}, after an entry of {}", self.at)));
+        }
+        self.at = self.at.max(at);
+    }
+
+    /// The roots of heads that were seen elsewhere, where the log has just come to their size.
+    fn compare_heads(&mut self) {
+        let size = self.size();
+        let Some(in_force) = self.seals.current.clone() else { return };
+        let seen: Vec<_> = self.expected.heads.iter().filter(|seen| seen.size == size).cloned().collect();
+        for SeenHead { note, from, .. } in seen {
+            let root = self.tree.root();
+            match verify_head(&note, &in_force) {
+                Err(why) => self.say(Finding::whole(What::Checkpoint, format!("{from}: {why}"))),
+                Ok(head) if head.root != root => {
+                    let message = format!(
+                        "its first {size} entries hash to {}, {from} is a head of that size with {}: the boundary showed two \
+                         histories, or one of the two copies was changed; keep both heads",
+                        hex(&root),
+                        hex(&head.root)
+                    );
+                    self.say(Finding::whole(What::Fork, message));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn check_head(&mut self, head: &str) {
+        let Some(in_force) = self.seals.current.clone() else {
+            self.say(Finding::whole(What::Checkpoint, "there is no seal by which the signed head could be judged"));
+            return;
+        };
+        match verify_head(head, &in_force) {
+            Err(why) => self.say(Finding::whole(What::Checkpoint, why)),
+            Ok(head) if head.size != self.size() => {
+                let message = format!("the signed head is of {} entries, {} were read", head.size, self.size());
+                self.say(Finding::whole(What::Root, message));
+            }
+            Ok(head) if head.root != self.tree.root() => {
+                let message = format!(
+                    "the {} entries hash to {}, the signed head says {}: entries were changed, left out, put in or moved",
+                    head.size,
+                    hex(&self.tree.root()),
+                    hex(&head.root)
+                );
+                self.say(Finding::whole(What::Root, message));
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn say(&mut self, finding: Finding) {
+        if finding.differs {
+            self.differences += 1;
+        } else {
+            self.failures += 1;
+        }
+        self.said.push(Said::Finding(Box::new(finding)));
+    }
+
+    fn summary(&self) -> Summary {
+        let in_force = self.seals.current.as_deref();
+        let mut warnings = Vec::new();
+        if in_force.is_some_and(|seal| !seal.roster.is_guarded()) {
+            warnings.push("the roster is unguarded (threshold 0): whoever runs the boundary can replace it".to_owned());
+        }
+        let open: Vec<OpenRun> = self.runs.open().collect();
+        if !open.is_empty() {
+            warnings.push(format!(
+                "{} run(s) have no receipt yet: they ran when the log was read, or it was cut there",
+                open.len()
+            ));
+        }
+        Summary {
+            clean: self.failures == 0,
+            name: in_force.map(|seal| seal.boundary.name.clone()),
+            boundary: in_force.map(|seal| seal.boundary.id),
+            entries: self.size(),
+            from: self.from,
+            until: self.at,
+            roster: in_force.map(|seal| seal.roster.version()),
+            trusted: self.rosters.trusted(),
+            counts: self.counts.clone(),
+            open,
+            failures: self.failures,
+            differences: self.differences,
+            rests_on: RESTS_ON.map(str::to_owned).to_vec(),
+            not_shown: NOT_SHOWN.map(str::to_owned).to_vec(),
+            warnings,
+        }
+    }
+}
+
+/// What a clean audit stands on, whoever ran the boundary.
+const RESTS_ON: [&str; 4] = [
+    "the roster that you trust: who may approve, and which keys are the boundary's",
+    "the approvers' signatures: that each run was approved as it was run, at most once, by people who may",
+    "the hashes: that these entries, in this order, are the log of the signed head",
+    "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
+];
+
+/// What no single copy of a log can show.
+const NOT_SHOWN: [&str; 3] = [
+    "an end that was cut off: keep the state of each audit (--state), or have witnesses",
+    "another history that was shown to others: compare with their copy (--against)",
+    "runs outside the boundary: nothing of them is in its log",
+];
+
+/// The signed head of the log of this boundary, under a key of the roster in force at its end.
+fn verify_head(head: &str, in_force: &InForce) -> Result<Checkpoint, String> {
+    let note = Note::parse(head).map_err(|error| error.to_string())?;
+    let name = &in_force.boundary.name;
+    let origin = origin(name, &in_force.boundary.id);
+    let mut text = None;
+    for key in in_force.roster.boundary_keys(name) {
+        match note::verify_note(&note, &origin, key.public()) {
+            Ok(verified) => text = Some(verified.as_str()),
+            Err(note::NoteError::NotSignedBy(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let version = in_force.roster.version();
+    let text = text.ok_or_else(|| {
+        format!("the head is not signed for the log {origin} by a key that version {version} of the roster gives boundary {name}")
+    })?;
+    let head = Checkpoint::parse(text).map_err(|error| error.to_string())?;
+    if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
+}
+
+/// The envelope in an entry, whose bytes must be its canonical form, and its payload.
+fn read(data: &[u8]) -> Result<(Envelope, Vec<u8>), String> {
+    // Serde overlooks keys that stand twice, blanks and the like: written again they would be gone.
+    let envelope: Envelope = serde_json::from_slice(data).map_err(|error| format!("not an envelope: {error}"))?;
+    if envelope.payload_type != PAYLOAD_TYPE {
+        return Err("an envelope of another payload type".to_owned());
+    }
+    match envelope.to_canonical() {
+        Ok(again) if again == data => {}
+        _ => return Err("not the canonical form of its envelope".to_owned()),
+    }
+    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| error.to_string())?;
+    Ok((envelope, payload))
+}
+
+/// Which kind of statement a payload claims to be. Only a guess at which reader to ask: that one checks the type itself.
+fn kind_of(payload: &[u8]) -> Option<&str> {
+    const KEY: &str = "\"predicateType\":\"";
+    // The last field but one of a canonical statement; what follows it are the subjects.
+    let text = std::str::from_utf8(payload).ok()?;
+    let rest = &text[text.rfind(KEY)? + KEY.len()..];
+    rest[..rest.find('"')?].strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
+}
+
+fn signed<P: Predicate>(payload: &[u8], envelope: &Envelope) -> Result<Signed<P>, String> {
+    Signed::from_parts(payload, &envelope.signatures, Base64::Strict).map_err(|error| error.to_string())
+}

@@ -1,0 +1,122 @@
+//! What an auditor keeps between two audits: the head that was verified, and the state to go on from.
+//!
+//! The file is the auditor's own, and trusted as the roster is. It is written only when everything held; that the log
+//! still begins with the entries it stands for shows by the root, which is worked out from its tree.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::finding::Counts;
+use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
+use crate::crypto::merkle::{Frontier, Hash};
+use crate::record::consumption::Spent;
+use crate::record::ident::{Epoch, Name, Nonce, ProposalId};
+use crate::record::validity::Timestamp;
+
+/// The kept state of an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Of this format.
+    pub version: u64,
+    /// The program that wrote it: another version may check more, and reads the log from its start.
+    pub program: String,
+    /// Whose log.
+    pub boundary: SealDigest,
+    /// The signed head that was verified, as it was read.
+    pub checkpoint: String,
+    /// Its size.
+    pub size: u64,
+    /// The roots of the complete subtrees over its entries, largest first, in hex.
+    pub tree: Vec<String>,
+    /// The latest time that an entry stated.
+    pub at: Timestamp,
+    /// The seals of what is open, and last the one in force.
+    pub seals: Vec<KeptSeal>,
+    /// Epochs that may not come back.
+    pub past_epochs: Vec<Epoch>,
+    /// Names of tokens that may not come back.
+    pub gone_tokens: Vec<Name>,
+    /// What was denied.
+    pub denials: Vec<AuthorizationDigest>,
+    /// How much there was.
+    pub counts: Counts,
+    /// Nonces and runs.
+    pub runs: KeptRuns,
+}
+
+/// A seal's entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSeal {
+    /// Where it stands.
+    pub index: u64,
+    /// Its bytes.
+    pub entry: String,
+}
+
+/// What is still to be watched of runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRuns {
+    /// What is spent and not expired.
+    pub live: Vec<KeptLive>,
+    /// Proposals with a receipt whose authorization is not expired.
+    pub proposals: Vec<(ProposalId, Timestamp)>,
+    /// Runs without a receipt.
+    pub open: Vec<KeptRun>,
+    /// By exclusive name, the entry of the last receipt.
+    pub exclusive: BTreeMap<String, u64>,
+}
+
+/// A nonce that is spent and not expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptLive {
+    /// The nonce.
+    pub nonce: Nonce,
+    /// What it was spent for.
+    pub authorization: AuthorizationDigest,
+    /// When it is expired.
+    pub until: Timestamp,
+    /// Entry and item of its consumption.
+    pub place: (u64, u64),
+}
+
+/// A run without a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRun {
+    /// Entry and item of its consumption.
+    pub place: (u64, u64),
+    /// The hash of that entry.
+    pub leaf: LeafHash,
+    /// When it was spent.
+    pub at: Timestamp,
+    /// What was spent.
+    pub spent: Spent,
+    /// The entry of the seal in force then.
+    pub seal: u64,
+}
+
+impl Kept {
+    /// The format of this program.
+    pub const VERSION: u64 = 1;
+    /// This program.
+    pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
+
+    /// Whether this program wrote it; otherwise only its head is of use.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.version == Self::VERSION && self.program == Self::PROGRAM
+    }
+
+    /// The tree over its entries; nothing when it is none of that size.
+    #[must_use]
+    pub fn frontier(&self) -> Option<Frontier> {
+        let parts: Option<Vec<Hash>> = self.tree.iter().map(|part| unhex32(part)).collect();
+        Frontier::from_parts(self.size, parts?)
+    }
+}

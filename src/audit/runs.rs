@@ -1,0 +1,507 @@
+//! Nonces, runs and receipts: each consumption judged, each decision decided again.
+//!
+//! A nonce is remembered until its authorization has expired at the log's own time, a run until its receipt.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox};
+use crate::audit::documents::verify_authorization;
+use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Verdict, What};
+use crate::audit::kept::{Kept, KeptLive, KeptRun, KeptRuns};
+use crate::audit::ledger::Stop;
+use crate::audit::sealed::{InForce, State};
+use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
+use crate::crypto::merkle::Hash;
+use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::parameters::check_parameters;
+use crate::decision::permissions::{check_permissions, check_profile};
+use crate::decision::place::check_place;
+use crate::decision::quorum::{self, NotCounted};
+use crate::decision::step::check_step;
+use crate::decision::window::check_window;
+use crate::record::authorization::{Authorization, BoundaryRef};
+use crate::record::consumption::{Consumption, Spent};
+use crate::record::envelope::{Base64, Signed, Verified};
+use crate::record::ident::{Nonce, ProposalId};
+use crate::record::receipt::{Decision, Receipt};
+use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+
+/// What is still to be watched.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    /// Nonces that are not expired, with where they were spent.
+    nonces: HashMap<Nonce, Place>,
+    authorizations: HashMap<AuthorizationDigest, Place>,
+    proposals: HashSet<ProposalId>,
+    /// When what is remembered of an authorization may be forgotten.
+    ends: BTreeMap<Timestamp, Vec<Live>>,
+    open: BTreeMap<Place, Open>,
+    /// By exclusive name, the receipt of the last run that held it.
+    exclusive: HashMap<String, u64>,
+}
+
+/// Entry and item of a consumption.
+type Place = (u64, u64);
+
+#[derive(Debug)]
+enum Live {
+    Spent(Nonce, AuthorizationDigest),
+    Proposal(ProposalId),
+}
+
+/// A consumption that waits for its receipt.
+#[derive(Debug)]
+struct Open {
+    leaf: Hash,
+    at: Timestamp,
+    spent: Spent,
+    in_force: Arc<InForce>,
+    /// What was found when it was spent.
+    found: Vec<What>,
+}
+
+/// A run that has no receipt by far longer than it could last is no longer going on. Besides its own time it may have
+/// waited for room on the disk, so this is generous.
+const PATIENCE_S: i64 = 24 * 3600;
+
+impl Runs {
+    /// Takes a consumption; gives what does not hold of it.
+    pub(crate) fn consume(
+        &mut self,
+        index: u64,
+        leaf: Hash,
+        consumption: &Consumption,
+        in_force: &Arc<InForce>,
+        denials: &HashSet<AuthorizationDigest>,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let at = consumption.at;
+        let other_seal = consumption.seal != in_force.digest;
+        if other_seal {
+            let message = format!(
+                "it names the seal {}, in force is number {} ({})",
+                consumption.seal, in_force.number, in_force.digest
+            );
+            findings.push(Finding::at(What::SealInForce, index, message));
+        }
+        for (item, spent) in (0..).zip(&consumption.spent) {
+            let mut found = if other_seal { vec![What::SealInForce] } else { Vec::new() };
+            let mut find = |what: What, message: String| {
+                found.push(what);
+                findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
+            };
+            let place = (index, item);
+            if let Some((entry, item)) = self.nonces.get(&spent.nonce) {
+                find(What::DoubleUse, format!("the nonce {} was spent by item {item} of entry {entry}", spent.nonce));
+            } else if self.authorizations.contains_key(&spent.authorization) {
+                find(What::DoubleUse, "the same authorization was spent before, under another nonce".to_owned());
+            }
+            if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
+                find(What::Window, format!("spent at {at}, while it is said to expire at {}", spent.expires_at));
+            }
+            if denials.contains(&spent.authorization) {
+                find(What::Denied, "an approver had denied it before".to_owned());
+            }
+            // However long it is said to last: nothing may be spent for longer than a day.
+            let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
+            self.nonces.entry(spent.nonce.clone()).or_insert(place);
+            self.authorizations.entry(spent.authorization).or_insert(place);
+            self.ends.entry(end).or_default().push(Live::Spent(spent.nonce.clone(), spent.authorization));
+            let open = Open { leaf, at, spent: spent.clone(), in_force: in_force.clone(), found };
+            self.open.insert(place, open);
+        }
+        findings
+    }
+
+    /// Forgets what has expired: it can't be spent again, whatever its nonce.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        while let Some(first) = self.ends.first_entry().filter(|first| *first.key() <= now) {
+            for live in first.remove() {
+                match live {
+                    Live::Spent(nonce, authorization) => {
+                        self.nonces.remove(&nonce);
+                        self.authorizations.remove(&authorization);
+                    }
+                    Live::Proposal(id) => drop(self.proposals.remove(&id)),
+                }
+            }
+        }
+    }
+
+    /// Takes a receipt that the boundary signed: closes its run and decides it again.
+    pub(crate) fn close(
+        &mut self,
+        index: u64,
+        document: &Verified<Receipt>,
+        here: &BoundaryRef,
+        now: Timestamp,
+        counts: &mut Counts,
+    ) -> (Option<DecisionLine>, Vec<Finding>) {
+        let receipt = document.predicate();
+        let mut again = Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new() };
+        let place = (receipt.consumption.index, receipt.consumption.item);
+        let Some(open) = self.open.remove(&place) else {
+            let spent = Base64::Strict
+                .decode("", &receipt.authorization.payload)
+                .is_ok_and(|payload| self.authorizations.get(&AuthorizationDigest::of(&payload)) == Some(&place));
+            let message = format!("item {} of entry {} ", place.1, place.0);
+            if spent {
+                again.find(What::SecondReceipt, message + "has its receipt already");
+            } else {
+                again.find(What::NoConsumption, message + "is no consumption that waits for a receipt");
+            }
+            return (None, again.findings);
+        };
+        counts.receipts += 1;
+        again.found.clone_from(&open.found);
+        again.ours = open.in_force.ours;
+        let said = &receipt.boundary;
+        if (&said.name, &said.id) != (&here.name, &here.id) {
+            again.find(What::Boundary, format!("the receipt is of {} ({})", said.name, said.id));
+        }
+        if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
+            again.find(What::Signature, format!("the receipt says that {} signs it, another key did", said.keyid));
+        }
+        if receipt.seal != open.in_force.digest {
+            again.find(What::SealInForce, format!("the receipt names the seal {}", receipt.seal));
+        }
+        if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
+            again.find(What::Consumption, format!("the receipt names the leaf {}", receipt.consumption.leaf));
+        }
+        let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
+            .map_err(|error| error.to_string())
+            .and_then(|signed| {
+                counts.signatures += signed.signature_count() as u64;
+                verify_authorization(signed, &open.in_force.roster).map_err(words)
+            });
+        let authorization = match signed {
+            Ok((authorization, _)) => authorization,
+            Err(why) => {
+                again.find(What::Approvals, why);
+                counts.fail += 1;
+                return (None, again.findings);
+            }
+        };
+        let signed = authorization.predicate();
+        let id = signed.proposal.receipt();
+        again.about = Some(id.to_string());
+        let digest = AuthorizationDigest::from_bytes(authorization.digest());
+        again.matches(&open, signed, digest);
+        if document.statement().subject.first().and_then(crate::record::document::Subject::sha256)
+            != Some(*digest.as_bytes())
+        {
+            again.find(What::ReceiptSubjects, "its subject is another authorization than the embedded one");
+        }
+        if self.proposals.contains(&signed.proposal) {
+            again
+                .find(What::DoubleUse, format!("{} has a receipt already, for another authorization", signed.proposal));
+        } else if signed.expires_at > now {
+            self.proposals.insert(signed.proposal.clone());
+            let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
+            self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
+        }
+        let params = match &open.in_force.state {
+            Some(state) => {
+                let params = again.decide(&open, state, &authorization, receipt);
+                self.exclude(&mut again, state, signed, place);
+                params
+            }
+            None => None,
+        };
+        again.ended(receipt, &open, signed);
+        let failed = again.findings.iter().any(|finding| !finding.differs) || !open.found.is_empty();
+        let verdict = match (failed, &open.in_force.state) {
+            (true, _) => Verdict::Fails,
+            (false, None) => Verdict::Undecided,
+            (false, Some(_)) if again.findings.is_empty() => Verdict::Stands,
+            (false, Some(_)) => Verdict::Differs,
+        };
+        match verdict {
+            Verdict::Stands => counts.stand += 1,
+            Verdict::Differs => counts.differ += 1,
+            Verdict::Fails => counts.fail += 1,
+            Verdict::Undecided => counts.undecided += 1,
+        }
+        let params = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
+        let line = DecisionLine {
+            at: open.at,
+            proposer: signed.proposer.clone(),
+            handed_in_by: receipt.decision.handed_in_by.clone(),
+            step: signed.step.reference.clone(),
+            step_digest: signed.step.digest,
+            params,
+            approvers: receipt.decision.approvers.clone(),
+            groups: receipt.decision.groups.clone(),
+            outcome: receipt.outcome.clone(),
+            receipt: id,
+            authorization: digest,
+            seal: open.in_force.number,
+            consumption: place.0,
+            item: place.1,
+            entry: index,
+            verdict,
+            findings: again.found,
+        };
+        (Some(line), again.findings)
+    }
+
+    /// Runs of one exclusive name never overlap: the next is consumed after the receipt of the one before.
+    fn exclude(&mut self, again: &mut Again, state: &State, signed: &Authorization, place: Place) {
+        let Some((step, _)) = state.step(&signed.step.reference) else { return };
+        let Some(name) = &step.hashed.definition().exclusive else { return };
+        match self.exclusive.get_mut(name) {
+            Some(last) => {
+                if place.0 < *last {
+                    let message = format!("it excludes the run whose receipt is entry {last}, and began before that");
+                    again.find(What::Exclusive, message);
+                }
+                *last = (*last).max(again.index);
+            }
+            None => drop(self.exclusive.insert(name.clone(), again.index)),
+        }
+    }
+
+    /// Runs without a receipt, in order.
+    pub(crate) fn open(&self) -> impl Iterator<Item = OpenRun> {
+        self.open.iter().map(|(&(consumption, item), open)| OpenRun {
+            consumption,
+            item,
+            authorization: open.spent.authorization,
+            at: open.at,
+        })
+    }
+
+    /// Runs without a receipt that the log itself shows to be over.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<(OpenRun, String)> {
+        let longest = |open: &Open| open.in_force.state.as_ref().map(|state| state.steps.longest_ms);
+        self.open()
+            .zip(self.open.values())
+            .filter_map(|(run, open)| {
+                let seconds = i64::try_from(longest(open)? / 1000).unwrap_or(i64::MAX).saturating_add(PATIENCE_S);
+                (open.at.plus(seconds) < now).then(|| {
+                    let message = format!(
+                        "item {} was spent at {}, and has no receipt although the log goes on until {now}",
+                        run.item, run.at
+                    );
+                    (run, message)
+                })
+            })
+            .collect()
+    }
+
+    /// The seals of all that is open, in order, and the one in force last.
+    pub(crate) fn seals(&self, in_force: &Arc<InForce>) -> Vec<Arc<InForce>> {
+        let mut seals: BTreeMap<u64, Arc<InForce>> =
+            self.open.values().map(|open| (open.in_force.index, open.in_force.clone())).collect();
+        seals.insert(in_force.index, in_force.clone());
+        seals.into_values().collect()
+    }
+
+    /// What to keep of this.
+    pub(crate) fn keep(&self) -> KeptRuns {
+        let mut live = Vec::new();
+        let mut proposals = Vec::new();
+        for (end, ended) in &self.ends {
+            for one in ended {
+                match one {
+                    Live::Spent(nonce, authorization) => live.push(KeptLive {
+                        nonce: nonce.clone(),
+                        authorization: *authorization,
+                        until: *end,
+                        place: self.nonces.get(nonce).copied().unwrap_or_default(),
+                    }),
+                    Live::Proposal(id) => proposals.push((id.clone(), *end)),
+                }
+            }
+        }
+        let open = self.open.iter().map(|(&place, open)| KeptRun {
+            place,
+            leaf: LeafHash::from_bytes(open.leaf),
+            at: open.at,
+            spent: open.spent.clone(),
+            seal: open.in_force.index,
+        });
+        let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
+        KeptRuns { live, proposals, open: open.collect(), exclusive }
+    }
+
+    /// What was kept, under the seals that were kept with it.
+    pub(crate) fn resume(kept: &Kept, seals: &[Arc<InForce>]) -> Result<Self, String> {
+        let KeptRuns { live, proposals, open, exclusive } = &kept.runs;
+        let mut runs = Self { exclusive: exclusive.clone().into_iter().collect(), ..Self::default() };
+        for one in live {
+            runs.nonces.insert(one.nonce.clone(), one.place);
+            runs.authorizations.insert(one.authorization, one.place);
+            runs.ends.entry(one.until).or_default().push(Live::Spent(one.nonce.clone(), one.authorization));
+        }
+        for (id, until) in proposals {
+            runs.proposals.insert(id.clone());
+            runs.ends.entry(*until).or_default().push(Live::Proposal(id.clone()));
+        }
+        for run in open {
+            let in_force = seals.iter().find(|seal| seal.index == run.seal);
+            let in_force = in_force.ok_or("a run in it names a seal that is not in it")?.clone();
+            let open =
+                Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
+            runs.open.insert(run.place, open);
+        }
+        Ok(runs)
+    }
+}
+
+/// One decision on its way.
+struct Again {
+    index: u64,
+    ours: bool,
+    about: Option<String>,
+    found: Vec<What>,
+    findings: Vec<Finding>,
+}
+
+impl Again {
+    fn find(&mut self, what: What, why: impl Into<String>) {
+        let mut finding = Finding::at(what, self.index, why);
+        finding.id.clone_from(&self.about);
+        self.found.push(what);
+        self.findings.push(finding);
+    }
+
+    /// Of what follows from reading scripts, schemas and policies: another version may read them otherwise.
+    fn read_otherwise(&mut self, what: What, why: impl Into<String>) {
+        let ours = self.ours;
+        self.find(what, why);
+        if let Some(finding) = self.findings.last_mut() {
+            finding.differs = !ours;
+        }
+    }
+
+    /// The consumption spends this very authorization.
+    fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
+        let spent = &open.spent;
+        for (same, what) in [
+            (spent.authorization == digest, "authorization"),
+            (spent.nonce == signed.nonce, "nonce"),
+            (spent.expires_at == signed.expires_at, "end of validity"),
+        ] {
+            if !same {
+                self.find(What::Consumption, format!("its consumption states another {what}"));
+            }
+        }
+    }
+
+    /// Asks every question again, of the state before the consumption, by the functions that the crossing calls. Gives
+    /// the digest of the parameters where they fit.
+    fn decide(
+        &mut self,
+        open: &Open,
+        state: &State,
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+    ) -> Option<ParamsDigest> {
+        let (in_force, roster, at) = (&open.in_force, &*open.in_force.roster, open.at);
+        let (signed, decision) = (authorization.predicate(), &receipt.decision);
+        let here = &in_force.boundary;
+        if let Err(error) = check_place(&signed.boundary, &here.name, &here.id, &here.epoch) {
+            self.find(What::Boundary, error.to_string());
+        }
+        if let Err(error) = check_window(signed, at, None) {
+            self.find(What::Window, error.to_string());
+        }
+        let reference = &signed.step.reference;
+        if !state.may_propose(roster, &decision.handed_in_by, reference) {
+            self.find(What::Proposer, format!("{} may not propose {reference}", decision.handed_in_by));
+        }
+        let found = state.step(reference);
+        if let Err(error) = check_step(signed, found.map(|(step, _)| &step.hashed)) {
+            self.find(What::Step, error.to_string());
+        }
+        let (step, schema) = found?;
+        let params = match check_parameters(signed, schema) {
+            Ok(fit) => Some(fit.params().digest()),
+            Err(error) => {
+                self.read_otherwise(What::Parameters, error.to_string());
+                None
+            }
+        };
+        if state.undecidable {
+            let why = "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate";
+            self.read_otherwise(What::Permissions, why);
+        }
+        if let Err(error) = check_permissions(&step.ruling, &[], &signed.permissions) {
+            self.find(What::Permissions, error.to_string());
+        }
+        if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
+            self.read_otherwise(What::Sandbox, error.to_string());
+        }
+        let tokens = Tokens::Sealed(&state.tokens, at);
+        match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
+            Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
+            Err(error) => self.find(What::Proposer, error.to_string()),
+        }
+        params
+    }
+
+    fn count(
+        &mut self,
+        open: &Open,
+        state: &State,
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+        excluded: &Excluded,
+    ) {
+        let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
+        let roster = &*open.in_force.roster;
+        let count = quorum::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
+        for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
+            self.find(What::Excluded, signature.to_string());
+        }
+        let count = match check_each_counts(count) {
+            Ok((count, _)) => count,
+            Err(stop) => return self.find(What::Approvals, words(stop)),
+        };
+        let met = match quorum::decide(&step.rules, &count) {
+            Ok(met) => met,
+            Err(error) => return self.find(What::Quorum, error.to_string()),
+        };
+        let stated = &receipt.decision;
+        let expected = Decision {
+            approvers: met.approvers().to_vec(),
+            groups: met.groups().to_vec(),
+            excluded: excluded.names(),
+            handed_in_by: stated.handed_in_by.clone(),
+            policy: state.policy,
+        };
+        for (same, what) in [
+            (expected.approvers == stated.approvers, "approvers"),
+            (expected.groups == stated.groups, "groups"),
+            (expected.excluded == stated.excluded, "excluded people"),
+            (expected.policy == stated.policy, "policy"),
+        ] {
+            if !same {
+                self.find(What::Decision, format!("the receipt states other {what} than follow from the state before"));
+            }
+        }
+    }
+
+    /// How it ended: what the receipt says about itself.
+    fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
+        if let Err(stop) = check_outcome(receipt, open.at) {
+            self.find(What::Outcome, words(stop));
+        }
+        if let Err(stop) = check_counted(receipt) {
+            self.find(What::ReceiptSubjects, words(stop));
+        }
+        // What was not started held nothing; what was not seen could not be looked at.
+        if let Err(Stop::Failed(why)) = check_sandbox(signed, receipt) {
+            self.find(What::Sandbox, why);
+        }
+    }
+}
+
+fn words(stop: Stop) -> String {
+    match stop {
+        Stop::Failed(why) | Stop::NotChecked(why) => why,
+        Stop::Because(name) => format!("because {name} was not established"),
+    }
+}

@@ -1,0 +1,450 @@
+//! The state that a seal puts in force, read again from what it names; and how one seal follows another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::audit::finding::What;
+use crate::audit::history::{Beside, Unreadable};
+use crate::crypto::canonical;
+use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
+use crate::crypto::json;
+use crate::crypto::sshsig::SshKey;
+use crate::decision::in_force::{StepInForce, steps_in_force};
+use crate::policy::file::Policy;
+use crate::policy::patterns::Pattern;
+use crate::record::authorization::BoundaryRef;
+use crate::record::configuration::Configuration;
+use crate::record::document::Statement;
+use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
+use crate::record::ident::{Epoch, Name, StepRef};
+use crate::record::seal::Seal;
+use crate::record::step::RegistryLeaf;
+use crate::record::token::{Scope, SealedToken};
+use crate::registry::Registry;
+use crate::registry::parameters::ParameterSchema;
+use crate::trust::chain::{Chain, ChainError, Pinned};
+use crate::trust::roster::TrustedRoster;
+
+/// A seal, and the state that it puts in force.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) index: u64,
+    pub(crate) digest: SealDigest,
+    pub(crate) number: u64,
+    pub(crate) boundary: BoundaryRef,
+    pub(crate) roster: Arc<TrustedRoster>,
+    /// Made by this version of the program: then nothing may be decided otherwise.
+    pub(crate) ours: bool,
+    /// Nothing when it could not be read: then nothing under it can be decided.
+    pub(crate) state: Option<Arc<State>>,
+    /// The seal's entry, for who takes the audit up again.
+    pub(crate) entry: Arc<[u8]>,
+}
+
+/// What decides.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) policy: PolicyDigest,
+    pub(crate) steps: Arc<Steps>,
+    pub(crate) tokens: Arc<[SealedToken]>,
+    /// Policy or built-ins hold rules that this version can't decide.
+    pub(crate) undecidable: bool,
+}
+
+/// The registered steps, and what holds for each.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    /// The digests of all that they follow from.
+    of: (BlobDigest, RegistryRoot, PolicyDigest, [u8; 32], BlobDigest),
+    registry: Arc<Registry>,
+    held: BTreeMap<StepRef, StepInForce>,
+    undecidable: bool,
+    /// The longest that any of them may run.
+    pub(crate) longest_ms: u64,
+}
+
+impl State {
+    pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
+        Some((self.steps.held.get(reference)?, &self.steps.registry.get(reference)?.schema))
+    }
+
+    /// Whether who handed an envelope in could propose this step at all.
+    pub(crate) fn may_propose(&self, roster: &TrustedRoster, name: &Name, step: &StepRef) -> bool {
+        let matches = |pattern: &String| Pattern::parse(pattern).is_ok_and(|pattern| pattern.matches(step.as_str()));
+        match self.tokens.iter().find(|token| token.name == *name) {
+            Some(token) => {
+                token.scopes.contains(&Scope::Propose)
+                    && (token.patterns.is_empty() || token.patterns.iter().any(matches))
+            }
+            None => roster.proposer(name).is_some(),
+        }
+    }
+}
+
+/// The seals so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seals {
+    pub(crate) current: Option<Arc<InForce>>,
+    /// Epochs that were replaced.
+    pub(crate) past_epochs: BTreeSet<Epoch>,
+    /// Tokens that are gone.
+    pub(crate) gone_tokens: BTreeSet<Name>,
+}
+
+/// What does not hold of a seal, in order.
+type Flaws = Vec<(What, String)>;
+
+impl Seals {
+    /// Takes a seal, as entry `index` of the log. Gives it, where it is the boundary's, and what does not hold of it.
+    pub(crate) fn follow(
+        &mut self,
+        index: u64,
+        entry: &[u8],
+        (payload, signed): (&[u8], Signed<Seal>),
+        rosters: &mut Rosters,
+        beside: &dyn Beside,
+    ) -> Result<(Option<Seal>, Flaws), Unreadable> {
+        let mut flaws = Flaws::new();
+        let (verified, roster) = match verify(payload, signed, rosters, beside)? {
+            Ok(found) => found,
+            Err(flaw) => return Ok((None, vec![flaw])),
+        };
+        let seal = verified.predicate().clone();
+        let digest = SealDigest::from_bytes(verified.digest());
+        let before = self.current.clone();
+        let mut flaw = |what: What, message: String| flaws.push((what, message));
+        match &before {
+            None if seal.number != 0 => {
+                flaw(What::SealChain, format!("the log begins with seal number {}", seal.number))
+            }
+            None => {}
+            Some(before) => {
+                let expected = (before.number + 1, Some(before.digest), Some(before.boundary.id));
+                if (seal.number, seal.previous, seal.boundary.id) != expected {
+                    let message = format!(
+                        "number {} does not follow number {} ({}): a seal is missing, stands twice, or was put in between",
+                        seal.number, before.number, before.digest
+                    );
+                    flaw(What::SealChain, message);
+                }
+                if seal.boundary.name != before.boundary.name {
+                    flaw(What::Boundary, format!("the seal is of boundary {}", seal.boundary.name));
+                }
+                if roster.version() < before.roster.version() {
+                    let message = format!(
+                        "version {} of the roster comes into force after version {}",
+                        roster.version(),
+                        before.roster.version()
+                    );
+                    flaw(What::RosterChain, message);
+                }
+                if seal.epoch != before.boundary.epoch {
+                    self.past_epochs.insert(before.boundary.epoch.clone());
+                }
+            }
+        }
+        if self.past_epochs.contains(&seal.epoch) {
+            flaw(What::Epoch, format!("the epoch {} was replaced, and is in force again", seal.epoch));
+        }
+        let mut keys: Vec<_> = roster.boundary_keys(&seal.boundary.name).iter().map(SshKey::keyid).collect();
+        keys.sort();
+        if seal.keys != keys {
+            flaw(What::SealedState, "the keys in the seal are not those that the roster gives the boundary".to_owned());
+        }
+        if roster.policy() != seal.policy {
+            flaw(
+                What::RosterChain,
+                format!("the roster was signed for the policy {}, sealed is {}", roster.policy(), seal.policy),
+            );
+        }
+        let boundary = BoundaryRef {
+            name: seal.boundary.name.clone(),
+            id: before.as_ref().map_or(digest, |before| before.boundary.id),
+            epoch: seal.epoch.clone(),
+        };
+        let earlier = before.as_ref().and_then(|before| before.state.clone());
+        let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
+            Ok(state) => Some(Arc::new(state)),
+            Err(messages) => {
+                let advice =
+                    format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
+                let advice = if seal.engine == ENGINE { "" } else { &advice };
+                messages.into_iter().for_each(|message| flaw(What::SealedState, format!("{message}{advice}")));
+                None
+            }
+        };
+        if let Some(state) = &state {
+            self.check_tokens(earlier.as_deref(), &state.tokens, &roster, &mut flaw);
+        }
+        let ours = seal.engine == ENGINE;
+        let number = seal.number;
+        self.current =
+            Some(Arc::new(InForce { index, digest, number, boundary, roster, ours, state, entry: entry.into() }));
+        Ok((Some(seal), flaws))
+    }
+
+    /// A token is made once, stays as it is, and goes for good.
+    fn check_tokens(
+        &mut self,
+        before: Option<&State>,
+        now: &[SealedToken],
+        roster: &TrustedRoster,
+        flaw: &mut dyn FnMut(What, String),
+    ) {
+        let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
+        for token in now {
+            let name = &token.name;
+            match before.iter().find(|other| other.name == *name) {
+                Some(other) if other != token => {
+                    flaw(
+                        What::Tokens,
+                        format!("the token {name} was changed: owners, scopes and end stay as they were made"),
+                    );
+                }
+                None if self.gone_tokens.contains(name) => {
+                    flaw(
+                        What::Tokens,
+                        format!("the token {name} was gone, and is there again: names are never used twice"),
+                    );
+                }
+                _ => {}
+            }
+            if let Err(taken) = roster.check_token_name(name) {
+                flaw(What::Tokens, taken.to_string());
+            }
+        }
+        let gone = before.iter().filter(|token| now.iter().all(|other| other.name != token.name));
+        self.gone_tokens.extend(gone.map(|token| token.name.clone()));
+    }
+
+    /// The state of a seal that an earlier audit found to hold, read again.
+    pub(crate) fn again(
+        index: u64,
+        entry: &[u8],
+        (payload, signed): (&[u8], Signed<Seal>),
+        id: SealDigest,
+        rosters: &mut Rosters,
+        beside: &dyn Beside,
+    ) -> Result<Result<InForce, String>, Unreadable> {
+        let (verified, roster) = match verify(payload, signed, rosters, beside)? {
+            Ok(found) => found,
+            Err((_, message)) => return Ok(Err(message)),
+        };
+        let seal = verified.predicate();
+        let digest = SealDigest::from_bytes(verified.digest());
+        let state = match read(seal, &roster, None, beside)? {
+            Ok(state) => state,
+            Err(messages) => return Ok(Err(messages.join("; "))),
+        };
+        Ok(Ok(InForce {
+            index,
+            digest,
+            number: seal.number,
+            boundary: BoundaryRef { name: seal.boundary.name.clone(), id, epoch: seal.epoch.clone() },
+            roster,
+            ours: seal.engine == ENGINE,
+            state: Some(Arc::new(state)),
+            entry: entry.into(),
+        }))
+    }
+}
+
+/// This program, as its seals name it.
+const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
+
+/// The versions of the roster that are known, all connected with the trusted one.
+#[derive(Debug)]
+pub(crate) struct Rosters {
+    pinned: Pinned,
+    chain: Chain,
+    /// The one that was asked for last.
+    last: Option<Arc<TrustedRoster>>,
+}
+
+impl Rosters {
+    /// Connects these versions with the trusted one.
+    pub(crate) fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
+        let chain = Chain::connect(&pinned, versions)?;
+        Ok(Self { pinned, chain, last: None })
+    }
+
+    pub(crate) fn trusted(&self) -> RosterDigest {
+        self.pinned.digest()
+    }
+
+    pub(crate) const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The roster that a seal names, connected with the trusted one by the versions that it brings.
+    fn named_by(&mut self, seal: &Seal, beside: &dyn Beside) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.digest() == seal.roster) {
+            return Ok(Ok(last.clone()));
+        }
+        if self.chain.by_digest(&seal.roster).is_none() {
+            let versions = match versions_of(seal, beside)? {
+                Ok(versions) => versions,
+                Err(message) => return Ok(Err(message)),
+            };
+            match Chain::connect(&self.pinned, &versions) {
+                Err(error) => return Ok(Err(error.to_string())),
+                Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
+                    return Ok(
+                        Err("the versions of the roster are others than those before: it was forked".to_owned()),
+                    );
+                }
+                Ok(longer) => self.chain = longer,
+            }
+        }
+        let Some(found) = self.chain.by_digest(&seal.roster) else {
+            return Ok(Err(format!(
+                "the seal names the roster {}, to which the trusted one does not lead",
+                seal.roster
+            )));
+        };
+        let found = Arc::new(found.clone());
+        self.last = Some(found.clone());
+        Ok(Ok(found))
+    }
+}
+
+/// Every version of the roster that a seal brings, from 1 to the one that it names; nothing of it is verified.
+pub(crate) fn versions_of(seal: &Seal, beside: &dyn Beside) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
+    let digest = seal.rosters.unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
+    let Some(bytes) = beside.blob(&digest)?.filter(|bytes| BlobDigest::of(bytes) == digest) else {
+        return Ok(Err(format!("the roster that the seal names ({digest}) is not beside the log")));
+    };
+    Ok(match seal.rosters {
+        Some(_) => json::parse_as(&bytes, bytes.len()).map_err(|error| format!("the versions of the roster: {error}")),
+        // Version 1, which nobody signs.
+        None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
+    })
+}
+
+/// The seal, signed by the boundary's key of the very roster that it names.
+fn verify(
+    payload: &[u8],
+    signed: Signed<Seal>,
+    rosters: &mut Rosters,
+    beside: &dyn Beside,
+) -> Result<Result<(Verified<Seal>, Arc<TrustedRoster>), (What, String)>, Unreadable> {
+    if signed.signature_count() != 1 {
+        let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
+        return Ok(Err((What::Signature, message)));
+    }
+    // Which roster it names must be known before its signature can be verified. That says nothing yet: the roster itself
+    // is connected with the trusted one, or refused.
+    let claimed = match Statement::<Seal>::from_payload(payload) {
+        Ok(statement) => statement.predicate,
+        Err(malformed) => return Ok(Err((What::Entry, malformed.to_string()))),
+    };
+    let roster = match rosters.named_by(&claimed, beside)? {
+        Ok(roster) => roster,
+        Err(message) => return Ok(Err((What::RosterChain, message))),
+    };
+    let name = claimed.boundary.name;
+    Ok(match signed.verify(|keyid| roster.boundary_key(&name, keyid)) {
+        Ok(verified) => Ok((verified, roster)),
+        Err(VerifyError::UnknownSigner { keyid }) => {
+            let version = roster.version();
+            Err((
+                What::Signature,
+                format!("signed by {keyid}, which version {version} of the roster does not give boundary {name}"),
+            ))
+        }
+        Err(error) => Err((What::Signature, error.to_string())),
+    })
+}
+
+/// Reads what a seal names. What did not change is not read again.
+fn read(
+    seal: &Seal,
+    roster: &TrustedRoster,
+    before: Option<&State>,
+    beside: &dyn Beside,
+) -> Result<Result<State, Vec<String>>, Unreadable> {
+    let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, String>, Unreadable> {
+        let digest = BlobDigest::from_bytes(digest);
+        Ok(match beside.blob(&digest)? {
+            Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
+            Some(_) => Err(format!("the {what} beside the log is not what {digest} names")),
+            None => Err(format!("the {what} ({digest}) is not beside the log")),
+        })
+    };
+    // Two kinds of ends: the source broke (nothing is known), or what it gave does not hold.
+    macro_rules! hold {
+        ($result:expr) => {
+            match $result {
+                Ok(value) => value,
+                Err(message) => return Ok(Err(vec![message])),
+            }
+        };
+    }
+    let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
+    let tokens: Vec<SealedToken> = hold!(canonical_document("list of tokens", &tokens));
+    let of = (seal.registry, seal.registry_root, seal.policy, *seal.roster.as_bytes(), seal.configuration);
+    let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
+    let builtins: Value = hold!(canonical_document("built-in lists", &builtins));
+    // Built-in lists of this version are empty but for their version.
+    let lists = builtins.as_object().is_none_or(|lists| lists.keys().any(|key| key != "version"));
+    let steps = match before.filter(|before| before.steps.of == of) {
+        Some(before) => before.steps.clone(),
+        None => {
+            let policy = hold!(find("policy", *seal.policy.as_bytes())?);
+            let policy: Value = hold!(canonical_document("policy", &policy));
+            let policy = match Policy::from_sealed(&policy) {
+                Ok(policy) => policy,
+                Err(errors) => {
+                    return Ok(Err(errors.iter().map(|error| format!("the sealed policy: {error}")).collect()));
+                }
+            };
+            let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
+            let configuration: Configuration = hold!(canonical_document("configuration", &configuration));
+            let same = before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
+            let registry = match same {
+                Some(before) => before.steps.registry.clone(),
+                None => {
+                    let manifest = hold!(find("registry", *seal.registry.as_bytes())?);
+                    let leaves: Vec<RegistryLeaf> = hold!(canonical_document("registry", &manifest));
+                    let mut definitions = Vec::with_capacity(leaves.len());
+                    for leaf in &leaves {
+                        let what = format!("step {}", leaf.reference);
+                        let bytes = hold!(find(&what, *leaf.digest.as_bytes())?);
+                        definitions.push(hold!(canonical_document(&what, &bytes)));
+                    }
+                    let registry = match Registry::from_definitions(definitions) {
+                        Ok(registry) => registry,
+                        Err(errors) => {
+                            return Ok(Err(errors
+                                .iter()
+                                .map(|error| format!("the sealed registry: {error}"))
+                                .collect()));
+                        }
+                    };
+                    if registry.root() != seal.registry_root || registry.manifest() != manifest {
+                        return Ok(Err(vec!["the sealed steps do not hash to the sealed root".to_owned()]));
+                    }
+                    Arc::new(registry)
+                }
+            };
+            let held = match steps_in_force(&registry, &policy, roster, &configuration) {
+                Ok(held) => held,
+                Err(messages) => return Ok(Err(messages)),
+            };
+            let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
+            Arc::new(Steps { of, registry, held, undecidable: policy.has_rules(), longest_ms })
+        }
+    };
+    let undecidable = steps.undecidable || lists;
+    Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), undecidable }))
+}
+
+/// A blob that must be the canonical JSON of what it is.
+fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String> {
+    let value =
+        canonical::parse_canonical(bytes, bytes.len()).map_err(|error| format!("the sealed {what}: {error}"))?;
+    json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
+}

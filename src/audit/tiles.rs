@@ -1,0 +1,96 @@
+//! Stored tiles, held against those that follow from the entries.
+
+use crate::audit::finding::{Finding, What};
+use crate::audit::history::{Beside, Unreadable};
+use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+
+/// The incomplete tiles at the right edge, from the first whose beginning was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Tiles {
+    levels: Vec<Level>,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// The entry of this level that comes next.
+    next: u64,
+    /// The hashes of the tile at work; nothing while its beginning was not seen.
+    hashes: Option<Vec<Hash>>,
+}
+
+impl Tiles {
+    /// For a log of which the first `size` entries are not read again.
+    pub(crate) fn after(size: u64) -> Self {
+        let width = u64::from(TILE_WIDTH);
+        let mut levels = Vec::new();
+        let mut next = size;
+        while next > 0 {
+            levels.push(Level { next, hashes: next.is_multiple_of(width).then(Vec::new) });
+            next >>= TILE_HEIGHT;
+        }
+        Self { levels }
+    }
+
+    /// Takes the next leaf, and compares every tile that it completes.
+    pub(crate) fn append(
+        &mut self,
+        leaf: Hash,
+        beside: &dyn Beside,
+        say: &mut dyn FnMut(Finding),
+    ) -> Result<(), Unreadable> {
+        // Nothing where the beginning of the tile below was not seen: then its root is not known either.
+        let mut hash = Some(leaf);
+        for level in 0_u8.. {
+            let at = usize::from(level);
+            if self.levels.len() == at {
+                self.levels.push(Level { next: 0, hashes: Some(Vec::new()) });
+            }
+            let tile = &mut self.levels[at];
+            match (&mut tile.hashes, hash) {
+                (Some(hashes), Some(hash)) => hashes.push(hash),
+                (hashes, _) => *hashes = None,
+            }
+            tile.next += 1;
+            if !tile.next.is_multiple_of(u64::from(TILE_WIDTH)) {
+                break;
+            }
+            let index = tile.next / u64::from(TILE_WIDTH) - 1;
+            hash = match tile.hashes.replace(Vec::with_capacity(usize::from(TILE_WIDTH))) {
+                Some(hashes) => {
+                    compare(level, index, &hashes, beside, say)?;
+                    Some(root(&hashes))
+                }
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Compares the incomplete tiles at the end.
+    pub(crate) fn finish(&self, beside: &dyn Beside, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
+        for (level, tile) in (0_u8..).zip(&self.levels) {
+            if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {
+                compare(level, tile.next / u64::from(TILE_WIDTH), hashes, beside, say)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare(
+    level: u8,
+    index: u64,
+    hashes: &[Hash],
+    beside: &dyn Beside,
+    say: &mut dyn FnMut(Finding),
+) -> Result<(), Unreadable> {
+    let width = u16::try_from(hashes.len()).unwrap_or(TILE_WIDTH);
+    let Some(path) = TilePath::new(TileKind::Hashes(level), index, width) else { return Ok(()) };
+    if let Some(stored) = beside.tile(&path)?
+        && stored != hashes.as_flattened()
+    {
+        let first = index << (u32::from(level + 1) * u32::from(TILE_HEIGHT));
+        say(Finding::at(What::Tile, first, format!("{path} does not hold the hashes of its entries")));
+    }
+    Ok(())
+}

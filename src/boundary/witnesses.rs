@@ -1,0 +1,542 @@
+//! Witnesses of the log: what each is asked, and what its answer is worth.
+//!
+//! A witness of the roster is handed each checkpoint with the proof that it continues the last one it saw, and cosigns
+//! it (c2sp.org/tlog-witness). Whoever asks for witnesses then need not trust the boundary that its history is one. None
+//! of this is on the way of a crossing: checkpoints go out in the background, and a witness that is down holds up nothing.
+//!
+//! Cosignatures are kept in memory only. After a start each witness is asked again, also for what it has cosigned before.
+//! The asking itself is `node::witnessing`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::boundary::Boundary;
+use crate::boundary::refusal::{Stopped, fault};
+use crate::crypto::cosignature::WitnessKey;
+use crate::crypto::merkle::Hash;
+use crate::crypto::note::{self, Note, NoteSignature};
+use crate::record::validity::{SKEW_S, Timestamp};
+use crate::store::CheckpointRow;
+
+/// Witnesses that are asked. Each adds a line to every checkpoint, and a verifier takes 64.
+pub const MOST_WITNESSES: usize = 32;
+
+/// A witness of the roster, as it is asked.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// Its name in the roster.
+    pub name: String,
+    /// Where it takes checkpoints; `/add-checkpoint` comes behind it.
+    pub url: String,
+    /// Its key.
+    pub key: WitnessKey,
+}
+
+/// What a witness is asked to cosign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The checkpoint's size.
+    pub size: u64,
+    /// What the witness is believed to have cosigned last.
+    pub old: u64,
+    /// The body of the request.
+    pub body: String,
+}
+
+/// What comes after an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// It cosigned; ask again when the log has grown.
+    Cosigned,
+    /// It knows another size than was believed: ask again at once.
+    Again,
+    /// It did not cosign: ask again after a pause.
+    Trouble(String),
+}
+
+/// The log, as answers of witnesses are judged by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Log<'a> {
+    /// How many entries it has.
+    pub size: u64,
+    /// The key that it is known by.
+    pub vkey: &'a str,
+}
+
+/// What the boundary knows of its log's witnesses.
+#[derive(Debug, Default)]
+pub struct Witnesses(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What all are asked to cosign just now, and since when.
+    target: Option<(Head, Timestamp)>,
+    /// Cosigned heads, the oldest first.
+    heads: VecDeque<Head>,
+    known: BTreeMap<String, Known>,
+    /// What can't be asked at all, and why.
+    unable: Vec<String>,
+}
+
+/// What one witness is known to hold.
+#[derive(Debug, Default)]
+struct Known {
+    size: u64,
+    cosigned: u64,
+    conflicts: u32,
+    trouble: Option<(String, Timestamp)>,
+}
+
+/// A checkpoint and who cosigned it.
+#[derive(Debug, Clone)]
+struct Head {
+    size: u64,
+    note: String,
+    lines: BTreeMap<String, NoteSignature>,
+}
+
+impl Head {
+    fn text(&self) -> String {
+        let Ok(mut note) = Note::parse(&self.note) else { return self.note.clone() };
+        for line in self.lines.values() {
+            match note.clone().with(line.clone()) {
+                Ok(more) => note = more,
+                Err(_) => break,
+            }
+        }
+        note.to_string()
+    }
+}
+
+impl Witnesses {
+    /// Forgets who is no longer in the roster, with what it signed, and keeps why others can't be asked.
+    pub fn retain(&self, named: &[Named], unable: Vec<String>) {
+        let mut state = self.state();
+        let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
+        state.known.retain(|vkey, _| is_named(vkey));
+        state.heads.iter_mut().for_each(|head| head.lines.retain(|vkey, _| is_named(vkey)));
+        state.unable = unable;
+    }
+
+    /// The target that this witness has not cosigned yet. A new one is set, from `head`, when the log has grown to
+    /// `size` and all who answer have cosigned the last, or were given the time to: so they cosign the same checkpoints.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    fn target(
+        &self,
+        witness: &Named,
+        named: &[Named],
+        size: u64,
+        now: Timestamp,
+        head: impl FnOnce() -> Result<Option<CheckpointRow>, Stopped>,
+    ) -> Result<Option<(Head, u64)>, Stopped> {
+        let mut state = self.state();
+        let behind = |state: &State, target: &Head, of: &Named| {
+            let known = state.known.get(&of.key.vkey());
+            known.is_none_or(|known| known.trouble.is_none() && known.cosigned < target.size)
+        };
+        let is_due = match &state.target {
+            None => true,
+            Some((target, since)) => {
+                let overdue = now.unix() - since.unix() > PATIENCE_S || now < *since;
+                let passed = state.known.values().any(|known| known.size > target.size);
+                target.size < size && (overdue || passed || !named.iter().any(|of| behind(&state, target, of)))
+            }
+        };
+        if is_due && let Some(row) = head()? {
+            state.target = Some((Head { size: row.size, note: row.note, lines: BTreeMap::new() }, now));
+        }
+        let known = state.known.entry(witness.key.vkey()).or_default();
+        let (size, cosigned) = (known.size, known.cosigned);
+        Ok(state.target.as_ref().filter(|(target, _)| cosigned < target.size).map(|(target, _)| (target.clone(), size)))
+    }
+
+    /// Takes what a witness answered to `ask`: nothing in it counts that does not verify under the rostered key.
+    pub fn answered(&self, witness: &Named, ask: &Ask, log: Log<'_>, status: u16, body: &[u8], now: Timestamp) -> Next {
+        let mut state = self.state();
+        let next = state.take(witness, ask, log, status, body, now);
+        state.note(&witness.key, &next, now);
+        next
+    }
+
+    /// A witness that could not be asked, or did not answer.
+    pub fn failed(&self, witness: &Named, why: String, now: Timestamp) {
+        self.state().note(&witness.key, &Next::Trouble(why), now);
+    }
+
+    /// The lines of a checkpoint of this size, if there are any, in its note.
+    fn cosigned(&self, size: u64) -> Option<String> {
+        let state = self.state();
+        state.heads.iter().find(|head| head.size == size && !head.lines.is_empty()).map(Head::text)
+    }
+
+    /// The checkpoint over at least `least` entries that most witnesses have cosigned, the newest of such.
+    fn best(&self, least: u64) -> Option<(u64, String)> {
+        let state = self.state();
+        let fit = state.heads.iter().filter(|head| head.size >= least && !head.lines.is_empty());
+        fit.max_by_key(|head| (head.lines.len(), head.size)).map(|head| (head.size, head.text()))
+    }
+
+    /// What an operator should know.
+    pub fn notes(&self) -> Vec<String> {
+        let state = self.state();
+        let troubled = state.known.iter().filter_map(|(vkey, known)| {
+            let (trouble, since) = known.trouble.as_ref()?;
+            let name = vkey.split('+').next().unwrap_or_default();
+            Some(format!("the witness {name} has not cosigned since {since}: {trouble}"))
+        });
+        troubled.chain(state.unable.iter().cloned()).collect()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, witness: &Named, ask: &Ask, log: Log<'_>, status: u16, body: &[u8], now: Timestamp) -> Next {
+        let text = String::from_utf8_lossy(body);
+        match status {
+            200 => match self.cosign(witness, ask, &text, now) {
+                Ok(()) => Next::Cosigned,
+                Err(why) => Next::Trouble(why),
+            },
+            409 => self.conflict(witness, ask, log, &text),
+            404 => Next::Trouble(format!("it does not know this log: give its operator the verifier key {}", log.vkey)),
+            403 => Next::Trouble(format!(
+                "it does not trust the key that signs this log: give its operator the verifier key {}",
+                log.vkey
+            )),
+            422 => Next::Trouble(format!(
+                "it says that the log of {} entries does not continue the {} entries that it cosigned. If it is right, there \
+                 are two histories under this name: compare `/log/checkpoint` with what others kept before you go on",
+                ask.size, ask.old
+            )),
+            other => Next::Trouble(format!("it answered with status {other}: ask its operator")),
+        }
+    }
+
+    fn cosign(&mut self, witness: &Named, ask: &Ask, text: &str, now: Timestamp) -> Result<(), String> {
+        let odd = |why: String| {
+            format!("it answered with what is no cosignature of this checkpoint ({why}): don't count on it")
+        };
+        let lines = note::parse_signatures(text).map_err(|error| odd(error.to_string()))?;
+        // "The client MUST ignore any cosignatures from unknown keys."
+        let own: Vec<_> = witness.key.lines(&lines).collect();
+        if own.is_empty() {
+            return Err(
+                "it answered with cosignatures of other keys than the one in the roster: compare the keys".to_owned()
+            );
+        }
+        let base = self.target.as_ref().map(|(target, _)| target).filter(|target| target.size == ask.size);
+        let base = base.or_else(|| self.heads.iter().find(|head| head.size == ask.size)).cloned();
+        // A target that nobody waits for any more: its answer came too late to be kept.
+        let Some(base) = base else { return Ok(()) };
+        let checkpoint = Note::parse(&base.note).map_err(|error| odd(error.to_string()))?;
+        let mut newest = None;
+        for line in own {
+            let cosigned = witness.key.verify_line(&checkpoint, line).map_err(|error| odd(error.to_string()))?;
+            let time = i64::try_from(cosigned.seconds()).map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
+            if time > now.plus(SKEW_S) {
+                return Err(format!("it dates its word {time}, and here it is {now}: one of the two clocks is wrong"));
+            }
+            newest = Some(line.clone());
+        }
+        let vkey = witness.key.vkey();
+        let known = self.known.entry(vkey.clone()).or_default();
+        known.size = known.size.max(ask.size);
+        known.cosigned = known.cosigned.max(ask.size);
+        if !self.heads.iter().any(|head| head.size == ask.size) {
+            self.heads.push_back(Head { lines: BTreeMap::new(), ..base });
+            self.heads.make_contiguous().sort_by_key(|head| head.size);
+            if self.heads.len() > KEPT_HEADS {
+                self.heads.pop_front();
+            }
+        }
+        if let (Some(head), Some(line)) = (self.heads.iter_mut().find(|head| head.size == ask.size), newest) {
+            head.lines.insert(vkey, line);
+        }
+        Ok(())
+    }
+
+    /// "The response body MUST consist of the tree size of the latest cosigned checkpoint in decimal."
+    fn conflict(&mut self, witness: &Named, ask: &Ask, log: Log<'_>, text: &str) -> Next {
+        let digits = text.strip_suffix('\n').unwrap_or(text);
+        let Some(size) = digits.parse::<u64>().ok().filter(|size| size.to_string() == digits) else {
+            return Next::Trouble("it answered with a conflict and no size: ask its operator".to_owned());
+        };
+        let known = self.known.entry(witness.key.vkey()).or_default();
+        if size > log.size {
+            return Next::Trouble(format!(
+                "it says that it cosigned {size} entries of this log, which has {}. If it is right, this store is older than \
+                 what was seen of it, and a spent nonce may run again: stop the boundary and find out whether a copy was put back",
+                log.size
+            ));
+        }
+        if size == ask.old {
+            return Next::Trouble(format!(
+                "it says that the {size} entries that it cosigned are others than ours. If it is right, there are two histories \
+                 under this name: compare `/log/checkpoint` with what others kept before you go on"
+            ));
+        }
+        known.size = size;
+        known.conflicts += 1;
+        if known.conflicts > MOST_CONFLICTS {
+            known.conflicts = 0;
+            return Next::Trouble("it names another size with each answer: ask its operator".to_owned());
+        }
+        Next::Again
+    }
+
+    fn note(&mut self, key: &WitnessKey, next: &Next, now: Timestamp) {
+        let known = self.known.entry(key.vkey()).or_default();
+        match next {
+            Next::Cosigned => {
+                if known.trouble.take().is_some() {
+                    tracing::info!(witness = key.name(), "the witness cosigns again");
+                }
+                known.conflicts = 0;
+            }
+            Next::Again => {}
+            Next::Trouble(why) => {
+                let since = known.trouble.as_ref().map_or(now, |(_, since)| *since);
+                if known.trouble.as_ref().is_none_or(|(before, _)| before != why) {
+                    tracing::warn!(witness = key.name(), "the witness did not cosign: {why}");
+                }
+                known.trouble = Some((why.clone(), since));
+            }
+        }
+    }
+}
+
+impl Boundary {
+    /// The witnesses of the roster in force that can be asked; the others are told in `/ready`.
+    #[must_use]
+    pub fn witnesses_named(&self) -> Vec<Named> {
+        let sealed = self.state();
+        let (mut named, mut unable) = (Vec::new(), Vec::new());
+        for witness in &sealed.roster.tables().witness {
+            let why = match WitnessKey::parse(&witness.vkey) {
+                Ok(_) if named.len() == MOST_WITNESSES => format!("only {MOST_WITNESSES} are asked"),
+                Ok(_) if !witness.url.starts_with("http://") => {
+                    "its address is not http://, and this version speaks no TLS: put a proxy that does beside the boundary, and \
+                     its address into the next version of the roster"
+                        .to_owned()
+                }
+                Ok(key) => {
+                    named.push(Named { name: witness.name.clone(), url: witness.url.clone(), key });
+                    continue;
+                }
+                Err(_) => "its key is not of Ed25519 cosignatures (algorithm byte 0x04)".to_owned(),
+            };
+            unable.push(format!("the witness {} is not asked: {why}", witness.name));
+        }
+        self.witnesses.retain(&named, unable);
+        named
+    }
+
+    /// What this witness is to be asked now; nothing when it has cosigned what there is.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn witness_ask(&self, witness: &Named, named: &[Named]) -> Result<Option<Ask>, Stopped> {
+        let size = self.ledger.state().size;
+        let head = || self.ledger.checkpoint().map_err(|e| fault(&e));
+        let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
+            return Ok(None);
+        };
+        // Larger than what it is asked for: it was asked more by an earlier process. The next target is as large.
+        if old > target.size {
+            return Ok(None);
+        }
+        let path = if old == 0 || old == target.size {
+            Vec::new()
+        } else {
+            let path = self.ledger.consistency(old, target.size).map_err(|e| fault(&e))?;
+            path.ok_or_else(|| fault(&format!("no proof from {old} to {} entries", target.size)))?
+        };
+        Ok(Some(Ask { size: target.size, old, body: body(old, &path, &target.note) }))
+    }
+
+    /// Takes a witness's answer.
+    pub fn witness_answered(&self, witness: &Named, ask: &Ask, status: u16, body: &[u8]) -> Next {
+        let vkey = self.log_vkey().unwrap_or_default();
+        let log = Log { size: self.ledger.state().size, vkey: &vkey };
+        self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)())
+    }
+
+    /// Takes note of a witness that did not answer.
+    pub fn witness_failed(&self, witness: &Named, why: String) {
+        self.witnesses.failed(witness, why, (self.surroundings.now)());
+    }
+
+    /// The verifier key of the log (C2SP signed-note), for those who are to know it: witnesses, monitors.
+    #[must_use]
+    pub fn log_vkey(&self) -> Option<String> {
+        self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
+    }
+
+    /// A checkpoint's note with the cosignatures that there are for it.
+    pub(crate) fn with_cosignatures(&self, row: CheckpointRow) -> String {
+        self.witnesses.cosigned(row.size).unwrap_or(row.note)
+    }
+
+    /// The head for a bundle whose last entry is `index`: the one that most witnesses cosigned, else the newest.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub(crate) fn head_over(&self, index: u64) -> Result<(u64, String), Stopped> {
+        if let Some(cosigned) = self.witnesses.best(index + 1) {
+            return Ok(cosigned);
+        }
+        let row = self.ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
+        Ok((row.size, row.note))
+    }
+}
+
+/// `old <size>`, the consistency proof a hash a line, an empty line, the checkpoint.
+fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
+    let mut text = format!("old {old}\n");
+    for hash in path {
+        text.push_str(&STANDARD.encode(hash));
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(checkpoint);
+    text
+}
+
+/// Cosigned heads that are kept: bundles made meanwhile find one that is not far behind.
+const KEPT_HEADS: usize = 16;
+/// How long all wait for a witness that answers slowly, before the next checkpoint is asked for.
+const PATIENCE_S: i64 = 5;
+/// Sizes that a witness may name in a row before it counts as one that makes them up.
+const MOST_CONFLICTS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::crypto::signature::SecretKey;
+
+    const GOLDEN: &str = include_str!("../../tests/conformance/golden/valid/log/checkpoint");
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix(1_800_000_000)
+    }
+
+    fn witness(seed: u8) -> (Named, SecretKey) {
+        let secret = SecretKey::from_seed([seed; 32]);
+        let name = format!("w.example/{seed}");
+        let key = WitnessKey::new(&name, secret.public());
+        (Named { name, url: "http://127.0.0.1:1".to_owned(), key }, secret)
+    }
+
+    fn row(size: u64) -> CheckpointRow {
+        CheckpointRow { size, root: [0; 32], note: GOLDEN.replace("\n5\n", &format!("\n{size}\n")) }
+    }
+
+    fn log(size: u64) -> Log<'static> {
+        Log { size, vkey: "prod+0+x" }
+    }
+
+    fn asked(witnesses: &Witnesses, of: &Named, named: &[Named], size: u64) -> Option<Ask> {
+        let target = witnesses.target(of, named, size, now(), || Ok(Some(row(size)))).expect("no fault");
+        target.map(|(head, old)| Ask { size: head.size, old, body: String::new() })
+    }
+
+    fn line(of: &(Named, SecretKey), size: u64, at: i64) -> String {
+        let note = Note::parse(&row(size).note).expect("note");
+        let line = of.0.key.cosign(&note, at.unsigned_abs(), |message| Ok::<_, Infallible>(of.1.sign(message)));
+        let note = note.with(line.expect("signed")).expect("room").to_string();
+        format!("{}\n", note.lines().last().expect("a line"))
+    }
+
+    #[test]
+    fn all_are_asked_for_the_same_checkpoint_and_then_for_the_next() {
+        let witnesses = Witnesses::default();
+        let (a, b) = (witness(1), witness(2));
+        let named = [a.0.clone(), b.0.clone()];
+        let ask = asked(&witnesses, &a.0, &named, 5).expect("something");
+        assert_eq!((ask.size, ask.old), (5, 0));
+        let at = now().unix();
+        assert_eq!(witnesses.answered(&a.0, &ask, log(5), 200, line(&a, 5, at).as_bytes(), now()), Next::Cosigned);
+        assert_eq!(asked(&witnesses, &a.0, &named, 9), None, "the other one comes first");
+        assert_eq!(asked(&witnesses, &b.0, &named, 9).map(|ask| ask.size), Some(5));
+        assert_eq!(witnesses.best(1).map(|(size, note)| (size, note.lines().count())), Some((5, 6)));
+        // One that is in trouble is not waited for.
+        witnesses.failed(&b.0, "it is down".to_owned(), now());
+        assert_eq!(asked(&witnesses, &a.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
+        assert_eq!(witnesses.notes().len(), 1);
+        let ask = asked(&witnesses, &b.0, &named, 9).expect("something");
+        assert_eq!(witnesses.answered(&b.0, &ask, log(9), 200, line(&b, 9, at).as_bytes(), now()), Next::Cosigned);
+        assert!(witnesses.notes().is_empty());
+        assert_eq!(witnesses.best(5).map(|(size, _)| size), Some(9), "of as many the newest");
+        assert_eq!(witnesses.best(10), None);
+        assert!(witnesses.cosigned(9).is_some() && witnesses.cosigned(8).is_none());
+        witnesses.retain(&named[..1], Vec::new());
+        assert_eq!(witnesses.best(5).map(|(size, _)| size), Some(5), "who left the roster is no witness");
+    }
+
+    #[test]
+    fn nothing_counts_that_the_rostered_key_did_not_sign() {
+        let witnesses = Witnesses::default();
+        let (a, stranger) = (witness(1), witness(2));
+        let named = [a.0.clone()];
+        let ask = asked(&witnesses, &a.0, &named, 5).expect("something");
+        let at = now().unix();
+        for (status, body) in [
+            (200, line(&stranger, 5, at)),
+            (200, line(&a, 6, at)),
+            (200, line(&a, 5, at + 3600)),
+            (200, line(&a, 5, at).trim_end().to_owned()),
+            (200, format!("{}{}", line(&a, 5, at), line(&a, 6, at))),
+            (200, String::new()),
+            (200, "\u{0}\u{fffd}".to_owned()),
+            (409, "none\n".to_owned()),
+            (409, "05\n".to_owned()),
+            (409, "-5\n".to_owned()),
+            (409, "6\n".to_owned()),
+            (409, "0\n".to_owned()),
+            (422, String::new()),
+            (404, String::new()),
+            (403, String::new()),
+            (302, String::new()),
+            (500, line(&a, 5, at)),
+        ] {
+            let next = witnesses.answered(&a.0, &ask, log(5), status, body.as_bytes(), now());
+            assert!(matches!(next, Next::Trouble(_)), "{status} {body:?}: {next:?}");
+            assert_eq!(witnesses.best(1), None, "{status} {body:?}");
+        }
+        let more = format!("{}{}", line(&stranger, 5, at), line(&a, 5, at));
+        assert_eq!(witnesses.answered(&a.0, &ask, log(5), 200, more.as_bytes(), now()), Next::Cosigned);
+        assert!(!witnesses.best(1).expect("a head").1.contains("w.example/2"), "a stranger's line is left out");
+    }
+
+    #[test]
+    fn a_conflict_is_answered_with_a_proof_and_not_for_ever() {
+        let witnesses = Witnesses::default();
+        let a = witness(1);
+        let named = [a.0.clone()];
+        let mut ask = asked(&witnesses, &a.0, &named, 9).expect("something");
+        for size in ["3\n", "4\n", "3\n"] {
+            assert_eq!(witnesses.answered(&a.0, &ask, log(9), 409, size.as_bytes(), now()), Next::Again);
+            ask = asked(&witnesses, &a.0, &named, 9).expect("something");
+            assert_eq!(format!("{}\n", ask.old), size);
+        }
+        assert!(matches!(witnesses.answered(&a.0, &ask, log(9), 409, b"4\n", now()), Next::Trouble(_)));
+        let Next::Trouble(why) = witnesses.answered(&a.0, &ask, log(9), 409, b"10\n", now()) else { panic!("trouble") };
+        assert!(why.contains("this store is older"), "{why}");
+    }
+
+    #[test]
+    fn the_body_is_that_of_the_protocol() {
+        assert_eq!(body(0, &[], "c\n"), "old 0\n\nc\n");
+        assert_eq!(body(7, &[[0; 32]], "c\n"), format!("old 7\n{}\n\nc\n", STANDARD.encode([0; 32])));
+    }
+}

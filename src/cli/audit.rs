@@ -1,0 +1,490 @@
+//! `audit`: reads a whole log and decides every decision again.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::audit::finding::{Finding, Said, Summary};
+use crate::audit::history::{Auditor, Expected, SeenHead, Unreadable, rosters_in};
+use crate::audit::kept::Kept;
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::keys::KeyArgs;
+use crate::cli::place::{Place, read_file};
+use crate::cli::review::gather::trust_advice;
+use crate::cli::screen::{Screen, Shown, Tone};
+use crate::cli::talk::Talk;
+use crate::cli::trust::{Home, Trust, TrustArgs};
+use crate::crypto::digest::{RosterDigest, SealDigest, hex};
+use crate::crypto::json;
+use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
+use crate::record::envelope::{Base64, Envelope};
+use crate::trust::chain::payload_of;
+
+/// Read a whole log from its first entry and decide every decision again from the state before it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
+  countersign audit http://127.0.0.1:7433 --state prod.audit keeps the verified head; the next audit goes on from there
+  countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
+  countersign audit mirror/ --json | jq -r 'select(.type == \"decision\") | [.at, .step, (.approvers | join(\"+\")), .outcome.status] | @tsv'
+
+Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
+pub struct Args {
+    /// A directory, or the address of a boundary or mirror
+    #[arg(value_name = "DIR|URL")]
+    place: String,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// The boundary's id, where it is known: another one's log is refused
+    #[arg(long, value_name = "sha256:…")]
+    boundary: Option<SealDigest>,
+    /// Keep the verified head and state in this file, and go on from it: shows a log that was cut or forked since
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Read the log from its first entry again, whatever the state says
+    #[arg(long)]
+    full: bool,
+    /// Another copy of the log, which must be the same history as far as both go
+    #[arg(long, value_name = "DIR|URL")]
+    against: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Audits.
+///
+/// # Errors
+/// When the log or the state can't be read.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    let trust = args.trust.find()?;
+    let place = Place::open(&args.place, global, &args.key)?;
+    let other = args.against.as_deref().map(|other| Place::open(other, global, &args.key)).transpose()?;
+    let head = place.head()?.ok_or_else(|| no_log(&args.place))?;
+    let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
+    let kept = args.state.as_deref().map(read_state).transpose()?.flatten();
+    let mut expected = Expected { boundary: args.boundary, heads: Vec::new() };
+    if let Some(kept) = &kept {
+        if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
+            let message =
+                format!("the state is of the boundary {}: give each boundary a state of its own", kept.boundary);
+            return Err(Failure::usage(message));
+        }
+        expected.boundary = Some(kept.boundary);
+        let seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit");
+        expected.heads.push(seen.map_err(|why| Failure::usage(format!("the state's checkpoint: {why}")))?);
+    }
+    let against = match &other {
+        Some(other) => {
+            let from = args.against.as_deref().unwrap_or_default();
+            let note = other.head()?.ok_or_else(|| no_log(from))?;
+            let seen = SeenHead::parse(&note, from).map_err(|why| said_no(format!("{from}: {why}")))?;
+            (seen.size <= size).then(|| expected.heads.push(seen.clone()));
+            Some((other, seen))
+        }
+        None => None,
+    };
+    let mut out = Out::new(talk, size);
+    // Comparing needs roots of earlier sizes, which only reading from the start gives.
+    let goes_on = kept
+        .as_ref()
+        .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size);
+    let resumed = match goes_on {
+        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, talk)?,
+        None => None,
+    };
+    let mut auditor = match resumed {
+        Some(auditor) => auditor,
+        None => match begin(&place, &trust, &expected, size)? {
+            Ok(auditor) => auditor,
+            Err(untrusted) => return no_trust(&untrusted, talk),
+        },
+    };
+    read_on(&mut auditor, &place, size, &mut out)?;
+    let (said, mut summary) = auditor.finish(&head, &place).map_err(unreadable)?;
+    out.say(said)?;
+    // Where the other copy is longer, its tiles must prove that it begins with this one.
+    if let Some((other, seen)) = against.filter(|(_, seen)| seen.size > size)
+        && let Some(finding) = compare(&auditor, &head, other, &seen)?
+    {
+        summary.clean = false;
+        summary.failures += 1;
+        out.say(vec![Said::Finding(Box::new(finding))])?;
+    }
+    if let Some(path) = &args.state {
+        match auditor.keep(&head).filter(|_| summary.clean) {
+            Some(state) => write_state(path, &state)?,
+            None => talk.say("The state was left as it was: it stands for the last log that held."),
+        }
+    }
+    out.end(&summary)?;
+    Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
+}
+
+/// An auditor for the whole log, with the trusted roster that its rosters are connected with.
+fn begin(
+    place: &Place,
+    trust: &[Trust],
+    expected: &Expected,
+    size: u64,
+) -> Result<Result<Auditor, Untrusted>, Failure> {
+    let first = if size == 0 { None } else { place.entries(0, size)?.into_iter().next() };
+    let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
+    let versions = rosters_in(&first, place).map_err(unreadable)?;
+    let Some(versions) = versions else {
+        let message = "its first entry is no seal, or the roster that it names is not beside the log";
+        return Ok(Err(Untrusted { message: message.to_owned(), first: None }));
+    };
+    let digest = versions.first().and_then(|version| payload_of(version, Base64::Strict).ok());
+    let digest = digest.map(|payload| RosterDigest::of(&payload));
+    let mut why = "there is no trusted roster: give one with --roster".to_owned();
+    let mut known = versions;
+    for scanned in [false, true] {
+        if scanned {
+            // A newer roster may be trusted than the first seal names: later seals bring the versions between.
+            match later_rosters(place, size, known.len())? {
+                Some(later) => known = later,
+                None => break,
+            }
+        }
+        for trust in trust {
+            match Auditor::new(trust.pinned.clone(), &known, expected.clone()) {
+                Ok(auditor) => return Ok(Ok(auditor)),
+                Err(error) => why = format!("{}: {error}", trust.from),
+            }
+        }
+        if trust.is_empty() {
+            break;
+        }
+    }
+    Ok(Err(Untrusted { message: why, first: digest }))
+}
+
+/// The most versions of the roster that any seal of the log brings, where that is more than `known`.
+fn later_rosters(place: &Place, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
+    let mut longest: Option<Vec<Envelope>> = None;
+    for tile in 0..size.div_ceil(u64::from(TILE_WIDTH)) {
+        for entry in place.entries(tile, size)? {
+            if let Some(versions) = rosters_in(&entry, place).map_err(unreadable)?
+                && versions.len() > longest.as_ref().map_or(known, Vec::len)
+            {
+                longest = Some(versions);
+            }
+        }
+    }
+    Ok(longest)
+}
+
+/// An auditor that goes on from the kept state, when the log still begins with what that stands for.
+fn resume(
+    place: &Place,
+    trust: &[Trust],
+    expected: &Expected,
+    kept: &Kept,
+    head: &str,
+    size: u64,
+    talk: &Talk,
+) -> Result<Option<Auditor>, Failure> {
+    let Some(mut tree) = kept.frontier() else { return Ok(None) };
+    each_entry(place, kept.size, size, |entry| {
+        tree.append(merkle::leaf_hash(entry));
+        Ok(())
+    })?;
+    if !head.contains(&root_line(&tree)) {
+        talk.say("The log does not go on from the state of your last audit: it is read from its first entry.");
+        return Ok(None);
+    }
+    // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
+    let versions = match kept.seals.last() {
+        Some(seal) => rosters_in(seal.entry.as_bytes(), place).map_err(unreadable)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    for trust in trust {
+        let pinned = trust.pinned.clone();
+        match Auditor::resume(pinned, &versions, expected.clone(), kept, place).map_err(unreadable)? {
+            Ok(auditor) => return Ok(Some(auditor)),
+            Err(why) => talk.say(&format!("The state can't be taken up with {}: {why}", trust.from)),
+        }
+    }
+    Ok(None)
+}
+
+fn root_line(tree: &Frontier) -> String {
+    use base64::Engine as _;
+    format!("\n{}\n{}\n", tree.size(), base64::engine::general_purpose::STANDARD.encode(tree.root()))
+}
+
+fn read_on(auditor: &mut Auditor, place: &Place, size: u64, out: &mut Out<'_>) -> Result<(), Failure> {
+    each_entry(place, auditor.size(), size, |entry| {
+        let said = auditor.entry(entry, place).map_err(unreadable)?;
+        out.say(said)?;
+        out.progress(auditor.size());
+        Ok(())
+    })
+}
+
+/// The entries from `from` to `size`, in order.
+fn each_entry(
+    place: &Place,
+    from: u64,
+    size: u64,
+    mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let width = u64::from(TILE_WIDTH);
+    for tile in from / width..size.div_ceil(width) {
+        let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
+        for entry in place.entries(tile, size)?.iter().skip(skip) {
+            take(entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a longer copy begins with the audited log, as its tiles prove it.
+fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
+    use crate::audit::finding::What;
+    let heads = auditor.verify_head(head).and_then(|here| Ok((here, auditor.verify_head(&seen.note)?)));
+    let (here, there) = match heads {
+        Ok(heads) => heads,
+        Err(why) => return Ok(Some(Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)))),
+    };
+    let path =
+        merkle::consistency_path(here.size, there.size, |level, index| subtree(other, level, index, there.size))?;
+    let path = path.unwrap_or_default();
+    Ok(match merkle::verify_consistency(here.size, &here.root, there.size, &there.root, &path) {
+        Ok(_) => None,
+        Err(error) => {
+            let message = format!(
+                "{} has a head of {} entries that does not begin with the {} read here ({error}): the boundary showed two \
+                 histories, or one of the two copies was changed; keep both heads (here {})",
+                seen.from,
+                there.size,
+                here.size,
+                hex(&here.root)
+            );
+            Some(Finding::whole(What::Fork, message))
+        }
+    })
+}
+
+/// The hash of a complete subtree, from the other copy's tiles.
+fn subtree(place: &Place, level: u8, index: u64, size: u64) -> Result<merkle::Hash, Failure> {
+    let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
+    let first = index << within;
+    let tile = Place::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
+    let missing = || said_no(format!("{tile} is missing or cut: the other copy is not whole"));
+    let bytes = place.tile(&tile)?.ok_or_else(missing)?;
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+    let part = hashes.get(start..start.saturating_add(1 << within)).filter(|_| rest.is_empty());
+    part.map(merkle::root).ok_or_else(missing)
+}
+
+// ---- the state
+
+/// The most that a state may have: a day's nonces of a busy boundary.
+const MAX_STATE_BYTES: usize = 1 << 30;
+
+fn read_state(path: &Path) -> Result<Option<Kept>, Failure> {
+    let Some(bytes) = read_file(path, MAX_STATE_BYTES)? else { return Ok(None) };
+    let shown = Shown::text(&path.to_string_lossy());
+    json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
+        Failure::usage(format!(
+            "{} is no state of an audit: {error}; name another file, or move it away",
+            shown.as_str()
+        ))
+    })
+}
+
+/// Replaces the state at once, or leaves it as it was.
+fn write_state(path: &Path, state: &Kept) -> Result<(), Failure> {
+    let shown = Shown::text(&path.to_string_lossy());
+    let failed = |error: io::Error| Failure::usage(format!("can't keep the state in {}: {error}", shown.as_str()));
+    let bytes = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made anew with the rights of its owner alone; a crash leaves the old state, and at most a file beside it.
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+// ---- what is shown
+
+/// Findings that are shown to a person; all are counted.
+const MOST_SHOWN: usize = 200;
+
+struct Out<'a> {
+    talk: &'a Talk,
+    buffer: Vec<u8>,
+    findings: Vec<Finding>,
+    bar: Option<(Instant, u64)>,
+}
+
+impl<'a> Out<'a> {
+    fn new(talk: &'a Talk, size: u64) -> Self {
+        let bar = talk.err_is_terminal().then(|| (Instant::now(), size));
+        Self { talk, buffer: Vec::new(), findings: Vec::new(), bar }
+    }
+
+    fn say(&mut self, said: Vec<Said>) -> Result<(), Failure> {
+        for one in said {
+            if self.talk.json {
+                self.line(&one)?;
+            } else if let Said::Finding(finding) = one
+                && self.findings.len() < MOST_SHOWN
+            {
+                self.findings.push(*finding);
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.buffer, value)
+            .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        self.buffer.push(b'\n');
+        if self.buffer.len() > 1 << 16 {
+            self.talk.put(&std::mem::take(&mut self.buffer))?;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, read: u64) {
+        const EVERY: Duration = Duration::from_millis(200);
+        let Some((last, size)) = &mut self.bar else { return };
+        if read.is_multiple_of(64) && last.elapsed() >= EVERY {
+            *last = Instant::now();
+            let percent = read.saturating_mul(100) / (*size).max(1);
+            let filled = usize::try_from(percent / 4).unwrap_or(0).min(25);
+            let _ = write!(io::stderr(), "\r[{:<25}] {read} of {size} entries, {percent} % ", "#".repeat(filled));
+        }
+    }
+
+    fn end(&mut self, summary: &Summary) -> Result<(), Failure> {
+        if self.bar.is_some() {
+            let _ = write!(io::stderr(), "\r{:70}\r", "");
+        }
+        if self.talk.json {
+            self.line(&Last { kind: "summary", summary })?;
+            return self.talk.put(&std::mem::take(&mut self.buffer));
+        }
+        self.talk.show(&screen(&self.findings, summary))
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Last<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+fn screen(findings: &[Finding], summary: &Summary) -> Screen {
+    let mut screen = Screen::default();
+    if !findings.is_empty() {
+        screen.heading("Findings");
+    }
+    for finding in findings {
+        let tone = if finding.differs { Tone::Plain } else { Tone::Bad };
+        let place = finding.entry.map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
+        let word = if finding.differs { format!("{} (differs)", finding.what) } else { finding.what.to_string() };
+        let id = finding.id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
+        let prefix = format!("  {place:<14} {word:<20} ");
+        screen.push(
+            tone,
+            prefix,
+            Shown::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
+        );
+    }
+    let all = summary.failures + summary.differences;
+    if all > findings.len() as u64 {
+        screen.say(Tone::Bad, &format!("and {} more: --json prints all", all - findings.len() as u64));
+    }
+    screen.heading("The log");
+    if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
+        screen.field("boundary", &Shown::text(&format!("{name} {id}")));
+    }
+    let read = if summary.from > 0 { format!(", read from entry {} on", summary.from) } else { String::new() };
+    screen.field("entries", &Shown::text(&format!("{}, until {}{read}", summary.entries, summary.until)));
+    let counts = &summary.counts;
+    screen.field(
+        "of these",
+        &Shown::text(&format!(
+            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals",
+            counts.seals, counts.consumptions, counts.spent, counts.receipts, counts.denials, counts.refusals
+        )),
+    );
+    screen.field(
+        "decisions",
+        &Shown::text(&format!(
+            "{} stand, {} fail, {} differ, {} undecided, {} open",
+            counts.stand,
+            counts.fail,
+            counts.differ,
+            counts.undecided,
+            summary.open.len()
+        )),
+    );
+    if let Some(version) = summary.roster {
+        screen.field(
+            "roster",
+            &Shown::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
+        );
+    }
+    screen.heading("What this rests on");
+    for line in &summary.rests_on {
+        screen.say(Tone::Plain, line);
+    }
+    screen.heading("What it can't show");
+    for line in &summary.not_shown {
+        screen.say(Tone::Faint, line);
+    }
+    if !summary.warnings.is_empty() {
+        screen.heading("Mind");
+        for line in &summary.warnings {
+            screen.say(Tone::Bad, line);
+        }
+    }
+    screen.heading("Verdict");
+    if summary.clean {
+        screen.field_in(Tone::Good, "verdict", &Shown::text("every entry holds, and every decision stands"));
+    } else {
+        screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("DOES NOT HOLD, {} findings", summary.failures)));
+    }
+    screen
+}
+
+struct Untrusted {
+    message: String,
+    first: Option<RosterDigest>,
+}
+
+fn no_trust(untrusted: &Untrusted, talk: &Talk) -> Result<Exit, Failure> {
+    let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
+        .replace("the boundary names the roster", "the log begins with the roster")
+        .replace("than this boundary", "than this log");
+    if talk.json {
+        talk.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
+    } else {
+        talk.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
+    }
+    Ok(Exit::NoTrust)
+}
+
+fn no_log(named: &str) -> Failure {
+    let shown = Shown::text(named);
+    said_no(format!("{} has no checkpoint, so it is no log, or an export that was never finished", shown.as_str()))
+}
+
+fn said_no(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::CheckSaidNo, message)
+}
+
+fn unreadable(error: Unreadable) -> Failure {
+    Failure::new(Exit::Unreachable, error.0)
+}

@@ -1,0 +1,98 @@
+//! What the documents of a crossing cost by themselves: reading, verifying, writing, signing, hashing, and nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::cli::bench::clients::Plan;
+use crate::cli::bench::service::{self, Service};
+use crate::cli::exit::{Exit, Failure};
+use crate::crypto::canonical;
+use crate::crypto::merkle::leaf_hash;
+use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::record::authorization::Authorization;
+use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use crate::record::receipt::Receipt;
+
+/// As many threads as the boundary and its clients keep busy: cores that share an execution unit are slower together.
+const THREADS: usize = 2;
+
+/// The documents of one crossing: what comes in, and what goes into the log.
+struct Documents {
+    body: Vec<u8>,
+    receipt: Statement<Receipt>,
+    approver: SshKey,
+    secret: SecretKey,
+    keyid: KeyId,
+}
+
+/// CPU microseconds of one crossing's documents, which no boundary could do without: the envelope read and its one
+/// signature verified, its payload read and hashed; the receipt written, signed and hashed for the log.
+///
+/// # Errors
+/// When the boundary's own documents can't be read.
+pub(super) fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Failure> {
+    let body = plan.body()?;
+    let bundle = plan.exchange(service)?;
+    let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
+    let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
+    let secret = SecretKey::from_seed(service::APPROVER);
+    let approver = SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
+    let documents = Documents {
+        body,
+        receipt: Statement::from_payload(&payload).map_err(|error| broken(&error))?,
+        keyid: approver.keyid(),
+        approver,
+        secret,
+    };
+    let (done, used) = (AtomicU64::new(0), AtomicU64::new(0));
+    let until = Instant::now() + time;
+    std::thread::scope(|scope| {
+        let work = || -> Result<(), Failure> {
+            let before = thread_time();
+            let mut rounds = 0;
+            while Instant::now() < until {
+                documents.once()?;
+                rounds += 1;
+            }
+            done.fetch_add(rounds, Ordering::Relaxed);
+            used.fetch_add((thread_time() - before).as_micros() as u64, Ordering::Relaxed);
+            Ok(())
+        };
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(broken(&"a thread panicked"))))
+    })?;
+    Ok(used.into_inner() as f64 / done.into_inner().max(1) as f64)
+}
+
+impl Documents {
+    fn once(&self) -> Result<(), Failure> {
+        let envelope: Envelope = canonical::read_as(&self.body, self.body.len()).map_err(|error| broken(&error))?;
+        let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
+        let verified = signed
+            .map_err(|error| broken(&error))?
+            .verify(|keyid| (*keyid == self.keyid).then_some(&self.approver))
+            .map_err(|error| broken(&error))?;
+        let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
+        let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
+        let receipt = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
+        let leaf = receipt.to_canonical().map_err(|error| broken(&error))?;
+        let _ = std::hint::black_box(verified);
+        let _ = std::hint::black_box(leaf_hash(&leaf));
+        Ok(())
+    }
+}
+
+/// CPU time of the calling thread (clock_gettime(2)).
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, format!("measuring the documents: {error}"))
+}

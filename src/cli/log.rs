@@ -1,0 +1,81 @@
+//! `log`: the signed head, and a copy of the whole log.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::audit::history::SeenHead;
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::export::{Export, export};
+use crate::cli::keys::KeyArgs;
+use crate::cli::place::Place;
+use crate::cli::talk::Talk;
+
+/// The transparency log: its signed head, and a copy of it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign log checkpoint                     the signed head, for whoever keeps one
+  countersign log export mirror/                 a copy of everything, with a read token or a rostered key
+  countersign log export mirror/ --hashes        the tree without contents: open to all
+
+A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command
+again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print the signed head
+    Checkpoint {
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Copy the log into a directory, or bring a copy up to date
+    Export {
+        /// The directory; it is made when it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran
+        #[arg(long)]
+        hashes: bool,
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+}
+
+/// Prints or copies.
+///
+/// # Errors
+/// When the boundary can't be reached or refuses, or the directory holds another log.
+pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::Checkpoint { key } => {
+            let place = Place::Served(Box::new(global.client(key)?));
+            let head = place.head()?;
+            let head = head.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
+            if talk.json {
+                let seen = SeenHead::parse(&head, "the boundary")
+                    .map_err(|why| Failure::new(Exit::Unreachable, format!("the boundary's head: {why}")))?;
+                talk.object(&json!({"size": seen.size, "checkpoint": head}))?;
+            } else {
+                talk.put(head.as_bytes())?;
+            }
+        }
+        Command::Export { directory, hashes, key } => {
+            let place = Place::Served(Box::new(global.client(key)?));
+            let done = export(&place, directory, *hashes, talk)?;
+            let Export { size, before, tiles, blobs, .. } = &done;
+            if talk.json {
+                talk.object(&done)?;
+            } else if size == before {
+                talk.line(&format!("nothing new: {size} entries"))?;
+            } else {
+                talk.line(&format!("{size} entries ({} new): {tiles} tiles and {blobs} blobs written", size - before))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,156 @@
+//! Where a log lies: a boundary or mirror that serves it, or a directory with the same files.
+//!
+//! Both have the resources of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]`,
+//! `tile/entries/<index>[.p/<width>]`; and beside them `blob/sha256/<hex>`, what the entries name.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::audit::history::{Beside, Unreadable};
+use crate::cli::Global;
+use crate::cli::client::{Address, Client};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::keys::KeyArgs;
+use crate::cli::screen::Shown;
+use crate::crypto::digest::BlobDigest;
+use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
+use crate::crypto::note::MAX_NOTE_BYTES;
+
+/// A place that a log is read from.
+#[derive(Debug)]
+pub enum Place {
+    /// A directory, as `log export` writes it.
+    Directory(PathBuf),
+    /// A boundary, or a server of such a directory.
+    Served(Box<Client>),
+}
+
+/// The largest resource: a tile of the longest entries. Blobs are smaller.
+const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
+
+impl Place {
+    /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory.
+    ///
+    /// # Errors
+    /// When it is an address that can't be used, or no directory.
+    pub fn open(named: &str, global: &Global, key: &KeyArgs) -> Result<Self, Failure> {
+        if named.starts_with("http://") || named.starts_with("https://") {
+            let global = Global { url: named.to_owned(), ..global.clone() };
+            let _readable = Address::parse(named)?;
+            return Ok(Self::Served(Box::new(global.client(key)?)));
+        }
+        let path = PathBuf::from(named);
+        if path.is_dir() {
+            return Ok(Self::Directory(path));
+        }
+        let shown = Shown::text(named);
+        Err(Failure::usage(format!(
+            "{} is no directory: name one that `countersign log export` wrote, or a boundary's address http://…",
+            shown.as_str()
+        )))
+    }
+
+    /// The signed head; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn head(&self) -> Result<Option<String>, Failure> {
+        let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is no text"))
+    }
+
+    /// A tile; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Failure> {
+        self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
+    }
+
+    /// A blob, not yet checked; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Failure> {
+        self.resource(&format!("blob/sha256/{}", digest.hex()), MAX_RESOURCE_BYTES)
+    }
+
+    /// The entries of tile `index` in a log of `size`, as far as it goes.
+    ///
+    /// # Errors
+    /// When they are not there, or can't be read.
+    pub fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, Failure> {
+        let tile = Self::tile_of(TileKind::Entries, index, size)?;
+        let mut bytes = self.tile(&tile)?;
+        if bytes.is_none() && tile.width() < TILE_WIDTH {
+            // The whole tile takes the place of its part once it is full.
+            bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
+        }
+        let bytes =
+            bytes.ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: the log is not whole")))?;
+        let mut entries = split_entries(&bytes)
+            .filter(|entries| entries.len() >= usize::from(tile.width()))
+            .ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is cut, or no tile of entries")))?;
+        entries.truncate(usize::from(tile.width()));
+        Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
+    }
+
+    /// The tile of this index in a log of `size` leaves, as wide as it is there.
+    ///
+    /// # Errors
+    /// When there is no such tile.
+    pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, Failure> {
+        let level = if let TileKind::Hashes(level) = kind { u32::from(level) } else { 0 };
+        let entries = size.checked_shr(level * 8).unwrap_or(0);
+        let width = entries.saturating_sub(index.saturating_mul(u64::from(TILE_WIDTH))).min(u64::from(TILE_WIDTH));
+        u16::try_from(width).ok().and_then(|width| TilePath::new(kind, index, width)).ok_or_else(|| {
+            Failure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
+        })
+    }
+
+    fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+        match self {
+            Self::Served(client) => client.find(&format!("/log/{path}")),
+            Self::Directory(directory) => read_file(&directory.join(path), most),
+        }
+    }
+}
+
+/// A file of at most `most` bytes; nothing when there is none.
+///
+/// # Errors
+/// When it can't be read, or is larger.
+pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+    let shown = Shown::text(&path.to_string_lossy());
+    let failed = |error: io::Error| Failure::usage(format!("can't read {}: {error}", shown.as_str()));
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > most {
+        return Err(Failure::new(Exit::CheckSaidNo, format!("{} is larger than it may be", shown.as_str())));
+    }
+    Ok(Some(bytes))
+}
+
+impl Beside for Place {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
+        Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
+    }
+
+    /// Tiles of a directory are compared. Those that are served are made when they are asked for: the root says the same.
+    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
+        match self {
+            Self::Served(_) => Ok(None),
+            Self::Directory(_) => Self::tile(self, path).map_err(|failure| Unreadable(failure.message)),
+        }
+    }
+}

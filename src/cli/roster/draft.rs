@@ -1,0 +1,227 @@
+//! `roster add`, `remove`, `draft`: the next version of the roster, to be signed.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::roster::change::changes;
+use crate::cli::roster::sign::say_standing;
+use crate::cli::roster::{AddArgs, DraftArgs, RemoveArgs};
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::cli::trust::read_bounded;
+use crate::crypto::sshsig::SshKey;
+use crate::node::config::Config;
+use crate::node::files::read_policy;
+use crate::node::owned::read_owned;
+use crate::node::problem::{Problem, Problems};
+use crate::node::roster_edit::{self, EditError, Entry, Table};
+use crate::node::roster_file::{self, Written};
+use crate::node::rosters;
+use crate::record::envelope::Envelope;
+use crate::trust::succession::Standing;
+
+/// Adds an entry and drafts.
+///
+/// # Errors
+/// When it is there already, or the roster would break a rule.
+pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Talk) -> Result<Exit, Failure> {
+    let entry = Entry {
+        table: args.table.into(),
+        name: args.name.clone(),
+        keys: args.keys.iter().map(|key| key_line(key)).collect::<Result<_, _>>()?,
+        groups: args.groups.clone(),
+        owners: args.owners.clone(),
+        valid: [args.valid_after.clone(), args.valid_before.clone()],
+    };
+    let of = |table, what: &str, given: bool| {
+        if given && entry.table != table {
+            return Err(Failure::usage(format!("{what} is for {}s, not for {}s", table.word(), entry.table.word())));
+        }
+        Ok(())
+    };
+    of(Table::Approver, "--group", !entry.groups.is_empty())?;
+    of(Table::Proposer, "--owner", !entry.owners.is_empty())?;
+    of(Table::Approver, "--valid-after or --valid-before", entry.valid.iter().any(Option::is_some))?;
+    let about = Some((entry.table, entry.name.as_str()));
+    draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), talk)
+}
+
+/// Removes an entry or a key, and drafts.
+///
+/// # Errors
+/// When it is not there, or the roster would break a rule.
+pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Talk) -> Result<Exit, Failure> {
+    let table = args.table.into();
+    let about = Some((table, args.name.as_str()));
+    draft(
+        &config.load()?,
+        &args.draft,
+        about,
+        |text| roster_edit::remove(text, table, &args.name, args.key.as_ref()),
+        talk,
+    )
+}
+
+/// Drafts the files as they are.
+///
+/// # Errors
+/// When the roster breaks a rule, or nothing changed.
+pub fn run(config: &ConfigArgs, args: &DraftArgs, talk: &Talk) -> Result<Exit, Failure> {
+    draft(&config.load()?, args, None, |text| Ok(text.to_owned()), talk)
+}
+
+/// A key that was named: a file, or the line itself.
+fn key_line(key: &str) -> Result<String, Failure> {
+    let line = if SshKey::parse(key).is_ok() {
+        key.to_owned()
+    } else {
+        let path = Path::new(key);
+        let bytes = read_bounded(path, MAX_KEY_FILE)?;
+        String::from_utf8_lossy(&bytes).trim_end().to_owned()
+    };
+    match SshKey::parse(&line) {
+        Ok(_) => Ok(line),
+        Err(error) => Err(Failure::usage(format!(
+            "{} holds no public key that a roster may have: {error}; `countersign key show FILE` prints the line of a key",
+            Shown::text(key).as_str()
+        ))),
+    }
+}
+
+/// One OpenSSH line; a private key is larger than that only by accident, and is no line.
+const MAX_KEY_FILE: usize = 16 << 10;
+
+fn draft(
+    config: &Config,
+    args: &DraftArgs,
+    about: Option<(Table, &str)>,
+    edit: impl Fn(&str) -> Result<String, EditError>,
+    talk: &Talk,
+) -> Result<Exit, Failure> {
+    let one = |problem: Problem| problems(problem.into());
+    let all = |found| problems(Problems::new(found));
+    let at_source = |error: &dyn std::fmt::Display| one(Problem::whole(&config.roster, error.to_string()));
+    let text = read_owned(&config.roster).map_err(one)?;
+    let written = roster_file::read(&config.roster, &text).map_err(all)?;
+    let policy = read_policy(config).map_err(all)?;
+    let edited = edit(&text).map_err(|error| at_source(&error))?;
+    let Some(chain) = rosters::chain(config).map_err(one)? else {
+        if config.database.exists() {
+            return Err(Failure::usage(format!(
+                "the boundary's log has begun, and {} lacks version 1 of its roster: start the boundary once, it puts the sealed \
+                 versions there",
+                rosters::directory(config).display()
+            )));
+        }
+        let _same = meant(config, &written, &edited, about)?;
+        put(config, &text, &edited)?;
+        talk.say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
+        if talk.json {
+            talk.object(&json!({"version": 1, "file": config.roster}))?;
+        }
+        return Ok(Exit::Done);
+    };
+    let before = chain.last();
+    let version = before.version() + 1;
+    let numbered = roster_edit::set_version(&edited, version).map_err(|error| at_source(&error))?;
+    let next = meant(config, &written, &numbered, about)?;
+    let next = next.state(Some(before.digest()), policy.digest()).map_err(|error| at_source(&error))?;
+    let found = changes(before.tables(), next.tables());
+    let path = rosters::path(config, version);
+    if found.is_empty() && before.policy() == next.policy() {
+        return Err(Failure::usage(format!(
+            "nothing differs from version {} of the roster: edit {} or the policy first",
+            before.version(),
+            config.roster.display()
+        )));
+    }
+    let mut envelope = Envelope::new(next.payload(), Vec::new());
+    chain.check_follows(&envelope).map_err(|error| at_source(&error))?;
+    if let Some(there) = rosters::read(config, version).map_err(one)? {
+        if there.payload == envelope.payload {
+            // The same statement: whoever signed it has signed this one.
+            envelope = there;
+        } else if !there.signatures.is_empty() && !args.drop_signatures {
+            let who = rosters::stated(&path, &there)
+                .ok()
+                .and_then(|stated| Standing::of(before, &stated, &there.signatures).ok())
+                .map_or_else(|| "somebody".to_owned(), |standing| names(&standing));
+            return Err(Failure::usage(format!(
+                "{} is signed already by {who}, and those signatures would be lost: give --drop-signatures, nothing was changed",
+                path.display()
+            )));
+        }
+    }
+    put(config, &text, &numbered)?;
+    rosters::write(&path, &envelope).map_err(one)?;
+    // What is not known of a draft that was signed by others is said by `sign`, which refuses it.
+    let standing = Standing::of(before, &next, &envelope.signatures);
+    if talk.json {
+        let changes: Vec<Value> =
+            found.iter().map(|change| json!({"what": change.what, "says": change.says})).collect();
+        talk.object(&json!({
+            "version": version,
+            "digest": next.digest(),
+            "file": path,
+            "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
+            "guarded": next.is_guarded(),
+            "changes": changes,
+        }))?;
+    }
+    talk.say(&format!("version {version} of the roster, {}", next.digest()));
+    for change in &found {
+        talk.say(&format!("  {} {}", change.what, change.says));
+    }
+    if before.policy() != next.policy() {
+        talk.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
+    }
+    if !next.is_guarded() {
+        talk.say("  UNGUARDED: the version after needs nobody's signature");
+    }
+    talk.say(&format!("to sign: countersign roster sign {}", path.display()));
+    if let Ok(standing) = &standing {
+        say_standing(standing, talk);
+    }
+    Ok(Exit::Done)
+}
+
+fn names(standing: &Standing) -> String {
+    let mut names: Vec<_> =
+        standing.of_before.signed.iter().chain(&standing.of_next.signed).map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
+/// The edited file, read again: nothing but what was meant may have changed by the edit of the text.
+fn meant(config: &Config, written: &Written, edited: &str, about: Option<(Table, &str)>) -> Result<Written, Failure> {
+    let now = roster_file::read(&config.roster, edited).map_err(|found| problems(Problems::new(found)))?;
+    let own = about.map(|(table, name)| format!("{} {name}", table.word())).unwrap_or_default();
+    let is_meant = |says: &str| {
+        // A group stands in the statement as soon as somebody is in it.
+        says.starts_with("group ") || says.strip_prefix(&own).is_some_and(|rest| rest.starts_with([';', ':']))
+    };
+    let odd = changes(written.tables(), now.tables()).into_iter().find(|change| !is_meant(&change.says));
+    match odd {
+        None => Ok(now),
+        Some(change) => Err(Failure::usage(format!(
+            "{} is written in a way that this command does not edit ({} would be {}): edit it by hand, then run \
+             `countersign roster draft`",
+            config.roster.display(),
+            change.says,
+            change.what
+        ))),
+    }
+}
+
+fn put(config: &Config, before: &str, text: &str) -> Result<(), Failure> {
+    if before == text {
+        return Ok(());
+    }
+    rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
+        Failure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
+    })
+}

@@ -1,0 +1,176 @@
+//! A version of the roster that is to be signed, with those before it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::cli::trust::{Trust, read_bounded};
+use crate::crypto::digest::RosterDigest;
+use crate::crypto::json;
+use crate::node::rosters::MAX_FILE_BYTES;
+use crate::record::envelope::{Base64, Envelope};
+use crate::trust::chain::{Chain, Pinned, payload_of};
+use crate::trust::roster::TrustedRoster;
+
+/// A version and the one that it follows.
+pub struct Proposed {
+    /// The file's envelope, its payload in the one spelling that documents have.
+    pub envelope: Envelope,
+    /// The version.
+    pub next: TrustedRoster,
+    /// The one before.
+    pub before: TrustedRoster,
+    /// All before it from 1 on, where they are there; each follows the one before.
+    chain: Option<Chain>,
+}
+
+/// At most so many files beside it are looked at.
+const MOST_FILES: usize = 2048;
+
+impl Proposed {
+    /// Reads the file and finds what it follows: beside it, in `earlier`, or among the trusted rosters.
+    ///
+    /// # Errors
+    /// When it is no roster, nothing can follow, or the one before is not there.
+    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[Trust]) -> Result<Self, Failure> {
+        let place = Shown::text(&file.to_string_lossy()).as_str().to_owned();
+        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{place}: {error}"));
+        let (envelope, next) = read_envelope(file)?;
+        let Some(previous) = next.tables().previous else {
+            return Err(Failure::usage(format!(
+                "{place} is version 1 of a roster: nobody signs it, whoever trusts it compares its digest {}",
+                next.digest()
+            )));
+        };
+        let mut known: HashMap<RosterDigest, (Option<Envelope>, TrustedRoster)> = HashMap::new();
+        for trust in trust {
+            if let Pinned::Roster(roster) = &trust.pinned {
+                known.insert(roster.digest(), (None, (**roster).clone()));
+            }
+        }
+        // What lies beside it is a convenience and may be anything: its digest says whether it is what is looked for.
+        for beside in siblings(file) {
+            if let Ok((envelope, roster)) = read_envelope(&beside) {
+                known.insert(roster.digest(), (Some(envelope), roster));
+            }
+        }
+        for path in earlier {
+            let (envelope, roster) = read_envelope(path)?;
+            known.insert(roster.digest(), (Some(envelope), roster));
+        }
+        let Some((_, before)) = known.get(&previous) else {
+            return Err(Failure::usage(format!(
+                "{place} follows the roster {previous}, which is not here: put the file of version {} beside it, or name it \
+                 with --earlier",
+                next.version().saturating_sub(1)
+            )));
+        };
+        let before = before.clone();
+        if next.version() != before.version() + 1 {
+            return Err(wrong(&format!("version {} can't follow version {}", next.version(), before.version())));
+        }
+        // Back to version 1, as far as that leads.
+        let mut versions = Vec::new();
+        let mut at = Some(previous);
+        while let Some(digest) = at {
+            let Some((envelope, roster)) = known.get(&digest) else { break };
+            let envelope = match envelope {
+                Some(envelope) => envelope.clone(),
+                // Of a trusted version the payload is enough when nothing has to lead to it.
+                None => Envelope::new(roster.payload(), Vec::new()),
+            };
+            versions.push(envelope);
+            at = roster.tables().previous;
+            if at.is_none() {
+                versions.reverse();
+            }
+        }
+        let whole = at.is_none();
+        let chain = if whole {
+            // Trusted at its end: whether the links hold is asked when trust begins before it.
+            let chain = Chain::connect(&Pinned::Digest(previous), &versions).map_err(|error| wrong(&error))?;
+            let _follows = chain.check_follows(&envelope).map_err(|error| wrong(&error))?;
+            Some(chain)
+        } else {
+            None
+        };
+        Ok(Self { envelope, next, before, chain })
+    }
+
+    /// Why the version before is trusted, in words.
+    ///
+    /// # Errors
+    /// When no trusted roster is it or leads to it.
+    pub fn trusted_by(&self, trust: &[Trust]) -> Result<String, Failure> {
+        let mut why = Vec::new();
+        for trust in trust {
+            if trust.pinned.digest() == self.before.digest() {
+                return Ok(format!("version {}, from {}", self.before.version(), trust.from));
+            }
+            let Some(chain) = &self.chain else { continue };
+            match Chain::connect(&trust.pinned, chain.envelopes()) {
+                Ok(connected) if connected.newest().version() > self.before.version() => {
+                    why.push(format!("{} is version {} already", trust.from, connected.newest().version()));
+                }
+                Ok(_) => {
+                    return Ok(format!(
+                        "version {}, which follows from {} ({})",
+                        self.before.version(),
+                        trust.from,
+                        trust.pinned.digest()
+                    ));
+                }
+                Err(error) => why.push(format!("{}: {error}", trust.from)),
+            }
+        }
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+        Err(Failure::new(
+            Exit::NoTrust,
+            format!(
+                "nothing was signed: you trust no roster that this version follows{why}; it follows version {} ({}): ask the person \
+                 who keeps it, by another way than this file, whether that is the digest, then give --roster {}",
+                self.before.version(),
+                self.before.digest(),
+                self.before.digest()
+            ),
+        ))
+    }
+
+    /// Whether all versions from 1 on were there, so that a key that returns would have been found.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.chain.is_some()
+    }
+}
+
+/// Reads an envelope of a roster.
+///
+/// # Errors
+/// When it is none.
+pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), Failure> {
+    let place = Shown::text(&path.to_string_lossy()).as_str().to_owned();
+    let wrong = |error: &dyn std::fmt::Display| {
+        let error = Shown::text(&error.to_string()).as_str().to_owned();
+        Failure::usage(format!("{place} is no version of a roster: {error}; `countersign roster draft` writes one"))
+    };
+    let bytes = read_bounded(path, MAX_FILE_BYTES)?;
+    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let payload = payload_of(&envelope, Base64::Lenient).map_err(|error| wrong(&error))?;
+    let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
+    Ok((Envelope::new(&payload, envelope.signatures), roster))
+}
+
+fn siblings(file: &Path) -> Vec<PathBuf> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().take(MOST_FILES);
+    let numbered = |path: &PathBuf| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        path.extension().is_some_and(|ending| ending == "json")
+            && (stem.bytes().all(|c| c.is_ascii_digit()) || stem == "roster")
+            && path != file
+    };
+    let mut found: Vec<_> = entries.map(|entry| entry.path()).filter(numbered).collect();
+    found.sort();
+    found
+}

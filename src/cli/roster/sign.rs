@@ -1,0 +1,292 @@
+//! `roster sign` and `roster merge`: signatures of a next version.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::keys;
+use crate::cli::roster::change::{changes, review};
+use crate::cli::roster::proposed::{Proposed, read_envelope};
+use crate::cli::roster::{MergeArgs, SignArgs};
+use crate::cli::screen::{Screen, Shown, Tone};
+use crate::cli::talk::{Talk, write_new};
+use crate::cli::trust::read_bounded;
+use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::node::rosters;
+use crate::policy::file::{self, Policy};
+use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
+use crate::record::ident::Name;
+use crate::trust::signer::Signer;
+use crate::trust::succession::{Standing, Tally};
+
+/// Shows a next version, asks, and adds a signature.
+///
+/// # Errors
+/// When nothing trusted leads to it, the key is nobody's who may sign it, or the person said no.
+pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
+    let trust = args.trust.find()?;
+    let proposed = Proposed::read(&args.file, &args.earlier, &trust)?;
+    let (before, next) = (&proposed.before, &proposed.next);
+    let policy = args.policy.as_deref().map(|path| read_policy(path, next)).transpose()?;
+    let trusted_by = proposed.trusted_by(&trust);
+    let standing = Standing::of(before, next, &proposed.envelope.signatures).map_err(|error| {
+        Failure::new(
+            Exit::Refused,
+            format!("{error}; `countersign roster merge {}` leaves out what does not count", args.file.display()),
+        )
+    })?;
+    let mut screen = review(before, next, policy.as_deref());
+    screen.heading("Signatures");
+    tallies(&mut screen, &standing);
+    screen.heading("Summary");
+    match &trusted_by {
+        Ok(words) => screen.field("trusted by", &Shown::text(words)),
+        Err(_) => screen.field_in(
+            Tone::Bad,
+            "trusted by",
+            &Shown::text("NOTHING: no roster that you trust leads to this one"),
+        ),
+    }
+    if !proposed.is_whole() {
+        screen.say(
+            Tone::Plain,
+            "Not checked: whether a key returns that an earlier version had (not all versions are here).",
+        );
+    }
+    screen.field("digest", &Shown::text(&next.digest().to_string()));
+    if args.review || !talk.json {
+        if talk.json {
+            talk.object(&told(&proposed, &standing))?;
+        } else if args.output.as_deref() == Some(Path::new("-")) {
+            talk.show_aside(&screen);
+        } else {
+            talk.show(&screen)?;
+        }
+    }
+    if args.review {
+        return trusted_by.map(|_| Exit::Done);
+    }
+    let _trusted = trusted_by?;
+    if let Some(expected) = args.expect
+        && expected != next.digest()
+    {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("nothing was signed: expected {expected}, this is {}", next.digest()),
+        ));
+    }
+    let keys = args.key.find()?;
+    let person = |signer: &dyn Signer| {
+        let keyid = signer.key().keyid();
+        let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
+        found.map(|(approver, _)| approver.name.clone())
+    };
+    let signer =
+        keys.preferred(|key| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some())?;
+    let keyid = signer.key().keyid();
+    let name = person(signer).ok_or_else(|| {
+        Failure::new(
+            Exit::Refused,
+            format!(
+                "nothing was signed: {keyid} is no approver's key in version {} or {}; name yours with --key FILE",
+                before.version(),
+                next.version()
+            ),
+        )
+    })?;
+    if proposed.envelope.signatures.iter().any(|signature| signature.keyid == keyid) {
+        talk.say(&format!("{name} has signed this version with {keyid} already: nothing to do"));
+        return done(args, &proposed, proposed.envelope.clone(), &name, talk);
+    }
+    let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, talk)? };
+    let signature = sign(&proposed, consent, signer)?;
+    let mut signatures = proposed.envelope.signatures.clone();
+    signatures.push(signature);
+    signatures.sort();
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("nothing was written: an envelope holds {MAX_SIGNATURES} signatures, and it has them already"),
+        ));
+    }
+    let signed = Envelope::new(next.payload(), signatures);
+    done(args, &proposed, signed, &name, talk)
+}
+
+/// A person, or `--yes --expect`, agreed to the digest that was shown.
+struct Consent(());
+
+/// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
+const DIGITS: usize = 8;
+
+fn ask(proposed: &Proposed, name: &Name, talk: &Talk) -> Result<Consent, Failure> {
+    let hex = proposed.next.digest().hex();
+    let answer = talk.ask(
+        &format!("To sign this roster as {name}, type the last {DIGITS} digits of the digest; anything else stops:"),
+        "unattended it takes --yes --expect sha256:…",
+    )?;
+    if answer.eq_ignore_ascii_case(&hex[hex.len() - DIGITS..]) {
+        Ok(Consent(()))
+    } else {
+        Err(Failure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
+    }
+}
+
+/// Signs the one buffer that was read and shown.
+fn sign(proposed: &Proposed, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, Failure> {
+    let Consent(()) = consent;
+    keys::sign(signer, PAYLOAD_TYPE, proposed.next.payload())
+}
+
+fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, talk: &Talk) -> Result<Exit, Failure> {
+    let standing = Standing::of(&proposed.before, &proposed.next, &signed.signatures)
+        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    match &args.output {
+        Some(path) => {
+            let mut bytes =
+                signed.to_canonical().map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+            bytes.push(b'\n');
+            write_new(path, &bytes, talk)?;
+        }
+        None => drop(put(&args.file, &signed)?),
+    }
+    let at = args.output.as_deref().unwrap_or(&args.file);
+    if at != Path::new("-") {
+        if talk.json {
+            let mut told = told(proposed, &standing);
+            told["signed_by"] = json!(name);
+            told["file"] = json!(at);
+            talk.object(&told)?;
+        }
+        let place = Shown::text(&at.to_string_lossy());
+        talk.say(&format!("signed by {name}: {}", place.as_str()));
+        say_standing(&standing, talk);
+    }
+    Ok(Exit::Done)
+}
+
+/// Collects the signatures that count.
+///
+/// # Errors
+/// When a file is of another version, or can't be read or written.
+pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
+    let proposed = Proposed::read(&args.file, &args.earlier, &[])?;
+    let (before, next) = (&proposed.before, &proposed.next);
+    let mut signatures: Vec<EnvelopeSignature> = Vec::new();
+    let mut left_out = Vec::new();
+    let others = args.others.iter().map(|path| read_envelope(path).map(|read| (path, read)));
+    let own = Ok((&args.file, (proposed.envelope.clone(), next.clone())));
+    for source in std::iter::once(own).chain(others) {
+        let (path, (envelope, roster)) = source?;
+        let place = Shown::text(&path.to_string_lossy());
+        if roster.digest() != next.digest() {
+            return Err(Failure::usage(format!(
+                "{} is {} (version {}), {} is {}: signatures of one are none of the other, nothing was changed",
+                place.as_str(),
+                roster.digest(),
+                roster.version(),
+                args.file.display(),
+                next.digest()
+            )));
+        }
+        for signature in envelope.signatures {
+            if signatures.iter().any(|known| known.keyid == signature.keyid) {
+                continue;
+            }
+            // One that does not count would refuse the whole version.
+            match Standing::of(before, next, std::slice::from_ref(&signature)) {
+                Ok(_) => signatures.push(signature),
+                Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
+            }
+        }
+    }
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(Failure::usage(format!(
+            "an envelope holds {MAX_SIGNATURES} signatures, these are {}: merge fewer files, nothing was changed",
+            signatures.len()
+        )));
+    }
+    signatures.sort();
+    let merged = Envelope::new(next.payload(), signatures);
+    put(&args.file, &merged)?;
+    let standing = Standing::of(before, next, &merged.signatures)
+        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    if talk.json {
+        let mut told = told(&proposed, &standing);
+        told["left_out"] = json!(left_out);
+        told["file"] = json!(args.file);
+        talk.object(&told)?;
+    }
+    for line in &left_out {
+        talk.say(&format!("left out: {line}"));
+    }
+    say_standing(&standing, talk);
+    Ok(Exit::Done)
+}
+
+fn put(path: &Path, envelope: &Envelope) -> Result<rosters::Written, Failure> {
+    rosters::write(path, envelope).map_err(|problem| Failure::usage(problem.to_string()))
+}
+
+/// Says what a version still lacks.
+pub fn say_standing(standing: &Standing, talk: &Talk) {
+    for tally in [&standing.of_before, &standing.of_next] {
+        talk.say(&tally.to_string());
+    }
+    talk.say(if standing.is_complete() {
+        "nothing is missing: the next start of the boundary takes it"
+    } else {
+        "until they have signed, what is sealed stays in force"
+    });
+}
+
+fn tallies(screen: &mut Screen, standing: &Standing) {
+    for tally in [&standing.of_before, &standing.of_next] {
+        let tone = if tally.missing() == 0 { Tone::Good } else { Tone::Plain };
+        screen.say(tone, &tally.to_string());
+    }
+}
+
+/// For programs: the version, what it changes and what it lacks.
+#[must_use]
+pub fn told(proposed: &Proposed, standing: &Standing) -> serde_json::Value {
+    let (before, next) = (&proposed.before, &proposed.next);
+    let tally = |tally: &Tally| {
+        json!({"version": tally.version, "required": tally.required, "signed": tally.signed, "missing": tally.missing(),
+               "could": tally.could})
+    };
+    let changes: Vec<_> = changes(before.tables(), next.tables())
+        .into_iter()
+        .map(|change| json!({"what": change.what, "says": change.says}))
+        .collect();
+    json!({
+        "version": next.version(),
+        "digest": next.digest(),
+        "previous": before.digest(),
+        "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
+        "guarded": next.is_guarded(),
+        "changes": changes,
+        "signatures": [tally(&standing.of_before), tally(&standing.of_next)],
+        "complete": standing.is_complete(),
+    })
+}
+
+/// The text of a policy whose digest this version names.
+fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Result<String, Failure> {
+    let place = Shown::text(&path.to_string_lossy()).as_str().to_owned();
+    let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
+    let policy = Policy::load(&text).map_err(|errors| {
+        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Failure::usage(format!("{place}: {}", all.join("; ")))
+    })?;
+    if policy.digest() != next.policy() {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{place} is the policy {}, this version of the roster names {}", policy.digest(), next.policy()),
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,242 @@
+//! Cosignatures: a witness's dated word on a checkpoint.
+//!
+//! A witness keeps the last checkpoint that it saw of a log, checks that each new one continues it, and signs that one
+//! with the time (c2sp.org/tlog-cosignature, Ed25519). It is a signature line of the checkpoint's note, whose bytes are
+//! ```text
+//! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
+//! ```
+//! over `cosignature/v1\ntime <seconds>\n` and the note's text. The key id has the algorithm byte 0x04, so no witness's
+//! key is ever taken for a log's. Off-spec: ML-DSA cosignatures (0x06) are not read; such lines are a stranger's.
+
+use std::fmt;
+
+use crate::crypto::note::{Note, NoteError, NoteSignature, key_hash_of, parse_vkey_of, vkey_of};
+use crate::crypto::signature::PublicKey;
+
+/// The algorithm byte of Ed25519 cosignatures in key ids and vkeys.
+const COSIGNATURE: u8 = 4;
+
+/// The key that a witness cosigns with, and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessKey {
+    name: String,
+    key: PublicKey,
+}
+
+/// A witness's word on a checkpoint; only [`WitnessKey::verify`] makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub struct Cosigned(u64);
+
+impl Cosigned {
+    /// When the witness had seen it, by its own clock: seconds since 1970, at most 2^63 - 1.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl WitnessKey {
+    /// Reads `<name>+<8 hex of the id>+<base64(0x04 ‖ key)>`.
+    ///
+    /// # Errors
+    /// When it is not such a text, of a strong Ed25519 key, with the id of name and key.
+    pub fn parse(vkey: &str) -> Result<Self, NoteError> {
+        parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
+    }
+
+    /// The key of this name; whether the name may stand in a note is asked where it is signed.
+    #[must_use]
+    pub fn new(name: &str, key: PublicKey) -> Self {
+        Self { name: name.to_owned(), key }
+    }
+
+    /// The text that it is known by.
+    #[must_use]
+    pub fn vkey(&self) -> String {
+        vkey_of(COSIGNATURE, &self.name, &self.key)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key itself: two names with one key are one witness.
+    #[must_use]
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// Verifies what this witness says of a note: every line of its key must hold. Of several the earliest time counts,
+    /// none is no error. Whether the note is a checkpoint, and of which log, is not asked here.
+    ///
+    /// # Errors
+    /// When a line of this key does not hold.
+    pub fn verify(&self, note: &Note) -> Result<Option<Cosigned>, NoteError> {
+        let mut earliest = None;
+        for line in self.lines(note.signatures()) {
+            let cosigned = self.verify_line(note, line)?;
+            earliest = Some(earliest.map_or(cosigned, |before: Cosigned| before.min(cosigned)));
+        }
+        Ok(earliest)
+    }
+
+    /// The lines of this key, as they would have to hold.
+    pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
+        let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
+        lines.iter().filter(move |line| line.of(&name, id).is_some())
+    }
+
+    /// Verifies one line, which must be of this key.
+    ///
+    /// # Errors
+    /// When it does not hold.
+    pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<Cosigned, NoteError> {
+        let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
+        let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
+        let (time, signature) = bytes.split_first_chunk::<8>().ok_or(NoteError::BadSignature)?;
+        let seconds = u64::from_be_bytes(*time);
+        let signature = signature.try_into().map_err(|_| NoteError::BadSignature)?;
+        // "It MUST NOT exceed 2^63 - 1".
+        if i64::try_from(seconds).is_err() {
+            return Err(NoteError::BadSignature);
+        }
+        let message = message(seconds, note.unverified_text());
+        let _proof = self.key.verify(message.as_bytes(), signature).map_err(|_| NoteError::BadSignature)?;
+        Ok(Cosigned(seconds))
+    }
+
+    /// The line of a witness that cosigns `note` at this time, `sign` being its raw Ed25519.
+    ///
+    /// # Errors
+    /// What `sign` says.
+    pub fn cosign<E>(
+        &self,
+        note: &Note,
+        seconds: u64,
+        sign: impl FnOnce(&[u8]) -> Result<[u8; 64], E>,
+    ) -> Result<NoteSignature, E> {
+        let signature = sign(message(seconds, note.unverified_text()).as_bytes())?;
+        let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
+        Ok(NoteSignature::new(&self.name, id, &[&seconds.to_be_bytes()[..], &signature].concat()))
+    }
+}
+
+impl fmt::Display for WitnessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.vkey())
+    }
+}
+
+/// What is signed: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
+fn message(seconds: u64, text: &str) -> String {
+    format!("cosignature/v1\ntime {seconds}\n{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::crypto::note::{parse_signatures, parse_vkey, verify_note, vkey};
+    use crate::crypto::signature::SecretKey;
+    use proptest::prelude::*;
+
+    const GOLDEN: &str = include_str!("../../tests/conformance/golden/valid/log/checkpoint");
+    const ORIGIN: &str = "prod-eu/5faafd3f3af88d68";
+
+    fn witness(name: &str, seed: u8) -> (WitnessKey, SecretKey) {
+        let secret = SecretKey::from_seed([seed; 32]);
+        (WitnessKey::new(name, secret.public()), secret)
+    }
+
+    fn cosigned(note: &Note, name: &str, seed: u8, at: u64) -> Note {
+        let (key, secret) = witness(name, seed);
+        let line = key.cosign(note, at, |message| Ok::<_, Infallible>(secret.sign(message))).expect("signed");
+        note.clone().with(line).expect("room")
+    }
+
+    #[test]
+    fn a_cosigned_checkpoint_is_verified_for_log_and_witness() {
+        let plain = Note::parse(GOLDEN).expect("note");
+        let both = cosigned(&cosigned(&plain, "w.example/1", 7, 1_700_000_000), "w.example/2", 8, 1_700_000_001);
+        let read = Note::parse(&both.to_string()).expect("note");
+        assert_eq!(read, both);
+        for (name, seed, at) in [("w.example/1", 7, 1_700_000_000), ("w.example/2", 8, 1_700_000_001)] {
+            let (key, _) = witness(name, seed);
+            assert_eq!(key.verify(&read).map(|found| found.map(Cosigned::seconds)), Ok(Some(at)));
+            assert_eq!(WitnessKey::parse(&key.vkey()), Ok(key));
+        }
+        let boundary = SecretKey::from_seed([3; 32]).public();
+        assert!(verify_note(&read, ORIGIN, &boundary).is_ok(), "the log's own line still holds");
+    }
+
+    #[test]
+    fn a_line_of_another_name_or_key_says_nothing_and_a_bad_one_refuses() {
+        let plain = Note::parse(GOLDEN).expect("note");
+        let (key, secret) = witness("w.example/1", 7);
+        assert_eq!(key.verify(&plain), Ok(None));
+        assert_eq!(key.verify(&cosigned(&plain, "w.example/2", 7, 5)), Ok(None));
+        assert_eq!(key.verify(&cosigned(&plain, "w.example/1", 8, 5)), Ok(None));
+        // Over another checkpoint, at another time than it says, beyond what the form allows, too short.
+        let other = Note::parse(&GOLDEN.replace("\n5\n", "\n6\n")).expect("note");
+        let moved = cosigned(&other, "w.example/1", 7, 5).signatures().last().expect("line").clone();
+        assert_eq!(key.verify(&plain.clone().with(moved).expect("room")), Err(NoteError::BadSignature));
+        let id = key_hash_of(COSIGNATURE, "w.example/1", key.key());
+        let signature = secret.sign(message(5, plain.unverified_text()).as_bytes());
+        for bytes in [
+            [&6_u64.to_be_bytes()[..], &signature].concat(),
+            [&[0x80, 0, 0, 0, 0, 0, 0, 0][..], &signature].concat(),
+            [&5_u64.to_be_bytes()[..], &signature[..63]].concat(),
+            signature.to_vec(),
+            vec![0],
+        ] {
+            let line = NoteSignature::new("w.example/1", id, &bytes);
+            assert_eq!(key.verify(&plain.clone().with(line).expect("room")), Err(NoteError::BadSignature));
+        }
+        let good = cosigned(&cosigned(&plain, "w.example/1", 7, 9), "w.example/1", 7, 5);
+        assert_eq!(key.verify(&good).map(|found| found.map(Cosigned::seconds)), Ok(Some(5)), "the earliest");
+    }
+
+    #[test]
+    fn a_witness_key_is_no_log_key_and_the_other_way_round() {
+        let (key, secret) = witness("w.example/1", 7);
+        assert!(parse_vkey(&key.vkey()).is_err());
+        assert!(WitnessKey::parse(&vkey("w.example/1", &secret.public())).is_err());
+        // A plain note signature by the same key is not a cosignature.
+        let plain = Note::parse(GOLDEN).expect("note");
+        assert!(verify_note(&cosigned(&plain, ORIGIN, 3, 5), ORIGIN, &SecretKey::from_seed([3; 32]).public()).is_ok());
+        assert!(verify_note(&cosigned(&plain, "x", 7, 5), "x", &secret.public()).is_err());
+    }
+
+    #[test]
+    fn an_answer_of_a_witness_is_signature_lines_and_nothing_else() {
+        let plain = Note::parse(GOLDEN).expect("note");
+        let note = cosigned(&plain, "w.example/1", 7, 5);
+        let line = note.to_string().lines().last().expect("line").to_owned();
+        assert_eq!(parse_signatures(&format!("{line}\n")).expect("lines"), note.signatures()[1..]);
+        for bad in ["", "\n", &line, &format!("\n{line}\n"), &format!("{line}\n\n"), "409\n", &format!("{line}\r\n")] {
+            assert!(parse_signatures(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_signatures(&format!("{line}\n").repeat(65)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_character_of_a_cosignature_still_counts(at in 0..130_usize, bit in 0..7_u8, seconds in any::<u32>()) {
+            let plain = Note::parse(GOLDEN).expect("note");
+            let text = cosigned(&plain, "w.example/1", 7, u64::from(seconds)).to_string();
+            let line = text.trim_end().rfind('\n').expect("lines") + 1;
+            let mut bytes = text.into_bytes();
+            let at = line + at % (bytes.len() - line);
+            bytes[at] ^= 1 << bit;
+            let read = std::str::from_utf8(&bytes).ok().and_then(|text| Note::parse(text).ok());
+            if let Some(note) = read {
+                let counted = witness("w.example/1", 7).0.verify(&note);
+                prop_assert!(!matches!(counted, Ok(Some(_))), "{:?}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}

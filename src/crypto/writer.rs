@@ -1,0 +1,650 @@
+//! Canonical JSON straight from a typed document, without a tree of values between.
+//!
+//! Takes the common shapes at once and gives up on everything else (a float, a key that is no text, keys of a map out of
+//! order): `crypto::canonical` then goes the long way, which also says what is wrong and where.
+use std::fmt;
+
+use serde::ser::{self, Impossible, Serialize, Serializer};
+
+use crate::crypto::canonical::write_escaped;
+use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX};
+
+/// The canonical bytes of `document`; nothing when it has to go the long way.
+pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Option<Vec<u8>> {
+    let mut writer = Writer { out: Vec::with_capacity(2048), fields: Vec::new(), scratch: Vec::new(), depth: 0 };
+    document.serialize(&mut writer).ok()?;
+    Some(writer.out)
+}
+
+struct Writer {
+    out: Vec<u8>,
+    /// Of the objects that are open, the innermost last: each field's name and where it begins.
+    fields: Vec<(&'static str, usize)>,
+    /// Where the fields of an object are put into order.
+    scratch: Vec<u8>,
+    depth: usize,
+}
+
+/// It can't be written at once.
+#[derive(Debug)]
+struct LongWay;
+
+impl fmt::Display for LongWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not written at once")
+    }
+}
+
+impl std::error::Error for LongWay {}
+
+impl ser::Error for LongWay {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+impl Writer {
+    fn text(&mut self, text: &str) {
+        self.out.push(b'"');
+        write_escaped(&mut self.out, text);
+        self.out.push(b'"');
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), LongWay> {
+        if name.starts_with(RESERVED_PREFIX) {
+            return Err(LongWay);
+        }
+        self.text(name);
+        self.out.push(b':');
+        Ok(())
+    }
+
+    fn enter(&mut self, open: u8) -> Result<(), LongWay> {
+        if self.depth == MAX_DEPTH {
+            return Err(LongWay);
+        }
+        self.depth += 1;
+        self.out.push(open);
+        Ok(())
+    }
+
+    fn leave(&mut self, close: u8) {
+        self.depth -= 1;
+        self.out.push(close);
+    }
+
+    fn integer(&mut self, magnitude: u64, negative: bool) -> Result<(), LongWay> {
+        if magnitude > MAX_INTEGER {
+            return Err(LongWay);
+        }
+        if negative {
+            self.out.push(b'-');
+        }
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = magnitude;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+        Ok(())
+    }
+
+    fn items(&mut self) -> Result<Items<'_>, LongWay> {
+        self.enter(b'[')?;
+        Ok(Items { writer: self, first: true, around: false })
+    }
+
+    fn object(&mut self, around: bool) -> Result<Fields<'_>, LongWay> {
+        self.enter(b'{')?;
+        let (first, begin) = (self.fields.len(), self.out.len());
+        Ok(Fields { writer: self, first, begin, around })
+    }
+
+    /// `{"variant":`, to be left again.
+    fn variant(&mut self, variant: &'static str) -> Result<(), LongWay> {
+        self.enter(b'{')?;
+        self.name(variant)
+    }
+
+    /// Puts the fields from `first` on, which begin at `begin`, into the order of their names.
+    fn sort(&mut self, first: usize, begin: usize) -> Result<(), LongWay> {
+        let fields = &self.fields[first..];
+        if fields.is_sorted_by(|a, b| a.0 < b.0) {
+            return Ok(());
+        }
+        let end = self.out.len();
+        // Every field but the first has its comma before it.
+        let mut ranges: Vec<(&str, usize, usize)> = fields
+            .iter()
+            .enumerate()
+            .map(|(at, (name, from))| (*name, *from, fields.get(at + 1).map_or(end, |(_, next)| next - 1)))
+            .collect();
+        ranges.sort_unstable_by_key(|(name, ..)| *name);
+        if !ranges.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(LongWay);
+        }
+        self.scratch.clear();
+        for (at, (_, from, to)) in ranges.into_iter().enumerate() {
+            if at > 0 {
+                self.scratch.push(b',');
+            }
+            self.scratch.extend_from_slice(&self.out[from..to]);
+        }
+        self.out[begin..].copy_from_slice(&self.scratch);
+        Ok(())
+    }
+}
+
+impl<'a> Serializer for &'a mut Writer {
+    type Ok = ();
+    type Error = LongWay;
+    type SerializeSeq = Items<'a>;
+    type SerializeTuple = Items<'a>;
+    type SerializeTupleStruct = Items<'a>;
+    type SerializeTupleVariant = Items<'a>;
+    type SerializeMap = Entries<'a>;
+    type SerializeStruct = Fields<'a>;
+    type SerializeStructVariant = Fields<'a>;
+
+    fn serialize_bool(self, value: bool) -> Result<(), LongWay> {
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_i8(self, value: i8) -> Result<(), LongWay> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<(), LongWay> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<(), LongWay> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<(), LongWay> {
+        self.integer(value.unsigned_abs(), value < 0)
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<(), LongWay> {
+        self.integer(value.into(), false)
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<(), LongWay> {
+        self.integer(value.into(), false)
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<(), LongWay> {
+        self.integer(value.into(), false)
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<(), LongWay> {
+        self.integer(value, false)
+    }
+
+    fn serialize_f32(self, _: f32) -> Result<(), LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_f64(self, _: f64) -> Result<(), LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), LongWay> {
+        self.text(value.encode_utf8(&mut [0; 4]));
+        Ok(())
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), LongWay> {
+        self.text(value);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_none(self) -> Result<(), LongWay> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), LongWay> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), LongWay> {
+        self.out.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), LongWay> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), LongWay> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), LongWay> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), LongWay> {
+        self.variant(variant)?;
+        value.serialize(&mut *self)?;
+        self.leave(b'}');
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, LongWay> {
+        self.items()
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Items<'a>, LongWay> {
+        self.items()
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Items<'a>, LongWay> {
+        self.items()
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Items<'a>, LongWay> {
+        self.variant(variant)?;
+        Ok(Items { around: true, ..self.items()? })
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, LongWay> {
+        self.enter(b'{')?;
+        Ok(Entries { writer: self, last: None })
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, LongWay> {
+        self.object(false)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Fields<'a>, LongWay> {
+        self.variant(variant)?;
+        self.object(true)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), LongWay> {
+        struct Escaped<'a>(&'a mut Vec<u8>);
+        impl fmt::Write for Escaped<'_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                write_escaped(self.0, text);
+                Ok(())
+            }
+        }
+        self.out.push(b'"');
+        fmt::write(&mut Escaped(&mut self.out), format_args!("{value}")).map_err(|_| LongWay)?;
+        self.out.push(b'"');
+        Ok(())
+    }
+}
+
+/// An array that is being written.
+struct Items<'a> {
+    writer: &'a mut Writer,
+    first: bool,
+    /// It is the value of a variant, whose object ends with it.
+    around: bool,
+}
+
+impl Items<'_> {
+    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        if !self.first {
+            self.writer.out.push(b',');
+        }
+        self.first = false;
+        value.serialize(&mut *self.writer)
+    }
+
+    fn close(self) {
+        self.writer.leave(b']');
+        if self.around {
+            self.writer.leave(b'}');
+        }
+    }
+}
+
+impl ser::SerializeSeq for Items<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        self.item(value)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTuple for Items<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        self.item(value)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTupleStruct for Items<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        self.item(value)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.close();
+        Ok(())
+    }
+}
+
+impl ser::SerializeTupleVariant for Items<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        self.item(value)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.close();
+        Ok(())
+    }
+}
+
+/// An object of a type that is being written; its fields are sorted when it ends.
+struct Fields<'a> {
+    writer: &'a mut Writer,
+    /// The first of its fields.
+    first: usize,
+    begin: usize,
+    around: bool,
+}
+
+impl Fields<'_> {
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
+        if self.writer.fields.len() > self.first {
+            self.writer.out.push(b',');
+        }
+        self.writer.fields.push((name, self.writer.out.len()));
+        self.writer.name(name)?;
+        value.serialize(&mut *self.writer)
+    }
+
+    fn close(self) -> Result<(), LongWay> {
+        self.writer.sort(self.first, self.begin)?;
+        self.writer.fields.truncate(self.first);
+        self.writer.leave(b'}');
+        if self.around {
+            self.writer.leave(b'}');
+        }
+        Ok(())
+    }
+}
+
+impl ser::SerializeStruct for Fields<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
+        self.field(name, value)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.close()
+    }
+}
+
+impl ser::SerializeStructVariant for Fields<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
+        self.field(name, value)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.close()
+    }
+}
+
+/// A map that is being written: its keys must come in order, as those of a sorted map do.
+struct Entries<'a> {
+    writer: &'a mut Writer,
+    last: Option<String>,
+}
+
+impl ser::SerializeMap for Entries<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), LongWay> {
+        let key = key.serialize(Key)?;
+        match &self.last {
+            Some(last) if *last >= key => return Err(LongWay),
+            Some(_) => self.writer.out.push(b','),
+            None => {}
+        }
+        self.writer.name(&key)?;
+        self.last = Some(key);
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        value.serialize(&mut *self.writer)
+    }
+
+    fn end(self) -> Result<(), LongWay> {
+        self.writer.leave(b'}');
+        Ok(())
+    }
+}
+
+/// The key of a map: a text.
+struct Key;
+
+macro_rules! no_key {
+    ($($method:ident: $type:ty),* $(,)?) => {
+        $(fn $method(self, _: $type) -> Result<String, LongWay> {
+            Err(LongWay)
+        })*
+    };
+}
+
+impl Serializer for Key {
+    type Ok = String;
+    type Error = LongWay;
+    type SerializeSeq = Impossible<String, LongWay>;
+    type SerializeTuple = Impossible<String, LongWay>;
+    type SerializeTupleStruct = Impossible<String, LongWay>;
+    type SerializeTupleVariant = Impossible<String, LongWay>;
+    type SerializeMap = Impossible<String, LongWay>;
+    type SerializeStruct = Impossible<String, LongWay>;
+    type SerializeStructVariant = Impossible<String, LongWay>;
+
+    no_key!(
+        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_f32: f32,
+        serialize_f64: f64, serialize_char: char, serialize_bytes: &[u8], serialize_unit_struct: &'static str,
+    );
+
+    fn serialize_str(self, value: &str) -> Result<String, LongWay> {
+        Ok(value.to_owned())
+    }
+
+    fn serialize_none(self) -> Result<String, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<String, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_unit(self) -> Result<String, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<String, LongWay> {
+        Ok(variant.to_owned())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<String, LongWay> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<String, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, LongWay> {
+        Err(LongWay)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, LongWay> {
+        Err(LongWay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use serde::Serialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::crypto::canonical;
+
+    #[derive(Serialize)]
+    struct Unsorted {
+        zebra: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        middle: Option<&'static str>,
+        apple: Inner,
+        list: Vec<Shape>,
+    }
+
+    #[derive(Serialize)]
+    struct Inner {
+        b: i64,
+        a: BTreeMap<String, Value>,
+    }
+
+    #[derive(Serialize)]
+    enum Shape {
+        Unit,
+        Newtype(u64),
+        Tuple(bool, char),
+        Struct { y: (), x: Option<u8> },
+    }
+
+    fn document(middle: Option<&'static str>) -> Unsorted {
+        let params =
+            BTreeMap::from([("é".to_owned(), json!({"k": [1, -2, null]})), ("a\n".to_owned(), json!("\u{7f}"))]);
+        Unsorted {
+            zebra: 7,
+            middle,
+            apple: Inner { b: -9_007_199_254_740_991, a: params },
+            list: vec![Shape::Unit, Shape::Newtype(0), Shape::Tuple(true, '"'), Shape::Struct { y: (), x: None }],
+        }
+    }
+
+    #[test]
+    fn every_shape_is_written_as_through_a_tree() {
+        for middle in [None, Some("x"), Some("")] {
+            let document = document(middle);
+            let tree = serde_json::to_value(&document).expect("a tree");
+            assert_eq!(write(&document), Some(canonical::to_canonical(&tree)));
+            assert_eq!(write(&tree), Some(canonical::to_canonical(&tree)));
+        }
+    }
+
+    #[test]
+    fn what_has_no_canonical_form_or_no_order_goes_the_long_way() {
+        let unordered: HashMap<String, u8> = (0..40).map(|n| (n.to_string(), n)).collect();
+        assert_eq!(write(&unordered), None);
+        assert_eq!(canonical::canonical_of(&unordered).map(|bytes| bytes.len()).ok(), Some(301));
+        assert_eq!(write(&1.5), None);
+        assert_eq!(write(&(1_u64 << 53)), None);
+        assert_eq!(write(&i64::MIN), None);
+        assert_eq!(write(&json!({"$serde_json::x": 1})), None);
+        assert_eq!(write(&BTreeMap::from([(1, 1)])), None);
+        let nested = |depth| (0..depth).fold(json!([]), |inner, _| json!([inner]));
+        assert!(write(&nested(31)).is_some());
+        assert_eq!(write(&nested(32)), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! What holds for each step under a sealed state.
+//!
+//! The boundary decides with it, and the auditor works it out again from the seal's blobs.
+
+use std::collections::BTreeMap;
+
+use crate::crypto::canonical;
+use crate::crypto::digest::hex;
+use crate::decision::quorum::Rules;
+use crate::decision::step::HashedStep;
+use crate::policy::file::Policy;
+use crate::policy::profile::{Given, effective};
+use crate::policy::{Ruling, resolve};
+use crate::record::bundle::StepProof;
+use crate::record::configuration::Configuration;
+use crate::record::ident::StepRef;
+use crate::record::profile::Profile;
+use crate::record::step::Approvals;
+use crate::registry::Registry;
+use crate::trust::roster::TrustedRoster;
+
+/// What holds for a step under a seal.
+#[derive(Debug, Clone)]
+pub struct StepInForce {
+    /// What policy says.
+    pub ruling: Ruling,
+    /// The definition and its digests.
+    pub hashed: HashedStep,
+    /// The quorum rules that must all be met.
+    pub rules: Rules,
+    /// The same as they are written: policy's and the step's.
+    pub approvals: Vec<Approvals>,
+    /// The sandbox that a run gets.
+    pub profile: Profile,
+    /// The step's place in the registry, as a bundle's JSON has it.
+    pub proof: String,
+}
+
+/// Works out what holds for every step.
+///
+/// # Errors
+/// Every step that asks for what policy, roster or configuration does not give.
+pub fn steps_in_force(
+    registry: &Registry,
+    policy: &Policy,
+    roster: &TrustedRoster,
+    configuration: &Configuration,
+) -> Result<BTreeMap<StepRef, StepInForce>, Vec<String>> {
+    let given = Given::of(configuration);
+    let mut steps = BTreeMap::new();
+    let mut errors = Vec::new();
+    for step in registry.steps() {
+        let definition = &step.definition;
+        let reference = &definition.reference;
+        let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{reference}: {error}"));
+        let ruling = resolve(policy, reference);
+        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
+        let rules = match Rules::combine(of_policy, &definition.approvals) {
+            Ok(rules) => rules,
+            Err(error) => {
+                refuse(&error);
+                continue;
+            }
+        };
+        for group in rules.groups() {
+            if !roster.has_group(group) {
+                refuse(&format!("the roster has no group {group}: add it to the roster, or name another"));
+            }
+        }
+        match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
+            (Ok(profile), Ok(hashed)) => {
+                let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
+                let proof = registry.proof(reference).map(|proof| StepProof {
+                    index: proof.index,
+                    size: proof.size,
+                    hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
+                });
+                let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                match proof {
+                    Ok(proof) => {
+                        let step = StepInForce { ruling, hashed, rules, approvals, profile, proof };
+                        steps.insert(reference.clone(), step);
+                    }
+                    Err(error) => refuse(&error),
+                }
+            }
+            (profile, hashed) => {
+                for error in
+                    profile.err().iter().map(ToString::to_string).chain(hashed.err().iter().map(ToString::to_string))
+                {
+                    refuse(&error);
+                }
+            }
+        }
+    }
+    if errors.is_empty() { Ok(steps) } else { Err(errors) }
+}

@@ -1,0 +1,99 @@
+//! Handover: what must be settled before another key signs.
+//!
+//! What was written under a seal counts only under a key of that seal's roster. A start with another key must not leave
+//! behind what only the key before can sign: receipts of runs whose end nobody saw, and a checkpoint over the receipts
+//! that are there. A service that ended by SIGTERM has left nothing of the kind.
+
+use std::collections::HashMap;
+
+use crate::crypto::digest::SealDigest;
+use crate::crypto::json;
+use crate::crypto::note::{self, Note};
+use crate::node::config::Config;
+use crate::node::problem::Problem;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::receipt::Receipt;
+use crate::record::seal::Seal;
+use crate::store::ledger::Ledger;
+use crate::store::message::LeafKind;
+use crate::trust::chain::Chain;
+use crate::trust::signer::{FileSigner, Signer as _};
+
+/// This key may go on where the one before ended.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Settled(());
+
+/// Checks that nothing is left that only an earlier key could sign.
+pub(super) fn check(config: &Config, ledger: &Ledger, sealed: &Chain, key: &FileSigner) -> Result<Settled, Problem> {
+    let keyid = key.key().keyid();
+    if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
+        // There never was a key that this one would have to follow on.
+        return Ok(Settled(()));
+    }
+    let unreadable = |error: &dyn std::fmt::Display| Problem::whole(&config.database, error.to_string());
+    let mut seals = Seals { ledger, known: HashMap::new() };
+    let before = |what: String| {
+        Problem::whole(
+            &config.key,
+            format!(
+                "the key {keyid} can't sign what the key before left open: {what}; start once more with the key before, end the \
+                 service with SIGTERM, then change the key"
+            ),
+        )
+    };
+    let mut open = 0;
+    for run in ledger.unfinished().map_err(|error| unreadable(&error))? {
+        let keys = seals.keys(run.seal).map_err(|error| unreadable(&error))?;
+        open += usize::from(!keys.contains(&keyid));
+    }
+    if open > 0 {
+        return Err(before(format!("the receipts of {open} runs whose end nobody saw")));
+    }
+    let recorded = ledger.recorded_checkpoint().map_err(|error| unreadable(&error))?;
+    let origin = ledger.origin().unwrap_or_default();
+    let by_this_key = recorded.as_ref().is_some_and(|row| {
+        Note::parse(&row.note).is_ok_and(|note| note::verify_note(&note, &origin, key.key().public()).is_ok())
+    });
+    if by_this_key {
+        return Ok(Settled(()));
+    }
+    // Nearly always nothing: a service that ends records the head of its log.
+    for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
+        let leaf = ledger.leaf(index).map_err(|error| unreadable(&error))?;
+        let Some(leaf) = leaf.filter(|leaf| leaf.kind == LeafKind::Receipt) else { continue };
+        let receipt = read::<Receipt>(&leaf.data).map_err(|error| unreadable(&error))?;
+        let keys = seals.keys(receipt.seal).map_err(|error| unreadable(&error))?;
+        if !keys.contains(&keyid) {
+            return Err(before(format!("a checkpoint over the receipt in log entry {index}")));
+        }
+    }
+    Ok(Settled(()))
+}
+
+/// The boundary's keys at each seal that was asked for.
+struct Seals<'a> {
+    ledger: &'a Ledger,
+    known: HashMap<SealDigest, Vec<crate::crypto::sshsig::KeyId>>,
+}
+
+impl Seals<'_> {
+    fn keys(&mut self, digest: SealDigest) -> Result<&[crate::crypto::sshsig::KeyId], String> {
+        if !self.known.contains_key(&digest) {
+            let seals = self.ledger.seals().map_err(|error| error.to_string())?;
+            let entry = seals.iter().find(|entry| entry.digest == digest);
+            let index = entry.ok_or_else(|| format!("the seal {digest} is not in the log: restore a backup"))?.index;
+            let leaf = self.ledger.leaf(index).map_err(|error| error.to_string())?;
+            let leaf = leaf.ok_or_else(|| format!("log entry {index} is missing: restore a backup"))?;
+            self.known.insert(digest, read::<Seal>(&leaf.data)?.keys);
+        }
+        Ok(&self.known[&digest])
+    }
+}
+
+fn read<P: crate::record::document::Predicate>(data: &[u8]) -> Result<P, String> {
+    let envelope: Envelope = json::parse_as(data, data.len()).map_err(|error| error.to_string())?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| error.to_string())?;
+    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(|error| error.to_string())
+}

@@ -1,0 +1,506 @@
+//! `audit` through the real binary: a log that a boundary wrote, and what an attacker makes of it.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod history;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use countersign::crypto::digest::hex;
+use countersign::crypto::merkle::{self, TileKind, TilePath};
+use history::{ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, t};
+use serde_json::{Value, json};
+use support::people::{alice, bob, dora};
+use support::{SMALL, World, bytes_of, runbook};
+
+/// What `audit --json` printed, line by line, and its exit code.
+struct Audited {
+    code: i32,
+    lines: Vec<Value>,
+    stderr: String,
+}
+
+impl Audited {
+    fn of(output: &Output) -> Self {
+        let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+        let lines =
+            stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Self { code: output.status.code().expect("a code"), lines, stderr }
+    }
+
+    fn of_type(&self, kind: &str) -> Vec<&Value> {
+        self.lines.iter().filter(|line| line["type"] == kind).collect()
+    }
+
+    fn whats(&self) -> Vec<&str> {
+        let mut whats: Vec<_> = self.of_type("finding").iter().map(|line| line["what"].as_str().unwrap()).collect();
+        whats.sort_unstable();
+        whats.dedup();
+        whats
+    }
+
+    fn summary(&self) -> &Value {
+        let last = self.lines.last().unwrap_or_else(|| panic!("nothing was printed: {}", self.stderr));
+        assert_eq!(last["type"], "summary", "{last}");
+        last
+    }
+
+    #[track_caller]
+    fn clean(&self) {
+        assert_eq!(self.code, 0, "{:#?}\n{}", self.lines, self.stderr);
+        assert_eq!((self.whats(), &self.summary()["clean"]), (vec![], &json!(true)));
+    }
+
+    #[track_caller]
+    fn finds(&self, whats: &[&str]) {
+        assert_eq!((self.code, self.whats()), (1, whats.to_vec()), "{:#?}\n{}", self.lines, self.stderr);
+        assert_eq!(self.summary()["clean"], json!(false));
+    }
+}
+
+fn roster(world: &World) -> String {
+    world.started["roster"].as_str().expect("a digest").to_owned()
+}
+
+fn audit(world: &World, place: &Path, more: &[&str]) -> Audited {
+    let output = world.program(&["audit", "--json", "--roster", &roster(world)]).args(more).arg(place).output();
+    Audited::of(&output.expect("audit"))
+}
+
+fn export(world: &World, name: &str) -> PathBuf {
+    let directory = world.path(name);
+    let mut command = world.program(&["log", "export", "--url", &world.wire.url]);
+    let output = command.env("COUNTERSIGN_TOKEN", &world.reader).arg(&directory).output().expect("export");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    directory
+}
+
+#[test]
+fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
+    let mut world = World::with(|setup| {
+        setup.runbook("lock.md", runbook(SMALL, &[("go exclusive=db", ":")]));
+    });
+    let run = world.run("two:go", json!({"text": "hi"}), &[&alice(), &bob()]);
+    world.run("plain:fail", json!({}), &[&dora()]);
+    let denied = world.propose("plain:true", json!({}));
+    world.deny(&denied, &dora()).ok(200);
+    world.sign(&denied, &[&alice()]).problem("wrong-state");
+    let whole = people_envelope(&world);
+    assert_eq!(world.submit_as(&world.courier, &whole).status, 201);
+    world.submit_as(&world.courier, &whole).problem("nonce-replayed");
+    let seal = world.seal();
+    world.write("b/runbooks/plain.md", &runbook(SMALL, &[("true", "true"), ("wait", "sleep 600")]));
+    world.reseal(seal + 1);
+    world.run("lock:go", json!({}), &[&alice()]);
+    world.run("lock:go", json!({}), &[&alice()]);
+    let cancelled = world.propose("plain:wait", json!({}));
+    world.sign(&cancelled, &[&alice()]).ok(200);
+    world.until(support::id_of(&cancelled), "running");
+    world.deny(&cancelled, &dora()).ok(200);
+    world.until(support::id_of(&cancelled), "finished");
+    let running = world.propose("plain:wait", json!({}));
+    world.sign(&running, &[&alice()]).ok(200);
+    world.until(support::id_of(&running), "running");
+    let copy = export(&world, "copy");
+    let audited = audit(&world, &copy, &[]);
+    audited.clean();
+    let summary = audited.summary();
+    assert_eq!((summary["open"].as_array().unwrap().len(), &summary["counts"]["stand"]), (1, &json!(6)), "{summary:#}");
+    let first = audited.of_type("decision")[0];
+    assert_eq!((&first["receipt"], &first["approvers"]), (&run["receipt"], &json!(["alice", "bob"])));
+    assert_eq!(
+        (&first["step"], &first["proposer"], &first["verdict"]),
+        (&json!("two:go"), &json!("agent"), &json!("stands"))
+    );
+    assert_eq!(first["params"], json!(format!("sha256:{}", support::people::sha256(br#"{"text":"hi"}"#))));
+    // Straight from the boundary, with a token or a key; and after a crash, which leaves a receipt `unknown`.
+    world.kill9();
+    world.start();
+    let served = |world: &World| {
+        let mut command = world.program(&["audit", "--json", "--roster", &roster(world), &world.wire.url]);
+        Audited::of(&command.env("COUNTERSIGN_TOKEN", &world.reader).output().unwrap())
+    };
+    let audited = served(&world);
+    audited.clean();
+    assert_eq!(audited.of_type("decision").last().unwrap()["outcome"]["status"], "unknown");
+    assert_eq!(audited.summary()["open"], json!([]));
+    // For people.
+    let output = world.program(&["audit", "--roster", &roster(&world)]).arg(&copy).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("every decision stands"), "{text}");
+    assert!(text.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
+}
+
+/// A whole envelope of the agent's, to be handed in by the courier; bob, who owns the courier, can't have signed it.
+fn people_envelope(world: &World) -> Value {
+    let predicate = world.authorization("plain:true", json!({}));
+    support::people::envelope(&support::people::authorization(&predicate), &[&alice()])
+}
+
+#[test]
+fn without_trust_nothing_is_audited_and_the_digest_is_told() {
+    let world = World::new();
+    let copy = export(&world, "copy");
+    let output = world.program(&["audit", "--json"]).arg(&copy).output().unwrap();
+    let audited = Audited::of(&output);
+    assert_eq!((audited.code, &audited.lines[0]["type"]), (2, &json!("untrusted")));
+    assert_eq!(audited.lines[0]["first_roster"], json!(roster(&world)));
+    let other = format!("sha256:{}", "a".repeat(64));
+    let output = world.program(&["audit", "--json", "--roster", &other]).arg(&copy).output().unwrap();
+    assert_eq!(Audited::of(&output).code, 2);
+    for (place, code) in [("/nowhere", 2), ("/tmp", 1), ("https://127.0.0.1:1", 2), ("http://127.0.0.1:1", 125)] {
+        let output = world.program(&["audit", "--json", "--roster", &roster(&world), place]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{place}");
+    }
+    let stranger = world.program(&["audit", "--json", "--roster", &roster(&world), &world.wire.url]).output().unwrap();
+    assert_eq!(stranger.status.code(), Some(126), "{}", String::from_utf8_lossy(&stranger.stdout));
+    audit(&world, &copy, &["--boundary", &format!("sha256:{}", "b".repeat(64))]).finds(&["boundary"]);
+    let id = world.started["id"].as_str().unwrap();
+    audit(&world, &copy, &["--boundary", id]).clean();
+}
+
+#[test]
+fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
+    let mut world = World::new();
+    let state = world.path("audit.state");
+    let with_state = ["--state", state.to_str().unwrap()].map(str::to_owned);
+    let with_state: Vec<&str> = with_state.iter().map(String::as_str).collect();
+    world.run("plain:true", json!({}), &[&alice()]);
+    let early = export(&world, "early");
+    audit(&world, &early, &with_state).clean();
+    let first: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    let size = first["size"].as_u64().unwrap();
+    world.run("two:go", json!({}), &[&alice(), &bob()]);
+    let late = export(&world, "late");
+    let audited = audit(&world, &late, &with_state);
+    audited.clean();
+    assert_eq!((&audited.summary()["from"], audited.of_type("decision").len()), (&json!(size), 1), "only what is new");
+    assert_eq!(audited.summary()["counts"]["stand"], json!(2), "and what was");
+    let full = audit(&world, &late, &[&with_state[..], &["--full"]].concat());
+    full.clean();
+    assert_eq!(full.of_type("decision").len(), 2);
+    let kept = fs::read(&state).unwrap();
+    // The export of before: its end is cut.
+    let cut = audit(&world, &early, &with_state);
+    cut.finds(&["cut"]);
+    assert_eq!(fs::read(&state).unwrap(), kept, "a state is never moved by what does not hold");
+    // A copy in which one of the entries before was exchanged, signed anew by who holds the key.
+    let forked = Rewritten::of(&late);
+    let mut entries = forked.entries.clone();
+    entries.swap(1, 2);
+    forked.write(&entries);
+    let audited = audit(&world, &late, &with_state);
+    assert_eq!(audited.code, 1);
+    assert!(audited.whats().contains(&"fork"), "{:?}", audited.whats());
+    assert_eq!(fs::read(&state).unwrap(), kept);
+    // Garbage in the state is told, never overwritten.
+    fs::write(&state, b"{}").unwrap();
+    assert_eq!(audit(&world, &early, &with_state).code, 2);
+    assert_eq!(fs::read(&state).unwrap(), b"{}");
+    // A state of another boundary.
+    fs::write(&state, &kept).unwrap();
+    let other = World::new();
+    let copy = export(&other, "copy");
+    let output =
+        other.program(&["audit", "--json", "--roster", &roster(&other), "--state"]).arg(&state).arg(&copy).output();
+    let audited = Audited::of(&output.unwrap());
+    assert!(audited.code == 1 && audited.whats().contains(&"boundary"), "{:?}", audited.lines);
+    world.stop();
+}
+
+#[test]
+fn two_copies_of_one_log_are_one_history_or_a_fork() {
+    let world = World::new();
+    world.run("plain:true", json!({}), &[&alice()]);
+    let early = export(&world, "early");
+    world.run("plain:true", json!({}), &[&alice()]);
+    let late = export(&world, "late");
+    let against = |one: &Path, other: &Path| audit(&world, one, &["--against", other.to_str().unwrap()]);
+    against(&early, &late).clean();
+    against(&late, &early).clean();
+    against(&late, &late).clean();
+    let rewritten = Rewritten::of(&early);
+    let mut entries = rewritten.entries.clone();
+    entries.truncate(entries.len() - 2);
+    rewritten.write(&entries);
+    against(&early, &late).clean();
+    let last = entries.len() - 1;
+    entries[last] = Rewritten::of(&late).entries.pop().unwrap();
+    rewritten.write(&entries);
+    for (one, other) in [(&early, &late), (&late, &early)] {
+        let audited = against(one, other);
+        assert!(audited.code == 1 && audited.whats().contains(&"fork"), "{:?}", audited.whats());
+    }
+}
+
+/// An exported directory that is written anew by whoever holds the boundary's key.
+struct Rewritten {
+    directory: PathBuf,
+    origin: String,
+    entries: Vec<Vec<u8>>,
+}
+
+impl Rewritten {
+    fn of(directory: &Path) -> Self {
+        let note = fs::read_to_string(directory.join("checkpoint")).unwrap();
+        let mut lines = note.lines();
+        let origin = lines.next().unwrap().to_owned();
+        let size: u64 = lines.next().unwrap().parse().unwrap();
+        let mut entries = Vec::new();
+        for index in 0..size.div_ceil(256) {
+            let width = u16::try_from((size - index * 256).min(256)).unwrap();
+            let path = TilePath::new(TileKind::Entries, index, width).unwrap();
+            let tile = fs::read(directory.join(path.to_string())).unwrap();
+            entries.extend(merkle::split_entries(&tile).unwrap().into_iter().map(<[u8]>::to_vec));
+        }
+        Self { directory: directory.to_owned(), origin, entries }
+    }
+
+    fn write(&self, entries: &[Vec<u8>]) {
+        let secret = &support::people::boundary_key().secret;
+        write_tiles(&self.directory, entries);
+        let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let root = merkle::root(&hashes);
+        let head = countersign::record::checkpoint::Checkpoint {
+            origin: self.origin.clone(),
+            size: entries.len() as u64,
+            root,
+        };
+        let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>(secret.sign(text));
+        let note = countersign::crypto::note::sign_note(&head.body(), &self.origin, &secret.public(), sign).unwrap();
+        fs::write(self.directory.join("checkpoint"), note.to_string()).unwrap();
+    }
+}
+
+/// Tiles of fewer than 257 entries.
+fn write_tiles(directory: &Path, entries: &[Vec<u8>]) {
+    let width = u16::try_from(entries.len()).unwrap();
+    let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+    let mut tile = Vec::new();
+    entries.iter().for_each(|entry| merkle::push_entry(&mut tile, entry).unwrap());
+    for (kind, bytes) in [(TileKind::Entries, &tile[..]), (TileKind::Hashes(0), hashes.as_flattened())] {
+        let path = directory.join(TilePath::new(kind, 0, width).unwrap().to_string());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// A log made by hand, as a directory.
+fn written(log: &Log) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    write_tiles(directory.path(), &log.entries);
+    fs::create_dir_all(directory.path().join("blob/sha256")).unwrap();
+    for (name, bytes) in &log.blobs {
+        fs::write(directory.path().join("blob/sha256").join(hex(name)), bytes).unwrap();
+    }
+    fs::write(directory.path().join("checkpoint"), log.head()).unwrap();
+    directory
+}
+
+fn audited(log: &Log) -> Audited {
+    let directory = written(log);
+    let mut command = std::process::Command::new(support::PROGRAM);
+    command.args(["audit", "--json", "--roster", &log.roster_digest(1).to_string()]).arg(directory.path());
+    Audited::of(&command.env("HOME", directory.path()).env_remove("XDG_CONFIG_HOME").output().unwrap())
+}
+
+#[test]
+fn what_a_thief_of_the_boundarys_key_writes_is_found() {
+    let honest = || {
+        let mut log = Log::new();
+        log.run("nginx:restart", 10, &[ALICE]);
+        log.run("two:go", 20, &[ALICE, BOB]);
+        log
+    };
+    audited(&honest()).clean();
+    type Attack = fn(&mut Log);
+    let attacks: &[(&str, Attack, &[&str])] = &[
+        ("a row deleted", |log| drop(log.entries.remove(1)), &["no-consumption"]),
+        (
+            "a run without consumption",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                log.receipt(history::Place { index: 3, item: 9, at: 30 }, &of);
+            },
+            &["no-consumption"],
+        ),
+        (
+            "a consumption that never got a receipt",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                log.consume(30, &[&of]);
+                log.run("nginx:restart", 200_000, &[ALICE]);
+            },
+            &["no-receipt"],
+        ),
+        (
+            "a nonce spent twice",
+            |log| {
+                let of = log.run("nginx:restart", 30, &[ALICE]);
+                let place = log.consume(31, &[&of]);
+                log.receipt(place, &of);
+            },
+            &["double-use"],
+        ),
+        (
+            "two receipts for one consumption",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                let place = log.consume(30, &[&of]);
+                log.receipt(place, &of);
+                log.receipt_but(place, &of, |receipt| receipt["duration_ms"] = json!(1));
+            },
+            &["second-receipt"],
+        ),
+        ("entries moved", |log| log.entries.swap(1, 2), &["no-consumption"]),
+        (
+            "an edited seal",
+            |log| {
+                log.reseal(30, |seal| seal["policy"] = seal["builtins"].clone());
+            },
+            &["roster-chain", "sealed-state"],
+        ),
+        (
+            "a seal that goes back",
+            |log| {
+                log.reseal(30, |_| {});
+                log.reseal(31, |seal| seal["number"] = json!(1));
+            },
+            &["seal-chain"],
+        ),
+        (
+            "another decision than the state gives",
+            |log| {
+                let of = log.approved("two:go", 30, &[ALICE]);
+                let place = log.consume(30, &[&of]);
+                log.receipt_but(place, &of, |receipt| receipt["decision"]["approvers"] = json!(["alice", "bob"]));
+            },
+            &["quorum"],
+        ),
+        (
+            "an approver whom nobody rostered",
+            |log| drop(log.run("nginx:restart", 30, &[MALLORY])),
+            &["approval-signatures"],
+        ),
+        (
+            "the owner of the proposer counted",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[CAROL]);
+                let place = log.consume(30, &[&of]);
+                log.receipt_but(place, &of, |receipt| receipt["decision"]["excluded"] = json!(["agent"]));
+            },
+            &["excluded", "quorum"],
+        ),
+        (
+            "expired when it ran",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                let place = log.consume(3630, &[&of]);
+                log.receipt(place, &of);
+            },
+            &["window"],
+        ),
+        (
+            "a receipt of other parameters",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                let other =
+                    log.approved_but("nginx:restart", 30, &[ALICE], |of| of["params"] = json!({"host": "db-1"}));
+                let place = log.consume(30, &[&of]);
+                log.receipt(place, &other);
+            },
+            &["consumption"],
+        ),
+        (
+            "a run that was denied",
+            |log| {
+                let of = log.approved("nginx:restart", 30, &[ALICE]);
+                log.deny(&of, BOB);
+                let place = log.consume(30, &[&of]);
+                log.receipt(place, &of);
+            },
+            &["denied"],
+        ),
+        ("back-dated", |log| drop(log.run("nginx:restart", 15, &[ALICE])), &["time"]),
+        (
+            "a roster that its people did not sign",
+            |log| {
+                log.sealed.roster["threshold"] = json!(0);
+                log.roster(&[]);
+                log.reseal(30, |_| {});
+            },
+            &["roster-chain"],
+        ),
+    ];
+    for (name, attack, whats) in attacks {
+        let mut log = honest();
+        attack(&mut log);
+        let audited = audited(&log);
+        assert_eq!((audited.code, audited.whats()), (1, whats.to_vec()), "{name}: {:#?}", audited.of_type("finding"));
+        for finding in audited.of_type("finding") {
+            assert!(
+                finding["rests_on"].is_string() && finding["detail"].as_str().unwrap().len() > 10,
+                "{name}: {finding}"
+            );
+        }
+    }
+    let stolen = honest();
+    let directory = written(&stolen);
+    fs::write(directory.path().join("checkpoint"), stolen.head_by(MALLORY)).unwrap();
+    let mut command = std::process::Command::new(support::PROGRAM);
+    command.args(["audit", "--json", "--roster", &stolen.roster_digest(1).to_string()]).arg(directory.path());
+    Audited::of(&command.env("HOME", directory.path()).output().unwrap()).finds(&["checkpoint"]);
+    let _ = (BOUNDARY, t(0));
+}
+
+#[test]
+fn a_damaged_copy_is_told_and_never_a_panic() {
+    let world = World::new();
+    let run = world.run("plain:true", json!({}), &[&alice()]);
+    let copy = export(&world, "copy");
+    let size = world.log_size();
+    let damage = |name: &str, edit: &dyn Fn(&mut Vec<u8>)| {
+        let path = copy.join(name);
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        edit(&mut bad);
+        fs::write(&path, &bad).unwrap();
+        let audited = audit(&world, &copy, &[]);
+        fs::write(&path, good).unwrap();
+        assert!(audited.code == 1 || audited.code == 2, "{name}: {} {:?}", audited.code, audited.stderr);
+        audited
+    };
+    let entries = format!("tile/entries/000.p/{size}");
+    damage(&entries, &|bytes| bytes.truncate(bytes.len() / 2));
+    damage(&entries, &|bytes| bytes.clear());
+    assert!(
+        damage(&entries, &|bytes| {
+            let middle = bytes.len() - 500;
+            bytes[middle] ^= 1;
+        })
+        .whats()
+        .contains(&"root")
+    );
+    damage(&format!("tile/0/000.p/{size}"), &|bytes| bytes[5] ^= 1).finds(&["tile"]);
+    damage("checkpoint", &|bytes| bytes.truncate(20));
+    damage("checkpoint", &|bytes| {
+        *bytes = String::from_utf8_lossy(bytes).replacen(&format!("\n{size}\n"), "\n3\n", 1).into_bytes()
+    });
+    let blobs: Vec<_> = fs::read_dir(copy.join("blob/sha256")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for blob in blobs {
+        let good = fs::read(&blob).unwrap();
+        fs::write(&blob, b"[1]").unwrap();
+        let changed = audit(&world, &copy, &[]);
+        fs::remove_file(&blob).unwrap();
+        let missing = audit(&world, &copy, &[]);
+        for audited in [changed, missing] {
+            assert!(audited.code == 1 || audited.code == 2, "{}: {:?}", blob.display(), audited.lines);
+        }
+        fs::write(&blob, good).unwrap();
+    }
+    audit(&world, &copy, &[]).clean();
+    drop((run, bytes_of as fn(&Value) -> Vec<u8>));
+}

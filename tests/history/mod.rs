@@ -1,0 +1,502 @@
+//! A log made in memory with real keys, entry by entry, honest or not: whoever holds the boundary's key can write it.
+#![allow(dead_code, unreachable_pub, reason = "each user takes a part of it")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::audit::finding::{Said, Summary};
+use countersign::audit::history::{Auditor, Beside, Expected, Unreadable, rosters_in};
+use countersign::crypto::canonical::{canonical_of, to_canonical};
+use countersign::crypto::digest::{BlobDigest, RosterDigest, hex, sha256};
+use countersign::crypto::merkle::{self, TilePath};
+use countersign::crypto::note::sign_note;
+use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use countersign::crypto::sshsig::SshKey;
+use countersign::decision::in_force::steps_in_force;
+use countersign::policy::file::Policy;
+use countersign::record::checkpoint::Checkpoint;
+use countersign::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use countersign::record::enforcement::Level;
+use countersign::record::envelope::{Envelope, EnvelopeSignature};
+use countersign::record::profile::{Limits, STRICT};
+use countersign::record::validity::Timestamp;
+use countersign::registry::Registry;
+use countersign::trust::chain::Pinned;
+use countersign::trust::roster::TrustedRoster;
+use serde_json::{Value, json};
+
+pub const ALICE: u8 = 1;
+pub const BOB: u8 = 2;
+pub const BOUNDARY: u8 = 3;
+pub const CAROL: u8 = 4;
+/// Another key of the boundary's.
+pub const BOUNDARY_2: u8 = 13;
+/// Nobody's.
+pub const MALLORY: u8 = 66;
+
+pub const T0: i64 = 1_800_000_000;
+
+/// A time, in seconds after the log began.
+pub fn t(seconds: i64) -> String {
+    Timestamp::from_unix(T0 + seconds).to_string()
+}
+
+pub fn key(seed: u8) -> SshKey {
+    SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key")
+}
+
+pub fn reference(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&sha256(bytes)))
+}
+
+pub fn sign(payload: &[u8], seeds: &[u8]) -> Envelope {
+    let message = pae(PAYLOAD_TYPE, payload);
+    let mut signatures: Vec<_> = seeds
+        .iter()
+        .map(|seed| EnvelopeSignature::new(key(*seed).keyid(), &SecretKey::from_seed([*seed; 32]).sign(&message)))
+        .collect();
+    signatures.sort();
+    Envelope::new(payload, signatures)
+}
+
+fn leaf(payload: &[u8], seeds: &[u8]) -> Vec<u8> {
+    sign(payload, seeds).to_canonical().expect("canonical")
+}
+
+fn statement(kind: &str, subject: Value, predicate: &Value) -> Vec<u8> {
+    to_canonical(&json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": format!("https://countersign.dev/{kind}/v1"),
+        "predicate": predicate,
+        "subject": subject,
+    }))
+}
+
+/// What is sealed.
+#[derive(Clone)]
+pub struct Sealed {
+    pub policy: Value,
+    pub builtins: Value,
+    pub steps: Vec<Value>,
+    pub tokens: Value,
+    pub configuration: Value,
+    /// The tables of the roster's newest version; policy and previous are filled in.
+    pub roster: Value,
+}
+
+/// A log in the making.
+#[derive(Clone)]
+pub struct Log {
+    pub entries: Vec<Vec<u8>>,
+    pub blobs: BTreeMap<[u8; 32], Vec<u8>>,
+    pub sealed: Sealed,
+    /// Every version of the roster.
+    pub rosters: Vec<Envelope>,
+    /// The digest of the genesis seal.
+    pub id: String,
+    pub epoch: String,
+    /// The seal in force, and its number.
+    pub seal: String,
+    pub number: u64,
+    /// The key that signs now.
+    pub key: u8,
+    /// The sandbox of a run, by step.
+    pub sandbox: BTreeMap<String, Value>,
+    made: u64,
+}
+
+/// An authorization and who signed it.
+#[derive(Clone)]
+pub struct Approved {
+    pub payload: Vec<u8>,
+    pub predicate: Value,
+    pub signers: Vec<u8>,
+}
+
+/// Entry and item of a consumption, and when it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub index: u64,
+    pub item: u64,
+    pub at: i64,
+}
+
+pub fn step(reference: &str, source: &str) -> Value {
+    json!({
+        "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash",
+        "outputs": [],
+        "params": {"properties": {"host": {"pattern": "^[a-z0-9-]{1,32}$", "type": "string"}}, "required": ["host"], "type": "object"},
+        "ref": reference, "sandbox": {}, "secrets": [], "session": "none", "source": source, "template": "none",
+        "title": "A step",
+    })
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Log {
+    /// A log with its genesis seal at T0.
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut Sealed)) -> Self {
+        let line = |seed: u8| key(seed).line().to_owned();
+        let mut exclusive = step("db:migrate", "migrate\n");
+        exclusive["exclusive"] = json!("db");
+        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
+        let configuration =
+            Configuration { limits, sandbox: ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() } };
+        let mut sealed = Sealed {
+            policy: json!({
+                "version": 1,
+                "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops", "security"]}},
+                "overrides": [{"runbook": "two*", "approvals": {"required": 2, "from": ["ops", "security"]}}],
+            }),
+            builtins: json!({"version": 1}),
+            steps: vec![step("nginx:restart", "restart\n"), step("two:go", "go\n"), exclusive],
+            tokens: json!([
+                {"name": "agent", "owners": ["carol"], "patterns": [], "scopes": ["propose"]},
+                {"name": "narrow", "owners": [], "patterns": ["two:*"], "scopes": ["propose"]},
+                {"name": "reader", "owners": [], "patterns": [], "scopes": ["read"]},
+            ]),
+            configuration: serde_json::to_value(configuration).expect("a configuration"),
+            roster: json!({
+                "name": "people", "version": 1, "threshold": 2, "policy": "",
+                "approver": [
+                    {"name": "alice", "groups": ["ops"], "keys": [line(ALICE)]},
+                    {"name": "bob", "groups": ["security"], "keys": [line(BOB)]},
+                    {"name": "carol", "groups": ["ops", "security"], "keys": [line(CAROL)]},
+                ],
+                "group": [{"name": "ops"}, {"name": "security"}],
+                "proposer": [], "operator": [],
+                "boundary": [{"name": "prod", "keys": [line(BOUNDARY)]}],
+                "witness": [],
+            }),
+        };
+        change(&mut sealed);
+        let mut log = Self {
+            entries: Vec::new(),
+            blobs: BTreeMap::new(),
+            sealed,
+            rosters: Vec::new(),
+            id: String::new(),
+            epoch: "e0".repeat(16),
+            seal: String::new(),
+            number: 0,
+            key: BOUNDARY,
+            sandbox: BTreeMap::new(),
+            made: 0,
+        };
+        log.roster(&[]);
+        log.reseal(0, |_| {});
+        log
+    }
+
+    pub fn size(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn blob(&mut self, bytes: Vec<u8>) -> String {
+        let name = reference(&bytes);
+        self.blobs.insert(sha256(&bytes), bytes);
+        name
+    }
+
+    /// The next version of the roster from its tables, signed by these; in force from the next seal on.
+    pub fn roster(&mut self, signers: &[u8]) {
+        self.sealed.roster["policy"] = json!(reference(&to_canonical(&self.sealed.policy)));
+        if let Some(before) = self.rosters.last() {
+            let payload = base64::engine::general_purpose::STANDARD.decode(&before.payload).expect("base64");
+            self.sealed.roster["previous"] = json!(reference(&payload));
+            self.sealed.roster["version"] = json!(self.rosters.len() + 1);
+        }
+        let tables = &self.sealed.roster;
+        let subject = json!([{"name": "roster", "digest": {"sha256": hex(&sha256(&to_canonical(tables)))}}]);
+        let payload = statement("roster", subject, tables);
+        self.rosters.push(sign(&payload, signers));
+    }
+
+    /// The digest of the roster's version, from 1.
+    pub fn roster_digest(&self, version: usize) -> RosterDigest {
+        let payload = base64::engine::general_purpose::STANDARD.decode(&self.rosters[version - 1].payload);
+        RosterDigest::of(&payload.expect("base64"))
+    }
+
+    /// Seals what stands in `sealed`; the first one makes the boundary.
+    pub fn reseal(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
+        let sealed = self.sealed.clone();
+        let roster = base64::engine::general_purpose::STANDARD.decode(&self.rosters.last().unwrap().payload).unwrap();
+        let definitions =
+            sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step")).collect();
+        let registry = Registry::from_definitions(definitions).expect("a registry");
+        for step in registry.steps() {
+            self.blob(step.canonical.to_vec());
+        }
+        let read = (
+            Policy::from_sealed(&sealed.policy).ok(),
+            TrustedRoster::from_payload(&roster).ok(),
+            serde_json::from_value::<Configuration>(sealed.configuration.clone()).ok(),
+        );
+        if let (Some(policy), Some(roster), Some(configuration)) = &read
+            && let Ok(steps) = steps_in_force(&registry, policy, roster, configuration)
+        {
+            let profile = |held| serde_json::to_value(held).expect("a profile");
+            self.sandbox = steps.iter().map(|(name, held)| (name.to_string(), profile(&held.profile))).collect();
+        }
+        let first = self.entries.is_empty();
+        let keys = read.1.map_or_else(Vec::new, |roster| {
+            let mut keys: Vec<_> = roster.boundary_keys(&"prod".parse().unwrap()).iter().map(SshKey::keyid).collect();
+            keys.sort();
+            keys
+        });
+        let mut seal = json!({
+            "boundary": {"name": "prod"}, "epoch": self.epoch, "at": t(at), "number": if first { 0 } else { self.number + 1 },
+            "registry_root": registry.root(), "registry": self.blob(registry.manifest()),
+            "policy": self.blob(to_canonical(&sealed.policy)), "builtins": self.blob(to_canonical(&sealed.builtins)),
+            "roster": self.blob(roster), "tokens": self.blob(to_canonical(&sealed.tokens)),
+            "configuration": self.blob(to_canonical(&sealed.configuration)), "keys": keys,
+            "engine": concat!("countersign ", env!("CARGO_PKG_VERSION")),
+        });
+        if self.rosters.len() > 1 {
+            let versions = canonical_of(&self.rosters).expect("canonical");
+            seal["rosters"] = json!(self.blob(versions));
+        }
+        if first {
+            seal["genesis"] = json!("9e".repeat(32));
+        } else {
+            seal["boundary"]["id"] = json!(self.id);
+            seal["previous"] = json!(self.seal);
+        }
+        edit(&mut seal);
+        let root = seal["registry_root"].as_str().unwrap()[7..].to_owned();
+        let payload = statement("seal", json!([{"name": "registry", "digest": {"sha256": root}}]), &seal);
+        self.seal = reference(&payload);
+        self.number = seal["number"].as_u64().unwrap();
+        self.epoch = seal["epoch"].as_str().unwrap().to_owned();
+        if first {
+            self.id.clone_from(&self.seal);
+        }
+        self.entries.push(leaf(&payload, &[self.key]));
+    }
+
+    pub fn boundary(&self) -> Value {
+        json!({"name": "prod", "id": self.id, "epoch": self.epoch})
+    }
+
+    /// An authorization of the agent's, issued now, valid for an hour.
+    pub fn approved(&mut self, step: &str, at: i64, signers: &[u8]) -> Approved {
+        self.approved_but(step, at, signers, |_| {})
+    }
+
+    pub fn approved_but(&mut self, step: &str, at: i64, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Approved {
+        self.made += 1;
+        let mut nonce = [7; 22];
+        nonce[..8].copy_from_slice(&self.made.to_be_bytes());
+        let definition = self.sealed.steps.iter().find(|one| one["ref"] == step).expect("a step").clone();
+        let mut predicate = json!({
+            "boundary": self.boundary(),
+            "proposal": format!("prp_01a00000-0000-7000-8000-{:012x}", self.made),
+            "nonce": URL_SAFE_NO_PAD.encode(nonce),
+            "step": {"ref": step, "digest": reference(&to_canonical(&definition))},
+            "params": {"host": "web-3"},
+            "rendered": reference(definition["source"].as_str().unwrap().as_bytes()),
+            "permissions": [], "sandbox": self.sandbox[step], "proposer": "agent", "reason": "p99 latency is up",
+            "issued_at": t(at), "not_before": t(at), "expires_at": t(at + 3600),
+        });
+        edit(&mut predicate);
+        let bare = predicate["step"]["digest"].as_str().unwrap()[7..].to_owned();
+        let subject = json!([
+            {"name": predicate["step"]["ref"], "digest": {"sha256": bare}},
+            {"name": "params", "digest": {"sha256": hex(&sha256(&to_canonical(&predicate["params"])))}},
+        ]);
+        let payload = statement("authorization", subject, &predicate);
+        Approved { payload, predicate, signers: signers.to_vec() }
+    }
+
+    /// One leaf that spends all these.
+    pub fn consume(&mut self, at: i64, spent: &[&Approved]) -> Place {
+        self.consume_but(at, spent, |_| {})
+    }
+
+    pub fn consume_but(&mut self, at: i64, spent: &[&Approved], edit: impl FnOnce(&mut Value)) -> Place {
+        let items: Vec<_> = spent
+            .iter()
+            .map(|one| {
+                json!({"authorization": reference(&one.payload), "nonce": one.predicate["nonce"], "expires_at": one.predicate["expires_at"]})
+            })
+            .collect();
+        let mut predicate = json!({"seal": self.seal, "at": t(at), "spent": items});
+        edit(&mut predicate);
+        let subjects = predicate["spent"].as_array().unwrap().iter().map(
+            |item| json!({"name": "authorization", "digest": {"sha256": item["authorization"].as_str().unwrap()[7..]}}),
+        );
+        let payload = statement("consumption", subjects.collect(), &predicate);
+        self.entries.push(leaf(&payload, &[self.key]));
+        Place { index: self.size() - 1, item: 0, at }
+    }
+
+    /// The receipt of a run that succeeded, honest as of the state now.
+    pub fn receipt(&mut self, place: Place, of: &Approved) {
+        self.receipt_but(place, of, |_| {});
+    }
+
+    pub fn receipt_but(&mut self, place: Place, of: &Approved, edit: impl FnOnce(&mut Value)) {
+        let name = |seed: &u8| match *seed {
+            ALICE => "alice",
+            BOB => "bob",
+            CAROL => "carol",
+            _ => "mallory",
+        };
+        let mut approvers: Vec<_> = of.signers.iter().map(name).collect();
+        approvers.sort_unstable();
+        let mut groups: Vec<_> = of
+            .signers
+            .iter()
+            .flat_map(|seed| match *seed {
+                ALICE => vec!["ops"],
+                BOB => vec!["security"],
+                _ => vec!["ops", "security"],
+            })
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let proposer = of.predicate["proposer"].as_str().unwrap();
+        let mut excluded = vec![proposer];
+        if proposer == "agent" {
+            excluded.push("carol");
+        }
+        excluded.sort_unstable();
+        let empty = json!({
+            "bytes": 0, "recorded": 0, "redactions": 0, "truncated": false, "sha256": reference(b""),
+            "blake3": countersign::crypto::digest::Blake3Digest::of(b""),
+        });
+        let consumption = &self.entries[usize::try_from(place.index).unwrap()];
+        let mut predicate = json!({
+            "authorization": sign(&of.payload, &of.signers),
+            "boundary": {"name": "prod", "id": self.id, "keyid": key(self.key).keyid(), "version": env!("CARGO_PKG_VERSION")},
+            "consumption": {"index": place.index, "item": place.item, "leaf": format!("sha256:{}", hex(&merkle::leaf_hash(consumption)))},
+            "decision": {
+                "approvers": approvers, "groups": groups, "excluded": excluded, "handed_in_by": proposer,
+                "policy": reference(&to_canonical(&self.sealed.policy)),
+            },
+            "duration_ms": 412,
+            "files": {"bytes": 0, "count": 0, "manifest": reference(b"[]")},
+            "started_at": t(place.at), "finished_at": t(place.at + 1),
+            "outcome": {"status": "succeeded", "exit_code": 0},
+            "output": {"stdout": empty, "stderr": empty},
+            "sandbox": {"layers": STRICT, "level": "strict", "limits": {}, "missing": []},
+            "seal": self.seal,
+            "usage": {"cpu_ms": 7, "memory_peak_bytes": 3_145_728},
+        });
+        edit(&mut predicate);
+        let authorization = base64::engine::general_purpose::STANDARD
+            .decode(predicate["authorization"]["payload"].as_str().unwrap())
+            .unwrap();
+        let stream = |name: &str| {
+            let stream = &predicate["output"][name];
+            let bare = |field: &str| stream[field].as_str().unwrap()[7..].to_owned();
+            json!({"name": name, "digest": {"blake3": bare("blake3"), "sha256": bare("sha256")}})
+        };
+        let subject = json!([
+            {"name": "authorization", "digest": {"sha256": hex(&sha256(&authorization))}},
+            stream("stdout"), stream("stderr"),
+            {"name": "files", "digest": {"sha256": predicate["files"]["manifest"].as_str().unwrap()[7..]}},
+        ]);
+        let payload = statement("receipt", subject, &predicate);
+        self.entries.push(leaf(&payload, &[self.key]));
+    }
+
+    /// A run from approval to receipt.
+    pub fn run(&mut self, step: &str, at: i64, signers: &[u8]) -> Approved {
+        let approved = self.approved(step, at, signers);
+        let place = self.consume(at, &[&approved]);
+        self.receipt(place, &approved);
+        approved
+    }
+
+    pub fn deny(&mut self, of: &Approved, by: u8) {
+        self.deny_but(of, by, |_| {});
+    }
+
+    pub fn deny_but(&mut self, of: &Approved, by: u8, edit: impl FnOnce(&mut Value)) {
+        let mut predicate = json!({"boundary": self.boundary(), "reason": "no"});
+        edit(&mut predicate);
+        let subject = json!([{"name": "authorization", "digest": {"sha256": hex(&sha256(&of.payload))}}]);
+        self.entries.push(leaf(&statement("denial", subject, &predicate), &[by]));
+    }
+
+    pub fn refuse(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
+        let mut predicate =
+            json!({"boundary": {"name": "prod", "id": self.id}, "code": "expired", "principal": "agent", "at": t(at)});
+        edit(&mut predicate);
+        let subject = json!([{"name": "input", "digest": {"sha256": hex(&sha256(b"input"))}}]);
+        self.entries.push(leaf(&statement("refusal", subject, &predicate), &[self.key]));
+    }
+
+    /// A statement of any kind, signed by the boundary.
+    pub fn push(&mut self, kind: &str, predicate: &Value) {
+        let subject = json!([{"name": "x", "digest": {"sha256": hex(&sha256(b"x"))}}]);
+        self.entries.push(leaf(&statement(kind, subject, predicate), &[self.key]));
+    }
+
+    pub fn origin(&self) -> String {
+        format!("prod/{}", &self.id[7..23])
+    }
+
+    /// The signed head over the entries as they are now.
+    pub fn head(&self) -> String {
+        self.head_by(self.key)
+    }
+
+    pub fn head_by(&self, seed: u8) -> String {
+        self.head_of(seed, self.entries.len())
+    }
+
+    /// The signed head of the first `size` entries.
+    pub fn head_of(&self, seed: u8, size: usize) -> String {
+        let hashes: Vec<_> = self.entries[..size].iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let origin = self.origin();
+        let body = Checkpoint { origin: origin.clone(), size: size as u64, root: merkle::root(&hashes) }.body();
+        let secret = SecretKey::from_seed([seed; 32]);
+        sign_note(&body, &origin, &secret.public(), |text| Ok::<_, std::convert::Infallible>(secret.sign(text)))
+            .expect("a note")
+            .to_string()
+    }
+
+    pub fn auditor(&self, expected: Expected) -> Auditor {
+        let versions = rosters_in(&self.entries[0], self).expect("readable").expect("a genesis seal");
+        Auditor::new(Pinned::Digest(self.roster_digest(1)), &versions, expected).expect("connected")
+    }
+
+    /// Audits with version 1 of the roster trusted.
+    pub fn audit(&self) -> (Vec<Said>, Summary) {
+        self.audit_with(Expected::default())
+    }
+
+    pub fn audit_with(&self, expected: Expected) -> (Vec<Said>, Summary) {
+        let mut auditor = self.auditor(expected);
+        let mut said = Vec::new();
+        for entry in &self.entries {
+            said.extend(auditor.entry(entry, self).expect("readable"));
+        }
+        let (last, summary) = auditor.finish(&self.head(), self).expect("readable");
+        said.extend(last);
+        (said, summary)
+    }
+}
+
+impl Beside for Log {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
+        Ok(self.blobs.get(digest.as_bytes()).cloned())
+    }
+
+    fn tile(&self, _: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,699 @@
+//! What an audit finds in a log, defect by defect, whoever holds the boundary's key: each test writes the log of a
+//! liar and names what gives it away.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod history;
+
+use std::collections::BTreeSet;
+
+use countersign::audit::finding::{Said, Verdict, What};
+use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
+use countersign::audit::kept::Kept;
+use countersign::trust::chain::Pinned;
+use history::{ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign, t};
+use serde_json::json;
+
+/// What was found, each kind once; `differs` apart.
+fn found(log: &Log) -> Vec<&'static str> {
+    let (said, summary) = log.audit();
+    let failures: BTreeSet<&str> = said
+        .iter()
+        .filter_map(|one| match one {
+            Said::Finding(finding) if !finding.differs => Some(finding.what.word()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(summary.clean, failures.is_empty(), "{said:#?}");
+    failures.into_iter().collect()
+}
+
+fn verdicts(log: &Log) -> Vec<Verdict> {
+    let (said, _) = log.audit();
+    said.iter().filter_map(|one| if let Said::Decision(line) = one { Some(line.verdict) } else { None }).collect()
+}
+
+/// A log with some history: two runs, one of two people; a denial, a refusal, a token's end.
+fn usual() -> Log {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    log.run("two:go", 20, &[ALICE, BOB]);
+    let denied = log.approved("nginx:restart", 25, &[ALICE]);
+    log.deny(&denied, BOB);
+    log.refuse(30, |_| {});
+    log
+}
+
+#[test]
+fn an_honest_log_is_clean_and_every_decision_stands() {
+    let mut log = usual();
+    let (one, two) = (log.approved("nginx:restart", 40, &[BOB]), log.approved("nginx:restart", 40, &[ALICE]));
+    let place = log.consume(40, &[&one, &two]);
+    let mut other = place;
+    other.item = 1;
+    log.receipt(other, &two);
+    log.receipt_but(place, &one, |receipt| {
+        receipt["outcome"] = json!({"status": "unknown"});
+        receipt["started_at"] = json!(t(50));
+        receipt["finished_at"] = json!(t(50));
+    });
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    assert_eq!((summary.counts.stand, summary.counts.spent, summary.entries), (4, 4, log.size()));
+    let lines: Vec<_> =
+        said.iter().filter_map(|one| if let Said::Decision(line) = one { Some(line) } else { None }).collect();
+    assert_eq!(lines[1].approvers.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
+    assert_eq!((lines[1].consumption, lines[1].entry, lines[1].seal), (3, 4, 0));
+    assert_eq!(lines[0].params.to_string(), reference(br#"{"host":"web-3"}"#));
+}
+
+#[test]
+fn a_run_that_goes_on_is_open_and_no_failure() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 40, &[ALICE]);
+    log.consume(40, &[&running]);
+    let (_, summary) = log.audit();
+    assert!(summary.clean);
+    assert_eq!(summary.open.len(), 1);
+    // A day and a run's longest time later it can't go on any more.
+    log.run("nginx:restart", 2 * 86_400, &[ALICE]);
+    assert_eq!(found(&log), ["no-receipt"]);
+}
+
+#[test]
+fn an_entry_that_is_deleted_put_in_or_moved_shows_by_the_root() {
+    let log = usual();
+    let head = log.head();
+    let audit = |log: &Log| {
+        let mut auditor = log.auditor(Expected::default());
+        let mut whats = BTreeSet::new();
+        let mut take = |said: Vec<Said>| {
+            whats.extend(
+                said.iter().filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what) } else { None }),
+            );
+        };
+        for entry in &log.entries {
+            take(auditor.entry(entry, log).unwrap());
+        }
+        take(auditor.finish(&head, log).unwrap().0);
+        whats
+    };
+    for at in 1..log.entries.len() {
+        let mut without = log.clone();
+        without.entries.remove(at);
+        assert!(audit(&without).contains(&What::Root), "entry {at} deleted");
+        let mut twice = log.clone();
+        twice.entries.insert(at, log.entries[at].clone());
+        assert!(audit(&twice).contains(&What::Root), "entry {at} twice");
+        let mut moved = log.clone();
+        moved.entries.swap(at, (at % (log.entries.len() - 1)) + 1);
+        assert!(audit(&moved).contains(&What::Root), "entry {at} moved");
+        let mut changed = log.clone();
+        let middle = changed.entries[at].len() / 2;
+        changed.entries[at][middle] ^= 1;
+        assert!(audit(&changed).contains(&What::Root), "entry {at} changed");
+    }
+}
+
+#[test]
+fn what_the_boundary_itself_leaves_out_or_moves_shows_without_any_earlier_head() {
+    // The boundary's key signs the head anew over what is left.
+    let without = |at: usize| {
+        let mut log = usual();
+        log.entries.remove(at);
+        found(&log)
+    };
+    assert_eq!(
+        without(1),
+        ["no-consumption"],
+        "a consumption: its receipt has none, and later ones name other entries"
+    );
+    assert_eq!(without(2), ["no-consumption"], "a receipt: what follows has moved");
+    let mut log = usual();
+    log.entries.swap(1, 2);
+    assert!(found(&log).contains(&"no-consumption"), "a receipt before its consumption");
+    let mut log = usual();
+    log.reseal(35, |_| {});
+    log.reseal(36, |_| {});
+    log.entries.remove(log.entries.len() - 2);
+    assert_eq!(found(&log), ["seal-chain"]);
+}
+
+#[test]
+fn a_receipt_without_consumption_and_two_for_one_are_found() {
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    log.receipt(history::Place { index: 5, item: 0, at: 40 }, &approved);
+    assert_eq!(found(&log), ["no-consumption"]);
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(40, &[&approved]);
+    log.receipt(place, &approved);
+    log.receipt(place, &approved);
+    assert_eq!(found(&log), ["second-receipt"]);
+}
+
+#[test]
+fn a_nonce_or_authorization_that_is_spent_twice_is_found() {
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(50, &[&first]);
+    log.receipt(place, &first);
+    assert_eq!(found(&log), ["double-use"], "the same authorization again");
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let nonce = first.predicate["nonce"].clone();
+    let second = log.approved_but("nginx:restart", 45, &[BOB], |predicate| predicate["nonce"] = nonce);
+    let place = log.consume(50, &[&second]);
+    log.receipt(place, &second);
+    assert_eq!(found(&log), ["double-use"], "another authorization with the same nonce");
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let place = log.consume_but(50, &[&first], |predicate| predicate["spent"][0]["nonce"] = json!("A".repeat(22)));
+    log.receipt(place, &first);
+    assert_eq!(found(&log), ["consumption", "double-use"], "under another nonce");
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    let id = first.predicate["proposal"].clone();
+    let second = log.approved_but("nginx:restart", 45, &[BOB], |predicate| predicate["proposal"] = id);
+    let place = log.consume(50, &[&second]);
+    log.receipt(place, &second);
+    assert_eq!(found(&log), ["double-use"], "one receipt id for two runs");
+}
+
+#[test]
+fn what_is_expired_can_not_be_spent_again_although_it_is_forgotten() {
+    let mut log = usual();
+    let first = log.run("nginx:restart", 40, &[ALICE]);
+    log.run("nginx:restart", 4000, &[ALICE]);
+    let place = log.consume(4001, &[&first]);
+    log.receipt(place, &first);
+    assert_eq!(found(&log), ["window"]);
+    let mut log = usual();
+    let late = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume_but(3640, &[&late], |predicate| predicate["spent"][0]["expires_at"] = json!(t(9000)));
+    log.receipt(place, &late);
+    assert_eq!(found(&log), ["consumption", "window"], "expired at t, under another end");
+    let mut log = usual();
+    let late = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(3639, &[&late]);
+    log.receipt(place, &late);
+    assert!(found(&log).is_empty(), "a second before");
+}
+
+#[test]
+fn a_run_under_a_denial_is_found_and_a_denial_after_it_is_none() {
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    log.deny(&approved, BOB);
+    let place = log.consume(41, &[&approved]);
+    log.receipt(place, &approved);
+    assert_eq!(found(&log), ["denied"]);
+    assert_eq!(verdicts(&log).last(), Some(&Verdict::Fails));
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(41, &[&approved]);
+    log.deny(&approved, BOB);
+    log.receipt(place, &approved);
+    assert!(found(&log).is_empty());
+}
+
+#[test]
+fn denials_and_refusals_are_held_to_their_form() {
+    let denial = |by: u8, edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        let approved = log.approved("nginx:restart", 40, &[ALICE]);
+        log.deny_but(&approved, by, edit);
+        found(&log)
+    };
+    assert_eq!(denial(MALLORY, &|_| {}), ["denial"]);
+    assert_eq!(denial(BOUNDARY, &|_| {}), ["denial"], "the boundary is no approver");
+    assert_eq!(denial(BOB, &|denial| denial["boundary"]["id"] = json!(reference(b"other"))), ["denial"]);
+    assert_eq!(denial(BOB, &|denial| denial["boundary"]["epoch"] = json!("0".repeat(32))), ["denial"]);
+    assert_eq!(denial(BOB, &|denial| denial["surprise"] = json!(1)), ["entry"]);
+    let refusal = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        log.refuse(40, edit);
+        found(&log)
+    };
+    assert_eq!(refusal(&|refusal| refusal["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(refusal(&|refusal| refusal["at"] = json!(t(1))), ["time"]);
+    assert_eq!(refusal(&|refusal| refusal["code"] = json!("whatever")), ["entry"]);
+}
+
+#[test]
+fn the_decision_is_decided_again_by_the_state_before_it() {
+    let decided = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        let approved = log.approved("two:go", 40, &[ALICE, BOB]);
+        let place = log.consume(41, &[&approved]);
+        log.receipt_but(place, &approved, |receipt| edit(receipt));
+        assert_eq!(log.entries.len(), 9);
+        found(&log)
+    };
+    assert!(decided(&|_| {}).is_empty());
+    assert_eq!(decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice"])), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice", "bob", "carol"])), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["groups"] = json!(["ops"])), ["decision"]);
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent"])),
+        ["decision"],
+        "an owner left out"
+    );
+    assert_eq!(decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent", "carol", "dora"])), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["policy"] = json!(reference(b"other"))), ["decision"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("ghost")), ["proposer"]);
+    assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("reader")), ["decision", "proposer"]);
+    assert_eq!(decided(&|receipt| receipt["seal"] = json!(reference(b"other"))), ["seal-in-force"]);
+    assert_eq!(decided(&|receipt| receipt["consumption"]["leaf"] = json!(reference(b"other"))), ["consumption"]);
+    assert_eq!(decided(&|receipt| receipt["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(decided(&|receipt| receipt["boundary"]["keyid"] = json!(key(MALLORY).keyid())), ["signature"]);
+    assert_eq!(decided(&|receipt| receipt["started_at"] = json!(t(5))), ["outcome"]);
+    assert_eq!(decided(&|receipt| receipt["outcome"] = json!({"status": "succeeded", "exit_code": 1})), ["outcome"]);
+    assert_eq!(
+        decided(&|receipt| {
+            receipt["sandbox"]["layers"] = json!(["capabilities"]);
+            receipt["sandbox"]["missing"] = json!(["filesystem", "landlock", "namespaces", "network", "seccomp"]);
+            receipt["sandbox"]["level"] = json!("best-effort");
+        }),
+        ["sandbox"],
+        "required and not held"
+    );
+    assert_eq!(decided(&|receipt| receipt["output"]["stdout"]["bytes"] = json!(4)), ["entry"], "contradicts itself");
+    assert_eq!(decided(&|receipt| receipt["files"]["count"] = json!(4)), ["receipt-subjects"]);
+    assert_eq!(decided(&|receipt| receipt["authorization"]["signatures"] = json!([])), ["quorum"]);
+}
+
+/// What is found of a run that these signed, with the authorization edited.
+fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)) -> Vec<&'static str> {
+    let mut log = usual();
+    let approved = log.approved_but(step, 40, signers, edit);
+    let place = log.consume(41, &[&approved]);
+    log.receipt(place, &approved);
+    found(&log)
+}
+
+#[test]
+fn only_rostered_people_who_may_count_and_are_enough_let_a_step_run() {
+    assert_eq!(approved_by("nginx:restart", &[MALLORY], |_| {}), ["approval-signatures"], "not rostered");
+    assert_eq!(approved_by("nginx:restart", &[BOUNDARY], |_| {}), ["approval-signatures"], "the boundary itself");
+    assert_eq!(approved_by("nginx:restart", &[CAROL], |_| {}), ["excluded", "quorum"], "carol owns the agent");
+    assert_eq!(approved_by("two:go", &[ALICE], |_| {}), ["quorum"]);
+    assert_eq!(approved_by("two:go", &[ALICE, CAROL], |_| {}), ["excluded", "quorum"]);
+    assert_eq!(approved_by("two:go", &[], |_| {}), ["quorum"]);
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let other = log.approved("nginx:restart", 40, &[ALICE]);
+    let place = log.consume(41, &[&approved]);
+    log.receipt_but(place, &approved, |receipt| {
+        receipt["authorization"]["signatures"] =
+            serde_json::to_value(sign(&other.payload, &[ALICE])).unwrap()["signatures"].clone();
+    });
+    assert_eq!(found(&log), ["approval-signatures"], "a signature of another statement");
+}
+
+#[test]
+fn what_was_signed_must_be_what_the_state_gives() {
+    let signed = |edit: &dyn Fn(&mut serde_json::Value)| approved_by("nginx:restart", &[ALICE], edit);
+    assert_eq!(signed(&|of| of["step"]["digest"] = json!(reference(b"other"))), ["step"]);
+    assert_eq!(signed(&|of| of["rendered"] = json!(reference(b"other"))), ["step"]);
+    assert_eq!(signed(&|of| of["step"]["ref"] = json!("nginx:stop")), ["step"]);
+    assert_eq!(signed(&|of| of["params"] = json!({"host": "-x; rm"})), ["parameters"]);
+    assert_eq!(signed(&|of| of["params"] = json!({})), ["parameters"]);
+    assert_eq!(signed(&|of| of["sandbox"]["limits"]["wall_ms"] = json!(1)), ["sandbox"]);
+    assert_eq!(signed(&|of| of["sandbox"]["require"] = json!([])), ["sandbox"]);
+    assert_eq!(signed(&|of| of["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(signed(&|of| of["boundary"]["epoch"] = json!("0".repeat(32))), ["boundary"]);
+    assert_eq!(signed(&|of| of["proposer"] = json!("ghost")), ["proposer"]);
+    assert_eq!(signed(&|of| of["proposer"] = json!("narrow")), ["proposer"], "a token for other steps");
+    assert_eq!(signed(&|of| of["not_before"] = json!(t(50))), ["window"]);
+    assert_eq!(signed(&|of| of["issued_at"] = json!(t(-90_000))), ["window"], "valid for more than a day");
+    let denied = Log::with(|sealed| sealed.policy["default"]["mode"] = json!("deny"));
+    let mut log = denied;
+    log.run("nginx:restart", 10, &[ALICE]);
+    assert_eq!(found(&log), ["permissions"]);
+}
+
+#[test]
+fn a_receipt_of_other_parameters_is_none_of_that_consumption() {
+    let mut log = usual();
+    let approved = log.approved("nginx:restart", 40, &[ALICE]);
+    let other = log.approved_but("nginx:restart", 40, &[ALICE], |of| of["params"] = json!({"host": "web-4"}));
+    let place = log.consume(41, &[&approved]);
+    log.receipt(place, &other);
+    assert_eq!(found(&log), ["consumption"]);
+}
+
+#[test]
+fn approvers_count_only_within_their_time_and_tokens_only_until_they_end() {
+    let mut log = Log::with(|sealed| {
+        sealed.roster["approver"][0]["valid_before"] = json!(t(100));
+        sealed.tokens[0]["expires_at"] = json!(t(200));
+    });
+    log.run("nginx:restart", 99, &[ALICE]);
+    assert!(found(&log).is_empty());
+    let mut late = log.clone();
+    late.run("nginx:restart", 100, &[ALICE]);
+    assert_eq!(found(&late), ["approval-signatures"]);
+    let mut late = log.clone();
+    late.run("nginx:restart", 200, &[BOB]);
+    assert_eq!(found(&late), ["proposer"]);
+}
+
+#[test]
+fn times_never_go_back() {
+    let mut log = usual();
+    log.run("nginx:restart", 5, &[ALICE]);
+    assert_eq!(found(&log), ["time"]);
+    let mut log = usual();
+    log.reseal(5, |_| {});
+    assert_eq!(found(&log), ["time"]);
+}
+
+#[test]
+fn a_run_is_judged_by_the_seal_in_force_and_no_other() {
+    let mut log = usual();
+    let before = log.seal.clone();
+    log.sealed.policy["default"]["approvals"]["required"] = json!(2);
+    log.roster(&[ALICE, BOB]);
+    log.reseal(35, |_| {});
+    let mut stale = log.clone();
+    let approved = stale.approved("nginx:restart", 40, &[ALICE]);
+    let place = stale.consume_but(41, &[&approved], |consumption| consumption["seal"] = json!(before));
+    stale.receipt_but(place, &approved, |receipt| receipt["seal"] = json!(before));
+    assert_eq!(found(&stale), ["quorum", "seal-in-force"], "under the rules of an earlier seal");
+    log.run("nginx:restart", 50, &[ALICE, BOB]);
+    assert!(found(&log).is_empty());
+}
+
+#[test]
+fn the_chain_of_seals_has_no_gap_no_fork_and_no_way_back() {
+    let sealed = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut log = usual();
+        log.reseal(40, |seal| edit(seal));
+        found(&log)
+    };
+    assert!(sealed(&|_| {}).is_empty());
+    assert_eq!(sealed(&|seal| seal["number"] = json!(5)), ["seal-chain"]);
+    assert_eq!(sealed(&|seal| seal["previous"] = json!(reference(b"other"))), ["seal-chain"]);
+    assert_eq!(sealed(&|seal| seal["boundary"]["id"] = json!(reference(b"other"))), ["seal-chain"]);
+    assert_eq!(sealed(&|seal| seal["boundary"]["name"] = json!("other")), ["signature"], "a name without keys");
+    assert_eq!(sealed(&|seal| seal["keys"] = json!([key(MALLORY).keyid()])), ["sealed-state"]);
+    assert_eq!(sealed(&|seal| seal["tokens"] = json!(reference(b"other"))), ["sealed-state"], "not beside the log");
+    assert_eq!(sealed(&|seal| seal["registry_root"] = json!(reference(b"other"))), ["sealed-state"]);
+    assert_eq!(sealed(&|seal| seal["roster"] = json!(reference(b"other"))), ["roster-chain"]);
+    assert_eq!(sealed(&|seal| seal["policy"] = seal["builtins"].clone()), ["roster-chain", "sealed-state"]);
+}
+
+#[test]
+fn epochs_and_tokens_that_are_gone_stay_gone() {
+    let mut log = usual();
+    let first = log.epoch.clone();
+    let old = log.approved("nginx:restart", 40, &[ALICE]);
+    log.epoch = "ab".repeat(16);
+    log.reseal(41, |_| {});
+    let mut void = log.clone();
+    let place = void.consume(42, &[&old]);
+    void.receipt(place, &old);
+    assert_eq!(found(&void), ["boundary"], "of an epoch that was replaced");
+    log.epoch = first;
+    log.reseal(43, |_| {});
+    assert_eq!(found(&log), ["epoch"]);
+    let mut log = usual();
+    let all = log.sealed.tokens.clone();
+    log.sealed.tokens = json!([all[0], all[2]]);
+    log.reseal(40, |_| {});
+    assert!(found(&log).is_empty());
+    log.sealed.tokens = all.clone();
+    log.reseal(41, |_| {});
+    assert_eq!(found(&log), ["tokens"]);
+    let mut log = usual();
+    log.sealed.tokens[0]["owners"] = json!([]);
+    log.reseal(40, |_| {});
+    assert_eq!(found(&log), ["tokens"], "an owner was taken off");
+    let mut log = usual();
+    log.sealed.tokens[1]["name"] = json!("alice");
+    log.sealed.tokens = json!([log.sealed.tokens[0], log.sealed.tokens[1], log.sealed.tokens[2]]);
+    log.reseal(40, |_| {});
+    assert!(found(&log).contains(&"tokens"), "a person's name");
+}
+
+#[test]
+fn a_later_roster_counts_once_both_thresholds_signed_it() {
+    let second = |signers: &[u8]| {
+        let mut log = usual();
+        log.sealed.roster["approver"][0]["groups"] = json!([]);
+        log.roster(signers);
+        log.reseal(40, |_| {});
+        log
+    };
+    let mut log = second(&[ALICE, BOB]);
+    assert!(found(&log).is_empty());
+    assert_eq!(log.audit().1.roster, Some(2));
+    log.run("nginx:restart", 50, &[BOB]);
+    assert!(found(&log).is_empty());
+    log.run("nginx:restart", 51, &[ALICE]);
+    assert_eq!(found(&log), ["approval-signatures"], "alice counts for no group in version 2");
+    for signers in [&[][..], &[ALICE], &[ALICE, MALLORY]] {
+        assert_eq!(found(&second(signers)), ["roster-chain"], "{signers:?}");
+    }
+    // Version 1 comes back.
+    let mut log = second(&[ALICE, BOB]);
+    log.rosters.truncate(1);
+    log.reseal(60, |_| {});
+    assert_eq!(found(&log), ["roster-chain"]);
+    // A second version 2, which the same people signed.
+    let mut log = second(&[ALICE, BOB]);
+    let fork = {
+        let mut other = second(&[ALICE, BOB]);
+        other.rosters.truncate(1);
+        other.sealed.roster["threshold"] = json!(1);
+        other.roster(&[ALICE, BOB]);
+        other
+    };
+    log.rosters = fork.rosters;
+    log.sealed = fork.sealed;
+    log.reseal(60, |_| {});
+    assert!(found(&log).contains(&"roster-chain"));
+}
+
+#[test]
+fn the_boundarys_key_changes_with_the_roster_and_the_old_one_signs_nothing_more() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 35, &[ALICE]);
+    let place = log.consume(35, &[&running]);
+    let under = log.seal.clone();
+    log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
+    log.roster(&[ALICE, BOB]);
+    let mut by_old = log.clone();
+    by_old.reseal(40, |_| {});
+    assert_eq!(found(&by_old), ["signature"], "a seal under the key that it takes away");
+    log.key = BOUNDARY_2;
+    log.reseal(40, |_| {});
+    let mut stolen = log.clone();
+    stolen.key = BOUNDARY;
+    stolen.receipt_but(place, &running, |receipt| receipt["seal"] = json!(under));
+    stolen.key = BOUNDARY_2;
+    assert_eq!(found(&stolen), ["signature"], "a receipt under a key that is gone");
+    assert_eq!(stolen.audit().1.open.len(), 1, "it closes nothing");
+    log.receipt_but(place, &running, |receipt| {
+        receipt["seal"] = json!(under);
+        receipt["decision"]["policy"] = json!(log_policy());
+    });
+    log.run("nginx:restart", 50, &[BOB]);
+    assert!(found(&log).is_empty(), "{:#?}", log.audit().0);
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(entry, &log).unwrap();
+    }
+    let (said, _) = auditor.finish(&log.head_by(BOUNDARY), &log).unwrap();
+    assert!(matches!(&said[..], [Said::Finding(finding)] if finding.what == What::Checkpoint), "{said:?}");
+}
+
+fn log_policy() -> String {
+    reference(&countersign::crypto::canonical::to_canonical(&Log::new().sealed.policy))
+}
+
+#[test]
+fn a_newer_roster_may_be_the_trusted_one() {
+    let mut log = usual();
+    for at in [40, 50] {
+        log.roster(&[ALICE, BOB]);
+        log.reseal(at, |_| {});
+    }
+    log.run("nginx:restart", 60, &[ALICE]);
+    let first = rosters_in(&log.entries[0], &log).unwrap().unwrap();
+    let pinned = Pinned::Digest(log.roster_digest(3));
+    assert!(Auditor::new(pinned.clone(), &first, Expected::default()).is_err(), "nothing leads there yet");
+    let last = log.entries.iter().filter_map(|entry| rosters_in(entry, &log).unwrap()).next_back().unwrap();
+    let mut auditor = Auditor::new(pinned, &last, Expected::default()).expect("connected");
+    for entry in &log.entries {
+        assert!(auditor.entry(entry, &log).unwrap().iter().all(|said| matches!(said, Said::Decision(_))));
+    }
+    assert!(auditor.finish(&log.head(), &log).unwrap().1.clean);
+}
+
+#[test]
+fn runs_that_exclude_each_other_never_overlap() {
+    let mut log = usual();
+    let (one, two) = (log.approved("db:migrate", 40, &[ALICE]), log.approved("db:migrate", 40, &[ALICE]));
+    let first = log.consume(41, &[&one]);
+    let second = log.consume(42, &[&two]);
+    log.receipt(first, &one);
+    log.receipt(second, &two);
+    assert_eq!(found(&log), ["exclusive"]);
+    let mut log = usual();
+    log.run("db:migrate", 40, &[ALICE]);
+    log.run("db:migrate", 50, &[ALICE]);
+    assert!(found(&log).is_empty());
+}
+
+#[test]
+fn what_another_version_read_otherwise_differs_and_is_no_failure() {
+    let other = |engine: &str| {
+        let mut log = usual();
+        log.reseal(40, |seal| seal["engine"] = json!(engine));
+        let approved =
+            log.approved_but("nginx:restart", 41, &[ALICE], |of| of["params"] = json!({"host": "a name with blanks"}));
+        let place = log.consume(42, &[&approved]);
+        log.receipt(place, &approved);
+        log
+    };
+    assert_eq!(found(&other(concat!("countersign ", env!("CARGO_PKG_VERSION")))), ["parameters"]);
+    let log = other("countersign 9.9.9");
+    assert!(found(&log).is_empty());
+    assert_eq!(verdicts(&log).last(), Some(&Verdict::Differs));
+    let (_, summary) = log.audit();
+    assert_eq!((summary.differences, summary.counts.differ), (1, 1));
+    // Signatures, quorum, windows and nonces no version may read otherwise.
+    let mut log = usual();
+    log.reseal(40, |seal| seal["engine"] = json!("countersign 9.9.9"));
+    log.run("two:go", 41, &[ALICE]);
+    assert_eq!(found(&log), ["quorum"]);
+}
+
+#[test]
+fn kinds_of_later_versions_and_garbage_are_told() {
+    let mut log = usual();
+    log.push("grant", &json!({}));
+    assert_eq!(found(&log), ["unknown-kind"]);
+    for garbage in
+        [&b""[..], b"{}", b"null", br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#]
+    {
+        let mut log = usual();
+        log.entries.push(garbage.to_vec());
+        let found = found(&log);
+        assert!(found == ["entry"] || found == ["unknown-kind"], "{found:?}");
+    }
+    let mut log = usual();
+    let last = String::from_utf8(log.entries.pop().unwrap()).unwrap();
+    log.entries.push(last.replacen(',', ", ", 1).into_bytes());
+    assert_eq!(found(&log), ["entry"], "a blank that no canonical form has");
+    // Without its first seal nothing can be judged, and that is said once.
+    let mut log = usual();
+    log.entries.insert(0, log.entries[1].clone());
+    let mut auditor = Auditor::new(
+        Pinned::Digest(log.roster_digest(1)),
+        &rosters_in(&log.entries[1], &log).unwrap().unwrap(),
+        Expected::default(),
+    )
+    .unwrap();
+    let said: Vec<Said> = log.entries[..1].iter().flat_map(|entry| auditor.entry(entry, &log).unwrap()).collect();
+    assert!(matches!(&said[..], [Said::Finding(finding)] if finding.what == What::SealChain), "{said:?}");
+}
+
+#[test]
+fn two_histories_and_a_cut_end_show_to_whoever_kept_a_head() {
+    let log = usual();
+    let seen = |note: &str| Expected { heads: vec![SeenHead::parse(note, "a friend").unwrap()], ..Expected::default() };
+    let whats = |log: &Log, expected: Expected| {
+        let (said, _) = log.audit_with(expected);
+        said.iter()
+            .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .collect::<Vec<_>>()
+    };
+    for size in 1..=log.entries.len() {
+        assert!(whats(&log, seen(&log.head_of(BOUNDARY, size))).is_empty(), "{size}");
+    }
+    let mut fork = usual();
+    fork.entries.truncate(5);
+    fork.run("nginx:restart", 50, &[BOB]);
+    assert_eq!(whats(&log, seen(&fork.head())), ["fork"]);
+    let mut cut = log.clone();
+    cut.entries.truncate(5);
+    assert_eq!(whats(&cut, seen(&log.head())), ["cut"]);
+    assert_eq!(whats(&log, seen(&fork.head_by(MALLORY))), ["checkpoint"], "a head of nobody is no evidence");
+}
+
+#[test]
+fn an_audit_is_taken_up_where_it_was_left() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 35, &[ALICE]);
+    let place = log.consume(35, &[&running]);
+    let spent = log.run("db:migrate", 36, &[ALICE]);
+    let denied = log.approved("nginx:restart", 36, &[ALICE]);
+    log.deny(&denied, BOB);
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(entry, &log).unwrap();
+    }
+    let head = log.head();
+    assert!(auditor.finish(&head, &log).unwrap().1.clean);
+    let kept = auditor.keep(&head).expect("everything held");
+    let text = serde_json::to_vec(&kept).unwrap();
+    let kept: Kept = serde_json::from_slice(&text).expect("read back");
+    let go_on = |log: &Log| {
+        let versions = rosters_in(kept.seals.last().unwrap().entry.as_bytes(), log).unwrap().unwrap();
+        let pinned = Pinned::Digest(log.roster_digest(1));
+        let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), &kept, log).unwrap().expect("usable");
+        let mut whats = BTreeSet::new();
+        let mut take = |said: Vec<Said>| {
+            whats.extend(
+                said.iter()
+                    .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None }),
+            );
+        };
+        for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
+            take(auditor.entry(entry, log).unwrap());
+        }
+        let (said, summary) = auditor.finish(&log.head(), log).unwrap();
+        take(said);
+        (whats.into_iter().collect::<Vec<_>>(), summary)
+    };
+    let mut more = log.clone();
+    more.receipt(place, &running);
+    more.run("two:go", 60, &[ALICE, BOB]);
+    let (found, summary) = go_on(&more);
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!((summary.from, summary.counts.stand, summary.open.len()), (kept.size, 5, 0));
+    assert_eq!(summary.counts, more.audit().1.counts, "as if it had been read at once");
+    // What was spent, denied, or running before is known still.
+    let mut again = more.clone();
+    let twice = again.consume(61, &[&spent]);
+    again.receipt(twice, &spent);
+    assert_eq!(go_on(&again).0, ["double-use"]);
+    let mut under = more.clone();
+    let place = under.consume(61, &[&denied]);
+    under.receipt(place, &denied);
+    assert_eq!(go_on(&under).0, ["denied"]);
+    let mut back = log.clone();
+    back.run("nginx:restart", 20, &[ALICE]);
+    assert_eq!(go_on(&back).0, ["time"]);
+    // Another history with the same length of beginning leads to another root.
+    let mut fork = log.clone();
+    fork.entries[1] = fork.entries[3].clone();
+    fork.run("nginx:restart", 60, &[ALICE]);
+    assert_eq!(go_on(&fork).0, ["root"]);
+}
+
+#[test]
+fn what_does_not_hold_is_no_ground_to_go_on_from() {
+    let mut log = usual();
+    log.run("two:go", 40, &[ALICE]);
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(entry, &log).unwrap();
+    }
+    let head = log.head();
+    auditor.finish(&head, &log).unwrap();
+    assert!(auditor.keep(&head).is_none());
+}

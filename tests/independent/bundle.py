@@ -1,0 +1,455 @@
+"""One bundle, offline: every check with its finding. From `formats.md`, Bundle."""
+
+import documents
+import rules
+from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash
+from roster import Chain
+from wire import Bad, Envelope, canonical, pae, reference, seconds, strict
+
+NO_SHA256 = reference(b"")
+NO_BLAKE3 = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+MAX_BUNDLE, MAX_STEP = 4 << 20, 1 << 20
+NAMES = (
+    "bundle roster-chain receipt-document authorization-document consumption-document seal-document roster-in-seal "
+    "receipt-signature consumption-signature seal-signature checkpoint receipt-included consumption-included seal-included "
+    "log-order boundary seal consumption authorization-signatures excluded quorum window step step-in-registry parameters "
+    "permissions sandbox outcome receipt-subjects keys-still-rostered seal-in-force witnesses"
+).split()
+ESTABLISHED, FAILED, NOT_CHECKED = "established", "failed", "not-checked"
+
+
+class Report:
+    """Findings by name, in the order of NAMES."""
+
+    def __init__(self):
+        self.found = {}
+
+    def check(self, name, needs, work):
+        """Runs a check when what it needs is established; gives what it proved, or None."""
+        for need in needs:
+            if need is not True and (need is None or self.found.get(need, (None,))[0] != ESTABLISHED):
+                self.found.setdefault(name, (NOT_CHECKED, f"because {need} is not established"))
+                return None
+        try:
+            proved = work()
+        except Bad as error:
+            self.found[name] = (FAILED, str(error))
+            return None
+        if isinstance(proved, NotChecked):
+            self.found[name] = (NOT_CHECKED, proved.why)
+            return None
+        self.found[name] = (ESTABLISHED, "")
+        return proved if proved is not None else True
+
+    def value(self):
+        checks = [{"name": name, "finding": self.found[name][0], "detail": self.found[name][1]} for name in NAMES]
+        failed = [check for check in checks if check["finding"] == FAILED]
+        decisive = [check for check in checks if check["name"] not in MAY_STAY_OPEN]
+        verified = not failed and all(check["finding"] == ESTABLISHED for check in decisive)
+        return {"checks": checks, "verified": verified}
+
+
+class NotChecked:
+    def __init__(self, why):
+        self.why = why
+
+
+# What a lone bundle may leave open and still be verified.
+MAY_STAY_OPEN = ("permissions", "sandbox", "keys-still-rostered", "seal-in-force", "witnesses")
+
+
+def verify(data, trusted, known=()):
+    """The report on these bytes; `trusted` is the digest of a roster's payload, `known` the versions that the verifier holds."""
+    return _Bundle(data, trusted, known).report
+
+
+class _Bundle:
+    def __init__(self, data, trusted, known):
+        self.report, self.data = Report(), data
+        self.bundle = self.run("bundle", [], self.read)
+        have = self.bundle or {}
+        self.chain = self.run("roster-chain", ["bundle"], lambda: self.read_chain(have, trusted, known))
+        self.documents()
+        self.signatures()
+        self.places()
+        self.decision()
+        self.rest()
+
+    def run(self, name, needs, work):
+        return self.report.check(name, needs, work)
+
+    def holds(self, name):
+        return self.report.found.get(name, (None,))[0] == ESTABLISHED
+
+    def read(self):
+        value = strict(self.data, MAX_BUNDLE)
+        documents.BUNDLE(value, "")
+        return value
+
+    @staticmethod
+    def read_chain(have, trusted, known):
+        return Chain([Envelope(one) for one in have["roster"]], trusted, known)
+
+    def documents(self):
+        def read(kind):
+            envelope = Envelope(self.bundle[kind])
+            return envelope, documents.read(kind, envelope.payload)
+
+        for kind in ("receipt", "consumption", "seal"):
+            proved = self.run(f"{kind}-document", ["bundle"], lambda kind=kind: read(kind))
+            envelope, predicate = proved or (None, None)
+            setattr(self, f"{kind}_envelope", envelope)
+            setattr(self, kind, predicate)
+
+    def signatures(self):
+        def of(kind):
+            envelope = getattr(self, f"{kind}_envelope")
+            signer = check_boundary_signature(envelope, self.chain.last, self.seal["boundary"]["name"])
+            if kind == "receipt" and self.receipt["boundary"]["keyid"] != signer:
+                raise Bad("the receipt names another key than the one that signed it")
+            return signer
+
+        self.run("seal-signature", ["roster-chain", "seal-document"], lambda: of("seal"))
+        self.run("roster-in-seal", ["roster-chain", "seal-signature"], lambda: check_roster_in_seal(self.seal, self.chain.last))
+        self.id = None
+        if self.holds("roster-in-seal"):
+            self.id = self.seal["boundary"].get("id") or self.seal_envelope.digest
+        self.run("receipt-signature", ["roster-in-seal", "receipt-document"], lambda: of("receipt"))
+        self.run("consumption-signature", ["roster-in-seal", "consumption-document"], lambda: of("consumption"))
+        proved = self.run("authorization-document", ["receipt-signature"], self.read_authorization)
+        self.authorization_envelope, self.authorization = proved or (None, None)
+
+    def read_authorization(self):
+        envelope = Envelope(self.receipt["authorization"])
+        return envelope, documents.read("authorization", envelope.payload)
+
+    def places(self):
+        self.proofs = self.run("checkpoint", ["roster-in-seal"], self.check_checkpoint)
+        proofs, checkpoint = self.proofs or ({}, None)
+        for kind in ("receipt", "consumption", "seal"):
+            envelope = getattr(self, f"{kind}_envelope")
+            self.run(
+                f"{kind}-included",
+                ["checkpoint", f"{kind}-document"],
+                lambda kind=kind, envelope=envelope: check_inclusion(
+                    leaf_hash(envelope.leaf), proofs[kind].index, checkpoint.size, proofs[kind].path, checkpoint.root
+                ),
+            )
+        needs = ["receipt-included", "consumption-included", "seal-included", "consumption-signature"]
+        self.run("log-order", needs, lambda: self.check_order(proofs))
+
+    def check_checkpoint(self):
+        texts = self.bundle["proofs"]
+        proofs = {kind: Proof(texts[kind]) for kind in ("receipt", "consumption", "seal")}
+        if len({proof.note for proof in proofs.values()}) != 1:
+            raise Bad("the proofs carry different checkpoints")
+        note = Note(proofs["seal"].note)
+        name = self.seal["boundary"]["name"]
+        origin = f"{name}/{self.id.split(':')[1][:16]}"
+        keys = [key.public for key in self.chain.last.boundary_keys(name).values()]
+        checkpoint = Checkpoint(note.text)
+        if checkpoint.origin != origin:
+            raise Bad(f"the checkpoint is of the log {checkpoint.origin!r}, not {origin!r}")
+        note.check_signed(origin, keys)
+        return proofs, checkpoint
+
+    def check_order(self, proofs):
+        places = [proofs[kind].index for kind in ("seal", "consumption", "receipt")]
+        if not places[0] < places[1] < places[2]:
+            raise Bad(f"seal, consumption, receipt at {places}")
+        if (self.seal["number"] == 0) != (places[0] == 0):
+            raise Bad("seal 0 and no other is entry 0")
+        if seconds(self.seal["at"]) > seconds(self.consumption["at"]):
+            raise Bad("the consumption is older than the seal")
+
+    def decision(self):
+        """Signatures of people in two parts: whether they hold, then whether they count."""
+        held = None
+        if self.authorization is None:
+            self.report.found["authorization-signatures"] = (NOT_CHECKED, "because authorization-document is not established")
+        else:
+            held = self.run("authorization-signatures", [], self.check_authorization_signatures)
+        self.held = held
+        held_need = True if held is not None else None
+        self.run("boundary", ["receipt-signature", held_need], self.check_boundary)
+        self.run("seal", ["receipt-signature", "consumption-signature"], self.check_seal)
+        self.run("consumption", ["checkpoint", "receipt-signature", "consumption-signature", held_need], self.check_consumption)
+        self.run("step", [held_need], self.check_step)
+        self.run("step-in-registry", ["roster-in-seal"], self.check_step_in_registry)
+        self.run("parameters", [held_need, "step"], lambda: rules.Schema(self.bundle["step"]["params"]).check(self.authorization["params"]))
+        policy = None
+        if held is not None and self.holds("seal") and self.holds("step") and self.holds("consumption-signature"):
+            policy = self.count()
+        elif held is not None:
+            self.report.found["authorization-signatures"] = (NOT_CHECKED, "because seal or step is not established")
+            self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because seal or step is not established")
+        else:
+            self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
+        longest = policy.max_window if policy else None
+        self.run("window", [held_need, "consumption-signature"], lambda: self.check_window(longest))
+        self.run("permissions", [held_need, "step", "seal"], lambda: self.check_permissions(policy))
+
+    def check_authorization_signatures(self):
+        """Each by a rostered approver, in one order, and it holds: pairs of person and whether they touched the key."""
+        envelope, found, last = self.authorization_envelope, [], ""
+        message = pae(envelope.payload)
+        for keyid, raw in envelope.signatures:
+            approver = self.chain.last.approver(keyid)
+            if approver is None:
+                raise Bad(f"no approver has the key {keyid}")
+            if keyid <= last:
+                raise Bad("the signatures are out of order or doubled")
+            last = keyid
+            found.append((approver[0], approver[1].verify(message, raw)))
+        return found
+
+    def count(self):
+        """Whether those who signed count, none is excluded, and they are enough."""
+        excluded = self.run("excluded", [], self.excluded)
+        if excluded is None:
+            for name in ("authorization-signatures", "quorum"):
+                self.report.found[name] = (NOT_CHECKED, "because excluded is not established")
+            return None
+        policy = rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"])
+        people = self.run("authorization-signatures", [], lambda: self.people(policy))
+        if people is None:
+            self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
+            return policy
+        self.run("excluded", [], lambda: self.check_nobody(excluded, people[0]))
+        self.run("quorum", ["excluded"], lambda: self.check_quorum(people))
+        return policy
+
+    def excluded(self):
+        return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last)
+
+    def people(self, policy):
+        combined = rules.Rules(policy.approvals, self.bundle["step"]["approvals"])
+        return count_people(self.held, combined, self.chain.last, seconds(self.consumption["at"])), combined
+
+    @staticmethod
+    def check_nobody(excluded, people):
+        for name in people:
+            if name in excluded:
+                raise Bad(f"{name} proposed this or controls who did")
+
+    def check_quorum(self, counted):
+        people, combined = counted
+        check_decision(people, combined, self.receipt["decision"])
+
+    def check_boundary(self):
+        name = self.seal["boundary"]["name"]
+        for whose, stated in (("authorization", self.authorization["boundary"]), ("receipt", self.receipt["boundary"])):
+            if (stated["name"], stated["id"]) != (name, self.id):
+                raise Bad(f"the {whose} is of another boundary")
+        if self.authorization["boundary"]["epoch"] != self.seal["epoch"]:
+            raise Bad("the authorization is of another epoch")
+
+    def check_seal(self):
+        for name in ("policy", "builtins"):
+            if reference(canonical(self.bundle[name])) != self.seal[name]:
+                raise Bad(f"the {name} of the bundle are not the sealed ones")
+        for whose, stated in (("receipt", self.receipt["seal"]), ("consumption", self.consumption["seal"])):
+            if stated != self.seal_envelope.digest:
+                raise Bad(f"the {whose} names another seal")
+        if self.receipt["decision"]["policy"] != self.seal["policy"]:
+            raise Bad("decided by another policy")
+        if self.seal["policy"] != self.chain.last.predicate["policy"]:
+            raise Bad("the sealed policy is not the roster's")
+
+    def check_consumption(self):
+        proofs = self.proofs[0]
+        check_spent(
+            self.receipt["consumption"],
+            self.consumption,
+            proofs["consumption"].index,
+            "sha256:" + leaf_hash(self.consumption_envelope.leaf).hex(),
+            self.authorization_envelope.digest,
+            self.authorization,
+        )
+
+    def check_step(self):
+        check_step(self.bundle["step"], self.authorization)
+
+    def check_step_in_registry(self):
+        step, proof = self.bundle["step"], self.bundle["step_proof"]
+        documents.path_ref(step.get("ref"), "/step/ref")
+        leaf = leaf_hash(canonical({"digest": reference(canonical(step)), "ref": step["ref"]}))
+        root = bytes.fromhex(self.seal["registry_root"].split(":")[1])
+        documents.arr(documents.HEX, high=63)(proof["hashes"], "/step_proof/hashes")
+        check_inclusion(leaf, proof["index"], proof["size"], [bytes.fromhex(one) for one in proof["hashes"]], root)
+
+    def check_window(self, longest):
+        wrong = rules.check_window(self.authorization, seconds(self.consumption["at"]), longest)
+        if wrong:
+            raise Bad(wrong)
+
+    def check_permissions(self, policy):
+        policy = policy or rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"])
+        if policy.mode == "deny":
+            raise Bad("policy denies this")
+        if policy.open or any(self.bundle["builtins"].get(kind) for kind in ("run", "read", "write", "env")):
+            return NotChecked("rules about commands, files or environment are not evaluated here")
+        if self.authorization["permissions"]:
+            return NotChecked("permissions are not evaluated here")
+        return None
+
+    def rest(self):
+        held = True if self.held is not None else None
+        self.run("sandbox", ["receipt-signature", held], lambda: check_sandbox(self.receipt, self.authorization))
+        self.run("outcome", ["receipt-signature", "consumption-signature"], lambda: check_outcome(self.receipt, self.consumption))
+        self.run("receipt-subjects", ["receipt-signature", "authorization-document"], self.check_receipt_subjects)
+        self.run("keys-still-rostered", ["quorum"], self.check_still_rostered)
+        if self.bundle is None:
+            self.report.found["seal-in-force"] = (NOT_CHECKED, "because bundle is not established")
+        else:
+            self.report.found["seal-in-force"] = (NOT_CHECKED, "only the whole log can tell")
+        self.run("witnesses", ["roster-in-seal"], self.check_witnesses)
+
+    def check_receipt_subjects(self):
+        check_receipt_subjects(self.receipt_envelope, self.receipt, self.authorization_envelope.digest)
+
+    def check_still_rostered(self):
+        newest, used = self.chain.newest, self.chain.last
+        name = self.seal["boundary"]["name"]
+        now = newest.boundary_keys(name)
+        counted = [keyid for keyid, _ in self.authorization_envelope.signatures]
+        gone = [keyid for keyid in used.boundary_keys(name) if keyid not in now]
+        gone += [keyid for keyid in counted if newest.approver(keyid) is None]
+        if gone:
+            return NotChecked(f"no longer rostered: {', '.join(gone)}")
+        return None
+
+    def check_witnesses(self):
+        if self.chain.last.predicate["witness"]:
+            return NotChecked("no witness was asked for")
+        return None
+
+
+# What the history asks in the same words.
+
+
+def check_boundary_signature(envelope, roster, name):
+    """Exactly one, by a key of the boundary of this name; its key id."""
+    if len(envelope.signatures) != 1:
+        raise Bad(f"{len(envelope.signatures)} signatures, a boundary signs once")
+    keyid, raw = envelope.signatures[0]
+    key = roster.boundary_keys(name).get(keyid)
+    if key is None:
+        raise Bad(f"the boundary {name} has no key {keyid}")
+    key.verify(pae(envelope.payload), raw)
+    return keyid
+
+
+def check_roster_in_seal(seal, roster):
+    if seal["roster"] != roster.digest:
+        raise Bad("the seal names another roster")
+    if sorted(seal["keys"]) != sorted(roster.boundary_keys(seal["boundary"]["name"])):
+        raise Bad("the seal's keys are not those that the roster gives this boundary")
+
+
+def who_may_not(proposer, decision, roster, tokens=None):
+    """Names of who may not count: the proposer, whoever handed it in, and their owners."""
+    names = set(decision["excluded"])
+    for who in (proposer, decision["handed_in_by"]):
+        role = roster.role_of(who)
+        owners = None
+        if role and role[0] == "proposer":
+            owners = role[1]["owners"]
+        elif role and who == proposer:
+            raise Bad(f"{who} is neither a token nor a rostered proposer")
+        elif role:
+            owners = []
+        elif tokens is not None:
+            if who not in tokens:
+                raise Bad(f"{who} is no sealed token")
+            owners = tokens[who]["owners"]
+        wanted = {who} | set(owners or [])
+        if not wanted <= names:
+            raise Bad(f"the receipt does not say that {', '.join(sorted(wanted - names))} may not count")
+    return names
+
+
+def count_people(held, combined, roster, at):
+    """Names to the groups that they count for; every signature must count, each person once."""
+    people = {}
+    for person, touched in held:
+        if person["name"] in people:
+            raise Bad(f"{person['name']} signed twice")
+        people[person["name"]] = rules.counts_for(person, touched, combined, roster, at)
+    return people
+
+
+def check_decision(people, combined, decision):
+    missing = combined.missing(people)
+    if missing:
+        raise Bad(missing)
+    if sorted(people) != decision["approvers"]:
+        raise Bad("the receipt names other approvers")
+    groups = sorted({group for own in people.values() for group in own})
+    if groups != decision["groups"]:
+        raise Bad("the receipt names other groups")
+
+
+def check_spent(stated, consumption, index, leaf, digest, authorization):
+    if (stated["index"], stated["leaf"]) != (index, leaf):
+        raise Bad("the receipt names another consumption")
+    if stated["item"] >= len(consumption["spent"]):
+        raise Bad("the consumption has no such item")
+    item = consumption["spent"][stated["item"]]
+    wanted = {"authorization": digest, "nonce": authorization["nonce"], "expires_at": authorization["expires_at"]}
+    for name, value in wanted.items():
+        if item[name] != value:
+            raise Bad(f"the consumption spends another {name}")
+
+
+def check_step(step, authorization):
+    if len(canonical(step)) > MAX_STEP:
+        raise Bad("the step is more than 1 MiB")
+    documents.STEP(step, "/step")
+    digest = reference(canonical(step))
+    if authorization["step"] != {"ref": step["ref"], "digest": digest}:
+        raise Bad(f"signed was another step than {step['ref']} {digest}")
+    if step["template"] == "none" and authorization["rendered"] != reference(step["source"].encode()):
+        raise Bad("what was rendered is not the source")
+
+
+def check_sandbox(receipt, authorization):
+    if receipt["outcome"]["status"] in ("not_started", "unknown"):
+        return NotChecked("nothing ran, or nobody saw")
+    missing = set(authorization["sandbox"]["require"]) - set(receipt["sandbox"]["layers"])
+    if missing:
+        raise Bad(f"required and not held: {', '.join(sorted(missing))}")
+    return None
+
+
+def check_outcome(receipt, consumption):
+    outcome = receipt["outcome"]
+    status, code = outcome["status"], outcome.get("exit_code")
+    rest = {name for name in ("exit_code", "signal", "limit") if name in outcome}
+    allowed = {
+        "succeeded": rest == {"exit_code"} and code == 0,
+        "warned": rest == {"exit_code"} and code == 2,
+        "failed": (rest == {"exit_code"} and code not in (0, 2)) or rest == {"signal"},
+        "killed": rest == {"limit"},
+    }
+    if not allowed.get(status, not rest):
+        raise Bad(f"{status} with {outcome}")
+    spent, begin, end = seconds(consumption["at"]), seconds(receipt["started_at"]), seconds(receipt["finished_at"])
+    if not spent <= begin <= end:
+        raise Bad("the times are not in order")
+    if status == "unknown" and begin != end:
+        raise Bad("unknown, and two times")
+
+
+def check_receipt_subjects(envelope, receipt, digest):
+    value = strict(envelope.payload, 1 << 20)
+    expected = [documents.subject("authorization", digest)] + documents.subjects_of_receipt(receipt)
+    if value["subject"] != expected:
+        raise Bad("a subject is not the twin of what the predicate says")
+    # What is said of nothing can be known.
+    for name, stream in receipt["output"].items():
+        if (stream["recorded"] == 0, stream["recorded"] == 0) != (stream["sha256"] == NO_SHA256, stream["blake3"] == NO_BLAKE3):
+            raise Bad(f"{name}: the digests are not of {stream['recorded']} bytes")
+    files = receipt["files"]
+    if (files["count"] == 0) != (files["manifest"] == reference(b"[]")) or (files["count"] == 0 and files["bytes"]):
+        raise Bad("the manifest is not of so many files")

@@ -1,0 +1,414 @@
+"""A whole exported log, from its first entry: every decision decided again from the state before it. From `formats.md`, Log.
+
+Nothing is taken from a database or from the boundary: entries, hash tiles, blobs, checkpoint, and the roster that is trusted.
+"""
+
+import documents
+import rules
+from bundle import (
+    NotChecked,
+    check_boundary_signature,
+    check_decision,
+    check_outcome,
+    check_receipt_subjects,
+    check_roster_in_seal,
+    check_sandbox,
+    check_spent,
+    check_step,
+    count_people,
+    who_may_not,
+)
+from log import Checkpoint, Note, Tree, leaf_hash
+from roster import Chain, Roster
+from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
+
+KINDS = ("seal", "consumption", "receipt", "denial", "refusal")
+# What the receipts of a summary are for: one line a decision.
+BLOB = 4 << 20
+
+
+class Sealed:
+    """One seal and all that it names."""
+
+    def __init__(self, index, digest, seal):
+        self.index, self.digest, self.seal = index, digest, seal
+        self.roster = self.policy = self.tokens = self.steps = None
+
+
+class History:
+    """`findings`: triples of entry (or None), word, detail. `decisions`: one for each receipt. `open`: consumptions without one."""
+
+    def __init__(self, export, trusted, known=(), versions=(), earlier=()):
+        self.export, self.trusted, self.known = export, trusted, list(known)
+        # Envelopes of the roster's versions, where the roster's file has them: signatures of later versions.
+        self.versions = list(versions)
+        self.findings, self.decisions = [], []
+        self.sealed, self.id, self.name = None, None, None
+        self.rosters, self.nonces, self.authorizations, self.denials, self.spent = [], {}, {}, {}, {}
+        self.last_at, self.step_cache = 0, {}
+        self.earlier = earlier
+        try:
+            self.read()
+        except Bad as error:
+            self.say(None, "log", error)
+
+    def say(self, index, word, detail):
+        self.findings.append((index, word, str(detail)))
+
+    def attempt(self, index, word, work):
+        try:
+            return work()
+        except Bad as error:
+            self.say(index, word, error)
+            return None
+
+    def read(self):
+        note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
+        checkpoint = Checkpoint(note.text)
+        tree, wanted = Tree(), {}
+        for text in self.earlier:
+            old = Checkpoint(Note(text).text)
+            wanted.setdefault(old.size, []).append(old)
+        index = -1
+        for index, data in enumerate(self.export.entries(checkpoint.size)):
+            tree.push(leaf_hash(data))
+            self.entry(index, data)
+            for old in wanted.pop(tree.size, []):
+                if old.root != tree.root() or old.origin != checkpoint.origin:
+                    self.say(index, "fork", f"an earlier checkpoint of size {old.size} had another root")
+        for size in wanted:
+            self.say(None, "cut", f"an earlier checkpoint had {size} entries, there are {tree.size}")
+        if tree.root() != checkpoint.root:
+            self.say(None, "checkpoint", "the entries give another root than the checkpoint's")
+        self.export.check_upper_tiles(checkpoint.size)
+        if self.sealed is None or self.sealed.roster is None:
+            self.say(None, "checkpoint", "no seal whose roster could say who signs it")
+        else:
+            origin = f"{self.name}/{self.id.split(':')[1][:16]}"
+            if checkpoint.origin != origin:
+                raise Bad(f"the checkpoint is of {checkpoint.origin}, this log is {origin}")
+            public = [key.public for key in self.sealed.roster.boundary_keys(self.name).values()]
+            self.attempt(None, "checkpoint", lambda: note.check_signed(origin, public))
+        self.size, self.root = checkpoint.size, checkpoint.root
+        self.open = [(index, item) for (index, item), spent in self.spent.items() if not spent["receipts"]]
+
+    def entry(self, index, data):
+        """One leaf: what it is, who signed it, what it changes."""
+        try:
+            value = strict_canonical(data, 65535)
+            envelope = Envelope(value)
+            document = strict(envelope.payload, 256 * 1024)
+            kind = document.get("predicateType", "") if isinstance(document, dict) else ""
+            kind = kind[len("https://countersign.dev/") : -len("/v1")] if isinstance(kind, str) else ""
+            if kind not in KINDS:
+                raise Bad(f"no leaf of this log: {kind[:40]!r}")
+            predicate = documents.read(kind, envelope.payload)
+        except Bad as error:
+            self.say(index, "entry", error)
+            return
+        if "at" in predicate:
+            at = seconds(predicate["at"])
+            if at < self.last_at:
+                self.say(index, "time", f"{predicate['at']} is before what stands earlier in the log")
+            self.last_at = max(at, self.last_at)
+        if kind != "seal" and (self.sealed is None or self.sealed.roster is None):
+            self.say(index, kind, "no seal is in force that could be read")
+            return
+        {
+            "seal": self.read_seal,
+            "consumption": self.read_consumption,
+            "receipt": self.read_receipt,
+            "denial": self.read_denial,
+            "refusal": self.read_refusal,
+        }[kind](index, envelope, predicate)
+
+    def by_boundary(self, index, kind, envelope, sealed=None):
+        sealed = sealed or self.sealed
+        return self.attempt(index, kind, lambda: check_boundary_signature(envelope, sealed.roster, self.name))
+
+    # Seals.
+
+    def read_seal(self, index, envelope, seal):
+        if (index == 0) != (seal["number"] == 0):
+            self.say(index, "seal", "seal 0 and no other is entry 0")
+        before = self.sealed
+        if before is None:
+            self.id, self.name = envelope.digest, seal["boundary"]["name"]
+        else:
+            expected = (before.seal["number"] + 1, before.digest, {"name": self.name, "id": self.id})
+            if (seal["number"], seal.get("previous"), seal["boundary"]) != expected:
+                self.say(index, "seal", "it does not follow the seal before it")
+        sealed = Sealed(index, envelope.digest, seal)
+        sealed.roster = self.attempt(index, "roster", lambda: self.roster_of(seal, before))
+        if sealed.roster is None:
+            # What follows would be judged by nobody: by the roster before, if there is one.
+            sealed.roster = before.roster if before else None
+        if sealed.roster is not None:
+            self.by_boundary(index, "seal", envelope, sealed)
+            self.attempt(index, "seal", lambda: check_roster_in_seal(seal, sealed.roster))
+            if seal["policy"] != sealed.roster.predicate["policy"]:
+                self.say(index, "seal", "the sealed policy is not the roster's")
+        sealed.policy = self.attempt(index, "blob", lambda: self.json_blob(seal["policy"]))
+        for name in ("builtins", "configuration"):
+            self.attempt(index, "blob", lambda name=name: self.json_blob(seal[name]))
+        sealed.tokens = self.attempt(index, "blob", lambda: self.read_tokens(seal["tokens"]))
+        sealed.steps = self.attempt(index, "registry", lambda: self.read_registry(seal))
+        self.sealed = sealed
+
+    def json_blob(self, digest):
+        return strict_canonical(self.export.blob(digest), BLOB)
+
+    def roster_of(self, seal, before):
+        """The roster that the seal names, connected with the trusted one."""
+        if before is not None and before.roster is not None and seal["roster"] == before.roster.digest:
+            return before.roster
+        payload = self.export.blob(seal["roster"])
+        roster = Roster(payload)
+        known = {version.digest: version for version in self.known}
+        chain = self.chain_to(roster)
+        Chain(chain, self.trusted, known.values())
+        if before is not None and before.roster is not None and roster.version <= before.roster.version:
+            raise Bad(f"roster version {roster.version} after version {before.roster.version}")
+        return roster
+
+    def chain_to(self, roster):
+        """Envelopes of version 1 to this one: payloads from the blobs, signatures from the files that came with the roster."""
+        signed = {envelope.digest: envelope for envelope in self.versions + self.envelopes_of_export()}
+        chain, digest = [], roster.digest
+        for _ in range(roster.version):
+            payload = self.export.blob(digest)
+            chain.append(signed.get(digest) or Unsigned(payload))
+            version = documents.read("roster", payload)
+            if "previous" not in version:
+                break
+            digest = version["previous"]
+        return chain[::-1]
+
+    def envelopes_of_export(self):
+        return []
+
+    def read_tokens(self, digest):
+        tokens = self.json_blob(digest)
+        documents.arr(documents.TOKEN, ordered=True)(tokens, "/tokens")
+        found = {token["name"]: token for token in tokens}
+        if len(found) != len(tokens):
+            raise Bad("a token's name stands twice")
+        return found
+
+    def read_registry(self, seal):
+        leaves = self.json_blob(seal["registry"])
+        documents.arr(documents.REGISTRY_LEAF)(leaves, "/registry")
+        refs = [leaf["ref"].encode() for leaf in leaves]
+        if any(one >= other for one, other in zip(refs, refs[1:])):
+            raise Bad("the registry is out of order")
+        tree = Tree()
+        for leaf in leaves:
+            tree.push(leaf_hash(canonical(leaf)))
+        if "sha256:" + tree.root().hex() != seal["registry_root"]:
+            raise Bad("the steps give another root than the seal's")
+        steps = {}
+        for leaf in leaves:
+            if leaf["digest"] not in self.step_cache:
+                step = self.json_blob(leaf["digest"])
+                documents.STEP(step, "/step")
+                self.step_cache[leaf["digest"]] = step
+            if self.step_cache[leaf["digest"]]["ref"] != leaf["ref"]:
+                raise Bad(f"{leaf['ref']} is listed with the step of another ref")
+            steps[leaf["ref"]] = self.step_cache[leaf["digest"]]
+        return steps
+
+    # What is spent, refused, denied.
+
+    def read_consumption(self, index, envelope, consumption):
+        self.by_boundary(index, "consumption", envelope)
+        if consumption["seal"] != self.sealed.digest:
+            self.say(index, "consumption", "it names a seal that is not in force")
+        leaf = "sha256:" + leaf_hash(envelope.leaf).hex()
+        for item, spent in enumerate(consumption["spent"]):
+            for known, value, word in (
+                (self.nonces, spent["nonce"], "nonce"),
+                (self.authorizations, spent["authorization"], "authorization"),
+            ):
+                if value in known:
+                    self.say(index, "replay", f"the {word} of item {item} was spent at entry {known[value]} already")
+                known.setdefault(value, index)
+            if seconds(spent["expires_at"]) <= seconds(consumption["at"]):
+                self.say(index, "window", f"item {item} had expired")
+            self.spent[index, item] = {
+                "consumption": consumption,
+                "leaf": leaf,
+                "sealed": self.sealed,
+                "digest": spent["authorization"],
+                "denied": list(self.denials.get(spent["authorization"], [])),
+                "receipts": [],
+            }
+
+    def read_denial(self, index, envelope, denial):
+        """By one approver of the roster in force; whether they could be counted for the step shows at its receipt."""
+
+        def check():
+            boundary = {"name": self.name, "id": self.id}
+            if {key: denial["boundary"][key] for key in boundary} != boundary:
+                raise Bad("it is of another boundary")
+            found, last = [], ""
+            for keyid, raw in envelope.signatures:
+                approver = self.sealed.roster.approver(keyid)
+                if approver is None or keyid <= last:
+                    raise Bad(f"{keyid} is no approver's, or out of order")
+                last = keyid
+                found.append((approver[0], approver[1].verify(pae(envelope.payload), raw)))
+            if not found:
+                raise Bad("nobody signed it")
+            return found
+
+        found = self.attempt(index, "denial", check)
+        digest = "sha256:" + strict(envelope.payload, 1 << 20)["subject"][0]["digest"]["sha256"]
+        if found:
+            self.denials.setdefault(digest, []).extend((index, person, touched) for person, touched in found)
+
+    def read_refusal(self, index, envelope, refusal):
+        self.by_boundary(index, "refusal", envelope)
+        if refusal.get("boundary", {"name": self.name, "id": self.id}) != {"name": self.name, "id": self.id}:
+            self.say(index, "refusal", "it is of another boundary")
+
+    # Receipts: the decision, again.
+
+    def read_receipt(self, index, envelope, receipt):
+        self.by_boundary(index, "receipt", envelope)
+        place = receipt["consumption"]["index"], receipt["consumption"]["item"]
+        spent = self.spent.get(place)
+        if spent is None:
+            self.say(index, "consumption", f"nothing was spent at entry {place[0]}, item {place[1]}")
+            return
+        if spent["receipts"]:
+            self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt at {spent['receipts'][0]} already")
+        spent["receipts"].append(index)
+        try:
+            signed = Envelope(receipt["authorization"])
+            authorization = documents.read("authorization", signed.payload)
+        except Bad as error:
+            self.say(index, "authorization", error)
+            return
+        before = len(self.findings)
+        for word, work in self.judgements(envelope, receipt, signed, authorization, place[0], spent):
+            self.attempt(index, word, work)
+        self.decisions.append(
+            {
+                "entry": index,
+                "at": spent["consumption"]["at"],
+                "receipt": "rcp_" + authorization["proposal"][4:],
+                "proposer": authorization["proposer"],
+                "step": authorization["step"]["ref"],
+                "params": reference(canonical(authorization["params"])),
+                "approvers": receipt["decision"]["approvers"],
+                "outcome": receipt["outcome"]["status"],
+                "sound": len(self.findings) == before,
+            }
+        )
+
+    def judgements(self, envelope, receipt, signed, authorization, consumed_at, spent):
+        sealed, consumption = spent["sealed"], spent["consumption"]
+        ref = authorization["step"]["ref"]
+
+        def boundary():
+            here = {"name": self.name, "id": self.id}
+            if authorization["boundary"] != {**here, "epoch": sealed.seal["epoch"]}:
+                raise Bad("signed for another boundary or epoch")
+            if {key: receipt["boundary"][key] for key in here} != here:
+                raise Bad("the receipt is of another boundary")
+            if receipt["boundary"]["keyid"] not in sealed.seal["keys"] or [receipt["boundary"]["keyid"]] != [
+                keyid for keyid, _ in envelope.signatures
+            ]:
+                raise Bad("the receipt names another key than the one that signed it")
+
+        def seal():
+            if receipt["seal"] != sealed.digest or receipt["decision"]["policy"] != sealed.seal["policy"]:
+                raise Bad("decided under another seal or policy than the one in force")
+
+        def step():
+            if sealed.steps is None or ref not in sealed.steps:
+                raise Bad(f"{ref} was not registered")
+            check_step(sealed.steps[ref], authorization)
+
+        def people():
+            if sealed.steps is None or ref not in sealed.steps or sealed.policy is None:
+                raise Bad("no step or no policy to decide by")
+            policy = rules.Policy(sealed.policy, ref)
+            combined = rules.Rules(policy.approvals, sealed.steps[ref]["approvals"])
+            held, last = [], ""
+            for keyid, raw in signed.signatures:
+                approver = sealed.roster.approver(keyid)
+                if approver is None or keyid <= last:
+                    raise Bad(f"{keyid} is no approver's, or out of order")
+                last = keyid
+                held.append((approver[0], approver[1].verify(pae(signed.payload), raw)))
+            at = seconds(consumption["at"])
+            counted = count_people(held, combined, sealed.roster, at)
+            excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, sealed.tokens)
+            if set(counted) & excluded:
+                raise Bad(f"{', '.join(sorted(set(counted) & excluded))} may not approve this")
+            if policy.mode == "deny":
+                raise Bad("policy denies this")
+            check_decision(counted, combined, receipt["decision"])
+            for entry, person, touched in spent["denied"]:
+                try:
+                    rules.counts_for(person, touched, combined, sealed.roster, at)
+                except Bad:
+                    continue
+                raise Bad(f"{person['name']} had denied it at entry {entry}")
+
+        def window():
+            longest = rules.Policy(sealed.policy, ref).max_window if sealed.policy is not None else None
+            wrong = rules.check_window(authorization, seconds(consumption["at"]), longest)
+            if wrong:
+                raise Bad(wrong)
+
+        def sandbox():
+            found = check_sandbox(receipt, authorization)
+            return None if isinstance(found, NotChecked) else found
+
+        def parameters():
+            if sealed.steps is not None and ref in sealed.steps:
+                rules.Schema(sealed.steps[ref]["params"]).check(authorization["params"])
+
+        yield "boundary", boundary
+        yield "seal", seal
+        yield (
+            "consumption",
+            lambda: check_spent(receipt["consumption"], consumption, consumed_at, spent["leaf"], signed.digest, authorization),
+        )
+        yield "step", step
+        yield "approvals", people
+        yield "window", window
+        yield "parameters", parameters
+        yield "sandbox", sandbox
+        yield "outcome", lambda: check_outcome(receipt, consumption)
+        yield "subjects", lambda: check_receipt_subjects(envelope, receipt, signed.digest)
+        yield "files", lambda: self.check_manifest(receipt)
+
+    def check_manifest(self, receipt):
+        """The files that a run left, listed in a blob."""
+        files = receipt["files"]
+        listed = self.json_blob(files["manifest"])
+        documents.arr(documents.FILE)(listed, "/files")
+        paths = [one["path"].encode() for one in listed]
+        if any(one >= other for one, other in zip(paths, paths[1:])):
+            raise Bad("the manifest is out of order")
+        if (len(listed), sum(one["bytes"] for one in listed)) != (files["count"], files["bytes"]):
+            raise Bad("the manifest is not of so many files or bytes")
+
+    def value(self):
+        return {
+            "sound": not self.findings,
+            "boundary": {"name": self.name, "id": self.id},
+            "findings": [{"entry": index, "what": word, "detail": detail} for index, word, detail in self.findings],
+            "open": [{"entry": index, "item": item} for index, item in getattr(self, "open", [])],
+            "decisions": self.decisions,
+        }
+
+
+class Unsigned:
+    """A version of the roster of which only the payload is at hand."""
+
+    def __init__(self, payload):
+        self.payload, self.signatures, self.digest = payload, [], reference(payload)

@@ -1,0 +1,163 @@
+"""The roster: who is who, and its chain of versions. From `formats.md`."""
+
+import documents
+from keys import Key
+from wire import Bad, Envelope, pae, reference, seconds, strict
+
+
+class Roster:
+    """One version: `digest`, `version`, `predicate`; `holders`: key id to role, entry and key."""
+
+    def __init__(self, payload):
+        self.digest, self.payload = reference(payload), payload
+        self.predicate = predicate = documents.read("roster", payload)
+        self.version, self.threshold = predicate["version"], predicate["threshold"]
+        if (self.version == 1) != ("previous" not in predicate):
+            raise Bad("version 1 and no other is without previous")
+        self.holders, self.material = {}, {}
+        self._read_names(predicate)
+        for role in ("approver", "proposer", "operator", "boundary"):
+            for entry in predicate[role]:
+                for line in entry["keys"]:
+                    key = Key(line)
+                    if key.public in self.material:
+                        raise Bad(f"a key of {entry['name']} stands twice")
+                    self.material[key.public] = (role, entry["name"])
+                    self.holders[key.keyid] = (role, entry, key)
+        if self.threshold > sum(1 for person in predicate["approver"] if person["keys"]):
+            raise Bad("a threshold that nobody can meet")
+
+    def _read_names(self, predicate):
+        people = [entry["name"] for role in ("approver", "proposer", "operator") for entry in predicate[role]]
+        groups = [group["name"] for group in predicate["group"]]
+        boundaries = [entry["name"] for entry in predicate["boundary"]]
+        witnesses = [entry["name"] for entry in predicate["witness"]]
+        for names in (people, groups, boundaries, witnesses):
+            if len(set(names)) != len(names):
+                raise Bad("a name stands twice")
+        for person in predicate["approver"]:
+            if len(set(person["groups"])) != len(person["groups"]) or not set(person["groups"]) <= set(groups):
+                raise Bad(f"{person['name']} is in a group twice or in one that there is not")
+            if "valid_after" in person and "valid_before" in person:
+                if seconds(person["valid_after"]) >= seconds(person["valid_before"]):
+                    raise Bad(f"{person['name']} is valid for no time")
+        for witness in predicate["witness"]:
+            if not witness["vkey"].startswith(witness["name"] + "+") or not witness["name"]:
+                raise Bad("a witness's key is of another name")
+            if not witness["url"].startswith(("https://", "http://")):
+                raise Bad("a witness's url is neither https nor http")
+
+    def approver(self, keyid):
+        """The approver with this key, and the key; None where it is no approver's."""
+        role, entry, key = self.holders.get(keyid, (None, None, None))
+        return (entry, key) if role == "approver" else None
+
+    def boundary_keys(self, name):
+        """The keys of the boundary of this name, by key id."""
+        return {
+            keyid: key
+            for keyid, (role, entry, key) in self.holders.items()
+            if role == "boundary" and entry["name"] == name
+        }
+
+    def wants_presence(self, group):
+        return any(one["name"] == group and "presence" in one for one in self.predicate["group"])
+
+    def role_of(self, name):
+        """`approver`, `proposer` or `operator`, and the entry; None for a name that is not rostered."""
+        for role in ("approver", "proposer", "operator"):
+            for entry in self.predicate[role]:
+                if entry["name"] == name:
+                    return role, entry
+        return None
+
+
+class Chain:
+    """Versions from 1 on, each connected with the one before; one of them, or one that they lead to, is trusted."""
+
+    def __init__(self, envelopes, trusted_digest, known=()):
+        if not envelopes:
+            raise Bad("no version of the roster")
+        self.versions = []
+        # What stands before the trusted version is connected by `previous`, what follows by signatures.
+        digests = [envelope.digest for envelope in envelopes]
+        anchor = digests.index(trusted_digest) if trusted_digest in digests else len(digests)
+        gone = {}
+        for number, envelope in enumerate(envelopes, 1):
+            try:
+                roster = Roster(envelope.payload)
+            except Bad as error:
+                raise Bad(f"version {number} of the roster: {error}") from error
+            if roster.version != number:
+                raise Bad(f"version {roster.version} stands where version {number} is expected")
+            for public in roster.material:
+                if public in gone:
+                    raise Bad(f"a key that version {gone[public]} no longer had is back in version {number}")
+            if number == 1:
+                if envelope.signatures:
+                    raise Bad("version 1 is trusted by hand and not signed")
+            else:
+                self._check_step(self.versions[-1], roster, envelope, number - 1 > anchor)
+                for public in set(self.versions[-1].material) - set(roster.material):
+                    gone[public] = number
+            self.versions.append(roster)
+        self.last = self.versions[-1]
+        self.newest = self.last
+        self._check_trust(trusted_digest, known)
+
+    @staticmethod
+    def _check_step(before, roster, envelope, by_signatures):
+        if roster.predicate["previous"] != before.digest:
+            raise Bad(f"version {roster.version} follows another roster")
+        keyids = [keyid for keyid, _ in envelope.signatures]
+        if any(one >= other for one, other in zip(keyids, keyids[1:])):
+            raise Bad(f"the signatures of version {roster.version} are out of order or doubled")
+        if not by_signatures:
+            return
+        signed_before, signed_own = set(), set()
+        for keyid, raw in envelope.signatures:
+            found = before.approver(keyid) or roster.approver(keyid)
+            if found is None:
+                raise Bad(f"version {roster.version} is signed by {keyid}, who is no approver")
+            found[1].verify(pae(envelope.payload), raw)
+            for whose, names in ((before, signed_before), (roster, signed_own)):
+                approver = whose.approver(keyid)
+                if approver:
+                    if approver[0]["name"] in names:
+                        raise Bad(f"{approver[0]['name']} signed version {roster.version} twice")
+                    names.add(approver[0]["name"])
+        for whose, names in ((before, signed_before), (roster, signed_own)):
+            if len(names) < whose.threshold:
+                raise Bad(f"{len(names)} approvers of version {whose.version} signed, its threshold is {whose.threshold}")
+
+    def _check_trust(self, digest, known):
+        if any(roster.digest == digest for roster in self.versions):
+            trusted = [roster for roster in known if roster.digest == digest]
+            self.newest = max(self.versions + trusted, key=lambda roster: roster.version)
+            return
+        # A later trusted version leads back by `previous`.
+        later = {roster.digest: roster for roster in known}
+        walk, newest = later.get(digest), later.get(digest)
+        while walk is not None and "previous" in walk.predicate:
+            back = walk.predicate["previous"]
+            if back == self.last.digest:
+                self.newest = newest
+                return
+            walk = later.get(back)
+        raise Bad(f"no version of the roster is the trusted one ({digest})")
+
+
+def read_trust(argument, data=None):
+    """Digest and known versions of what stands behind `--roster`: sha256:…, a payload, an envelope, or an array of envelopes."""
+    if argument.startswith("sha256:"):
+        documents.DIGEST(argument, "the roster's digest")
+        return argument, []
+    value = strict(data, 4 << 20)
+    if isinstance(value, list):
+        rosters = [Roster(Envelope(one).payload) for one in value]
+        if not rosters:
+            raise Bad("no roster in the file")
+        return rosters[-1].digest, rosters
+    payload = Envelope(value).payload if "payload" in value else data
+    roster = Roster(payload)
+    return reference(payload), [roster]

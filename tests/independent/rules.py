@@ -1,0 +1,314 @@
+"""The rules that decide: policy and step, quorum, window, exclusion, parameters. From `formats.md`, `runbooks.md`, `boundary.md`."""
+
+import itertools
+import re
+
+from globs import matches
+from wire import Bad, canonical, seconds
+
+DAY = 24 * 3600
+SKEW = 60
+MAX_GROUPS = 8
+MODES = ("prompted", "execute", "deny")
+
+
+class Policy:
+    """One policy over the path of a ref: `mode`, `approvals` (or None), `open`: words of rules that are not evaluated here."""
+
+    def __init__(self, value, ref):
+        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default"), dict):
+            raise Bad("no policy of version 1")
+        overrides = value.get("overrides", [])
+        if not isinstance(overrides, list):
+            raise Bad("overrides are no array")
+        self.open = set(value) - {"version", "default", "overrides"}
+        self.mode, self.approvals, self.max_window = "prompted", None, None
+        path = ref.split(":")[0]
+        for place, rule in enumerate([value["default"]] + overrides):
+            if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):
+                raise Bad("a rule of the policy is malformed")
+            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", "max_window_s"}
+            # Every matching override applies in order, the later wins.
+            if place and not matches(rule["runbook"], path):
+                continue
+            if "mode" in rule:
+                if rule["mode"] not in MODES:
+                    raise Bad(f"the policy has a mode {rule['mode']!r}")
+                self.mode = rule["mode"]
+            self.approvals = rule.get("approvals", self.approvals)
+            self.max_window = rule.get("max_window_s", self.max_window)
+
+
+class Rules:
+    """The conjunction of policy's rule and the step's: `parts` are triples of number, groups, each."""
+
+    def __init__(self, policy, step):
+        self.parts = []
+        for rule, whose in ((policy, "policy"), (step, "step")):
+            if rule is None:
+                continue
+            needed, groups, each = rule.get("required"), rule.get("from"), rule.get("each", False)
+            if isinstance(needed, bool) or not isinstance(needed, int) or needed < 1:
+                raise Bad(f"the {whose} asks for nobody")
+            if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+                raise Bad(f"the {whose}'s groups are no list")
+            if len(set(groups)) != len(groups):
+                raise Bad(f"the {whose} names a group twice")
+            if each and len(groups) > MAX_GROUPS:
+                raise Bad(f"the {whose} names more than {MAX_GROUPS} groups")
+            if not groups:
+                # `from: []` of a step: whom policy names.
+                if whose == "policy" or policy is None or not policy.get("from") or each:
+                    raise Bad(f"the {whose} names no group")
+                groups = policy["from"]
+            self.parts.append((needed, groups, each))
+        self.groups = sorted({group for _, groups, _ in self.parts for group in groups})
+
+    def missing(self, people):
+        """Why these people (name to set of groups that they count for) are not enough, or None."""
+        for needed, groups, each in self.parts:
+            if not each:
+                found = sum(1 for own in people.values() if own & set(groups))
+                if found < needed:
+                    return f"{found} of {needed} from {', '.join(groups)}"
+                continue
+            # Hall's condition: for every set of the groups, enough people are in one of them.
+            for size in range(1, len(groups) + 1):
+                for some in itertools.combinations(groups, size):
+                    found = sum(1 for own in people.values() if own & set(some))
+                    if found < needed * size:
+                        return f"{found} of {needed * size} from {', '.join(some)}, nobody filling two places"
+        return None
+
+
+def counts_for(person, touched, rules, roster, at):
+    """The groups for which a signature of this person counts, or Bad."""
+    if "valid_after" in person and at < seconds(person["valid_after"]):
+        raise Bad(f"{person['name']} is not valid yet")
+    if "valid_before" in person and at >= seconds(person["valid_before"]):
+        raise Bad(f"{person['name']} is no longer valid")
+    named = set(person["groups"]) & set(rules.groups)
+    if not named:
+        raise Bad(f"{person['name']} is in no group that is asked for")
+    counted = {group for group in named if touched or not roster.wants_presence(group)}
+    if not counted:
+        raise Bad(f"{person['name']} did not touch a security key")
+    return counted
+
+
+def check_window(times, at, longest=None):
+    """The code of what is wrong with these times when the nonce is spent `at`, or None."""
+    issued, begin, end = (seconds(times[name]) for name in ("issued_at", "not_before", "expires_at"))
+    if not issued <= begin < end or end - issued > DAY:
+        return "malformed"
+    if longest is not None and end - issued > longest:
+        return "policy-denied"
+    if issued > at + SKEW or begin > at:
+        return "not-yet-valid"
+    if at >= end:
+        return "expired"
+    return None
+
+
+KEYWORDS = {
+    "string": {"pattern", "minLength", "maxLength", "x-secret", "x-leading-dash"},
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "boolean": set(),
+    "array": {"items", "minItems", "maxItems"},
+    "object": {"properties", "required", "additionalProperties"},
+}
+COMMON = {"type", "enum", "const", "default", "description"}
+
+
+class Schema:
+    """The closed subset of JSON Schema in which a step declares its parameters."""
+
+    def __init__(self, value):
+        if not isinstance(value, dict) or value.get("type") != "object":
+            raise Bad("the schema of parameters is an object's")
+        if "default" in value:
+            raise Bad("the whole has no default")
+        self.value = value
+        self._read(value, "", True)
+
+    def _read(self, schema, place, whole=False):
+        if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or schema["type"] not in KEYWORDS:
+            raise Bad(f"{place}: no type that there is")
+        kind = schema["type"]
+        for word in schema:
+            if word not in COMMON | KEYWORDS[kind]:
+                raise Bad(f"{place}: unknown keyword {word!r}")
+        if schema.get("additionalProperties", False) is not False:
+            raise Bad(f"{place}: additionalProperties is always false")
+        self._read_numbers(schema, place)
+        if "pattern" in schema:
+            self._read_pattern(schema["pattern"], place)
+        if kind == "array":
+            if "items" not in schema:
+                raise Bad(f"{place}: an array without items")
+            self._read(schema["items"], place + "/items")
+        if kind == "object":
+            self._read_properties(schema, place, whole)
+        for word in ("enum", "const", "default"):
+            if word not in schema:
+                continue
+            values = schema[word] if word == "enum" else [schema[word]]
+            if not isinstance(values, list) or not values:
+                raise Bad(f"{place}: {word} is empty")
+            rest = {key: item for key, item in schema.items() if key not in ("enum", "const", "default")}
+            if word == "default":
+                rest = {key: item for key, item in schema.items() if key != "default"}
+            for item in values:
+                self._check(rest, item, f"{place}/{word}")
+
+    @staticmethod
+    def _read_numbers(schema, place):
+        for word in ("minLength", "maxLength", "minItems", "maxItems"):
+            item = schema.get(word, 0)
+            if isinstance(item, bool) or not isinstance(item, int) or item < 0:
+                raise Bad(f"{place}/{word}: no length")
+        for word in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            item = schema.get(word, 0)
+            if isinstance(item, bool) or not isinstance(item, int):
+                raise Bad(f"{place}/{word}: no integer")
+        for low, high in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
+            if low in schema and high in schema and schema[low] > schema[high]:
+                raise Bad(f"{place}: {low} above {high}")
+        for word in ("x-secret", "x-leading-dash"):
+            if not isinstance(schema.get(word, False), bool):
+                raise Bad(f"{place}/{word}: neither true nor false")
+
+    @staticmethod
+    def _read_pattern(pattern, place):
+        if not isinstance(pattern, str) or len(pattern.encode()) > 512:
+            raise Bad(f"{place}/pattern: too long")
+        if not pattern.startswith("^") or not pattern.endswith("$") or (len(pattern) - len(pattern[:-1].rstrip("\\"))) % 2 == 0:
+            raise Bad(f"{place}/pattern: must begin ^ and end $")
+        if re.search(r"\(\?(?!:)|\\[1-9]|\\[kgGZzbBAK]", pattern) or _top_level_alternative(pattern):
+            raise Bad(f"{place}/pattern: not a regular language, or open at one end")
+        bounds = [int(max(found)) for found in re.findall(r"\{([0-9]+),?([0-9]*)\}", pattern) for found in [[part or "0" for part in found]]]
+        product = 1
+        for bound in bounds:
+            product *= max(bound, 1)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise Bad(f"{place}/pattern: {error}") from error
+        if product > 10**6:
+            raise Bad(f"{place}/pattern: explodes")
+
+    def _read_properties(self, schema, place, whole):
+        properties, needed = schema.get("properties", {}), schema.get("required", [])
+        if not isinstance(properties, dict) or not isinstance(needed, list):
+            raise Bad(f"{place}: properties or required is malformed")
+        if len(set(map(str, needed))) != len(needed) or any(name not in properties for name in needed):
+            raise Bad(f"{place}/required: a name twice or unknown")
+        variables = set()
+        for name, item in properties.items():
+            if whole:
+                if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+                    raise Bad(f"{place}/properties: {name!r} is no name of a parameter")
+                variable = name.upper().replace("-", "_")
+                if variable in variables:
+                    raise Bad(f"{place}/properties: two names become PARAM_{variable}")
+                variables.add(variable)
+            self._read(item, f"{place}/properties/{name}")
+
+    def complete(self, value):
+        """The value with defaults filled in."""
+        return self._complete(self.value, value)
+
+    def _complete(self, schema, value):
+        if schema["type"] == "object" and isinstance(value, dict):
+            done = dict(value)
+            for name, item in schema.get("properties", {}).items():
+                if name not in done and "default" in item:
+                    done[name] = item["default"]
+                if name in done:
+                    done[name] = self._complete(item, done[name])
+            return done
+        if schema["type"] == "array" and isinstance(value, list):
+            return [self._complete(schema["items"], item) for item in value]
+        return value
+
+    def check(self, value):
+        """A signed value: complete and valid, or Bad."""
+        if canonical(self.complete(value)) != canonical(value):
+            raise Bad("a default is not filled in")
+        if len(canonical(value)) > 16 * 1024:
+            raise Bad("more than 16 KiB")
+        self._check(self.value, value, "")
+
+    def _check(self, schema, value, place):
+        kind = schema["type"]
+        python = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[kind]
+        if kind == "string" and schema.get("x-secret"):
+            if not isinstance(value, dict) or set(value) != {"secret"} or not isinstance(value["secret"], str):
+                raise Bad(f"{place}: a secret is named, never written")
+            return
+        if not isinstance(value, python) or (kind == "integer" and isinstance(value, bool)):
+            raise Bad(f"{place}: no {kind}")
+        same = lambda one, other: canonical(one) == canonical(other)
+        if "enum" in schema and not any(same(value, item) for item in schema["enum"]):
+            raise Bad(f"{place}: none of the enum")
+        if "const" in schema and not same(value, schema["const"]):
+            raise Bad(f"{place}: not the constant")
+        if kind == "string":
+            self._check_text(schema, value, place)
+        elif kind == "integer":
+            tests = {
+                "minimum": lambda bound: value >= bound,
+                "maximum": lambda bound: value <= bound,
+                "exclusiveMinimum": lambda bound: value > bound,
+                "exclusiveMaximum": lambda bound: value < bound,
+            }
+            if abs(value) > 2**53 - 1 or any(word in schema and not test(schema[word]) for word, test in tests.items()):
+                raise Bad(f"{place}: out of range")
+        elif kind == "array":
+            if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+                raise Bad(f"{place}: too few or too many items")
+            for at, item in enumerate(value):
+                self._check(schema["items"], item, f"{place}/{at}")
+        elif kind == "object":
+            properties = schema.get("properties", {})
+            for name in schema.get("required", []):
+                if name not in value:
+                    raise Bad(f"{place}/{name}: missing")
+            for name, item in value.items():
+                if name not in properties:
+                    raise Bad(f"{place}/{name}: unknown")
+                self._check(properties[name], item, f"{place}/{name}")
+
+    @staticmethod
+    def _check_text(schema, value, place):
+        if "\0" in value:
+            raise Bad(f"{place}: NUL can't be in a variable")
+        if value.startswith("-") and not schema.get("x-leading-dash"):
+            raise Bad(f"{place}: begins with - and could become an option")
+        if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+            raise Bad(f"{place}: too short or too long")
+        # `$` of Python would also match before a last newline.
+        if "pattern" in schema and not re.fullmatch(schema["pattern"][1:-1], value):
+            raise Bad(f"{place}: does not match {schema['pattern']}")
+
+
+def _top_level_alternative(pattern):
+    depth, at, inside = 0, 0, False
+    while at < len(pattern):
+        letter = pattern[at]
+        if letter == "\\":
+            at += 1
+        elif inside:
+            inside = letter != "]"
+        elif letter == "[":
+            inside = True
+            if pattern[at + 1 : at + 2] == "]":
+                at += 1
+        elif letter == "(":
+            depth += 1
+        elif letter == ")":
+            depth -= 1
+        elif letter == "|" and depth == 0:
+            return True
+        at += 1
+    return False

@@ -1,0 +1,373 @@
+//! Every change of every document of the golden crossing, each with all that follows made anew and signed again.
+//!
+//! The attacker here holds the boundary's key and, for what people sign, theirs: only what the document says can give a
+//! mutant away, never merely its signature. (That an old signature does not hold over changed bytes is a mutant of its own.)
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+pub mod named;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::crypto::canonical::to_canonical;
+use countersign::crypto::digest::hex;
+use countersign::crypto::merkle::{self, Hash};
+use countersign::crypto::note::TlogProof;
+use countersign::record::checkpoint::Checkpoint;
+use countersign::record::envelope::Envelope;
+use serde_json::{Value, json};
+
+use crate::golden::{self, Mutant, reference};
+use crate::second::Case;
+
+/// The kinds that a bundle holds, each after those that it names.
+pub const KINDS: [&str; 6] = ["roster", "roster-2", "seal", "authorization", "consumption", "receipt"];
+
+/// The golden crossing around one thing that is not as it should be.
+#[derive(Default)]
+pub struct Story {
+    /// Under two versions of the roster, the second signed by alice and bob.
+    pub two_rosters: bool,
+    /// The payload of one kind.
+    pub payload: Option<(&'static str, Vec<u8>)>,
+    /// The envelope of one kind, whatever it holds.
+    pub envelope: Option<(&'static str, Value)>,
+    /// Step, policy or builtins, sealed as they are here.
+    pub sealed: Option<(&'static str, Value)>,
+    /// Another policy, in the roster as well.
+    pub policy: Option<Value>,
+    /// The checkpoint's text before it is signed.
+    pub body: Option<String>,
+}
+
+impl Story {
+    /// The bundle, and the digest to trust: of the first version of the roster.
+    pub fn tell(&self, id: String) -> Case {
+        let mut bundle = value("bundle.json").clone();
+        let mut first = payload("roster");
+        if let Some(policy) = &self.policy {
+            bundle["policy"] = policy.clone();
+            first["predicate"]["policy"] = json!(reference(&to_canonical(policy)));
+            golden::repair_twins("roster", &mut first);
+        }
+        let roster = self.bytes("roster", first);
+        let mut rosters = vec![self.wrap("roster", &roster, &[])];
+        let mut last = roster.clone();
+        if self.two_rosters {
+            last = self.bytes("roster-2", second_roster(&roster));
+            rosters.push(self.wrap("roster-2", &last, &["alice", "bob"]));
+        }
+        let mut seal = payload("seal");
+        seal["predicate"]["roster"] = json!(reference(&last));
+        seal["predicate"]["policy"] = json!(reference(&to_canonical(&bundle["policy"])));
+        if let Some((name, value)) = &self.sealed {
+            bundle[*name] = value.clone();
+            if *name == "step" {
+                reseal(&mut seal, &mut bundle);
+            } else {
+                seal["predicate"][*name] = json!(reference(&to_canonical(value)));
+            }
+        }
+        let seal = self.bytes("seal", seal);
+        let boundary = reference(&seal);
+        let mut authorization = payload("authorization");
+        authorization["predicate"]["boundary"]["id"] = json!(boundary);
+        let authorization = self.bytes("authorization", authorization);
+        let consumption = self.bytes("consumption", consumption(&boundary, &authorization));
+        let consumption = self.wrap("consumption", &consumption, &["boundary"]);
+        let signed = self.wrap("authorization", &authorization, &["alice", "bob"]);
+        let policy = reference(&to_canonical(&bundle["policy"]));
+        let receipt = self.bytes("receipt", receipt(&boundary, &authorization, signed, &consumption, &policy));
+        let receipt = self.wrap("receipt", &receipt, &["boundary"]);
+        let seal = self.wrap("seal", &seal, &["boundary"]);
+
+        let others = ["refusal", "denial"].map(|kind| value(&format!("envelope/{kind}.json")));
+        let leaves =
+            [&seal, &consumption, others[0], &receipt, others[1]].map(|entry| merkle::leaf_hash(&to_canonical(entry)));
+        let note = self.note(&format!("prod-eu/{}", &boundary[7..23]), &leaves);
+        let proof = |index| TlogProof { index, hashes: golden::path(&leaves, index), checkpoint: note.clone() };
+        bundle["proofs"] = json!({
+            "seal": proof(0).to_string(), "consumption": proof(1).to_string(), "receipt": proof(3).to_string(),
+        });
+        for (place, made) in [("seal", seal), ("consumption", consumption), ("receipt", receipt)] {
+            bundle[place] = made;
+        }
+        bundle["roster"] = json!(rosters);
+        Case { id, bundle: to_canonical(&bundle), roster: reference(&roster).into_bytes() }
+    }
+
+    fn bytes(&self, kind: &str, value: Value) -> Vec<u8> {
+        match &self.payload {
+            Some((changed, bytes)) if *changed == kind => bytes.clone(),
+            _ => to_canonical(&value),
+        }
+    }
+
+    fn wrap(&self, kind: &str, payload: &[u8], names: &[&str]) -> Value {
+        match &self.envelope {
+            Some((changed, value)) if *changed == kind => value.clone(),
+            _ => serde_json::to_value(golden::envelope(payload, names)).expect("an envelope"),
+        }
+    }
+
+    fn note(&self, origin: &str, leaves: &[Hash]) -> String {
+        let body =
+            Checkpoint { origin: origin.to_owned(), size: leaves.len() as u64, root: merkle::root(leaves) }.body();
+        signed_note(self.body.as_ref().unwrap_or(&body), origin)
+    }
+}
+
+/// A note of this text, signed under this name by the boundary's key, whatever the text is.
+pub fn signed_note(text: &str, origin: &str) -> String {
+    let key = golden::secret("boundary");
+    let mut line = countersign::crypto::note::key_hash(origin, &key.public()).to_vec();
+    line.extend_from_slice(&key.sign(text.as_bytes()));
+    format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(line))
+}
+
+/// A golden file, read once.
+fn value(path: &str) -> &'static Value {
+    static READ: Mutex<BTreeMap<String, &'static Value>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().expect("nobody panicked");
+    read.entry(path.to_owned()).or_insert_with(|| Box::leak(Box::new(golden::value(path))))
+}
+
+fn payload(kind: &str) -> Value {
+    value(&format!("payload/{kind}.json")).clone()
+}
+
+/// The second version: as the first, with another name, and what a later version has to say.
+pub fn second_roster(first: &[u8]) -> Value {
+    let mut value = payload("roster");
+    value["predicate"]["name"] = json!("example, second version");
+    value["predicate"]["previous"] = json!(reference(first));
+    value["predicate"]["version"] = json!(2);
+    golden::repair_twins("roster", &mut value);
+    value
+}
+
+fn consumption(boundary: &str, authorization: &[u8]) -> Value {
+    let mut value = payload("consumption");
+    value["predicate"]["seal"] = json!(boundary);
+    let item = &mut value["predicate"]["spent"][0];
+    item["authorization"] = json!(reference(authorization));
+    let stated: Value = serde_json::from_slice(authorization).unwrap_or_default();
+    for field in ["nonce", "expires_at"] {
+        if stated["predicate"][field].is_string() {
+            item[field] = stated["predicate"][field].clone();
+        }
+    }
+    golden::repair_twins("consumption", &mut value);
+    value
+}
+
+fn receipt(boundary: &str, authorization: &[u8], signed: Value, consumption: &Value, policy: &str) -> Value {
+    let mut value = payload("receipt");
+    let stated = &mut value["predicate"];
+    stated["authorization"] = signed;
+    stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&merkle::leaf_hash(&to_canonical(consumption)))));
+    stated["boundary"]["id"] = json!(boundary);
+    stated["seal"] = json!(boundary);
+    stated["decision"]["policy"] = json!(policy);
+    value["subject"][0]["digest"]["sha256"] = json!(reference(authorization)[7..]);
+    value
+}
+
+/// The registry of the changed step and the other one, in the seal and in the bundle's proof.
+fn reseal(seal: &mut Value, bundle: &mut Value) {
+    let other = json!({"digest": "sha256:15ffa975c431b9e0a7602e217ee512178615eec96b65e6f4d55db92a6baf21ac", "ref": "deploy/web:status"});
+    let digest = reference(&to_canonical(&bundle["step"]));
+    let leaves = [other, json!({"digest": digest, "ref": bundle["step"]["ref"]})];
+    let hashes = leaves.each_ref().map(|leaf| merkle::leaf_hash(&to_canonical(leaf)));
+    seal["predicate"]["registry"] = json!(reference(&to_canonical(&json!(leaves))));
+    seal["predicate"]["registry_root"] = json!(format!("sha256:{}", hex(&merkle::root(&hashes))));
+    golden::repair_twins("seal", seal);
+    bundle["step_proof"] = json!({"index": 1, "size": 2, "hashes": [hex(&hashes[0])]});
+}
+
+/// Every mutant that is made from the golden documents.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for kind in KINDS {
+        payloads(kind, &mut cases);
+        envelopes(kind, &mut cases);
+    }
+    for name in ["step", "policy", "builtins"] {
+        for mutant in changes(&golden::value("bundle.json")[name]) {
+            let story = Story { sealed: Some((name, mutant.value.clone())), ..Story::default() };
+            cases.push(story.tell(format!("sealed {name}{} {}", mutant.pointer, mutant.what)));
+        }
+    }
+    checkpoints(&mut cases);
+    bundles(&mut cases);
+    cases
+}
+
+fn golden_payload(kind: &str) -> Value {
+    if kind == "roster-2" { second_roster(&golden::bytes("payload/roster.json")) } else { golden::payload(kind) }
+}
+
+/// The payload of one kind, as it is and with its subjects made the twins of its predicate again.
+fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
+    let original = golden_payload(kind);
+    let base = if kind == "roster-2" { "roster" } else { kind };
+    let story =
+        |bytes: Vec<u8>| Story { two_rosters: kind == "roster-2", payload: Some((kind, bytes)), ..Story::default() };
+    for mutant in changes(&original) {
+        let name = format!("{kind}{} {}", mutant.pointer, mutant.what);
+        let mut repaired = mutant.value.clone();
+        golden::repair_twins(base, &mut repaired);
+        if repaired != original && repaired != mutant.value {
+            cases.push(story(to_canonical(&repaired)).tell(format!("{name}, twins repaired")));
+        }
+        cases.push(story(to_canonical(&mutant.value)).tell(name));
+    }
+    for pointer in golden::places(&original) {
+        let value = original.pointer(&pointer).unwrap();
+        if let Some(text) = golden::member_twice(&original, &pointer, value) {
+            cases.push(story(text).tell(format!("{kind}{pointer} twice")));
+        }
+    }
+}
+
+/// The envelope of one kind, and its old signatures over a changed payload.
+fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
+    let base = if kind == "roster-2" { "roster" } else { kind };
+    let names = if kind == "roster-2" { &["alice", "bob"][..] } else { golden::signers(base) };
+    let payload = to_canonical(&golden_payload(kind));
+    let original = serde_json::to_value(golden::envelope(&payload, names)).expect("an envelope");
+    let story =
+        |value: Value| Story { two_rosters: kind == "roster-2", envelope: Some((kind, value)), ..Story::default() };
+    for mutant in changes(&original) {
+        cases.push(story(mutant.value.clone()).tell(format!("{kind} envelope{} {}", mutant.pointer, mutant.what)));
+    }
+    if kind == "roster" {
+        return;
+    }
+    for mutant in changes(&golden_payload(kind)).into_iter().filter(|mutant| mutant.what == FLIPPED) {
+        let mut envelope = original.clone();
+        let changed = Envelope::new(&to_canonical(&mutant.value), Vec::new());
+        envelope["payload"] = json!(changed.payload);
+        let changed = Story { payload: Some((kind, to_canonical(&mutant.value))), ..story(envelope) };
+        cases.push(changed.tell(format!("{kind}{} flipped under the old signatures", mutant.pointer)));
+    }
+}
+
+/// Lines of the checkpoint, signed again.
+fn checkpoints(cases: &mut Vec<Case>) {
+    let text = String::from_utf8(golden::bytes("log/checkpoint")).expect("text");
+    let body: Vec<&str> = text.lines().take(3).collect();
+    for (what, lines) in line_changes(&body) {
+        let story = Story { body: Some(lines.join("\n") + "\n"), ..Story::default() };
+        cases.push(story.tell(format!("checkpoint {what}")));
+    }
+}
+
+/// Everything in the bundle that nobody signs again, and the lines of its proofs.
+fn bundles(cases: &mut Vec<Case>) {
+    for (file, two) in [("bundle.json", false), ("bundle-roster-2.json", true)] {
+        let original = golden::value(file);
+        let roster = reference(&golden::bytes("payload/roster.json")).into_bytes();
+        let mut push = |id: String, value: &Value| {
+            cases.push(Case { id: format!("{file}{id}"), bundle: to_canonical(value), roster: roster.clone() });
+        };
+        for mutant in changes(&original) {
+            if two && !mutant.pointer.starts_with("/roster") {
+                continue;
+            }
+            push(format!("{} {}", mutant.pointer, mutant.what), &mutant.value);
+        }
+        if two {
+            continue;
+        }
+        for name in ["seal", "consumption", "receipt"] {
+            let text = original["proofs"][name].as_str().expect("text");
+            let lines: Vec<&str> = text.lines().collect();
+            for (what, changed) in line_changes(&lines) {
+                // In one proof it is the checkpoints that differ; in all three the checkpoint itself is another.
+                let mut alone = original.clone();
+                alone["proofs"][name] = json!(changed.join("\n") + "\n");
+                push(format!("/proofs/{name} {what}"), &alone);
+            }
+        }
+        let blank = original["proofs"]["seal"].as_str().unwrap().find("\n\n").unwrap();
+        let note = original["proofs"]["seal"].as_str().unwrap()[blank + 2..].to_owned();
+        for (what, changed) in line_changes(&note.lines().collect::<Vec<_>>()) {
+            let mut everywhere = original.clone();
+            for name in ["seal", "consumption", "receipt"] {
+                let text = original["proofs"][name].as_str().unwrap();
+                everywhere["proofs"][name] = json!(text.replace(&note, &(changed.join("\n") + "\n")));
+            }
+            push(format!("/proofs/* checkpoint {what}"), &everywhere);
+        }
+    }
+}
+
+/// Lines flipped, dropped, doubled, swapped.
+fn line_changes<'l>(lines: &[&'l str]) -> Vec<(String, Vec<Cow<'l, str>>)> {
+    let all = || lines.iter().map(|line| Cow::Borrowed(*line)).collect::<Vec<_>>();
+    let mut found = Vec::new();
+    for at in 0..lines.len() {
+        let mut flipped = all();
+        flipped[at] = flip_text(lines[at]).into();
+        found.push((format!("line {at} flipped"), flipped));
+        let mut dropped = all();
+        dropped.remove(at);
+        found.push((format!("line {at} dropped"), dropped));
+        let mut doubled = all();
+        doubled.insert(at, lines[at].into());
+        found.push((format!("line {at} doubled"), doubled));
+        if at + 1 < lines.len() && lines[at] != lines[at + 1] {
+            let mut swapped = all();
+            swapped.swap(at, at + 1);
+            found.push((format!("line {at} swapped with the next"), swapped));
+        }
+    }
+    found
+}
+
+/// What `golden::mutants` makes, and each value flipped: another one of the same form.
+pub fn changes(document: &Value) -> Vec<Mutant> {
+    let mut found = golden::mutants(document);
+    for pointer in golden::places(document) {
+        let mut value = document.clone();
+        let place = value.pointer_mut(&pointer).unwrap();
+        match place {
+            Value::String(text) => *text = flip_text(text),
+            Value::Number(number) => *place = json!(number.as_i64().unwrap() + 1),
+            // `emptied` turns it round already.
+            _ => continue,
+        }
+        found.push(Mutant { pointer, what: FLIPPED, value });
+    }
+    found
+}
+
+/// What is done to a value that keeps its form.
+pub const FLIPPED: &str = "flipped";
+
+/// Another text of the same form: another hex digit, letter of a key id or of base64, second of a time, letter.
+pub fn flip_text(text: &str) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
+    // The last letter of base64 has stray bits, the last of a time is its zone: take one in the middle of the last eight.
+    let at = if letters.len() >= 8 { letters.len() - 6 } else { letters.len().saturating_sub(1) };
+    match letters.get_mut(at) {
+        Some(letter) => {
+            *letter = match *letter {
+                '0' => '1',
+                'a' => 'b',
+                'A' => 'B',
+                digit if digit.is_ascii_digit() => '0',
+                small if small.is_ascii_lowercase() => 'a',
+                capital if capital.is_ascii_uppercase() => 'A',
+                _ => 'x',
+            };
+        }
+        None => letters.push('x'),
+    }
+    letters.into_iter().collect()
+}

@@ -1,0 +1,616 @@
+//! `tests/conformance/bundles.json`: broken bundles of one defect each, as changes of the golden one.
+
+use std::collections::BTreeMap;
+
+use countersign::crypto::canonical::to_canonical;
+use serde_json::{Value, json};
+
+use super::{Story, reference, second_roster};
+use crate::golden;
+use crate::second::Case;
+
+/// A vector: what is broken, the bundle, and the checks that must fail; of those that fail none, what stays open.
+pub struct Named {
+    pub case: Case,
+    pub failed: Vec<&'static str>,
+    pub open: Vec<&'static str>,
+}
+
+/// What stays open of the golden bundle itself.
+const OPEN: [&str; 2] = ["permissions", "seal-in-force"];
+
+/// The vectors as the file holds them.
+pub fn file() -> Value {
+    let base = golden::value("bundle.json");
+    let vectors: Vec<Value> = all()
+        .into_iter()
+        .map(|named| {
+            let bundle: Value = serde_json::from_slice(&named.case.bundle).expect("a bundle");
+            let patch: Vec<Value> = (bundle.as_object().unwrap().iter())
+                .flat_map(|(name, value)| match value {
+                    // The proofs one by one: they are long.
+                    Value::Object(inner) if name == "proofs" => {
+                        inner.iter().map(|(inner, value)| (format!("/proofs/{inner}"), value.clone())).collect()
+                    }
+                    _ => vec![(format!("/{name}"), value.clone())],
+                })
+                .filter(|(path, value)| base.pointer(path) != Some(value))
+                .map(|(path, value)| json!({"op": "replace", "path": path, "value": value}))
+                .collect();
+            let text = String::from_utf8(named.case.roster).expect("text");
+            let roster = if text.starts_with('{') { serde_json::from_str(&text).expect("JSON") } else { json!(text) };
+            let (expect, rest) = match named.failed.is_empty() {
+                true => ("verified", ("not_checked", json!(named.open))),
+                false => ("refused", ("failed", json!(named.failed))),
+            };
+            json!({"id": named.case.id, "patch": patch, "roster": roster, "expect": expect, rest.0: rest.1})
+        })
+        .collect();
+    json!({
+        "about": "Changes (RFC 6902) of golden/valid/bundle.json, each a bundle of one defect, and the roster that is trusted: sha256:… of its payload, or its envelope. `expect`: refused, at exactly the checks `failed`; or verified, with exactly the checks `not_checked` left open.",
+        "vectors": vectors,
+    })
+}
+
+fn all() -> Vec<Named> {
+    let mut found = Vec::new();
+    documents(&mut found);
+    signatures(&mut found);
+    places(&mut found);
+    decisions(&mut found);
+    outcomes(&mut found);
+    rosters(&mut found);
+    found
+}
+
+/// The golden payload of a kind with one change, its twins made equal again unless they are what is changed.
+fn changed(kind: &'static str, change: impl Fn(&mut Value)) -> Story {
+    let mut value = golden::payload(kind);
+    change(&mut value);
+    Story { payload: Some((kind, to_canonical(&value))), ..Story::default() }
+}
+
+fn twins(kind: &'static str, change: impl Fn(&mut Value)) -> Story {
+    changed(kind, |value| {
+        change(value);
+        golden::repair_twins(kind, value);
+    })
+}
+
+fn refused(found: &mut Vec<Named>, id: &str, failed: &[&'static str], story: Story) {
+    found.push(Named { case: story.tell(id.to_owned()), failed: failed.to_vec(), open: Vec::new() });
+}
+
+fn documents(found: &mut Vec<Named>) {
+    let document = |kind: &'static str| match kind {
+        "seal" => "seal-document",
+        "consumption" => "consumption-document",
+        "receipt" => "receipt-document",
+        _ => "authorization-document",
+    };
+    for kind in ["seal", "authorization", "consumption", "receipt"] {
+        let check = [document(kind)];
+        let mut push = |id: &str, story: Story| refused(found, &format!("{kind}-{id}"), &check, story);
+        push("unknown-field", changed(kind, |value| value["predicate"]["colour"] = json!("red")));
+        push(
+            "of-version-2",
+            changed(kind, |value| {
+                value["predicateType"] = json!(format!("https://countersign.dev/{kind}/v2"));
+            }),
+        );
+        push(
+            "of-an-older-statement",
+            changed(kind, |value| value["_type"] = json!("https://in-toto.io/Statement/v0.1")),
+        );
+        push("subject-missing", changed(kind, |value| drop(value["subject"].as_array_mut().unwrap().pop())));
+        push(
+            "subject-twice",
+            changed(kind, |value| {
+                let subjects = value["subject"].as_array_mut().unwrap();
+                subjects.push(subjects[0].clone());
+            }),
+        );
+        let mut pretty = Story::default();
+        pretty.payload = Some((kind, serde_json::to_vec_pretty(&golden::payload(kind)).unwrap()));
+        push("payload-not-canonical", pretty);
+        let name = |value: &mut Value| value["predicate"].as_object_mut().unwrap().keys().next().unwrap().clone();
+        push(
+            "field-missing",
+            changed(kind, |value| {
+                let first = name(value);
+                value["predicate"].as_object_mut().unwrap().remove(&first);
+            }),
+        );
+        push(
+            "field-null",
+            changed(kind, |value| {
+                let first = name(value);
+                value["predicate"][first] = Value::Null;
+            }),
+        );
+    }
+    refused(
+        found,
+        "seal-subject-of-another-registry",
+        &["seal-document"],
+        changed("seal", |value| {
+            value["subject"][0]["digest"]["sha256"] = json!("0".repeat(64));
+        }),
+    );
+    refused(
+        found,
+        "seal-0-with-previous",
+        &["seal-document"],
+        changed("seal", |value| {
+            value["predicate"]["previous"] = json!(format!("sha256:{}", "0".repeat(64)));
+        }),
+    );
+    refused(
+        found,
+        "seal-0-without-genesis",
+        &["seal-document"],
+        changed("seal", |value| {
+            value["predicate"].as_object_mut().unwrap().remove("genesis");
+        }),
+    );
+    refused(
+        found,
+        "seal-1-with-genesis",
+        &["seal-document"],
+        changed("seal", |value| {
+            value["predicate"]["number"] = json!(1);
+        }),
+    );
+    refused(
+        found,
+        "seal-without-keys",
+        &["seal-document"],
+        changed("seal", |value| {
+            value["predicate"]["keys"] = json!([]);
+        }),
+    );
+    refused(
+        found,
+        "consumption-without-items",
+        &["consumption-document"],
+        twins("consumption", |value| {
+            value["predicate"]["spent"] = json!([]);
+        }),
+    );
+    refused(
+        found,
+        "consumption-of-one-authorization-twice",
+        &["consumption-document"],
+        twins("consumption", |value| {
+            let spent = value["predicate"]["spent"].as_array_mut().unwrap();
+            spent.push(spent[0].clone());
+        }),
+    );
+    refused(
+        found,
+        "consumption-time-with-offset",
+        &["consumption-document"],
+        changed("consumption", |value| {
+            value["predicate"]["at"] = json!("2026-11-20T09:40:00+00:00");
+        }),
+    );
+    refused(
+        found,
+        "receipt-stdout-not-its-twin",
+        &["receipt-document"],
+        changed("receipt", |value| {
+            value["subject"][1]["digest"]["blake3"] = json!("0".repeat(64));
+        }),
+    );
+    refused(
+        found,
+        "receipt-ends-before-it-starts",
+        &["receipt-document"],
+        changed("receipt", |value| {
+            value["predicate"]["finished_at"] = json!("2026-11-20T09:39:59Z");
+        }),
+    );
+    refused(
+        found,
+        "receipt-cut-output-not-marked",
+        &["receipt-document"],
+        changed("receipt", |value| {
+            value["predicate"]["output"]["stdout"]["bytes"] = json!(27);
+        }),
+    );
+    refused(
+        found,
+        "receipt-layers-unsorted",
+        &["receipt-document"],
+        changed("receipt", |value| {
+            value["predicate"]["sandbox"]["layers"].as_array_mut().unwrap().swap(0, 1);
+        }),
+    );
+    refused(
+        found,
+        "authorization-layer-unknown",
+        &["authorization-document"],
+        changed("authorization", |value| {
+            value["predicate"]["sandbox"]["require"][0] = json!("apparmor");
+        }),
+    );
+}
+
+fn signatures(found: &mut Vec<Named>) {
+    for (kind, check) in
+        [("seal", "seal-signature"), ("consumption", "consumption-signature"), ("receipt", "receipt-signature")]
+    {
+        let original = golden::value(&format!("envelope/{kind}.json"));
+        let payload = golden::bytes(&format!("payload/{kind}.json"));
+        let mut push = |id: &str, value: Value| {
+            let story = Story { envelope: Some((kind, value)), ..Story::default() };
+            refused(found, &format!("{kind}-{id}"), &[check], story);
+        };
+        let signed = |names: &[&str]| serde_json::to_value(golden::envelope(&payload, names)).unwrap();
+        push("signed-by-nobody", signed(&[]));
+        push("signed-by-an-approver", signed(&["alice"]));
+        push("signed-by-mallory", signed(&["mallory"]));
+        push("signed-by-mallory-besides", signed(&["boundary", "mallory"]));
+        let mut doubled = original.clone();
+        doubled["signatures"].as_array_mut().unwrap().push(original["signatures"][0].clone());
+        push("signature-twice", doubled);
+        let mut other = original.clone();
+        let strange = if kind == "seal" { "receipt" } else { "seal" };
+        other["signatures"] = golden::value(&format!("envelope/{strange}.json"))["signatures"].clone();
+        push("signature-of-another-document", other);
+    }
+    refused(
+        found,
+        "receipt-names-another-key",
+        &["receipt-signature"],
+        changed("receipt", |value| {
+            value["predicate"]["boundary"]["keyid"] = json!(golden::key("operator").keyid());
+        }),
+    );
+    let payload = golden::bytes("payload/authorization.json");
+    let mut push = |id: &str, value: Value, failed: &[&'static str]| {
+        refused(found, id, failed, Story { envelope: Some(("authorization", value)), ..Story::default() });
+    };
+    let signed = |names: &[&str]| serde_json::to_value(golden::envelope(&payload, names)).unwrap();
+    push(
+        "authorization-signed-by-the-boundary-besides",
+        signed(&["alice", "bob", "boundary"]),
+        &["authorization-signatures"],
+    );
+    push(
+        "authorization-signed-by-an-operator-besides",
+        signed(&["alice", "bob", "operator"]),
+        &["authorization-signatures"],
+    );
+    let mut swapped = signed(&["alice", "bob"]);
+    swapped["signatures"].as_array_mut().unwrap().swap(0, 1);
+    push("authorization-signatures-out-of-order", swapped, &["authorization-signatures"]);
+    push("authorization-signed-by-nobody", signed(&[]), &["quorum"]);
+}
+
+fn places(found: &mut Vec<Named>) {
+    let base = golden::value("bundle.json");
+    let roster = reference(&golden::bytes("payload/roster.json")).into_bytes();
+    let mut push = |id: String, failed: &[&'static str], change: &dyn Fn(&mut Value)| {
+        let mut value = base.clone();
+        change(&mut value);
+        let case = Case { id, bundle: to_canonical(&value), roster: roster.clone() };
+        found.push(Named { case, failed: failed.to_vec(), open: Vec::new() });
+    };
+    for (kind, check) in
+        [("seal", "seal-included"), ("consumption", "consumption-included"), ("receipt", "receipt-included")]
+    {
+        let text = base["proofs"][kind].as_str().unwrap().to_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let with = |lines: Vec<&str>| lines.join("\n") + "\n";
+        let mut longer = lines.clone();
+        longer.insert(2, lines[2]);
+        push(format!("{kind}-proof-too-long"), &[check], &|value| value["proofs"][kind] = json!(with(longer.clone())));
+        let mut shorter = lines.clone();
+        shorter.remove(2);
+        push(format!("{kind}-proof-too-short"), &[check], &|value| {
+            value["proofs"][kind] = json!(with(shorter.clone()))
+        });
+        let mut swapped = lines.clone();
+        swapped.swap(2, 3);
+        push(format!("{kind}-proof-hashes-swapped"), &[check], &|value| {
+            value["proofs"][kind] = json!(with(swapped.clone()))
+        });
+    }
+    push("proof-of-another-version".to_owned(), &["checkpoint"], &|value| {
+        let text = value["proofs"]["seal"].as_str().unwrap().replace("tlog-proof@v1", "tlog-proof@v2");
+        value["proofs"]["seal"] = json!(text);
+    });
+    push("proof-index-with-a-leading-zero".to_owned(), &["checkpoint"], &|value| {
+        let text = value["proofs"]["seal"].as_str().unwrap().replace("index 0", "index 00");
+        value["proofs"]["seal"] = json!(text);
+    });
+    push("step-proof-of-another-index".to_owned(), &["step-in-registry"], &|value| {
+        value["step_proof"]["index"] = json!(0)
+    });
+    push("step-proof-hash-in-capitals".to_owned(), &["step-in-registry"], &|value| {
+        let text = value["step_proof"]["hashes"][0].as_str().unwrap().to_uppercase();
+        value["step_proof"]["hashes"][0] = json!(text);
+    });
+    push("builtins-swapped".to_owned(), &["seal"], &|value| value["builtins"]["run"]["deny"] = json!([]));
+    push("bundle-of-another-media-type".to_owned(), &["bundle"], &|value| {
+        value["mediaType"] = json!("application/vnd.countersign.bundle.v2+json");
+    });
+    push("bundle-unknown-field".to_owned(), &["bundle"], &|value| value["key"] = json!("trust me"));
+    push("bundle-without-rosters".to_owned(), &["roster-chain"], &|value| value["roster"] = json!([]));
+    let body = |id: &str, failed: &[&'static str], text: String| Named {
+        case: Story { body: Some(text), ..Story::default() }.tell(id.to_owned()),
+        failed: failed.to_vec(),
+        open: Vec::new(),
+    };
+    let text = String::from_utf8(golden::bytes("log/checkpoint")).unwrap();
+    let body_text = text.lines().take(3).collect::<Vec<_>>().join("\n") + "\n";
+    let included = ["consumption-included", "receipt-included", "seal-included"];
+    found.push(body("checkpoint-with-an-extension-line", &["checkpoint"], format!("{body_text}extension\n")));
+    found.push(body("checkpoint-of-another-size", &included, body_text.replace("\n5\n", "\n9\n")));
+    found.push(body("checkpoint-of-size-0", &["checkpoint"], body_text.replace("\n5\n", "\n0\n")));
+    found.push(body("checkpoint-size-with-a-sign", &["checkpoint"], body_text.replace("\n5\n", "\n+5\n")));
+    found.push(body("checkpoint-of-another-origin", &["checkpoint"], body_text.replacen("prod-eu", "prod-us", 1)));
+}
+
+fn decisions(found: &mut Vec<Named>) {
+    refused(
+        found,
+        "authorization-of-another-epoch",
+        &["boundary"],
+        changed("authorization", |value| {
+            value["predicate"]["boundary"]["epoch"] = json!("0".repeat(32));
+        }),
+    );
+    refused(
+        found,
+        "receipt-of-another-boundary-name",
+        &["boundary"],
+        changed("receipt", |value| {
+            value["predicate"]["boundary"]["name"] = json!("prod-us");
+        }),
+    );
+    refused(
+        found,
+        "receipt-names-another-seal",
+        &["seal"],
+        changed("receipt", |value| {
+            value["predicate"]["seal"] = json!(format!("sha256:{}", "0".repeat(64)));
+        }),
+    );
+    refused(
+        found,
+        "consumption-names-another-seal",
+        &["seal"],
+        changed("consumption", |value| {
+            value["predicate"]["seal"] = json!(format!("sha256:{}", "0".repeat(64)));
+        }),
+    );
+    refused(
+        found,
+        "decided-by-another-policy",
+        &["seal"],
+        changed("receipt", |value| {
+            value["predicate"]["decision"]["policy"] = json!(format!("sha256:{}", "0".repeat(64)));
+        }),
+    );
+    refused(
+        found,
+        "receipt-names-another-item",
+        &["consumption"],
+        changed("receipt", |value| {
+            value["predicate"]["consumption"]["item"] = json!(1);
+        }),
+    );
+    refused(
+        found,
+        "consumption-of-another-expiry",
+        &["consumption"],
+        changed("consumption", |value| {
+            value["predicate"]["spent"][0]["expires_at"] = json!("2026-11-20T10:30:01Z");
+        }),
+    );
+    refused(
+        found,
+        "sealed-after-it-was-spent",
+        &["log-order"],
+        changed("seal", |value| {
+            value["predicate"]["at"] = json!("2026-11-20T09:40:01Z");
+        }),
+    );
+    refused(
+        found,
+        "rendered-is-another-script",
+        &["step"],
+        changed("authorization", |value| {
+            value["predicate"]["rendered"] = json!(format!("sha256:{}", "0".repeat(64)));
+        }),
+    );
+    refused(
+        found,
+        "parameter-unknown",
+        &["parameters"],
+        twins("authorization", |value| {
+            value["predicate"]["params"]["more"] = json!(1);
+        }),
+    );
+    refused(
+        found,
+        "parameter-missing",
+        &["parameters"],
+        twins("authorization", |value| {
+            value["predicate"]["params"].as_object_mut().unwrap().remove("host");
+        }),
+    );
+    refused(
+        found,
+        "parameter-default-not-filled-in",
+        &["parameters"],
+        twins("authorization", |value| {
+            value["predicate"]["params"].as_object_mut().unwrap().remove("drain");
+        }),
+    );
+    refused(
+        found,
+        "window-empty",
+        &["window"],
+        changed("authorization", |value| {
+            value["predicate"]["not_before"] = value["predicate"]["expires_at"].clone();
+        }),
+    );
+    refused(
+        found,
+        "window-issued-61-seconds-later",
+        &["window"],
+        changed("authorization", |value| {
+            for field in ["issued_at", "not_before"] {
+                value["predicate"][field] = json!("2026-11-20T09:41:01Z");
+            }
+        }),
+    );
+    let denied =
+        json!({"version": 1, "default": {"mode": "deny", "approvals": {"required": 2, "from": ["ops", "security"]}}});
+    let more = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 3, "from": ["ops", "security"]}}});
+    let plain = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 2, "from": ["ops", "security"]}}});
+    let policy = |value: Value| Story { policy: Some(value), ..Story::default() };
+    refused(found, "policy-denies", &["permissions"], policy(denied));
+    refused(found, "policy-asks-for-three", &["quorum"], policy(more));
+    let case = policy(plain).tell("policy-asks-for-two".to_owned());
+    found.push(Named { case, failed: Vec::new(), open: OPEN.to_vec() });
+}
+
+fn outcomes(found: &mut Vec<Named>) {
+    let outcome = |value: Value| changed("receipt", move |receipt| receipt["predicate"]["outcome"] = value.clone());
+    for (id, value) in [
+        ("warned-with-exit-0", json!({"status": "warned", "exit_code": 0})),
+        ("failed-with-exit-0", json!({"status": "failed", "exit_code": 0})),
+        ("failed-with-exit-2", json!({"status": "failed", "exit_code": 2})),
+        ("failed-with-nothing", json!({"status": "failed"})),
+        ("succeeded-with-a-signal", json!({"status": "succeeded", "exit_code": 0, "signal": 9})),
+        ("killed-without-a-limit", json!({"status": "killed"})),
+        ("timed-out-with-a-code", json!({"status": "timed_out", "exit_code": 124})),
+        ("unknown-with-two-times", json!({"status": "unknown"})),
+    ] {
+        refused(found, &format!("outcome-{id}"), &["outcome"], outcome(value));
+    }
+    refused(
+        found,
+        "started-before-it-was-spent",
+        &["outcome"],
+        changed("receipt", |value| {
+            value["predicate"]["started_at"] = json!("2026-11-20T09:39:59Z");
+        }),
+    );
+    refused(
+        found,
+        "receipt-subject-of-another-authorization",
+        &["receipt-subjects"],
+        changed("receipt", |value| {
+            value["subject"][0]["digest"]["sha256"] = json!("0".repeat(64));
+        }),
+    );
+    refused(
+        found,
+        "nothing-recorded-with-a-digest-of-something",
+        &["receipt-subjects"],
+        twins("receipt", |value| {
+            value["predicate"]["output"]["stderr"]["sha256"] = value["predicate"]["output"]["stdout"]["sha256"].clone();
+        }),
+    );
+    refused(
+        found,
+        "files-without-a-manifest",
+        &["receipt-subjects"],
+        changed("receipt", |value| {
+            value["predicate"]["files"]["count"] = json!(1);
+        }),
+    );
+}
+
+fn rosters(found: &mut Vec<Named>) {
+    refused(
+        found,
+        "roster-policy-of-another-seal",
+        &["seal"],
+        twins("roster", |value| {
+            value["predicate"]["policy"] = json!(format!("sha256:{}", "0".repeat(64)));
+        }),
+    );
+    refused(
+        found,
+        "boundary-not-in-the-roster",
+        &["seal-signature"],
+        twins("roster", |value| {
+            value["predicate"]["boundary"] = json!([]);
+        }),
+    );
+    refused(
+        found,
+        "boundary-under-another-name",
+        &["seal-signature"],
+        twins("roster", |value| {
+            value["predicate"]["boundary"][0]["name"] = json!("prod-us");
+        }),
+    );
+    refused(
+        found,
+        "second-key-of-the-boundary-not-in-the-seal",
+        &["roster-in-seal"],
+        twins("roster", |value| {
+            let line = golden::key("mallory").line().to_owned();
+            value["predicate"]["boundary"][0]["keys"].as_array_mut().unwrap().push(json!(line));
+        }),
+    );
+    let second = to_canonical(&second_roster(&golden::bytes("payload/roster.json")));
+    let mut doubled = serde_json::to_value(golden::envelope(&second, &["alice", "bob"])).unwrap();
+    let first = doubled["signatures"][0].clone();
+    doubled["signatures"].as_array_mut().unwrap().insert(0, first);
+    let story = Story { two_rosters: true, envelope: Some(("roster-2", doubled)), ..Story::default() };
+    refused(found, "roster-2-signature-twice", &["roster-chain"], story);
+    // Nothing wrong, but less than all is known.
+    let witness = twins("roster", |value| {
+        let key = golden::key("mallory");
+        value["predicate"]["witness"] = json!([{"name": "w.example", "vkey": countersign::crypto::note::vkey("w.example", key.public()), "url": "https://w.example"}]);
+    });
+    let mut open = OPEN.to_vec();
+    open.push("witnesses");
+    found.push(Named { case: witness.tell("a-witness-that-nobody-asked".to_owned()), failed: Vec::new(), open });
+    for (id, change) in [
+        (
+            "an-approver-has-another-key-now",
+            Box::new(|value: &mut Value| {
+                value["predicate"]["approver"][0]["keys"] = json!([golden::key("mallory").line()]);
+            }) as Box<dyn Fn(&mut Value)>,
+        ),
+        (
+            "the-boundary-has-another-key-now",
+            Box::new(|value: &mut Value| {
+                value["predicate"]["boundary"][0]["keys"] = json!([golden::key("mallory").line()]);
+            }),
+        ),
+    ] {
+        let mut newer = second_roster(&golden::bytes("payload/roster.json"));
+        change(&mut newer);
+        golden::repair_twins("roster", &mut newer);
+        let signers: &[&str] = if id.starts_with("an") { &["bob", "carol"] } else { &["alice", "bob"] };
+        let envelope = serde_json::to_value(golden::envelope(&to_canonical(&newer), signers)).unwrap();
+        let mut case = Story::default().tell(id.to_owned());
+        case.roster = to_canonical(&envelope);
+        let mut open = OPEN.to_vec();
+        open.insert(0, "keys-still-rostered");
+        found.push(Named { case, failed: Vec::new(), open });
+    }
+}
+
+/// Each check and how often it fails or stays open in a vector.
+pub fn coverage(file: &Value) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for vector in file["vectors"].as_array().expect("vectors") {
+        for field in ["failed", "not_checked"] {
+            for name in vector[field].as_array().into_iter().flatten() {
+                *found.entry(name.as_str().expect("a check").to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    found
+}

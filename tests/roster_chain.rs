@@ -1,0 +1,934 @@
+//! Later versions of the roster through the real binary: drafted, signed, taken at a start; and everything that is not.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::people::{
+    self, Key, alice, bob, boundary_key, canonical, carol, dora, envelope, mallory, oscar, sha256, statement,
+};
+use support::{World, bytes_of, id_of};
+
+/// Not in the first roster.
+fn grace() -> Key {
+    Key::of("grace", 40)
+}
+
+/// The boundary's next key.
+fn second_key() -> Key {
+    Key::of("boundary", 41)
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What the tests do with a world's roster.
+trait Rosters {
+    fn version(&self, version: u64) -> PathBuf;
+    fn envelope_of(&self, version: u64) -> Value;
+    fn put_version(&self, version: u64, envelope: &Value);
+    fn tool(&self, arguments: &[&str]) -> Output;
+    fn must(&self, arguments: &[&str]) -> String;
+    fn pem(&self, key: &Key) -> PathBuf;
+    fn sign_version(&self, version: u64, key: &Key, pinned: &str) -> Output;
+    fn ready(&self) -> Value;
+    fn notes(&self) -> String;
+    fn in_force(&self) -> u64;
+    fn pinned(&self, version: u64) -> String;
+}
+
+impl Rosters for World {
+    fn version(&self, version: u64) -> PathBuf {
+        self.path(&format!("b/boundary/roster.d/{version}.json"))
+    }
+
+    fn envelope_of(&self, version: u64) -> Value {
+        serde_json::from_slice(&fs::read(self.version(version)).expect("a version")).expect("an envelope")
+    }
+
+    fn put_version(&self, version: u64, envelope: &Value) {
+        self.write(&format!("b/boundary/roster.d/{version}.json"), &envelope.to_string());
+    }
+
+    /// `countersign roster …` on the boundary's host.
+    fn tool(&self, arguments: &[&str]) -> Output {
+        let config = self.path("b").to_string_lossy().into_owned();
+        self.program(&["roster", "--config", &config]).args(arguments).output().expect("started")
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    }
+
+    fn pem(&self, key: &Key) -> PathBuf {
+        let name = format!("{}.pem", key.name);
+        self.write(&name, key.secret.to_pkcs8_v1_pem().as_str());
+        self.path(&name)
+    }
+
+    /// As an approver does who pinned this roster.
+    fn sign_version(&self, version: u64, key: &Key, pinned: &str) -> Output {
+        let payload = people::payload_of(&self.envelope_of(version));
+        let digest = format!("sha256:{}", sha256(&payload));
+        let mut command = self.program(&["roster", "sign", "--roster", pinned, "--yes", "--expect", &digest, "--key"]);
+        command.arg(self.pem(key)).arg(self.version(version)).output().expect("started")
+    }
+
+    fn ready(&self) -> Value {
+        self.wire.peek("/ready").ok(200)
+    }
+
+    fn notes(&self) -> String {
+        self.ready()["notes"].to_string()
+    }
+
+    /// The version of the roster in force.
+    fn in_force(&self) -> u64 {
+        self.ready()["roster"]["version"].as_u64().expect("a number")
+    }
+
+    /// The digest to pin a version by.
+    fn pinned(&self, version: u64) -> String {
+        format!("sha256:{}", sha256(&people::payload_of(&self.envelope_of(version))))
+    }
+}
+
+/// The version after `before`, changed by hand.
+fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let payload = people::payload_of(before);
+    let mut tables = people::statement_of(before)["predicate"].take();
+    tables["version"] = json!(tables["version"].as_u64().expect("a number") + 1);
+    tables["previous"] = json!(format!("sha256:{}", sha256(&payload)));
+    edit(&mut tables);
+    let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
+    statement("roster", &subject, &tables)
+}
+
+fn approver(name: &str, key: &Key) -> Value {
+    json!({"name": name, "groups": ["ops"], "keys": [key.ssh.line()]})
+}
+
+fn without(tables: &mut Value, table: &str, name: &str) {
+    tables[table].as_array_mut().expect("a list").retain(|entry| entry["name"] != name);
+}
+
+#[test]
+fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_again() {
+    let mut world = World::new();
+    world.write("grace.pub", &format!("{}\n", grace().ssh.line()));
+    let key = world.path("grace.pub").to_string_lossy().into_owned();
+    let before = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    let drafted = world.must(&["add", "approver", "grace", "--key", &key, "--group", "ops"]);
+    assert!(drafted.contains("added approver grace") && drafted.contains("0 of 2 approvers of version 1"), "{drafted}");
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    assert!(text.contains("version = 2") && text.contains("name = \"grace\""), "{text}");
+    assert!(
+        before.lines().filter(|line| !line.starts_with("version")).all(|line| text.contains(line)),
+        "nothing is lost"
+    );
+    let pinned = world.pinned(1);
+    let seal = world.seal();
+
+    // Nobody, then one of two: the sealed one stays in force, and it is said who is missing.
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (1, seal), "{}", world.notes());
+    assert!(world.notes().contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"), "{}", world.notes());
+    let signed = world.sign_version(2, &alice(), &pinned);
+    assert!(
+        signed.status.success() && said(&signed).contains("1 of 2 approvers of version 1 signed (alice), 1 more"),
+        "{}",
+        said(&signed)
+    );
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (1, seal));
+    let notes = world.notes();
+    assert!(notes.contains("1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol,"), "{notes}");
+    assert!(notes.contains("1 of 2 approvers of version 2") && notes.contains("roster sign"), "{notes}");
+    assert!(world.started["notes"].to_string().contains("1 more of bob"), "serve says it too");
+    let offered = world.propose("plain:true", json!({}));
+    world.unchanged(|| world.sign(&offered, &[&grace()])).problem("unknown-signer");
+    // What runbooks and tokens change meanwhile is sealed under the roster in force.
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
+    world.reseal(seal + 1);
+    assert_eq!(world.in_force(), 1);
+
+    let signed = world.sign_version(2, &bob(), &pinned);
+    assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
+    world.reseal(seal + 2);
+    assert_eq!(world.in_force(), 1);
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (2, seal + 3), "{}", world.notes());
+    assert_eq!(world.ready()["notes"], json!([]), "nothing is left to say");
+    let signed = world.sign(&offered, &[&grace()]);
+    assert_eq!(signed.status, 200, "{}", signed.text());
+    let finished = world.until(id_of(&offered), "finished");
+    assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["grace"]));
+
+    // From version 1 forwards by the signatures, from version 2 as it is.
+    let bundle = world.bundle(&finished);
+    let brought: Value = serde_json::from_slice(&bundle).expect("JSON");
+    assert_eq!(brought["roster"], json!([world.envelope_of(1), world.envelope_of(2)]));
+    for pinned in [pinned, world.pinned(2)] {
+        let (code, report) = world.verify_pinned(&bundle, &pinned);
+        assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
+        assert_eq!(report["report"]["facts"]["roster"]["version"], 2);
+    }
+    // The seal holds who signed: other signatures of the same version, good ones too, are not those.
+    let mut others = brought.clone();
+    let payload = people::payload_of(&brought["roster"][1]);
+    others["roster"][1] = envelope(&payload, &[&alice(), &carol()]);
+    let (code, report) = world.verify_pinned(others.to_string().as_bytes(), &world.pinned(1));
+    assert_eq!(code, 1);
+    let checks = report["report"]["checks"].as_array().expect("checks");
+    let failed: Vec<_> =
+        checks.iter().filter(|check| check["finding"] == "failed").map(|check| &check["name"]).collect();
+    assert_eq!(failed, ["roster-in-seal"], "{report:#}");
+    let shown = world.must(&["show"]);
+    assert!(shown.starts_with("roster people, version 2; the next version needs 2 of 7"), "{shown}");
+    world.check_history();
+}
+
+#[test]
+fn the_signatures_of_several_are_merged_and_what_does_not_count_is_left_out() {
+    let world = World::new();
+    world.must(&["remove", "approver", "frank"]);
+    let pinned = world.pinned(1);
+    let file = world.version(2).to_string_lossy().into_owned();
+    // Each signs a copy on a machine of their own.
+    let draft = fs::read_to_string(&file).expect("a draft");
+    let digest = world.pinned(2);
+    for key in [alice(), bob()] {
+        let place = format!("from-{}", key.name);
+        world.write(&format!("{place}/1.json"), &world.envelope_of(1).to_string());
+        world.write(&format!("{place}/2.json"), &draft);
+        let path = world.path(&place);
+        let mut command =
+            world.program(&["roster", "sign", "2.json", "--roster", &pinned, "--yes", "--expect", &digest]);
+        let signed = command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started");
+        assert!(signed.status.success(), "{}", said(&signed));
+    }
+    let mut strange: Value = serde_json::from_str(&draft).expect("JSON");
+    let payload = people::payload_of(&strange);
+    strange["signatures"] = json!([mallory().sign(&payload), carol().sign(b"something else")]);
+    world.write("strange.json", &strange.to_string());
+    let paths = ["from-alice/2.json", "from-bob/2.json", "strange.json"]
+        .map(|name| world.path(name).to_string_lossy().into_owned());
+    let merged = world.must(&["merge", &file, &paths[0], &paths[2]]);
+    assert!(merged.contains("left out") && merged.contains("1 more of bob, carol"), "{merged}");
+    let signatures = |version| world.envelope_of(version)["signatures"].as_array().expect("a list").len();
+    assert_eq!(signatures(2), 1);
+    let other = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(1));
+    world.write("other.json", &envelope(&other, &[&alice()]).to_string());
+    let other = world.path("other.json").to_string_lossy().into_owned();
+    let refused = world.tool(&["merge", &file, &other]);
+    assert!(!refused.status.success() && said(&refused).contains("none of the other"), "{}", said(&refused));
+
+    // A change makes signatures void, and never by accident.
+    let refused = world.tool(&["remove", "approver", "dora"]);
+    assert!(said(&refused).contains("signed already by alice"), "{}", said(&refused));
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    assert!(text.contains("dora"), "nothing was changed");
+    world.must(&["draft"]);
+    assert_eq!(signatures(2), 1, "the same statement keeps them");
+    assert!(world.must(&["merge", &file, &paths[1]]).contains("nothing is missing"));
+    assert_eq!(signatures(2), 2);
+
+    // What is complete is built upon, also before the boundary has taken it.
+    world.must(&["remove", "approver", "dora"]);
+    assert_eq!((signatures(2), signatures(3)), (2, 0));
+    assert!(world.sign_version(3, &alice(), &pinned).status.success(), "trust in version 1 leads to version 2");
+    world.must(&["remove", "approver", "erin", "--drop-signatures"]);
+    assert_eq!(signatures(3), 0);
+}
+
+#[test]
+fn signing_shows_everything_and_refuses_what_nothing_trusted_leads_to() {
+    let world = World::new();
+    world.write("b/boundary/policy.yaml", &support::POLICY.replace("required: 1", "required: 2"));
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    world.write("b/boundary/roster.toml", &text.replace("threshold = 2", "threshold = 0"));
+    world.must(&["remove", "approver", "bob"]);
+    let (file, pinned) = (world.version(2).to_string_lossy().into_owned(), world.pinned(1));
+    let policy = world.path("b/boundary/policy.yaml").to_string_lossy().into_owned();
+    let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
+    for words in [
+        "removed       approver bob; groups: security; keys: SHA256:",
+        "changed       how many approvers must sign the version after: 2 to 0",
+        "== UNGUARDED ==",
+        "CHANGED to    sha256:",
+        "| version: 1",
+        "approver[0].name = \"alice\"",
+        "0 of 2 approvers of version 1 signed",
+        &world.pinned(2),
+    ] {
+        assert!(shown.contains(words), "{words}\n{shown}");
+    }
+    assert!(world.must(&["sign", &file, "--review", "--roster", &pinned]).contains("The policy itself is not shown"));
+    // Not without trust in what it follows, not another digest, not by a stranger, not unattended without a digest.
+    let digest = world.pinned(2);
+    let attempt = |arguments: &[&str], key: &Key| {
+        let mut command = world.program(&["roster", "sign", &file, "--yes"]);
+        let output = command.args(arguments).arg("--key").arg(world.pem(key)).output().expect("started");
+        assert_eq!(world.envelope_of(2)["signatures"], json!([]), "{}", said(&output));
+        (output.status.code().expect("a code"), said(&output))
+    };
+    let (code, text) = attempt(&["--expect", &digest], &alice());
+    assert!(
+        code == 2 && text.contains("you trust no roster that this version follows") && text.contains(&pinned),
+        "{text}"
+    );
+    let other = format!("sha256:{}", "a".repeat(64));
+    assert_eq!(attempt(&["--expect", &digest, "--roster", &other], &alice()).0, 2);
+    assert_eq!(attempt(&["--expect", &digest, "--roster", &digest], &alice()).0, 2, "itself is not what it follows");
+    assert_eq!(attempt(&["--expect", &other, "--roster", &pinned], &alice()).0, 126);
+    let (code, text) = attempt(&["--expect", &digest, "--roster", &pinned], &mallory());
+    assert!(code == 126 && text.contains("no approver's key"), "{text}");
+    assert_eq!(attempt(&["--roster", &pinned], &alice()).0, 2, "--yes needs --expect");
+    let (code, _) = attempt(&["--expect", &digest, "--roster", &pinned, "--policy", &file], &alice());
+    assert_ne!(code, 0, "another policy than the one that is named");
+    let first = world.tool(&["sign", &world.version(1).to_string_lossy(), "--roster", &pinned]);
+    assert!(said(&first).contains("version 1 of a roster: nobody signs it"), "{}", said(&first));
+}
+
+#[test]
+fn a_removed_approvers_earlier_signature_no_longer_counts() {
+    let mut world = World::new();
+    let pending = world.propose("two:go", json!({}));
+    assert_eq!(world.sign(&pending, &[&dora()]).ok(200)["approvals"]["have"], 1);
+    let held = world.propose("two:go", json!({"text": "other"}));
+    assert_eq!(world.sign(&held, &[&dora(), &alice()]).status, 200, "met by who is rostered now: it runs");
+    world.until(id_of(&held), "finished");
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let view = world.show(id_of(&pending));
+    assert_eq!((&view["status"], &view["approvals"]["have"]), (&json!("pending"), &json!(0)), "{view:#}");
+    world.unchanged(|| world.sign(&pending, &[&dora()])).problem("unknown-signer");
+    assert_eq!(world.sign(&pending, &[&alice()]).ok(200)["approvals"]["have"], 1);
+    assert_eq!(world.sign(&pending, &[&bob()]).status, 200);
+    let finished = world.until(id_of(&pending), "finished");
+    let receipt = world.receipt(&finished);
+    assert_eq!(receipt["decision"]["approvers"], json!(["alice", "bob"]));
+    assert_eq!(receipt["authorization"]["signatures"].as_array().expect("a list").len(), 2, "dora's is not embedded");
+    world.assert_verified(&finished);
+    // An envelope signed whole before, with a signature of hers in it, is refused.
+    let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
+    world.unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()]))).problem("unknown-signer");
+    world.check_history();
+}
+
+/// `countersign.toml` with another key.
+fn set_key(world: &World, name: &str) {
+    let text = fs::read_to_string(world.path("b/countersign.toml")).expect("read");
+    let text: String =
+        text.lines().filter(|line| !line.starts_with("key = ")).map(|line| format!("{line}\n")).collect();
+    world.write("b/countersign.toml", &format!("key = \"boundary/{name}\"\n{text}"));
+}
+
+#[test]
+fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_rosters() {
+    let mut world = World::new();
+    let old = world.run("plain:true", json!({}), &[&alice()]);
+    let origin = world.wire.peek("/log/checkpoint").text().lines().next().expect("an origin").to_owned();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    world.write("key-2.pub", &format!("{}\n", second_key().ssh.line()));
+    let public = world.path("key-2.pub").to_string_lossy().into_owned();
+    world.must(&["add", "boundary", "prod", "--key", &public]);
+    world.must(&["remove", "boundary", "prod", "--key", &boundary_key().keyid()]);
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+
+    // The new key with the new version not yet signed: it does not start, and says what is missing.
+    world.stop();
+    set_key(&world, "key-2.pem");
+    let why = world.try_start().expect_err("the key is in no sealed roster");
+    assert!(why.contains("not in the sealed roster") && why.contains("1 more of bob"), "{why}");
+    // The new version signed and the old key still named: the old seal stays in force.
+    assert!(world.sign_version(2, &bob(), &pinned).status.success());
+    set_key(&world, "key.pem");
+    world.start();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("name one of them under `key`"), "{}", world.notes());
+    let between = world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+
+    set_key(&world, "key-2.pem");
+    world.start();
+    assert_eq!((world.in_force(), world.ready()["notes"].clone()), (2, json!([])));
+    let note = world.wire.peek("/log/checkpoint").text();
+    assert_eq!(note.lines().next(), Some(origin.as_str()), "the log goes on under its name");
+    let new = world.run("plain:true", json!({}), &[&alice()]);
+    let (_, seal) = world.log().into_iter().rfind(|(kind, _)| kind == "seal").expect("a seal");
+    assert_eq!(seal["predicate"]["keys"], json!([second_key().keyid()]));
+    let versions = [pinned, world.pinned(2)];
+    let files =
+        ["1", "2"].map(|version| world.version(version.parse().expect("a number")).to_string_lossy().into_owned());
+    let seen = |world: &World, finished: &Value, key: &Key| {
+        let bundle = world.bundle(finished);
+        assert_eq!(world.receipt(finished)["boundary"]["keyid"], json!(key.keyid()));
+        for pinned in files.iter().chain([&versions[0]]) {
+            let (code, report) = world.verify_pinned(&bundle, pinned);
+            assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{pinned}: {report:#}");
+        }
+        let asked = world.wire.post_bytes("/v1/receipts/verify", &world.reader, &bundle).ok(200);
+        assert_eq!(asked["verified"], json!(true), "{asked:#}");
+    };
+    seen(&world, &old, &boundary_key());
+    seen(&world, &between, &boundary_key());
+    seen(&world, &new, &second_key());
+    // With the newest roster known the old key is no longer there: that is left to the log, and said.
+    let (_, report) = world.verify_pinned(&world.bundle(&old), &files[1]);
+    let checks = report["report"]["checks"].as_array().expect("checks");
+    let still = checks.iter().find(|check| check["name"] == "keys-still-rostered").expect("the check");
+    assert_eq!(still["finding"], "not-checked", "{still:#}");
+    // And again after a power cut, and with more entries.
+    world.kill9();
+    world.start();
+    world.run("plain:true", json!({}), &[&alice()]);
+    seen(&world, &old, &boundary_key());
+    seen(&world, &new, &second_key());
+    world.check_history();
+    // The old key signs nothing here any more.
+    world.stop();
+    set_key(&world, "key.pem");
+    let why = world.try_start().expect_err("dropped");
+    assert!(why.contains("not in the sealed roster"), "{why}");
+}
+
+#[test]
+fn a_new_key_waits_until_the_old_one_has_closed_what_it_began() {
+    let mut world = World::new();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    let v2 = after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = json!([second_key().ssh.line()]));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    world.kill9();
+    set_key(&world, "key-2.pem");
+    let why = world.try_start().expect_err("a run without a receipt");
+    assert!(why.contains("1 runs whose end nobody saw") && why.contains("with the key before"), "{why}");
+    set_key(&world, "key.pem");
+    world.start();
+    assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
+    // No checkpoint over these receipts was recorded: only the key before can still make one.
+    world.kill9();
+    set_key(&world, "key-2.pem");
+    let why = world.try_start().expect_err("receipts without a checkpoint");
+    assert!(why.contains("a checkpoint over the receipt"), "{why}");
+    set_key(&world, "key.pem");
+    world.start();
+    world.stop();
+    set_key(&world, "key-2.pem");
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let first = world.pinned(1);
+    let unknown = world.show(id_of(&running));
+    for one in [&finished, &unknown] {
+        let (code, report) = world.verify_pinned(&world.bundle(one), &first);
+        assert_eq!(code, 0, "{report:#}");
+    }
+    world.check_history();
+}
+
+#[test]
+fn an_edited_policy_is_in_force_only_once_a_signed_roster_names_it() {
+    let mut world = World::new();
+    let policy = support::POLICY.replace("required: 1", "required: 2");
+    world.stop();
+    world.write("b/boundary/policy.yaml", &policy);
+    world.start();
+    assert_eq!(world.in_force(), 1);
+    assert!(
+        world.notes().contains("the policy file is") && world.notes().contains("roster draft"),
+        "{}",
+        world.notes()
+    );
+    assert_eq!(world.propose("plain:true", json!({}))["approvals"]["required"], 1);
+    let drafted = world.must(&["draft"]);
+    assert!(drafted.contains("changed the policy"), "{drafted}");
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+    assert!(world.sign_version(2, &bob(), &pinned).status.success());
+    // Edited again after it was signed: what was signed is not there, and what is there was not signed.
+    world.stop();
+    world.write("b/boundary/policy.yaml", &policy.replace("prompted", "execute"));
+    world.start();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("is signed and not in force: it names the policy"), "{}", world.notes());
+    world.stop();
+    world.write("b/boundary/policy.yaml", &policy);
+    world.start();
+    assert_eq!(world.in_force(), 2);
+    assert_eq!(world.propose("plain:fail", json!({}))["approvals"]["required"], 2);
+    assert_eq!(world.ready()["notes"], json!([]));
+}
+
+#[test]
+fn several_versions_are_taken_at_once_when_every_link_is_there() {
+    let mut world = World::new();
+    let v2 = envelope(
+        &after(&world.envelope_of(1), |tables| {
+            tables["approver"].as_array_mut().expect("a list").push(approver("grace", &grace()));
+        }),
+        &[&alice(), &bob()],
+    );
+    // Of the next only the people of version 2 are asked, grace among them.
+    let v3 = envelope(&after(&v2, |tables| without(tables, "approver", "dora")), &[&grace(), &carol()]);
+    let v4 = envelope(&after(&v3, |tables| tables["threshold"] = json!(3)), &[&grace(), &alice(), &bob()]);
+    world.put_version(2, &v2);
+    world.put_version(4, &v4);
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    assert!(
+        world.notes().contains("version 4 of the roster is not in force")
+            && world.notes().contains("3.json is missing"),
+        "{}",
+        world.notes()
+    );
+    let seal = world.seal();
+    world.put_version(3, &v3);
+    world.restart();
+    assert_eq!((world.in_force(), world.seal()), (4, seal + 1), "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&grace()]);
+    for version in 1..=4 {
+        let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
+        assert_eq!(code, 0, "version {version}: {report:#}");
+    }
+    // The same log read again: what is sealed is in the store, whatever becomes of the files.
+    fs::remove_dir_all(world.path("b/boundary/roster.d")).expect("removed");
+    world.restart();
+    assert_eq!(world.in_force(), 4);
+    assert_eq!(world.envelope_of(3), v3, "kept for the tools again");
+    world.assert_verified(&world.run("plain:true", json!({}), &[&grace()]));
+}
+
+#[test]
+fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
+    let mut world = World::new();
+    let v1 = world.envelope_of(1);
+    let same = |_: &mut Value| {};
+    let v2 = after(&v1, same);
+    let taken_over = after(&v1, |tables| {
+        tables["approver"] = json!([approver("mallory", &mallory())]);
+        tables["threshold"] = json!(1);
+    });
+    let mut flipped = envelope(&v2, &[&alice(), &bob()]);
+    flipped["signatures"][0]["sig"] = flipped["signatures"][1]["sig"].clone();
+    let mut other_bytes = envelope(&v2, &[&alice(), &bob()]);
+    other_bytes["payload"] = envelope(&after(&v1, |tables| tables["threshold"] = json!(1)), &[])["payload"].clone();
+    let wrong_previous = after(&v1, |tables| tables["previous"] = json!(format!("sha256:{}", "0".repeat(64))));
+    let version_5 = after(&v1, |tables| tables["version"] = json!(5));
+    let first_again = {
+        let mut tables = people::predicate_of(&v1);
+        tables["approver"] = json!([approver("mallory", &mallory())]);
+        tables["threshold"] = json!(1);
+        let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
+        statement("roster", &subject, &tables)
+    };
+    let unguarded = after(&v1, |tables| tables["threshold"] = json!(0));
+    let twice = { people::wrap(&v2, vec![alice().sign(&v2), alice().sign(&v2)]) };
+    let cases: Vec<(&str, String, &str)> = vec![
+        (
+            "signed by its own people alone",
+            envelope(&taken_over, &[&mallory()]).to_string(),
+            "0 of 2 approvers of version 1",
+        ),
+        (
+            "signed by a stranger besides",
+            envelope(&v2, &[&alice(), &bob(), &mallory()]).to_string(),
+            "not the key of an approver",
+        ),
+        (
+            "signed by operator and boundary",
+            envelope(&v2, &[&oscar(), &boundary_key()]).to_string(),
+            "not the key of an approver",
+        ),
+        (
+            "signed by one person with two keys",
+            envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
+            "1 of 2 approvers",
+        ),
+        ("one signature twice", twice.to_string(), "it stands twice"),
+        ("a signature of something else", flipped.to_string(), "does not count"),
+        ("another payload below the signatures", other_bytes.to_string(), "does not count"),
+        (
+            "of another roster before",
+            envelope(&wrong_previous, &[&alice(), &bob()]).to_string(),
+            "does not follow the one before",
+        ),
+        (
+            "of another number",
+            envelope(&version_5, &[&alice(), &bob()]).to_string(),
+            "version 5 of the roster stands where version 2",
+        ),
+        (
+            "another version 1",
+            envelope(&first_again, &[]).to_string(),
+            "version 1 of the roster stands where version 2",
+        ),
+        ("unguarded, and not signed", envelope(&unguarded, &[]).to_string(), "0 of 2 approvers of version 1"),
+        ("cut", envelope(&v2, &[&alice(), &bob()]).to_string()[..400].to_owned(), "no envelope"),
+        ("empty", String::new(), "no envelope"),
+        (
+            "no roster",
+            envelope(&people::denial(&world.boundary(), b"x", "no"), &[&alice(), &bob()]).to_string(),
+            "roster",
+        ),
+    ];
+    let seal = world.seal();
+    for (what, text, words) in &cases {
+        world.stop();
+        world.write("b/boundary/roster.d/2.json", text);
+        world.start();
+        assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
+        assert!(world.notes().contains(words), "{what}: {}", world.notes());
+    }
+    // One that others can write is not even read.
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(world.version(2), mode).expect("set");
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("others can write it"), "{}", world.notes());
+    // Two version 2, both signed by enough: the one that was sealed stands.
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    fs::set_permissions(world.version(2), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    let sealed = world.started["roster"].clone();
+    let fork = after(&v1, |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&fork, &[&alice(), &bob(), &carol()]));
+    world.put_version(1, &envelope(&first_again, &[]));
+    world.restart();
+    assert_eq!((world.in_force(), &world.started["roster"]), (2, &sealed));
+    assert!(
+        world.notes().contains("sealed as version 2 is") && world.notes().contains("sealed as version 1 is"),
+        "{}",
+        world.notes()
+    );
+    world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
+}
+
+#[test]
+fn a_key_that_was_dropped_never_comes_back() {
+    let mut world = World::new();
+    world.must(&["remove", "approver", "dora"]);
+    let pinned = world.pinned(1);
+    for key in [alice(), bob()] {
+        assert!(world.sign_version(2, &key, &pinned).status.success());
+    }
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    let v2 = world.envelope_of(2);
+    let line = dora().ssh.line().to_owned();
+    for (table, back) in [
+        ("approver", approver("dora", &dora())),
+        ("approver", approver("another", &dora())),
+        ("operator", json!({"name": "another", "keys": [line]})),
+    ] {
+        let v3 = after(&v2, |tables| tables[table].as_array_mut().expect("a list").push(back));
+        world.put_version(3, &envelope(&v3, &[&alice(), &bob(), &carol()]));
+        world.restart();
+        assert_eq!(world.in_force(), 2);
+        let notes = world.notes();
+        assert!(notes.contains("a key that was gone after version 1; such a key may never return"), "{notes}");
+    }
+    // The tool does not even write such a draft.
+    fs::remove_file(world.version(3)).expect("removed");
+    let back = world.tool(&["add", "approver", "dora", "--key", &line, "--group", "ops"]);
+    assert!(!back.status.success() && said(&back).contains("may never return"), "{}", said(&back));
+}
+
+#[test]
+fn a_version_that_contradicts_the_runbooks_is_not_taken() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| {
+        without(tables, "group", "security");
+        for person in tables["approver"].as_array_mut().expect("a list") {
+            person["groups"].as_array_mut().expect("a list").retain(|group| group != "security");
+        }
+    });
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    let notes = world.notes();
+    assert!(notes.contains("signed and not in force") && notes.contains("the roster has no group security"), "{notes}");
+    world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
+}
+
+#[test]
+fn an_unguarded_roster_is_called_that_everywhere() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(0));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.restart();
+    assert_eq!(world.ready()["roster"]["guarded"], json!(false));
+    assert!(world.notes().contains("the roster is unguarded (threshold 0)"), "{}", world.notes());
+    assert!(world.must(&["show"]).contains("UNGUARDED"));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let first = world.pinned(1);
+    let (code, report) = world.verify_pinned(&world.bundle(&finished), &first);
+    assert_eq!((code, &report["report"]["facts"]["roster"]["guarded"]), (0, &json!(false)));
+    assert!(report["report"]["warnings"].to_string().contains("version 2 of the roster is unguarded"), "{report:#}");
+    // Whoever runs the boundary goes on alone from here, and whoever pinned version 1 is told.
+    let v3 = after(&world.envelope_of(2), |tables| {
+        tables["approver"] =
+            json!([{"name": "mallory", "groups": ["ops", "security"], "keys": [mallory().ssh.line()]}]);
+        tables["threshold"] = json!(1);
+    });
+    world.put_version(3, &envelope(&v3, &[&mallory()]));
+    world.restart();
+    assert_eq!(world.in_force(), 3, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&mallory()]);
+    fs::write(world.path("run.json"), world.bundle(&finished)).expect("written");
+    let run = world.path("run.json").to_string_lossy().into_owned();
+    let shown = world.program(&["verify", &run, "--roster", &first]).output().expect("started");
+    assert!(said(&shown).contains("version 2 of the roster is unguarded"), "{}", said(&shown));
+}
+
+#[test]
+fn who_pinned_version_1_signs_under_later_ones_that_follow_from_it() {
+    let mut world = World::new();
+    let approve = |world: &World, id: &str, digest: &str, pinned: &str, key: &Key| {
+        let url = world.started["url"].as_str().expect("a URL").to_owned();
+        let arguments = ["approve", id, "--url", &url, "--roster", pinned, "--yes", "--expect", digest, "--key"];
+        let output = world.program(&arguments).arg(world.pem(key)).output().expect("started");
+        (output.status.code().expect("a code"), said(&output))
+    };
+    let v1 = world.pinned(1);
+    let first = world.envelope_of(1);
+    let other = |edit: &dyn Fn(&mut Value)| envelope(&after(&first, edit), &[&alice(), &bob()]);
+    let v2 = other(&|tables| without(tables, "approver", "dora"));
+    // Trust in version 2 while the boundary has version 1: set back, or not there yet. Nothing is signed.
+    world.write("v2.json", &v2.to_string());
+    let newer = world.path("v2.json").to_string_lossy().into_owned();
+    let offered = world.propose("two:go", json!({}));
+    let (code, text) =
+        approve(&world, id_of(&offered), offered["digest"].as_str().expect("a digest"), &newer, &alice());
+    assert!(code == 126 && text.contains("(version 2)"), "{text}");
+    world.put_version(2, &v2);
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    let digest = offered["digest"].as_str().expect("a digest");
+    let fork = other(&|tables| without(tables, "approver", "frank"));
+    world.write("fork.json", &fork.to_string());
+    let fork = world.path("fork.json").to_string_lossy().into_owned();
+    let (code, text) = approve(&world, id_of(&offered), digest, &fork, &alice());
+    assert!(code == 126, "{text}");
+    let (code, text) = approve(&world, id_of(&offered), digest, &v1, &alice());
+    assert!(code == 0 && text.contains("followed to version 2"), "{text}");
+    let (code, text) = approve(&world, id_of(&offered), digest, &newer, &bob());
+    assert!(code == 0, "{text}");
+    let finished = world.until(id_of(&offered), "finished");
+    assert_eq!(people::sha256(&bytes_of(&finished)), digest["sha256:".len()..]);
+}
+
+#[test]
+fn a_power_cut_while_a_version_is_taken_leaves_the_one_or_the_other() {
+    let mut world = World::new();
+    let mut before = world.envelope_of(1);
+    for version in 2..8_u64 {
+        let next = envelope(
+            &after(&before, |tables| tables["name"] = json!(format!("people {version}"))),
+            &[&alice(), &bob()],
+        );
+        world.put_version(version, &next);
+        before = next;
+        world.stop();
+        // Killed somewhere on its way up: before, within or after the commit of the seal.
+        let mut child = world.program(&["serve", "--listen", "127.0.0.1:0", "--json"]);
+        let child = child.arg(world.path("b")).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = child.spawn().expect("serve");
+        std::thread::sleep(Duration::from_millis(version * 25 - 40));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        world.start();
+        assert_eq!(world.in_force(), version, "{}", world.notes());
+    }
+    let seals: Vec<Value> =
+        world.log().into_iter().filter(|(kind, _)| kind == "seal").map(|(_, seal)| seal["predicate"].clone()).collect();
+    for (at, seal) in seals.iter().enumerate() {
+        assert_eq!(seal["number"], json!(at), "no seal twice, none left out");
+    }
+    let mut rosters: Vec<&str> = seals.iter().map(|seal| seal["roster"].as_str().expect("a digest")).collect();
+    rosters.dedup();
+    assert_eq!(rosters.len(), 7, "each version was sealed once, in order");
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(1));
+    assert_eq!(code, 0, "{report:#}");
+    world.check_history();
+}
+
+#[test]
+fn versions_that_would_not_fit_into_a_bundle_are_not_taken() {
+    const CROWD: u32 = 2000;
+    let crowd: Vec<Value> = (0..CROWD)
+        .map(|at| {
+            let mut seed = [200; 32];
+            seed[..4].copy_from_slice(&at.to_be_bytes());
+            let public = countersign::crypto::signature::SecretKey::from_seed(seed).public();
+            let key = countersign::crypto::sshsig::SshKey::from_public(public, "").expect("a key");
+            json!({"name": format!("p{at}"), "groups": [], "keys": [key.line()]})
+        })
+        .collect();
+    let mut world = World::new();
+    let mut before = world.envelope_of(1);
+    let mut versions = Vec::new();
+    let mut bytes = 0;
+    while bytes < 4 << 20 {
+        let first = versions.is_empty();
+        let payload = after(&before, |tables| {
+            if first {
+                tables["approver"].as_array_mut().expect("a list").extend(crowd.iter().cloned());
+            }
+        });
+        assert!(payload.len() <= 256 << 10, "{}", payload.len());
+        before = envelope(&payload, &[&alice(), &bob()]);
+        bytes += before.to_string().len();
+        world.put_version(versions.len() as u64 + 2, &before);
+        versions.push(before.clone());
+    }
+    world.restart();
+    // All of them are signed; under the last no receipt could be shown to anybody.
+    assert_eq!(world.in_force(), 1);
+    let notes = world.notes();
+    assert!(notes.contains("signed and not in force: a bundle holds 4194304 bytes"), "{notes}");
+    let last = versions.len() as u64 + 1;
+    fs::remove_file(world.version(last)).expect("removed");
+    world.restart();
+    assert_eq!(world.in_force(), last - 1, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    let bundle = world.bundle(&finished);
+    assert!(bundle.len() > 3 << 20 && bundle.len() <= 4 << 20, "{}", bundle.len());
+    let (code, report) = world.verify_pinned(&bundle, &world.pinned(1));
+    assert_eq!(code, 0, "{report:#}");
+}
+
+#[test]
+fn a_person_may_not_have_a_tokens_name() {
+    let mut world = World::new();
+    for name in ["agent", "reader"] {
+        let v2 = after(&world.envelope_of(1), |tables| {
+            tables["approver"].as_array_mut().expect("a list").push(approver(name, &grace()));
+        });
+        world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+        world.restart();
+        assert_eq!(world.in_force(), 1);
+        assert!(world.notes().contains(&format!("the name of its approver {name}")), "{}", world.notes());
+        // Nor one that has ended: what it proposed stays in the log under its name.
+        world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
+    }
+}
+
+#[test]
+fn a_new_boundary_may_begin_with_a_later_version() {
+    let mut world = World::prepared(|_| {});
+    let shown = world.tool(&["--json", "show"]);
+    let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let text = world.roster();
+    world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
+    let why = world.try_start().expect_err("version 1 and the signatures are missing");
+    assert!(why.contains("needs all versions, signed"), "{why}");
+    world.put_version(1, &v1);
+    let v2 = after(&v1, |_| {});
+    world.put_version(2, &envelope(&v2, &[&alice()]));
+    let why = world.try_start().expect_err("one signature is missing");
+    assert!(why.contains("needs all versions, signed"), "{why}");
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.start();
+    world.make_tokens();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    assert_eq!(world.log()[0].1["predicate"]["roster"], json!(world.pinned(2)));
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    for version in [1, 2] {
+        let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
+        assert_eq!(code, 0, "{report:#}");
+    }
+}
+
+#[test]
+fn a_key_is_added_used_and_the_old_one_dropped_in_three_starts() {
+    let mut world = World::new();
+    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
+    let mut runs = vec![world.run("plain:true", json!({}), &[&alice()])];
+    let v2 =
+        after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = lines(&[&boundary_key(), &second_key()]));
+    let v2 = envelope(&v2, &[&alice(), &bob()]);
+    world.put_version(2, &v2);
+    // Power cuts all the way: each start finds what the one before left.
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    runs.push(world.run("plain:true", json!({}), &[&alice()]));
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    world.kill9();
+    // Both keys are in the roster of this seal: the new one may close what the old one began.
+    set_key(&world, "key-2.pem");
+    world.start();
+    let unknown = world.show(id_of(&running));
+    assert_eq!(unknown["outcome"]["status"], "unknown");
+    assert_eq!(world.receipt(&unknown)["boundary"]["keyid"], json!(second_key().keyid()));
+    runs.push(unknown);
+    let v3 = after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()]));
+    world.put_version(3, &envelope(&v3, &[&alice(), &bob()]));
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 3, "{}", world.notes());
+    runs.push(world.run("plain:true", json!({}), &[&alice()]));
+    for finished in &runs {
+        for version in 1..=3 {
+            let file = world.version(version).to_string_lossy().into_owned();
+            // A lone version 3 is not connected with version 1: the bundles of that time begin and end there.
+            let pinned = if version < 3 { file } else { world.pinned(1) };
+            let (code, report) = world.verify_pinned(&world.bundle(finished), &pinned);
+            assert_eq!(code, 0, "{pinned}: {report:#}");
+        }
+    }
+    world.check_history();
+}
+
+#[test]
+fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
+    if !support::has("ssh-keygen") {
+        support::not_run("an_ssh_key_signs_a_roster_through_ssh_keygen", "there is no ssh-keygen");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("id_ed25519");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "sam", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.expect("ssh-keygen").success());
+    let line = fs::read_to_string(key.with_extension("pub")).expect("a public key");
+    let mut world = World::with(|setup| {
+        setup.roster = format!("[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+    });
+    world.must(&["remove", "approver", "frank"]);
+    let pinned = world.pinned(1);
+    assert!(world.sign_version(2, &alice(), &pinned).status.success());
+    let digest = world.pinned(2);
+    let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
+    let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
+    assert!(signed.status.success() && said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice()]);
+    assert_eq!(world.verify_pinned(&world.bundle(&finished), &pinned).0, 0);
+}

@@ -1,0 +1,156 @@
+//! The independent verifier (`tests/independent`), asked about many bundles in one process.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::audit::bundle::{Options, Trust, verify};
+use countersign::audit::report::Finding;
+use countersign::crypto::canonical::to_canonical;
+use serde_json::{Value, json};
+
+/// A bundle, and what is trusted for it: the file of a roster, or `sha256:…` of its payload.
+pub struct Case {
+    pub id: String,
+    pub bundle: Vec<u8>,
+    pub roster: Vec<u8>,
+}
+
+/// What one verifier says: whether it is verified, and each check's finding.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub verified: bool,
+    pub findings: BTreeMap<String, String>,
+}
+
+impl Verdict {
+    /// The checks that failed.
+    pub fn failed(&self) -> Vec<&str> {
+        self.findings.iter().filter(|(_, finding)| *finding == "failed").map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Where two verdicts differ, in words.
+    pub fn differences(&self, second: &Self) -> Vec<String> {
+        let names = self.findings.keys().chain(second.findings.keys());
+        let mut found: Vec<String> = names
+            .filter(|name| self.findings.get(*name) != second.findings.get(*name))
+            .map(|name| {
+                let word = |verdict: &Self| verdict.findings.get(name).cloned().unwrap_or_else(|| "absent".to_owned());
+                format!("{name}: ours {}, theirs {}", word(self), word(second))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        if self.verified != second.verified {
+            found.push(format!("verified: ours {}, theirs {}", self.verified, second.verified));
+        }
+        found
+    }
+}
+
+/// Our own verdict; nothing where the roster itself is none.
+pub fn ours(case: &Case) -> Option<Verdict> {
+    let text = std::str::from_utf8(&case.roster).unwrap_or_default();
+    let trust = match text.starts_with("sha256:") {
+        true => Trust::Digest(text.parse().expect("a digest")),
+        false => Trust::Roster(case.roster.clone()),
+    };
+    let report = verify(&case.bundle, &trust, Options::default()).ok()?;
+    let word = |finding: Finding| {
+        let word = serde_json::to_value(finding).ok();
+        word.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let findings = report.checks.iter().map(|check| (check.name.word().to_owned(), word(check.finding))).collect();
+    Some(Verdict { verified: report.verified, findings })
+}
+
+/// The second verdict on each, in the same order; nothing where the roster itself is none.
+pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("cases.jsonl");
+    let mut file = BufWriter::new(File::create(&path).expect("a file"));
+    for case in cases {
+        let text = std::str::from_utf8(&case.roster).unwrap_or_default();
+        let roster = if text.starts_with("sha256:") { text.to_owned() } else { STANDARD.encode(&case.roster) };
+        let line = json!({"id": case.id, "bundle": STANDARD.encode(&case.bundle), "roster": roster});
+        writeln!(file, "{line}").expect("written");
+    }
+    file.flush().expect("written");
+    let mut child =
+        python().arg("batch").arg(&path).stdout(Stdio::piped()).spawn().expect("python3, or COUNTERSIGN_PYTHON, runs");
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let answers: Vec<Value> =
+        lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("a line of JSON")).collect();
+    assert!(child.wait().expect("it ends").success(), "the independent verifier broke off after {}", answers.len());
+    assert_eq!(answers.len(), cases.len(), "an answer for each");
+    let read = |(case, answer): (&Case, &Value)| {
+        assert_eq!(answer["id"], json!(case.id));
+        let verified = answer["verified"].as_bool()?;
+        let findings = answer["checks"].as_object()?.iter();
+        let findings =
+            findings.map(|(name, word)| (name.clone(), word.as_str().unwrap_or_default().to_owned())).collect();
+        Some(Verdict { verified, findings })
+    };
+    cases.iter().zip(&answers).map(read).collect()
+}
+
+/// The independent verifier, without arguments yet.
+pub fn python() -> Command {
+    let interpreter = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(interpreter);
+    // Isolated: nothing of the user's own packages is looked at.
+    command.arg("-I").arg(folder()).stdin(Stdio::null());
+    command
+}
+
+/// Where it lives.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent")
+}
+
+/// The bundle and the trust of a vector.
+pub fn case_of(base: &Value, vector: &Value) -> Case {
+    let mut bundle = base.clone();
+    for operation in vector["patch"].as_array().expect("a patch") {
+        let path = operation["path"].as_str().expect("a path");
+        let (parent, member) = path.rsplit_once('/').expect("a member");
+        let place = bundle.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
+        place.insert(member.to_owned(), operation["value"].clone());
+    }
+    let roster = match &vector["roster"] {
+        Value::String(digest) => digest.clone().into_bytes(),
+        envelope => to_canonical(envelope),
+    };
+    Case { id: vector["id"].as_str().expect("an id").to_owned(), bundle: to_canonical(&bundle), roster }
+}
+
+/// What a verifier says of it against what the vector expects.
+pub fn judge(vector: &Value, verdict: &Verdict) -> Result<(), String> {
+    let of = |word: &str| -> Vec<&str> {
+        let mut names: Vec<&str> =
+            verdict.findings.iter().filter(|(_, found)| *found == word).map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    };
+    let list = |field: &str| -> Vec<String> {
+        let mut names: Vec<String> =
+            vector[field].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let got = if verdict.verified { "verified" } else { "refused" };
+    if vector["expect"] != got {
+        return Err(format!("{got}, at {:?}", of("failed")));
+    }
+    let (word, field) = if verdict.verified { ("not-checked", "not_checked") } else { ("failed", "failed") };
+    if list(field) != of(word) {
+        return Err(format!("{word} are {:?}, expected {:?}", of(word), list(field)));
+    }
+    Ok(())
+}

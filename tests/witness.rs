@@ -1,0 +1,416 @@
+//! Witnesses of the log: a standard one, in Python, cosigns; a bad one is told, and holds up nothing.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::crypto::cosignature::WitnessKey;
+use countersign::crypto::signature::SecretKey;
+use serde_json::{Value, json};
+use support::people::alice;
+use support::wire::{Reply, Wire};
+use support::{World, has, id_of, not_run, wait_for};
+
+/// A witness that runs, with a directory of its own for key, logs and state.
+struct Witness {
+    name: String,
+    vkey: String,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+    url: String,
+}
+
+impl Witness {
+    fn new(seed: u8) -> Self {
+        Self::with_fault(seed, "")
+    }
+
+    fn with_fault(seed: u8, fault: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let secret = SecretKey::from_seed([seed; 32]);
+        let name = format!("w{seed}.example/witness");
+        fs::write(dir.path().join("key.pem"), secret.to_pkcs8_v1_pem().as_bytes()).expect("written");
+        let vkey = WitnessKey::new(&name, secret.public()).vkey();
+        let mut witness = Self { name, vkey, dir, child: None, url: String::new() };
+        witness.start(fault, 0);
+        witness
+    }
+
+    fn start(&mut self, fault: &str, port: u16) {
+        let mut command = Command::new("python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/witness.py"));
+        command.args(["--name", &self.name, "--fault", fault, "--port", &port.to_string()]);
+        for (option, file) in [("--key", "key.pem"), ("--logs", "logs"), ("--state", "state.json")] {
+            command.arg(option).arg(self.dir.path().join(file));
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the witness");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its address");
+        self.url = line.trim().to_owned();
+        assert!(self.url.starts_with("http://"), "{line}");
+        self.child = Some(child);
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.url.rsplit(':').next().expect("a port").parse().expect("a number")
+    }
+
+    /// Its entry in the roster.
+    fn entry(&self) -> String {
+        format!("[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n", self.name, self.vkey, self.url)
+    }
+
+    /// What its operator does once: makes the log known to it.
+    fn know(&self, log: &str) {
+        fs::write(self.dir.path().join("logs"), format!("{log}\n")).expect("written");
+    }
+
+    fn state(&self) -> Value {
+        fs::read(self.dir.path().join("state.json"))
+            .map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap())
+    }
+
+    fn size(&self) -> u64 {
+        let state = self.state();
+        let logs = state.as_object().into_iter().flatten();
+        logs.map(|(_, log)| log["size"].as_u64().expect("a size")).max().unwrap_or(0)
+    }
+
+    /// Hands it a checkpoint as anybody can.
+    fn add(&self, old: &str, proof: &[&str], checkpoint: &str) -> Reply {
+        let proof: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
+        let body = format!("old {old}\n{proof}\n{checkpoint}");
+        Wire::new(&self.url).call("POST", "/add-checkpoint", &[], Some(body.as_bytes()))
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn able(test: &str) -> bool {
+    let missing: Vec<&str> = ["python3", "openssl"].into_iter().filter(|program| !has(program)).collect();
+    if !missing.is_empty() {
+        not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    }
+    missing.is_empty()
+}
+
+fn world(witnesses: &[&Witness]) -> World {
+    let entries: String = witnesses.iter().map(|witness| witness.entry()).collect();
+    World::with(|setup| setup.roster = entries)
+}
+
+fn notes(world: &World) -> Vec<String> {
+    let ready = world.wire.peek("/ready").json();
+    let notes = ready["notes"].as_array().expect("notes").iter();
+    notes.map(|note| note.as_str().expect("words").to_owned()).filter(|note| note.contains("witness")).collect()
+}
+
+/// The log's verifier key, as the note for the operator names it.
+fn vkey_of_log(world: &World) -> String {
+    let mut key = None;
+    wait_for("a witness that does not know the log is told", || {
+        let notes = notes(world);
+        key = notes.iter().find_map(|note| note.split("verifier key ").nth(1).map(str::to_owned));
+        key.is_some()
+    });
+    key.expect("a key")
+}
+
+/// A world whose witnesses know its log.
+fn witnessed(witnesses: &[&Witness]) -> World {
+    let world = world(witnesses);
+    let log = vkey_of_log(&world);
+    witnesses.iter().for_each(|witness| witness.know(&log));
+    world
+}
+
+/// Signature lines of the served checkpoint besides the log's own.
+fn cosignatures(world: &World) -> Vec<String> {
+    let note = world.wire.peek("/log/checkpoint").text();
+    let (_, lines) = note.rsplit_once("\n\n").expect("signatures");
+    lines.lines().skip(1).map(str::to_owned).collect()
+}
+
+/// The bundle once its checkpoint has so many cosignatures.
+fn bundle(world: &World, finished: &Value, witnesses: usize) -> PathBuf {
+    let path = world.path("witnessed.bundle.json");
+    wait_for("the bundle is cosigned", || {
+        let bundle = world.bundle(finished);
+        fs::write(&path, &bundle).expect("written");
+        let bundle: Value = serde_json::from_slice(&bundle).expect("JSON");
+        bundle["proofs"]["receipt"].as_str().expect("a proof").matches("\u{2014} ").count() > witnesses
+    });
+    path
+}
+
+/// Exit code and the finding of `witnesses`.
+fn verify(world: &World, bundle: &Path, demanded: usize) -> (Option<i32>, String, String) {
+    let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+    let mut command = world.program(&["verify", "--json", "--roster", &roster, "--witness", &demanded.to_string()]);
+    let output = command.arg(bundle).output().expect("verify");
+    let line: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let check = line["report"]["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "witnesses");
+    let check = check.expect("the check");
+    let text = |field: &str| check[field].as_str().expect("words").to_owned();
+    (output.status.code(), text("finding"), text("detail"))
+}
+
+#[test]
+fn bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it() {
+    if !able("bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it") {
+        return;
+    }
+    let (one, two) = (Witness::new(41), Witness::new(42));
+    let world = world(&[&one, &two]);
+    let before = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    let plain = world.path("plain.bundle.json");
+    fs::write(&plain, world.bundle(&before)).expect("written");
+    // Nobody knows the log yet: said, with the key to hand over, and nothing is held up by it.
+    let log = vkey_of_log(&world);
+    assert_eq!(world.wire.peek("/ready").json()["ready"], true);
+    let (code, finding, _) = verify(&world, &plain, 0);
+    assert_eq!((code, &*finding), (Some(0), "not-checked"));
+    assert_eq!(verify(&world, &plain, 1).0, Some(1));
+    one.know(&log);
+    two.know(&log);
+    let finished = world.run("say:echo", json!({"text": "y"}), &[&alice()]);
+    let path = bundle(&world, &finished, 2);
+    for demanded in 0..=2 {
+        let (code, finding, detail) = verify(&world, &path, demanded);
+        assert_eq!((code, &*finding), (Some(0), "established"), "{detail}");
+        assert!(detail.contains(&one.name) && detail.contains(&two.name), "{detail}");
+    }
+    let (code, finding, detail) = verify(&world, &path, 3);
+    assert_eq!((code, &*finding), (Some(1), "failed"), "{detail}");
+    wait_for("the served checkpoint is cosigned too", || cosignatures(&world).len() == 2);
+    wait_for("nothing is left to say", || notes(&world).is_empty());
+    let proof = world.wire.peek("/log/proof/0").text();
+    assert_eq!(proof.matches("\u{2014} ").count(), 3, "{proof}");
+    // Who waits for the end of the run can wait for the witnesses as well.
+    let waited = world.path("waited.bundle.json");
+    let again = world.run("say:echo", json!({"text": "z"}), &[&alice()]);
+    let mut command = world.program(&["--url", &world.wire.url, "wait", id_of(&again), "--witness", "2", "--bundle"]);
+    let output = command.arg(&waited).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("wait");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(verify(&world, &waited, 2).0, Some(0));
+    // The gate asks for them by name, and without a word of theirs it is shut: the roster has witnesses.
+    let view = world.wire.get("/v1/steps/say:echo", &world.reader).ok(200);
+    let gate = |bundle: &Path, text: &str, more: &[&str]| {
+        let (id, roster) = (world.boundary()["id"].clone(), world.started["roster"].clone());
+        let words = [id.as_str().unwrap(), view["digest"].as_str().unwrap(), roster.as_str().unwrap()];
+        let mut command = world.program(&["gate", "--step", "say:echo", "--boundary", words[0], "--digest", words[1]]);
+        command.args(["--roster", words[2], "-p", &format!("text={text}")]).args(more).arg(bundle);
+        let output = command.output().expect("gate");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(gate(&waited, "z", &["--witness", "2"]).0, Some(0));
+    assert_eq!(gate(&waited, "z", &["--witness", "3"]).0, Some(1));
+    let (code, said) = gate(&plain, "x", &[]);
+    assert!(code == Some(1) && said.contains("NOT MET  witnesses"), "{said}");
+    assert_eq!(gate(&plain, "x", &["--allow-unchecked", "witnesses"]).0, Some(0));
+}
+
+#[test]
+fn a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_is_nobody_s() {
+    if !able("a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_is_nobody_s") {
+        return;
+    }
+    let one = Witness::new(43);
+    let world = witnessed(&[&one]);
+    let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    let path = bundle(&world, &finished, 1);
+    let good: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let lines = good["proofs"]["seal"].as_str().unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    let cosigned = lines.last().expect("a line").clone();
+    let with = |line: &str| {
+        let mut edited = good.clone();
+        for part in ["receipt", "consumption", "seal"] {
+            let text = good["proofs"][part].as_str().unwrap().replace(&format!("{cosigned}\n"), line);
+            edited["proofs"][part] = json!(text);
+        }
+        fs::write(&path, edited.to_string()).unwrap();
+        (verify(&world, &path, 0), verify(&world, &path, 1).0)
+    };
+    let encoded = cosigned.rsplit(' ').next().unwrap();
+    let mut raw = STANDARD.decode(encoded).unwrap();
+    for at in [4, 11, 12, raw.len() - 1] {
+        raw[at] ^= 1;
+        let line = cosigned.replace(encoded, &STANDARD.encode(&raw));
+        raw[at] ^= 1;
+        let ((code, finding, detail), _) = with(&format!("{line}\n"));
+        assert_eq!((code, &*finding), (Some(1), "failed"), "byte {at}: {detail}");
+    }
+    raw[0] ^= 1;
+    let stranger = cosigned.replace(encoded, &STANDARD.encode(&raw));
+    let ((code, finding, _), demanded) = with(&format!("{stranger}\n"));
+    assert_eq!((code, &*finding, demanded), (Some(0), "not-checked", Some(1)), "another key's line says nothing");
+    let ((code, finding, _), demanded) = with("");
+    assert_eq!((code, &*finding, demanded), (Some(0), "not-checked", Some(1)), "left out");
+    // One line twice is one witness.
+    let twice = format!("{cosigned}\n{cosigned}\n");
+    let ((code, ..), _) = with(&twice);
+    assert_eq!((code, verify(&world, &path, 2).0), (Some(0), Some(1)));
+}
+
+#[test]
+fn a_witness_that_is_down_holds_up_nothing_and_is_taken_up_again_where_it_was() {
+    if !able("a_witness_that_is_down_holds_up_nothing_and_is_taken_up_again_where_it_was") {
+        return;
+    }
+    let (mut one, hanging) = (Witness::new(44), Witness::with_fault(45, "hang"));
+    let mut world = world(&[&one, &hanging]);
+    one.know(&vkey_of_log(&world));
+    wait_for("it has cosigned", || one.size() > 0);
+    one.stop();
+    let seen = one.size();
+    let began = Instant::now();
+    for n in 0..5 {
+        let finished = world.run("say:echo", json!({"text": n.to_string()}), &[&alice()]);
+        world.assert_verified(&finished);
+    }
+    assert!(began.elapsed() < Duration::from_secs(30));
+    wait_for("it is told which does not answer", || notes(&world).iter().any(|note| note.contains(&one.name)));
+    assert!(world.service_log().contains("did not cosign"), "{}", world.service_log());
+    // Back again, also after a new start of the boundary, which remembers nothing of witnesses: a proof from where it was.
+    world.kill9();
+    let port = one.port();
+    one.start("", port);
+    world.start();
+    wait_for("it continues", || one.size() > seen);
+    wait_for("it is told no more", || !notes(&world).iter().any(|note| note.contains(&one.name)));
+    wait_for("the checkpoint is cosigned", || !cosignatures(&world).is_empty());
+    // The one that hangs does not keep the service from ending either.
+    let began = Instant::now();
+    world.stop();
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_witness_that_lies_is_told_and_nothing_of_it_is_served() {
+    if !able("a_witness_that_lies_is_told_and_nothing_of_it_is_served") {
+        return;
+    }
+    let faults = [
+        ("garbage", "no cosignature of this checkpoint"),
+        ("other-key", "other keys than the one in the roster"),
+        ("other-text", "no cosignature of this checkpoint"),
+        ("future", "one of the two clocks is wrong"),
+        ("size", "this store is older than what was seen of it"),
+        ("restless", "names another size with each answer"),
+    ];
+    let liars: Vec<Witness> =
+        faults.iter().zip(50..).map(|((fault, _), seed)| Witness::with_fault(seed, fault)).collect();
+    let honest = Witness::new(49);
+    let mut all: Vec<&Witness> = liars.iter().collect();
+    all.push(&honest);
+    let world = world(&all);
+    let log = vkey_of_log(&world);
+    all.iter().for_each(|witness| witness.know(&log));
+    let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    for (liar, (fault, words)) in liars.iter().zip(faults) {
+        wait_for(fault, || notes(&world).iter().any(|note| note.contains(&liar.name) && note.contains(words)));
+    }
+    let path = bundle(&world, &finished, 1);
+    let (code, finding, detail) = verify(&world, &path, 1);
+    assert_eq!((code, &*finding), (Some(0), "established"), "{detail}");
+    assert!(detail.starts_with("1 of 7") && detail.contains(&honest.name), "{detail}");
+    assert!(cosignatures(&world).iter().all(|line| line.contains(&honest.name)));
+}
+
+#[test]
+fn backup_restored_and_served_is_seen_by_a_witness() {
+    if !able("backup_restored_and_served_is_seen_by_a_witness") {
+        return;
+    }
+    let one = Witness::new(46);
+    let mut world = witnessed(&[&one]);
+    world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    world.stop();
+    let store: Vec<_> =
+        ["countersign.db", "countersign.db-wal"].map(|name| world.path(&format!("b/boundary/{name}"))).into();
+    let copy = |from: &dyn Fn(&Path) -> PathBuf, to: &dyn Fn(&Path) -> PathBuf| {
+        for file in &store {
+            let _ = fs::remove_file(to(file));
+            if from(file).exists() {
+                fs::copy(from(file), to(file)).expect("copied");
+            }
+        }
+    };
+    let own = |file: &Path| file.to_owned();
+    let kept = |file: &Path| file.with_extension("kept");
+    copy(&own, &kept);
+    world.start();
+    for _ in 0..3 {
+        world.run("say:echo", json!({"text": "y"}), &[&alice()]);
+    }
+    let size = world.log_size();
+    wait_for("it has seen the end", || one.size() == size);
+    world.stop();
+    copy(&kept, &own);
+    world.start();
+    assert!(world.log_size() < size);
+    wait_for("a store that is older than what was seen of it is told", || {
+        notes(&world).iter().any(|note| note.contains("this store is older than what was seen of it"))
+    });
+    assert!(cosignatures(&world).is_empty());
+    // Grown past what the witness saw, it is another history of the same name.
+    while world.log_size() <= size {
+        world.run("say:echo", json!({"text": "z"}), &[&alice()]);
+    }
+    world.restart();
+    wait_for("two histories are told", || notes(&world).iter().any(|note| note.contains("there are two histories")));
+    assert!(cosignatures(&world).is_empty() && one.size() == size, "the witness never went along");
+}
+
+/// The tool itself is strict, or the tests above would say little.
+#[test]
+fn the_witness_of_these_tests_refuses_what_a_standard_one_must() {
+    if !able("the_witness_of_these_tests_refuses_what_a_standard_one_must") {
+        return;
+    }
+    let one = Witness::new(47);
+    let world = world(&[&one]);
+    let log = vkey_of_log(&world);
+    let note = |world: &World| world.wire.peek("/log/checkpoint").text();
+    let early = note(&world);
+    assert_eq!(one.add("0", &[], &early).status, 404);
+    // Known to the witness only from here on, and the boundary waits after its trouble: what follows is this test's own.
+    one.know(&log);
+    assert_eq!(one.add("0", &[], &early.replace("\u{2014} prod", "\u{2014} pr0d")).status, 403);
+    let other_root = early.lines().nth(2).unwrap().to_owned();
+    assert_eq!(one.add("0", &[], &early.replace(&other_root, &STANDARD.encode([0; 32]))).status, 403);
+    for malformed in ["-1", "00", "", "1 "] {
+        assert_eq!(one.add(malformed, &[], &early).status, 400, "{malformed:?}");
+    }
+    assert_eq!(one.add("999999", &[], &early).status, 400);
+    wait_for("the boundary asks again", || one.size() > 0);
+    let seen = one.size();
+    wait_for("the log and the witness agree", || one.size() == world.log_size());
+    world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    wait_for("it has seen the rest", || one.size() == world.log_size() && one.size() > seen);
+    let (size, late) = (one.size(), note(&world));
+    let conflict = one.add("0", &[], &late);
+    assert_eq!((conflict.status, conflict.text()), (409, format!("{size}\n")));
+    assert_eq!(conflict.header("content-type"), Some("text/x.tlog.size"));
+    assert_eq!(one.add(&size.to_string(), &[], &early).status, 400, "no way back");
+    assert_eq!(one.add(&size.to_string(), &[&STANDARD.encode([0; 32])], &late).status, 422);
+    assert_eq!(one.add(&size.to_string(), &[], &late).status, 200, "the same again");
+}
