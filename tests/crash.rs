@@ -494,6 +494,7 @@ fn r5_a_disk_that_becomes_read_only_ends_the_service_and_loses_nothing() {
     assert_eq!(world.show(id_of(&open))["outcome"], json!({"status": "unknown"}));
     world.run("plain:true", json!({}), &[&alice()]);
     world.check_history();
+    world.assert_audited();
     assert_sound(&world);
 }
 
@@ -532,6 +533,7 @@ fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
             assert!(["/problems/nonce-replayed", "/problems/expired"].contains(&&*refused), "{clock}: {refused}");
         }
         world.check_history();
+        world.assert_audited();
         assert_sound(&world);
     }
     assert!(dates.is_sorted(), "{dates:?}");

@@ -25,7 +25,14 @@ struct Deployed {
 }
 
 fn deployable() -> World {
-    World::with(|setup| {
+    let mut world = prepared();
+    world.start();
+    world.make_tokens();
+    world
+}
+
+fn prepared() -> World {
+    World::prepared(|setup| {
         let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n  drain: {type: boolean, default: true}\n  \
                       count: {type: integer, default: 3}\n";
         let steps = [("web", ":"), ("warn", "exit 2"), ("fail", "exit 1")];
@@ -232,7 +239,12 @@ fn a_run_that_did_not_succeed_or_is_too_long_ago_does_not_pass() {
 fn a_staging_boundary_of_the_same_name_and_key_does_not_pass() {
     let at = Deployed::new();
     // The same people, the same name, even the same key: another log, so another boundary.
-    let staging = deployable();
+    let mut staging = prepared();
+    staging
+        .write("b/boundary/roster.toml", &fs::read_to_string(at.world.path("b/boundary/roster.toml")).expect("read"));
+    staging.start();
+    staging.make_tokens();
+    assert_eq!(staging.started["roster"], at.world.started["roster"]);
     let finished = staging.run("deploy:web", json!({"commit": COMMIT}), &[&alice()]);
     let bundle = at.world.path("staging.bundle.json");
     fs::write(&bundle, staging.bundle(&finished)).expect("written");

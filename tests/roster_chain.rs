@@ -9,9 +9,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::people::{
-    self, Key, alice, bob, boundary_key, canonical, carol, dora, envelope, mallory, oscar, sha256, statement,
-};
+use support::people::{self, Key, alice, bob, boundary_key, canonical, carol, dora, mallory, oscar, sha256, statement};
 use support::{World, bytes_of, id_of};
 
 /// Not in the first roster.
@@ -26,6 +24,13 @@ fn second_key() -> Key {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// An envelope as documents have it: signatures sorted by key id.
+fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
+    let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
+    signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
+    people::wrap(payload, signatures)
 }
 
 /// What the tests do with a world's roster.
@@ -98,6 +103,18 @@ impl Rosters for World {
     /// The digest to pin a version by.
     fn pinned(&self, version: u64) -> String {
         format!("sha256:{}", sha256(&people::payload_of(&self.envelope_of(version))))
+    }
+}
+
+/// Holds that the whole history is decided alike by who pinned these.
+#[track_caller]
+fn assert_audited(world: &World, pinned: &[String]) {
+    world.check_history();
+    let url = world.started["url"].as_str().expect("a URL").to_owned();
+    for pinned in pinned {
+        let mut command = world.program(&["audit", &url, "--roster", pinned]);
+        let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
+        assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
     }
 }
 
@@ -325,7 +342,7 @@ fn a_removed_approvers_earlier_signature_no_longer_counts() {
     // An envelope signed whole before, with a signature of hers in it, is refused.
     let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
     world.unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()]))).problem("unknown-signer");
-    world.check_history();
+    assert_audited(&world, &[world.pinned(1)]);
 }
 
 /// `countersign.toml` with another key.
@@ -398,7 +415,8 @@ fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_roste
     world.run("plain:true", json!({}), &[&alice()]);
     seen(&world, &old, &boundary_key());
     seen(&world, &new, &second_key());
-    world.check_history();
+    assert_audited(&world, &files);
+    assert_audited(&world, &versions);
     // The old key signs nothing here any more.
     world.stop();
     set_key(&world, "key.pem");
@@ -561,7 +579,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
             envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
             "1 of 2 approvers",
         ),
-        ("one signature twice", twice.to_string(), "it stands twice"),
+        ("one signature twice", twice.to_string(), "out of order or twice"),
         ("a signature of something else", flipped.to_string(), "does not count"),
         ("another payload below the signatures", other_bytes.to_string(), "does not count"),
         (
@@ -769,7 +787,7 @@ fn a_power_cut_while_a_version_is_taken_leaves_the_one_or_the_other() {
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(1));
     assert_eq!(code, 0, "{report:#}");
-    world.check_history();
+    assert_audited(&world, &[world.pinned(1), world.pinned(7)]);
 }
 
 #[test]
@@ -900,7 +918,7 @@ fn a_key_is_added_used_and_the_old_one_dropped_in_three_starts() {
             assert_eq!(code, 0, "{pinned}: {report:#}");
         }
     }
-    world.check_history();
+    assert_audited(&world, &[world.pinned(1), world.pinned(2), world.pinned(3)]);
 }
 
 #[test]
@@ -931,4 +949,44 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     assert_eq!(world.verify_pinned(&world.bundle(&finished), &pinned).0, 0);
+}
+
+#[test]
+fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |_| {});
+    let signed = envelope(&v2, &[&alice(), &bob()]);
+    let place = world.version(2);
+    let seal = world.seal();
+    let start = |world: &mut World, what: &str| {
+        world.restart();
+        assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
+        assert!(world.notes().contains("2.json"), "{what}: {}", world.notes());
+    };
+    fs::create_dir(&place).expect("a directory");
+    start(&mut world, "a directory");
+    fs::remove_dir(&place).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&place).status().expect("mkfifo");
+    assert!(made.success());
+    start(&mut world, "a fifo");
+    fs::remove_file(&place).expect("removed");
+    fs::write(&place, vec![b' '; 3 << 20]).expect("written");
+    start(&mut world, "blanks of 3 MiB");
+    fs::write(&place, [0xff, 0xfe, 0]).expect("written");
+    start(&mut world, "no UTF-8");
+    fs::remove_file(&place).expect("removed");
+    std::os::unix::fs::symlink(world.path("nowhere"), &place).expect("a link");
+    start(&mut world, "a link to nothing");
+    fs::remove_file(&place).expect("removed");
+    // The directory itself is something else: nothing can be kept there, and nothing is found.
+    let directory = world.path("b/boundary/roster.d");
+    fs::remove_dir_all(&directory).expect("removed");
+    fs::write(&directory, "x").expect("written");
+    world.restart();
+    assert_eq!(world.in_force(), 1);
+    assert!(world.notes().contains("roster.d"), "{}", world.notes());
+    fs::remove_file(&directory).expect("removed");
+    world.put_version(2, &signed);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
 }

@@ -308,6 +308,7 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     assert!(parsed["proofs"]["receipt"].as_str().unwrap().contains(origin), "under a checkpoint of its own log");
     world.assert_verified(&world.run("say:echo", json!({"text": "new"}), &[&alice()]));
     world.check_history();
+    world.assert_audited();
     // A mirror of the old log is no reason to refuse the new one, which names it; and it is backed up with it.
     world.stop();
     world.write("mirror/checkpoint", &newest);
@@ -514,5 +515,6 @@ fn outputs_go_after_their_retention_and_their_digests_stay() {
     let again = world.run("big:go", json!({}), &[&alice()]);
     assert!(world.output(&again, "stdout").len() > 65_536);
     assert_sound(&world, &[]);
+    world.assert_audited();
     world.check_history();
 }

@@ -211,6 +211,29 @@ fn bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it(
     let output = command.arg(&waited).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("wait");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(verify(&world, &waited, 2).0, Some(0));
+    // So does an audit of the whole history.
+    let audit = |witnesses: &str| {
+        let roster = world.started["roster"].as_str().unwrap();
+        let mut command =
+            world.program(&["audit", &world.wire.url, "--roster", roster, "--json", "--witness", witnesses]);
+        let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        (output.status.code(), lines)
+    };
+    let (code, lines) = audit("2");
+    let summary = lines.last().expect("a summary");
+    assert_eq!((code, summary["witnesses"].as_array().map(Vec::len)), (Some(0), Some(2)), "{summary:#}");
+    let mirror = world.path("mirror");
+    let mut export = world.program(&["log", "export", "--url", &world.wire.url]);
+    let output = export.arg(&mirror).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("export");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (demanded, expected) in [("2", Some(0)), ("3", Some(1))] {
+        let roster = world.started["roster"].as_str().unwrap();
+        let mut command = world.program(&["audit", "--roster", roster, "--witness", demanded]);
+        let output = command.arg(&mirror).output().expect("audit");
+        assert_eq!(output.status.code(), expected, "{}", String::from_utf8_lossy(&output.stdout));
+    }
     // The gate asks for them by name, and without a word of theirs it is shut: the roster has witnesses.
     let view = world.wire.get("/v1/steps/say:echo", &world.reader).ok(200);
     let gate = |bundle: &Path, text: &str, more: &[&str]| {

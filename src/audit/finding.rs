@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::report::WitnessFacts;
 use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
 use crate::record::receipt::Outcome;
@@ -102,6 +103,8 @@ whats! {
     Denial = "denial", Roster;
     /// The signed head is not of this log, or not signed by the boundary.
     Checkpoint = "checkpoint", Roster;
+    /// Fewer witnesses than were demanded cosigned the head, or a cosignature does not hold.
+    Witnesses = "witnesses", Roster;
     /// The entries do not hash to the signed head.
     Root = "root", Hashes;
     /// The log is shorter than one that was seen before.
@@ -315,6 +318,8 @@ pub struct Summary {
     pub roster: Option<u64>,
     /// The roster that is trusted.
     pub trusted: RosterDigest,
+    /// Who cosigned the head, of the witnesses in the newest roster known.
+    pub witnesses: Vec<WitnessFacts>,
     /// How much there was.
     pub counts: Counts,
     /// What ran, or ran when the log was read: receipts may follow.

@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
 use crate::audit::kept::{Kept, KeptSeal};
+use crate::audit::ledger::Stop;
+use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
 use crate::audit::sealed::{InForce, Rosters, Seals, versions_of};
 use crate::audit::tiles::Tiles;
+use crate::audit::witnesses::check_witnesses;
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest, hex};
 use crate::crypto::merkle::{self, Frontier, Hash, TilePath};
 use crate::crypto::note::{self, Note};
@@ -63,6 +66,8 @@ pub struct Expected {
     pub boundary: Option<SealDigest>,
     /// Heads of this log that were seen elsewhere.
     pub heads: Vec<SeenHead>,
+    /// How many distinct witnesses of the roster must have cosigned the head.
+    pub witnesses: u64,
 }
 
 /// A signed head of a log that was seen elsewhere, or earlier.
@@ -101,6 +106,8 @@ pub struct Auditor {
     seals: Seals,
     runs: Runs,
     denials: HashSet<AuthorizationDigest>,
+    /// Who cosigned the head.
+    witnesses: Vec<WitnessFacts>,
     counts: Counts,
     failures: u64,
     differences: u64,
@@ -141,6 +148,7 @@ impl Auditor {
             seals: Seals::default(),
             runs: Runs::default(),
             denials: HashSet::new(),
+            witnesses: Vec::new(),
             counts: Counts::default(),
             failures: 0,
             differences: 0,
@@ -528,7 +536,18 @@ impl Auditor {
                 );
                 self.say(Finding::whole(What::Root, message));
             }
-            Ok(_) => {}
+            Ok(_) => self.check_witnesses(head, &in_force),
+        }
+    }
+
+    /// Those of the newest roster known, as for a bundle.
+    fn check_witnesses(&mut self, head: &str, in_force: &InForce) {
+        let Ok(note) = Note::parse(head) else { return };
+        let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
+        match check_witnesses(&note, self.rosters().newest(), name, demanded, None) {
+            Ok((seen, _)) => self.witnesses = seen,
+            Err(Stop::Failed(why)) => self.say(Finding::whole(What::Witnesses, why)),
+            Err(Stop::NotChecked(_) | Stop::Because(_)) => {}
         }
     }
 
@@ -563,6 +582,7 @@ impl Auditor {
             until: self.at,
             roster: in_force.map(|seal| seal.roster.version()),
             trusted: self.rosters.trusted(),
+            witnesses: self.witnesses.clone(),
             counts: self.counts.clone(),
             open,
             failures: self.failures,

@@ -240,7 +240,7 @@ impl Boundary {
         } else {
             let row = self.ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
             let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
-            (row.size, row.note)
+            (row.size, self.with_cosignatures(row))
         };
         let proof = |index: u64| -> Result<String, Stopped> {
             let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;

@@ -12,12 +12,14 @@ use crate::audit::history::{Auditor, Expected, SeenHead, Unreadable, rosters_in}
 use crate::audit::kept::Kept;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::{COSIGNED, COSIGNED_PAUSE};
 use crate::cli::keys::KeyArgs;
 use crate::cli::place::{Place, read_file};
 use crate::cli::review::gather::trust_advice;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, Trust, TrustArgs};
+use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
 use crate::crypto::json;
 use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
@@ -51,6 +53,9 @@ pub struct Args {
     /// Another copy of the log, which must be the same history as far as both go
     #[arg(long, value_name = "DIR|URL")]
     against: Option<String>,
+    /// How many distinct witnesses of the roster must have cosigned the head; a boundary is given a minute for it
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    witness: u64,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -63,10 +68,10 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let place = Place::open(&args.place, global, &args.key)?;
     let other = args.against.as_deref().map(|other| Place::open(other, global, &args.key)).transpose()?;
-    let head = place.head()?.ok_or_else(|| no_log(&args.place))?;
+    let head = head_of(args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
     let kept = args.state.as_deref().map(read_state).transpose()?.flatten();
-    let mut expected = Expected { boundary: args.boundary, heads: Vec::new() };
+    let mut expected = Expected { boundary: args.boundary, heads: Vec::new(), witnesses: args.witness };
     if let Some(kept) = &kept {
         if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
             let message =
@@ -122,6 +127,19 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     }
     out.end(&summary)?;
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
+}
+
+/// The log's head. A boundary's gets its cosignatures a moment after it has grown, so it is asked again for them.
+fn head_of(args: &Args, place: &Place) -> Result<String, Failure> {
+    let grows = args.place.starts_with("http://");
+    let deadline = Instant::now() + COSIGNED;
+    loop {
+        let head = place.head()?.ok_or_else(|| no_log(&args.place))?;
+        if lines_of_others(&head) >= args.witness || !grows || Instant::now() > deadline {
+            return Ok(head);
+        }
+        std::thread::sleep(COSIGNED_PAUSE);
+    }
 }
 
 /// An auditor for the whole log, with the trusted roster that its rosters are connected with.
@@ -435,6 +453,9 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
             "roster",
             &Shown::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
         );
+    }
+    for witness in &summary.witnesses {
+        screen.field("cosigned by", &Shown::text(&format!("{} at {}, by its own clock", witness.name, witness.at)));
     }
     screen.heading("What this rests on");
     for line in &summary.rests_on {

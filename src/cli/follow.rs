@@ -12,8 +12,9 @@ use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::gather::status_word;
 use crate::cli::talk::{Talk, Tamed, write_new};
+use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
-use crate::crypto::note::{Note, TlogProof};
+use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::receipt::Outcome;
@@ -294,21 +295,17 @@ fn fetch(client: &Client, receipt: &ReceiptId, witnesses: u64, talk: &Talk) -> R
     }
 }
 
-/// Signature lines of the bundle's checkpoint besides the log's own.
+/// As many of the bundle's checkpoint may be cosignatures.
 fn cosignatures(bundle: &[u8]) -> u64 {
-    let note = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES)
-        .ok()
-        .and_then(|bundle| TlogProof::parse(&bundle.proofs.receipt).ok())
-        .and_then(|proof| Note::parse(&proof.checkpoint).ok());
-    note.map_or(0, |note| {
-        let origin = note.unverified_text().lines().next().unwrap_or_default();
-        note.signatures().iter().filter(|line| line.name() != origin).count() as u64
-    })
+    let bundle = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok();
+    let proof = bundle.and_then(|bundle| TlogProof::parse(&bundle.proofs.receipt).ok());
+    proof.map_or(0, |proof| lines_of_others(&proof.checkpoint))
 }
 
 /// How long is waited for witnesses: they are asked at once, and again after a first trouble.
-const COSIGNED: Duration = Duration::from_secs(60);
-const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
+pub const COSIGNED: Duration = Duration::from_secs(60);
+/// How often it is looked whether they have.
+pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 
 fn ending(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {

@@ -130,6 +130,15 @@ impl fmt::Display for WitnessKey {
     }
 }
 
+/// How many lines of a checkpoint's note are not the log's own: as many may be cosignatures. Nothing is verified.
+#[must_use]
+pub fn lines_of_others(note: &str) -> u64 {
+    Note::parse(note).map_or(0, |note| {
+        let origin = note.unverified_text().lines().next().unwrap_or_default();
+        note.signatures().iter().filter(|line| line.name() != origin).count() as u64
+    })
+}
+
 /// What is signed: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
 fn message(seconds: u64, text: &str) -> String {
     format!("cosignature/v1\ntime {seconds}\n{text}")

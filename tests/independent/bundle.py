@@ -110,7 +110,7 @@ class _Bundle:
             return signer
 
         self.run("seal-signature", ["roster-chain", "seal-document"], lambda: of("seal"))
-        self.run("roster-in-seal", ["roster-chain", "seal-signature"], lambda: check_roster_in_seal(self.seal, self.chain.last))
+        self.run("roster-in-seal", ["roster-chain", "seal-signature"], self.check_roster_in_seal)
         self.id = None
         if self.holds("roster-in-seal"):
             self.id = self.seal["boundary"].get("id") or self.seal_envelope.digest
@@ -118,6 +118,11 @@ class _Bundle:
         self.run("consumption-signature", ["roster-in-seal", "consumption-document"], lambda: of("consumption"))
         proved = self.run("authorization-document", ["receipt-signature"], self.read_authorization)
         self.authorization_envelope, self.authorization = proved or (None, None)
+
+    def check_roster_in_seal(self):
+        check_roster_in_seal(self.seal, self.chain.last)
+        if "rosters" in self.seal and reference(canonical(self.bundle["roster"])) != self.seal["rosters"]:
+            raise Bad("the seal names other versions or signatures of the roster")
 
     def read_authorization(self):
         envelope = Envelope(self.receipt["authorization"])

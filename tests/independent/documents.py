@@ -274,7 +274,7 @@ KINDS = {
             "keys": arr(KEYID, low=1, ordered=True),
             "engine": text(),
         },
-        {"previous": DIGEST, "genesis": genesis},
+        {"previous": DIGEST, "genesis": genesis, "rosters": DIGEST},
     ),
     "consumption": obj(
         {
@@ -412,8 +412,8 @@ def more_of_consumption(predicate):
 
 
 def more_of_refusal(predicate):
-    if ("code" in predicate) == ("counts" in predicate):
-        raise Bad("a refusal is of one input, or counts")
+    if ("code" in predicate) == ("counts" in predicate) or ("code" in predicate) != ("principal" in predicate):
+        raise Bad("a refusal is of one input by somebody, or counts")
     if "counts" in predicate:
         if "pointer" in predicate or "principal" in predicate or not predicate["counts"]:
             raise Bad("a summary counts, and nothing else")

@@ -8,6 +8,7 @@ import ed25519
 from wire import Bad, sha256, unbase64
 
 TILE = 256
+MAX_NOTE, MAX_LINES = 64 * 1024, 64
 
 
 def leaf_hash(data):
@@ -112,11 +113,15 @@ class Note:
     def __init__(self, note):
         if re.search(r"[\x00-\x09\x0b-\x1f\x7f]", note):
             raise Bad("a control character in a note")
+        if len(note) > MAX_NOTE:
+            raise Bad("the note is too large")
         text, blank, signatures = note.rpartition("\n\n")
         if not blank or not signatures.endswith("\n"):
             raise Bad("a note is a text, an empty line and signature lines")
         self.text = text + "\n"
         self.lines = []
+        if signatures.count("\n") > MAX_LINES:
+            raise Bad("too many signature lines")
         for line in signatures[:-1].split("\n"):
             found = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
             if not found:
@@ -139,19 +144,19 @@ class Note:
             raise Bad(f"the checkpoint is not signed for the log {name} by a key of its boundary")
 
     def cosigned_by(self, witness):
-        """Whether this witness (name, key) cosigned; a bad line of it refuses all. C2SP cosignature/v1."""
+        """When this witness (name, key) first cosigned, or None; a bad line of it refuses all. C2SP cosignature/v1."""
         name, public = witness
-        held = False
+        first = None
         for signer, number, signature in self.lines:
             if (signer, number) == (name, note_key_id(name, b"\x04" + public)):
                 if len(signature) != 72:
                     raise Bad(f"a cosignature of {name} is malformed")
                 when = int.from_bytes(signature[:8], "big")
                 message = f"cosignature/v1\ntime {when}\n{self.text}".encode()
-                if not ed25519.verify(public, message, signature[8:]):
+                if when > 2**63 - 1 or not ed25519.verify(public, message, signature[8:]):
                     raise Bad(f"a cosignature of {name} does not hold")
-                held = True
-        return held
+                first = when if first is None else min(first, when)
+        return first
 
 
 def note_key_id(name, key):
@@ -161,14 +166,14 @@ def note_key_id(name, key):
 def read_vkey(vkey):
     """Name and public key of a witness: `name+hex id+base64 of 0x04 and the key`."""
     parts = vkey.split("+", 2)
-    if len(parts) != 3 or not re.fullmatch(r"[0-9a-f]{8}", parts[1]):
+    if len(parts) != 3 or not parts[0] or re.search(r"\s", parts[0]) or not re.fullmatch(r"[0-9a-f]{8}", parts[1]):
         raise Bad("no verifier key")
     key = unbase64(parts[2])
-    if len(key) != 33 or key[0] not in (1, 4) or note_key_id(parts[0], key).hex() != parts[1]:
+    if len(key) != 33 or key[0] != 4 or note_key_id(parts[0], key).hex() != parts[1]:
         raise Bad("the verifier key's id is not its own")
     if not ed25519.is_sound_key(key[1:]):
         raise Bad("the verifier key is weak, not canonical or no point")
-    return parts[0], key[1:], key[0]
+    return parts[0], key[1:]
 
 
 class Checkpoint:

@@ -212,9 +212,20 @@ def bundles(data, folder):
         yield vector["id"], (got, names) == (vector["expect"], sorted(vector.get(field, []))) or f"{got}: {names}"
 
 
+def cosignature(vector, _):
+    try:
+        first = log.Note(vector["note"]).cosigned_by(log.read_vkey(vector["vkey"]))
+    except Bad:
+        return "refuse"
+    if first is None:
+        return "none"
+    return "accept" if str(first) == vector["time"] else f"cosigned at {first}"
+
+
 READERS = {
     "bundles.json": bundles,
     "canonical-json.json": canonical_json,
+    "cosignature.json": each(cosignature),
     "envelope.json": envelopes,
     "globs.json": globs,
     "identifiers.json": each(identifier),

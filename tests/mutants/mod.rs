@@ -63,6 +63,9 @@ impl Story {
         }
         let mut seal = payload("seal");
         seal["predicate"]["roster"] = json!(reference(&last));
+        if self.two_rosters {
+            seal["predicate"]["rosters"] = json!(reference(&to_canonical(&json!(rosters))));
+        }
         seal["predicate"]["policy"] = json!(reference(&to_canonical(&bundle["policy"])));
         if let Some((name, value)) = &self.sealed {
             bundle[*name] = value.clone();

@@ -72,22 +72,12 @@ pub fn ours(case: &Case) -> Option<Verdict> {
 
 /// The second verdict on each, in the same order; nothing where the roster itself is none.
 pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
-    let folder = tempfile::tempdir().expect("a directory");
-    let path = folder.path().join("cases.jsonl");
-    let mut file = BufWriter::new(File::create(&path).expect("a file"));
-    for case in cases {
+    let lines = cases.iter().map(|case| {
         let text = std::str::from_utf8(&case.roster).unwrap_or_default();
         let roster = if text.starts_with("sha256:") { text.to_owned() } else { STANDARD.encode(&case.roster) };
-        let line = json!({"id": case.id, "bundle": STANDARD.encode(&case.bundle), "roster": roster});
-        writeln!(file, "{line}").expect("written");
-    }
-    file.flush().expect("written");
-    let mut child =
-        python().arg("batch").arg(&path).stdout(Stdio::piped()).spawn().expect("python3, or COUNTERSIGN_PYTHON, runs");
-    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let answers: Vec<Value> =
-        lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("a line of JSON")).collect();
-    assert!(child.wait().expect("it ends").success(), "the independent verifier broke off after {}", answers.len());
+        json!({"id": case.id, "bundle": STANDARD.encode(&case.bundle), "roster": roster})
+    });
+    let answers = batch(lines);
     assert_eq!(answers.len(), cases.len(), "an answer for each");
     let read = |(case, answer): (&Case, &Value)| {
         assert_eq!(answer["id"], json!(case.id));
@@ -98,6 +88,24 @@ pub fn theirs(cases: &[Case]) -> Vec<Option<Verdict>> {
         Some(Verdict { verified, findings })
     };
     cases.iter().zip(&answers).map(read).collect()
+}
+
+/// What the independent verifier answers to each of these lines, in one process.
+pub fn batch(lines: impl Iterator<Item = Value>) -> Vec<Value> {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("cases.jsonl");
+    let mut file = BufWriter::new(File::create(&path).expect("a file"));
+    for line in lines {
+        writeln!(file, "{line}").expect("written");
+    }
+    file.flush().expect("written");
+    let mut child =
+        python().arg("batch").arg(&path).stdout(Stdio::piped()).spawn().expect("python3, or COUNTERSIGN_PYTHON, runs");
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let answers: Vec<Value> =
+        lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("a line of JSON")).collect();
+    assert!(child.wait().expect("it ends").success(), "the independent verifier broke off after {}", answers.len());
+    answers
 }
 
 /// The independent verifier, without arguments yet.

@@ -483,6 +483,16 @@ impl World {
         assert_eq!(report["report"]["verified"], json!(true), "{report:#}");
     }
 
+    /// Holds that `audit`, with this boundary's roster pinned, finds nothing from the first entry to the head.
+    #[track_caller]
+    pub fn assert_audited(&self) {
+        let roster = self.started["roster"].as_str().expect("a digest");
+        let mut audit = self.program(&["audit", &self.wire.url, "--roster", roster]);
+        let done = audit.env("COUNTERSIGN_TOKEN", &self.reader).output().expect("audit");
+        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "{said}");
+    }
+
     // ---- statements by hand
 
     /// Name, id and epoch, as statements name this boundary.

@@ -101,7 +101,21 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
     }
     let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, talk)? };
     let signature = sign(&proposed, consent, signer)?;
-    let mut signatures = proposed.envelope.signatures.clone();
+    let mut signatures = match &args.output {
+        Some(_) => proposed.envelope.signatures.clone(),
+        // Somebody else may have signed the same file while this person read it.
+        None => {
+            let (there, roster) = read_envelope(&args.file)?;
+            if roster.digest() != next.digest() {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!("nothing was written: {} is another version by now, read it anew", args.file.display()),
+                ));
+            }
+            there.signatures
+        }
+    };
+    signatures.retain(|other| other.keyid != keyid);
     signatures.push(signature);
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {

@@ -1,0 +1,221 @@
+//! What an audit costs, against the signature checks that it must make; and a tree of ten million entries.
+//!
+//! Entries are made in memory, with real keys. `audit` over `signatures` of one run is the ratio that counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../tests/history/mod.rs"]
+mod history;
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use countersign::audit::history::Expected;
+use countersign::crypto::digest::SealDigest;
+use countersign::crypto::merkle::{self, Hash, TILE_WIDTH};
+use countersign::crypto::signature::{PAYLOAD_TYPE, PublicKey, SecretKey, pae};
+use countersign::crypto::sshsig::SshKey;
+use countersign::record::validity::Timestamp;
+use countersign::store::ledger::{Config, Ledger, Limits, Signer};
+use countersign::store::message::{LeafKind, SealWrite};
+use countersign::store::tree::Edge;
+use countersign::store::{LeafRow, Store as _, TileRow, sqlite};
+use divan::{Bencher, black_box};
+use history::{ALICE, BOB, Log, key};
+use serde_json::Value;
+
+fn main() {
+    divan::main();
+}
+
+/// Runs in the log that is audited.
+const RUNS: i64 = 200;
+
+/// A log of runs that one, or two people approved, each with a consumption leaf of its own: as it is with one client.
+fn log(signers: usize) -> Log {
+    let mut log = Log::new();
+    for at in 0..RUNS {
+        log.run(if signers == 2 { "two:go" } else { "nginx:restart" }, at, &[ALICE, BOB][..signers]);
+    }
+    log
+}
+
+static ONE: LazyLock<Log> = LazyLock::new(|| log(1));
+static TWO: LazyLock<Log> = LazyLock::new(|| log(2));
+
+fn of(signers: usize) -> &'static Log {
+    if signers == 2 { &TWO } else { &ONE }
+}
+
+#[divan::bench(args = [1, 2])]
+fn audit(bencher: Bencher<'_, '_>, signers: usize) {
+    let log = of(signers);
+    let head = log.head();
+    assert!(log.audit().1.clean);
+    bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {
+        let mut auditor = log.auditor(Expected::default());
+        for entry in &log.entries {
+            black_box(auditor.entry(entry, log).expect("readable"));
+        }
+        auditor.finish(&head, log).expect("readable")
+    });
+}
+
+/// The same signatures over the same messages, and nothing else.
+#[divan::bench(args = [1, 2])]
+fn signatures(bencher: Bencher<'_, '_>, signers: usize) {
+    let checks = checks(of(signers));
+    assert_eq!(checks.len() as u64, of(signers).audit().1.counts.signatures);
+    bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {
+        for (key, message, signature) in &checks {
+            key.verify(black_box(message), signature).map(drop).expect("a good signature");
+        }
+    });
+}
+
+type Check = (PublicKey, Vec<u8>, [u8; 64]);
+
+fn checks(log: &Log) -> Vec<Check> {
+    use base64::Engine as _;
+    let decode =
+        |text: &Value| base64::engine::general_purpose::STANDARD.decode(text.as_str().expect("text")).expect("base64");
+    let mut checks = Vec::new();
+    let mut envelopes: Vec<Value> =
+        log.entries.iter().map(|entry| serde_json::from_slice(entry).expect("an envelope")).collect();
+    while let Some(envelope) = envelopes.pop() {
+        let payload = decode(&envelope["payload"]);
+        for signature in envelope["signatures"].as_array().expect("signatures") {
+            let signer = [history::ALICE, history::BOB, history::BOUNDARY]
+                .into_iter()
+                .find(|seed| signature["keyid"] == key(*seed).keyid().as_str())
+                .expect("a signer");
+            let raw = decode(&signature["sig"]).try_into().expect("64 bytes");
+            checks.push((*key(signer).public(), pae(PAYLOAD_TYPE, &payload), raw));
+        }
+        let statement: Value = serde_json::from_slice(&payload).expect("a statement");
+        if let Some(embedded) = statement["predicate"].get("authorization").filter(|embedded| embedded.is_object()) {
+            envelopes.push(embedded.clone());
+        }
+    }
+    checks
+}
+
+// ---- the tree
+
+/// Sizes whose figures must be alike.
+const SIZES: [u64; 3] = [10_000, 1_000_000, 10_000_000];
+
+fn leaf_of(index: u64) -> Hash {
+    merkle::leaf_hash(&index.to_be_bytes())
+}
+
+/// A store whose log has so many entries: all its tiles, and the leaf rows that the last one lacks.
+fn store(directory: &Path, size: u64) -> Ledger {
+    let path = directory.join("data/countersign.db");
+    let at = Timestamp::from_unix(1_800_000_000);
+    let (mut store, reads) = sqlite::open(&path).expect("a store");
+    let mut edge = Edge::default();
+    let mut tiles: Vec<TileRow> = Vec::new();
+    let first = size - size % u64::from(TILE_WIDTH);
+    for index in 0..size {
+        edge.append(leaf_of(index), &mut tiles);
+        if tiles.len() >= 1000 {
+            store.begin().expect("begun");
+            store.append(0, &[], &tiles).expect("kept");
+            store.commit().expect("committed");
+            store.maintain().expect("kept house");
+            tiles.clear();
+        }
+    }
+    let rows: Vec<_> = (first..size)
+        .map(|index| LeafRow { kind: LeafKind::Refusal, at, hash: leaf_of(index), data: index.to_be_bytes().to_vec() })
+        .collect();
+    let mut head = store.head().expect("a head");
+    (head.boundary, head.seal) = (Some(SealDigest::of(b"boundary")), Some(SealDigest::of(b"boundary")));
+    store.begin().expect("begun");
+    store.append(first, &rows, &tiles).expect("kept");
+    store.set_head(&head).expect("kept");
+    store.commit().expect("committed");
+    let secret = SecretKey::from_seed([3; 32]);
+    let key = secret.public();
+    let config = Config {
+        name: "bench".parse().expect("name"),
+        signer: Signer {
+            key,
+            keyid: SshKey::from_public(key, "").expect("key").keyid(),
+            sign: Arc::new(move |message| secret.sign(message)),
+        },
+        clock: Arc::new(move || at),
+        boottime: Arc::new(|| Duration::ZERO),
+        on_fatal: Arc::new(|fault| panic!("{fault}")),
+        outputs: path.with_file_name("outputs"),
+        limits: Limits::default(),
+    };
+    Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
+}
+
+/// Proofs of entries all over the log, tiles from the disk: each one is of another tile than the one before.
+#[divan::bench(args = SIZES)]
+fn inclusion_proof(bencher: Bencher<'_, '_>, size: u64) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ledger = store(directory.path(), size);
+    let root = ledger.root_at(size).expect("read").expect("a root");
+    let next = std::cell::Cell::new(0_u64);
+    bencher.bench_local(|| {
+        let index = next.get();
+        next.set((index + 7_654_321) % size);
+        let path = ledger.inclusion(black_box(index), size).expect("read").expect("within");
+        debug_assert!(merkle::verify_inclusion(&leaf_of(index), index, size, &path, &root).is_ok());
+        path
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn consistency_proof(bencher: Bencher<'_, '_>, size: u64) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ledger = store(directory.path(), size);
+    let next = std::cell::Cell::new(1_u64);
+    bencher.bench_local(|| {
+        let old = next.get();
+        next.set(1 + (old + 7_654_321) % (size - 1));
+        ledger.consistency(black_box(old), size).expect("read").expect("within")
+    });
+}
+
+/// One more leaf, durable: the tree's part of it must not grow with the log.
+#[divan::bench(args = SIZES, sample_count = 50, sample_size = 1)]
+fn append(bencher: Bencher<'_, '_>, size: u64) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ledger = store(directory.path(), size);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    bencher.bench_local(|| {
+        let at = ledger.now();
+        runtime.block_on(ledger.refuse(vec![b'x'; 1000], at)).expect("kept")
+    });
+    // One seal more, so that what is measured is a log that goes on.
+    let seal = SealWrite {
+        envelope: b"{}".to_vec(),
+        digest: SealDigest::of(b"next"),
+        previous: ledger.state().seal,
+        at: ledger.now(),
+        blobs: Vec::new(),
+        tokens: Vec::new(),
+    };
+    runtime.block_on(ledger.seal(seal)).expect("sealed");
+}
+
+/// The tree alone, without a disk: what an append costs in memory.
+#[divan::bench(args = SIZES)]
+fn append_in_memory(bencher: Bencher<'_, '_>, size: u64) {
+    let mut edge = Edge::default();
+    let mut complete = Vec::new();
+    for index in 0..size {
+        edge.append(leaf_of(index), &mut complete);
+        complete.clear();
+    }
+    let leaf = leaf_of(size);
+    bencher.bench_local(|| {
+        edge.append(black_box(leaf), &mut complete);
+        complete.clear();
+    });
+}

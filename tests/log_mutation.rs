@@ -1,0 +1,250 @@
+//! Whole logs with one entry that is not as it should be, re-signed by whoever signs that kind, under a head signed again:
+//! two auditors find it, or the table says why nobody could.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign::audit::finding::Said;
+use countersign::crypto::canonical::to_canonical;
+use countersign::crypto::digest::hex;
+use countersign::record::envelope::Envelope;
+use serde_json::{Value, json};
+
+mod golden;
+mod history;
+mod mutants;
+mod second;
+
+use history::{ALICE, Approved, BOB, BOUNDARY, Log, sign};
+
+/// What may change without a log showing it, as `<kind>/<pointer> <change>` begins, and why.
+const FREE: &[(&str, &str)] = &[
+    ("receipt/predicate/boundary/version", "the program's version: the boundary's word"),
+    ("receipt/predicate/duration_ms", "how long it took: the boundary's word"),
+    ("receipt/predicate/finished_at flipped", "when it ended: the boundary's word, after the start"),
+    ("receipt/predicate/output/stdout/redactions flipped", "how often a secret was masked: the boundary's word"),
+    ("receipt/predicate/output/stderr/redactions flipped", "how often a secret was masked: the boundary's word"),
+    ("receipt/predicate/sandbox/limits dropped", "facts beyond the layers: the boundary's word"),
+    ("receipt/predicate/usage/", "what it used up: the boundary's word"),
+    ("denial/predicate/reason", "the approver's words"),
+    ("denial/subject/0/digest/sha256 flipped", "a denial of something else, which an approver signed"),
+    ("refusal/predicate/boundary dropped", "the first published example of the format has none"),
+    ("refusal/predicate/principal", "who sent it: the boundary's word"),
+    ("refusal/subject/0/digest/sha256 flipped", "what was handed in: the boundary's word"),
+    ("authorization and all after it/predicate/expires_at flipped", "a window that the spending still lies in"),
+    ("authorization and all after it/predicate/nonce flipped", "another nonce, spent once all the same"),
+    ("authorization and all after it/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
+    ("authorization and all after it/predicate/proposal flipped", "an id that is made by whoever makes the statement"),
+    ("authorization and all after it/predicate/reason", "the proposer's words"),
+    ("seal and all after it/predicate/engine", "the program's name: the boundary's word"),
+    ("seal and all after it/predicate/epoch flipped", "a new epoch: every seal may begin one"),
+    ("entry 2 after the next", "a denial of something else before the receipt"),
+    ("entry 3 after the next", "a refusal before the denial"),
+    ("entry 3 twice, at the end", "the same denial again says nothing new"),
+    ("entry 7 left out", "a run whose end has not been seen yet; a cut end shows to whoever kept a head"),
+];
+
+/// What only our own auditor decides again: the page of formats does not say how a profile follows from the sealed state.
+const ONLY_OURS: &[(&str, &str)] =
+    &[("authorization and all after it/predicate/sandbox/", "the profile of step, policy and configuration")];
+
+/// A log that is told, by the name of the lie.
+struct Told {
+    id: String,
+    log: Log,
+}
+
+/// The entries of the log below, by kind, and who signs them.
+const ENTRIES: [(&str, usize, u8); 5] = [
+    ("consumption", 1, BOUNDARY),
+    ("receipt", 2, BOUNDARY),
+    ("denial", 3, BOB),
+    ("refusal", 4, BOUNDARY),
+    ("seal", 5, BOUNDARY),
+];
+
+type Edit<'e> = &'e dyn Fn(&mut Value);
+
+/// An honest log but for one predicate, with all that follows made anew.
+fn tell(kind: &str, edit: Edit<'_>) -> Log {
+    let but = |wanted: &str, value: &mut Value| {
+        if kind == wanted {
+            edit(value);
+        }
+    };
+    let mut log = Log::new();
+    let run = |log: &mut Log, at: i64, kind: &str| {
+        let approved: Approved =
+            log.approved_but("two:go", at, &[ALICE, BOB], |value| but(&format!("{kind}authorization"), value));
+        let place = log.consume_but(at, &[&approved], |value| but(&format!("{kind}consumption"), value));
+        log.receipt_but(place, &approved, |value| but(&format!("{kind}receipt"), value));
+    };
+    run(&mut log, 10, "");
+    let denied = log.approved("nginx:restart", 25, &[ALICE]);
+    log.deny_but(&denied, BOB, |value| but("denial", value));
+    log.refuse(30, |value| but("refusal", value));
+    log.reseal(40, |value| but("seal", value));
+    run(&mut log, 50, "last ");
+    log
+}
+
+fn honest() -> Log {
+    tell("", &|_| {})
+}
+
+fn payload_of(entry: &[u8]) -> Value {
+    let envelope: Envelope = serde_json::from_slice(entry).expect("an envelope");
+    serde_json::from_slice(&STANDARD.decode(envelope.payload).expect("base64")).expect("JSON")
+}
+
+fn told() -> Vec<Told> {
+    let honest = honest();
+    let mut found = Vec::new();
+    for (kind, at, signer) in ENTRIES {
+        let original = payload_of(&honest.entries[at]);
+        for mutant in mutants::changes(&original) {
+            let mut log = honest.clone();
+            let payload = to_canonical(&mutant.value);
+            log.entries[at] = sign(&payload, &[signer]).to_canonical().unwrap_or_default();
+            found.push(Told { id: format!("{kind}{} {}", mutant.pointer, mutant.what), log });
+        }
+        let envelope: Value = serde_json::from_slice(&honest.entries[at]).expect("JSON");
+        for mutant in mutants::changes(&envelope) {
+            let mut log = honest.clone();
+            log.entries[at] = to_canonical(&mutant.value);
+            found.push(Told { id: format!("{kind} envelope{} {}", mutant.pointer, mutant.what), log });
+        }
+    }
+    // Made anew from there on: what keeps its type, or the builder could not go on.
+    for kind in ["authorization", "consumption", "seal"] {
+        let caught = std::cell::RefCell::new(Value::Null);
+        let _ = tell(kind, &|value| *caught.borrow_mut() = value.clone());
+        let original = json!({"predicate": caught.into_inner()});
+        for mutant in mutants::changes(&original) {
+            if !mutant.pointer.starts_with("/predicate/") || ![mutants::FLIPPED, "emptied"].contains(&mutant.what) {
+                continue;
+            }
+            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                tell(kind, &|value| *value = mutant.value["predicate"].clone())
+            }));
+            if let Ok(log) = made {
+                found.push(Told { id: format!("{kind} and all after it{} {}", mutant.pointer, mutant.what), log });
+            }
+        }
+    }
+    structure(&honest, &mut found);
+    found
+}
+
+/// Entries left out, doubled, moved.
+fn structure(honest: &Log, found: &mut Vec<Told>) {
+    for at in 0..honest.entries.len() {
+        let mut push = |what: &str, change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+            let mut log = honest.clone();
+            change(&mut log.entries);
+            found.push(Told { id: format!("entry {at} {what}"), log });
+        };
+        push("left out", &|entries| drop(entries.remove(at)));
+        push("twice", &|entries| entries.insert(at, entries[at].clone()));
+        push("twice, at the end", &|entries| entries.push(entries[at].clone()));
+        if at + 1 < honest.entries.len() {
+            push("after the next", &|entries| entries.swap(at, at + 1));
+        }
+    }
+    for digest in honest.blobs.keys() {
+        let mut log = honest.clone();
+        log.blobs.remove(digest);
+        found.push(Told { id: format!("blob {} left out", hex(digest)), log });
+        let mut log = honest.clone();
+        log.blobs.get_mut(digest).expect("it is there").push(b' ');
+        found.push(Told { id: format!("blob {} longer", hex(digest)), log });
+    }
+}
+
+/// Whether an auditor finds nothing, and the entries that it finds something at.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    clean: bool,
+    words: BTreeSet<String>,
+}
+
+fn ours(log: &Log) -> Found {
+    let Some(versions) = countersign::audit::history::rosters_in(&log.entries[0], log).expect("readable") else {
+        return Found { clean: false, words: ["no genesis seal".to_owned()].into() };
+    };
+    let trusted = countersign::trust::chain::Pinned::Digest(log.roster_digest(1));
+    let Ok(mut auditor) = countersign::audit::history::Auditor::new(trusted, &versions, Default::default()) else {
+        return Found { clean: false, words: ["no trust".to_owned()].into() };
+    };
+    let mut said = Vec::new();
+    for entry in &log.entries {
+        said.extend(auditor.entry(entry, log).expect("readable"));
+    }
+    let (last, summary) = auditor.finish(&log.head(), log).expect("readable");
+    said.extend(last);
+    let words = said.iter().filter_map(|one| match one {
+        Said::Finding(finding) if !finding.differs => {
+            Some(format!("{}@{:?}: {}", finding.what.word(), finding.entry, finding.detail))
+        }
+        _ => None,
+    });
+    Found { clean: summary.clean, words: words.collect() }
+}
+
+fn theirs(told: &[Told]) -> Vec<Found> {
+    let lines = told.iter().map(|one| {
+        let blobs: BTreeMap<String, String> =
+            one.log.blobs.iter().map(|(digest, blob)| (hex(digest).to_string(), STANDARD.encode(blob))).collect();
+        let entries: Vec<String> = one.log.entries.iter().map(|entry| STANDARD.encode(entry)).collect();
+        let roster = one.log.roster_digest(1).to_string();
+        json!({"id": one.id, "entries": entries, "blobs": blobs, "checkpoint": one.log.head(), "roster": roster})
+    });
+    let answers = second::batch(lines);
+    assert_eq!(answers.len(), told.len(), "an answer for each");
+    let read = |answer: &Value| Found {
+        clean: answer["sound"].as_bool().unwrap_or_default(),
+        words: (answer["findings"].as_array().into_iter().flatten())
+            .map(|one| format!("{}@{}: {}", one["what"].as_str().unwrap_or_default(), one["entry"], one["detail"]))
+            .collect(),
+    };
+    answers.iter().map(read).collect()
+}
+
+#[test]
+fn both_auditors_find_every_change_of_every_entry() {
+    let honest = [Told { id: "honest".to_owned(), log: honest() }];
+    assert_eq!(ours(&honest[0].log), theirs(&honest)[0], "nothing is found in an honest log");
+    assert!(ours(&honest[0].log).clean);
+    // The builder gives up loudly where a change leaves it nothing to go on with.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let told = told();
+    std::panic::set_hook(hook);
+    assert!(told.len() > 1000, "{}", told.len());
+    let second = theirs(&told);
+    let (mut faults, mut used) = (Vec::new(), BTreeSet::new());
+    for (one, second) in told.iter().zip(&second) {
+        let first = ours(&one.log);
+        if let Some((only, _)) = ONLY_OURS.iter().find(|(only, _)| one.id.starts_with(only))
+            && !first.clean
+            && second.clean
+        {
+            used.insert(*only);
+        } else if first.clean != second.clean {
+            faults.push(format!("{}: ours {:?}, theirs {:?}", one.id, first.words, second.words));
+        } else if first.clean {
+            match FREE.iter().find(|(free, _)| one.id.starts_with(free)) {
+                Some((free, _)) => drop(used.insert(*free)),
+                None => faults.push(format!("{}: clean", one.id)),
+            }
+        }
+    }
+    for (free, _) in FREE.iter().chain(ONLY_OURS) {
+        if !used.contains(free) {
+            faults.push(format!("{free}: found now, take it off the list"));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), told.len(), faults.join("\n"));
+}
