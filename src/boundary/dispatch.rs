@@ -189,9 +189,13 @@ impl Boundary {
         let shortest = self.retention.outputs_s.min(self.retention.proposals_s);
         let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
         let mut every = tokio::time::interval(HOUSEKEEPING.min(often));
-        if let Err(error) = self.sweep_outputs().await {
-            tracing::error!("housekeeping: {error}");
-        }
+        // Beside: there may be many.
+        let sweeping = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = sweeping.sweep_outputs().await {
+                tracing::error!("housekeeping: {error}");
+            }
+        });
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;

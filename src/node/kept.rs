@@ -24,6 +24,8 @@ use crate::store::ledger::Ledger;
 const EVERY: Duration = Duration::from_secs(1);
 /// The largest file that is read as a checkpoint.
 const MAX_BYTES: u64 = 64 << 10;
+/// How the name of one begins that is on its way into its place.
+const TEMPORARY: &str = ".checkpoint-";
 /// The name of a checkpoint's file in a directory of `log export`, and in a backup.
 pub const FILE: &str = "checkpoint";
 
@@ -179,13 +181,27 @@ pub fn write(ledger: &Ledger, path: &Path) -> io::Result<()> {
     replace(path, head.note.as_bytes())
 }
 
+/// Removes what a crash left of a checkpoint on its way into its place.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a small file: durable, and whole whenever somebody looks. A crash leaves the old one or the new one.
 ///
 /// # Errors
 /// When it can't be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".checkpoint-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

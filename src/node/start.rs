@@ -135,7 +135,9 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     make(&config.outputs(), 0o700)?;
     make(&config.spool(), 0o700)?;
     make(&config.scratch(), 0o711)?;
-    sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+    let store = sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+    kept::sweep(&config.data).map_err(|error| Problem::whole(&config.data, error.to_string()))?;
+    Ok(store)
 }
 
 /// Prepares the sandbox and finds out what this host holds.

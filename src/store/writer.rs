@@ -74,6 +74,8 @@ pub(crate) struct Writer {
     // Of the batch at work:
     /// The log's size before it.
     first: u64,
+    /// Whether it is one message alone, which has nothing to keep apart from.
+    single: bool,
     leaves: Vec<LeafRow>,
     tiles: Vec<TileRow>,
     replies: Vec<Box<dyn Reply>>,
@@ -97,6 +99,7 @@ impl Writer {
             pruned: Vec::new(),
             retired: Walk::default(),
             first: 0,
+            single: false,
             leaves: Vec::new(),
             tiles: Vec::new(),
             replies: Vec::new(),
@@ -147,6 +150,7 @@ impl Writer {
     fn batch(&mut self, messages: &mut Vec<Message>) -> Result<(), Fault> {
         let before = self.head.clone();
         self.first = before.size;
+        self.single = messages.len() == 1;
         if let Err(fault) = self.store.begin() {
             self.broken = Some(fault);
         }
@@ -284,6 +288,9 @@ impl Writer {
     fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
+        }
+        if self.single {
+            return work(self).inspect_err(|fault| self.broken = Some(fault.clone()));
         }
         let (head, leaves) = (self.head.clone(), self.leaves.len());
         let done = match self.store.save() {
