@@ -1,6 +1,7 @@
 //! Later versions of the roster through the real binary: drafted, signed, taken at a start; and everything that is not.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod second;
 mod support;
 
 use std::fs;
@@ -106,6 +107,26 @@ impl Rosters for World {
     }
 }
 
+/// Holds that our verifier and the independent one find the same in a run's bundle, whichever version is pinned.
+#[track_caller]
+fn assert_both_verifiers_agree(world: &World, runs: &[&Value], versions: u64) {
+    let mut cases = Vec::new();
+    for (at, finished) in runs.iter().enumerate() {
+        for version in 1..=versions {
+            let file = fs::read(world.version(version)).expect("a version");
+            for (form, roster) in [("digest", world.pinned(version).into_bytes()), ("file", file)] {
+                let id = format!("run {at}, version {version} as a {form}");
+                cases.push(second::Case { id, bundle: world.bundle(finished), roster });
+            }
+        }
+    }
+    for (case, theirs) in cases.iter().zip(second::theirs(&cases)) {
+        let ours = second::ours(case).expect("a roster");
+        let differences = ours.differences(&theirs.expect("a roster"));
+        assert!(differences.is_empty(), "{}: {differences:?}", case.id);
+    }
+}
+
 /// Holds that the whole history is decided alike by who pinned these.
 #[track_caller]
 fn assert_audited(world: &World, pinned: &[String]) {
@@ -115,6 +136,23 @@ fn assert_audited(world: &World, pinned: &[String]) {
         let mut command = world.program(&["audit", &url, "--roster", pinned]);
         let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
         assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
+        let finding: Vec<_> =
+            said(&output).lines().filter(|line| line.contains("verdict")).map(str::to_owned).collect();
+        assert!(finding.iter().any(|line| line.contains("every entry holds")), "{finding:?}");
+    }
+    // The independent auditor too, of a copy. Of a later version it wants the file, not its digest alone.
+    let mirror = tempfile::tempdir().expect("a directory");
+    let copied = world
+        .program(&["log", "export", "--url", &url])
+        .arg(mirror.path())
+        .env("COUNTERSIGN_TOKEN", &world.reader)
+        .output()
+        .expect("started");
+    assert!(copied.status.success(), "{}", said(&copied));
+    for pinned in pinned.iter().take(1) {
+        let audited = second::python().arg("audit").arg(mirror.path()).args(["--roster", pinned]).output();
+        let audited = audited.expect("python3, or COUNTERSIGN_PYTHON, runs");
+        assert!(audited.status.success(), "{pinned}: {}", said(&audited));
     }
 }
 
@@ -164,6 +202,15 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
         "{}",
         said(&signed)
     );
+    let shown = world.must(&["show"]);
+    assert!(
+        shown.contains("version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"),
+        "{shown}"
+    );
+    assert!(shown.contains("roster people, version 1;"), "what is in force: {shown}");
+    let home = world.path("b").to_string_lossy().into_owned();
+    let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
+    assert!(doctor.contains("next roster") && doctor.contains("1 more of bob, carol"), "{doctor}");
     world.restart();
     assert_eq!((world.in_force(), world.seal()), (1, seal));
     let notes = world.notes();
@@ -179,6 +226,7 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
 
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
+    assert!(world.must(&["show"]).contains("version 2 is signed: the next start takes it"));
     // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
     world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
     world.reseal(seal + 2);
@@ -415,6 +463,7 @@ fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_roste
     world.run("plain:true", json!({}), &[&alice()]);
     seen(&world, &old, &boundary_key());
     seen(&world, &new, &second_key());
+    assert_both_verifiers_agree(&world, &[&old, &new], 2);
     assert_audited(&world, &files);
     assert_audited(&world, &versions);
     // The old key signs nothing here any more.
@@ -577,7 +626,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
         (
             "signed by one person with two keys",
             envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
-            "1 of 2 approvers",
+            "signed it with another key already",
         ),
         ("one signature twice", twice.to_string(), "out of order or twice"),
         ("a signature of something else", flipped.to_string(), "does not count"),
@@ -918,6 +967,7 @@ fn a_key_is_added_used_and_the_old_one_dropped_in_three_starts() {
             assert_eq!(code, 0, "{pinned}: {report:#}");
         }
     }
+    assert_both_verifiers_agree(&world, &runs.iter().collect::<Vec<_>>(), 3);
     assert_audited(&world, &[world.pinned(1), world.pinned(2), world.pinned(3)]);
 }
 
@@ -989,4 +1039,24 @@ fn whatever_lies_where_a_version_belongs_the_boundary_starts() {
     world.put_version(2, &signed);
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
+}
+
+#[test]
+fn what_was_approved_by_a_removed_approver_and_has_not_run_is_refused() {
+    let mut world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let running = world.propose("plain:wait", json!({}));
+    assert_eq!(world.sign(&running, &[&alice()]).status, 200);
+    world.until(id_of(&running), "running");
+    let approved = world.propose("two:go", json!({}));
+    assert_eq!(world.sign(&approved, &[&dora(), &bob()]).status, 200);
+    world.until(id_of(&approved), "approved");
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.kill9();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let refused = world.until(id_of(&approved), "refused");
+    assert_eq!(refused["refusal"]["code"], "quorum-missing", "{refused:#}");
+    assert_eq!(world.count("consumption"), 1, "its nonce is not spent");
+    assert_audited(&world, &[world.pinned(1)]);
 }

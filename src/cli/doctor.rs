@@ -11,7 +11,8 @@ use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
-use crate::node::files::Files;
+use crate::node::files::{self, Files};
+use crate::node::succession;
 use crate::record::enforcement::Level;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -79,7 +80,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
-            lines.extend(files(config));
+            lines.extend(of_files(config));
             lines.push(service(config));
         }
     }
@@ -151,7 +152,7 @@ fn host(wanted: Level) -> Vec<Line> {
     lines
 }
 
-fn files(config: &Config) -> Vec<Line> {
+fn of_files(config: &Config) -> Vec<Line> {
     match Files::read(config) {
         Err(problems) => problems.list().iter().map(|problem| mend("files", problem.to_string())).collect(),
         Ok(files) => {
@@ -160,8 +161,15 @@ fn files(config: &Config) -> Vec<Line> {
                 ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root())),
                 ok("policy", files.policy.digest().to_string()),
                 ok("roster", format!("version {}, {people} approvers", files.roster.version())),
-                ok("key", "private, and in the roster".to_owned()),
             ];
+            lines.push(match files::check_key(config, &files.roster, &files.key) {
+                None => ok("key", "private, and in the roster".to_owned()),
+                // Where a log has begun the sealed roster decides, and the next start says so.
+                Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
+            });
+            if let Some(says) = succession::waiting(config) {
+                lines.push(Line { holds: State::Note, what: "next roster".into(), says });
+            }
             if people == 0 {
                 lines.push(mend(
                     "roster",

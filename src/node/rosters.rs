@@ -63,16 +63,21 @@ pub fn listed(config: &Config) -> Vec<u64> {
 /// # Errors
 /// When a file can't be read or version 1 is none.
 pub fn chain(config: &Config) -> Result<Option<Chain>, Problem> {
-    let Some(first) = read(config, 1)? else { return Ok(None) };
-    let mut chain = Chain::from_first(&[first])
-        .map_err(|error| Problem::whole(&path(config, 1), format!("{error}: get it from the running boundary")))?;
-    while let Some(next) = read(config, chain.last().version() + 1)? {
-        match chain.extend(&next) {
-            Ok(longer) => chain = longer,
-            Err(_) => break,
+    let mut envelopes = Vec::new();
+    while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
+        envelopes.push(next);
+    }
+    // All but the last few follow: what is drafted and not signed yet stands at the end.
+    loop {
+        match (Chain::from_first(&envelopes), envelopes.len()) {
+            (Ok(chain), _) => return Ok(Some(chain)),
+            (Err(_), 0) => return Ok(None),
+            (Err(error), 1) => {
+                return Err(Problem::whole(&path(config, 1), format!("{error}: get it from the running boundary")));
+            }
+            (Err(_), _) => drop(envelopes.pop()),
         }
     }
-    Ok(Some(chain))
 }
 
 /// The statement in a version's envelope, whoever signed it.

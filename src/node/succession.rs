@@ -102,6 +102,22 @@ pub fn find(config: &Config, sealed: &Chain, policy: &Policy, files: &Files) -> 
     Found { next, notes }
 }
 
+/// What the version that is drafted lacks, or why it could not follow; nothing when none is.
+#[must_use]
+pub fn waiting(config: &Config) -> Option<String> {
+    let chain = rosters::chain(config).ok()??;
+    let version = chain.last().version() + 1;
+    let envelope = match rosters::read(config, version) {
+        Ok(envelope) => envelope?,
+        Err(problem) => return Some(problem.to_string()),
+    };
+    let standing = chain
+        .check_follows(&envelope)
+        .and_then(|next| Standing::of(chain.last(), &next, &envelope.signatures))
+        .map_or_else(|error| error.to_string(), |standing| standing.to_string());
+    Some(format!("version {version} of the roster is drafted: {standing}"))
+}
+
 /// Files that name another roster than was sealed under that version: two were made, and the sealed one stands.
 fn forks(config: &Config, sealed: &Chain) -> Vec<String> {
     let mut forks = Vec::new();

@@ -59,8 +59,14 @@ impl Standing {
             }
             let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
             let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
-            of_before.extend(old.map(|(approver, _)| &approver.name));
-            of_next.extend(new.map(|(approver, _)| &approver.name));
+            // One signature a person, as everywhere: a second one would count for nothing.
+            for (found, names) in [(old, &mut of_before), (new, &mut of_next)] {
+                if let Some((approver, _)) = found
+                    && !names.insert(&approver.name)
+                {
+                    return Err(refuse(format!("{} signed it with another key already", approver.name)));
+                }
+            }
         }
         Ok(Self { of_before: Tally::new(before, &of_before), of_next: Tally::new(next, &of_next) })
     }
@@ -96,10 +102,19 @@ impl Tally {
     }
 }
 
+/// More names than this are counted, not told.
+const MOST_NAMED: usize = 16;
+
 impl fmt::Display for Tally {
     /// `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let names = |names: &[Name]| {
+            let shown = names.iter().take(MOST_NAMED).map(Name::as_str).collect::<Vec<_>>().join(", ");
+            match names.len().saturating_sub(MOST_NAMED) {
+                0 => shown,
+                more => format!("{shown} and {more} others"),
+            }
+        };
         if self.required == 0 {
             return write!(f, "version {} asks for no signature (unguarded)", self.version);
         }
@@ -162,6 +177,9 @@ mod tests {
         assert!(half.needs(&"carol".parse().expect("name")) && !half.needs(&"alice".parse().expect("name")));
         let twice = Standing::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
         assert!(twice.to_string().contains("stands twice"), "{twice}");
+        let (carol, too) = (sign(&next, 4), sign(&next, 6));
+        let twice = Standing::of(&first, &next, &[sign(&next, BOB), carol, too]).expect_err("carol's two keys");
+        assert!(twice.to_string().contains("carol signed it with another key already"), "{twice}");
         assert!(Standing::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
         assert!(Standing::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
     }

@@ -14,7 +14,7 @@ use crate::crypto::sshsig::SshKey;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::{read_policy, read_roster};
 use crate::node::problem::{Problem, Problems};
-use crate::node::rosters;
+use crate::node::{rosters, succession};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::{MAX_ROSTER_BYTES, PresenceRule};
 use crate::trust::roster::TrustedRoster;
@@ -66,7 +66,18 @@ fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<(TrustedRoster, 
         }
         in_force = status["roster"]["digest"].as_str().and_then(|digest| digest.parse::<RosterDigest>().ok());
     }
+    if let Some(waits) = succession::waiting(&config) {
+        talk.say(&waits);
+    }
     if let Some(chain) = rosters::chain(&config).map_err(one)? {
+        if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
+            && known.version() < chain.last().version()
+        {
+            talk.say(&format!(
+                "version {} is signed: the next start takes it, unless it says why not",
+                chain.last().version()
+            ));
+        }
         let all = chain.versions().iter().zip(chain.envelopes());
         let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
         if let Some((roster, envelope)) = wanted.next_back() {

@@ -95,8 +95,8 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
             ),
         )
     })?;
-    if proposed.envelope.signatures.iter().any(|signature| signature.keyid == keyid) {
-        talk.say(&format!("{name} has signed this version with {keyid} already: nothing to do"));
+    if [&standing.of_before, &standing.of_next].iter().any(|tally| tally.signed.contains(&name)) {
+        talk.say(&format!("{name} has signed this version already: nothing to do"));
         return done(args, &proposed, proposed.envelope.clone(), &name, talk);
     }
     let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, talk)? };
@@ -163,7 +163,7 @@ fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, tal
             bytes.push(b'\n');
             write_new(path, &bytes, talk)?;
         }
-        None => drop(put(&args.file, &signed)?),
+        None => put(&args.file, &signed)?,
     }
     let at = args.output.as_deref().unwrap_or(&args.file);
     if at != Path::new("-") {
@@ -209,9 +209,10 @@ pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
                 continue;
             }
             // One that does not count would refuse the whole version.
-            match Standing::of(before, next, std::slice::from_ref(&signature)) {
-                Ok(_) => signatures.push(signature),
-                Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
+            signatures.push(signature);
+            if let Err(error) = Standing::of(before, next, &signatures) {
+                signatures.pop();
+                left_out.push(format!("{}: {error}", place.as_str()));
             }
         }
     }
@@ -239,8 +240,8 @@ pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn put(path: &Path, envelope: &Envelope) -> Result<rosters::Written, Failure> {
-    rosters::write(path, envelope).map_err(|problem| Failure::usage(problem.to_string()))
+fn put(path: &Path, envelope: &Envelope) -> Result<(), Failure> {
+    rosters::write(path, envelope).map(|_| ()).map_err(|problem| Failure::usage(problem.to_string()))
 }
 
 /// Says what a version still lacks.

@@ -790,6 +790,34 @@ async fn a_second_root_for_a_size_ends_the_process() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
+    let world = World::new();
+    let (ledger, commits) = world.open_failing();
+    seal(&ledger, 1).await.expect("seal");
+    let before = ledger.checkpoint().expect("read").expect("signed");
+    // While the commit is under way the log is as it was, also for who signs its head.
+    commits.waiting.store(false, SeqCst);
+    commits.held.store(true, SeqCst);
+    let asking = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { seal(&ledger, 2).await }
+    });
+    while !commits.waiting.load(SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ledger.checkpoint(), Ok(Some(before.clone())));
+    commits.held.store(false, SeqCst);
+    asking.await.expect("joined").expect("sealed");
+    assert_eq!(ledger.checkpoint().expect("read").expect("signed").size, 2);
+    // What is read back as something else than was written is never signed: the process ends.
+    commits.lies.store(true, SeqCst);
+    let stop = seal(&ledger, 3).await;
+    assert!(matches!(stop, Err(WriteStop::Fault(Fault::Broken { .. }))), "{stop:?}");
+    assert_eq!(world.fatal.lock().expect("lock").len(), 1);
+    assert_eq!(ledger.state().size, 2, "nothing of it was shown");
+}
+
+#[tokio::test]
 async fn a_log_behind_or_beside_its_own_checkpoint_is_not_opened() {
     let world = World::new();
     let ledger = world.sealed().await;
@@ -1278,6 +1306,8 @@ struct Commits {
     held: std::sync::atomic::AtomicBool,
     waiting: std::sync::atomic::AtomicBool,
     next: Mutex<std::collections::VecDeque<Option<Fault>>>,
+    /// Leaf hashes are read back as something else.
+    lies: std::sync::atomic::AtomicBool,
 }
 
 struct Failing {
@@ -1309,13 +1339,20 @@ impl Store for Failing {
         self.store.rollback();
     }
 
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault> {
+        let mut hashes = self.store.leaf_hashes(range)?;
+        if self.commits.lies.load(SeqCst) {
+            hashes.iter_mut().for_each(|hash| hash[0] ^= 1);
+        }
+        Ok(hashes)
+    }
+
     pass_on! {
         fn begin(&mut self) -> Result<(), Fault>;
         fn maintain(&mut self) -> Result<(), Fault>;
         fn settle(&mut self) -> Result<(), Fault>;
         fn head(&mut self) -> Result<Head, Fault>;
         fn set_head(&mut self, head: &Head) -> Result<(), Fault>;
-        fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, Fault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, Fault>;
         fn candidates(&mut self, requests: &[&Core]) -> Result<Vec<Candidate>, Fault>;
         fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<Standing>>, Fault>;
