@@ -139,6 +139,49 @@ fn store_check_finds_what_is_changed_by_hand() {
     assert!(size > 8);
 }
 
+#[test]
+fn looking_and_copying_while_runs_go_on_find_one_state() {
+    let world = World::with(|setup| {
+        let large = "i=0; while [ $i -lt 1500 ]; do echo \"line $i of $PARAM_TEXT, an output that is a file of its own\"; i=$((i+1)); done";
+        let front = format!("params:\n  text: {{type: string, default: hello, maxLength: 4000}}\n{SMALL}");
+        setup.runbook("big.md", runbook(&front, &[("go", large)]));
+        setup.config = "[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n".to_owned();
+    });
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for runner in 0..2 {
+            let (world, over) = (&world, &over);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    number += 1;
+                    world.run("big:go", json!({"text": format!("{runner} {number}")}), &[&alice()]);
+                }
+            });
+        }
+        let work = || {
+            for round in 0..4 {
+                let found = checked(&world, &[]).1;
+                assert_eq!(found[0]["defects"], json!([]), "{found:#?}");
+                let backup = world.path(&format!("backup-{round}"));
+                let backup = backup.to_str().unwrap();
+                must(store(&world, &["backup", backup]));
+                let found = checked(&world, &[backup]).1;
+                let defects = found[0]["defects"].as_array().unwrap();
+                // What retention ended while it was copied may be missing; nothing else may.
+                assert!(
+                    defects.iter().all(|defect| defect["what"].as_str().unwrap().contains("is not kept")),
+                    "{found:#?}"
+                );
+            }
+        };
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    world.check_history();
+}
+
 // ---- what is put back by hand
 
 #[test]

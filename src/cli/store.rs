@@ -160,15 +160,16 @@ fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Fa
 
 /// Checkpoints that the log does not contain.
 fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
-    let known = kept::known(config);
+    // Before the store is opened: a service that goes on keeps newer ones.
+    let known: Vec<_> = kept::known(config).into_iter().map(|path| (kept::read(&path), path)).collect();
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // A store whose tree can't be read has been told of by then.
     let Ok((reads, head)) = sqlite::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();
-    for path in known {
-        if let Err(what) = kept::look(&path, &ledger, key.key(), &kept::earlier(config, &ledger)) {
+    for (found, path) in known {
+        if let Err(what) = kept::look(&path, found, &ledger, key.key(), &kept::earlier(config, &ledger)) {
             defects.push(Defect { place: path.display().to_string(), what, mend: RESTORE });
         }
     }

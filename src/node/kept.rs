@@ -37,7 +37,8 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
     let mut problems = Vec::new();
     let mut notes = Vec::new();
     for path in known(config) {
-        match look(&path, ledger, key, &earlier(config, ledger)) {
+        let found = read(&path);
+        match look(&path, found, ledger, key, &earlier(config, ledger)) {
             Ok(note) => notes.extend(note),
             Err(message) => problems.push(Problem::whole(&path, message)),
         }
@@ -53,12 +54,19 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
     own.into_iter().chain(named.map(|path| if path.is_dir() { path.join(FILE) } else { path.clone() })).collect()
 }
 
-/// Compares the log with the checkpoint in one file; gives what is worth a word.
+/// Compares the log with the checkpoint that was read from a file; gives what is worth a word. The file is read before
+/// the log: that may have grown since.
 ///
 /// # Errors
 /// In words: the log does not contain it, or it can't be read.
-pub fn look(path: &Path, ledger: &Ledger, key: &SshKey, earlier: &[String]) -> Result<Option<String>, String> {
-    let (note, known) = read(path)?;
+pub fn look(
+    path: &Path,
+    found: Result<(Note, Checkpoint), String>,
+    ledger: &Ledger,
+    key: &SshKey,
+    earlier: &[String],
+) -> Result<Option<String>, String> {
+    let (note, known) = found?;
     // Nobody's signature is needed to be careful: a false one keeps the service from starting, and is named.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",

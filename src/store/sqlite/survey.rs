@@ -283,7 +283,7 @@ impl Look<'_> {
             if let Ok(key) = SshKey::parse(line)
                 && !self.keys.contains(key.public())
             {
-                self.keys.push(key.public().clone());
+                self.keys.push(*key.public());
             }
         }
         Ok(())
