@@ -388,8 +388,9 @@ fn backup_restored_and_served_is_seen_by_a_witness() {
     let mut world = witnessed(&[&one]);
     world.run("say:echo", json!({"text": "x"}), &[&alice()]);
     world.stop();
-    let store: Vec<_> =
-        ["countersign.db", "countersign.db-wal"].map(|name| world.path(&format!("b/boundary/{name}"))).into();
+    // The whole of it, as a snapshot of the disk is put back: also the checkpoint that lies beside the store.
+    let names = ["countersign.db", "countersign.db-wal", "checkpoint"];
+    let store: Vec<_> = names.iter().map(|name| world.path(&format!("b/boundary/{name}"))).collect();
     let copy = |from: &dyn Fn(&Path) -> PathBuf, to: &dyn Fn(&Path) -> PathBuf| {
         for file in &store {
             let _ = fs::remove_file(to(file));
@@ -399,7 +400,8 @@ fn backup_restored_and_served_is_seen_by_a_witness() {
         }
     };
     let own = |file: &Path| file.to_owned();
-    let kept = |file: &Path| file.with_extension("kept");
+    let folder = world.path("");
+    let kept = |file: &Path| folder.join(format!("kept-{}", file.file_name().unwrap().to_string_lossy()));
     copy(&own, &kept);
     world.start();
     for _ in 0..3 {
