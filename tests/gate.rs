@@ -351,13 +351,15 @@ fn roster_swapped_in_a_ci_checkout_is_not_read() {
         (text(&inside), &elsewhere),
         (text(&way.join("trust/roster.json")), &elsewhere),
         (text(&link), &elsewhere),
-        ("-".to_owned(), &elsewhere),
     ] {
         let (code, said) = trusting(&roster, current, &[]);
         assert_eq!(code, Some(2), "{roster}: {said}");
         assert!(said.contains("written by those whose change is to be let through"), "{said}");
         assert!(!said.contains(&at.roster), "it must not tell the digest that the file would need: {said}");
     }
+    let mut piped = at.command(&at.bundle, &at.demands());
+    let piped = piped.args(["--roster", "-"]).current_dir(&elsewhere).stdin(fs::File::open(&outside).expect("open"));
+    assert_eq!(piped.output().expect("gate").status.code(), Some(2), "nobody knows where it comes from");
     // Without a work tree too: in the current directory, and where the runner says that it checked out.
     let plain = at.world.path("plain/roster.json");
     at.roster_file(&plain);
@@ -402,11 +404,26 @@ fn trust_comes_from_the_user_s_own_configuration_or_there_is_none() {
     let none = gate();
     assert_eq!(none.status.code(), Some(2), "{}", said(&none));
     assert!(said(&none).contains("there is no trusted roster") && !said(&none).contains(&at.roster), "{}", said(&none));
-    // A checkout of the whole home would be one too, but the configuration directory is the user's word by definition.
     at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
     let found = gate();
     assert_eq!(found.status.code(), Some(0), "{}", said(&found));
     assert!(said(&found).contains("trust from    "), "{}", said(&found));
+    // Jobs that put their home into the checkout have the configuration of whoever wrote the commit.
+    let at_home = |name: &str, value: PathBuf| {
+        let mut command = at.command(&at.bundle, &at.demands());
+        command.env(name, value).output().expect("gate")
+    };
+    let swapped = at_home("GITHUB_WORKSPACE", at.world.path("home"));
+    assert_eq!(swapped.status.code(), Some(2), "{}", said(&swapped));
+    fs::create_dir_all(at.world.path("home/.git")).expect("a checkout");
+    assert_eq!(gate().status.code(), Some(2));
+    fs::remove_dir(at.world.path("home/.git")).expect("none any more");
+    assert_eq!(gate().status.code(), Some(0));
+    // The same of a digest that is kept there.
+    fs::remove_file(at.world.path("home/.config/countersign/roster.json")).expect("removed");
+    fs::write(at.world.path("home/.config/countersign/trust"), format!("{}\n", at.roster)).expect("written");
+    assert_eq!(gate().status.code(), Some(0));
+    assert_eq!(at_home("CI_PROJECT_DIR", at.world.path("home")).status.code(), Some(2));
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod history;
 mod mutants;
 mod second;
 
-use history::{ALICE, Approved, BOB, BOUNDARY, Log, sign};
+use history::{ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign};
 
 /// What may change without a log showing it, as `<kind>/<pointer> <change>` begins, and why.
 const FREE: &[(&str, &str)] = &[
@@ -210,6 +210,104 @@ fn theirs(told: &[Told]) -> Vec<Found> {
             .collect(),
     };
     answers.iter().map(read).collect()
+}
+
+/// Logs under more than one version of the roster, honest and not; whether both must find nothing.
+fn under_two_rosters() -> Vec<(Told, bool)> {
+    let second = |signers: &[u8]| {
+        let mut log = honest();
+        log.sealed.roster["approver"][0]["groups"] = json!([]);
+        log.roster(signers);
+        log.reseal(70, |_| {});
+        log
+    };
+    let rotated = |by_old: bool| {
+        let mut log = honest();
+        let running = log.approved("nginx:restart", 65, &[ALICE]);
+        let place = log.consume(65, &[&running]);
+        let under = log.seal.clone();
+        log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
+        let before = reference(&to_canonical(&log.sealed.policy));
+        log.roster(&[ALICE, BOB]);
+        if !by_old {
+            log.key = BOUNDARY_2;
+        }
+        log.reseal(70, |_| {});
+        log.receipt_but(place, &running, |receipt| {
+            receipt["seal"] = json!(under);
+            receipt["decision"]["policy"] = json!(before);
+        });
+        log
+    };
+    let mut found = Vec::new();
+    let mut push = |id: &str, clean: bool, log: Log| found.push((Told { id: id.to_owned(), log }, clean));
+    push("both thresholds", true, second(&[ALICE, BOB]));
+    push("one signature", false, second(&[ALICE]));
+    push("no signature", false, second(&[]));
+    push("a stranger besides", false, second(&[ALICE, BOB, MALLORY]));
+    let mut log = second(&[ALICE, BOB]);
+    log.run("nginx:restart", 80, &[BOB]);
+    push("who is left approves", true, log.clone());
+    log.run("nginx:restart", 81, &[ALICE]);
+    push("who is no longer in a group approves", false, log);
+    let mut log = second(&[ALICE, BOB]);
+    log.rosters.truncate(1);
+    log.reseal(90, |_| {});
+    push("version 1 comes back", false, log);
+    push("the boundary's key changes", true, rotated(false));
+    push("the old key seals the new roster", false, rotated(true));
+    let mut log = rotated(false);
+    log.key = BOUNDARY;
+    log.run("nginx:restart", 80, &[BOB]);
+    log.key = BOUNDARY_2;
+    push("the old key signs on", false, log);
+    let mut log = honest();
+    let (one, two) = (log.approved("nginx:restart", 60, &[BOB]), log.approved("nginx:restart", 60, &[ALICE]));
+    let place = log.consume(60, &[&one, &two]);
+    log.receipt(history::Place { item: 1, ..place }, &two);
+    push("one leaf for two runs, one still open", true, log.clone());
+    log.receipt(history::Place { item: 1, ..place }, &one);
+    push("a receipt for another item", false, log);
+    let mut log = honest();
+    let run = log.run("nginx:restart", 60, &[BOB]);
+    log.consume(61, &[&run]);
+    push("spent twice", false, log);
+    let mut log = honest();
+    let denied = log.approved("nginx:restart", 60, &[BOB]);
+    log.deny(&denied, ALICE);
+    let place = log.consume(61, &[&denied]);
+    log.receipt(place, &denied);
+    push("run under a denial", false, log);
+    let mut log = honest();
+    let run = log.run("nginx:restart", 60, &[BOB]);
+    log.deny(&run, ALICE);
+    push("denied after the run", true, log);
+    let mut log = honest();
+    log.run("nginx:restart", 60, &[CAROL]);
+    push("the owner of the token approves", false, log);
+    let mut log = honest();
+    log.run("two:go", 60, &[BOB]);
+    push("one of two", false, log);
+    let mut log = honest();
+    let late = log.approved("nginx:restart", 60, &[BOB]);
+    let place = log.consume(60 + 3600, &[&late]);
+    log.receipt(place, &late);
+    push("spent at its expiry", false, log);
+    found
+}
+
+#[test]
+fn both_auditors_agree_on_rosters_that_follow_each_other_and_on_liars() {
+    let (told, expected): (Vec<Told>, Vec<bool>) = under_two_rosters().into_iter().unzip();
+    let second = theirs(&told);
+    let mut faults = Vec::new();
+    for ((one, expected), second) in told.iter().zip(expected).zip(&second) {
+        let first = ours(&one.log);
+        if (first.clean, second.clean) != (expected, expected) {
+            faults.push(format!("{}: ours {:?}, theirs {:?}", one.id, first.words, second.words));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]

@@ -69,14 +69,13 @@ fn each_vector_is_refused_with_its_code() {
 
 /// The boundary that the vectors speak of.
 fn world(limits: &str) -> World {
-    let world = World::with(|setup| {
+    World::with(|setup| {
         setup.policy.push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
         setup.runbook("closed/door.md", runbook(SMALL, &[("open", ":")]));
         // Vectors leave proposals behind, and follow each other fast.
         let roomy = "pending_per_proposer = 1000\npending = 1000";
         setup.limits = if limits.is_empty() { roomy.to_owned() } else { limits.to_owned() };
-    });
-    world
+    })
 }
 
 /// What a vector has made so far.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign::audit::bundle::{Options, Trust, verify};
 use countersign::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
-use countersign::crypto::digest::{AuthorizationDigest, RosterDigest, sha256};
+use countersign::crypto::digest::{AuthorizationDigest, sha256};
 use countersign::crypto::json::{self, Reason};
 use countersign::crypto::merkle::{MAX_ENTRY_BYTES, push_entry};
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -585,73 +585,6 @@ fn every_structural_change_is_refused_or_read_as_what_it_says() {
 fn is_free(kind: &str, pointer: &str) -> bool {
     kind == "authorization" && pointer.starts_with("/predicate/params/")
 }
-
-/// Each change of a document of the crossing, signed with the right keys, with all that follows made anew and logged at its
-/// place: refused, or it says only what is the signer's to say.
-#[test]
-fn a_crossing_around_a_changed_document_is_refused_unless_it_is_the_signers_to_say() {
-    let mut established = BTreeSet::new();
-    let mut tried = 0;
-    for kind in ["roster", "seal", "authorization", "consumption", "receipt"] {
-        let made = golden::crossing_around(kind, &golden::payload(kind));
-        let report = verify(&made.bundle, &Trust::Digest(made.roster), Options::default()).expect("a report");
-        assert!(report.verified, "{kind}: {:?}", report.failed().collect::<Vec<_>>());
-        for mutant in golden::mutants(&golden::payload(kind)) {
-            let mut value = mutant.value.clone();
-            golden::repair_twins(kind, &mut value);
-            if value == golden::payload(kind) {
-                continue;
-            }
-            // What was refused by the reader above is refused here by the same reader.
-            if read_back(kind, &to_canonical(&value)).is_err() {
-                continue;
-            }
-            tried += 1;
-            let made = golden::crossing_around(kind, &value);
-            let trust = Trust::Digest(made.roster);
-            let report = verify(&made.bundle, &trust, Options::default()).expect("a report");
-            if report.verified {
-                established.insert(format!("{kind}{} {}", mutant.pointer, mutant.what));
-            }
-            // Under the roster that was trusted before, a changed one is nothing.
-            if kind == "roster" {
-                let before = Trust::Digest(RosterDigest::of(&golden::bytes("payload/roster.json")));
-                assert!(!verify(&made.bundle, &before, Options::default()).expect("a report").verified);
-            }
-        }
-    }
-    assert!(tried > 100, "{tried}");
-    let unexpected: Vec<&String> =
-        established.iter().filter(|name| !SIGNERS_TO_SAY.iter().any(|free| name.starts_with(free))).collect();
-    assert!(unexpected.is_empty(), "established though changed: {unexpected:#?}");
-    for free in SIGNERS_TO_SAY {
-        assert!(established.iter().any(|name| name.starts_with(free)), "{free} is refused now: take it off the list");
-    }
-}
-
-/// What a bundle can't contradict: `kind/pointer`, with the change where only that one is free.
-const SIGNERS_TO_SAY: &[&str] = &[
-    // What people signed is what they meant, as long as step, schema and policy hold for it.
-    "authorization/predicate/params/drain",
-    "authorization/predicate/reason",
-    "authorization/predicate/sandbox/",
-    // The boundary's word: `verify` says so on every run.
-    "receipt/predicate/boundary/version",
-    "receipt/predicate/decision/excluded/0",
-    "receipt/predicate/duration_ms",
-    "receipt/predicate/output/stderr swapped",
-    "receipt/predicate/sandbox/limits",
-    "receipt/predicate/usage/",
-    "seal/predicate/engine",
-    // Another roster is trusted by another digest: of people who did not sign here, of order, of the next version.
-    "roster/predicate/approver/0 swapped",
-    "roster/predicate/approver/1 swapped",
-    "roster/predicate/approver/2",
-    "roster/predicate/group/0 swapped",
-    "roster/predicate/name",
-    "roster/predicate/operator",
-    "roster/predicate/threshold",
-];
 
 #[test]
 fn a_changed_document_under_its_old_signature_is_refused() {

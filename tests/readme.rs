@@ -267,7 +267,7 @@ impl Walk {
         let mut exports = String::new();
         for shown in shown {
             if shown.command.starts_with("export ") {
-                exports.push_str(bare(&shown.command));
+                exports.push_str(&self.filled(bare(&shown.command)));
                 exports.push('\n');
             } else if bare(&shown.command).starts_with("countersign serve") {
                 self.start_serving(shown, here);
@@ -281,10 +281,29 @@ impl Walk {
             {
                 self.at_terminal(&exports, &shown, here);
             } else {
-                let (code, lines) = finish(self.bash(&format!("{exports}{{ {}; }} 2>&1", bare(&shown.command))));
+                // A host that holds less than strict holds what its runs had.
+                let less = !self.strict && bare(&shown.command).starts_with("countersign gate");
+                let less = if less { " --min-sandbox off" } else { "" };
+                let command = format!("{exports}{{ {}{less}; }} 2>&1", bare(&shown.command));
+                let (code, lines) = finish(self.bash(&command));
                 self.compare(&shown, code, &lines, here);
             }
         }
+    }
+
+    /// A line in which README shortens what differs from boundary to boundary.
+    fn filled(&self, line: &str) -> String {
+        let Some((before, _)) = line.split_once("sha256:…") else { return line.to_owned() };
+        let listed = self.bash("COUNTERSIGN_TOKEN_FILE=agent.token countersign --json registry list").output();
+        let listed: Value = serde_json::from_slice(&listed.expect("started").stdout).expect("JSON");
+        let steps = listed["steps"].as_array().expect("steps");
+        let digest = steps.iter().find(|step| step["ref"] == "service:restart").map(|step| &step["digest"]);
+        let value = match before {
+            "export BOUNDARY=" => &listed["boundary"]["id"],
+            "export DIGEST=" => digest.expect("the step"),
+            other => panic!("what stands for … in {other:?}?"),
+        };
+        format!("{before}{}", value.as_str().expect("a digest"))
     }
 
     fn compare(&self, shown: &Shown, code: Option<i32>, real: &[String], here: &str) {

@@ -1,6 +1,7 @@
 //! Witnesses of the log: a standard one, in Python, cosigns; a bad one is told, and holds up nothing.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod second;
 mod support;
 
 use std::fs;
@@ -291,6 +292,26 @@ fn a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_i
     let twice = format!("{cosigned}\n{cosigned}\n");
     let ((code, ..), _) = with(&twice);
     assert_eq!((code, verify(&world, &path, 2).0), (Some(0), Some(1)));
+    // The independent verifier says the same of each.
+    raw[0] ^= 1;
+    raw[20] ^= 1;
+    let bad = cosigned.replace(encoded, &STANDARD.encode(&raw));
+    let roster = world.started["roster"].as_str().unwrap();
+    let cases: Vec<second::Case> =
+        [format!("{cosigned}\n"), format!("{bad}\n"), format!("{stranger}\n"), String::new(), twice]
+            .iter()
+            .map(|line| {
+                with(line);
+                second::Case { id: line.clone(), bundle: fs::read(&path).unwrap(), roster: roster.as_bytes().to_vec() }
+            })
+            .collect();
+    let finding = |verdict: &second::Verdict| verdict.findings["witnesses"].clone();
+    let theirs: Vec<_> = second::theirs(&cases).into_iter().map(|verdict| verdict.expect("a verdict")).collect();
+    let said: Vec<String> = theirs.iter().map(finding).collect();
+    assert_eq!(said, ["established", "failed", "not-checked", "not-checked", "established"]);
+    for (case, theirs) in cases.iter().zip(&theirs) {
+        assert_eq!(second::ours(case).expect("a verdict").differences(theirs), [""; 0], "{}", case.id);
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::cli::propose::read_params;
 use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
-use crate::cli::trust::{Trust, TrustArgs, check_own, read_bounded};
+use crate::cli::trust::{Own, Trust, TrustArgs, check_own, read_bounded};
 use crate::cli::verify::{Basis, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
@@ -37,7 +37,8 @@ use crate::record::profile::{Layer, STRICT};
   countersign gate run.bundle.json --roster \"$RUNNER_TEMP/roster.json\" --roster-digest sha256:… …
 
 The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory, never from a checkout: a file in the
-current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it.
+current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it; so is a
+configuration directory there.
 
 Exit codes: 0 every requirement is met; 1 one is not; 2 wrong usage, or no trusted roster to check with.")]
 pub struct Args {
@@ -127,7 +128,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }))?;
     } else {
         let basis = Basis { place: &args.file, digest, trusted, report: &report, at: Some(now) };
-        talk.show(&screen(&gate, &basis))?;
+        talk.show_lines(&screen(&gate, &basis))?;
     }
     Ok(exit(&gate))
 }
@@ -177,59 +178,54 @@ fn demands(args: &Args) -> Result<Demands, Failure> {
 }
 
 /// The rosters to decide with. A file that a checkout could bring along is no ground for trust, unless its digest is
-/// pinned from elsewhere.
+/// pinned from elsewhere; one of the configuration directory neither, since jobs put their home into the checkout too.
 fn trusted(args: &Args) -> Result<Vec<Trust>, Failure> {
-    let named = match &args.trust.roster {
-        Some(flag) => Some((format!("--roster {flag}"), flag.clone())),
-        None => std::env::var("COUNTERSIGN_TRUST")
-            .ok()
-            .filter(|value| !value.is_empty())
-            .map(|value| (format!("COUNTERSIGN_TRUST={value}"), value)),
-    };
-    if let (Some((words, value)), None) = (&named, args.roster_digest)
-        && !value.starts_with("sha256:")
-    {
-        let words = Shown::text(words);
-        let refuse = |why: &str| {
-            Failure::new(
-                Exit::NoTrust,
-                format!(
-                    "{}: {why}, and what lies there is written by those whose change is to be let through. Name the roster's \
-                     digest as its keeper tells it (--roster-digest sha256:…, or --roster sha256:…), or put the file into \
-                     your configuration directory",
-                    words.as_str()
-                ),
-            )
-        };
-        if value == "-" {
-            return Err(refuse("the standard input may come from a checkout"));
-        }
-        let path = Path::new(value);
-        let unreadable = |error: std::io::Error| Failure::new(Exit::NoTrust, format!("{}: {error}", words.as_str()));
-        let checkouts = Checkouts::of_process().map_err(unreadable)?;
-        if let Some(why) = checkouts.holding(path).map_err(unreadable)? {
-            return Err(refuse(Shown::text(&why).as_str()));
-        }
-        let _own = check_own(path)?;
-    }
     let mut trust = args.trust.find()?;
-    if let Some(pinned) = args.roster_digest {
-        if trust.is_empty() {
-            trust = TrustArgs { roster: Some(pinned.to_string()) }.find()?;
+    let Some(pinned) = args.roster_digest else {
+        for file in trust.iter().filter_map(|trust| trust.file.as_deref()) {
+            let _own = check_place(file)?;
         }
-        let others: Vec<_> = trust.iter().map(|trust| format!("{} is {}", trust.from, trust.pinned.digest())).collect();
-        trust.retain(|trust| trust.pinned.digest() == pinned);
-        if trust.is_empty() {
-            return Err(Failure::new(
-                Exit::NoTrust,
-                format!(
-                    "not the roster that --roster-digest pins: {}; get the right one, or ask its keeper",
-                    Shown::text(&others.join(", ")).as_str()
-                ),
-            ));
-        }
+        return if trust.is_empty() { Err(no_trust()) } else { Ok(trust) };
+    };
+    if trust.is_empty() {
+        trust = TrustArgs { roster: Some(pinned.to_string()) }.find()?;
     }
-    if trust.is_empty() { Err(no_trust()) } else { Ok(trust) }
+    let others: Vec<_> = trust.iter().map(|trust| trust.from.clone()).collect();
+    trust.retain(|trust| trust.pinned.digest() == pinned);
+    if trust.is_empty() {
+        return Err(Failure::new(
+            Exit::NoTrust,
+            format!(
+                "{}: not the roster that --roster-digest pins; get the right one, or ask its keeper",
+                Shown::text(&others.join(", ")).as_str()
+            ),
+        ));
+    }
+    Ok(trust)
+}
+
+/// Checks that no checkout has a hand in this file, and nobody but this user.
+fn check_place(path: &Path) -> Result<Own, Failure> {
+    let place = Shown::text(&path.to_string_lossy());
+    let refuse = |why: &str| {
+        Failure::new(
+            Exit::NoTrust,
+            format!(
+                "the roster {}: {why}, and what lies there is written by those whose change is to be let through. Name the \
+                 roster's digest as its keeper tells it (--roster-digest sha256:…, or --roster sha256:…), or keep the file elsewhere",
+                place.as_str()
+            ),
+        )
+    };
+    if path == Path::new("-") {
+        return Err(refuse("the standard input may come from a checkout"));
+    }
+    let unreadable = |error: std::io::Error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str()));
+    let checkouts = Checkouts::of_process().map_err(unreadable)?;
+    if let Some(why) = checkouts.holding(path).map_err(unreadable)? {
+        return Err(refuse(Shown::text(&why).as_str()));
+    }
+    check_own(path)
 }
 
 fn no_trust() -> Failure {

@@ -61,6 +61,16 @@ impl Talk {
         self.put(screen.paint(self.width, self.colour).as_bytes())
     }
 
+    /// Prints a screen whose lines are wrapped on a terminal only: in a log or a report a line is one thing, and a digest
+    /// can be searched for.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn show_lines(&self, screen: &Screen) -> Result<(), Failure> {
+        let width = if self.out_is_terminal { self.width } else { usize::MAX };
+        self.put(screen.paint(width, self.colour).as_bytes())
+    }
+
     /// Prints a screen as talk, when the standard output is for data.
     pub fn show_aside(&self, screen: &Screen) {
         let _ = io::stderr().write_all(screen.paint(self.width, false).as_bytes());

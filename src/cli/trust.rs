@@ -48,6 +48,8 @@ pub struct Trust {
     pub audit: audit::Trust,
     /// In words.
     pub from: String,
+    /// The file that it was read from; `-` is the standard input.
+    pub file: Option<PathBuf>,
 }
 
 /// One envelope: its payload is at most a roster's.
@@ -121,7 +123,8 @@ fn find(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<V
         for line in text.lines() {
             // A digest, then perhaps a remark.
             let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
-            found.push(digest(parse_digest(word)?, pins.to_string_lossy().into_owned()));
+            let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
+            found.push(Trust { file: Some(pins.clone()), ..pinned });
         }
     }
     Ok(found)
@@ -136,7 +139,7 @@ fn digest_or_file(text: &str, from: String) -> Result<Trust, Failure> {
 }
 
 fn digest(digest: RosterDigest, from: String) -> Trust {
-    Trust { pinned: Pinned::Digest(digest), audit: audit::Trust::Digest(digest), from }
+    Trust { pinned: Pinned::Digest(digest), audit: audit::Trust::Digest(digest), from, file: None }
 }
 
 fn parse_digest(text: &str) -> Result<RosterDigest, Failure> {
@@ -150,7 +153,7 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<Trust, Failure
         .map_err(|error| Failure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str())))?;
     let pinned = Pinned::from_envelope(&envelope)
         .map_err(|error| Failure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str())))?;
-    Ok(Trust { pinned, audit: audit::Trust::Roster(bytes), from })
+    Ok(Trust { pinned, audit: audit::Trust::Roster(bytes), from, file: Some(path.to_owned()) })
 }
 
 /// Reads a file of the configuration directory that nobody else may have written.

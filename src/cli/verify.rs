@@ -75,7 +75,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         tally.worst(one);
     }
     if args.files.len() > 1 && !talk.json {
-        talk.show(&tally.screen())?;
+        talk.show_lines(&tally.screen())?;
     }
     Ok(tally.exit)
 }
@@ -104,7 +104,7 @@ fn verify(
                 talk.object(&line)?;
             } else {
                 let basis = Basis { place: path, digest, trusted, report: &report, at: options.at };
-                talk.show(&screen(&basis))?;
+                talk.show_lines(&screen(&basis))?;
             }
             Ok(exit)
         }

@@ -57,7 +57,9 @@ pub async fn keep_witnessed(boundary: Arc<Boundary>) {
                 }
             }
         }
-        let Ok(Some((witness, ask, answer))) = tokio::time::timeout(TICK, answers.recv()).await else { continue };
+        // With no witness there is only to be seen whether a new roster has one.
+        let tick = if named.is_empty() { PAUSE } else { TICK };
+        let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await else { continue };
         let Answered { witness, next } = take(&boundary, witness, &ask, answer);
         if let Some(turn) = turns.get_mut(&witness.key.vkey()) {
             turn.rest(&next);

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use countersign::crypto::canonical::to_canonical;
-use countersign::crypto::digest::{RosterDigest, hex, sha256};
+use countersign::crypto::digest::{hex, sha256};
 use countersign::crypto::merkle::{self, Hash};
-use countersign::crypto::note::{TlogProof, sign_note};
+use countersign::crypto::note::sign_note;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use countersign::crypto::sshsig::SshKey;
 use countersign::record::checkpoint::Checkpoint;
@@ -144,73 +144,6 @@ pub fn repair_twins(kind: &str, document: &mut Value) {
         }
         _ => {}
     }
-}
-
-/// A bundle, and the digest of the roster to trust for it.
-pub struct Made {
-    /// The bytes of the bundle.
-    pub bundle: Vec<u8>,
-    /// Digest of its roster's payload.
-    pub roster: RosterDigest,
-}
-
-/// The golden crossing made anew around one payload: everything after it names it, and all is signed with the right keys and
-/// logged at its place, so that only what the payload says can be wrong.
-pub fn crossing_around(kind: &str, edited: &Value) -> Made {
-    let mut bundle = value("bundle.json");
-    let order = |kind: &str| KINDS.iter().position(|known| *known == kind).expect("a kind");
-    let after = |other: &str| order(kind) < order(other);
-    let pick = |wanted: &str| if wanted == kind { edited.clone() } else { payload(wanted) };
-
-    let roster = to_canonical(&pick("roster"));
-    let mut seal = pick("seal");
-    if after("seal") {
-        seal["predicate"]["roster"] = json!(reference(&roster));
-    }
-    let seal = to_canonical(&seal);
-    let id = reference(&seal);
-    let mut authorization = pick("authorization");
-    if after("authorization") {
-        authorization["predicate"]["boundary"]["id"] = json!(id);
-    }
-    let authorization_payload = to_canonical(&authorization);
-    let mut consumption = pick("consumption");
-    if after("consumption") {
-        consumption["predicate"]["seal"] = json!(id);
-        let item = &mut consumption["predicate"]["spent"][0];
-        item["authorization"] = json!(reference(&authorization_payload));
-        for field in ["nonce", "expires_at"] {
-            if authorization["predicate"][field].is_string() {
-                item[field] = authorization["predicate"][field].clone();
-            }
-        }
-        repair_twins("consumption", &mut consumption);
-    }
-    let consumption = envelope(&to_canonical(&consumption), &["boundary"]);
-    let mut receipt = pick("receipt");
-    if after("receipt") {
-        let stated = &mut receipt["predicate"];
-        stated["authorization"] =
-            serde_json::to_value(envelope(&authorization_payload, &["alice", "bob"])).expect("an envelope");
-        stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&merkle::leaf_hash(&leaf_data(&consumption)))));
-        stated["boundary"]["id"] = json!(id);
-        stated["seal"] = json!(id);
-        receipt["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(&authorization_payload)));
-    }
-    let receipt = envelope(&to_canonical(&receipt), &["boundary"]);
-    let seal = envelope(&seal, &["boundary"]);
-
-    let others = ["refusal", "denial"].map(|kind| envelope(&to_canonical(&payload(kind)), signers(kind)));
-    let leaves =
-        [&seal, &consumption, &others[0], &receipt, &others[1]].map(|entry| merkle::leaf_hash(&leaf_data(entry)));
-    let signed = checkpoint(&format!("prod-eu/{}", &id[7..23]), 5, merkle::root(&leaves));
-    let proof = |index: u64| TlogProof { index, hashes: path(&leaves, index), checkpoint: signed.clone() }.to_string();
-    bundle["proofs"] = json!({"seal": proof(0), "consumption": proof(1), "receipt": proof(3)});
-    for (place, made) in [("seal", &seal), ("consumption", &consumption), ("receipt", &receipt)] {
-        bundle[place] = serde_json::to_value(made).expect("an envelope");
-    }
-    bundle["roster"] = json!([Envelope::new(&roster, Vec::new())]);
-    Made { bundle: to_canonical(&bundle), roster: RosterDigest::of(&roster) }
 }
 
 /// One structural change of a document.

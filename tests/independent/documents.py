@@ -3,6 +3,7 @@
 A shape is a function that takes a value and its place and raises Bad where the value is none of it.
 """
 
+import functools
 import re
 
 from wire import PAYLOAD_TYPE, Bad, Envelope, canonical, reference, seconds, strict_canonical
@@ -11,6 +12,8 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 KIB = 1024
 
 
+# Many logs and bundles hold the same documents; nobody changes what is read.
+@functools.lru_cache(maxsize=4096)
 def read(kind, payload):
     """The predicate of a payload that must be a complete document of this kind."""
     document = strict_canonical(payload, LIMITS[kind])

@@ -47,6 +47,8 @@ class Rules:
         for rule, whose in ((policy, "policy"), (step, "step")):
             if rule is None:
                 continue
+            if not isinstance(rule, dict):
+                raise Bad(f"the {whose}'s approvals are no rule")
             needed, groups, each = rule.get("required"), rule.get("from"), rule.get("each", False)
             if isinstance(needed, bool) or not isinstance(needed, int) or needed < 1:
                 raise Bad(f"the {whose} asks for nobody")
@@ -201,7 +203,7 @@ class Schema:
         properties, needed = schema.get("properties", {}), schema.get("required", [])
         if not isinstance(properties, dict) or not isinstance(needed, list):
             raise Bad(f"{place}: properties or required is malformed")
-        if len(set(map(str, needed))) != len(needed) or any(name not in properties for name in needed):
+        if not all(isinstance(name, str) and name in properties for name in needed) or len(set(needed)) != len(needed):
             raise Bad(f"{place}/required: a name twice or unknown")
         variables = set()
         for name, item in properties.items():

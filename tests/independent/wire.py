@@ -9,6 +9,8 @@ import re
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
+TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
+BRACKET = re.compile(r"[\[\]{}]")
 
 
 class Bad(Exception):
@@ -81,24 +83,11 @@ def _word(word):
 
 
 def _check_depth(text):
-    depth, inside, at = 0, False, 0
-    for found in re.finditer(r'[\[\]{}"\\]', text):
-        mark = found.group()
-        if found.start() < at:
-            continue
-        if inside:
-            if mark == "\\":
-                at = found.start() + 2
-            elif mark == '"':
-                inside = False
-        elif mark == '"':
-            inside = True
-        elif mark in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise Bad(f"deeper than {MAX_DEPTH}", "depth")
-        elif mark in "]}":
-            depth -= 1
+    depth = 0
+    for mark in BRACKET.findall(TEXT.sub("", text)):
+        depth += 1 if mark in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise Bad(f"deeper than {MAX_DEPTH}", "depth")
 
 
 def _check_texts(value):

@@ -110,8 +110,8 @@ fn documents(found: &mut Vec<Named>) {
                 subjects.push(subjects[0].clone());
             }),
         );
-        let mut pretty = Story::default();
-        pretty.payload = Some((kind, serde_json::to_vec_pretty(&golden::payload(kind)).unwrap()));
+        let pretty = serde_json::to_vec_pretty(&golden::payload(kind)).unwrap();
+        let pretty = Story { payload: Some((kind, pretty)), ..Story::default() };
         push("payload-not-canonical", pretty);
         let name = |value: &mut Value| value["predicate"].as_object_mut().unwrap().keys().next().unwrap().clone();
         push(

@@ -1,0 +1,142 @@
+//! The log of a real boundary, exported by the real binary: both auditors read the same history in it, and the same lies.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod second;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::people::{alice, bob, dora};
+use support::{SMALL, World, runbook};
+
+/// What one auditor says: nothing found, runs still open, and each decision in a few words.
+#[derive(Debug, PartialEq, Eq)]
+struct History {
+    clean: bool,
+    open: usize,
+    decisions: Vec<Value>,
+}
+
+fn ours(world: &World, copy: &Path) -> History {
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let output = world.program(&["audit", "--json", "--roster", roster]).arg(copy).output().expect("audit");
+    let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let decision = |line: &Value| {
+        let mut line = line.clone();
+        line["outcome"] = line["outcome"]["status"].clone();
+        words(&line)
+    };
+    let decisions = lines.iter().filter(|line| line["type"] == "decision").map(decision).collect();
+    let summary = lines.iter().find(|line| line["type"] == "summary");
+    let open = summary.and_then(|summary| summary["open"].as_array()).map_or(0, Vec::len);
+    assert_eq!(output.status.success(), summary.is_some_and(|summary| summary["clean"] == true));
+    History { clean: output.status.success(), open, decisions }
+}
+
+fn theirs(world: &World, copy: &Path) -> History {
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let output = second::python().arg("audit").arg(copy).arg("--roster").arg(roster).output().expect("python runs");
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(output.status.success(), said["sound"] == true, "{said:#}");
+    History {
+        clean: output.status.success(),
+        open: said["open"].as_array().map_or(0, Vec::len),
+        decisions: said["decisions"].as_array().into_iter().flatten().map(words).collect(),
+    }
+}
+
+fn words(line: &Value) -> Value {
+    let fields = ["receipt", "at", "proposer", "step", "params", "approvers", "outcome", "entry"];
+    fields.iter().map(|field| ((*field).to_owned(), line[*field].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn export(world: &World, name: &str) -> PathBuf {
+    let directory = world.path(name);
+    let mut command = world.program(&["log", "export", "--url", &world.wire.url]);
+    let output = command.env("COUNTERSIGN_TOKEN", &world.reader).arg(&directory).output().expect("export");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    directory
+}
+
+#[test]
+fn both_auditors_agree_on_the_log_of_a_real_boundary() {
+    let mut world = World::new();
+    world.run("two:go", json!({"text": "\u{e4} \"x\""}), &[&alice(), &bob()]);
+    world.run("plain:fail", json!({}), &[&dora()]);
+    let denied = world.propose("plain:true", json!({}));
+    world.deny(&denied, &dora()).ok(200);
+    let seal = world.seal();
+    world.write("b/runbooks/plain.md", &runbook(SMALL, &[("true", "true"), ("wait", "sleep 600")]));
+    world.reseal(seal + 1);
+    world.run("plain:true", json!({}), &[&alice()]);
+    let running = world.propose("plain:wait", json!({}));
+    world.sign(&running, &[&alice()]).ok(200);
+    world.until(support::id_of(&running), "running");
+    let copy = export(&world, "copy");
+    let (first, second) = (ours(&world, &copy), theirs(&world, &copy));
+    assert_eq!(first, second);
+    assert_eq!((first.clean, first.open, first.decisions.len()), (true, 1, 3), "{first:#?}");
+    // After a crash the open run has the receipt `unknown`.
+    world.kill9();
+    world.start();
+    let copy = export(&world, "copy");
+    let (first, second) = (ours(&world, &copy), theirs(&world, &copy));
+    assert_eq!(first, second);
+    assert_eq!((first.clean, first.open), (true, 0), "{first:#?}");
+    assert_eq!(first.decisions.last().unwrap()["outcome"], "unknown");
+
+    // What is done to the copy, both see.
+    for (at, file) in files(&copy).into_iter().enumerate() {
+        let all = ["flipped", "cut", "gone"];
+        // Each blob is spoilt in one way, the head and the tiles in every.
+        for what in if at < 3 { &all[..] } else { &all[at % 3..=at % 3] } {
+            let what = *what;
+            let kept = fs::read(&file).unwrap();
+            match what {
+                "flipped" => {
+                    let mut bytes = kept.clone();
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    fs::write(&file, bytes).unwrap();
+                }
+                "cut" => fs::write(&file, &kept[..kept.len() - 1]).unwrap(),
+                _ => fs::remove_file(&file).unwrap(),
+            }
+            let told = second::python();
+            let second = audit_fails(told, &world, &copy);
+            let roster = world.started["roster"].as_str().unwrap();
+            let mut command = world.program(&["audit", "--json", "--roster", roster]);
+            let first = !command.arg(&copy).output().unwrap().status.success();
+            assert!(second, "{} {what}: theirs finds nothing", file.display());
+            // Hash tiles are made from the entries; a missing one contradicts nothing.
+            let tile = file.components().any(|part| part.as_os_str() == "0");
+            assert!(first || (tile && what == "gone"), "{} {what}: ours finds nothing", file.display());
+            fs::write(&file, kept).unwrap();
+        }
+    }
+    assert!(ours(&world, &copy).clean && theirs(&world, &copy).clean, "all put back");
+}
+
+fn audit_fails(mut python: std::process::Command, world: &World, copy: &Path) -> bool {
+    let roster = world.started["roster"].as_str().expect("a digest");
+    !python.arg("audit").arg(copy).arg("--roster").arg(roster).output().expect("python runs").status.success()
+}
+
+/// Every file of a copy that an auditor reads; partial tiles of earlier sizes lie there unread.
+fn files(copy: &Path) -> Vec<PathBuf> {
+    let head = fs::read_to_string(copy.join("checkpoint")).unwrap();
+    let size = head.lines().nth(1).unwrap().to_owned();
+    let mut found = vec![copy.join("checkpoint")];
+    found.push(copy.join(format!("tile/0/000.p/{size}")));
+    found.push(copy.join(format!("tile/entries/000.p/{size}")));
+    for entry in fs::read_dir(copy.join("blob/sha256")).unwrap() {
+        found.push(entry.unwrap().path());
+    }
+    found
+}
