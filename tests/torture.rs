@@ -494,6 +494,9 @@ impl Torture {
         wait_for("what was approved has run", || {
             self.world.list("approved").is_empty() && self.world.list("running").is_empty()
         });
+        for waiting in self.world.list("pending") {
+            assert!(self.cancel_one(id_of(&waiting)).is_ok(), "it is taken back");
+        }
         let finished = self.world.run("say:echo", json!({}), &[&alice()]);
         self.world.assert_verified(&finished);
         self.world.check_history();
