@@ -258,7 +258,8 @@ impl Torture {
         let place = self.place(point, before);
         self.world.setup.env.clear();
         // Sometimes only at the second time that it comes by: with something else done before, or within recovery.
-        let by_itself = POINTS[point].contains("prune") || POINTS[point].contains("retire");
+        // Not where a second time is long in coming: housekeeping, and refusals, which are summed up by the hour.
+        let by_itself = ["prune", "retire", "refusal"].iter().any(|kind| POINTS[point].contains(kind));
         let time = if !by_itself && self.random.below(4) == 0 { 2 } else { 1 };
         self.world.setup.env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
         self.world.setup.env("COUNTERSIGN_LOG", "info");
