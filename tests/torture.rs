@@ -258,7 +258,7 @@ impl Torture {
         let place = self.place(point, before);
         self.world.setup.env.clear();
         // Sometimes only at the second time that it comes by: with something else done before, or within recovery.
-        // Not where a second time is long in coming: housekeeping, and refusals, which are summed up by the hour.
+        // Not where a second time is long in coming.
         let by_itself = ["prune", "retire", "refusal"].iter().any(|kind| POINTS[point].contains(kind));
         let time = if !by_itself && self.random.below(4) == 0 { 2 } else { 1 };
         self.world.setup.env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
@@ -400,8 +400,8 @@ impl Torture {
 
     fn refuse(&mut self) -> Result<(), Gone> {
         let (_, mut whole) = self.whole()?;
-        // Nobody signed: a refusal of somebody who is known, which is logged by the by.
-        whole["signatures"] = json!([]);
+        // Signed for something else: a refusal of somebody who is known, which is logged by the by.
+        whole["signatures"] = self.whole()?.1["signatures"].clone();
         let reply = self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone)?;
         assert_ne!(reply.status, 200, "{}", reply.text());
         for _ in 0..40 {
