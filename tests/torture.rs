@@ -259,7 +259,7 @@ impl Torture {
         self.world.setup.env.clear();
         // Sometimes only at the second time that it comes by: with something else done before, or within recovery.
         // Not where a second time is long in coming.
-        let by_itself = ["prune", "retire", "refusal"].iter().any(|kind| POINTS[point].contains(kind));
+        let by_itself = ["prune", "retire"].iter().any(|kind| POINTS[point].contains(kind));
         let time = if !by_itself && self.random.below(4) == 0 { 2 } else { 1 };
         self.world.setup.env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
         self.world.setup.env("COUNTERSIGN_LOG", "info");
