@@ -451,12 +451,13 @@ impl Boundary {
         self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id).into())
     }
 
-    /// What to say of a proposal that has no row. Ids begin with their time: one from before retention's reach was deleted,
-    /// if it ever was. Which of the two is not told, so nobody learns of what he may not see.
+    /// What to say of a proposal that has no row. Ids begin with their time: one that is older than what is kept, and not than
+    /// the log, was deleted, if it ever was. Which of the two is not told, so nobody learns of what he may not see.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s;
-        if made.plus(kept_s) > self.now() {
+        let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
+        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.now() {
             return not_found(id);
         }
         let detail = format!(
