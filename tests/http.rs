@@ -397,7 +397,9 @@ fn slow_heads_lose_their_connection_and_hold_up_nobody() {
 fn probes_say_how_it_is() {
     let world = World::new();
     assert_eq!(world.wire.peek("/health").ok(200), json!({"status": "up"}));
-    let ready = world.wire.peek("/ready").ok(200);
+    let mut ready = world.wire.peek("/ready").ok(200);
+    let roster = ready.as_object_mut().unwrap().remove("roster").expect("a roster");
+    assert_eq!((&roster["version"], &roster["guarded"]), (&json!(1), &json!(true)));
     assert_eq!(ready, json!({"ready": true, "sandbox": "strict", "seal": 3, "notes": []}));
     assert_eq!(world.wire.peek("/version").ok(200)["name"], "countersign");
     let described = world.wire.peek("/openapi.json").ok(200);

@@ -265,7 +265,7 @@ impl Torture {
         self.world.setup.env("COUNTERSIGN_LOG", "info");
         match self.world.try_start() {
             Ok(()) => {
-                let deadline = Instant::now() + Duration::from_secs(20);
+                let deadline = Instant::now() + Duration::from_secs(180);
                 while self.work(POINTS[point]).is_ok() {
                     assert!(Instant::now() < deadline, "{place}: it does not die");
                 }

@@ -14,17 +14,20 @@ use crate::boundary::refusal::{Refusal, Stopped};
 use crate::crypto::digest::InputDigest;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
-use crate::record::document::{Predicate, Statement};
+use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::envelope::Envelope;
 use crate::record::refusal::{self, Code, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
+use crate::store::message::WriteStop;
 
 /// Leaves that one principal may cause in an hour: bounds what a holder of one token can write into the log.
 pub const BUDGET_PER_HOUR: u32 = 60;
 /// Principals that are told apart; more than that share what is left by being counted only.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
+/// How often a leaf is dated anew, where others come before it.
+const MOST_TRIES: usize = 8;
 
 /// What was refused this hour.
 #[derive(Debug, Default)]
@@ -132,29 +135,34 @@ impl Boundary {
 
     async fn log_refusal(&self, refused: &Refusal, principal: String, input: InputDigest) {
         let pointer = refused.places.first().and_then(|place| without_input(&place.pointer));
-        let now = self.now();
-        let statement = refusal::Refusal::one(self.refusing(), refused.code, pointer, principal, now, input);
-        match self.sign_statement(&statement) {
-            Ok(envelope) => self.append_refusal(envelope, now).await,
-            Err(error) => tracing::error!("a refusal could not be written: {error}"),
-        }
+        let one = |now| {
+            let (pointer, principal) = (pointer.clone(), principal.clone());
+            Ok(refusal::Refusal::one(self.refusing(), refused.code, pointer, principal, now, input))
+        };
+        self.append_refusal(one).await;
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        let now = self.now();
-        match refusal::Refusal::summary(self.refusing(), counts, now)
-            .and_then(|statement| self.sign_statement(&statement))
-        {
-            Ok(envelope) => self.append_refusal(envelope, now).await,
-            Err(error) => tracing::error!("a summary of refusals could not be written: {error}"),
-        }
+        self.append_refusal(|now| refusal::Refusal::summary(self.refusing(), counts.clone(), now)).await;
     }
 
-    async fn append_refusal(&self, envelope: Vec<u8>, at: Timestamp) {
-        // A refusal that does not get into the log harms nobody but its record; the answer was given.
-        if let Err(error) = self.ledger.refuse(envelope, at).await {
-            tracing::warn!("a refusal was not logged: {error}");
+    /// Signs and logs what `state` says at the time that it is given.
+    async fn append_refusal(&self, state: impl Fn(Timestamp) -> Result<Statement<refusal::Refusal>, Malformed>) {
+        for _ in 0..MOST_TRIES {
+            let now = self.now();
+            let envelope = match state(now).and_then(|statement| self.sign_statement(&statement)) {
+                Ok(envelope) => envelope,
+                Err(error) => return tracing::error!("a refusal could not be written: {error}"),
+            };
+            match self.ledger.refuse(envelope, now).await {
+                // Another entry came in between, with a second of its own.
+                Err(WriteStop::BackDated { .. }) => {}
+                // A refusal that does not get into the log harms nobody but its record; the answer was given.
+                Err(error) => return tracing::warn!("a refusal was not logged: {error}"),
+                Ok(_) => return,
+            }
         }
+        tracing::warn!("a refusal was not logged: other entries came before it, again and again");
     }
 
     fn refusing(&self) -> RefusingBoundary {
