@@ -56,7 +56,8 @@ impl Head {
         if let Some((last, others)) = trust.split_last() {
             // Any of them will do: one user may trust the rosters of many boundaries.
             let of_others = others.iter().find_map(|trust| Chain::connect(&trust.pinned, &versions).ok());
-            chain = of_others.map_or_else(|| connect(&last.pinned, &last.from), Ok)?;
+            let whose = format!("{} (where that is another boundary's, give --roster with this one's)", last.from);
+            chain = of_others.map_or_else(|| connect(&last.pinned, &whose), Ok)?;
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;
