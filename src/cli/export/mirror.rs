@@ -89,7 +89,7 @@ impl<'a> Mirror<'a> {
         while entries > 0 {
             let level = u8::try_from(levels.len()).unwrap_or(u8::MAX);
             let mut hashes = Vec::with_capacity(usize::from(TILE_WIDTH));
-            if entries % WIDTH > 0 {
+            if !entries.is_multiple_of(WIDTH) {
                 let path = Place::tile_of(TileKind::Hashes(level), entries / WIDTH, earlier.size)?;
                 hashes.extend(self.hashes(&path)?);
             }
