@@ -43,7 +43,8 @@ enum Command {
         /// The directory; it is made when it is not there
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran
+        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran. Its heads are verified with
+        /// --roster FILE alone
         #[arg(long)]
         hashes: bool,
         #[command(flatten)]
