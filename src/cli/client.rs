@@ -31,6 +31,8 @@ const MAX_ANSWER_BYTES: u64 = 32 << 20;
 /// How long a boundary may take to answer; one that holds an answer is asked for less.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer that is read whole may take from its first byte to its last; the largest have some MiB.
+const WHOLE: Duration = Duration::from_secs(180);
 
 /// Something that must not be printed.
 #[derive(Clone)]
@@ -56,6 +58,9 @@ impl fmt::Debug for Secret {
         f.write_str("[redacted]")
     }
 }
+
+/// What is accepted where the answer is a stream of lines.
+const LINES: &str = "application/x-ndjson, application/json;q=0.5";
 
 /// Where the boundary is, when it is not named.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
@@ -117,6 +122,10 @@ impl Client {
     /// A client with a token; or with keys, one of which opens reading by a challenge when that is needed.
     #[must_use]
     pub fn new(address: Address, token: Option<Secret>, keys: Option<Keys>) -> Self {
+        Self::with(address, token, keys, WHOLE)
+    }
+
+    fn with(address: Address, token: Option<Secret>, keys: Option<Keys>, whole: Duration) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -124,6 +133,7 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_body(Some(whole))
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
@@ -153,16 +163,16 @@ impl Client {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
-    /// Reads bytes that may not be there; also from a mirror, which answers without problem documents.
+    /// Reads at most `most` bytes that may not be there; also from a mirror, which answers without problem documents.
     ///
     /// # Errors
     /// The refusal, or that it can't be reached.
-    pub fn find(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
         let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
         if response.status().as_u16() == 404 {
             return Ok(None);
         }
-        self.whole(self.refuse_problem(response)?).map(Some)
+        self.up_to(most as u64, self.refuse_problem(response)?).map(Some)
     }
 
     /// Reads a blob of the log and checks that it is the one that was named.
@@ -210,7 +220,7 @@ impl Client {
                 request = request.header("last-event-id", after.to_string());
             }
             let request = self.authorize(request).body(()).map_err(|error| self.odd(&error.to_string()))?;
-            self.agent.run(request).map_err(|error| self.unreachable(&error))
+            self.agent.run(self.endless(request)).map_err(|error| self.unreachable(&error))
         })?;
         Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
     }
@@ -220,8 +230,7 @@ impl Client {
     /// # Errors
     /// The boundary's refusal, or that it can't be reached.
     pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, Failure> {
-        let accept = "application/x-ndjson, application/json;q=0.5";
-        let response = self.request(Method::POST, path, Some(body), accept)?;
+        let response = self.request(Method::POST, path, Some(body), LINES)?;
         Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
     }
 
@@ -247,10 +256,18 @@ impl Client {
         let request = self.authorize(request);
         let odd = |error: ureq::http::Error| self.odd(&error.to_string());
         let answer = match body {
-            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body).map_err(odd)?),
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body).map_err(odd)?;
+                self.agent.run(if accept == LINES { self.endless(request) } else { request })
+            }
             None => self.agent.run(request.body(()).map_err(odd)?),
         };
         answer.map_err(|error| self.unreachable(&error))
+    }
+
+    /// For a stream, which lasts as long as what it tells of.
+    fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
+        self.agent.configure_request(request).timeout_recv_body(None).build()
     }
 
     fn authorize(&self, request: ureq::http::request::Builder) -> ureq::http::request::Builder {
@@ -322,9 +339,12 @@ impl Client {
     }
 
     fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, Failure> {
+        self.up_to(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64), response)
+    }
+
+    fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let mut reader =
-            response.into_body().into_with_config().limit(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64)).reader();
+        let mut reader = response.into_body().into_with_config().limit(most).reader();
         reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("its answer broke off: {error}")))?;
         Ok(bytes)
     }
@@ -430,6 +450,35 @@ mod tests {
         let failure = refusal(&problem, None);
         assert_eq!(failure.exit.code(), 127);
         assert!(failure.message.contains(r"a\x1b[2Jb"), "{failure}");
+    }
+
+    #[test]
+    fn an_answer_that_comes_byte_by_byte_ends_in_time_and_a_stream_goes_on() {
+        use std::io::Write as _;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+                    while stream.write_all(b"\n").is_ok() {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                });
+            }
+        });
+        let address = Address::parse(&url).expect("an address");
+        let client = Client::with(address, None, None, Duration::from_millis(300));
+        let began = std::time::Instant::now();
+        for failure in [client.find("/log/checkpoint", 1000).map(drop), client.bytes("/log/blob").map(drop)]
+            .map(Result::unwrap_err)
+        {
+            assert!(failure.message.contains("broke off"), "{failure}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(client.lines("/v1/events", None).expect("a stream").lines().take(12).flatten().count(), 12);
+        let posted = client.post_lines("/v1/events", &"").expect("a stream");
+        assert_eq!(posted.lines().take(12).flatten().count(), 12);
     }
 
     #[test]

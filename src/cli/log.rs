@@ -11,6 +11,7 @@ use crate::cli::export::{Export, export};
 use crate::cli::keys::KeyArgs;
 use crate::cli::place::Place;
 use crate::cli::talk::Talk;
+use crate::cli::trust::TrustArgs;
 
 /// The transparency log: its signed head, and a copy of it.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,11 @@ use crate::cli::talk::Talk;
   countersign log export mirror/ --hashes        the tree without contents: open to all
 
 A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command
-again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.")]
+again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.
+
+What the copy holds never changes, and every signed head that it took stays under checkpoints/. The head must be signed
+by the boundary, whose key the rosters of the log give: from the one that you trust, else from the one that the first
+export found. With --hashes only --roster FILE gives a key; without it nothing is verified but that the log grows.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -38,9 +43,12 @@ enum Command {
         /// The directory; it is made when it is not there
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran
+        /// Only the tree: a mirror that can tell a fork, and knows nothing of what ran. Its heads are verified with
+        /// --roster FILE alone
         #[arg(long)]
         hashes: bool,
+        #[command(flatten)]
+        trust: TrustArgs,
         #[command(flatten)]
         key: KeyArgs,
     },
@@ -64,9 +72,11 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 talk.put(head.as_bytes())?;
             }
         }
-        Command::Export { directory, hashes, key } => {
+        Command::Export { directory, hashes, trust, key } => {
+            // Without contents nothing tells which of the user's rosters this log's boundary is in, but that it was named.
+            let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = Place::Served(Box::new(global.client(key)?));
-            let done = export(&place, directory, *hashes, talk)?;
+            let done = export(&place, directory, *hashes, &trust, talk)?;
             let Export { size, before, tiles, blobs, .. } = &done;
             if talk.json {
                 talk.object(&done)?;

@@ -3,8 +3,9 @@
 //! Both have the resources of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]`,
 //! `tile/entries/<index>[.p/<width>]`; and beside them `blob/sha256/<hex>`, what the entries name.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::audit::history::{Beside, Unreadable};
@@ -27,7 +28,7 @@ pub enum Place {
 }
 
 /// The largest resource: a tile of the longest entries. Blobs are smaller.
-const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
+pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
 impl Place {
     /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory.
@@ -113,7 +114,7 @@ impl Place {
 
     fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
         match self {
-            Self::Served(client) => client.find(&format!("/log/{path}")),
+            Self::Served(client) => client.find(&format!("/log/{path}"), most),
             Self::Directory(directory) => read_file(&directory.join(path), most),
         }
     }
@@ -122,17 +123,22 @@ impl Place {
 /// A file of at most `most` bytes; nothing when there is none.
 ///
 /// # Errors
-/// When it can't be read, or is larger.
+/// When it can't be read, is larger, or no file but a pipe, say, which might never end.
 pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
     let shown = Shown::text(&path.to_string_lossy());
     let failed = |error: io::Error| Failure::usage(format!("can't read {}: {error}", shown.as_str()));
-    let file = match File::open(path) {
+    // Opening a pipe would wait for somebody to write into it.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(error) => return Err(failed(error)),
     };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Failure::usage(format!("{} is no file", shown.as_str())));
+    }
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > most {

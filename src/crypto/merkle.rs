@@ -500,11 +500,14 @@ pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge>
     Ok(())
 }
 
-/// The entries of an entries tile; nothing when it ends within one.
+/// The entries of an entries tile; nothing when it ends within one, or has more than [`TILE_WIDTH`].
 #[must_use]
 pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
     let mut entries = Vec::new();
     while !tile.is_empty() {
+        if entries.len() == usize::from(TILE_WIDTH) {
+            return None;
+        }
         let (length, rest) = tile.split_first_chunk::<2>()?;
         let (entry, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         entries.push(entry);
@@ -814,6 +817,13 @@ mod tests {
         assert_eq!(split_entries(&tile).map(|entries| entries.len()), Some(1));
         assert_eq!(split_entries(&tile[..65_536]), None);
         assert_eq!(split_entries(&[0]), None);
+    }
+
+    #[test]
+    fn a_tile_has_at_most_256_entries() {
+        assert_eq!(split_entries(&[0; 2 * 256]).map(|entries| entries.len()), Some(256));
+        assert_eq!(split_entries(&[0; 2 * 257]), None);
+        assert_eq!(split_entries(&[0; 16 << 20]), None);
     }
 
     proptest! {

@@ -1,0 +1,132 @@
+//! A signed head, and whether the boundary signed it.
+//!
+//! Whose key that is, the log says itself: its last seal names a roster, which must be the one that this copy knew before,
+//! or follow it by the signatures of its people. The first one seen is taken on trust, unless the user gives one.
+
+use crate::audit::history::rosters_in;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::Place;
+use crate::cli::trust::Trust;
+use crate::crypto::digest::SealDigest;
+use crate::crypto::merkle::TILE_WIDTH;
+use crate::crypto::note::{Note, verify_note};
+use crate::record::checkpoint::{Checkpoint, origin};
+use crate::record::document::{Predicate as _, Statement};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::BoundaryName;
+use crate::record::seal::Seal;
+use crate::trust::chain::{Chain, Pinned};
+use crate::trust::roster::TrustedRoster;
+
+/// A checkpoint and the note that carries it.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// The note, as it was found.
+    pub(super) note: String,
+    /// What it says.
+    pub(super) checkpoint: Checkpoint,
+}
+
+impl Head {
+    /// Reads a note; nothing of it is verified.
+    pub(super) fn parse(note: String) -> Result<Self, String> {
+        let read = Note::parse(&note).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        Ok(Self { note, checkpoint })
+    }
+
+    /// Holds that the boundary signed it: by the roster that the last seal of `log` names. `log` has its entries and what
+    /// they name; of these `before` were known, and the roster in force then.
+    pub(super) fn check_by_log(&self, log: &Place, before: u64, trust: &[Trust]) -> Result<(), Failure> {
+        let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
+        let (genesis, payload) = first
+            .as_deref()
+            .and_then(sealed)
+            .ok_or_else(|| odd("the first entry there is no seal: this is no boundary's log".to_owned()))?;
+        let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
+        let (entry, seal) = last_seal(log, self.checkpoint.size)?;
+        let versions = rosters_in(&entry, log).map_err(|error| odd(error.0))?;
+        let versions =
+            versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
+        let connect = |pinned: &Pinned, whose: &str| {
+            let chain = Chain::connect(pinned, &versions);
+            chain.map_err(|error| odd(format!("the roster there does not go on from {whose}: {error}")))
+        };
+        let mut chain = connect(&Pinned::Digest(known), "the one that this log had")?;
+        if let Some((last, others)) = trust.split_last() {
+            // Any of them will do: one user may trust the rosters of many boundaries.
+            let of_others = others.iter().find_map(|trust| Chain::connect(&trust.pinned, &versions).ok());
+            let whose = format!("{} (where that is another boundary's, give --roster with this one's)", last.from);
+            chain = of_others.map_or_else(|| connect(&last.pinned, &whose), Ok)?;
+        }
+        let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
+        let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;
+        let name = &genesis.boundary.name;
+        self.check(&origin(name, &SealDigest::of(&payload)), name, roster)
+    }
+
+    /// Holds that a boundary of a roster that the user gave signed it; there are no entries that would lead to another.
+    pub(super) fn check_by_roster(&self, trust: &[Trust]) -> Result<(), Failure> {
+        let mut refused = None;
+        for trust in trust {
+            let Pinned::Roster(roster) = &trust.pinned else {
+                return Err(Failure::usage(format!(
+                    "{}: without contents nothing leads to the roster of this digest; give the roster itself",
+                    trust.from
+                )));
+            };
+            let origin = &self.checkpoint.origin;
+            let name = origin.split('/').next().and_then(|name| name.parse().ok());
+            let checked = match name {
+                Some(name) => self.check(origin, &name, roster),
+                None => Err(odd(format!("{origin} is no name of a boundary's log"))),
+            };
+            match checked {
+                Ok(()) => return Ok(()),
+                Err(failure) => refused = Some(failure),
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn check(&self, origin: &str, name: &BoundaryName, roster: &TrustedRoster) -> Result<(), Failure> {
+        let note = Note::parse(&self.note).map_err(|error| odd(error.to_string()))?;
+        let mut keys = roster.boundary_keys(name).iter();
+        if self.checkpoint.origin == origin && keys.any(|key| verify_note(&note, origin, key.public()).is_ok()) {
+            return Ok(());
+        }
+        Err(odd(format!(
+            "the head there is not signed for the log {origin} by a key that version {} of the roster gives boundary {name}: \
+             the copy keeps its own; whoever gave this is not the boundary\n{}",
+            roster.version(),
+            self.note
+        )))
+    }
+}
+
+/// The last seal of the first `size` entries, and its entry.
+fn last_seal(log: &Place, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
+    for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
+        for entry in log.entries(tile, size)?.into_iter().rev() {
+            if let Some((seal, _)) = sealed(&entry) {
+                return Ok((entry, seal));
+            }
+        }
+    }
+    Err(odd("there is no seal in the log: this is no boundary's".to_owned()))
+}
+
+/// The seal in an entry and its payload, if it is one; nothing of it is verified.
+pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
+    let envelope: Envelope = serde_json::from_slice(entry).ok()?;
+    if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {
+        return None;
+    }
+    let payload = Base64::Strict.decode("", &envelope.payload).ok()?;
+    let seal = Statement::<Seal>::from_payload(&payload).ok()?.predicate;
+    Some((seal, payload))
+}
+
+fn odd(message: String) -> Failure {
+    Failure::new(Exit::CheckSaidNo, message)
+}
