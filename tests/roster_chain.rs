@@ -1060,3 +1060,83 @@ fn what_was_approved_by_a_removed_approver_and_has_not_run_is_refused() {
     assert_eq!(world.count("consumption"), 1, "its nonce is not spent");
     assert_audited(&world, &[world.pinned(1)]);
 }
+
+/// A boundary whose roster needs one signature for the version after.
+fn world_of_one() -> World {
+    let mut world = World::prepared(|_| {});
+    let text = world.roster().replace("threshold = 2", "threshold = 1");
+    world.write("b/boundary/roster.toml", &text);
+    world.start();
+    world.make_tokens();
+    world
+}
+
+/// Alice's next key.
+fn alice_too() -> Key {
+    Key::of("alice-2", 42)
+}
+
+impl Key {
+    /// Where `roster add` finds it.
+    fn line_in(&self, world: &World) -> String {
+        let name = format!("{}.pub", self.name);
+        world.write(&name, &format!("{}\n", self.ssh.line()));
+        world.path(&name).to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn one_approver_swaps_the_key_and_signs_with_both() {
+    let mut world = world_of_one();
+    let pinned = world.pinned(1);
+    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    world.must(&["remove", "approver", "alice", "--key", &alice().keyid()]);
+    let signed = said(&world.sign_version(2, &alice(), &pinned));
+    assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
+    let again = said(&world.sign_version(2, &alice(), &pinned));
+    assert!(again.contains("signed this version already") && !again.contains("nothing is missing"), "{again}");
+    let signed = said(&world.sign_version(2, &alice_too(), &pinned));
+    assert!(signed.contains("nothing is missing"), "{signed}");
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice_too()]);
+    assert_both_verifiers_agree(&world, &[&finished], 2);
+    assert_audited(&world, &[pinned, world.pinned(2)]);
+}
+
+#[test]
+fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
+    let world = world_of_one();
+    let pinned = world.pinned(1);
+    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    let draft = world.envelope_of(2);
+    let signers = |envelope: &Value| -> Vec<Value> {
+        let signatures = envelope["signatures"].as_array().expect("a list");
+        signatures.iter().map(|signature| signature["keyid"].clone()).collect()
+    };
+    // The old key counts for both versions, the new one for its own alone.
+    for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
+        world.put_version(2, &draft);
+        for key in &keys {
+            let signed = world.sign_version(2, key, &pinned);
+            assert!(signed.status.success(), "{}", said(&signed));
+        }
+        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what adds nothing is left out");
+        assert!(world.must(&["show"]).contains("version 2 is signed"));
+        // Each signed a copy, and they are put together.
+        let payload = people::payload_of(&draft);
+        world.write("other.json", &envelope(&payload, &[&keys[1]]).to_string());
+        world.put_version(2, &envelope(&payload, &[&keys[0]]));
+        let [file, other] =
+            [world.version(2), world.path("other.json")].map(|path| path.to_string_lossy().into_owned());
+        let merged = world.must(&["merge", &file, &other]);
+        assert!(merged.contains("nothing is missing") && merged.contains("left out"), "{merged}");
+        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
+    }
+    // The same statement keeps its signatures, unless somebody asks.
+    world.put_version(2, &envelope(&people::payload_of(&draft), &[&alice_too()]));
+    world.must(&["draft"]);
+    assert_eq!(signers(&world.envelope_of(2)), [alice_too().keyid()]);
+    world.must(&["draft", "--drop-signatures"]);
+    assert_eq!(signers(&world.envelope_of(2)), Vec::<Value>::new());
+}
