@@ -1104,7 +1104,7 @@ fn one_approver_swaps_the_key_and_signs_with_both() {
 
 #[test]
 fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
-    let world = world_of_one();
+    let mut world = world_of_one();
     let pinned = world.pinned(1);
     world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
     let draft = world.envelope_of(2);
@@ -1113,6 +1113,12 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
         signatures.iter().map(|signature| signature["keyid"].clone()).collect()
     };
     // The old key counts for both versions, the new one for its own alone.
+    let both = envelope(&people::payload_of(&draft), &[&alice(), &alice_too()]);
+    world.put_version(2, &both);
+    world.restart();
+    let notes = world.notes();
+    assert!(notes.contains("adds nothing") && notes.contains("roster merge"), "refused, and the way out: {notes}");
+    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("nothing is missing"));
     for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
         world.put_version(2, &draft);
         for key in &keys {
@@ -1285,6 +1291,7 @@ fn an_edit_that_is_half_done_keeps_no_boundary_from_starting_again() {
     assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
     // Nor is there one in a store that a crash left empty.
     fs::write(fresh.database(), "").expect("written");
+    mode(&fresh, "b/boundary/countersign.db", 0o600);
     let why = fresh.try_start().expect_err("nothing to seal");
     assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
 }

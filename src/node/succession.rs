@@ -66,6 +66,9 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
                     ChainError::TooFewSignatures { .. } => {
                         format!(": sign it with `countersign roster sign {}`, then start again", path.display())
                     }
+                    ChainError::Signature { .. } => {
+                        format!("; `countersign roster merge {}` leaves out what does not count", path.display())
+                    }
                     _ => String::new(),
                 };
                 notes.push(format!("version {version} of the roster is not in force: {why}{advice}"));
