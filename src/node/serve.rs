@@ -17,16 +17,19 @@ use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::Files;
+use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled, Takes};
 use crate::node::witnessing;
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
+use crate::store::ledger::Ledger;
 
 /// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
 pub struct Node {
     boundary: Arc<Boundary>,
+    ledger: Ledger,
     listener: TcpListener,
     control: tokio::net::UnixListener,
     config: Config,
@@ -99,7 +102,7 @@ impl Node {
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let Assembled { boundary, level, first, notes, .. } =
+        let Assembled { boundary, ledger, level, first, notes } =
             start::assemble(&config, sandbox, store, files, Takes::Changes).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
@@ -122,7 +125,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, listener, control, config, started, signals })
+        Ok(Self { boundary, ledger, listener, control, config, started, signals })
     }
 
     /// What the start found.
@@ -136,7 +139,7 @@ impl Node {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, listener, control, config, signals, .. } = self;
+        let Self { boundary, ledger, listener, control, config, signals, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
         // What was signed before the last end, and was not run, takes its way now.
@@ -145,6 +148,7 @@ impl Node {
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.clone().keep_house()),
+            tokio::spawn(kept::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
         let rates = Rates::of_calls(config.calls_per_second);
@@ -159,6 +163,9 @@ impl Node {
         }
         let _ = std::fs::remove_file(config.socket());
         boundary.drain(DRAIN).await;
+        if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
+            tracing::error!("the last checkpoint is not kept: {error}");
+        }
         served.map_err(|error| broken(&error))?;
         Ok(())
     }
@@ -185,6 +192,7 @@ pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Proble
         let Assembled { boundary, ledger, .. } =
             start::assemble(&config, sandbox, store, files, Takes::Nothing).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
+        kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok(answer)
     })
