@@ -905,7 +905,7 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     let mut world = World::prepared(|_| {});
     let shown = world.tool(&["--json", "show"]);
     let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
-    let text = world.roster();
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
     world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
     let why = world.try_start().expect_err("version 1 and the signatures are missing");
     assert!(why.contains("needs all versions, signed"), "{why}");
@@ -1247,7 +1247,18 @@ fn listing_tokens_begins_no_log() {
     let config = world.path("b").to_string_lossy().into_owned();
     let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
     assert!(listed.status.success(), "{}", said(&listed));
-    assert!(!world.version(1).exists(), "version 1 is sealed by a start");
+    assert!(!world.version(1).exists() && !world.database().exists(), "version 1 is sealed by a start");
+}
+
+#[test]
+fn listing_tokens_of_a_lost_store_says_that_it_is_lost() {
+    let mut world = World::new();
+    world.stop();
+    fs::remove_file(world.database()).expect("removed");
+    let config = world.path("b").to_string_lossy().into_owned();
+    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
+    assert!(!listed.status.success() && said(&listed).contains("countersign.db"), "{}", said(&listed));
+    assert!(!world.database().exists());
 }
 
 #[test]

@@ -179,7 +179,7 @@ impl Node {
 /// Everything that would keep the boundary from starting, and that another process holds the store.
 pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    if matches!(request, Request::TokenList) && !config.database.exists() {
+    if matches!(request, Request::TokenList) && !start::has_store(&config)? {
         // A question begins no log.
         return Ok(Answer::Ok(json!([])));
     }

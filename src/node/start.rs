@@ -117,23 +117,34 @@ pub async fn assemble(
 /// The store's two halves, locked for this process.
 pub type OpenStore = (sqlite::SqliteStore, sqlite::SqliteReads);
 
+/// Whether there is a store; a lost one, and one that is half restored, is neither there nor not there.
+///
+/// # Errors
+/// When the store is to be put back first.
+pub fn has_store(config: &Config) -> Result<bool, Problem> {
+    let restoring = restore::workplace(config);
+    if restoring.exists() {
+        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
+                       directory, and the log begins anew where there is no store";
+        return Err(Problem::whole(&restoring, message));
+    }
+    if config.database.exists() {
+        return Ok(true);
+    }
+    match kept::read(&config.kept_checkpoint()) {
+        Ok((_, known)) => Err(Problem::whole(&config.database, kept::lost(&known))),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Makes the private directories and takes the store's lock: only who holds it may sweep what others left.
 ///
 /// # Errors
 /// When a directory can't be made, or another process holds the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
-    let restoring = restore::workplace(config);
-    if restoring.exists() {
-        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
-                       directory, and the log begins anew where there is no store";
-        return Err(Problem::whole(&restoring, message).into());
-    }
-    if !config.database.exists()
-        && let Ok((_, known)) = kept::read(&config.kept_checkpoint())
-    {
-        // Not even an empty store is made: its write-ahead log would be taken for that of the one that is put back.
-        return Err(Problem::whole(&config.database, kept::lost(&known)).into());
-    }
+    // Not even an empty store is made where one was lost: its write-ahead log would be taken for that of the one that is
+    // put back.
+    let _there = has_store(config)?;
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
             // The umask took rights away; a run's directory must let runs pass.
