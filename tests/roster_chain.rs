@@ -872,13 +872,11 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_taken() {
     }
     world.restart();
     // All of them are signed; under the last no receipt could be shown to anybody.
-    assert_eq!(world.in_force(), 1);
-    let notes = world.notes();
-    assert!(notes.contains("signed and not in force: a bundle holds 4194304 bytes"), "{notes}");
     let last = versions.len() as u64 + 1;
-    fs::remove_file(world.version(last)).expect("removed");
-    world.restart();
     assert_eq!(world.in_force(), last - 1, "{}", world.notes());
+    let notes = world.notes();
+    let refused = format!("version {last} of the roster is signed and not in force: a bundle holds 4194304 bytes");
+    assert!(notes.contains(&refused), "{notes}");
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let bundle = world.bundle(&finished);
     assert!(bundle.len() > 3 << 20 && bundle.len() <= 4 << 20, "{}", bundle.len());
@@ -907,7 +905,7 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     let mut world = World::prepared(|_| {});
     let shown = world.tool(&["--json", "show"]);
     let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
-    let text = world.roster();
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
     world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
     let why = world.try_start().expect_err("version 1 and the signatures are missing");
     assert!(why.contains("needs all versions, signed"), "{why}");
@@ -1061,4 +1059,273 @@ fn what_was_approved_by_a_removed_approver_and_has_not_run_is_refused() {
     assert_eq!(refused["refusal"]["code"], "quorum-missing", "{refused:#}");
     assert_eq!(world.count("consumption"), 1, "its nonce is not spent");
     assert_audited(&world, &[world.pinned(1)]);
+}
+
+/// A boundary whose roster needs one signature for the version after.
+fn world_of_one() -> World {
+    let mut world = World::prepared(|_| {});
+    let text = world.roster().replace("threshold = 2", "threshold = 1");
+    world.write("b/boundary/roster.toml", &text);
+    world.start();
+    world.make_tokens();
+    world
+}
+
+/// Alice's next key.
+fn alice_too() -> Key {
+    Key::of("alice-2", 42)
+}
+
+impl Key {
+    /// Where `roster add` finds it.
+    fn line_in(&self, world: &World) -> String {
+        let name = format!("{}.pub", self.name);
+        world.write(&name, &format!("{}\n", self.ssh.line()));
+        world.path(&name).to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn one_approver_swaps_the_key_and_signs_with_both() {
+    let mut world = world_of_one();
+    let pinned = world.pinned(1);
+    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    world.must(&["remove", "approver", "alice", "--key", &alice().keyid()]);
+    let signed = said(&world.sign_version(2, &alice(), &pinned));
+    assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
+    let again = said(&world.sign_version(2, &alice(), &pinned));
+    assert!(again.contains("signed this version already") && !again.contains("nothing is missing"), "{again}");
+    let signed = said(&world.sign_version(2, &alice_too(), &pinned));
+    assert!(signed.contains("nothing is missing"), "{signed}");
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let finished = world.run("plain:true", json!({}), &[&alice_too()]);
+    assert_both_verifiers_agree(&world, &[&finished], 2);
+    assert_audited(&world, &[pinned, world.pinned(2)]);
+}
+
+#[test]
+fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
+    let mut world = world_of_one();
+    let pinned = world.pinned(1);
+    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    let draft = world.envelope_of(2);
+    let signers = |envelope: &Value| -> Vec<Value> {
+        let signatures = envelope["signatures"].as_array().expect("a list");
+        signatures.iter().map(|signature| signature["keyid"].clone()).collect()
+    };
+    // The old key counts for both versions, the new one for its own alone.
+    let both = envelope(&people::payload_of(&draft), &[&alice(), &alice_too()]);
+    world.put_version(2, &both);
+    world.restart();
+    let notes = world.notes();
+    assert!(notes.contains("adds nothing") && notes.contains("roster merge"), "refused, and the way out: {notes}");
+    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("nothing is missing"));
+    for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
+        world.put_version(2, &draft);
+        for key in &keys {
+            let signed = world.sign_version(2, key, &pinned);
+            assert!(signed.status.success(), "{}", said(&signed));
+        }
+        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what adds nothing is left out");
+        assert!(world.must(&["show"]).contains("version 2 is signed"));
+        // Each signed a copy, and they are put together.
+        let payload = people::payload_of(&draft);
+        world.write("other.json", &envelope(&payload, &[&keys[1]]).to_string());
+        world.put_version(2, &envelope(&payload, &[&keys[0]]));
+        let [file, other] =
+            [world.version(2), world.path("other.json")].map(|path| path.to_string_lossy().into_owned());
+        let merged = world.must(&["merge", &file, &other]);
+        assert!(merged.contains("nothing is missing") && merged.contains("left out"), "{merged}");
+        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
+    }
+    // The same statement keeps its signatures, unless somebody asks.
+    world.put_version(2, &envelope(&people::payload_of(&draft), &[&alice_too()]));
+    world.must(&["draft"]);
+    assert_eq!(signers(&world.envelope_of(2)), [alice_too().keyid()]);
+    world.must(&["draft", "--drop-signatures"]);
+    assert_eq!(signers(&world.envelope_of(2)), Vec::<Value>::new());
+}
+
+#[test]
+fn a_version_that_this_start_may_not_take_holds_up_none_before_it() {
+    let mut world = World::new();
+    let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
+    let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
+    let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
+    let v3 = signed(&after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()])));
+    world.put_version(2, &v2);
+    world.put_version(3, &v3);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let notes = world.notes();
+    assert!(notes.contains("version 3 of the roster is signed and not in force: it gives the boundary prod other"));
+    assert!(!notes.contains("version 2 of the roster"), "{notes}");
+    let offered = world.propose("two:go", json!({}));
+    world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
+
+    // Two keys later: a start with the one in the middle goes as far as that one counts.
+    let third = Key::of("boundary", 43);
+    let v4 = signed(&after(&v3, |tables| tables["boundary"][0]["keys"] = lines(&[&third])));
+    world.put_version(4, &v4);
+    for (name, key, version) in [("key-2.pem", second_key(), 3), ("key-3.pem", third, 4)] {
+        world.write(&format!("b/boundary/{name}"), key.secret.to_pkcs8_v1_pem().as_str());
+        world.stop();
+        set_key(&world, name);
+        world.start();
+        assert_eq!(world.in_force(), version, "{}", world.notes());
+    }
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+#[test]
+fn a_version_with_a_tokens_name_holds_up_none_before_it() {
+    let mut world = World::new();
+    let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
+    let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
+    let v3 = signed(&after(&v2, |tables| {
+        tables["approver"].as_array_mut().expect("a list").push(approver("agent", &grace()));
+    }));
+    world.put_version(2, &v2);
+    world.put_version(3, &v3);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    assert!(world.notes().contains("version 3 of the roster is signed and not in force: a token"), "{}", world.notes());
+}
+
+#[test]
+fn tokens_are_answered_offline_without_taking_what_waits_for_a_start() {
+    let mut world = World::new();
+    let seal = world.seal();
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
+    world.stop();
+    let config = world.path("b").to_string_lossy().into_owned();
+    let token = |arguments: &[&str]| {
+        let output = world.program(&["token", "--config", &config]).args(arguments).output().expect("started");
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let listed = token(&["list"]);
+    assert!(listed.contains("agent") && listed.contains("courier"), "{listed}");
+    fs::rename(world.version(2), world.path("2.json")).expect("moved");
+    let more = world.path("b/runbooks/more.md");
+    fs::rename(&more, world.path("more.md")).expect("moved");
+    world.start();
+    assert_eq!((world.in_force(), world.seal()), (1, seal), "to list puts nothing in force: {}", world.notes());
+    // What changes tokens seals tokens, and nothing else.
+    world.stop();
+    fs::rename(world.path("2.json"), world.version(2)).expect("moved");
+    fs::rename(world.path("more.md"), &more).expect("moved");
+    let token = |arguments: &[&str]| {
+        let output = world.program(&["token", "--config", &config]).args(arguments).output().expect("started");
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    token(&["revoke", "courier"]);
+    token(&["create", "other", "--owner", "bob"]);
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let seals: Vec<Value> =
+        world.log().into_iter().filter(|(kind, _)| kind == "seal").map(|(_, seal)| seal["predicate"].clone()).collect();
+    let of_tokens = &seals[seal as usize..];
+    for (at, after) in of_tokens[1..3].iter().enumerate() {
+        for same in ["roster", "policy", "registry"] {
+            assert_eq!(after[same], of_tokens[0][same], "{same} of seal {at} on");
+        }
+        assert_ne!(after["tokens"], of_tokens[at]["tokens"]);
+    }
+    assert_eq!(of_tokens.len(), 4, "one each, and one of the start");
+    assert_ne!(of_tokens[3]["roster"], of_tokens[0]["roster"]);
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+#[test]
+fn listing_tokens_begins_no_log() {
+    let world = World::prepared(|_| {});
+    let config = world.path("b").to_string_lossy().into_owned();
+    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
+    assert!(listed.status.success(), "{}", said(&listed));
+    assert!(!world.version(1).exists() && !world.database().exists(), "version 1 is sealed by a start");
+}
+
+#[test]
+fn listing_tokens_of_a_lost_store_says_that_it_is_lost() {
+    let mut world = World::new();
+    world.stop();
+    fs::remove_file(world.database()).expect("removed");
+    let config = world.path("b").to_string_lossy().into_owned();
+    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
+    assert!(!listed.status.success() && said(&listed).contains("countersign.db"), "{}", said(&listed));
+    assert!(!world.database().exists());
+}
+
+#[test]
+fn an_edit_that_is_half_done_keeps_no_boundary_from_starting_again() {
+    let mut world = World::new();
+    let seal = world.seal();
+    let files = ["b/boundary/policy.yaml", "b/boundary/roster.toml"];
+    let texts = files.map(|file| fs::read_to_string(world.path(file)).expect("read"));
+    let mode = |world: &World, file: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(world.path(file), fs::Permissions::from_mode(mode)).expect("set");
+    };
+    for (file, text) in files.iter().zip(&texts) {
+        world.write(file, &format!("{text}\n[[["));
+        world.restart();
+        assert_eq!((world.in_force(), world.seal()), (1, seal));
+        let name = file.rsplit('/').next().expect("a name");
+        let notes = world.notes();
+        assert!(notes.contains(name) && notes.contains("what is sealed stays in force"), "{notes}");
+        world.write(file, text);
+        mode(&world, file, 0o664);
+        world.restart();
+        assert!(world.notes().contains("chmod go-w"), "{}", world.notes());
+        mode(&world, file, 0o600);
+        fs::remove_file(world.path(file)).expect("removed");
+        world.restart();
+        assert!(world.notes().contains(name), "{}", world.notes());
+        assert!(world.started["notes"].to_string().contains(name), "serve says it too");
+    }
+    // Neither is needed for what is signed: the policy that version 2 names is the sealed one.
+    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    let home = world.path("b").to_string_lossy().into_owned();
+    let doctor = world.program(&["doctor", &home]).output().expect("started");
+    assert!(!doctor.status.success() && said(&doctor).contains("policy.yaml"), "{}", said(&doctor));
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    // A log that has not begun needs them.
+    let mut fresh = World::prepared(|_| {});
+    fresh.write("b/boundary/policy.yaml", "[[[");
+    fresh.write("b/boundary/roster.toml", "[[[");
+    let why = fresh.try_start().expect_err("nothing to seal");
+    assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
+    // Nor is there one in a store that a crash left empty.
+    fs::write(fresh.database(), "").expect("written");
+    mode(&fresh, "b/boundary/countersign.db", 0o600);
+    let why = fresh.try_start().expect_err("nothing to seal");
+    assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
+}
+
+#[test]
+fn what_is_no_version_is_moved_away_and_drafted_anew() {
+    let world = World::new();
+    world.write("b/boundary/roster.d/2.json", "{\"payload\":");
+    let refused = world.tool(&["remove", "approver", "dora"]);
+    assert!(!refused.status.success() && said(&refused).contains("move it away"), "{}", said(&refused));
+    assert!(fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read").contains("dora"));
+    fs::rename(world.version(2), world.path("2.json")).expect("moved");
+    world.must(&["remove", "approver", "dora"]);
+    assert!(world.version(2).exists());
+}
+
+#[test]
+fn versions_are_open_to_read_for_a_service_whose_files_root_writes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The service's umask lets nobody else in; what it puts there holds public keys and signatures.
+    let world = World::new();
+    let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
+    assert_eq!((mode(world.path("b/boundary/roster.d")), mode(world.version(1))), (0o755, 0o644));
 }

@@ -12,10 +12,13 @@ use crate::cli::talk::Talk;
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::{self, Files};
+use crate::node::problem::Problem;
+use crate::node::roster_file::Written;
 use crate::node::succession;
 use crate::record::enforcement::Level;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::trust::signer::FileSigner;
 
 /// Say what holds on this host, and what to mend; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -156,39 +159,53 @@ fn of_files(config: &Config) -> Vec<Line> {
     match Files::read(config) {
         Err(problems) => problems.list().iter().map(|problem| mend("files", problem.to_string())).collect(),
         Ok(files) => {
-            let people = files.roster.tables().approver.len();
-            let mut lines = vec![
-                ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root())),
-                ok("policy", files.policy.digest().to_string()),
-                ok("roster", format!("version {}, {people} approvers", files.roster.version())),
-            ];
-            lines.push(match files::check_key(config, &files.roster, &files.key) {
-                None => ok("key", "private, and in the roster".to_owned()),
-                // Where a log has begun the sealed roster decides, and the next start says so.
-                Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
-            });
+            let mut lines =
+                vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
+            // Where a log has begun a start needs neither; what is wrong with them is to be mended all the same.
+            let broken = |problems: &[Problem]| -> Vec<Line> {
+                problems.iter().map(|problem| mend("files", problem.to_string())).collect()
+            };
+            match &files.policy {
+                Ok(policy) => lines.push(ok("policy", policy.digest().to_string())),
+                Err(problems) => lines.extend(broken(problems)),
+            }
+            match &files.roster {
+                Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
+                Err(problems) => lines.extend(broken(problems)),
+            }
             if let Some(says) = succession::waiting(config) {
                 lines.push(Line { holds: State::Note, what: "next roster".into(), says });
-            }
-            if people == 0 {
-                lines.push(mend(
-                    "roster",
-                    format!(
-                        "nobody can approve: add [[approver]] tables to {} before the first start",
-                        config.roster.display()
-                    ),
-                ));
-            }
-            if files.roster.tables().threshold == 0 {
-                lines.push(Line {
-                    holds: State::Note,
-                    what: "roster".into(),
-                    says: "unguarded: its next version needs nobody's signature".into(),
-                });
             }
             lines
         }
     }
+}
+
+fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
+    let people = roster.tables().approver.len();
+    let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
+    lines.push(match files::check_key(config, roster, key) {
+        None => ok("key", "private, and in the roster".to_owned()),
+        // Where a log has begun the sealed roster decides, and the next start says so.
+        Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
+    });
+    if people == 0 {
+        lines.push(mend(
+            "roster",
+            format!(
+                "nobody can approve: add [[approver]] tables to {} before the first start",
+                config.roster.display()
+            ),
+        ));
+    }
+    if roster.tables().threshold == 0 {
+        lines.push(Line {
+            holds: State::Note,
+            what: "roster".into(),
+            says: "unguarded: its next version needs nobody's signature".into(),
+        });
+    }
+    lines
 }
 
 fn service(config: &Config) -> Line {

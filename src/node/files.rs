@@ -15,10 +15,11 @@ use crate::trust::signer::{FileSigner, Signer as _};
 pub struct Files {
     /// The steps.
     pub registry: Registry,
-    /// The rules.
-    pub policy: Policy,
+    /// The rules. Once a log has begun it needs neither this file nor the roster's: what is wrong with them is told, and what
+    /// is sealed stays in force.
+    pub policy: Result<Policy, Vec<Problem>>,
     /// Who is who, as it is written.
-    pub roster: Written,
+    pub roster: Result<Written, Vec<Problem>>,
     /// The boundary's key.
     pub key: FileSigner,
 }
@@ -27,25 +28,26 @@ impl Files {
     /// Reads all of them.
     ///
     /// # Errors
-    /// Everything that is wrong with any of them, or with where they lie (rule R9).
+    /// Everything that is wrong with any of them that is needed, or with where they lie (rule R9).
     pub fn read(config: &Config) -> Result<Self, Problems> {
         let mut problems = private::check(config);
         let registry = note(read_registry(config), &mut problems);
-        let policy = note(read_policy(config), &mut problems);
-        let roster = note(read_roster(config), &mut problems);
+        let (policy, roster) = (read_policy(config), read_roster(config));
         let key = note(
             FileSigner::open(&config.key).map_err(|error| vec![Problem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
-        // Once a log has begun its sealed roster decides which key signs: a change that waits for signatures must not keep
-        // the boundary from starting.
-        if let (Some(roster), Some(key), false) = (&roster, &key, config.database.exists()) {
-            problems.extend(check_key(config, roster, key));
-        }
-        match (registry, policy, roster, key) {
-            (Some(registry), Some(policy), Some(roster), Some(key)) if problems.is_empty() => {
-                Ok(Self { registry, policy, roster, key })
+        // Once a log has begun its seal decides, also which key signs: a change that is half done or waits for signatures
+        // must not keep the boundary from starting.
+        if !config.database.exists() {
+            let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
+            problems.extend(found.flatten().cloned());
+            if let (Ok(roster), Some(key)) = (&roster, &key) {
+                problems.extend(check_key(config, roster, key));
             }
+        }
+        match (registry, key) {
+            (Some(registry), Some(key)) if problems.is_empty() => Ok(Self { registry, policy, roster, key }),
             _ => Err(Problems::new(problems)),
         }
     }

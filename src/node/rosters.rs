@@ -43,10 +43,13 @@ pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, Problem> 
         return Ok(None);
     }
     let text = read_owned(&path)?;
-    json::parse_as(text.as_bytes(), MAX_FILE_BYTES)
-        .map(Some)
-        .map_err(|error| Problem::whole(&path, format!("it is no envelope of a roster ({error}): write it anew")))
+    json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
+        Problem::whole(&path, format!("it is no envelope of a roster ({error}): move it away, {ANEW}"))
+    })
 }
+
+/// Who writes what is missing: nothing that is there is written over as long as it can't be read.
+const ANEW: &str = "`countersign roster draft` writes a next version anew, a start those that are sealed";
 
 /// The versions that have a file, in order.
 #[must_use]
@@ -85,7 +88,9 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, Problem> {
 /// # Errors
 /// When it is no roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, Problem> {
-    let odd = |error: &dyn std::fmt::Display| Problem::whole(path, format!("it is no roster ({error}): write it anew"));
+    let odd = |error: &dyn std::fmt::Display| {
+        Problem::whole(path, format!("it is no roster ({error}): move it away, {ANEW}"))
+    };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
 }
@@ -116,7 +121,8 @@ pub fn write(path: &Path, envelope: &Envelope) -> Result<Written, Problem> {
     };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');
-    // It holds public keys and signatures: the service reads what an operator with another id writes.
+    // It holds public keys and signatures, and only root and the service's own user may write it: the mode is for the
+    // service, which reads what root writes.
     replace(path, &bytes, 0o644).map_err(|error| failed(&error))
 }
 
@@ -133,6 +139,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Written> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.exists() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        // Whatever the umask says: under that of root the service could not read it.
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
     }
     let before = std::fs::symlink_metadata(path).ok();
     if before.as_ref().is_some_and(|before| !before.is_file()) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,7 +19,7 @@ use crate::node::control::{self, Answer, Request};
 use crate::node::files::Files;
 use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
-use crate::node::start::{self, Assembled};
+use crate::node::start::{self, Assembled, Takes};
 use crate::node::witnessing;
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
@@ -102,7 +103,7 @@ impl Node {
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
         let Assembled { boundary, ledger, level, first, notes } =
-            start::assemble(&config, sandbox, store, files).await?;
+            start::assemble(&config, sandbox, store, files, Takes::Changes).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
@@ -171,19 +172,25 @@ impl Node {
 }
 
 /// Answers one request of the control socket where no service runs, with the store itself. Recovers nothing: only a
-/// service does (rule R6).
+/// service does (rule R6). Puts nothing in force but what is asked for: a version of the roster that is signed, runbooks
+/// and settings wait for a start, which says what it takes.
 ///
 /// # Errors
 /// Everything that would keep the boundary from starting, and that another process holds the store.
 pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    if matches!(request, Request::TokenList) && !start::has_store(&config)? {
+        // A question begins no log.
+        return Ok(Answer::Ok(json!([])));
+    }
     let files = Files::read(&config)?;
     let store = start::take_store(&config)?;
     let sandbox = Arc::new(start::sandbox(&config)?);
     let broken = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.database, error.to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
-        let Assembled { boundary, ledger, .. } = start::assemble(&config, sandbox, store, files).await?;
+        let Assembled { boundary, ledger, .. } =
+            start::assemble(&config, sandbox, store, files, Takes::Nothing).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
         kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;

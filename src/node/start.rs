@@ -16,6 +16,7 @@ use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
 use crate::node::files::{self, Files};
 use crate::node::problem::{Problem, Problems};
+use crate::node::roster_file::Written;
 use crate::node::succession::{self, Found};
 use crate::node::{handover, kept, private, restore, rosters};
 use crate::policy::file::Policy;
@@ -51,7 +52,16 @@ pub struct Assembled {
     pub notes: Vec<String>,
 }
 
-/// Opens the store, puts the state in force and the parts together. Takes no request and recovers nothing yet.
+/// Whether what changed since the last seal comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Whatever is signed and complete, the runbooks and the configuration: a start of the service.
+    Changes,
+    /// Nothing: a command that answers in its place changes no more than what was asked for.
+    Nothing,
+}
+
+/// Opens the store, puts the state and the parts together. Takes no request and recovers nothing yet.
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting.
@@ -60,6 +70,7 @@ pub async fn assemble(
     sandbox: Arc<dyn Sandbox>,
     store: OpenStore,
     files: Files,
+    takes: Takes,
 ) -> Result<Assembled, Problems> {
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
@@ -80,6 +91,7 @@ pub async fn assemble(
     let parts = Start { config, ledger: &ledger, key: &key, around: &around };
     let (sealed, found) = match last {
         None => (parts.begin(files, tokens, configuration).await?, Vec::new()),
+        Some(last) if takes == Takes::Nothing => (parts.stay(last.index, &files.key)?, Vec::new()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
     notes.extend(found);
@@ -105,23 +117,34 @@ pub async fn assemble(
 /// The store's two halves, locked for this process.
 pub type OpenStore = (sqlite::SqliteStore, sqlite::SqliteReads);
 
+/// Whether there is a store; a lost one, and one that is half restored, is neither there nor not there.
+///
+/// # Errors
+/// When the store is to be put back first.
+pub fn has_store(config: &Config) -> Result<bool, Problem> {
+    let restoring = restore::workplace(config);
+    if restoring.exists() {
+        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
+                       directory, and the log begins anew where there is no store";
+        return Err(Problem::whole(&restoring, message));
+    }
+    if config.database.exists() {
+        return Ok(true);
+    }
+    match kept::read(&config.kept_checkpoint()) {
+        Ok((_, known)) => Err(Problem::whole(&config.database, kept::lost(&known))),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Makes the private directories and takes the store's lock: only who holds it may sweep what others left.
 ///
 /// # Errors
 /// When a directory can't be made, or another process holds the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
-    let restoring = restore::workplace(config);
-    if restoring.exists() {
-        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
-                       directory, and the log begins anew where there is no store";
-        return Err(Problem::whole(&restoring, message).into());
-    }
-    if !config.database.exists()
-        && let Ok((_, known)) = kept::read(&config.kept_checkpoint())
-    {
-        // Not even an empty store is made: its write-ahead log would be taken for that of the one that is put back.
-        return Err(Problem::whole(&config.database, kept::lost(&known)).into());
-    }
+    // Not even an empty store is made where one was lost: its write-ahead log would be taken for that of the one that is
+    // put back.
+    let _there = has_store(config)?;
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
             // The umask took rights away; a run's directory must let runs pass.
@@ -252,7 +275,15 @@ impl Start<'_> {
         configuration: Configuration,
     ) -> Result<Sealed, Problems> {
         let config = self.config;
-        if files.roster.tables().approver.is_empty() {
+        let Files { registry, policy, roster, key } = files;
+        let (policy, roster) = match (policy, roster) {
+            (Ok(policy), Ok(roster)) => (policy, roster),
+            (policy, roster) => {
+                let found = policy.err().into_iter().chain(roster.err());
+                return Err(Problems::new(found.flatten().collect()));
+            }
+        };
+        if roster.tables().approver.is_empty() {
             return Err(Problem::whole(
                 &config.roster,
                 "nobody could ever approve: add an [[approver]] table for each before the log begins, because the first \
@@ -260,11 +291,10 @@ impl Start<'_> {
             )
             .into());
         }
-        if let Some(problem) = files::check_key(config, &files.roster, &files.key) {
+        if let Some(problem) = files::check_key(config, &roster, &key) {
             return Err(problem.into());
         }
-        let rosters = first_rosters(config, &files)?;
-        let Files { registry, policy, .. } = files;
+        let rosters = first_rosters(config, &roster, &policy)?;
         let material = Material { name: config.name.clone(), registry, policy, rosters, tokens, configuration };
         self.seal(None, &material).await
     }
@@ -279,59 +309,32 @@ impl Start<'_> {
     ) -> Result<(Sealed, Vec<String>), Problems> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last)?;
-        let Found { mut next, mut notes } = succession::find(config, &sealed.rosters, &sealed.policy, &files);
-        let knows = |roster: &TrustedRoster| roster.boundary_key(&config.name, &self.key.keyid).is_some();
-        if let Some((chain, _)) = next.as_ref().filter(|(chain, _)| !knows(chain.last())) {
-            notes.push(format!(
-                "version {} of the roster is signed and not in force: it gives the boundary {} other keys than that in {}; \
-                 name one of them under `key`",
-                chain.last().version(),
-                config.name,
-                config.key.display()
-            ));
-            next = None;
-        }
-        let material = |(rosters, policy): (Chain, Policy)| Material {
+        let Found { signed, candidates, mut notes } = succession::find(config, &sealed.rosters, &sealed.policy, &files);
+        let material = |rosters: Chain, policy: &Policy| Material {
             name: config.name.clone(),
             registry: files.registry.clone(),
-            policy,
+            policy: policy.clone(),
             rosters,
             tokens: tokens.clone(),
             configuration: configuration.clone(),
         };
-        let in_force = (sealed.rosters.clone(), sealed.policy.clone());
-        // Names of people and tokens are unique together, and a token's name is never used twice.
+        // The newest that this start may take: one that it may not must not hold up those before it.
         let known = self.ledger.tokens().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
-        let next = next.map(&material).filter(|material| {
-            // What contradicts itself (a group that a step names is gone, say) must not keep the boundary from serving.
-            let roster = material.rosters.last();
-            let named = names.iter().find_map(|name| roster.check_token_name(name).err());
-            let refused = named
-                .map(|taken| {
-                    format!(
-                        "a token has, or had, the name of its {} {}: give the person another name",
-                        taken.by, taken.name
-                    )
-                })
-                .or_else(|| {
-                    material.draft(Basis::After(&sealed), self.ledger.now()).err().map(|error| error.to_string())
-                });
-            if let Some(error) = &refused {
-                notes.push(format!("version {} of the roster is signed and not in force: {error}", roster.version()));
-            }
-            refused.is_none()
+        let next = candidates.into_iter().rev().find_map(|(version, policy)| {
+            let material = material(signed.until(version), policy);
+            let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
+                // What contradicts itself (a group that a step names is gone, say) must not keep the boundary from serving.
+                let draft = material.draft(Basis::After(&sealed), self.ledger.now());
+                draft.map(|_| material).map_err(|error| error.to_string())
+            });
+            let refused =
+                |why| notes.push(format!("version {version} of the roster is signed and not in force: {why}"));
+            taken.map_err(refused).ok()
         });
-        if next.is_none() && !knows(&sealed.roster) {
+        if next.is_none() && !self.is_key_of(&sealed.roster) {
             let why = notes.iter().map(|note| format!("; {note}")).collect::<String>();
-            return Err(Problem::whole(
-                &config.key,
-                format!(
-                    "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
-                    config.name
-                ),
-            )
-            .into());
+            return Err(self.other_key(&why));
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
         if next.is_some() {
@@ -339,10 +342,57 @@ impl Start<'_> {
             // checkpoint under a key of that time.
             self.ledger.checkpoint().map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
         }
-        let material = next.unwrap_or_else(|| material(in_force));
+        let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
         // A crash before this commit leaves the seal before in force, after it the new one: the next start finds the same
         // files and does the same.
         Ok((self.seal(Some(sealed), &material).await?, notes))
+    }
+
+    /// Goes on with what the last seal put in force, and seals nothing by itself.
+    fn stay(&self, last: u64, key: &FileSigner) -> Result<Sealed, Problems> {
+        let config = self.config;
+        let sealed = read_seal(config, self.ledger, last)?;
+        if !self.is_key_of(&sealed.roster) {
+            return Err(
+                self.other_key("; where a later version of the roster names it, start the boundary, which takes that")
+            );
+        }
+        let _settled = handover::check(config, self.ledger, &sealed.rosters, key)?;
+        Ok(sealed)
+    }
+
+    fn is_key_of(&self, roster: &TrustedRoster) -> bool {
+        roster.boundary_key(&self.config.name, &self.key.keyid).is_some()
+    }
+
+    fn other_key(&self, why: &str) -> Problems {
+        Problem::whole(
+            &self.config.key,
+            format!(
+                "this key is not in the sealed roster's [[boundary]] {}, nothing it signs would count: use the key that is{why}",
+                self.config.name
+            ),
+        )
+        .into()
+    }
+
+    /// Why this start may not take a version that is signed: its key, or the names of its tokens.
+    fn check_roster(&self, roster: &TrustedRoster, tokens: &[Name]) -> Result<(), String> {
+        if !self.is_key_of(roster) {
+            return Err(format!(
+                "it gives the boundary {} other keys than that in {}; name one of them under `key`",
+                self.config.name,
+                self.config.key.display()
+            ));
+        }
+        // Names of people and tokens are unique together, and a token's name is never used twice.
+        match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
+            None => Ok(()),
+            Some(taken) => Err(format!(
+                "a token has, or had, the name of its {} {}: give the person another name",
+                taken.by, taken.name
+            )),
+        }
     }
 
     /// Seals `material` where it differs from what is in force.
@@ -377,11 +427,11 @@ impl Start<'_> {
 
 /// The roster that a log begins with: version 1 from its source, a later one (of people who have other boundaries
 /// already) from the files of all its versions.
-fn first_rosters(config: &Config, files: &Files) -> Result<Chain, Problems> {
+fn first_rosters(config: &Config, written: &Written, policy: &Policy) -> Result<Chain, Problems> {
     let at_source = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.roster, error.to_string()));
-    let version = files.roster.version();
+    let version = written.version();
     if version == 1 {
-        let roster = files.roster.state(None, files.policy.digest()).map_err(|error| at_source(&error))?;
+        let roster = written.state(None, policy.digest()).map_err(|error| at_source(&error))?;
         return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| at_source(&error));
     }
     let wanted = format!(
@@ -392,7 +442,7 @@ fn first_rosters(config: &Config, files: &Files) -> Result<Chain, Problems> {
     let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
     let chain = chain.ok_or_else(|| at_source(&wanted))?;
     let last = chain.last();
-    if !files.roster.says_the_same_as(last) || last.policy() != files.policy.digest() {
+    if !written.says_the_same_as(last) || last.policy() != policy.digest() {
         return Err(at_source(&format!(
             "the roster or the policy is not what version {} states, which was signed: put those there",
             last.version()

@@ -1,11 +1,13 @@
 //! The next roster: what a start finds signed, and what is missing.
 //!
 //! Policy and roster change by signatures, not by files. A start looks for the versions that follow the sealed one and
-//! takes the newest that is complete: signed by both thresholds at every link, its policy there. Whatever is missing
-//! leaves the sealed state in force and is said.
+//! takes the newest that is complete (signed by both thresholds at every link, its policy there) and that it can start
+//! with. Whatever is missing leaves the sealed state in force and is said; so is what is wrong with the files that people
+//! edit, of which the sealed state needs none.
 
 use crate::node::config::Config;
 use crate::node::files::Files;
+use crate::node::problem::Problem;
 use crate::node::rosters;
 use crate::policy::file::Policy;
 use crate::trust::chain::{Chain, ChainError};
@@ -13,18 +15,21 @@ use crate::trust::succession::Standing;
 
 /// What a start found.
 #[derive(Debug)]
-pub struct Found {
-    /// What may be put in force: the versions, and the policy that the last of them names.
-    pub next: Option<(Chain, Policy)>,
+pub struct Found<'a> {
+    /// The sealed versions and those that follow, each signed.
+    pub signed: Chain,
+    /// Which of them may be put in force, in order, each with the policy that it names.
+    pub candidates: Vec<(u64, &'a Policy)>,
     /// What an operator should know: above all what is missing.
     pub notes: Vec<String>,
 }
 
 /// Looks for what follows the sealed roster.
 #[must_use]
-pub fn find(config: &Config, sealed: &Chain, policy: &Policy, files: &Files) -> Found {
+pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a Files) -> Found<'a> {
     let mut notes = forks(config, sealed);
-    let mut next: Option<(Chain, Policy)> = None;
+    let mut candidates: Vec<(u64, &Policy)> = Vec::new();
+    let written = files.policy.as_ref().ok();
     let mut signed = sealed.clone();
     let mut waits = None;
     loop {
@@ -61,6 +66,9 @@ pub fn find(config: &Config, sealed: &Chain, policy: &Policy, files: &Files) -> 
                     ChainError::TooFewSignatures { .. } => {
                         format!(": sign it with `countersign roster sign {}`, then start again", path.display())
                     }
+                    ChainError::Signature { .. } => {
+                        format!("; `countersign roster merge {}` leaves out what does not count", path.display())
+                    }
                     _ => String::new(),
                 };
                 notes.push(format!("version {version} of the roster is not in force: {why}{advice}"));
@@ -68,44 +76,66 @@ pub fn find(config: &Config, sealed: &Chain, policy: &Policy, files: &Files) -> 
             }
         }
         let named = signed.last().policy();
-        if let Some(policy) = [&files.policy, policy].into_iter().find(|policy| policy.digest() == named) {
-            next = Some((signed.clone(), policy.clone()));
+        if let Some(policy) = written.into_iter().chain([policy]).find(|policy| policy.digest() == named) {
+            candidates.push((signed.last().version(), policy));
         }
     }
     let newest = signed.last();
-    let in_force = next.as_ref().map_or(sealed, |(chain, _)| chain).last();
-    if newest.version() > in_force.version() {
+    let (last, in_force) = candidates.last().copied().unwrap_or((sealed.last().version(), policy));
+    if newest.version() > last {
+        let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
         notes.push(format!(
-            "version {} of the roster is signed and not in force: it names the policy {}, the policy file is {}; put the policy \
+            "version {} of the roster is signed and not in force: it names the policy {}, the policy file {file}; put the policy \
              there that was signed",
             newest.version(),
-            newest.policy(),
-            files.policy.digest()
+            newest.policy()
         ));
     }
-    // What was edited and is in no statement, or in one that waits.
+    // What was edited and is in no statement, or in one that waits; or is half done.
     let stated = waits.as_ref().unwrap_or(newest);
     let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
-    if files.policy.digest() != in_force.policy() && stated.policy() != files.policy.digest() {
-        notes.push(format!(
-            "the policy file is {}, sealed is {}: the sealed one stays in force {advice}",
-            files.policy.digest(),
-            in_force.policy()
-        ));
+    match &files.policy {
+        Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
+            notes.push(format!(
+                "the policy file is {}, sealed is {}: the sealed one stays in force {advice}",
+                written.digest(),
+                in_force.digest()
+            ));
+        }
+        Ok(_) => {}
+        Err(problems) => notes.push(half_done(problems)),
     }
-    if !files.roster.says_the_same_as(stated) {
-        notes.push(format!(
+    match &files.roster {
+        Ok(written) if !written.says_the_same_as(stated) => notes.push(format!(
             "the roster file is not version {} of the roster: what it says is not in force {advice}",
             stated.version()
-        ));
+        )),
+        Ok(_) => {}
+        Err(problems) => notes.push(half_done(problems)),
     }
-    Found { next, notes }
+    Found { signed, candidates, notes }
 }
+
+/// What is wrong with a file that nothing in force needs.
+fn half_done(problems: &[Problem]) -> String {
+    let told: Vec<String> = problems.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let more = match problems.len().saturating_sub(MOST_TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{}{more}; what is sealed stays in force", told.join("; "))
+}
+
+/// More problems of one file than this are counted, not told.
+const MOST_TOLD: usize = 3;
 
 /// What the version that is drafted lacks, or why it could not follow; nothing when none is.
 #[must_use]
 pub fn waiting(config: &Config) -> Option<String> {
-    let chain = rosters::chain(config).ok()??;
+    let chain = match rosters::chain(config) {
+        Ok(chain) => chain?,
+        Err(problem) => return Some(problem.to_string()),
+    };
     let version = chain.last().version() + 1;
     let envelope = match rosters::read(config, version) {
         Ok(envelope) => envelope?,

@@ -133,6 +133,19 @@ impl Chain {
         Ok(next)
     }
 
+    /// The chain as it was when this version was its last.
+    #[must_use]
+    pub fn until(&self, version: u64) -> Self {
+        // Versions count from 1, and version 1 is always there.
+        let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
+        Self {
+            versions: self.versions[..length].to_vec(),
+            envelopes: self.envelopes[..length].to_vec(),
+            anchor: self.anchor,
+            newer: Vec::new(),
+        }
+    }
+
     fn with(&self, next: TrustedRoster, envelope: &Envelope) -> Result<Self, ChainError> {
         let mut chain = self.clone();
         chain.versions.push(next);
@@ -578,6 +591,8 @@ mod tests {
             ChainError::OutOfOrder { expected: 5, found: 4 }
         );
         let shorter = Chain::from_first(&chain[..3]).expect("connected");
+        assert_eq!(all.until(3).to_canonical(), shorter.to_canonical());
+        assert_eq!([0, 9].map(|version| all.until(version).last().version()), [1, 4]);
         assert_eq!(shorter.extend(&chain[3]).expect("it follows").to_canonical(), all.to_canonical());
     }
 

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::crypto::digest::{PolicyDigest, RosterDigest};
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::record::document::{Malformed, Statement};
+use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::roster::{Approver, PresenceRule, Proposer, Roster};
 
@@ -356,12 +357,16 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
             reader.fault(format!("/witness/{at}/url"), "expected an http or https address".to_owned());
         }
     }
-    let approvers = roster.approver.len() as u64;
-    if roster.threshold > approvers {
-        reader.fault(
-            "/threshold".to_owned(),
-            format!("the next version would need {} of {approvers} approvers, lower the threshold", roster.threshold),
-        );
+    let signers = roster.approver.iter().filter(|approver| !approver.keys.is_empty()).count() as u64;
+    let too_high = if roster.threshold > signers {
+        Some(format!("the next version would need {} of {signers} approvers with keys", roster.threshold))
+    } else if roster.threshold > MAX_SIGNATURES as u64 {
+        Some(format!("an envelope holds {MAX_SIGNATURES} signatures, no version could follow"))
+    } else {
+        None
+    };
+    if let Some(why) = too_high {
+        reader.fault("/threshold".to_owned(), format!("{why}: lower the threshold"));
     }
     if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
 }

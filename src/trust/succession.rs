@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
-use crate::crypto::sshsig;
+use crate::crypto::sshsig::{self, KeyId};
 use crate::record::envelope::{Base64, EnvelopeSignature};
 use crate::record::ident::Name;
 use crate::trust::chain::ChainError;
@@ -39,36 +39,56 @@ impl Standing {
     /// Verifies `signatures` over the payload of `next` and counts whose they are.
     ///
     /// # Errors
-    /// The first signature that is of nobody who may sign, stands twice or does not verify: the version is refused then,
-    /// whoever else signed it.
+    /// The first signature that is of nobody who may sign, stands twice, does not verify or adds nothing to the others: the
+    /// version is refused then, whoever else signed it.
     pub fn of(
         before: &TrustedRoster,
         next: &TrustedRoster,
         signatures: &[EnvelopeSignature],
     ) -> Result<Self, ChainError> {
-        let message = pae(PAYLOAD_TYPE, next.payload());
-        let (mut of_before, mut of_next, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for signature in signatures {
-            let refuse = |why: String| ChainError::Signature { version: next.version(), keyid: signature.keyid, why };
-            let (old, new) = (before.approver_of(&signature.keyid), next.approver_of(&signature.keyid));
-            let (_, key) = old
-                .or(new)
-                .ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
-            if !keys.insert(signature.keyid) {
-                return Err(refuse("it stands twice".to_owned()));
+        let counted = count(before, next, signatures)?;
+        match needless(&counted) {
+            None => {
+                let names = |of: usize| counted.iter().filter_map(|one| one.names[of]).collect();
+                Ok(Self { of_before: Tally::new(before, &names(0)), of_next: Tally::new(next, &names(1)) })
             }
-            let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
-            let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
-            // One signature a person, as everywhere: a second one would count for nothing.
-            for (found, names) in [(old, &mut of_before), (new, &mut of_next)] {
-                if let Some((approver, _)) = found
-                    && !names.insert(&approver.name)
-                {
-                    return Err(refuse(format!("{} signed it with another key already", approver.name)));
-                }
-            }
+            Some(at) => Err(counted[at].refuse(next)),
         }
-        Ok(Self { of_before: Tally::new(before, &of_before), of_next: Tally::new(next, &of_next) })
+    }
+
+    /// Adds a signature to `signatures`, which stood with [`Standing::of`]. Those that add nothing beside it fall out and are
+    /// given back, as that of a person's new key where the old one counts for both versions.
+    ///
+    /// # Errors
+    /// When the signature would be refused, or adds nothing to those that are there: they are as they were then.
+    pub fn join(
+        before: &TrustedRoster,
+        next: &TrustedRoster,
+        signatures: &mut Vec<EnvelopeSignature>,
+        one: EnvelopeSignature,
+    ) -> Result<Vec<EnvelopeSignature>, ChainError> {
+        let mut joined = signatures.clone();
+        joined.push(one);
+        let mut counted = count(before, next, &joined)?;
+        let last = joined.len() - 1;
+        if !adds(&counted, last) {
+            return Err(counted[last].refuse(next));
+        }
+        let mut fallen = Vec::new();
+        while let Some(at) = needless(&counted) {
+            counted.remove(at);
+            fallen.push(joined.remove(at));
+        }
+        *signatures = joined;
+        Ok(fallen)
+    }
+
+    /// Whether a signature with this key would add its person to one of the two.
+    #[must_use]
+    pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
+        [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
+            roster.approver_of(keyid).is_some_and(|(approver, _)| !tally.signed.contains(&approver.name))
+        })
     }
 
     /// Whether both thresholds are met.
@@ -76,12 +96,61 @@ impl Standing {
     pub fn is_complete(&self) -> bool {
         self.of_before.missing() == 0 && self.of_next.missing() == 0
     }
+}
 
-    /// Whether this person's signature would bring the version further.
-    #[must_use]
-    pub fn needs(&self, name: &Name) -> bool {
-        [&self.of_before, &self.of_next].iter().any(|tally| tally.missing() > 0 && tally.could.contains(name))
+/// A signature that holds, and who it is: by the version before, and by the next one.
+struct Counted<'a> {
+    keyid: KeyId,
+    names: [Option<&'a Name>; 2],
+}
+
+impl Counted<'_> {
+    fn refuse(&self, next: &TrustedRoster) -> ChainError {
+        let who = self.names.iter().flatten().next().map_or("somebody", |name| name.as_str());
+        let why = format!("{who} signed it with another key already, this signature adds nothing");
+        ChainError::Signature { version: next.version(), keyid: self.keyid, why }
     }
+}
+
+/// Verifies each signature and finds whose it is.
+fn count<'a>(
+    before: &'a TrustedRoster,
+    next: &'a TrustedRoster,
+    signatures: &[EnvelopeSignature],
+) -> Result<Vec<Counted<'a>>, ChainError> {
+    let message = pae(PAYLOAD_TYPE, next.payload());
+    let mut counted: Vec<Counted<'_>> = Vec::with_capacity(signatures.len());
+    for signature in signatures {
+        let keyid = signature.keyid;
+        let refuse = |why: String| ChainError::Signature { version: next.version(), keyid, why };
+        let found = [before.approver_of(&keyid), next.approver_of(&keyid)];
+        let (_, key) = found
+            .iter()
+            .flatten()
+            .next()
+            .ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
+        if counted.iter().any(|known| known.keyid == keyid) {
+            return Err(refuse("it stands twice".to_owned()));
+        }
+        let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
+        let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
+        counted.push(Counted { keyid, names: found.map(|found| found.map(|(approver, _)| &approver.name)) });
+    }
+    Ok(counted)
+}
+
+/// Whether one of the two versions would have a signer less without this signature. A person may need two keys, an old one
+/// for the version before and a new one for the next; a second key of the same person for the same version adds nothing.
+fn adds(counted: &[Counted<'_>], at: usize) -> bool {
+    (0..2).any(|of| {
+        let name = counted[at].names[of];
+        name.is_some() && counted.iter().filter(|other| other.names[of] == name).count() == 1
+    })
+}
+
+/// A signature that adds nothing to the others, whatever their order.
+fn needless(counted: &[Counted<'_>]) -> Option<usize> {
+    (0..counted.len()).find(|at| !adds(counted, *at))
 }
 
 impl Tally {
@@ -174,7 +243,8 @@ mod tests {
         assert_eq!((names(&half.of_before.signed), half.of_before.missing()), (vec!["alice".into(), "bob".into()], 0));
         assert_eq!((names(&half.of_next.signed), half.of_next.missing()), (vec!["bob".into()], 1), "alice is gone");
         assert_eq!(half.of_next.to_string(), "1 of 2 approvers of version 2 signed (bob), 1 more of carol must");
-        assert!(half.needs(&"carol".parse().expect("name")) && !half.needs(&"alice".parse().expect("name")));
+        let lacks = |seed: u8| half.lacks(&first, &next, &sign(&next, seed).keyid);
+        assert!(lacks(4) && lacks(6) && !lacks(ALICE) && !lacks(BOB) && !lacks(66));
         let twice = Standing::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
         assert!(twice.to_string().contains("stands twice"), "{twice}");
         let (carol, too) = (sign(&next, 4), sign(&next, 6));
@@ -182,5 +252,50 @@ mod tests {
         assert!(twice.to_string().contains("carol signed it with another key already"), "{twice}");
         assert!(Standing::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
         assert!(Standing::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
+    }
+
+    #[test]
+    fn a_signature_counts_by_what_it_adds_in_any_order() {
+        let keys = |seeds: &[u8]| -> Vec<String> {
+            let line = |seed: &u8| SshKey::from_public(SecretKey::from_seed([*seed; 32]).public(), "").expect("key");
+            seeds.iter().map(|seed| line(seed).line().to_owned()).collect()
+        };
+        let (one, other) = (21, 22);
+        // Of alice in the version before, of alice in the next, of somebody new there.
+        for (old, new, of_more, both, single) in [
+            (&[one][..], &[other][..], &[][..], true, None),
+            (&[one], &[one, other], &[], false, Some(one)),
+            (&[other], &[one, other], &[], false, Some(other)),
+            (&[one, other], &[other], &[], false, Some(other)),
+            (&[one, other], &[one], &[other], true, None),
+            (&[one, other], &[other], &[one], true, None),
+        ] {
+            let first = roster(|tables| {
+                tables.threshold = 1;
+                tables.approver.truncate(1);
+                tables.approver[0].keys = keys(old);
+            });
+            let next = roster(|tables| {
+                tables.version = 2;
+                tables.previous = Some(first.digest());
+                tables.approver.truncate(2);
+                tables.approver[0].keys = keys(new);
+                tables.approver[1].keys = keys(of_more);
+                tables.threshold = 1 + u64::from(!of_more.is_empty());
+            });
+            for order in [[one, other], [other, one]] {
+                let signatures = order.map(|seed| sign(&next, seed));
+                assert_eq!(Standing::of(&first, &next, &signatures).is_ok(), both, "{old:?} {new:?} {order:?}");
+                let mut joined = Vec::new();
+                for signature in signatures {
+                    let _ = Standing::join(&first, &next, &mut joined, signature);
+                }
+                let standing = Standing::of(&first, &next, &joined).expect("what was joined stands");
+                assert!(standing.is_complete(), "{old:?} {new:?} {order:?}: {standing}");
+                assert_eq!((joined.len() == 2, single.is_some()), (both, !both));
+                let needed = |seed: u8| sign(&next, seed).keyid;
+                assert!(single.is_none_or(|seed| joined[0].keyid == needed(seed)), "{old:?} {new:?} {order:?}");
+            }
+        }
     }
 }

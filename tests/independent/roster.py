@@ -24,7 +24,7 @@ class Roster:
                         raise Bad(f"a key of {entry['name']} stands twice")
                     self.material[key.public] = (role, entry["name"])
                     self.holders[key.keyid] = (role, entry, key)
-        if self.threshold > sum(1 for person in predicate["approver"] if person["keys"]):
+        if self.threshold > min(16, sum(1 for person in predicate["approver"] if person["keys"])):
             raise Bad("a threshold that nobody can meet")
 
     def _read_names(self, predicate):
@@ -114,7 +114,8 @@ class Chain:
             raise Bad(f"the signatures of version {roster.version} are out of order or doubled")
         if not by_signatures:
             return
-        signed_before, signed_own = set(), set()
+        # By version: who signed, and with which keys.
+        signed_before, signed_own = {}, {}
         for keyid, raw in envelope.signatures:
             found = before.approver(keyid) or roster.approver(keyid)
             if found is None:
@@ -123,10 +124,12 @@ class Chain:
             for whose, names in ((before, signed_before), (roster, signed_own)):
                 approver = whose.approver(keyid)
                 if approver:
-                    # One signature a person: the second one does not count, and what does not count is refused.
-                    if approver[0]["name"] in names:
-                        raise Bad(f"{approver[0]['name']} signed version {roster.version} with two keys")
-                    names.add(approver[0]["name"])
+                    # Two keys of one person are one person.
+                    names.setdefault(approver[0]["name"], []).append(keyid)
+        for keyid in keyids:
+            # For one of the two versions it is the only one of its person.
+            if [keyid] not in [*signed_before.values(), *signed_own.values()]:
+                raise Bad(f"the signature of {keyid} under version {roster.version} adds nothing to the others")
         for whose, names in ((before, signed_before), (roster, signed_own)):
             if len(names) < whose.threshold:
                 raise Bad(f"{len(names)} approvers of version {whose.version} signed, its threshold is {whose.threshold}")

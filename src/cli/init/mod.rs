@@ -237,8 +237,10 @@ mod tests {
             let config = Config::load(&home.join(FILE)).expect("a configuration");
             let files = Files::read(&config).unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(files.registry.steps().len(), content::RUNBOOKS.len());
-            assert_eq!(files.roster.tables().approver.len(), usize::from(count));
-            assert_eq!(files.roster.tables().threshold > 0, count > 0);
+            assert!(files.policy.is_ok());
+            let roster = files.roster.expect("a roster");
+            assert_eq!(roster.tables().approver.len(), usize::from(count));
+            assert_eq!(roster.tables().threshold > 0, count > 0);
             let mode = |name: &str| std::fs::metadata(home.join(name)).expect("there").mode() & 0o777;
             assert_eq!((mode("boundary"), mode("boundary/key.pem"), mode(FILE)), (0o700, 0o600, 0o600));
         }

@@ -141,7 +141,7 @@ fn draft(
     let mut envelope = Envelope::new(next.payload(), Vec::new());
     chain.check_follows(&envelope).map_err(|error| at_source(&error))?;
     if let Some(there) = rosters::read(config, version).map_err(one)? {
-        if there.payload == envelope.payload {
+        if there.payload == envelope.payload && !args.drop_signatures {
             // The same statement: whoever signed it has signed this one.
             envelope = there;
         } else if !there.signatures.is_empty() && !args.drop_signatures {

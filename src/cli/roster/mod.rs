@@ -32,7 +32,8 @@ use crate::node::roster_edit::Table;
 
 A later version is signed by the threshold of the one before and by its own. It lies in roster.d beside roster.toml, and
 the next start of the boundary takes it when nothing is missing; until then what is sealed stays in force. With the same
-steps another policy comes into force: a version of the roster names it.")]
+steps another policy comes into force: a version of the roster names it. An approver whose key changes signs with both keys: the
+old one counts for the version before, the new one for the next.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -68,7 +69,7 @@ enum Command {
 /// How a draft treats one that is there.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DraftArgs {
-    /// Write a draft anew that people signed already: their signatures are of other bytes and are lost
+    /// Write a draft anew that people signed already: their signatures are lost
     #[arg(long)]
     drop_signatures: bool,
 }

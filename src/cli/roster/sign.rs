@@ -13,6 +13,7 @@ use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::read_bounded;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::crypto::sshsig::SshKey;
 use crate::node::rosters;
 use crate::policy::file::{self, Policy};
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
@@ -82,8 +83,10 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
         let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
         found.map(|(approver, _)| approver.name.clone())
     };
-    let signer =
-        keys.preferred(|key| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some())?;
+    // Of several keys of one person, an old and a new one, that which is still needed.
+    let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
+    let known = |key: &SshKey| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some();
+    let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
     let keyid = signer.key().keyid();
     let name = person(signer).ok_or_else(|| {
         Failure::new(
@@ -95,7 +98,7 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
             ),
         )
     })?;
-    if [&standing.of_before, &standing.of_next].iter().any(|tally| tally.signed.contains(&name)) {
+    if !standing.lacks(before, next, &keyid) {
         talk.say(&format!("{name} has signed this version already: nothing to do"));
         return done(args, &proposed, proposed.envelope.clone(), &name, talk);
     }
@@ -115,8 +118,11 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
             there.signatures
         }
     };
-    signatures.retain(|other| other.keyid != keyid);
-    signatures.push(signature);
+    let fallen = Standing::join(before, next, &mut signatures, signature)
+        .map_err(|error| Failure::new(Exit::Refused, format!("nothing was written: {error}")))?;
+    for other in fallen {
+        talk.say(&format!("left out: the signature of {} adds nothing beside that of {keyid}", other.keyid));
+    }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
         return Err(Failure::new(
@@ -209,10 +215,11 @@ pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
                 continue;
             }
             // One that does not count would refuse the whole version.
-            signatures.push(signature);
-            if let Err(error) = Standing::of(before, next, &signatures) {
-                signatures.pop();
-                left_out.push(format!("{}: {error}", place.as_str()));
+            let keyid = signature.keyid;
+            match Standing::join(before, next, &mut signatures, signature) {
+                Ok(fallen) => left_out
+                    .extend(fallen.iter().map(|other| format!("{} adds nothing beside that of {keyid}", other.keyid))),
+                Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
             }
         }
     }
