@@ -4,6 +4,7 @@
 //! and runs each `run` and `script`. Nothing else of the files is believed.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cosigner;
 mod support;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cosigner::{Witness, vkey_of_log};
 use serde_json::{Value, json};
 use support::people::alice;
 use support::wire::Wire;
-use support::{PROGRAM, SMALL, World, has, not_run, runbook};
+use support::{PROGRAM, SMALL, Setup, World, has, not_run, runbook};
 
 const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
 /// What somebody who may name a branch or write a commit message would have run.
@@ -35,11 +37,19 @@ struct Runner {
     /// `inputs.…`, `vars.…`, `secrets.…`, `github.…`, `runner.…`, `steps.…` by their whole names.
     context: BTreeMap<String, String>,
     path: String,
+    /// The runner's directory for the job's own files.
+    temp: PathBuf,
 }
 
 impl Runner {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With `countersign` installed: an image that has it.
+    fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let world = World::with(|setup| {
+            change(setup);
             let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n  drain: {type: boolean, default: true}\n";
             setup.runbook("deploy.md", runbook(&format!("{params}{SMALL}"), &[("web", ":")]));
         });
@@ -62,7 +72,19 @@ impl Runner {
             ("runner.temp", world.path("temp").to_string_lossy().into_owned()),
         ];
         let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { world, context, path }
+        let temp = world.path("temp");
+        Self { world, context, path, temp }
+    }
+
+    /// The runner of another job: nothing of what was installed or written before is there.
+    fn next_job(&mut self, name: &str) {
+        self.temp = self.world.path(&format!("temp-{name}"));
+        fs::create_dir_all(&self.temp).expect("made");
+        let _ = fs::remove_file(self.world.path("paths"));
+        self.path = std::env::var("PATH").expect("a path");
+        self.context.retain(|name, _| !name.starts_with("steps."));
+        self.context.insert("runner.temp".to_owned(), self.temp.to_string_lossy().into_owned());
+        assert!(!self.bash("command -v countersign", &[]).status.success(), "it is installed on this machine");
     }
 
     /// A text with its `${{ … }}` worked out: names of the context, nothing else.
@@ -89,7 +111,7 @@ impl Runner {
         let mut command = self.world.command("bash");
         command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.world.path("work"));
         command.env("PATH", &self.path).envs(env.iter().cloned());
-        command.env("RUNNER_TEMP", self.world.path("temp")).env("GITHUB_WORKSPACE", self.world.path("work"));
+        command.env("RUNNER_TEMP", &self.temp).env("GITHUB_WORKSPACE", self.world.path("work"));
         command.env("GITHUB_OUTPUT", self.world.path("output")).env("GITHUB_PATH", self.world.path("paths"));
         command.stdin(Stdio::null()).output().expect("bash")
     }
@@ -176,8 +198,8 @@ impl Runner {
 
     /// Nothing of what others chose was run, neither here nor in the boundary's directory.
     fn assert_nothing_was_injected(&self) {
-        for place in ["work", "temp", "b", "."] {
-            assert!(!self.world.path(place).join("pwned").exists(), "{place}");
+        for place in ["work", "temp", "b", "."].map(|place| self.world.path(place)).iter().chain([&self.temp]) {
+            assert!(!place.join("pwned").exists(), "{}", place.display());
         }
     }
 }
@@ -239,11 +261,15 @@ fn the_github_workflow_deploys_what_was_countersigned_and_releases_only_that() {
     let sum = String::from_utf8_lossy(&sum)[..64].to_owned();
     runner.context.insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), format!("file://{PROGRAM}"));
     runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), "0".repeat(64));
-    let install = steps("deploy").into_iter().find(|step| step["run"].is_string()).expect("install");
+    let install = |job: &str| steps(job).into_iter().find(|step| step["run"].is_string()).expect("install");
+    let install_again = install("release");
+    let install = install("deploy");
+    assert_eq!(install, install_again, "both jobs install the same, by the same sum");
+    runner.next_job("deploy");
     assert!(!runner.step(&install).status.success(), "another sum");
     runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), sum);
     succeeded(&runner.step(&install));
-    assert!(runner.path.starts_with(&*runner.world.path("temp/bin").to_string_lossy()), "{}", runner.path);
+    assert!(runner.path.starts_with(&*runner.temp.join("bin").to_string_lossy()), "{}", runner.path);
     // Deploy.
     let with = inputs(&runner);
     let output = runner.approving(|runner| runner.action(&with));
@@ -259,10 +285,13 @@ fn the_github_workflow_deploys_what_was_countersigned_and_releases_only_that() {
         (&json!(COMMIT), &json!(HOSTILE)),
         "data all the way"
     );
-    // Release, in another job, with the artifact.
-    fs::create_dir_all(runner.world.path("temp/receipt")).expect("made");
-    fs::copy(&bundle, runner.world.path("temp/receipt/run.bundle.json")).expect("downloaded");
-    let release = steps("release").into_iter().find(|step| step["run"].is_string()).expect("the gate");
+    // Release, in another job, on another runner, with the artifact.
+    runner.next_job("release");
+    fs::create_dir_all(runner.temp.join("receipt")).expect("made");
+    fs::copy(&bundle, runner.temp.join("receipt/run.bundle.json")).expect("downloaded");
+    let mut release = steps("release").into_iter().filter(|step| step["run"].is_string());
+    succeeded(&runner.step(&release.next().expect("install")));
+    let release = release.next().expect("the gate");
     succeeded(&runner.step(&release));
     // The receipt of one commit opens nothing for another, nor does one of another boundary or definition.
     for (name, other) in [
@@ -309,6 +338,17 @@ fn the_github_action_fails_closed_and_runs_nothing_of_its_inputs() {
             runner.assert_nothing_was_injected();
         }
     }
+    // A reason may also be of any length: what is signed is cut, what is run is not touched.
+    for reason in ["x".repeat(2048), "\u{44f}".repeat(300), HOSTILE.repeat(50)] {
+        let output = runner.approving(|runner| runner.action(&but(&with, "reason", &reason)));
+        succeeded(&output);
+        let (_, report) = runner.world.verify(&fs::read(&runner.context["action.bundle"]).expect("the bundle"));
+        let signed = report["report"]["facts"]["approved"]["reason"].as_str().expect("a reason").to_owned();
+        let kept = signed.strip_suffix("...").expect("cut");
+        assert!(reason.starts_with(kept) && kept.len() > 300, "{signed}");
+        runner.assert_nothing_was_injected();
+    }
+    runner.context.remove("action.bundle");
     // Denied: 126, and the gate is not even asked.
     let boundary = runner.world.boundary();
     let output = runner.meanwhile(
@@ -350,6 +390,10 @@ fn the_gitlab_pipeline_deploys_what_was_countersigned_and_releases_only_that() {
     };
     let good = env(&runner);
     let deploy = script("deploy");
+    for title in [HOSTILE.lines().next().expect("a line").to_owned(), "\u{44f}".repeat(300)] {
+        let titled = but(&good, "CI_COMMIT_TITLE", &title);
+        succeeded(&runner.approving(|runner| runner.bash(&deploy, &titled)));
+    }
     let output = runner.approving(|runner| runner.bash(&deploy, &good));
     succeeded(&output);
     runner.assert_nothing_was_injected();
@@ -371,6 +415,27 @@ fn the_gitlab_pipeline_deploys_what_was_countersigned_and_releases_only_that() {
         assert!(!said(&output).contains("released"), "{name}={other:?}");
     }
     runner.assert_nothing_was_injected();
+}
+
+#[test]
+fn the_examples_pass_where_the_roster_names_a_witness() {
+    if !able("the_examples_pass_where_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
+        return;
+    }
+    let mut witness = Witness::new(70);
+    let mut runner = Runner::with(|setup| setup.roster = witness.entry());
+    witness.know(&vkey_of_log(&runner.world));
+    let with = inputs(&runner);
+    for with in [with.clone(), but(&with, "witness", "1")] {
+        let output = runner.approving(|runner| runner.action(&with));
+        succeeded(&output);
+        assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    }
+    let output = runner.approving(|runner| runner.action(&but(&with, "witness", "0")));
+    // At once: it may have cosigned by then or not. If not, the way is named, and it is not to ask less.
+    let words = said(&output);
+    assert!(output.status.success() || words.contains("--witness 1 --bundle FILE"), "{words}");
+    witness.stop();
 }
 
 /// What a change can choose never stands in a line that bash reads, and nothing that decides comes from the checkout.

@@ -442,3 +442,151 @@ fn a_step_that_was_changed_since_it_was_pinned_does_not_pass() {
     // The run before the change still passes: it ran what is demanded.
     at.open(&at.bundle, &at.demands());
 }
+
+/// The version after this one, changed by hand.
+fn next_version(before: &Value, edit: impl FnOnce(&mut Value)) -> Value {
+    let payload = support::people::payload_of(before);
+    let mut tables = support::people::statement_of(before)["predicate"].take();
+    tables["version"] = json!(tables["version"].as_u64().expect("a number") + 1);
+    tables["previous"] = json!(format!("sha256:{}", support::people::sha256(&payload)));
+    edit(&mut tables);
+    let digest = support::people::sha256(&support::people::canonical(&tables));
+    let subject = json!([{"name": "roster", "digest": {"sha256": digest}}]);
+    support::people::envelope(&support::people::statement("roster", &subject, &tables), &[])
+}
+
+fn digest_of_version(envelope: &Value) -> String {
+    format!("sha256:{}", support::people::sha256(&support::people::payload_of(envelope)))
+}
+
+/// The user's configuration directory with version 1 in it, and versions 1 to 3: of the second on alice is gone.
+fn three_versions(at: &Deployed) -> (PathBuf, [Value; 3]) {
+    let config = at.world.path("home/.config/countersign");
+    at.roster_file(&config.join("roster.json"));
+    let first: Value = serde_json::from_slice(&fs::read(config.join("roster.json")).expect("read")).expect("JSON");
+    let second = next_version(&first, |tables| {
+        tables["approver"].as_array_mut().expect("a list").retain(|approver| approver["name"] != "alice");
+    });
+    let third = next_version(&second, |_| {});
+    (config, [first, second, third])
+}
+
+#[test]
+fn of_several_trusted_rosters_the_newest_decides() {
+    let at = Deployed::new();
+    let (config, [first, second, third]) = three_versions(&at);
+    let put =
+        |file: &str, roster: &Value| at.world.write(&format!("home/.config/countersign/{file}"), &roster.to_string());
+    let gate = |more: &[&str]| {
+        let output = at.command(&at.bundle, &at.demands()).args(more).arg("--json").output().expect("gate");
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let unmet = line["requirements"].as_array().into_iter().flatten().filter(|one| one["finding"] == "no");
+        let unmet: Vec<_> = unmet.map(|one| one["name"].as_str().expect("a name").to_owned()).collect();
+        (output.status.code(), unmet, said(&output))
+    };
+    assert_eq!(gate(&[]).0, Some(0));
+    let gone = ["keys-still-rostered", "seal-in-force"];
+    // Whichever of them stands first, and also where one between them is missing.
+    for (name, newer) in [("rosters/2.json", &second), ("rosters/3.json", &third)] {
+        put("roster.json", &first);
+        put(name, newer);
+        let (code, unmet, said) = gate(&[]);
+        assert_eq!((code, &unmet[..]), (Some(1), &gone.map(str::to_owned)[..]), "{name}: {said}");
+        put("roster.json", newer);
+        put(name, &first);
+        let (code, unmet, said) = gate(&[]);
+        assert_eq!((code, &unmet[..]), (Some(1), &gone.map(str::to_owned)[..]), "{name}: {said}");
+        fs::remove_file(config.join(name)).expect("removed");
+    }
+    // The first as a digest, the newer as a file.
+    put("roster.json", &second);
+    fs::write(config.join("trust"), format!("{}\n", digest_of_version(&first))).expect("written");
+    let (code, unmet, said) = gate(&[]);
+    assert_eq!((code, &unmet[..]), (Some(1), &gone.map(str::to_owned)[..]), "{said}");
+    // `verify` says that it is open, and goes on.
+    let output = at.world.program(&["verify", "--json"]).arg(&at.bundle).output().expect("verify");
+    let line: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let checks = line["report"]["checks"].as_array().expect("checks");
+    let rostered = checks.iter().find(|check| check["name"] == "keys-still-rostered").expect("the check");
+    assert_eq!((output.status.code(), &rostered["finding"]), (Some(0), &json!("not-checked")), "{line:#}");
+    assert_eq!(line["report"]["trust"]["newest"]["version"], 2, "{line:#}");
+    // A digest tells neither version nor roster: nobody knows whether it is of a newer one.
+    fs::remove_file(config.join("roster.json")).expect("removed");
+    let digests = format!("{}\n{}\n", digest_of_version(&first), digest_of_version(&second));
+    fs::write(config.join("trust"), digests).expect("written");
+    let (code, _, said) = gate(&[]);
+    assert!(code == Some(2) && said.contains("--roster-digest"), "{said}");
+    assert_eq!(gate(&["--roster-digest", &digest_of_version(&first)]).0, Some(0), "whoever calls says which");
+}
+
+#[test]
+fn a_boundary_set_back_behind_a_trusted_roster_gets_no_signature() {
+    let at = Deployed::new();
+    let (config, [_, second, third]) = three_versions(&at);
+    let offered = at.world.propose("deploy:web", json!({"commit": COMMIT}));
+    at.world.write("dora.pem", support::people::dora().secret.to_pkcs8_v1_pem().as_str());
+    let approve = || {
+        let url = &at.world.wire.url;
+        let digest = offered["digest"].as_str().expect("a digest");
+        let words = ["approve", id_of(&offered), "--url", url, "--yes", "--expect", digest, "--key"];
+        let output = at.world.program(&words).arg(at.world.path("dora.pem")).output().expect("approve");
+        (output.status.code(), said(&output))
+    };
+    for (name, newer) in [("rosters/2.json", &second), ("rosters/3.json", &third)] {
+        at.world.write(&format!("home/.config/countersign/{name}"), &newer.to_string());
+        let (code, said) = approve();
+        assert!(code == Some(126) && said.contains(&format!("(version {})", newer_version(newer))), "{name}: {said}");
+        fs::remove_file(config.join(name)).expect("removed");
+    }
+    let (code, said) = approve();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+fn newer_version(envelope: &Value) -> u64 {
+    support::people::statement_of(envelope)["predicate"]["version"].as_u64().expect("a number")
+}
+
+#[test]
+fn help_among_demands_opens_no_gate() {
+    let at = Deployed::new();
+    let demands = at.demands();
+    // As an argument of its own, as the file, and as a value, which no option takes it for.
+    for (bundle, words, says) in [
+        (&*at.bundle, [&demands[..], &words(&["-h"])].concat(), "nothing was checked"),
+        (&*at.bundle, words(&["--help"]), "nothing was checked"),
+        (Path::new("--help"), demands.clone(), "nothing was checked"),
+        (&*at.bundle, [&demands[..6], &words(&["-p", "--help"])].concat(), "a value is required"),
+    ] {
+        let output = at.gate(bundle, &words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains(says), "{words:?}: {}", said(&output));
+    }
+    for (line, code) in [
+        (&["verify", "--help"][..], 0),
+        (&["help", "gate"], 0),
+        (&["gate", "-h"], 0),
+        (&["verify", "run.json", "--help"], 2),
+        (&["--json", "audit", "dir", "-h"], 2),
+        (&["propose", "x:y", "--help"], 0),
+    ] {
+        let output = at.world.program(line).output().expect("started");
+        assert_eq!(output.status.code(), Some(code), "{line:?}");
+    }
+}
+
+#[test]
+fn in_the_home_directory_the_way_out_is_named() {
+    let at = Deployed::new();
+    at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
+    let output = at.command(&at.bundle, &at.demands()).current_dir(at.world.path("home")).output().expect("gate");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("change to another directory"), "{}", said(&output));
+    // The same outside of it; and what CircleCI calls the checkout by default is below the home directory.
+    let mut elsewhere = at.command(&at.bundle, &at.demands());
+    assert_eq!(elsewhere.output().expect("gate").status.code(), Some(0));
+    at.roster_file(&at.world.path("home/project/roster.json"));
+    elsewhere.args(["--roster", &at.world.path("home/project/roster.json").to_string_lossy()]);
+    assert_eq!(elsewhere.output().expect("gate").status.code(), Some(0));
+    elsewhere.env("CIRCLE_WORKING_DIRECTORY", "~/project");
+    assert_eq!(elsewhere.output().expect("gate").status.code(), Some(2));
+}

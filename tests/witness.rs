@@ -1,109 +1,20 @@
 //! Witnesses of the log: a standard one, in Python, cosigns; a bad one is told, and holds up nothing.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cosigner;
 mod second;
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::crypto::cosignature::WitnessKey;
-use countersign::crypto::signature::SecretKey;
+use cosigner::{Witness, notes, vkey_of_log};
 use serde_json::{Value, json};
 use support::people::alice;
-use support::wire::{Reply, Wire};
 use support::{World, has, id_of, not_run, wait_for};
-
-/// A witness that runs, with a directory of its own for key, logs and state.
-struct Witness {
-    name: String,
-    vkey: String,
-    dir: tempfile::TempDir,
-    child: Option<Child>,
-    url: String,
-}
-
-impl Witness {
-    fn new(seed: u8) -> Self {
-        Self::with_fault(seed, "")
-    }
-
-    fn with_fault(seed: u8, fault: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let secret = SecretKey::from_seed([seed; 32]);
-        let name = format!("w{seed}.example/witness");
-        fs::write(dir.path().join("key.pem"), secret.to_pkcs8_v1_pem().as_bytes()).expect("written");
-        let vkey = WitnessKey::new(&name, secret.public()).vkey();
-        let mut witness = Self { name, vkey, dir, child: None, url: String::new() };
-        witness.start(fault, 0);
-        witness
-    }
-
-    fn start(&mut self, fault: &str, port: u16) {
-        let mut command = Command::new("python3");
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/witness.py"));
-        command.args(["--name", &self.name, "--fault", fault, "--port", &port.to_string()]);
-        for (option, file) in [("--key", "key.pem"), ("--logs", "logs"), ("--state", "state.json")] {
-            command.arg(option).arg(self.dir.path().join(file));
-        }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the witness");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its address");
-        self.url = line.trim().to_owned();
-        assert!(self.url.starts_with("http://"), "{line}");
-        self.child = Some(child);
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    fn port(&self) -> u16 {
-        self.url.rsplit(':').next().expect("a port").parse().expect("a number")
-    }
-
-    /// Its entry in the roster.
-    fn entry(&self) -> String {
-        format!("[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n", self.name, self.vkey, self.url)
-    }
-
-    /// What its operator does once: makes the log known to it.
-    fn know(&self, log: &str) {
-        fs::write(self.dir.path().join("logs"), format!("{log}\n")).expect("written");
-    }
-
-    fn state(&self) -> Value {
-        fs::read(self.dir.path().join("state.json"))
-            .map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap())
-    }
-
-    fn size(&self) -> u64 {
-        let state = self.state();
-        let logs = state.as_object().into_iter().flatten();
-        logs.map(|(_, log)| log["size"].as_u64().expect("a size")).max().unwrap_or(0)
-    }
-
-    /// Hands it a checkpoint as anybody can.
-    fn add(&self, old: &str, proof: &[&str], checkpoint: &str) -> Reply {
-        let proof: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
-        let body = format!("old {old}\n{proof}\n{checkpoint}");
-        Wire::new(&self.url).call("POST", "/add-checkpoint", &[], Some(body.as_bytes()))
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
 
 fn able(test: &str) -> bool {
     let missing: Vec<&str> = ["python3", "openssl"].into_iter().filter(|program| !has(program)).collect();
@@ -116,23 +27,6 @@ fn able(test: &str) -> bool {
 fn world(witnesses: &[&Witness]) -> World {
     let entries: String = witnesses.iter().map(|witness| witness.entry()).collect();
     World::with(|setup| setup.roster = entries)
-}
-
-fn notes(world: &World) -> Vec<String> {
-    let ready = world.wire.peek("/ready").json();
-    let notes = ready["notes"].as_array().expect("notes").iter();
-    notes.map(|note| note.as_str().expect("words").to_owned()).filter(|note| note.contains("witness")).collect()
-}
-
-/// The log's verifier key, as the note for the operator names it.
-fn vkey_of_log(world: &World) -> String {
-    let mut key = None;
-    wait_for("a witness that does not know the log is told", || {
-        let notes = notes(world);
-        key = notes.iter().find_map(|note| note.split("verifier key ").nth(1).map(str::to_owned));
-        key.is_some()
-    });
-    key.expect("a key")
 }
 
 /// A world whose witnesses know its log.
@@ -459,4 +353,25 @@ fn the_witness_of_these_tests_refuses_what_a_standard_one_must() {
     assert_eq!(one.add(&size.to_string(), &[], &early).status, 400, "no way back");
     assert_eq!(one.add(&size.to_string(), &[&STANDARD.encode([0; 32])], &late).status, 422);
     assert_eq!(one.add(&size.to_string(), &[], &late).status, 200, "the same again");
+}
+
+/// A restless one moves the target on with each answer, and the log grows meanwhile.
+#[test]
+fn a_slow_witness_beside_a_restless_one_is_not_left_out() {
+    if !able("a_slow_witness_beside_a_restless_one_is_not_left_out") {
+        return;
+    }
+    let (slow, restless) = (Witness::with_fault(60, "slow"), Witness::with_fault(61, "restless"));
+    let world = witnessed(&[&slow, &restless]);
+    let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
+    let mut n = 0;
+    wait_for("the slow one's word is in a bundle", || {
+        n += 1;
+        world.run("say:echo", json!({"text": n.to_string()}), &[&alice()]);
+        std::thread::sleep(Duration::from_millis(200));
+        let bundle: Value = serde_json::from_slice(&world.bundle(&finished)).expect("JSON");
+        bundle["proofs"]["receipt"].as_str().expect("a proof").contains(&slow.name)
+    });
+    let path = bundle(&world, &finished, 1);
+    assert_eq!(verify(&world, &path, 1).0, Some(0));
 }

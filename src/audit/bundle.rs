@@ -37,6 +37,7 @@ use crate::record::seal::Seal;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
+use crate::trust::roster::TrustedRoster;
 
 /// What the one who verifies trusts beforehand. It never comes out of a bundle.
 #[derive(Debug, Clone)]
@@ -122,6 +123,31 @@ pub fn verify(bundle: &[u8], trust: &Trust, options: Options) -> Result<BundleRe
         Err(error) => Err(failed(error)),
     });
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
+}
+
+/// Takes back what only the newest roster can establish: `newer` is trusted too, and the bundle is not connected
+/// with it.
+pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Options) {
+    let why = format!(
+        "version {} of the roster ({}) is trusted too, and the versions here are not connected with it: name the one to decide \
+         with (--roster)",
+        newer.version(),
+        newer.digest()
+    );
+    report.trust.newest = Some(VersionFacts { version: newer.version(), digest: newer.digest() });
+    let seen = report.facts.as_mut().map(|facts| std::mem::take(&mut facts.witnesses)).unwrap_or_default();
+    report.boundary_says = facts::boundary_says(&[]);
+    let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
+    for check in report.checks.iter_mut().filter(|check| check.finding == Finding::Established) {
+        check.finding = match check.name {
+            CheckName::KeysStillRostered => Finding::NotChecked,
+            CheckName::Witnesses if options.witnesses > 0 => Finding::Failed,
+            CheckName::Witnesses if has_witnesses => Finding::NotChecked,
+            _ => continue,
+        };
+        check.detail.clone_from(&why);
+        report.verified &= check.finding != Finding::Failed;
+    }
 }
 
 /// The checks whose result a lone bundle may leave open.
@@ -311,11 +337,11 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
     });
     let witnesses = ledger.check(C::Witnesses, || {
         // The newest roster known: a witness that was taken out of it since is no longer anybody's.
-        let (boundary, roster) = (&sealed?.seal.predicate().boundary.name, chain?.newest());
-        if roster.tables().witness.is_empty() && options.witnesses == 0 {
+        let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
+        if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names none".to_owned()));
         }
-        check_witnesses(&log?.note, roster, boundary, options.witnesses, options.at)
+        check_witnesses(&log?.note, chain, boundary, options.witnesses, options.at)
     });
     let witnesses = witnesses.unwrap_or_default();
 

@@ -244,6 +244,16 @@ fn left_open(report: &BundleReport, demands: &Demands, name: CheckName, why: &st
             facts.roster.version, newest.version
         ));
     }
+    // They answer a moment after the run: what helps is to ask again, not to ask less.
+    if name == CheckName::Witnesses
+        && let Some(approved) = facts.and_then(|facts| facts.approved.as_ref())
+    {
+        return unmet(format!(
+            "not checked: {why}; get the bundle again once one has: `countersign wait {} --witness 1 --bundle FILE`; if none \
+             ever will, --allow-unchecked {name}",
+            approved.receipt
+        ));
+    }
     unmet(format!("not checked: {why}; to go on without it: --allow-unchecked {name}"))
 }
 
@@ -558,6 +568,10 @@ mod tests {
         };
         let report = Case::new().edit(Stage::Roster, edit).report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), ["witnesses"]);
+        let gate = decide(&report, &demands(&report), now());
+        let receipt = report.facts.as_ref().expect("facts").approved.as_ref().expect("approved").receipt.to_string();
+        let way = format!("`countersign wait {receipt} --witness 1 --bundle FILE`");
+        assert!(gate.unmet().all(|witnesses| witnesses.detail.contains(&way)), "{gate:#?}");
     }
 
     #[test]

@@ -544,7 +544,7 @@ impl Auditor {
     fn check_witnesses(&mut self, head: &str, in_force: &InForce) {
         let Ok(note) = Note::parse(head) else { return };
         let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
-        match check_witnesses(&note, self.rosters().newest(), name, demanded, None) {
+        match check_witnesses(&note, self.rosters(), name, demanded, None) {
             Ok((seen, _)) => self.witnesses = seen,
             Err(Stop::Failed(why)) => self.say(Finding::whole(What::Witnesses, why)),
             Err(Stop::NotChecked(_) | Stop::Because(_)) => {}

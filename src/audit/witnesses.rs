@@ -8,21 +8,23 @@ use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::note::Note;
 use crate::record::ident::BoundaryName;
 use crate::record::validity::{SKEW_S, Timestamp};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::chain::Chain;
 
 /// Counts the distinct witnesses of the roster that cosigned, and holds the count against what is demanded.
 ///
 /// A witness that can't be told from another one or from the boundary itself (one key under two names) counts once or
-/// not at all. With a time `at`, what a witness dates after it is not counted: then it was not there yet.
+/// not at all; a key that the boundary had in any version known is still in the hands of whoever ran it. With a time `at`, what a witness dates after it is not counted: then it was not there yet.
 pub(crate) fn check_witnesses(
     note: &Note,
-    roster: &TrustedRoster,
+    chain: &Chain,
     boundary: &BoundaryName,
     demanded: u64,
     at: Option<Timestamp>,
 ) -> Result<(Vec<WitnessFacts>, String), Stop> {
-    let named = &roster.tables().witness;
-    let own: BTreeSet<[u8; 32]> = roster.boundary_keys(boundary).iter().map(|key| *key.public().as_bytes()).collect();
+    let named = &chain.newest().tables().witness;
+    let versions = chain.versions().iter().chain([chain.newest()]);
+    let own: BTreeSet<[u8; 32]> =
+        versions.flat_map(|roster| roster.boundary_keys(boundary)).map(|key| *key.public().as_bytes()).collect();
     let mut keys = BTreeSet::new();
     let mut seen = Vec::new();
     let mut left_out = Vec::new();
@@ -37,7 +39,7 @@ pub(crate) fn check_witnesses(
         };
         let time = i64::try_from(cosigned.seconds()).map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
         if own.contains(key.key().as_bytes()) {
-            left_out.push(format!("{} has the boundary's own key", witness.name));
+            left_out.push(format!("{} has a key that is or was the boundary's own", witness.name));
         } else if at.is_some_and(|at| time > at.plus(SKEW_S)) {
             left_out.push(format!("{} dates its word {time}, which is in the future", witness.name));
         } else if keys.insert(*key.key().as_bytes()) {
@@ -80,6 +82,7 @@ mod tests {
     use crate::audit::report::{Basis, CheckName, Finding};
     use crate::crypto::note::TlogProof;
     use crate::crypto::signature::SecretKey;
+    use crate::crypto::sshsig::SshKey;
 
     const AT: &str = "2026-11-20T10:00:00Z";
 
@@ -138,7 +141,7 @@ mod tests {
         // The seed of the fixture's boundary.
         let own = cosigned(&[("w.example/1", 3)]);
         let (finding, detail) = found(&own, 0, None);
-        assert!(finding == Finding::NotChecked && detail.contains("the boundary's own key"), "{detail}");
+        assert!(finding == Finding::NotChecked && detail.contains("the boundary's own"), "{detail}");
         assert_eq!(found(&own, 1, None).0, Finding::Failed);
     }
 
@@ -157,5 +160,35 @@ mod tests {
         let trust = crate::audit::bundle::Trust::Roster(newer);
         let report = case.report_with(&trust, Options { witnesses: 1, ..Options::default() });
         assert_eq!(report.finding(CheckName::Witnesses), Finding::Failed);
+    }
+
+    #[test]
+    fn a_key_that_was_the_boundary_s_is_no_witness_of_it() {
+        for (seed, expected) in [(3, Finding::NotChecked), (9, Finding::Established)] {
+            let secret = SecretKey::from_seed([seed; 32]);
+            let key = WitnessKey::new("w.example", secret.public());
+            let vkey = key.vkey();
+            let cosign = move |bundle: &mut Value| {
+                for part in ["seal", "consumption", "receipt"] {
+                    let mut proof =
+                        TlogProof::parse(bundle["proofs"][part].as_str().expect("a proof")).expect("a proof");
+                    let note = Note::parse(&proof.checkpoint).expect("a note");
+                    let line = key.cosign(&note, 1_763_632_800, |message| Ok::<_, Infallible>(secret.sign(message)));
+                    proof.checkpoint = note.with(line.expect("signed")).expect("room").to_string();
+                    bundle["proofs"][part] = json!(proof.to_string());
+                }
+            };
+            let case = Case::new().edit(Stage::Bundle, cosign);
+            // The boundary goes on with another key, and the old one stands there as a witness.
+            let next = case.next_roster(|roster| {
+                let other = SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
+                roster["predicate"]["boundary"][0]["keys"] = json!([other.line()]);
+                roster["predicate"]["witness"] =
+                    json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
+            });
+            let report = case.report_with(&crate::audit::bundle::Trust::Roster(next), Options::default());
+            assert!(report.verified, "{:#?}", report.checks);
+            assert_eq!(report.finding(CheckName::Witnesses), expected, "{seed}: {:#?}", report.checks);
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Ask {
     pub size: u64,
     /// What the witness is believed to have cosigned last.
     pub old: u64,
+    /// The checkpoint, as its answer is verified: by then all may be asked for another one.
+    pub note: String,
     /// The body of the request.
     pub body: String,
 }
@@ -232,11 +234,7 @@ impl State {
                 "it answered with cosignatures of other keys than the one in the roster: compare the keys".to_owned()
             );
         }
-        let base = self.target.as_ref().map(|(target, _)| target).filter(|target| target.size == ask.size);
-        let base = base.or_else(|| self.heads.iter().find(|head| head.size == ask.size)).cloned();
-        // A target that nobody waits for any more: its answer came too late to be kept.
-        let Some(base) = base else { return Ok(()) };
-        let checkpoint = Note::parse(&base.note).map_err(|error| odd(error.to_string()))?;
+        let checkpoint = Note::parse(&ask.note).map_err(|error| odd(error.to_string()))?;
         let mut newest = None;
         for line in own {
             let cosigned = witness.key.verify_line(&checkpoint, line).map_err(|error| odd(error.to_string()))?;
@@ -251,7 +249,7 @@ impl State {
         known.size = known.size.max(ask.size);
         known.cosigned = known.cosigned.max(ask.size);
         if !self.heads.iter().any(|head| head.size == ask.size) {
-            self.heads.push_back(Head { lines: BTreeMap::new(), ..base });
+            self.heads.push_back(Head { size: ask.size, note: ask.note.clone(), lines: BTreeMap::new() });
             self.heads.make_contiguous().sort_by_key(|head| head.size);
             if self.heads.len() > KEPT_HEADS {
                 self.heads.pop_front();
@@ -359,7 +357,7 @@ impl Boundary {
             let path = self.ledger.consistency(old, target.size).map_err(|e| fault(&e))?;
             path.ok_or_else(|| fault(&format!("no proof from {old} to {} entries", target.size)))?
         };
-        Ok(Some(Ask { size: target.size, old, body: body(old, &path, &target.note) }))
+        Ok(Some(Ask { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
     }
 
     /// Takes a witness's answer.
@@ -447,7 +445,7 @@ mod tests {
 
     fn asked(witnesses: &Witnesses, of: &Named, named: &[Named], size: u64) -> Option<Ask> {
         let target = witnesses.target(of, named, size, now(), || Ok(Some(row(size)))).expect("no fault");
-        target.map(|(head, old)| Ask { size: head.size, old, body: String::new() })
+        target.map(|(head, old)| Ask { size: head.size, old, note: head.note, body: String::new() })
     }
 
     fn line(of: &(Named, SecretKey), size: u64, at: i64) -> String {
@@ -481,6 +479,30 @@ mod tests {
         assert!(witnesses.cosigned(9).is_some() && witnesses.cosigned(8).is_none());
         witnesses.retain(&named[..1], Vec::new());
         assert_eq!(witnesses.best(5).map(|(size, _)| size), Some(5), "who left the roster is no witness");
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_counts_when_it_is_right_and_only_then() {
+        let witnesses = Witnesses::default();
+        let (slow, quick) = (witness(1), witness(2));
+        let named = [slow.0.clone(), quick.0.clone()];
+        let at = now().unix();
+        let ask = asked(&witnesses, &slow.0, &named, 5).expect("something");
+        witnesses.failed(&slow.0, "it is slow".to_owned(), now());
+        witnesses.failed(&quick.0, "it is down".to_owned(), now());
+        // All are asked for the next one already.
+        assert_eq!(asked(&witnesses, &quick.0, &named, 9).map(|ask| ask.size), Some(9));
+        for garbage in [line(&slow, 9, at), line(&slow, 5, at + 3600), line(&quick, 5, at)] {
+            let next = witnesses.answered(&slow.0, &ask, log(9), 200, garbage.as_bytes(), now());
+            assert!(matches!(next, Next::Trouble(_)) && witnesses.notes().len() == 2, "{next:?}");
+            assert_eq!(witnesses.cosigned(5), None);
+        }
+        assert_eq!(
+            witnesses.answered(&slow.0, &ask, log(9), 200, line(&slow, 5, at).as_bytes(), now()),
+            Next::Cosigned
+        );
+        assert!(witnesses.cosigned(5).is_some_and(|note| note.contains("w.example/1")));
+        assert_eq!(asked(&witnesses, &slow.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
     }
 
     #[test]

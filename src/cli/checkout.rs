@@ -17,7 +17,7 @@ pub struct Checkouts {
 }
 
 /// What the runners of CI services call the directory that they check out into.
-const WORKSPACES: [&str; 8] = [
+const WORKSPACES: [&str; 10] = [
     "GITHUB_WORKSPACE",
     "CI_PROJECT_DIR",
     "WORKSPACE",
@@ -26,6 +26,8 @@ const WORKSPACES: [&str; 8] = [
     "BUILDKITE_BUILD_CHECKOUT_PATH",
     "DRONE_WORKSPACE",
     "CIRCLE_WORKING_DIRECTORY",
+    "CODEBUILD_SRC_DIR",
+    "TRAVIS_BUILD_DIR",
 ];
 
 /// What marks the top of a work tree.
@@ -46,8 +48,14 @@ impl Checkouts {
     /// Those of this current directory and environment.
     pub fn of(current: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // CircleCI's is `~/project` by default, written like that.
+        let home = variable("HOME").map(PathBuf::from);
+        let whole = |path: PathBuf| match (path.strip_prefix("~"), &home) {
+            (Ok(below), Some(home)) => home.join(below),
+            _ => path,
+        };
         let workspaces = WORKSPACES.iter().filter_map(|name| {
-            let path = PathBuf::from(variable(name)?);
+            let path = whole(PathBuf::from(variable(name)?));
             (path.is_absolute() && path != Path::new("/")).then(|| (*name, real(&path)))
         });
         Self { current: real(current), workspaces: workspaces.collect() }
@@ -72,7 +80,9 @@ impl Checkouts {
         }
         // A container's current directory may be the root, below which everything lies.
         if self.current != Path::new("/") && place.starts_with(&self.current) {
-            return Some("it lies in the current directory".to_owned());
+            return Some(
+                "it lies in the current directory (if that is your own one, change to another directory)".to_owned(),
+            );
         }
         let mark = |top: &&Path| MARKS.iter().any(|mark| top.join(mark).symlink_metadata().is_ok());
         place.ancestors().find(mark).map(|top| format!("it lies in the work tree {}", top.display()))
@@ -178,6 +188,15 @@ mod tests {
             let runner = Checkouts::of(&top.join("trust"), |asked| (asked == name).then(|| top.join("work").into()));
             assert!(runner.holding(&top.join("work/sub/roster.json")).expect("there").is_some(), "{name}");
         }
+        let circle = |home: Option<&Path>| {
+            Checkouts::of(&top.join("trust"), |asked| match asked {
+                "CIRCLE_WORKING_DIRECTORY" => Some("~/work".into()),
+                "HOME" => home.map(Into::into),
+                _ => None,
+            })
+        };
+        assert!(circle(Some(&top)).holding(&top.join("work/sub/roster.json")).expect("there").is_some());
+        assert!(circle(None).holding(&top.join("work/sub/roster.json")).expect("there").is_none());
         let root = Checkouts::of(Path::new("/"), |_| Some("/".into()));
         assert!(root.holding(&top.join("trust/roster.json")).expect("there").is_none());
     }

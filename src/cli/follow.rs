@@ -18,6 +18,7 @@ use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::receipt::Outcome;
+use crate::trust::chain::Pinned;
 
 /// The longest line of a stream: a bundle, with room to spare.
 const MAX_LINE_BYTES: u64 = 8 << 20;
@@ -226,8 +227,9 @@ pub fn exit_of(view: &ProposalView) -> Exit {
 pub struct Wanted<'a> {
     /// Where its bundle goes.
     pub bundle: Option<&'a Path>,
-    /// How many witnesses should have cosigned the bundle's checkpoint before it is written.
-    pub witnesses: u64,
+    /// How many witnesses should have cosigned the bundle's checkpoint before it is written; nothing means one where the
+    /// bundle's roster names any.
+    pub witnesses: Option<u64>,
 }
 
 /// Fetches the bundle if asked for, says how it ended, and gives the exit code.
@@ -275,18 +277,19 @@ pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: 
 
 /// The bundle; cosignatures come a moment after the receipt, so it is asked for until there are enough. Who they are of is
 /// for the verifier to find out.
-fn fetch(client: &Client, receipt: &ReceiptId, witnesses: u64, talk: &Talk) -> Result<Vec<u8>, Failure> {
+fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, talk: &Talk) -> Result<Vec<u8>, Failure> {
     let deadline = Instant::now() + COSIGNED;
     loop {
         let bytes = client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
-        let found = cosignatures(&bytes);
+        let (found, named) = cosignatures(&bytes);
+        let witnesses = wanted.unwrap_or_else(|| u64::from(named));
         if found >= witnesses {
             return Ok(bytes);
         }
         if Instant::now() > deadline {
             talk.say(&format!(
-                "only {found} of {witnesses} witnesses have cosigned so far; `countersign wait {} --bundle FILE` gets the bundle \
-                 again later",
+                "only {found} of {witnesses} witnesses have cosigned so far; `countersign wait {} --witness {witnesses} --bundle \
+                 FILE` gets the bundle again later",
                 receipt.proposal()
             ));
             return Ok(bytes);
@@ -295,11 +298,13 @@ fn fetch(client: &Client, receipt: &ReceiptId, witnesses: u64, talk: &Talk) -> R
     }
 }
 
-/// As many of the bundle's checkpoint may be cosignatures.
-fn cosignatures(bundle: &[u8]) -> u64 {
-    let bundle = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok();
-    let proof = bundle.and_then(|bundle| TlogProof::parse(&bundle.proofs.receipt).ok());
-    proof.map_or(0, |proof| lines_of_others(&proof.checkpoint))
+/// As many of the bundle's checkpoint may be cosignatures, and whether its roster names witnesses at all.
+fn cosignatures(bundle: &[u8]) -> (u64, bool) {
+    let Ok(bundle) = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES) else { return (0, false) };
+    let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
+    let roster = bundle.roster.last().and_then(|envelope| Pinned::from_envelope(envelope).ok());
+    let named = matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witness.is_empty());
+    (proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)), named)
 }
 
 /// How long is waited for witnesses: they are asked at once, and again after a first trouble.

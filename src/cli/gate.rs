@@ -18,7 +18,7 @@ use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Own, Trust, TrustArgs, check_own, read_bounded};
-use crate::cli::verify::{Basis, with_any};
+use crate::cli::verify::{Basis, Judged, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::ident::StepRef;
@@ -38,7 +38,7 @@ use crate::record::profile::{Layer, STRICT};
 
 The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory, never from a checkout: a file in the
 current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it; so is a
-configuration directory there.
+configuration directory there. Of several trusted versions the newest decides; of several digests, --roster-digest names the one.
 
 Exit codes: 0 every requirement is met; 1 one is not; 2 wrong usage, or no trusted roster to check with.")]
 pub struct Args {
@@ -118,7 +118,18 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let options = Options { at: Some(now), witnesses: args.witness };
     let digest = BlobDigest::of(&bytes);
     // What the bundle itself says of its roster is not told: whoever swapped it would have it pasted in as trusted.
-    let (trusted, report) = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
+    let Judged { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
+    if let Some(other) = unconnected.first() {
+        return Err(Failure::new(
+            Exit::NoTrust,
+            format!(
+                "you trust several rosters by their digests, and {} ({}) may be of a later version than the bundle knows: \
+                 name the one to decide with, --roster-digest sha256:…",
+                other.pinned.digest(),
+                Shown::text(&other.from).as_str()
+            ),
+        ));
+    }
     let gate = decide(&report, &demands, now);
     if talk.json {
         talk.object(&json!({

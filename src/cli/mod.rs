@@ -39,6 +39,7 @@ pub mod trust;
 pub mod verify;
 pub mod wait;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,6 +62,12 @@ pub fn main() -> ExitCode {
             if let Some(advice) = later(&error) {
                 eprintln_quietly(&advice);
             }
+            if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
+                eprintln_quietly(
+                    "nothing was checked: help among other arguments is wrong usage here, lest a job take it for a yes",
+                );
+                return ExitCode::from(Exit::Usage.code());
+            }
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
         }
     };
@@ -74,10 +81,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether a job may go on because this call ends well: `gate -p "$X"` with `--help` in X must not. The mere help of
+/// these commands is an answer as elsewhere.
+fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<OsString> = arguments.collect();
+    let decides = arguments.iter().any(|word| ["gate", "verify", "audit"].iter().any(|name| word == name));
+    decides && arguments.len() > 2
+}
+
 /// Commands of later versions, with what there is until then.
 const LATER: [(&str, &str); 10] = [
     ("grant", "each run takes its own approvals"),
-    ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
+    (
+        "revoke",
+        "`countersign deny` stops one run; a lost key goes with the next version of the roster, `countersign roster remove`",
+    ),
     ("void-all", "stop the boundary, or let proposals expire"),
     ("run", "a step runs at a boundary only: `countersign propose STEP`"),
     ("policy", "`countersign doctor` reads the policy and says every error in it"),
@@ -295,6 +313,17 @@ mod tests {
         assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
         for (name, _) in LATER {
             assert!(Cli::command().find_subcommand(name).is_none(), "{name} is there now: take it off the list");
+        }
+    }
+
+    #[test]
+    fn help_is_no_yes_of_a_command_that_decides() {
+        let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
+        for line in ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help"] {
+            assert!(decides(line), "{line}");
+        }
+        for line in ["gate --help", "help gate", "verify -h", "propose a:b --help", "--help"] {
+            assert!(!decides(line), "{line}");
         }
     }
 

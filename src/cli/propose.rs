@@ -15,9 +15,10 @@ use crate::cli::review::now;
 use crate::cli::screen::Shown;
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::read_bounded;
+use crate::crypto::canonical;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
 use crate::crypto::json as strict;
-use crate::record::authorization::{Authorization, BoundaryRef, MAX_PARAMS_BYTES, StepReference};
+use crate::record::authorization::{Authorization, BoundaryRef, MAX_PARAMS_BYTES, MAX_REASON_BYTES, StepReference};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
 use crate::record::step::{StepDefinition, Template};
@@ -30,6 +31,7 @@ use crate::registry::parameters::ParameterSchema;
   countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
   countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     typed by the step's schema
   countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
+  countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
@@ -47,15 +49,19 @@ pub struct Args {
     /// Why, for the approvers
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
+    /// Cut a longer reason to what fits (1 KiB of JSON, where each non-ASCII character takes 6 bytes or more), with ... at its end
+    #[arg(long)]
+    reason_cut: bool,
     /// Wait for the end: output as it comes, the step's exit code
     #[arg(long)]
     wait: bool,
     /// With --wait: write the receipt's bundle here
     #[arg(long, value_name = "FILE", requires = "wait")]
     bundle: Option<PathBuf>,
-    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned
-    #[arg(long, value_name = "K", requires = "bundle", default_value_t = 0, hide_default_value = true)]
-    witness: u64,
+    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned; by default for one if the roster
+    /// has any
+    #[arg(long, value_name = "K", requires = "bundle")]
+    witness: Option<u64>,
     /// How long it may be signed and run: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
@@ -76,6 +82,24 @@ pub struct Args {
     raw: bool,
     #[command(flatten)]
     key: KeyArgs,
+}
+
+impl Args {
+    fn reason(&self) -> String {
+        if self.reason_cut { cut(&self.reason) } else { self.reason.clone() }
+    }
+}
+
+/// As much of a reason as an authorization takes. It is measured as it is signed, in canonical JSON with its quotes.
+fn cut(reason: &str) -> String {
+    const MARK: &str = "...";
+    let fits = |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
+    if fits(reason) {
+        return reason.to_owned();
+    }
+    let mut text: String = reason.chars().take(MAX_REASON_BYTES).collect();
+    while !fits(&format!("{text}{MARK}")) && text.pop().is_some() {}
+    format!("{}{MARK}", text.trim_end())
 }
 
 /// Proposes, and waits if asked to.
@@ -103,7 +127,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let wish = Propose {
         step: args.step.clone(),
         params: Value::Object(params),
-        reason: args.reason.clone(),
+        reason: args.reason(),
         nonce: args.nonce.clone(),
         expires_in_s: args.expires,
     };
@@ -287,7 +311,7 @@ fn offline(
         permissions: Vec::new(),
         sandbox: step.sandbox.clone(),
         proposer,
-        reason: args.reason.clone(),
+        reason: args.reason(),
         issued_at: now,
         not_before: now,
         expires_at: now.plus(args.expires.unwrap_or(DEFAULT_WINDOW_S)),
@@ -382,6 +406,20 @@ mod tests {
         for bad in ["", "0", "-1m", "25h", "1d", "m", "9223372036854775807h", "1.5h"] {
             assert!(parse_window(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_cut_to_what_is_taken_and_a_short_one_is_left() {
+        for short in ["", "why", "\u{44f}\n\"\\", &"x".repeat(MAX_REASON_BYTES)] {
+            assert_eq!(cut(short), short);
+        }
+        for piece in ["x", "\u{44f}", "\u{1f600}", "\"", "\u{0}", "a \u{e9}"] {
+            let cut = cut(&piece.repeat(2048));
+            let bytes = canonical::to_canonical(&Value::from(&*cut)).len();
+            assert!(bytes <= MAX_REASON_BYTES + 2 && bytes > MAX_REASON_BYTES - 16, "{piece:?}: {bytes}");
+            assert!(cut.ends_with("...") && cut.starts_with(piece), "{cut}");
+        }
+        assert_eq!(cut(&"\n ".repeat(2048)), "...");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::cli::trust::{Home, Trust, TrustArgs, read_bounded};
 use crate::crypto::digest::BlobDigest;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::validity::{SKEW_S, Timestamp};
+use crate::trust::chain::Pinned;
+use crate::trust::roster::TrustedRoster;
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
 #[derive(Debug, clap::Args)]
@@ -90,7 +92,7 @@ fn verify(
 ) -> Result<Exit, Failure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
-        Ok((trusted, report)) => {
+        Ok(Judged { trusted, report, .. }) => {
             let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
             tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
             if talk.json {
@@ -125,32 +127,78 @@ fn verify(
     }
 }
 
-/// Verifies with the trusted roster, or the one of several that the bundle's rosters are connected with; says which.
+/// A bundle as one of the trusted rosters has it judged.
+#[derive(Debug)]
+pub struct Judged<'t> {
+    /// That roster.
+    pub trusted: &'t Trust,
+    /// What was found with it.
+    pub report: BundleReport,
+    /// Other trusted digests that the bundle is not connected with, though it is with `trusted`: each may be of another
+    /// roster, or of a later version of this one.
+    pub unconnected: Vec<&'t Trust>,
+}
+
+/// Verifies with the trusted roster; of several with the one that the bundle is connected with and that knows the newest
+/// version. Where one of them is newer still, nothing is said of what only the newest can tell.
 ///
 /// # Errors
 /// When there is none, or it can't be used: then nothing was verified.
-pub fn with_any<'t>(
-    bundle: &[u8],
-    trust: &'t [Trust],
-    options: Options,
-) -> Result<(&'t Trust, BundleReport), Untrusted> {
+pub fn with_any<'t>(bundle: &[u8], trust: &'t [Trust], options: Options) -> Result<Judged<'t>, Untrusted> {
+    let mut best: Option<((u64, bool), &Trust, BundleReport)> = None;
+    let mut unconnected = Vec::new();
     let mut first = None;
     for trust in trust {
-        let result = bundle::verify(bundle, &trust.audit, options).map(|report| (trust, report));
-        if let Ok((_, report)) = &result
-            && report.finding(CheckName::RosterChain) == Finding::Established
-        {
-            return result;
+        let result = bundle::verify(bundle, &trust.audit, options);
+        match result {
+            Ok(report) if report.finding(CheckName::RosterChain) == Finding::Established => {
+                // Of as new ones that which is trusted by hand: nothing needs to lead to it.
+                let newest = report.trust.newest.as_ref();
+                let newest =
+                    newest.map_or((0, false), |newest| (newest.version, newest.digest == trust.pinned.digest()));
+                if best.as_ref().is_none_or(|(known, ..)| newest > *known) {
+                    best = Some((newest, trust, report));
+                }
+                continue;
+            }
+            other => {
+                first.get_or_insert((trust, other));
+            }
         }
-        first.get_or_insert(result);
+        unconnected.push(trust);
+    }
+    if let Some((_, trusted, mut report)) = best {
+        if let Some(newer) = newer_than(&report, &unconnected) {
+            bundle::leave_to(newer, &mut report, options);
+        }
+        unconnected.retain(|trust| matches!(trust.pinned, Pinned::Digest(_)));
+        return Ok(Judged { trusted, report, unconnected });
     }
     match first {
-        Some(result) => result,
+        Some((trusted, result)) => result.map(|report| Judged { trusted, report, unconnected: Vec::new() }),
         None => match bundle::verify(bundle, &bundle::Trust::Nothing, options) {
             Err(untrusted) => Err(untrusted),
             Ok(_) => Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None }),
         },
     }
+}
+
+/// The newest trusted file of the same roster that the bundle is not connected with: too new for it, or of another branch.
+/// What lies between may be missing, so that it goes by the roster's name or the boundary's key: rather one too many than
+/// one too few. Another version 1 is another roster.
+fn newer_than<'t>(report: &BundleReport, unconnected: &[&'t Trust]) -> Option<&'t TrustedRoster> {
+    let facts = report.facts.as_ref()?;
+    let files = unconnected.iter().filter_map(|trust| match &trust.pinned {
+        Pinned::Roster(roster) => Some(&**roster),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    files
+        .filter(|roster| {
+            let is_same = roster.tables().name == facts.roster.name
+                || roster.boundary_key(&facts.boundary.name, &facts.boundary.keyid).is_some();
+            is_same && roster.version() > 1
+        })
+        .max_by_key(|roster| roster.version())
 }
 
 fn advice(untrusted: &Untrusted) -> String {
@@ -360,7 +408,8 @@ mod tests {
         let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster");
         let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))) }.find().expect("digest");
         let both = [wrong.clone(), right].concat();
-        let (trusted, report) = with_any(BUNDLE, &both, Options::default()).expect("trusted");
+        let Judged { trusted, report, unconnected } = with_any(BUNDLE, &both, Options::default()).expect("trusted");
+        assert_eq!(unconnected.len(), 1, "a digest that may be of a later version");
         assert!(trusted.from.contains("roster.json"), "{}", trusted.from);
         assert_eq!(report.failed().map(|check| check.name.word()).collect::<Vec<_>>(), Vec::<&str>::new());
         assert!(report.verified);
@@ -381,9 +430,46 @@ mod tests {
             assert!(printed.contains(&part), "{part}: {printed}");
         }
         match with_any(BUNDLE, &wrong, Options::default()) {
-            Ok((_, report)) => assert!(!report.verified),
+            Ok(judged) => assert!(!judged.report.verified),
             Err(untrusted) => assert!(untrusted.first_roster.is_some()),
         }
+    }
+
+    #[test]
+    fn a_trusted_version_of_another_branch_takes_back_what_only_the_newest_can_tell() {
+        // The bundle is of versions 1 and 2; who trusts another version 2 after the same first is told.
+        let bundle = include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json");
+        let first = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
+        let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
+        let mut tables = roster.tables().clone();
+        tables.version = 2;
+        tables.previous = Some(roster.digest());
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let envelope = crate::record::envelope::Envelope::new(&payload, Vec::new());
+        let branch = Trust {
+            pinned: Pinned::from_envelope(&envelope).expect("a roster"),
+            audit: bundle::Trust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
+            from: "branch".to_owned(),
+            file: None,
+        };
+        let findings = |trust: &[Trust], witnesses: u64| {
+            let judged = with_any(bundle, trust, Options { at: None, witnesses }).expect("trusted");
+            let report = judged.report;
+            (
+                report.finding(CheckName::KeysStillRostered),
+                report.trust.newest.map(|newest| newest.digest),
+                report.verified,
+            )
+        };
+        let (before, newest, verified) = findings(std::slice::from_ref(&first), 0);
+        assert!(before == Finding::Established && verified);
+        assert_ne!(newest, Some(branch.pinned.digest()));
+        for both in [[first.clone(), branch.clone()], [branch.clone(), first.clone()]] {
+            let told = (Finding::NotChecked, Some(branch.pinned.digest()), true);
+            assert_eq!(findings(&both, 0), told);
+        }
+        let alone = with_any(bundle, std::slice::from_ref(&branch), Options::default()).expect("a report");
+        assert!(!alone.report.verified);
     }
 
     #[test]

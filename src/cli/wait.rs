@@ -23,9 +23,10 @@ pub struct Args {
     /// Write the receipt's bundle here
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned
-    #[arg(long, value_name = "K", requires = "bundle", default_value_t = 0, hide_default_value = true)]
-    witness: u64,
+    /// With --bundle: wait up to a minute until so many witnesses of the log have cosigned; by default for one if the roster
+    /// has any
+    #[arg(long, value_name = "K", requires = "bundle")]
+    witness: Option<u64>,
     /// Print output to a terminal as it is, control characters too
     #[arg(long)]
     raw: bool,

@@ -70,7 +70,12 @@ pub async fn keep_witnessed(boundary: Arc<Boundary>) {
 impl Turn {
     fn rest(&mut self, next: &Next) {
         self.asking = false;
-        self.troubles = if matches!(next, Next::Trouble(_)) { self.troubles.saturating_add(1) } else { 0 };
+        self.troubles = match next {
+            Next::Cosigned => 0,
+            // One that names sizes without end is asked ever more rarely too.
+            Next::Again => self.troubles,
+            Next::Trouble(_) => self.troubles.saturating_add(1),
+        };
         let pause = match next {
             Next::Again => Duration::ZERO,
             Next::Cosigned => PAUSE,
@@ -146,6 +151,8 @@ mod tests {
             last = pause;
         }
         assert!(last > MOST_TROUBLE - Duration::from_secs(1) && !turn.asking);
+        turn.rest(&Next::Again);
+        assert!(turn.not_before <= Instant::now() && turn.troubles == 40);
         turn.rest(&Next::Cosigned);
         assert!(turn.not_before - Instant::now() <= PAUSE && turn.troubles == 0);
     }

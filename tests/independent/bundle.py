@@ -332,7 +332,10 @@ class _Bundle:
             return None
         if not self.holds("checkpoint"):
             return NotChecked("because checkpoint is not established")
-        own = [key.public for key in self.chain.newest.boundary_keys(self.seal["boundary"]["name"]).values()]
+        # A key that the boundary had in any version is still its own.
+        versions = [*self.chain.versions, self.chain.newest]
+        name = self.seal["boundary"]["name"]
+        own = [key.public for version in versions for key in version.boundary_keys(name).values()]
         seen = set()
         for entry in named:
             try:

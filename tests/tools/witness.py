@@ -7,7 +7,8 @@ down before it answers, and never goes back. Written from the pages of C2SP, wit
     witness.py --name NAME --key PEM --logs FILE --state FILE [--port N] [--fault FAULT]
 
 FILE of --logs holds a verifier key of a log a line, and is read at each request. Prints its address, then serves.
-FAULT is what a bad witness does: garbage, other-key, other-text, future, hang, size (always another one), restless.
+FAULT is what a bad witness does: garbage, other-key, other-text, future, hang, size (always another one), restless;
+slow answers well, but late.
 """
 import argparse
 import base64
@@ -205,6 +206,8 @@ class Witness:
             return b"\x00\xff 200 very well\n"
         if fault == "hang":
             time.sleep(3600)
+        if fault == "slow":
+            time.sleep(6.5)
         if fault == "size":
             raise Refused(409, b"1000000\n", "text/x.tlog.size")
         if fault == "restless":

@@ -306,7 +306,7 @@ fn versions_in_force(client: &Client, seal: &SealView) -> Result<Vec<u8>, Failur
     canonical::canonical_of(&[first]).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))
 }
 
-/// The roster to go by: the one in force where a trusted one leads to it, else a trusted one of this boundary, else the
+/// The roster to go by: the newest of the trusted ones, or the one in force where that leads to it; without any the
 /// boundary's word.
 fn believe(
     trust: &[Trust],
@@ -329,31 +329,52 @@ fn believe(
         }
     });
     let mut broken = Vec::new();
+    let mut connected: Vec<(&Trust, Chain)> = Vec::new();
     for trust in trust {
         let Some(versions) = &versions else { break };
         match Chain::connect(&trust.pinned, versions) {
-            // An older one than the trusted is no roster to sign by: a boundary that was set back would say the same.
-            Ok(chain) if chain.newest().digest() == chain.last().digest() => {
-                let mut from = trust.from.clone();
-                if trust.pinned.digest() != chain.last().digest() {
-                    from.push_str(&format!(", followed to version {}", chain.last().version()));
-                }
-                let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
-                if !open.is_empty() && chain.last().is_guarded() {
-                    from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
-                }
-                return RosterSource::Trusted(Box::new(chain.last().clone()), from);
-            }
-            Ok(_) => {}
+            Ok(chain) => connected.push((trust, chain)),
             Err(error) => broken.push(format!("{}: {error}", trust.from)),
         }
     }
-    for trust in trust {
-        if let Pinned::Roster(roster) = &trust.pinned
-            && !roster.boundary_keys(boundary).is_empty()
-        {
-            return RosterSource::Trusted(roster.clone(), trust.from.clone());
+    // The newest that is trusted: one that leads to the versions here or is led to by them, or a file of this boundary.
+    let files = trust.iter().filter_map(|trust| match &trust.pinned {
+        Pinned::Roster(roster) => Some((trust, &**roster)),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    // Boundaries of two rosters may have one name; what lies between two versions may be missing: so the rosters' names.
+    let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
+    let files = files.filter(|(_, roster)| {
+        !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
+    });
+    // A trusted version that follows one of these and is not theirs: another branch, whatever number that one has reached.
+    let branch = files.clone().find(|(_, roster)| {
+        let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
+        roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
+    });
+    let known = connected.iter().map(|(trust, chain)| (*trust, chain.newest()));
+    let newest = branch.or_else(|| files.chain(known.rev()).max_by_key(|(_, roster)| roster.version()));
+    let leads = newest.and_then(|(_, newest)| {
+        connected
+            .iter()
+            .filter(|(_, chain)| chain.newest().digest() == newest.digest() && chain.last().digest() == newest.digest())
+            // Nothing needs to lead to one that is trusted by hand.
+            .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
+    });
+    if let Some((trust, chain)) = leads {
+        let mut from = trust.from.clone();
+        if trust.pinned.digest() != chain.last().digest() {
+            from.push_str(&format!(", followed to version {}", chain.last().version()));
         }
+        let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
+        if !open.is_empty() && chain.last().is_guarded() {
+            from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
+        }
+        return RosterSource::Trusted(Box::new(chain.last().clone()), from);
+    }
+    // An older one than the trusted is no roster to sign by: a boundary that was set back would say the same.
+    if let Some((trust, newest)) = newest {
+        return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
     }
     match in_force {
         Some(roster) => {
