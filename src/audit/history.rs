@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Said, Summary, Verdict, What};
+use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
 use crate::audit::kept::{Kept, KeptSeal};
 use crate::audit::ledger::Stop;
 use crate::audit::report::WitnessFacts;
@@ -131,7 +131,7 @@ pub struct Auditor {
     said: Vec<Said>,
     /// The first entry gave no state: then nothing can be judged, and saying so once is enough.
     lost: bool,
-    /// The seal under which it was said last that decisions are undecided.
+    /// The last seal of which it was said that what runs under it is undecided.
     undecided: Option<u64>,
     /// Other versions of the program whose word something was excused by.
     engines: BTreeSet<String>,
@@ -400,6 +400,7 @@ impl Auditor {
                     self.counts.spent += document.predicate().spent.len() as u64;
                     let findings = self.runs.consume(index, hash, document.predicate(), &in_force, &self.denials);
                     findings.into_iter().for_each(|finding| self.say(finding));
+                    self.undecided(index, &in_force);
                     self.runs.forget(self.at);
                 }
             }
@@ -409,7 +410,6 @@ impl Auditor {
                         self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
                     if let Some(under) = under {
                         self.excuse(&findings, &under);
-                        self.undecided(index, decided.as_ref(), &under);
                     }
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.said.extend(decided.map(|line| Said::Decision(Box::new(line))));
@@ -480,13 +480,13 @@ impl Auditor {
 
     /// That a seal can't be read may be this version's fault. That something ran under it nobody can let pass: else whoever
     /// has the boundary's key would seal garbage under another version's name, and run whatever they like.
-    fn undecided(&mut self, index: u64, line: Option<&DecisionLine>, under: &InForce) {
-        if line.is_some_and(|line| line.verdict == Verdict::Undecided) && self.undecided != Some(under.number) {
-            self.undecided = Some(under.number);
+    fn undecided(&mut self, index: u64, in_force: &InForce) {
+        if in_force.state.is_none() && self.undecided != Some(in_force.number) {
+            self.undecided = Some(in_force.number);
             let message = format!(
-                "this and all that ran under seal number {} is undecided, because what it names could not be read: audit \
-                 with the version that it names, {:?}",
-                under.number, under.engine
+                "all that runs under seal number {} is undecided, because what it names could not be read: audit with the \
+                 version that it names, {:?}",
+                in_force.number, in_force.engine
             );
             self.say(Finding::at(What::SealedState, index, message));
         }
@@ -668,8 +668,12 @@ impl Auditor {
             ));
         }
         if let Some(follows) = &self.follows {
+            let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
+                |why| format!("what it gives as its last known head is none: {why}"),
+                |head| format!("its last known head is of {} entries", head.size),
+            );
             warnings.push(format!(
-                "this log follows that of {}, which was closed by a restore and is not audited here: audit that one too, and \
+                "this log follows that of {} ({head}), which was closed by a restore and is not audited here: audit that one too, and \
                  hold it against the head in `follows` of the summary (--json)",
                 follows.id
             ));
