@@ -412,13 +412,16 @@ pub(crate) fn versions_of(seal: &Seal, beside: &dyn Beside) -> Result<Result<Vec
     })
 }
 
+/// A seal, and the roster that it names.
+type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
+
 /// The seal, signed by the boundary's key of the very roster that it names.
 pub(crate) fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
     rosters: &mut Rosters,
     beside: &dyn Beside,
-) -> Result<Result<(Verified<Seal>, Arc<TrustedRoster>), (What, String)>, Unreadable> {
+) -> Result<Result<UnderRoster, (What, String)>, Unreadable> {
     if signed.signature_count() != 1 {
         let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
         return Ok(Err((What::Signature, message)));
