@@ -24,6 +24,10 @@ use divan::{Bencher, black_box};
 use history::{ALICE, BOB, Log, key};
 use serde_json::Value;
 
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }

@@ -467,6 +467,80 @@ fn r7_clock_that_jumps_ahead_delays_pruning_and_nothing_else() {
     assert_eq!(world.count("receipt"), 1);
 }
 
+#[test]
+fn r5_a_disk_that_becomes_read_only_ends_the_service_and_loses_nothing() {
+    let Some(shim) = shim("r5_a_disk_that_becomes_read_only_ends_the_service_and_loses_nothing") else { return };
+    let mut world = World::with(|setup| {
+        setup.runbook("s.md", runbook(SMALL, &[("short", "echo begun\nsleep 1\necho done")]));
+    });
+    let mark = world.path("read-only").to_str().unwrap().to_owned();
+    world.stop();
+    world.setup.env("LD_PRELOAD", shim);
+    world.setup.env("SHIM_READ_ONLY", &mark);
+    world.start();
+    let first = world.run("plain:true", json!({}), &[&alice()]);
+    let open = begun(&world, "s:short");
+    let size = world.log_size();
+    std::fs::write(&mark, "").unwrap();
+    // Its end can't be written down, so nobody is told of one.
+    assert_ne!(world.ended(), Some(0), "it must not go on, nor end as if all were well");
+    let refused = world.try_start().expect_err("it does not start on such a disk");
+    assert!(refused.contains("ead-only") || refused.contains("readonly"), "{refused}");
+    std::fs::remove_file(&mark).unwrap();
+    assert_sound(&world);
+    world.start();
+    assert!(world.log_size() > size);
+    assert_eq!(world.receipt(&world.show(id_of(&first)))["outcome"]["status"], "succeeded");
+    assert_eq!(world.show(id_of(&open))["outcome"], json!({"status": "unknown"}));
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.check_history();
+    world.assert_audited();
+    assert_sound(&world);
+}
+
+/// `store check` finds nothing.
+#[track_caller]
+fn assert_sound(world: &World) {
+    let checked = world.program(&["store", "check", "--config"]).arg(world.path("b")).output().expect("store check");
+    let said = format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert!(checked.status.success() && said.contains("no defect"), "{said}");
+}
+
+#[test]
+fn r7_a_clock_set_a_year_forward_and_back_leaves_one_history() {
+    let Some(shim) = shim("r7_a_clock_set_a_year_forward_and_back_leaves_one_history") else { return };
+    const YEAR: i64 = 365 * 86_400;
+    let mut world = World::new();
+    let first = world.run("say:echo", json!({"text": "now"}), &[&alice()]);
+    let mut spent = Vec::new();
+    let mut dates = Vec::new();
+    for clock in [0, YEAR, 0, -YEAR, YEAR, 0] {
+        world.stop();
+        assert_sound(&world);
+        world.setup.env.clear();
+        world.setup.env("LD_PRELOAD", &shim);
+        world.setup.env("SHIM_CLOCK", clock.to_string());
+        world.start();
+        assert_eq!(world.started["recovered"], 0);
+        let ran = world.run("say:echo", json!({"text": format!("run {}", spent.len())}), &[&alice()]);
+        assert_eq!(ran["outcome"]["status"], "succeeded");
+        world.assert_verified(&ran);
+        dates.push(world.receipt(&ran)["finished_at"].as_str().unwrap().to_owned());
+        spent.push(envelope(&bytes_of(&ran), &[&alice()]));
+        // Whatever was spent under whatever clock is spent or over, never new.
+        for again in &spent {
+            let refused = world.submit(again).json()["type"].as_str().unwrap_or("it ran").to_owned();
+            assert!(["/problems/nonce-replayed", "/problems/expired"].contains(&&*refused), "{clock}: {refused}");
+        }
+        world.check_history();
+        world.assert_audited();
+        assert_sound(&world);
+    }
+    assert!(dates.is_sorted(), "{dates:?}");
+    assert_eq!(world.count("receipt"), spent.len() + 1, "nothing ran twice");
+    world.assert_verified(&world.show(id_of(&first)));
+}
+
 // ---- an orderly end
 
 #[test]

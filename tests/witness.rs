@@ -1,6 +1,7 @@
 //! Witnesses of the log: a standard one, in Python, cosigns; a bad one is told, and holds up nothing.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod second;
 mod support;
 
 use std::fs;
@@ -291,6 +292,26 @@ fn a_cosignature_that_was_changed_or_moved_refuses_the_bundle_and_a_stranger_s_i
     let twice = format!("{cosigned}\n{cosigned}\n");
     let ((code, ..), _) = with(&twice);
     assert_eq!((code, verify(&world, &path, 2).0), (Some(0), Some(1)));
+    // The independent verifier says the same of each.
+    raw[0] ^= 1;
+    raw[20] ^= 1;
+    let bad = cosigned.replace(encoded, &STANDARD.encode(&raw));
+    let roster = world.started["roster"].as_str().unwrap();
+    let cases: Vec<second::Case> =
+        [format!("{cosigned}\n"), format!("{bad}\n"), format!("{stranger}\n"), String::new(), twice]
+            .iter()
+            .map(|line| {
+                with(line);
+                second::Case { id: line.clone(), bundle: fs::read(&path).unwrap(), roster: roster.as_bytes().to_vec() }
+            })
+            .collect();
+    let finding = |verdict: &second::Verdict| verdict.findings["witnesses"].clone();
+    let theirs: Vec<_> = second::theirs(&cases).into_iter().map(|verdict| verdict.expect("a verdict")).collect();
+    let said: Vec<String> = theirs.iter().map(finding).collect();
+    assert_eq!(said, ["established", "failed", "not-checked", "not-checked", "established"]);
+    for (case, theirs) in cases.iter().zip(&theirs) {
+        assert_eq!(second::ours(case).expect("a verdict").differences(theirs), [""; 0], "{}", case.id);
+    }
 }
 
 #[test]
@@ -367,8 +388,9 @@ fn backup_restored_and_served_is_seen_by_a_witness() {
     let mut world = witnessed(&[&one]);
     world.run("say:echo", json!({"text": "x"}), &[&alice()]);
     world.stop();
-    let store: Vec<_> =
-        ["countersign.db", "countersign.db-wal"].map(|name| world.path(&format!("b/boundary/{name}"))).into();
+    // The whole of it, as a snapshot of the disk is put back: also the checkpoint that lies beside the store.
+    let names = ["countersign.db", "countersign.db-wal", "checkpoint"];
+    let store: Vec<_> = names.iter().map(|name| world.path(&format!("b/boundary/{name}"))).collect();
     let copy = |from: &dyn Fn(&Path) -> PathBuf, to: &dyn Fn(&Path) -> PathBuf| {
         for file in &store {
             let _ = fs::remove_file(to(file));
@@ -378,7 +400,8 @@ fn backup_restored_and_served_is_seen_by_a_witness() {
         }
     };
     let own = |file: &Path| file.to_owned();
-    let kept = |file: &Path| file.with_extension("kept");
+    let folder = world.path("");
+    let kept = |file: &Path| folder.join(format!("kept-{}", file.file_name().unwrap().to_string_lossy()));
     copy(&own, &kept);
     world.start();
     for _ in 0..3 {

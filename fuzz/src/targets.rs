@@ -6,10 +6,11 @@ use std::sync::OnceLock;
 use countersign::audit::bundle::{Options, Trust, verify};
 use countersign::audit::report::{CheckName, Finding};
 use countersign::crypto::canonical::{parse_canonical, to_canonical};
+use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::PolicyDigest;
 use countersign::crypto::json;
 use countersign::crypto::merkle::{TilePath, push_entry, split_entries};
-use countersign::crypto::note::{Note, TlogProof, parse_vkey, vkey};
+use countersign::crypto::note::{Note, TlogProof, parse_signatures, parse_vkey, vkey};
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::{self, KeyId, SshKey};
 use countersign::policy::file::Policy;
@@ -158,6 +159,8 @@ pub fn note_and_proof(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(note) = Note::parse(text) {
         assert_eq!(note.to_string(), text);
+        let key = WitnessKey::new("witness.example/w1", SecretKey::from_seed([7; 32]).public());
+        let _ = key.verify(&note);
         let _ = Checkpoint::parse(note.unverified_text());
     }
     if let Ok(checkpoint) = Checkpoint::parse(text) {
@@ -172,6 +175,12 @@ pub fn note_and_proof(data: &[u8]) {
     }
     if let Ok((name, key)) = parse_vkey(text) {
         assert_eq!(vkey(&name, &key), text);
+    }
+    if let Ok(witness) = WitnessKey::parse(text) {
+        assert_eq!(witness.vkey(), text);
+    }
+    if let Ok(lines) = parse_signatures(text) {
+        assert!(!lines.is_empty());
     }
 }
 

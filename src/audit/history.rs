@@ -16,17 +16,17 @@ use crate::audit::runs::Runs;
 use crate::audit::sealed::{Flaw, InForce, Rosters, Seals, verify as verify_seal, versions_of};
 use crate::audit::tiles::Tiles;
 use crate::audit::witnesses::check_witnesses;
+use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest, hex};
 use crate::crypto::merkle::{self, Frontier, Hash, TilePath};
 use crate::crypto::note::{self, Note};
-use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::decision::place::check_place;
 use crate::record::authorization::BoundaryRef;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
 use crate::record::document::{PREDICATE_BASE, Predicate, Statement};
-use crate::record::envelope::{Base64, Envelope, Signed, Verified, VerifyError};
+use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
 use crate::record::seal::{Followed, Genesis, Seal};
@@ -203,10 +203,10 @@ impl Auditor {
         let Some(tree) = kept.frontier() else { return Ok(Err("its tree is not one of its size".to_owned())) };
         let mut sealed: Vec<Arc<InForce>> = Vec::with_capacity(kept.seals.len());
         for KeptSeal { index, entry } in &kept.seals {
-            let Ok((envelope, payload)) = read(entry.as_bytes()) else {
+            let Ok((signatures, payload)) = read(entry.as_bytes()) else {
                 return Ok(Err(format!("the seal of entry {index} is not readable in it")));
             };
-            let signed = match signed::<Seal>(&payload, &envelope) {
+            let signed = match signed::<Seal>(&payload, &signatures) {
                 Ok(signed) => signed,
                 Err(message) => return Ok(Err(message)),
             };
@@ -289,7 +289,7 @@ impl Auditor {
         differing.into_iter().for_each(|finding| self.say(finding));
         match read(data) {
             Err(why) => self.say(Finding::at(What::Entry, index, why)),
-            Ok((envelope, payload)) => self.document(index, hash, data, &envelope, &payload, beside)?,
+            Ok((signatures, payload)) => self.document(index, hash, data, &signatures, &payload, beside)?,
         }
         self.compare_heads();
         Ok(std::mem::take(&mut self.said))
@@ -370,13 +370,13 @@ impl Auditor {
         index: u64,
         hash: Hash,
         data: &[u8],
-        envelope: &Envelope,
+        signatures: &[EnvelopeSignature],
         payload: &[u8],
         beside: &dyn Beside,
     ) -> Result<(), Unreadable> {
         let kind = kind_of(payload).unwrap_or_default();
         if kind == Seal::KIND {
-            return match signed::<Seal>(payload, envelope) {
+            return match signed::<Seal>(payload, signatures) {
                 Ok(signed) => self.seal(index, data, payload, signed, beside),
                 Err(why) => {
                     self.say(Finding::at(What::Entry, index, why));
@@ -394,7 +394,7 @@ impl Auditor {
         };
         match kind {
             Consumption::KIND => {
-                if let Some(document) = self.of_boundary::<Consumption>(index, payload, envelope, &in_force) {
+                if let Some(document) = self.of_boundary::<Consumption>(index, payload, signatures, &in_force) {
                     self.time(index, document.predicate().at);
                     self.counts.consumptions += 1;
                     self.counts.spent += document.predicate().spent.len() as u64;
@@ -405,7 +405,7 @@ impl Auditor {
                 }
             }
             Receipt::KIND => {
-                if let Some(document) = self.of_boundary::<Receipt>(index, payload, envelope, &in_force) {
+                if let Some(document) = self.of_boundary::<Receipt>(index, payload, signatures, &in_force) {
                     let (decided, findings, under) =
                         self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
                     if let Some(under) = under {
@@ -415,9 +415,9 @@ impl Auditor {
                     self.said.extend(decided.map(|line| Said::Decision(Box::new(line))));
                 }
             }
-            Denial::KIND => self.denial(index, payload, envelope, &in_force),
+            Denial::KIND => self.denial(index, payload, signatures, &in_force),
             Refusal::KIND => {
-                if let Some(document) = self.of_boundary::<Refusal>(index, payload, envelope, &in_force) {
+                if let Some(document) = self.of_boundary::<Refusal>(index, payload, signatures, &in_force) {
                     let refusal = document.predicate();
                     self.counts.refusals += 1;
                     self.time(index, refusal.at);
@@ -492,8 +492,8 @@ impl Auditor {
         }
     }
 
-    fn denial(&mut self, index: u64, payload: &[u8], envelope: &Envelope, in_force: &InForce) {
-        let signed = match signed::<Denial>(payload, envelope) {
+    fn denial(&mut self, index: u64, payload: &[u8], signatures: &[EnvelopeSignature], in_force: &InForce) {
+        let signed = match signed::<Denial>(payload, signatures) {
             Ok(signed) => signed,
             Err(why) => return self.say(Finding::at(What::Entry, index, why)),
         };
@@ -535,10 +535,10 @@ impl Auditor {
         &mut self,
         index: u64,
         payload: &[u8],
-        envelope: &Envelope,
+        signatures: &[EnvelopeSignature],
         in_force: &InForce,
     ) -> Option<Verified<P>> {
-        let verified = signed::<P>(payload, envelope).map_err(|why| (What::Entry, why)).and_then(|signed| {
+        let verified = signed::<P>(payload, signatures).map_err(|why| (What::Entry, why)).and_then(|signed| {
             if signed.signature_count() != 1 {
                 let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
                 return Err((What::Signature, message));
@@ -732,11 +732,11 @@ impl Later {
     /// # Errors
     /// When what it names can't be read.
     pub fn entry(&mut self, data: &[u8], beside: &dyn Beside) -> Result<(), Unreadable> {
-        let Ok((envelope, payload)) = read(data) else { return Ok(()) };
+        let Ok((signatures, payload)) = read(data) else { return Ok(()) };
         if kind_of(&payload) != Some(Seal::KIND) {
             return Ok(());
         }
-        let Ok(signed) = signed::<Seal>(&payload, &envelope) else { return Ok(()) };
+        let Ok(signed) = signed::<Seal>(&payload, &signatures) else { return Ok(()) };
         if let Ok((seal, roster)) = verify_seal(&payload, signed, &mut self.rosters, beside)?
             && seal.predicate().boundary.id == Some(self.boundary.id)
             && seal.predicate().boundary.name == self.boundary.name
@@ -797,30 +797,40 @@ fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
     if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
 }
 
-/// The envelope in an entry, whose bytes must be its canonical form, and its payload.
-fn read(data: &[u8]) -> Result<(Envelope, Vec<u8>), String> {
-    // Serde overlooks keys that stand twice, blanks and the like: written again they would be gone.
-    let envelope: Envelope = serde_json::from_slice(data).map_err(|error| format!("not an envelope: {error}"))?;
-    if envelope.payload_type != PAYLOAD_TYPE {
-        return Err("an envelope of another payload type".to_owned());
-    }
-    match envelope.to_canonical() {
-        Ok(again) if again == data => {}
-        _ => return Err("not the canonical form of its envelope".to_owned()),
-    }
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| error.to_string())?;
-    Ok((envelope, payload))
+/// The envelope in an entry, whose bytes must be its canonical form, and its payload. The form is so narrow that it is
+/// read by its own text: what stands between is base64, which has no other spelling either.
+fn read(data: &[u8]) -> Result<(Signatures, Vec<u8>), String> {
+    let other = || "not the canonical form of an envelope of ours".to_owned();
+    let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
+    // From the end, which is near: the payload is long, and is held to its alphabet when it is decoded.
+    let after = AFTER_PAYLOAD.as_bytes();
+    let end = rest.windows(after.len()).rposition(|window| window == after).ok_or_else(other)?;
+    let (payload, rest) = rest.split_at(end);
+    let signatures = rest
+        .strip_prefix(AFTER_PAYLOAD.as_bytes())
+        .and_then(|rest| rest.strip_suffix(b"}"))
+        .and_then(canonical::read_exact::<Signatures>)
+        .ok_or_else(other)?;
+    let payload = std::str::from_utf8(payload).map_err(|_| other())?;
+    let payload = Base64::Strict.decode("/payload", payload).map_err(|error| error.to_string())?;
+    Ok((signatures, payload))
 }
+
+type Signatures = Vec<EnvelopeSignature>;
+
+const BEFORE_PAYLOAD: &str = r#"{"payload":""#;
+const AFTER_PAYLOAD: &str = r#"","payloadType":"application/vnd.in-toto+json","signatures":"#;
 
 /// Which kind of statement a payload claims to be. Only a guess at which reader to ask: that one checks the type itself.
 fn kind_of(payload: &[u8]) -> Option<&str> {
-    const KEY: &str = "\"predicateType\":\"";
-    // The last field but one of a canonical statement; what follows it are the subjects.
-    let text = std::str::from_utf8(payload).ok()?;
-    let rest = &text[text.rfind(KEY)? + KEY.len()..];
-    rest[..rest.find('"')?].strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
+    const KEY: &[u8] = b"\"predicateType\":\"";
+    // The last field but one of a canonical statement: what follows it are the subjects.
+    let at = payload.windows(KEY.len()).rposition(|window| window == KEY)?;
+    let rest = &payload[at + KEY.len()..];
+    let kind = std::str::from_utf8(&rest[..rest.iter().position(|&c| c == b'"')?]).ok()?;
+    kind.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
 
-fn signed<P: Predicate>(payload: &[u8], envelope: &Envelope) -> Result<Signed<P>, String> {
-    Signed::from_parts(payload, &envelope.signatures, Base64::Strict).map_err(|error| error.to_string())
+fn signed<P: Predicate>(payload: &[u8], signatures: &[EnvelopeSignature]) -> Result<Signed<P>, String> {
+    Signed::from_parts(payload, signatures, Base64::Strict).map_err(|error| error.to_string())
 }

@@ -67,3 +67,95 @@ pub(crate) fn check_witnesses(
     let words: Vec<_> = seen.iter().map(|witness| format!("{} at {}", witness.name, witness.at)).collect();
     Ok((seen, format!("{found} of {}: {}{left_out}", named.len(), words.join(", "))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::audit::bundle::Options;
+    use crate::audit::fixture::{Case, Stage};
+    use crate::audit::report::{Basis, CheckName, Finding};
+    use crate::crypto::note::TlogProof;
+    use crate::crypto::signature::SecretKey;
+
+    const AT: &str = "2026-11-20T10:00:00Z";
+
+    /// A crossing whose roster names these witnesses, `(name, seed)`, each of which cosigned the checkpoint.
+    fn cosigned(named: &'static [(&'static str, u8)]) -> Case {
+        let witness = |(name, seed): &(&str, u8)| {
+            let secret = SecretKey::from_seed([*seed; 32]);
+            (WitnessKey::new(name, secret.public()), secret)
+        };
+        Case::new()
+            .edit(Stage::Roster, move |roster| {
+                let entries = named.iter().map(
+                    |named| json!({"name": named.0, "vkey": witness(named).0.vkey(), "url": "http://127.0.0.1:1"}),
+                );
+                roster["predicate"]["witness"] = entries.collect();
+            })
+            .edit(Stage::Bundle, move |bundle| {
+                let at: Timestamp = AT.parse().expect("a time");
+                for part in ["receipt", "consumption", "seal"] {
+                    let mut proof = TlogProof::parse(bundle["proofs"][part].as_str().expect("text")).expect("proof");
+                    let plain = Note::parse(&proof.checkpoint).expect("note");
+                    let sign = |note: Note, named: &(&str, u8)| {
+                        let (key, secret) = witness(named);
+                        let line =
+                            key.cosign(&plain, at.unix().unsigned_abs(), |m| Ok::<_, Infallible>(secret.sign(m)));
+                        note.with(line.expect("signed")).expect("room")
+                    };
+                    proof.checkpoint = named.iter().fold(plain.clone(), sign).to_string();
+                    bundle["proofs"][part] = Value::from(proof.to_string());
+                }
+            })
+    }
+
+    fn found(case: &Case, witnesses: u64, at: Option<&str>) -> (Finding, String) {
+        let options = Options { witnesses, at: at.map(|at| at.parse().expect("a time")) };
+        let report = case.report(options);
+        let check = report.checks.iter().find(|check| check.name == CheckName::Witnesses).expect("the check");
+        assert_eq!(report.verified, check.finding != Finding::Failed, "{:#?}", report.checks);
+        if check.finding == Finding::Established {
+            assert_eq!(check.rests_on, Basis::Witnesses);
+            let facts = report.facts.expect("facts");
+            assert!(!facts.witnesses.is_empty() && report.boundary_says.iter().any(|says| says.contains("witness")));
+        }
+        (check.finding, check.detail.clone())
+    }
+
+    #[test]
+    fn distinct_witnesses_are_counted_and_the_boundary_is_none_of_its_own() {
+        let two = cosigned(&[("w.example/1", 21), ("w.example/2", 22)]);
+        assert_eq!(found(&two, 2, None).0, Finding::Established);
+        assert_eq!(found(&two, 3, None).0, Finding::Failed);
+        let one_key_twice = cosigned(&[("w.example/1", 21), ("w.example/2", 21)]);
+        assert_eq!(found(&one_key_twice, 1, None).0, Finding::Established);
+        let (finding, detail) = found(&one_key_twice, 2, None);
+        assert!(finding == Finding::Failed && detail.contains("the key of another witness"), "{detail}");
+        // The seed of the fixture's boundary.
+        let own = cosigned(&[("w.example/1", 3)]);
+        let (finding, detail) = found(&own, 0, None);
+        assert!(finding == Finding::NotChecked && detail.contains("the boundary's own key"), "{detail}");
+        assert_eq!(found(&own, 1, None).0, Finding::Failed);
+    }
+
+    #[test]
+    fn a_word_of_the_future_does_not_count_where_there_is_a_now() {
+        let case = cosigned(&[("w.example/1", 21)]);
+        assert_eq!(found(&case, 1, Some("2026-11-20T09:59:30Z")).0, Finding::Established, "clocks differ");
+        assert_eq!(found(&case, 1, Some("2026-11-20T09:58:00Z")).0, Finding::Failed);
+        assert_eq!(found(&case, 0, Some("2026-11-20T09:58:00Z")).0, Finding::NotChecked);
+    }
+
+    #[test]
+    fn who_is_no_longer_in_the_newest_roster_is_no_witness() {
+        let case = cosigned(&[("w.example/1", 21)]);
+        let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
+        let trust = crate::audit::bundle::Trust::Roster(newer);
+        let report = case.report_with(&trust, Options { witnesses: 1, ..Options::default() });
+        assert_eq!(report.finding(CheckName::Witnesses), Finding::Failed);
+    }
+}

@@ -154,21 +154,27 @@ struct Open {
     /// Challenges that were answered and have not ended.
     answered: HashMap<[u8; 32], Timestamp>,
     admitted: HashMap<[u8; 32], (Caller, Timestamp)>,
-    /// Tokens that were looked up under this state version: each change of tokens is a seal, which raises it.
-    looked_up: (u64, HashMap<[u8; 32], (Caller, Option<Timestamp>)>),
+    looked_up: LookedUp,
+}
+
+/// Tokens that were looked up under one state version: each change of tokens is a seal, which raises it.
+#[derive(Debug, Default)]
+struct LookedUp {
+    version: u64,
+    tokens: HashMap<[u8; 32], (Caller, Option<Timestamp>)>,
 }
 
 impl Open {
     fn holder(&self, secret: &[u8; 32], version: u64) -> Option<(Caller, Option<Timestamp>)> {
-        if self.looked_up.0 == version { self.looked_up.1.get(secret).cloned() } else { None }
+        if self.looked_up.version == version { self.looked_up.tokens.get(secret).cloned() } else { None }
     }
 
     /// Remembers a token that was good under `version`, which was read before the token was.
     fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
-        if self.looked_up.0 != version || self.looked_up.1.len() >= MOST_OPEN {
-            self.looked_up = (version, HashMap::new());
+        if self.looked_up.version != version || self.looked_up.tokens.len() >= MOST_OPEN {
+            self.looked_up = LookedUp { version, tokens: HashMap::new() };
         }
-        self.looked_up.1.insert(secret, token);
+        self.looked_up.tokens.insert(secret, token);
     }
 
     fn sweep(&mut self, now: Timestamp) {

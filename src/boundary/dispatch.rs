@@ -3,6 +3,7 @@
 //! The queue holds bytes and signatures, never verdicts (R4): a row that somebody wrote into the database by hand is
 //! verified like any other envelope, and refused.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::boundary::Boundary;
 use crate::boundary::proposals::detail;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::stage::Request;
-use crate::crypto::digest::InputDigest;
+use crate::crypto::digest::{Blake3Digest, InputDigest};
 use crate::decision::quorum;
 use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
@@ -25,6 +26,11 @@ const RETRY: Duration = Duration::from_secs(2);
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 /// How often overdue proposals are marked, nonces pruned and refusals summed up.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
+/// How often at most, where something is kept for seconds only.
+const OFTENEST_HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Outputs and proposals looked at in one round of retention, and the pause after one that deleted something.
+const RETIRE_AT_ONCE: usize = 500;
+const RETIRE_PAUSE: Duration = Duration::from_millis(20);
 /// Nonces looked at in one round of pruning: never holds up a run.
 const PRUNE_AT_ONCE: usize = 1000;
 
@@ -177,9 +183,19 @@ impl Boundary {
         Ok(quorum::progress(&held.rules, &count).missing == 0)
     }
 
-    /// Runs until the service ends: marks what is overdue, prunes nonces, sums up refusals.
+    /// Runs until the service ends: marks what is overdue, prunes nonces, deletes what its retention has ended, sums up
+    /// refusals.
     pub async fn keep_house(self: Arc<Self>) {
-        let mut every = tokio::time::interval(HOUSEKEEPING);
+        let shortest = self.retention.outputs_s.min(self.retention.proposals_s);
+        let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
+        let mut every = tokio::time::interval(HOUSEKEEPING.min(often));
+        // Beside: there may be many.
+        let sweeping = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = sweeping.sweep_outputs().await {
+                tracing::error!("housekeeping: {error}");
+            }
+        });
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
@@ -210,6 +226,47 @@ impl Boundary {
                 seconds = pruned.ahead_s,
                 "the clock is ahead of the low-water mark: pruning waits, nothing else does"
             );
+        }
+        self.retire().await
+    }
+
+    /// Deletes what its retention has ended, some at a time and with pauses: runs come in between.
+    async fn retire(&self) -> Result<(), crate::store::Fault> {
+        loop {
+            let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
+            // The rows are gone, durably. A crash right here leaves files that no row names: the next start sweeps them.
+            self.remove_files(retired.files).await?;
+            if retired.deleted == 0 {
+                return Ok(());
+            }
+            tracing::debug!(deleted = retired.deleted, "retention has ended");
+            tokio::time::sleep(RETIRE_PAUSE).await;
+        }
+    }
+
+    /// Removes the files that no row names: what a crash left between a file and its row.
+    async fn sweep_outputs(&self) -> Result<(), crate::store::Fault> {
+        let outputs = self.outputs.clone();
+        let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
+        self.remove_files(names).await
+    }
+
+    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), crate::store::Fault> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
+        let removed = tokio::task::spawn_blocking(move || {
+            for name in names {
+                let named = || ledger.output_size(&name).map(|size| size.is_some()).map_err(io::Error::other);
+                outputs.remove(&name, &ledger.output_path(&name), named)?;
+            }
+            Ok::<_, io::Error>(())
+        });
+        let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        // A file that can't be removed keeps nothing else from going.
+        if let Err(error) = removed {
+            tracing::error!("an output that is no longer kept can't be removed: {error}");
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ impl Boundary {
         })
     }
 
-    fn receipt_of(&self, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
+    pub(super) fn receipt_of(&self, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
         let Some(index) = row.receipt else { return Ok(None) };
         let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
         let data = leaf.ok_or_else(|| fault(&format!("receipt leaf {index} is missing")))?.data;

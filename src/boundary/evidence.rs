@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
+use crate::boundary::proposals::span;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::{Bundled, Sealed};
 use crate::boundary::stage::{Parts, Receipted};
@@ -26,6 +27,7 @@ use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
 use crate::record::token::Scope;
+use crate::store::ledger::Ledger;
 use crate::store::message::{Filter, Proposal, Status};
 
 /// How many finished runs of a step are looked at for the last that succeeded.
@@ -155,12 +157,26 @@ impl Boundary {
     /// # Errors
     /// `not-found` also when the caller may not see it.
     pub fn receipt_envelope(&self, caller: &Caller, id: &ReceiptId) -> Result<LoggedReceipt, Stopped> {
-        let row = self.visible(caller, &id.proposal()).map_err(|stopped| about_receipt(stopped, id))?;
+        Ok(self.receipt_in(caller, id)?.0)
+    }
+
+    /// A receipt and the log that it stands in: this one, or one that this one follows.
+    fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, &Ledger), Stopped> {
+        let proposal = id.proposal();
+        let mut found = None;
+        for ledger in &self.closed {
+            found = found.or(ledger.proposal(&proposal).map_err(|e| fault(&e))?.map(|row| (row, ledger)));
+        }
+        let seen = |row: &Proposal| caller.may_see(&row.core.proposer, &row.core.step);
+        let (row, ledger) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
+            Some(found) => found,
+            None => (self.visible(caller, &proposal).map_err(|stopped| about_receipt(stopped, id))?, &self.ledger),
+        };
         let Some(index) = row.receipt else {
             let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
             return Err(Refusal::new(Code::NotFound, detail).about(&row.core.id).into());
         };
-        Ok(LoggedReceipt { id: id.clone(), index, envelope: self.envelope(index)? })
+        Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(ledger, index)? }, ledger))
     }
 
     /// A receipt with all that its verification needs, as JSON.
@@ -168,16 +184,16 @@ impl Boundary {
     /// # Errors
     /// `not-found` also when the caller may not see it.
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
-        let logged = self.receipt_envelope(caller, id)?;
+        let (logged, ledger) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
-            consumption: (receipt.consumption.index, self.leaf_data(receipt.consumption.index)?.into()),
+            consumption: (receipt.consumption.index, leaf_data(ledger, receipt.consumption.index)?.into()),
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
         };
-        self.assemble(logged.index, &parts)
+        self.assemble(ledger, logged.index, &parts)
     }
 
     /// The bundle of a run that just ended, for who handed it in.
@@ -185,13 +201,13 @@ impl Boundary {
     /// # Errors
     /// When the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
-        self.assemble(receipted.index, &receipted.parts)
+        self.assemble(&self.ledger, receipted.index, &receipted.parts)
     }
 
     /// Puts a bundle together from canonical parts: nothing is parsed that was written by us.
-    fn assemble(&self, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
+    fn assemble(&self, ledger: &Ledger, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
         let sealed = self.state();
-        let earlier = if sealed.digest == parts.seal { None } else { Some(self.earlier_seal(parts.seal)?) };
+        let earlier = if sealed.digest == parts.seal { None } else { Some(earlier_seal(ledger, parts.seal)?) };
         let (seal_index, common) = match &earlier {
             None => (sealed.index, &sealed.bundled),
             Some(earlier) => (earlier.index, &earlier.bundled),
@@ -205,7 +221,7 @@ impl Boundary {
                 let proof = step_proof(&earlier.manifest, &parts.step.reference);
                 let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
                 let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
-                (self.blob_text(*parts.step.digest.as_bytes())?, proof)
+                (blob_text(ledger, *parts.step.digest.as_bytes())?, proof)
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
@@ -213,7 +229,13 @@ impl Boundary {
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
         // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
         // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
-        let (size, checkpoint) = if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
+        let (size, checkpoint) = if !std::ptr::eq(ledger, &self.ledger) {
+            // Of a log at rest: the first that covers it, by the key of that time; else the one that closed it.
+            let first = ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
+            let row = first.map_or_else(|| ledger.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
+            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
+            (row.size, row.note)
+        } else if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
             self.head_over(index)?
         } else {
             let row = self.ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
@@ -221,7 +243,7 @@ impl Boundary {
             (row.size, self.with_cosignatures(row))
         };
         let proof = |index: u64| -> Result<String, Stopped> {
-            let hashes = self.ledger.inclusion(index, size).map_err(|e| fault(&e))?;
+            let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
             let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map_err(|e| fault(&e))
@@ -236,52 +258,55 @@ impl Boundary {
         Ok(bundle.into_bytes())
     }
 
-    /// What bundles under an earlier seal have in common: its place, its parts, its registry's leaves.
-    fn earlier_seal(&self, digest: SealDigest) -> Result<Earlier, Stopped> {
-        let seals = self.ledger.seals().map_err(|e| fault(&e))?;
-        let entry = seals.iter().find(|entry| entry.digest == digest);
-        let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
-        let envelope = self.envelope(index)?;
-        let seal: Seal = predicate(&envelope)?;
-        let versions = match &seal.rosters {
-            Some(versions) => self.blob_text(*versions.as_bytes())?,
-            None => {
-                let first = self.blob_text(*seal.roster.as_bytes())?;
-                let first = Envelope::new(first.as_bytes(), Vec::new()).to_canonical().map_err(|e| fault(&e))?;
-                format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
-            }
-        };
-        let bundled = Bundled {
-            seal: self.leaf_text(index)?,
-            policy: self.blob_text(*seal.policy.as_bytes())?,
-            builtins: self.blob_text(*seal.builtins.as_bytes())?,
-            roster: versions,
-        };
-        let manifest = self.blob_text(*seal.registry.as_bytes())?;
-        let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
-        Ok(Earlier { index, keys: seal.keys, bundled, manifest })
-    }
-
-    /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs.
+    /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs, and for good
+    /// when it is no longer kept.
     ///
     /// # Errors
     /// See above.
     pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
-        let not_found = || Refusal::new(Code::NotFound, format!("there is no output {digest}, or not for this token"));
+        Ok(self.output_in(caller, digest)?.1)
+    }
+
+    /// The log whose run recorded an output, and its length.
+    fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
-        let runs = self.ledger.runs_with_output(digest, RUNS_OF_OUTPUT).map_err(|e| fault(&e))?;
-        let mut visible = false;
-        for id in &runs {
-            let row = self.row(id)?;
-            if caller.may_see(&row.core.proposer, &row.core.step) {
-                visible = true;
-                break;
+        let mut gone = None;
+        for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
+            for id in ledger.runs_with_output(digest, RUNS_OF_OUTPUT).map_err(|e| fault(&e))? {
+                let Some(row) = ledger.proposal(&id).map_err(|e| fault(&e))? else { continue };
+                if caller.may_see(&row.core.proposer, &row.core.step) {
+                    if let Some(size) = ledger.output_size(digest).map_err(|e| fault(&e))? {
+                        return Ok((ledger, size));
+                    }
+                    gone = Some((ledger, row));
+                    break;
+                }
             }
         }
-        if !visible {
-            return Err(not_found().into());
+        match gone {
+            Some((ledger, row)) => Err(self.gone_output(ledger, &row, digest)?.into()),
+            None => {
+                Err(Refusal::new(Code::NotFound, format!("there is no output {digest}, or not for this token")).into())
+            }
         }
-        self.ledger.output_size(digest).map_err(|e| fault(&e))?.ok_or_else(|| not_found().into())
+    }
+
+    /// What its receipt still says of an output that is no longer kept.
+    fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
+        let id = row.core.id.receipt();
+        let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
+        let receipt: Receipt = predicate(&envelope_in(ledger, index)?)?;
+        let streams = [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)];
+        let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
+        let (name, stream) = of.ok_or_else(|| fault(&format!("{id} does not name the output {digest}")))?;
+        let detail = format!(
+            "the {name} of {id}, {} bytes, {digest}, {}, is no longer kept: outputs are deleted {} after their run; the \
+             receipt still proves what they were",
+            stream.recorded,
+            stream.sha256,
+            span(self.retention.outputs_s)
+        );
+        Ok(Refusal::gone(detail).about(&row.core.id).with_receipt(id))
     }
 
     /// Bytes of a recorded output, all of `range`: an output may be larger than what should be held in memory.
@@ -289,9 +314,9 @@ impl Boundary {
     /// # Errors
     /// As [`Self::output_size`]; a fault when there are fewer.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
-        let _ = self.output_size(caller, digest)?;
+        let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
-        let bytes = self.ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
+        let bytes = ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
@@ -391,30 +416,55 @@ impl Boundary {
             notes,
         }
     }
+}
 
-    fn envelope(&self, index: u64) -> Result<Envelope, Stopped> {
-        let leaf = self.leaf_data(index)?;
-        canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
-    }
-
-    fn leaf_data(&self, index: u64) -> Result<Vec<u8>, Stopped> {
-        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
-        Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
-    }
-
-    fn leaf_text(&self, index: u64) -> Result<String, Stopped> {
-        String::from_utf8(self.leaf_data(index)?).map_err(|e| fault(&e))
-    }
-
-    fn blob_text(&self, digest: [u8; 32]) -> Result<String, Stopped> {
-        let digest = BlobDigest::from_bytes(digest);
-        let bytes = self.ledger.blob(&digest).map_err(|e| fault(&e))?;
-        let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
-        if sha256(&bytes) != *digest.as_bytes() {
-            return Err(fault(&format!("the blob {digest} is not what its name says")));
+/// What bundles under an earlier seal have in common: its place, its parts, its registry's leaves.
+fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
+    let seals = ledger.seals().map_err(|e| fault(&e))?;
+    let entry = seals.iter().find(|entry| entry.digest == digest);
+    let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
+    let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
+    let versions = match &seal.rosters {
+        Some(versions) => blob_text(ledger, *versions.as_bytes())?,
+        None => {
+            let first = blob_text(ledger, *seal.roster.as_bytes())?;
+            let first = Envelope::new(first.as_bytes(), Vec::new()).to_canonical().map_err(|e| fault(&e))?;
+            format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
         }
-        String::from_utf8(bytes).map_err(|e| fault(&e))
+    };
+    let bundled = Bundled {
+        seal: leaf_text(ledger, index)?,
+        policy: blob_text(ledger, *seal.policy.as_bytes())?,
+        builtins: blob_text(ledger, *seal.builtins.as_bytes())?,
+        roster: versions,
+    };
+    let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
+    let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
+    Ok(Earlier { index, keys: seal.keys, bundled, manifest })
+}
+
+fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
+    let leaf = leaf_data(ledger, index)?;
+    canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
+}
+
+fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
+    let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
+    Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
+}
+
+fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
+    String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
+}
+
+fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
+    let digest = BlobDigest::from_bytes(digest);
+    let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
+    let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
+    if sha256(&bytes) != *digest.as_bytes() {
+        return Err(fault(&format!("the blob {digest} is not what its name says")));
     }
+    String::from_utf8(bytes).map_err(|e| fault(&e))
 }
 
 fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {

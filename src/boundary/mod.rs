@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::boundary::changes::Changes;
 use crate::boundary::live::{Live, Living, Recorded};
-use crate::boundary::outputs::Outputs;
+use crate::boundary::outputs::{Kept, Outputs};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::refusals::Refusals;
 use crate::boundary::sealed::Sealed;
@@ -65,7 +65,7 @@ use crate::sandbox::capture;
 use crate::sandbox::facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox};
 use crate::store::ledger::Ledger;
-use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, OutputRow};
+use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, Retention};
 use crate::store::window::Window;
 
 /// A boundary: what is sealed, where it is kept, and what it runs in.
@@ -89,6 +89,10 @@ pub struct Boundary {
     reserved: Arc<AtomicU64>,
     /// Requests that may be under verification at one time; refusing here costs less than refusing later.
     crossings: Arc<Semaphore>,
+    /// How long what is no evidence is kept.
+    retention: Retention,
+    /// Logs that this one follows: their receipts are shown still.
+    closed: Vec<Ledger>,
     surroundings: Surroundings,
 }
 
@@ -124,6 +128,10 @@ pub struct Parts {
     pub outputs: Outputs,
     /// How much may go on at one time.
     pub limits: Limits,
+    /// How long what is no evidence is kept.
+    pub retention: Retention,
+    /// Logs that this one follows, at rest.
+    pub closed: Vec<Ledger>,
     /// Time and randomness.
     pub surroundings: Surroundings,
 }
@@ -145,12 +153,15 @@ const PROPOSAL_ROOM: u64 = 16 << 20;
 /// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
+/// How often output is offered to a disk that fails for another reason, and after which pause: descriptors may have run out.
+const OUTPUT_TRIES: usize = 3;
+const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Boundary {
     /// Puts a boundary together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { ledger, sandbox, key, sealed, outputs, limits, surroundings } = parts;
+        let Parts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;
         Arc::new(Self {
             ledger,
             sandbox,
@@ -167,6 +178,8 @@ impl Boundary {
             room: Arc::new(Semaphore::new(limits.runs)),
             reserved: Arc::default(),
             crossings: Arc::new(Semaphore::new(limits.crossings)),
+            retention,
+            closed,
             surroundings,
         })
     }
@@ -449,16 +462,16 @@ impl Boundary {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.evidence.proposal.clone();
         // Large outputs become durable files here. A crash now leaves files that no receipt names: recovery sweeps them.
-        let (outputs, order) = match &recorded {
-            Some((recorded, recording)) => (self.keep_output(recorded, recording).await?, Some(recorded.order.clone())),
-            None => (Vec::new(), None),
+        let (kept, order) = match &recorded {
+            Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
+            None => (Kept::default(), None),
         };
         let finish = Finish {
             proposal: proposal.clone(),
             receipt: envelope.clone(),
             at: receipt.finished_at,
             detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
-            outputs,
+            outputs: kept.rows.clone(),
             order: order.filter(|order| !order.is_empty()),
             blobs: Vec::new(),
         };
@@ -473,7 +486,7 @@ impl Boundary {
             }
         };
         // The receipt and its leaf are durable. A crash from here on loses nothing.
-        drop((recorded, closing.room));
+        drop((kept, recorded, closing.room));
         self.changes.notify(&proposal);
         self.changes.notify_room();
         let parts = stage::Parts {
@@ -491,27 +504,38 @@ impl Boundary {
         self.ledger.now()
     }
 
-    /// Makes the output of a run durable, however long the disk has no room for it.
-    async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Result<Vec<OutputRow>, Stopped> {
-        if Outputs::is_inline(recorded) {
-            return self
-                .outputs
-                .keep(recorded, recording, |name: &_| self.ledger.output_path(name))
-                .map_err(|e| fault(&e));
+    /// Makes the output of a run durable, however long the disk has no room for it. Output that can't be kept for another
+    /// reason is given up, never the receipt: how the run ended is known, and its digests say what there was.
+    async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Kept {
+        if Outputs::is_inline(recorded)
+            && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
+        {
+            return kept;
         }
         let mut patience = Patience::default();
+        let mut tries = 0;
         loop {
             let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
-            let (recorded, shared) = (recorded.clone(), recording.shared());
+            let (copied, shared) = (recorded.clone(), recording.shared());
             let kept = tokio::task::spawn_blocking(move || {
-                outputs.keep(&recorded, &shared, |name: &_| ledger.output_path(name))
+                outputs.keep(&copied, &shared, |name: &_| ledger.output_path(name))
             });
-            match kept.await.map_err(|e| fault(&e))? {
-                Err(error) if is_full(&error) && patience.is_left(&self.room) => {
-                    patience.wait(recording.proposal()).await;
-                }
-                kept => return kept.map_err(|e| fault(&e)),
+            let error = match kept.await {
+                Ok(Ok(kept)) => return kept,
+                Ok(Err(error)) => error,
+                Err(error) => io::Error::other(error),
+            };
+            let proposal = recording.proposal();
+            if is_full(&error) && patience.is_left(&self.room) {
+                patience.wait(proposal).await;
+                continue;
             }
+            tries += 1;
+            if tries == OUTPUT_TRIES {
+                tracing::error!(%proposal, "its output is lost, its receipt is not: {error}");
+                return Kept::default();
+            }
+            tokio::time::sleep(OUTPUT_PAUSE).await;
         }
     }
 

@@ -1,9 +1,11 @@
 //! Large outputs as files, durable before their receipt.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::boundary::live::{Recorded, Recording};
 use crate::boundary::view::StreamName;
@@ -14,13 +16,43 @@ use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
+    /// Names of files whose runs are not closed yet: a file that looks deserted may be one of theirs.
+    kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
+}
+
+/// Outputs of a run on their way into the store: as long as this lives, none of their files is removed.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The rows.
+    pub rows: Vec<OutputRow>,
+    names: Vec<Blake3Digest>,
+    kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
+}
+
+impl Kept {
+    fn claim(&mut self, name: Blake3Digest) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        self.names.push(name);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &self.names {
+            match kept.get_mut(name) {
+                Some(runs) if *runs > 1 => *runs -= 1,
+                _ => drop(kept.remove(name)),
+            }
+        }
+    }
 }
 
 impl Outputs {
     /// Uses `directory`, which must exist and belong to the service alone.
     #[must_use]
-    pub const fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, kept: Arc::default() }
     }
 
     /// Where spools of living runs go.
@@ -47,10 +79,10 @@ impl Outputs {
         recorded: &Recorded,
         recording: &Recording,
         path: impl Fn(&Blake3Digest) -> PathBuf,
-    ) -> io::Result<Vec<OutputRow>> {
-        let mut rows = Vec::new();
+    ) -> io::Result<Kept> {
+        let mut kept = Kept { rows: Vec::new(), names: Vec::new(), kept: self.kept.clone() };
         for (name, stream) in [(StreamName::Stdout, &recorded.stdout), (StreamName::Stderr, &recorded.stderr)] {
-            if stream.recorded == 0 || rows.iter().any(|row: &OutputRow| row.name == stream.blake3) {
+            if stream.recorded == 0 || kept.rows.iter().any(|row| row.name == stream.blake3) {
                 continue;
             }
             let data = if stream.recorded <= MAX_INLINE_BYTES as u64 {
@@ -61,12 +93,44 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
+                // Claimed before it is looked for: from here on nobody removes it.
+                kept.claim(stream.blake3);
                 self.write(&path(&stream.blake3), name, recording)?;
                 None
             };
-            rows.push(OutputRow { name: stream.blake3, bytes: stream.recorded, data });
+            kept.rows.push(OutputRow { name: stream.blake3, bytes: stream.recorded, data });
         }
-        Ok(rows)
+        Ok(kept)
+    }
+
+    /// Removes a file that no row names, unless a run is about to name it.
+    ///
+    /// # Errors
+    /// When it can't be removed, or the store can't be asked.
+    pub fn remove<E: From<io::Error>>(
+        &self,
+        name: &Blake3Digest,
+        path: &Path,
+        named: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        // Held until the file is gone: a run that comes after finds none and writes it anew.
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.contains_key(name) || named()? {
+            return Ok(false);
+        }
+        match fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names of all files, whether anything names them or not.
+    #[must_use]
+    pub fn names(&self) -> Vec<Blake3Digest> {
+        let directories = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let files = directories.filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
+        files.filter_map(|file| format!("blake3:{}", file.file_name().to_str()?).parse().ok()).collect()
     }
 
     fn write(&self, path: &Path, name: StreamName, recording: &Recording) -> io::Result<()> {

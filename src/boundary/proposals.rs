@@ -448,7 +448,23 @@ impl Boundary {
     }
 
     pub(super) fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
-        self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
+        self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id).into())
+    }
+
+    /// What to say of a proposal that has no row. Ids begin with their time: one that is older than what is kept, and not than
+    /// the log, was deleted, if it ever was. Which of the two is not told, so nobody learns of what he may not see.
+    fn missing(&self, id: &ProposalId) -> Refusal {
+        let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
+        let kept_s = self.retention.proposals_s;
+        let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
+        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.now() {
+            return not_found(id);
+        }
+        let detail = format!(
+            "{id} is not kept: what never ran is deleted {} after its end; the log has what was said of it",
+            span(kept_s)
+        );
+        Refusal::gone(detail)
     }
 
     pub(super) fn visible(&self, caller: &Caller, id: &ProposalId) -> Result<Proposal, Stopped> {
@@ -509,7 +525,7 @@ impl Boundary {
         } else {
             view_status(row.status)
         };
-        let approvals = self.approvals(id, signed, &sealed)?;
+        let mut approvals = self.approvals(id, signed, &sealed)?;
         let mut next = Vec::new();
         let mut offer = |word: &str| next.push(word.to_owned());
         match status {
@@ -524,7 +540,19 @@ impl Boundary {
         let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
         let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
         match row.status {
-            Status::Finished => outcome = detail.and_then(|detail| json::typed(&detail).ok()),
+            Status::Finished => {
+                outcome = detail.and_then(|detail| json::typed(&detail).ok());
+                // Of what was handed in whole, and of what is old, the signatures stand in the receipt alone.
+                if approvals.have == 0
+                    && let Some(receipt) = self.receipt_of(row)?
+                {
+                    let decision = receipt.decision;
+                    approvals.have = decision.approvers.len() as u64;
+                    approvals.approvers = decision.approvers;
+                    approvals.excluded = decision.excluded;
+                    approvals.missing.clear();
+                }
+            }
             Status::Denied => refusal = Some(self.denied_by(row)?),
             _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
         }
@@ -634,6 +662,14 @@ pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
 fn verified_of(signature: &Signature) -> VerifiedSignature {
     let presence = if signature.presence { Presence::Touched } else { Presence::Unknown };
     VerifiedSignature { keyid: signature.keyid, presence, sig: signature.sig.clone() }
+}
+
+/// A span of time as the configuration has it.
+pub(super) fn span(seconds: i64) -> String {
+    match seconds {
+        whole if whole % 86_400 == 0 => format!("{} days", whole / 86_400),
+        whole => format!("{whole} s"),
+    }
 }
 
 fn not_found(id: &ProposalId) -> Refusal {

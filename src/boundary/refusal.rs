@@ -31,6 +31,8 @@ pub struct Refusal {
     pub proposal: Option<ProposalId>,
     /// When to try again.
     pub retry_after_s: Option<u64>,
+    /// Whether it was there and is no longer kept: of a `not-found`, for good.
+    pub gone: bool,
 }
 
 /// A place in a refused request.
@@ -53,7 +55,15 @@ impl Refusal {
     /// A refusal without places or links.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), places: Vec::new(), receipt: None, proposal: None, retry_after_s: None }
+        Self {
+            code,
+            detail: detail.into(),
+            places: Vec::new(),
+            receipt: None,
+            proposal: None,
+            retry_after_s: None,
+            gone: false,
+        }
     }
 
     /// With a place in the request.
@@ -75,6 +85,12 @@ impl Refusal {
     pub fn with_receipt(mut self, receipt: ReceiptId) -> Self {
         self.receipt = Some(receipt);
         self
+    }
+
+    /// A `not-found` for good: what was there is no longer kept.
+    #[must_use]
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self { gone: true, ..Self::new(Code::NotFound, detail) }
     }
 
     /// With the seconds after which to try again.

@@ -171,7 +171,9 @@ impl Boundary {
     }
 }
 
-fn material_of(sealed: &Sealed) -> Material {
+/// What is in force, as a next seal begins with it.
+#[must_use]
+pub fn material_of(sealed: &Sealed) -> Material {
     Material {
         name: sealed.boundary.name.clone(),
         registry: sealed.registry.clone(),

@@ -30,6 +30,7 @@ pub mod roster;
 pub mod schema;
 pub mod screen;
 pub mod serve;
+pub mod store;
 pub mod submit;
 pub mod table;
 pub mod talk;
@@ -74,14 +75,13 @@ pub fn main() -> ExitCode {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 11] = [
+const LATER: [(&str, &str); 10] = [
     ("grant", "each run takes its own approvals"),
     ("revoke", "`countersign deny` stops one run; a lost key takes a new boundary"),
     ("void-all", "stop the boundary, or let proposals expire"),
     ("run", "a step runs at a boundary only: `countersign propose STEP`"),
     ("policy", "`countersign doctor` reads the policy and says every error in it"),
     ("sandbox", "`countersign doctor` says what the sandbox holds on this host"),
-    ("store", "stop the boundary to copy its directory; a copy that is put back can run a spent nonce again"),
     ("mcp", "agents call `countersign propose --json`, or HTTP"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
     ("check", "`countersign registry list --dir DIR` says every error of the files"),
@@ -179,6 +179,8 @@ enum Command {
     Key(key::Args),
     /// Make, list and end tokens
     Token(token::Args),
+    /// Check, back up and restore the store
+    Store(store::Args),
     /// Say who is who, and the digest to pin
     Roster(roster::Args),
     /// List and show steps
@@ -213,6 +215,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args, talk),
             Command::Key(args) => key::run(args, talk),
             Command::Token(args) => token::run(args, talk),
+            Command::Store(args) => store::run(args, talk),
             Command::Roster(args) => roster::run(args, talk),
             Command::Registry(args) => registry::run(args, global, talk),
             Command::Schema(args) => schema::run(args, talk),

@@ -29,6 +29,10 @@ pub struct Args {
     /// Listen here instead of where the configuration says; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// A checkpoint of this log that was kept elsewhere, or a directory of `log export`: a store behind it is not served;
+    /// may be repeated
+    #[arg(long = "known-checkpoint", value_name = "FILE")]
+    known_checkpoints: Vec<PathBuf>,
 }
 
 /// Serves.
@@ -45,6 +49,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }
         config.listen = listen;
     }
+    config.known_checkpoints.extend(args.known_checkpoints.iter().cloned());
     let filter = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let _ = tracing_subscriber::fmt()

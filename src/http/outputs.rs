@@ -8,13 +8,16 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::boundary::refusal::{Stopped, fault};
 use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
+use crate::http::api::Problem;
 use crate::http::call::{Call, bytes, joined};
+use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
 
 /// What is read at once of an output: bounds what one reader makes us hold, however large the output is.
@@ -37,6 +40,12 @@ pub(super) static ROUTES: &[Route] = &[Route {
     replies: &[
         Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "all of it" },
         Reply { status: 206, media: OCTETS, shape: Shape::Bytes, about: "the range" },
+        Reply {
+            status: 410,
+            media: MEDIA_TYPE,
+            shape: Shape::Json(SchemaGenerator::subschema_for::<Problem>),
+            about: "not-found: its retention has ended; the receipt and its digests stay",
+        },
         Reply { status: 416, media: OCTETS, shape: Shape::Bytes, about: "the range begins after the end" },
     ],
     codes: &[],

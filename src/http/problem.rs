@@ -60,7 +60,8 @@ pub fn problem(stopped: &Stopped) -> Problem {
         Stopped::Refused(refusal) => Problem {
             kind: format!("/problems/{}", refusal.code.word()),
             title: refusal.code.title().to_owned(),
-            status: status(refusal.code).as_u16(),
+            // What its retention has ended is `not-found` as well; the status says that asking again is no use.
+            status: if refusal.gone { StatusCode::GONE } else { status(refusal.code) }.as_u16(),
             detail: refusal.detail.clone(),
             errors: refusal
                 .places

@@ -11,6 +11,7 @@ use crate::node::problem::Problems;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
+use crate::store::message::Retention;
 
 /// The name of the file.
 pub const FILE: &str = "countersign.toml";
@@ -52,6 +53,10 @@ pub struct Config {
     pub calls_per_second: u64,
     /// The sandbox level.
     pub level: Level,
+    /// How long what is no evidence is kept.
+    pub retention: Retention,
+    /// Checkpoints kept elsewhere, or directories with one: a store that is behind them is not served.
+    pub known_checkpoints: Vec<PathBuf>,
 }
 
 impl Config {
@@ -77,6 +82,18 @@ impl Config {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.data.join("control.sock")
+    }
+
+    /// The last checkpoint that this boundary signed, beside the store and not in it: what the store must not be behind.
+    #[must_use]
+    pub fn kept_checkpoint(&self) -> PathBuf {
+        self.data.join("checkpoint")
+    }
+
+    /// Where logs are kept that a restore has closed.
+    #[must_use]
+    pub fn closed(&self) -> PathBuf {
+        self.data.join("closed")
     }
 
     /// Where large outputs are.
@@ -116,7 +133,7 @@ pub fn maximum() -> Limits {
 /// Where HTTP listens by default.
 pub const LISTEN: &str = "127.0.0.1:7433";
 /// The keys of the file.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "name",
     "listen",
     "data",
@@ -126,6 +143,7 @@ pub const KEYS: [&str; 14] = [
     "roster",
     "key",
     "hosts",
+    "known_checkpoints",
     "tls",
     "limits",
     "retention",
@@ -147,6 +165,8 @@ pub const LIMIT_KEYS: [&str; 12] = [
     "pending_per_proposer",
     "calls_per_second",
 ];
+/// The keys of `[retention]`.
+pub const RETENTION_KEYS: [&str; 2] = ["outputs", "proposals"];
 /// The keys of `[sandbox]`.
 pub const SANDBOX_KEYS: [&str; 1] = ["level"];
 
@@ -184,7 +204,7 @@ mod tests {
             ("10:11: ", "above its maximum"),
             ("12:9: ", "did you mean \"strict\"?"),
             ("14:1: ", "`cert` in [tls] is not supported by this version"),
-            ("16:1: ", "`outputs` in [retention] is not supported by this version"),
+            ("16:11: ", "\"soon\" is no span of time"),
         ] {
             assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
         }

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::node::config::{Config, KEYS, LIMIT_KEYS, LISTEN, SANDBOX_KEYS, maximum};
+use crate::node::config::{Config, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, maximum};
 use crate::node::problem::{Problem, Problems};
 use crate::node::{tree, unit};
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
 use crate::record::step::Limit;
+use crate::store::message::Retention;
 use crate::yaml::{Flaw, Kind, Node, not_yet, unknown};
 
 /// Reads the text of the file at `path`.
@@ -32,7 +33,7 @@ struct Reader {
 impl Reader {
     fn config(&mut self, path: &Path, tree: &Node) -> Option<Config> {
         self.known(tree, "the configuration", &KEYS);
-        for later in ["tls", "retention", "secrets"] {
+        for later in ["tls", "secrets"] {
             self.refuse_later(tree, later);
         }
         let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
@@ -90,6 +91,9 @@ impl Reader {
         let pending = self.number(&numbers, "pending", 1000, 100_000);
         let pending_per_proposer = self.number(&numbers, "pending_per_proposer", 20, pending);
         let calls_per_second = self.number(&numbers, "calls_per_second", 1000, 1_000_000);
+        let retention = self.retention(tree);
+        let known_checkpoints = self.list(tree, "known_checkpoints", &[]);
+        let known_checkpoints = known_checkpoints.iter().map(|text| self.directory.join(text)).collect();
         let policy = self.path(tree, "policy", "boundary/policy.yaml");
         let roster = self.path(tree, "roster", "boundary/roster.toml");
         let key = self.path(tree, "key", "boundary/key.pem");
@@ -111,6 +115,8 @@ impl Reader {
             name: name?,
             listen: listen?,
             level: level?,
+            retention,
+            known_checkpoints,
         })
     }
 
@@ -132,6 +138,17 @@ impl Reader {
                 format!("{}, or name a SQLite file", not_yet(&format!("a {scheme} database"))),
             ),
         }
+    }
+
+    fn retention(&mut self, tree: &Node) -> Retention {
+        let section = self.section(tree, "retention", &RETENTION_KEYS);
+        let mut span = |key: &str, default: i64| match self.text(&section, key).map(|text| unit::seconds(&text)) {
+            Some(Ok(seconds)) => seconds,
+            Some(Err(message)) => self.flaw(&section, key, message).unwrap_or(default),
+            None => default,
+        };
+        let Retention { outputs_s, proposals_s } = Retention::DEFAULT;
+        Retention { outputs_s: span("outputs", outputs_s), proposals_s: span("proposals", proposals_s) }
     }
 
     fn limits(&mut self, tree: &Node) -> (Limits, Limits) {

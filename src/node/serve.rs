@@ -16,16 +16,19 @@ use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::Files;
+use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled};
 use crate::node::witnessing;
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
+use crate::store::ledger::Ledger;
 
 /// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
 pub struct Node {
     boundary: Arc<Boundary>,
+    ledger: Ledger,
     listener: TcpListener,
     control: tokio::net::UnixListener,
     config: Config,
@@ -98,7 +101,8 @@ impl Node {
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let Assembled { boundary, level, first, notes, .. } = start::assemble(&config, sandbox, store, files).await?;
+        let Assembled { boundary, ledger, level, first, notes } =
+            start::assemble(&config, sandbox, store, files).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
@@ -120,7 +124,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, listener, control, config, started, signals })
+        Ok(Self { boundary, ledger, listener, control, config, started, signals })
     }
 
     /// What the start found.
@@ -134,7 +138,7 @@ impl Node {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, listener, control, config, signals, .. } = self;
+        let Self { boundary, ledger, listener, control, config, signals, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
         // What was signed before the last end, and was not run, takes its way now.
@@ -143,6 +147,7 @@ impl Node {
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.clone().keep_house()),
+            tokio::spawn(kept::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
         let rates = Rates::of_calls(config.calls_per_second);
@@ -157,6 +162,9 @@ impl Node {
         }
         let _ = std::fs::remove_file(config.socket());
         boundary.drain(DRAIN).await;
+        if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
+            tracing::error!("the last checkpoint is not kept: {error}");
+        }
         served.map_err(|error| broken(&error))?;
         Ok(())
     }
@@ -177,6 +185,7 @@ pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Proble
     runtime.block_on(async {
         let Assembled { boundary, ledger, .. } = start::assemble(&config, sandbox, store, files).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
+        kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok(answer)
     })

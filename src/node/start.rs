@@ -17,7 +17,7 @@ use crate::node::config::Config;
 use crate::node::files::{self, Files};
 use crate::node::problem::{Problem, Problems};
 use crate::node::succession::{self, Found};
-use crate::node::{handover, private, rosters};
+use crate::node::{handover, kept, private, restore, rosters};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -65,14 +65,24 @@ pub async fn assemble(
     let around = surroundings();
     let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
     let ledger = open_ledger(config, &files.key, &around, store)?;
+    let mut notes = match kept::check(config, &ledger, files.key.key()) {
+        Ok(notes) => notes,
+        Err(problems) => {
+            // Closed in order: whoever copies another store here must not find a write-ahead log of this one.
+            let _ = ledger.close().await;
+            return Err(problems);
+        }
+    };
     let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
+    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around };
-    let (sealed, mut notes) = match last {
+    let (sealed, found) = match last {
         None => (parts.begin(files, tokens, configuration).await?, Vec::new()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
+    notes.extend(found);
     notes.extend(rosters::keep(config, &sealed.rosters));
     if !sealed.roster.is_guarded() {
         notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
@@ -83,7 +93,10 @@ pub async fn assemble(
     }
     let limits = Limits { runs: config.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
-    let parts = Parts { ledger: ledger.clone(), sandbox, key, sealed, outputs, limits, surroundings: around };
+    let retention = config.retention;
+    let ledger_too = ledger.clone();
+    let parts =
+        Parts { ledger: ledger_too, sandbox, key, sealed, outputs, limits, retention, closed, surroundings: around };
     let boundary = Boundary::new(parts);
     boundary.set_notes(notes.clone());
     Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes })
@@ -97,6 +110,18 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::SqliteReads);
 /// # Errors
 /// When a directory can't be made, or another process holds the store.
 pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
+    let restoring = restore::workplace(config);
+    if restoring.exists() {
+        let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
+                       directory, and the log begins anew where there is no store";
+        return Err(Problem::whole(&restoring, message).into());
+    }
+    if !config.database.exists()
+        && let Ok((_, known)) = kept::read(&config.kept_checkpoint())
+    {
+        // Not even an empty store is made: its write-ahead log would be taken for that of the one that is put back.
+        return Err(Problem::whole(&config.database, kept::lost(&known)).into());
+    }
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
             // The umask took rights away; a run's directory must let runs pass.
@@ -110,7 +135,9 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     make(&config.outputs(), 0o700)?;
     make(&config.spool(), 0o700)?;
     make(&config.scratch(), 0o711)?;
-    sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+    let store = sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+    kept::sweep(&config.data).map_err(|error| Problem::whole(&config.data, error.to_string()))?;
+    Ok(store)
 }
 
 /// Prepares the sandbox and finds out what this host holds.
@@ -156,13 +183,24 @@ fn configure(config: &Config, probe: &Probe) -> Result<Configuration, Problems> 
 }
 
 fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: OpenStore) -> Result<Ledger, Problems> {
+    let settings = settings(config, key, around)?;
+    let (store, reads) = store;
+    Ledger::open(Box::new(store), Arc::new(reads), settings)
+        .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+}
+
+/// What a ledger of this boundary is given.
+///
+/// # Errors
+/// When the key can't be used.
+pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<ledger::Config, Problems> {
     let secret = copy_of(config, key)?;
     let signer = ledger::Signer {
         key: secret.public(),
         keyid: key.key().keyid(),
         sign: Arc::new(move |bytes| secret.sign(bytes)),
     };
-    let settings = ledger::Config {
+    Ok(ledger::Config {
         name: config.name.clone(),
         signer,
         clock: around.now.clone(),
@@ -170,14 +208,29 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
         on_fatal: Arc::new(ledger::abort),
         outputs: config.outputs(),
         limits: ledger::Limits { of_proposer: config.pending_per_proposer, of_all: config.pending },
-    };
-    let (store, reads) = store;
-    Ledger::open(Box::new(store), Arc::new(reads), settings)
-        .map_err(|fault| Problem::whole(&config.database, fault.to_string()).into())
+    })
+}
+
+/// The logs that restores have closed. One that can't be read is a note: what it held is old.
+fn closed_ledgers(
+    config: &Config,
+    key: &FileSigner,
+    around: &Surroundings,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Ledger>, Problems> {
+    let mut closed = Vec::new();
+    for directory in restore::closed(config) {
+        let settings = ledger::Config { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
+        match restore::at_rest(&directory, settings) {
+            Ok(ledger) => closed.push(ledger),
+            Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),
+        }
+    }
+    Ok(closed)
 }
 
 /// The key again, for the second of its two users: a private key is not copied by accident.
-fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
+pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
         .map_err(|error| Problem::whole(&config.key, error.to_string()).into())
 }
@@ -349,7 +402,7 @@ fn first_rosters(config: &Config, files: &Files) -> Result<Chain, Problems> {
 }
 
 /// The state that the log's last seal puts in force, after its signature was checked under the roster that it names.
-fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<Sealed, Problems> {
+pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =

@@ -41,15 +41,18 @@ pub struct ConfigurationFile {
     /// Host names, besides those of the loopback, under which clients call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<String>>,
+    /// Checkpoints kept elsewhere, or directories of `log export` with one: a store that is behind them is not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_checkpoints: Option<Vec<String>>,
     /// Not supported by this version: must be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Later>,
     /// Limits of runs and of the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsTable>,
-    /// Not supported by this version, which keeps everything: must be empty.
+    /// How long what is no evidence is kept. Receipts, seals and the log are kept for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retention: Option<Later>,
+    pub retention: Option<RetentionTable>,
     /// The sandbox of every run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxTable>,
@@ -90,6 +93,18 @@ pub struct LimitsTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub calls_per_second: Option<u64>,
+}
+
+/// How long what is no evidence is kept: `90d`, `12h`, `30s`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionTable {
+    /// Recorded outputs, from the end of their run, by default `90d`. Their digests stay in the receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<String>,
+    /// Proposals that never ran, and signatures beside those in receipts, from their end, by default `90d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposals: Option<String>,
 }
 
 /// Limits of a run.
@@ -169,6 +184,10 @@ key = "boundary/key.pem"
 roster = "boundary/roster.toml"
 policy = "boundary/policy.yaml"
 
+# Checkpoints of this log that are kept elsewhere (files, or directories of `log export`): a store that is behind one of
+# them was put back from an older copy, and is not served.
+known_checkpoints = []
+
 # Where runbooks are. Sealed at start and at SIGHUP: what runs is what was hashed then.
 runbooks = ["runbooks"]
 
@@ -203,8 +222,13 @@ file_size = "1GiB"
 disk = "10GiB"
 output = "100MiB"
 
-# Of later versions; must be empty. Until then nothing is deleted: outputs are kept as long as the log.
+# How long what is no evidence is kept: outputs after their run, proposals that never ran after their end. Receipts, seals
+# and the log, with parameters and reasons, are kept for ever.
 [retention]
+outputs = "90d"
+proposals = "90d"
+
+# Of later versions; must be empty.
 [tls]
 [secrets]
 "#;
@@ -215,7 +239,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::node::config::{Config, KEYS, LIMIT_KEYS, SANDBOX_KEYS, maximum};
+    use crate::node::config::{Config, KEYS, LIMIT_KEYS, RETENTION_KEYS, SANDBOX_KEYS, maximum};
     use crate::node::{tree, unit};
     use crate::record::enforcement::Level;
     use crate::record::profile::Limits;
@@ -247,6 +271,8 @@ mod tests {
         assert_eq!(properties::<RunLimits>(), words);
         assert_eq!(keys_of(tree.value("sandbox")), set(SANDBOX_KEYS));
         assert_eq!(properties::<SandboxTable>(), set(SANDBOX_KEYS));
+        assert_eq!(keys_of(tree.value("retention")), set(RETENTION_KEYS));
+        assert_eq!(properties::<RetentionTable>(), set(RETENTION_KEYS));
     }
 
     #[test]

@@ -251,6 +251,13 @@ impl ProposalId {
         Self(format!("prp_{uuid}").into())
     }
 
+    /// The time that it begins with, in milliseconds since 1970: its maker's word.
+    #[must_use]
+    pub fn millis(&self) -> u64 {
+        let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
+        digits.fold(0, |millis, digit| millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0)))
+    }
+
     /// The id of this proposal's receipt.
     #[must_use]
     pub fn receipt(&self) -> ReceiptId {

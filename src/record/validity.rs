@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use time::OffsetDateTime;
-use time::macros::format_description;
 
 use crate::record::refusal::Code;
 
@@ -36,19 +35,31 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// `YYYY-MM-DDTHH:MM:SSZ`. Every document has several, so the digits are written and read by hand.
+    fn form(self) -> [u8; 20] {
+        let at = OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let mut form = *b"0000-00-00T00:00:00Z";
+        let mut put = |at: usize, value: u8| {
+            form[at] = b'0' + value / 10 % 10;
+            form[at + 1] = b'0' + value % 10;
+        };
+        let year = at.year().unsigned_abs();
+        put(0, u8::try_from(year / 100).unwrap_or(0));
+        put(2, u8::try_from(year % 100).unwrap_or(0));
+        put(5, at.month().into());
+        put(8, at.day());
+        put(11, at.hour());
+        put(14, at.minute());
+        put(17, at.second());
+        form
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second()
-        )
+        // Digits and signs: it is ASCII.
+        f.write_str(std::str::from_utf8(&self.form()).unwrap_or_default())
     }
 }
 
@@ -73,14 +84,20 @@ impl std::error::Error for TimestampFormatError {}
 impl FromStr for Timestamp {
     type Err = TimestampFormatError;
     fn from_str(text: &str) -> Result<Self, TimestampFormatError> {
-        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-        if text.len() != 20 {
-            return Err(TimestampFormatError);
-        }
-        let at = time::PrimitiveDateTime::parse(text, form).map_err(|_| TimestampFormatError)?;
+        let bytes: &[u8; 20] = text.as_bytes().try_into().map_err(|_| TimestampFormatError)?;
+        let two = |at: usize| {
+            let digit = |at: usize| bytes[at].wrapping_sub(b'0');
+            digit(at).wrapping_mul(10).wrapping_add(digit(at + 1))
+        };
+        let year = i32::from(two(0)) * 100 + i32::from(two(2));
+        let at = time::Month::try_from(two(5))
+            .ok()
+            .and_then(|month| time::Date::from_calendar_date(year, month, two(8)).ok())
+            .and_then(|date| date.with_hms(two(11), two(14), two(17)).ok())
+            .ok_or(TimestampFormatError)?;
         let parsed = Self::from_unix(at.assume_utc().unix_timestamp());
-        // One spelling only: what we would write must be what was written.
-        if parsed.to_string() == text { Ok(parsed) } else { Err(TimestampFormatError) }
+        // One spelling only: what we would write must be what was written. That refuses whatever is no digit, too.
+        if parsed.form() == *bytes { Ok(parsed) } else { Err(TimestampFormatError) }
     }
 }
 
@@ -232,6 +249,29 @@ impl std::error::Error for WindowError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_day_and_second_is_written_and_read_back() {
+        use time::macros::format_description;
+        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        for day in (0..2_932_896).step_by(97).chain([0, 58, 59, 11_016, 2_932_895]) {
+            let at = Timestamp::from_unix(day * 86_400 + day * 7919 % 86_400);
+            let written =
+                OffsetDateTime::from_unix_timestamp(at.unix()).expect("a time").format(form).expect("written");
+            assert_eq!(at.to_string(), written);
+            assert_eq!(written.parse(), Ok(at));
+        }
+        for at in 0..20 {
+            for c in [b'0', b'9', b':', b'/', b'Z', 0, 0xff, b'-'] {
+                let mut bytes = *b"2024-02-29T23:59:59Z";
+                bytes[at] = c;
+                let Ok(text) = std::str::from_utf8(&bytes) else { continue };
+                if let Ok(read) = text.parse::<Timestamp>() {
+                    assert_eq!(read.to_string(), text);
+                }
+            }
+        }
+    }
 
     #[test]
     fn times_have_one_spelling() {

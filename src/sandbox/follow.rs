@@ -228,6 +228,10 @@ impl Run {
         if let Some(lost) = &self.lost {
             return End::Lost(lost.clone());
         }
+        // It was ended while it was set up: the step may have run for a moment, or not at all, and held by what is not known.
+        if self.why.is_some() && self.confined.is_none() {
+            return End::Lost("it was ended before it could say that it had begun".to_owned());
+        }
         match (self.why, self.step, self.spent) {
             (Some(Why::TimedOut), ..) => End::TimedOut,
             (Some(Why::Cancelled), ..) => End::Cancelled,
@@ -276,5 +280,23 @@ fn wait(launched: &Launched, open: [bool; 2], cancel: Option<&CancelFlag>, wake:
         control: ready(0),
         cancelled: cancel.is_some() && ready(1),
         output: [open[0] && ready(first_output), open[1] && ready(first_output + usize::from(open[0]))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {
+        for why in [Why::Cancelled, Why::TimedOut] {
+            let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
+            run.why = Some(why);
+            run.spent = Some(Spent { init_signal: Some(libc::SIGKILL), ..Spent::default() });
+            // Its receipt holds no layer: an outcome that says it ran would be one without its sandbox.
+            assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
+            run.failure = Some(Failure::new(Stage::Request, "nothing was executed"));
+            assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
+        }
     }
 }

@@ -21,6 +21,8 @@ pub const POINTS: &[&str] = &[
     "after-advance-commit",
     "before-prune-commit",
     "after-prune-commit",
+    "before-retire-commit",
+    "after-retire-commit",
 ];
 
 /// What a batch holds; two places each, before and after its commit.
@@ -34,6 +36,7 @@ pub(crate) enum Kind {
     Refusal,
     Advance,
     Prune,
+    Retire,
 }
 
 /// The kinds in one batch.

@@ -24,12 +24,12 @@ use crate::record::ident::{BoundaryName, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::message::{
     Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Filter, Finish, FinishStop,
-    Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, SealEntry, SealWrite, Sealed,
-    Signature, Spent, Status, Token, Unfinished, WriteStop,
+    Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, Retention, SealEntry, SealWrite,
+    Sealed, Signature, Spent, Status, Token, Unfinished, WriteStop,
 };
 use crate::store::tree::{Edge, Subtrees, TileCache};
 use crate::store::writer::{Answer, Hashed, Message, Writer};
-use crate::store::{CheckpointRow, Fault, Head, Reads, Store, lock};
+use crate::store::{CheckpointRow, Fault, Head, Reads, Retired, Store, lock};
 
 /// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
 const QUEUE: usize = 1024;
@@ -207,6 +207,38 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// A store that nobody writes any more, such as a backup or a log that was closed: everything can be read, every
+    /// write is refused as [`Fault::Closed`]. `note` is the checkpoint that it was closed with; without one it is signed
+    /// when it is asked for.
+    ///
+    /// # Errors
+    /// When the log can't be read, or is not the one that the note signs.
+    pub fn at_rest(
+        reads: Arc<dyn Reads>,
+        head: Head,
+        config: Config,
+        note: Option<CheckpointRow>,
+    ) -> Result<Self, Fault> {
+        let edge = Edge::read(&*reads, head.size)?;
+        let (inbox, _) = mpsc::channel(1);
+        let shared = Shared {
+            reads,
+            opened: ((config.clock)(), (config.boottime)()),
+            config,
+            published: RwLock::new(Arc::new(Published { head, edge: Arc::new(edge) })),
+            unrecorded: Mutex::default(),
+            tiles: TileCache::default(),
+            note: Mutex::new(note.clone()),
+        };
+        let ledger = Self { inbox, shared: Arc::new(shared) };
+        match note {
+            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(Fault::Unusable {
+                message: format!("the log is not the one whose checkpoint of {} entries is beside it", note.size),
+            }),
+            _ => Ok(ledger),
+        }
+    }
+
     async fn ask<T, E: From<Fault>>(&self, message: impl FnOnce(Answer<T, E>) -> Message) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(message(answer)).await.map_err(|_| Fault::Closed)?;
@@ -294,6 +326,15 @@ impl Ledger {
     /// When the store broke.
     pub async fn prune(&self, limit: usize) -> Result<Pruned, Fault> {
         self.ask(|answer| Message::Prune(limit, answer)).await
+    }
+
+    /// Deletes some of what its retention has ended, looking at `limit` outputs and proposals; the files that it names are
+    /// to be removed afterwards. Call again while something was deleted.
+    ///
+    /// # Errors
+    /// When the store broke.
+    pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
+        self.ask(|answer| Message::Retire(retention, limit, answer)).await
     }
 
     /// Ends the writer after what waits, and lets the store go: it can be opened again. The head of the log is signed

@@ -21,6 +21,17 @@ impl StoreLock {
     /// # Errors
     /// When another process holds it (which names it), or directory or files are open to others.
     pub fn take(database: &Path) -> Result<Self, Fault> {
+        let lock = Self::alone(database)?;
+        // SQLite gives its other files the mode of the database, so it is made before SQLite sees it.
+        drop(open_private(database)?);
+        Ok(lock)
+    }
+
+    /// The same without making the database where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn alone(database: &Path) -> Result<Self, Fault> {
         check_directory(database.parent().unwrap_or(Path::new(".")))?;
         let path = lock_path(database);
         let mut file = open_private(&path)?;
@@ -44,8 +55,6 @@ impl StoreLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero()));
         written.map_err(|error| unusable(format!("can't write {}: {error}", path.display())))?;
-        // SQLite gives its other files the mode of the database, so it is made before SQLite sees it.
-        drop(open_private(database)?);
         Ok(Self { _file: file })
     }
 }

@@ -583,6 +583,20 @@ pub struct Pruned {
     pub done: bool,
 }
 
+/// How long what is not evidence is kept, in seconds. Receipts, seals and the log are kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Recorded outputs, from when their last run ended.
+    pub outputs_s: i64,
+    /// Proposals that are over, and signatures beside those in receipts.
+    pub proposals_s: i64,
+}
+
+impl Retention {
+    /// 90 days.
+    pub const DEFAULT: Self = Self { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
+}
+
 /// What was consumed and has no receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {

@@ -16,6 +16,7 @@ use crate::store::message::{
     Signature, Spent, Status, Token, TokenChange, Unfinished,
 };
 
+pub mod care;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
@@ -58,6 +59,12 @@ pub trait Store: Send {
     /// # Errors
     /// When a write or sync failed.
     fn maintain(&mut self) -> Result<(), Fault>;
+
+    /// The last thing before an orderly end: everything that is durable stands in the database's own file.
+    ///
+    /// # Errors
+    /// When a write or sync failed; nothing is lost by it.
+    fn settle(&mut self) -> Result<(), Fault>;
 
     /// What is in force.
     ///
@@ -178,6 +185,32 @@ pub trait Store: Send {
     /// # Errors
     /// When it can't be written.
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault>;
+
+    /// Marks a place in the batch: what is written from here on can be taken back by itself.
+    ///
+    /// # Errors
+    /// When the database can't.
+    fn save(&mut self) -> Result<(), Fault>;
+
+    /// Forgets the place that was marked last: what was written since stays in the batch.
+    ///
+    /// # Errors
+    /// When the database can't.
+    fn keep(&mut self) -> Result<(), Fault>;
+
+    /// Takes back what was written since the place that was marked last.
+    ///
+    /// # Errors
+    /// When the database can't: then the whole batch is lost.
+    fn undo(&mut self) -> Result<(), Fault>;
+
+    /// Looks at `limit` outputs and `limit` proposals from `walk` on and deletes what ended before `cut`.
+    ///
+    /// Rows of finished proposals stay, they lead to receipts; so does which run recorded which output.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault>;
 
     /// Looks at `limit` nonces after `after` and deletes those that expired at or below `mark`.
     ///
@@ -432,6 +465,37 @@ pub struct Swept {
     pub deleted: usize,
     /// The last one that it looked at; none when there was no more.
     pub last: Option<Vec<u8>>,
+}
+
+/// What is old enough to go. All three are times by the low-water mark, so that no clock deletes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Outputs recorded at or before.
+    pub outputs: Timestamp,
+    /// Proposals ended at or before.
+    pub proposals: Timestamp,
+    /// The mark itself: a proposal that could still run by its window stays, whatever became of it.
+    pub mark: Timestamp,
+}
+
+/// How far retention has walked through the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Walk {
+    /// The backend's own place among outputs; none where they were seen to their end.
+    pub outputs: Option<u64>,
+    /// The same among proposals.
+    pub proposals: Option<[u8; 16]>,
+}
+
+/// What a round of retention did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Rows that were deleted.
+    pub deleted: usize,
+    /// Outputs that were files: those are to be removed once this is durable.
+    pub files: Vec<Blake3Digest>,
+    /// Where to go on; from the beginning when all was seen.
+    pub walk: Walk,
 }
 
 /// A signed head of the log.

@@ -4,6 +4,8 @@
 //! itself, after the answers: SQLite's own automatic checkpoint would swallow a failing sync.
 
 pub mod alone;
+pub mod backup;
+pub mod survey;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,12 +29,12 @@ use crate::store::message::{
     Signature, Spent, Status, Token, TokenChange, Unfinished,
 };
 use crate::store::{
-    Candidate, CheckpointRow, Fault, FinishRow, Head, LeafRow, Precedent, Reads, RunRow, Standing, Store, Swept,
-    TileRow,
+    Candidate, CheckpointRow, Cut, Fault, FinishRow, Head, LeafRow, Precedent, Reads, Retired, RunRow, Standing, Store,
+    Swept, TileRow, Walk,
 };
 
 /// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
-const MIGRATIONS: &[&str] = &[include_str!("sqlite/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("sqlite/0001_first.sql"), include_str!("sqlite/0002_care.sql")];
 
 /// "CSGN": a database of ours.
 const APPLICATION_ID: i32 = 0x4353_474e;
@@ -94,8 +96,18 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
             Ok(())
         }))
         .map_err(fault(DURING))?;
-    let reads = SqliteReads { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
-    Ok((SqliteStore { connection, wal_pages, _lock: lock }, reads))
+    let store = SqliteStore { connection, wal_pages, _lock: lock };
+    store.check_nonces(path)?;
+    Ok((store, SqliteReads::of(path)))
+}
+
+/// Opens a store that nobody writes, such as a backup, and says what it holds. Neither file nor directory is changed.
+///
+/// # Errors
+/// When it is no store, or is newer than this program.
+pub fn at_rest(path: &Path) -> Result<(SqliteReads, Head), Fault> {
+    let head = read_head(&read_only(path)?)?;
+    Ok((SqliteReads::of(path), head))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
@@ -134,6 +146,30 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
 }
 
 impl SqliteStore {
+    /// Refuses a store in which a nonce could be spent again: its row is gone, and it has not expired.
+    ///
+    /// The rows are counted, which takes milliseconds for a million; the log is looked through only when the count is off.
+    fn check_nonces(&self, path: &Path) -> Result<(), Fault> {
+        const DURING: &str = "counting nonces";
+        let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
+        let (there, kept) = (count("SELECT count(*) FROM nonce")?, count("SELECT nonces FROM state")?);
+        if there == kept {
+            return Ok(());
+        }
+        let lost = survey::nonces_without_rows(&self.connection)?;
+        if let Some(nonce) = lost.first() {
+            let message = format!(
+                "{} of the nonces that {} spent have lost their rows and are not expired, {nonce} for one: they could run \
+                 again, so it is not served; `countersign store check` says more, `countersign store restore BACKUP` mends it",
+                lost.len(),
+                path.display()
+            );
+            return Err(Fault::Unusable { message });
+        }
+        // What is gone had expired: nothing can come of it.
+        self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
+    }
+
     fn run(&self, during: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<usize, Fault> {
         self.connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(fault(during))
     }
@@ -202,27 +238,15 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn settle(&mut self) -> Result<(), Fault> {
+        // Readers' connections outlive this one, so closing it would leave the log beside the database, and who copies the one
+        // file would copy an old store.
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
+    }
+
     fn head(&mut self) -> Result<Head, Fault> {
-        const DURING: &str = "reading what is in force";
-        let last = self.one(DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
-            Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
-        })?;
-        let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
-        let head = self.one(DURING, "SELECT boundary, seal, version, mark FROM state", [], |row| {
-            Ok(Head {
-                size,
-                last_at,
-                boundary: row.get::<_, Option<[u8; 32]>>(0)?.map(SealDigest::from_bytes),
-                seal: row.get::<_, Option<[u8; 32]>>(1)?.map(SealDigest::from_bytes),
-                version: row.get(2)?,
-                mark: time(row, 3)?,
-                exclusive: Vec::new(),
-            })
-        })?;
-        let mut head = head.ok_or_else(|| Fault::broken(DURING, "the state's row is missing"))?;
-        let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
-        head.exclusive = all(&self.connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
-        Ok(head)
+        read_head(&self.connection)
     }
 
     fn set_head(&mut self, head: &Head) -> Result<(), Fault> {
@@ -346,6 +370,7 @@ impl Store for SqliteStore {
                 }
                 cross.execute(params![place, id, run.seal.as_bytes(), run.exclusive, run.envelope, run.decision])?;
             }
+            connection.prepare_cached("UPDATE state SET nonces = nonces + ?1")?.execute([runs.len()])?;
             Ok(())
         };
         write().map_err(fault("claiming nonces"))
@@ -569,6 +594,79 @@ impl Store for SqliteStore {
         Ok(overdue)
     }
 
+    fn save(&mut self) -> Result<(), Fault> {
+        self.run("marking a place in a batch", "SAVEPOINT step", []).map(drop)
+    }
+
+    fn keep(&mut self) -> Result<(), Fault> {
+        self.run("going on in a batch", "RELEASE step", []).map(drop)
+    }
+
+    fn undo(&mut self) -> Result<(), Fault> {
+        const DURING: &str = "taking back a part of a batch";
+        self.run(DURING, "ROLLBACK TO step", [])?;
+        self.run(DURING, "RELEASE step", []).map(drop)
+    }
+
+    fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault> {
+        const DURING: &str = "deleting what its retention has ended";
+        let connection = &self.connection;
+        let write = || -> rusqlite::Result<Retired> {
+            let mut done = Retired::default();
+            // By rowid, which is the order of recording; the bytes themselves are not read.
+            let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+            let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
+                .prepare_cached(sql)?
+                .query_map(params![walk.outputs.unwrap_or(0), limit], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            for (rowid, name, at, is_file) in &seen {
+                if *at <= cut.outputs.unix() {
+                    // `output_of` stays: it says that there was one, and who may know.
+                    done.deleted +=
+                        connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
+                    if *is_file {
+                        done.files.push(Blake3Digest::from_bytes(*name));
+                    }
+                }
+            }
+            done.walk.outputs = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
+            let sql = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
+            let seen: Vec<([u8; 16], u8, Option<i64>, i64)> = connection
+                .prepare_cached(sql)?
+                .query_map(params![walk.proposals.unwrap_or_default(), limit], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let delete = |table: &str, id: &[u8; 16]| {
+                connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
+            };
+            for (id, status, ended_at, expires_at) in &seen {
+                let Some(ended_at) = *ended_at else { continue };
+                let finished = *status == Status::Finished.number();
+                if finished && ended_at <= cut.outputs.unix() {
+                    done.deleted += delete("output_order", id)?;
+                }
+                if ended_at > cut.proposals.unix() {
+                    continue;
+                }
+                if finished {
+                    // The row stays, it leads to the receipt; that embeds the signatures.
+                    done.deleted += delete("signature", id)?;
+                } else if *expires_at <= cut.mark.unix() {
+                    // Not before its window has closed: until then only this row says that it must not run.
+                    delete("signature", id)?;
+                    delete("payload", id)?;
+                    done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
+                }
+            }
+            done.walk.proposals = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
+            Ok(done)
+        };
+        write().map_err(fault(DURING))
+    }
+
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault> {
         const DURING: &str = "pruning nonces";
         // By key, not by expiry: an index on the expiry would cost every run; a walk through the table costs the pruner.
@@ -580,6 +678,9 @@ impl Store for SqliteStore {
             if *expires_at <= mark.unix() {
                 deleted += self.run(DURING, "DELETE FROM nonce WHERE nonce = ?1", [nonce])?;
             }
+        }
+        if deleted > 0 {
+            self.run(DURING, "UPDATE state SET nonces = nonces - ?1", [deleted])?;
         }
         let last = if seen.len() == limit { seen.into_iter().last().map(|(nonce, _)| nonce) } else { None };
         Ok(Swept { deleted, last })
@@ -604,6 +705,10 @@ impl Store for SqliteStore {
 }
 
 impl SqliteReads {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
+    }
+
     fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = loop {
@@ -871,6 +976,51 @@ fn all<T>(
         .prepare_cached(sql)
         .and_then(|mut statement| statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>());
     found.map_err(fault(during))
+}
+
+fn read_head(connection: &Connection) -> Result<Head, Fault> {
+    const DURING: &str = "reading what is in force";
+    let last = one(connection, DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
+        Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
+    })?;
+    let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
+    let head = one(connection, DURING, "SELECT boundary, seal, version, mark FROM state", [], |row| {
+        Ok(Head {
+            size,
+            last_at,
+            boundary: row.get::<_, Option<[u8; 32]>>(0)?.map(SealDigest::from_bytes),
+            seal: row.get::<_, Option<[u8; 32]>>(1)?.map(SealDigest::from_bytes),
+            version: row.get(2)?,
+            mark: time(row, 3)?,
+            exclusive: Vec::new(),
+        })
+    })?;
+    let mut head = head.ok_or_else(|| Fault::broken(DURING, "the state's row is missing"))?;
+    let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
+    head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
+    Ok(head)
+}
+
+/// A connection that changes nothing, after making sure that the file is a store that this program can read.
+fn read_only(path: &Path) -> Result<Connection, Fault> {
+    let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
+    if !path.is_file() {
+        return Err(refused("is not there: name a store, or a backup of one".to_owned()));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| unusable(path, &error))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(|error| unusable(path, &error))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let application = number("application_id").map_err(|error| unusable(path, &error))?;
+    let version = number("user_version").map_err(|error| unusable(path, &error))?;
+    if application != APPLICATION_ID || version < 1 {
+        return Err(refused("is no store of this program: name another file".to_owned()));
+    }
+    if usize::try_from(version).unwrap_or(usize::MAX) > MIGRATIONS.len() {
+        return Err(refused(format!("has schema {version}, newer than this program: use the one that wrote it")));
+    }
+    Ok(connection)
 }
 
 fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rusqlite::Result<()> {

@@ -3,10 +3,12 @@
 //! Complete tiles (256 hashes) are immutable rows; what is not complete stands in memory, at most 255 hashes a level,
 //! and is built again from leaf rows and tiles when the store is opened.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, node_hash};
+use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, node_hash};
 use crate::store::{Fault, Reads, Store, TileRow};
 
 const WIDTH: usize = TILE_WIDTH as usize;
@@ -67,17 +69,42 @@ impl Edge {
     /// # Errors
     /// When a leaf or tile is missing or can't be read.
     pub fn load(store: &mut dyn Store, size: u64) -> Result<Self, Fault> {
+        let store = RefCell::new(store);
+        Self::build(size, |range| store.borrow_mut().leaf_hashes(range), |level, at| store.borrow_mut().tile(level, at))
+    }
+
+    /// The same through a reader; leaves are hashed again.
+    ///
+    /// # Errors
+    /// When a leaf or tile is missing or can't be read.
+    pub fn read(reads: &dyn Reads, size: u64) -> Result<Self, Fault> {
+        let hashes = |range: Range<u64>| {
+            let wanted = range.end - range.start;
+            let leaves = reads.leaves(range)?;
+            if leaves.len() as u64 == wanted {
+                return Ok(leaves.iter().map(|leaf| leaf_hash(leaf)).collect());
+            }
+            Err(Fault::broken("reading the log's tree", "an entry is missing"))
+        };
+        Self::build(size, hashes, |level, at| reads.tile(level, at)?.ok_or_else(|| missing(level, at)))
+    }
+
+    fn build(
+        size: u64,
+        leaves: impl Fn(Range<u64>) -> Result<Vec<Hash>, Fault>,
+        tile: impl Fn(u8, u64) -> Result<Vec<Hash>, Fault>,
+    ) -> Result<Self, Fault> {
         let mut levels = Vec::new();
         let mut entries = size;
         while entries > 0 {
             let first = entries - entries % u64::from(TILE_WIDTH);
             let level = u8::try_from(levels.len()).unwrap_or(u8::MAX);
             let hashes = if level == 0 {
-                store.leaf_hashes(first..entries)?
+                leaves(first..entries)?
             } else {
                 let mut hashes = Vec::with_capacity(WIDTH);
                 for index in first..entries {
-                    let below = Tile::of(&store.tile(level - 1, index)?);
+                    let below = Tile::of(&tile(level - 1, index)?);
                     hashes.push(below.root().ok_or_else(|| missing(level - 1, index))?);
                 }
                 hashes

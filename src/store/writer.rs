@@ -20,10 +20,11 @@ use crate::store::fault::{Kind, Kinds};
 use crate::store::ledger::{Config, Published, Shared};
 use crate::store::message::{
     Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Finish, FinishStop,
-    LeafKind, LeafRef, NewProposal, Proposed, Pruned, SealWrite, Sealed, Signature, Spent, Status, WriteStop,
+    LeafKind, LeafRef, NewProposal, Proposed, Pruned, Retention, SealWrite, Sealed, Signature, Spent, Status,
+    WriteStop,
 };
 use crate::store::tree::Edge;
-use crate::store::{Candidate, Fault, FinishRow, Head, LeafRow, RunRow, Store, TileRow};
+use crate::store::{Candidate, Cut, Fault, FinishRow, Head, LeafRow, Retired, RunRow, Store, TileRow, Walk};
 
 /// The most messages of one batch: bounds what a failed commit fails, and how long its first message waits.
 pub(crate) const MAX_BATCH: usize = 256;
@@ -46,6 +47,7 @@ pub(crate) enum Message {
     Refuse(Vec<u8>, Timestamp, Answer<LeafRef, WriteStop>),
     Expire(Timestamp, Answer<Vec<ProposalId>, Fault>),
     Prune(usize, Answer<Pruned, Fault>),
+    Retire(Retention, usize, Answer<Retired, Fault>),
     Close(Answer<(), Fault>),
 }
 
@@ -67,7 +69,13 @@ pub(crate) struct Writer {
     anchor: (Timestamp, Duration),
     /// How far the pruner has walked.
     pruned: Vec<u8>,
+    /// How far retention has walked.
+    retired: Walk,
     // Of the batch at work:
+    /// The log's size before it.
+    first: u64,
+    /// Whether it is one message alone, which has nothing to keep apart from.
+    single: bool,
     leaves: Vec<LeafRow>,
     tiles: Vec<TileRow>,
     replies: Vec<Box<dyn Reply>>,
@@ -89,6 +97,9 @@ impl Writer {
             exclusive: HashMap::new(),
             anchor,
             pruned: Vec::new(),
+            retired: Walk::default(),
+            first: 0,
+            single: false,
             leaves: Vec::new(),
             tiles: Vec::new(),
             replies: Vec::new(),
@@ -126,9 +137,10 @@ impl Writer {
             }
             if let Some(answer) = closing {
                 inbox.close();
+                let settled = self.store.settle();
                 // The connection and the lock go before the answer: then the store can be opened again.
                 drop(self);
-                let _ = answer.send(Ok(()));
+                let _ = answer.send(settled);
                 return;
             }
         }
@@ -137,6 +149,8 @@ impl Writer {
     /// One transaction. An error is fatal.
     fn batch(&mut self, messages: &mut Vec<Message>) -> Result<(), Fault> {
         let before = self.head.clone();
+        self.first = before.size;
+        self.single = messages.len() == 1;
         if let Err(fault) = self.store.begin() {
             self.broken = Some(fault);
         }
@@ -240,6 +254,9 @@ impl Writer {
                     self.step(Kind::Advance, answer, |w| w.store.expire(by, MAX_EXPIRED).map(Ok));
                 }
                 Message::Prune(limit, answer) => self.step(Kind::Prune, answer, |w| w.prune(limit).map(Ok)),
+                Message::Retire(retention, limit, answer) => {
+                    self.step(Kind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
+                }
                 // Taken out before.
                 Message::Close(_) => {}
             }
@@ -262,47 +279,80 @@ impl Writer {
         E: From<Fault> + Send + 'static,
     {
         self.kinds.add(kind);
-        let result = match &self.broken {
-            Some(fault) => Err(fault.clone()),
-            None => work(self),
-        };
-        let result = result.unwrap_or_else(|fault| {
-            self.broken = Some(fault.clone());
-            Err(fault.into())
-        });
+        let result = self.alone(work).unwrap_or_else(|fault| Err(fault.into()));
         self.replies.push(Box::new(Ready { answer, result }));
+    }
+
+    /// Works on one message, or on a group that is judged together, so that a fault of it takes nothing else along: what
+    /// the database would not take is taken back, the rest of the batch stays. Where that can't be, the batch is broken.
+    fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        if let Some(fault) = &self.broken {
+            return Err(fault.clone());
+        }
+        if self.single {
+            return work(self).inspect_err(|fault| self.broken = Some(fault.clone()));
+        }
+        let (head, leaves) = (self.head.clone(), self.leaves.len());
+        let done = match self.store.save() {
+            Ok(()) => match work(self) {
+                Ok(done) => self.store.keep().map(|()| done),
+                Err(fault @ Fault::Database { .. }) => match self.take_back(head, leaves) {
+                    Ok(()) => return Err(fault),
+                    Err(_) => Err(fault),
+                },
+                Err(fault) => Err(fault),
+            },
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = &done {
+            self.broken = Some(fault.clone());
+        }
+        done
+    }
+
+    /// Memory and rows as they were before a message that failed.
+    fn take_back(&mut self, head: Head, leaves: usize) -> Result<(), Fault> {
+        self.store.undo()?;
+        self.head = head;
+        self.leaves.truncate(leaves);
+        self.tiles.clear();
+        // Leaves of this batch are rows only at its end: those that stay are appended again.
+        self.edge = Edge::load(&mut *self.store, self.first)?;
+        for leaf in &self.leaves {
+            self.edge.append(leaf.hash, &mut self.tiles);
+        }
+        self.exclusive = self.store.head()?.exclusive.into_iter().collect();
+        Ok(())
     }
 
     fn group<M, T, E>(
         &mut self,
         kind: Kind,
         group: Vec<(Box<M>, Answer<T, E>)>,
-        work: impl FnOnce(&mut Self, &mut [Box<M>]) -> Result<Vec<Result<T, E>>, Fault>,
+        work: impl Fn(&mut Self, &mut [Box<M>]) -> Result<Vec<Result<T, E>>, Fault>,
     ) where
         T: Send + 'static,
         E: From<Fault> + Send + 'static,
     {
         let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let results = match &self.broken {
-            Some(fault) => Err(fault.clone()),
-            None => work(self, &mut items),
+        let results = match self.alone(|writer| work(writer, &mut items)) {
+            Ok(results) => results,
+            // One of them is to blame: each by itself.
+            Err(_) if self.broken.is_none() && items.len() > 1 => {
+                let one = |item: &mut Box<M>| {
+                    let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
+                    done.map_or_else(|fault| Err(fault.into()), |mut done| done.remove(0))
+                };
+                items.iter_mut().map(one).collect()
+            }
+            Err(fault) => answers.iter().map(|_| Err(fault.clone().into())).collect(),
         };
-        match results {
-            Ok(results) => {
-                // Where nothing was claimed or closed, nothing of this kind is committed.
-                if results.iter().any(Result::is_ok) {
-                    self.kinds.add(kind);
-                }
-                for (answer, result) in answers.into_iter().zip(results) {
-                    self.replies.push(Box::new(Ready { answer, result }));
-                }
-            }
-            Err(fault) => {
-                for answer in answers {
-                    self.replies.push(Box::new(Ready { answer, result: Err(fault.clone().into()) }));
-                }
-                self.broken = Some(fault);
-            }
+        // Where nothing was claimed or closed, nothing of this kind is committed.
+        if results.iter().any(Result::is_ok) {
+            self.kinds.add(kind);
+        }
+        for (answer, result) in answers.into_iter().zip(results) {
+            self.replies.push(Box::new(Ready { answer, result }));
         }
     }
 
@@ -440,9 +490,9 @@ impl Writer {
         let mut closed: HashMap<ProposalId, u64> = HashMap::with_capacity(ends.len());
         let mut places = Vec::with_capacity(ends.len());
         let mut results = Vec::with_capacity(ends.len());
-        for (end, standing) in ends.iter_mut().zip(standings) {
+        for (end, standing) in ends.iter().zip(standings) {
             let hash = end.hash;
-            let end = &mut end.message;
+            let end = &end.message;
             let consumption = match (standing, closed.get(&end.proposal)) {
                 (_, Some(&receipt)) => Err(FinishStop::Finished { receipt }),
                 (None, _) => Err(FinishStop::NotRunning(None)),
@@ -457,7 +507,7 @@ impl Writer {
             };
             match consumption {
                 Ok(consumption) => {
-                    let leaf = self.append_hashed(LeafKind::Receipt, std::mem::take(&mut end.receipt), hash);
+                    let leaf = self.append_hashed(LeafKind::Receipt, end.receipt.clone(), hash);
                     closed.insert(end.proposal.clone(), leaf.index);
                     places.push(Some((consumption, leaf.index)));
                     results.push(Ok(leaf));
@@ -633,6 +683,15 @@ impl Writer {
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
         Ok(Pruned { mark: self.head.mark, deleted: swept.deleted, ahead_s: (now.unix() - ceiling.unix()).max(0), done })
+    }
+
+    /// Deletes some of what its retention has ended. Age is counted by the mark: a clock that leaps deletes nothing.
+    fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
+        let mark = self.head.mark;
+        let cut = Cut { outputs: mark.plus(-retention.outputs_s), proposals: mark.plus(-retention.proposals_s), mark };
+        let retired = self.store.retire(cut, self.retired, limit.max(1))?;
+        self.retired = retired.walk;
+        Ok(retired)
     }
 }
 

@@ -2,7 +2,7 @@
 
 import documents
 import rules
-from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash
+from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
 from roster import Chain
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict
 
@@ -156,6 +156,7 @@ class _Bundle:
         if checkpoint.origin != origin:
             raise Bad(f"the checkpoint is of the log {checkpoint.origin!r}, not {origin!r}")
         note.check_signed(origin, keys)
+        self.note = note
         return proofs, checkpoint
 
     def check_order(self, proofs):
@@ -308,7 +309,7 @@ class _Bundle:
             self.report.found["seal-in-force"] = (NOT_CHECKED, "because bundle is not established")
         else:
             self.report.found["seal-in-force"] = (NOT_CHECKED, "only the whole log can tell")
-        self.run("witnesses", ["checkpoint"], self.check_witnesses)
+        self.run("witnesses", ["roster-in-seal"], self.check_witnesses)
 
     def check_receipt_subjects(self):
         check_receipt_subjects(self.receipt_envelope, self.receipt, self.authorization_envelope.digest)
@@ -325,9 +326,22 @@ class _Bundle:
         return None
 
     def check_witnesses(self):
-        if self.chain.last.predicate["witness"]:
-            return NotChecked("no witness was asked for")
-        return None
+        """Nobody demands any here; a bad line of a known witness refuses all, one good one is a witness."""
+        named = self.chain.newest.predicate["witness"]
+        if not named:
+            return None
+        if not self.holds("checkpoint"):
+            return NotChecked("because checkpoint is not established")
+        own = [key.public for key in self.chain.newest.boundary_keys(self.seal["boundary"]["name"]).values()]
+        seen = set()
+        for entry in named:
+            try:
+                name, key = read_vkey(entry["vkey"])
+            except Bad:
+                continue
+            if self.note.cosigned_by((name, key)) is not None and key not in own:
+                seen.add(key)
+        return None if seen else NotChecked("no witness of the roster cosigned")
 
 
 # What the history asks in the same words.

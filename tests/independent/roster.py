@@ -123,7 +123,9 @@ class Chain:
             for whose, names in ((before, signed_before), (roster, signed_own)):
                 approver = whose.approver(keyid)
                 if approver:
-                    # Two keys of one person are one person.
+                    # One signature a person: the second one does not count, and what does not count is refused.
+                    if approver[0]["name"] in names:
+                        raise Bad(f"{approver[0]['name']} signed version {roster.version} with two keys")
                     names.add(approver[0]["name"])
         for whose, names in ((before, signed_before), (roster, signed_own)):
             if len(names) < whose.threshold:

@@ -181,6 +181,8 @@ impl Reply {
             "malformed" => 400,
             "unauthenticated" => 401,
             "forbidden" => 403,
+            // What its retention has ended is gone for good.
+            "not-found" if self.status == 410 => 410,
             "not-found" | "unknown-step" => 404,
             "step-changed" | "nonce-replayed" | "context-changed" | "wrong-state" => 409,
             "too-large" => 413,

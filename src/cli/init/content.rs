@@ -48,6 +48,8 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
     text.push_str(
         "# Who looks after the boundary: may stop a run, but approves nothing by that.\n\
          # [[operator]]\n# name = \"olga\"\n# keys = [\"ssh-ed25519 …\"]\n\n\
+         # Who keeps watch that the log has one history (C2SP tlog-witness); the vkey is the witness's, with 0x04.\n\
+         # [[witness]]\n# name = \"witness.example/w1\"\n# vkey = \"witness.example/w1+…\"\n# url = \"http://127.0.0.1:8080\"\n\n\
          # The boundary's own key. Only documents under a key of this name count.\n",
     );
     text.push_str(&format!("[[boundary]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", key.line()));

@@ -13,9 +13,9 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::Name;
 use crate::record::token::Scope;
-use crate::store::message::{Core, LeafKind, OutputRow, TokenChange};
+use crate::store::message::{Core, LeafKind, OutputRow, Retention, TokenChange};
 use crate::store::window::Window;
-use crate::store::{Candidate, FinishRow, LeafRow, Precedent, RunRow, Standing, Swept, TileRow, sqlite};
+use crate::store::{Candidate, Cut, FinishRow, LeafRow, Precedent, RunRow, Standing, Swept, TileRow, Walk, sqlite};
 
 const T0: i64 = 1_800_000_000;
 
@@ -924,6 +924,152 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
 }
 
 #[tokio::test]
+async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
+    let world = World::new();
+    world.sealed().await.close().await.expect("closed");
+    let (mut store, reads) = sqlite::open(&world.path()).expect("store");
+    // Constraints that the writer can't foresee: of the second run, of the fourth's end, of one denial.
+    let id = |number: u8| core(number).id.as_str()[4..].replace('-', "");
+    store.tamper(&format!(
+        "CREATE TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
+         CREATE TRIGGER b BEFORE UPDATE ON proposal WHEN NEW.status = 1 AND hex(NEW.id) = upper('{}') \
+         BEGIN SELECT RAISE(ABORT, 'no'); END;
+         CREATE TRIGGER c BEFORE INSERT ON denial WHEN NEW.approver = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;",
+        id(2),
+        id(4)
+    ));
+    let commits = Arc::<Commits>::default();
+    let failing = Failing { store, commits: Arc::clone(&commits) };
+    let ledger = Ledger::open(Box::new(failing), Arc::new(reads), world.config()).expect("ledger");
+    for number in [4, 5] {
+        ledger.consume(consume_of(&ledger, core(number))).await.expect("consumed");
+    }
+    commits.held.store(true, SeqCst);
+    commits.waiting.store(false, SeqCst);
+    let first = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
+    });
+    while !commits.waiting.load(SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    let deny = |approver: &str| DenialWrite {
+        authorization: core(9).digest,
+        approver: approver.parse().expect("name"),
+        envelope: vec![9],
+        at: t(0),
+    };
+    let release = async {
+        tokio::task::yield_now().await;
+        commits.held.store(false, SeqCst);
+    };
+    let locked = |number| Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(number)) };
+    let (one, two, three, four, five, bad, refused, ()) = tokio::join!(
+        ledger.consume(consume_of(&ledger, core(1))),
+        ledger.consume(locked(2)),
+        ledger.consume(consume_of(&ledger, core(3))),
+        ledger.finish(finish_of(&core(4).id)),
+        ledger.finish(finish_of(&core(5).id)),
+        ledger.deny(deny("bad")),
+        ledger.refuse(b"kept".to_vec(), t(0)),
+        release,
+    );
+    first.await.expect("task").expect("refused");
+    assert!(matches!(two, Err(ConsumeStop::Fault(Fault::Database { .. }))), "{two:?}");
+    assert!(matches!(four, Err(FinishStop::Fault(Fault::Database { .. }))), "{four:?}");
+    assert!(matches!(bad, Err(WriteStop::Fault(Fault::Database { .. }))), "{bad:?}");
+    let (one, three) = (one.expect("consumed"), three.expect("consumed"));
+    let places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
+    assert_eq!(places, [4, 5, 6, 7], "each by itself, in order, without a gap");
+    assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(Status::Running)));
+    // The lock that the second took is free again, and the tree is that of the rows.
+    ledger.consume(locked(6)).await.expect("consumed");
+    check_laws(&ledger);
+    assert!(world.fatal.lock().expect("lock").is_empty());
+    ledger.close().await.expect("closed");
+    check_laws(&world.open());
+}
+
+#[tokio::test]
+async fn retention_deletes_what_is_old_by_the_mark_and_nothing_that_could_still_run() {
+    let world = World::new();
+    let ledger = world.sealed().await;
+    let kept = Retention { outputs_s: 100, proposals_s: 100 };
+    let end = |number: u8| Advance {
+        proposal: core(number).id,
+        from: Vec::new(),
+        to: Status::Cancelled,
+        at: t(0),
+        detail: Vec::new(),
+    };
+    for number in [1, 2, 3] {
+        ledger.propose(new_proposal(number)).await.expect("proposed");
+    }
+    ledger.advance(end(1)).await.expect("cancelled");
+    ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
+    let output = OutputRow { name: Blake3Digest::of(b"out"), bytes: 3, data: Some(b"out".to_vec()) };
+    let large = OutputRow { name: Blake3Digest::of(b"large"), bytes: 70_000, data: None };
+    let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&core(2).id) };
+    ledger.finish(finish).await.expect("finished");
+    // A clock that leaps a year ahead deletes nothing: the mark follows the time that went by.
+    world.clock.fetch_add(365 * 86_400, SeqCst);
+    ledger.prune(10).await.expect("pruned");
+    assert_eq!(ledger.retire(kept, 10).await.expect("retired").deleted, 0);
+    world.clock.store(T0 + 200, SeqCst);
+    world.boot.store(200, SeqCst);
+    ledger.prune(10).await.expect("pruned");
+    let retired = ledger.retire(kept, 10).await.expect("retired");
+    assert_eq!(retired.files, [large.name], "files are named once their rows are gone");
+    assert_eq!(ledger.output_size(&output.name), Ok(None));
+    assert_eq!(ledger.runs_with_output(&output.name, 9), Ok(vec![core(2).id]), "who may ask is known still");
+    // Cancelled, old enough, and its window is open: only its row says that it must not run.
+    assert_eq!(status(&ledger, 1), Some(Status::Cancelled));
+    let again = ledger.consume(consume_of(&ledger, core(1))).await;
+    assert_eq!(again, Err(ConsumeStop::WrongState(Status::Cancelled)));
+    world.clock.store(T0 + 3601, SeqCst);
+    world.boot.store(3601, SeqCst);
+    ledger.prune(10).await.expect("pruned");
+    ledger.retire(kept, 10).await.expect("retired");
+    assert_eq!(status(&ledger, 1), None);
+    let again = ledger.consume(consume_of(&ledger, core(1))).await;
+    assert!(matches!(again, Err(ConsumeStop::Expired { .. })), "{again:?}");
+    assert_eq!((status(&ledger, 2), status(&ledger, 3)), (Some(Status::Finished), Some(Status::Pending)));
+    assert!(ledger.payload(&core(3).id).expect("read").is_some());
+    // Small steps come by everything, and begin again.
+    for _ in 0..9 {
+        ledger.retire(kept, 1).await.expect("retired");
+    }
+    assert_eq!(status(&ledger, 2), Some(Status::Finished));
+}
+
+#[tokio::test]
+async fn a_nonce_whose_row_is_gone_keeps_the_store_closed_until_it_has_expired() {
+    let world = World::new();
+    let ledger = world.sealed().await;
+    ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
+    ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+    ledger.close().await.expect("closed");
+    drop(ledger);
+    let (mut store, _) = sqlite::open(&world.path()).expect("store");
+    store.tamper("DELETE FROM nonce");
+    drop(store);
+    let refused = sqlite::open(&world.path()).err().expect("refused").to_string();
+    assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
+    // A row that had expired by the mark is no reason: nothing can come of it, and the count is mended.
+    let other = World::new();
+    let ledger = other.sealed().await;
+    ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
+    ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+    ledger.close().await.expect("closed");
+    drop(ledger);
+    let (mut store, _) = sqlite::open(&other.path()).expect("store");
+    store.tamper(&format!("DELETE FROM nonce; UPDATE state SET mark = {}", T0 + 3600));
+    drop(store);
+    drop(sqlite::open(&other.path()).expect("opened"));
+    drop(sqlite::open(&other.path()).expect("opened again"));
+}
+
+#[tokio::test]
 async fn after_a_failed_sync_nothing_is_tried_again() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
@@ -970,6 +1116,7 @@ enum Op {
     Expire(i64),
     Seal,
     Prune,
+    Retire(i64),
     Clock(i64),
     Reopen,
 }
@@ -985,6 +1132,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..8000_i64).prop_map(Op::Expire),
         1 => Just(Op::Seal),
         1 => Just(Op::Prune),
+        1 => (0..8000_i64).prop_map(Op::Retire),
         1 => (-50..50_i64).prop_map(Op::Clock),
         1 => Just(Op::Reopen),
     ];
@@ -1059,6 +1207,10 @@ proptest! {
                         seal(&ledger, number).await.expect("sealed");
                     }
                     Op::Prune => drop(ledger.prune(100).await.expect("pruned")),
+                    Op::Retire(age) => {
+                        let retention = Retention { outputs_s: age, proposals_s: age };
+                        ledger.retire(retention, 100).await.expect("retired");
+                    }
                     Op::Clock(by) => drop(world.clock.fetch_add(by, SeqCst)),
                     Op::Reopen => {
                         ledger.close().await.expect("closed");
@@ -1105,6 +1257,7 @@ async fn child(directory: &Path) {
     ledger.deny(denial).await.expect("denied");
     ledger.refuse(b"no".to_vec(), t(0)).await.expect("refused");
     ledger.prune(10).await.expect("pruned");
+    ledger.retire(Retention::DEFAULT, 10).await.expect("retired");
 }
 
 #[tokio::test]
@@ -1197,6 +1350,7 @@ impl Store for Failing {
     pass_on! {
         fn begin(&mut self) -> Result<(), Fault>;
         fn maintain(&mut self) -> Result<(), Fault>;
+        fn settle(&mut self) -> Result<(), Fault>;
         fn head(&mut self) -> Result<Head, Fault>;
         fn set_head(&mut self, head: &Head) -> Result<(), Fault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, Fault>;
@@ -1216,6 +1370,10 @@ impl Store for Failing {
         fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
         fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Vec<u8>) -> Result<(), Fault>;
         fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault>;
+        fn save(&mut self) -> Result<(), Fault>;
+        fn keep(&mut self) -> Result<(), Fault>;
+        fn undo(&mut self) -> Result<(), Fault>;
+        fn retire(&mut self, cut: Cut, walk: Walk, limit: usize) -> Result<Retired, Fault>;
         fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault>;
         fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, Fault>;
     }

@@ -1,0 +1,223 @@
+//! `store`: look through a store, copy it, put a copy back.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::node::config::Config;
+use crate::node::problem::Problem;
+use crate::node::{kept, restore, start};
+use crate::store::care::{Defect, RESTORE, Survey};
+use crate::store::ledger::Ledger;
+use crate::store::lock::StoreLock;
+use crate::store::sqlite;
+use crate::trust::signer::Signer as _;
+
+/// Look through the store, copy it, put a copy back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign store check                          # while it serves, too; ends with 1 when something is wrong
+  countersign store backup /backups/monday         # of a boundary that serves; a new directory
+  countersign store check /backups/monday
+  countersign store restore /backups/monday        # where the store is gone: a new log that names the old one
+
+A copy of the files that is put back by hand is not served: nonces spent since could be spent again.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Compare every row with the log, the log with its checkpoints, all bytes with their digests; changes nothing
+    Check {
+        /// A backup; by default the configured store, with the logs that it follows
+        backup: Option<PathBuf>,
+    },
+    /// Copy the store and its outputs as they are at one moment; the boundary goes on
+    ///
+    /// Keep the boundary's key, roster, policy and runbooks elsewhere: they are not in it.
+    Backup {
+        /// A new directory
+        dir: PathBuf,
+    },
+    /// Begin a new log with the state of a backup
+    ///
+    /// The boundary gets a new id and names the old log's last checkpoint in its first entry. Tokens, roster, policy and
+    /// runbooks are those that the backup sealed. What waited is void. Old receipts are kept and shown.
+    Restore {
+        /// A directory that `store backup` made
+        backup: PathBuf,
+    },
+}
+
+/// Does one of the three.
+///
+/// # Errors
+/// When configuration, store or backup can't be used.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let config = args.config.load()?;
+    match &args.command {
+        Command::Check { backup } => check(&config, backup.as_deref(), talk),
+        Command::Backup { dir } => {
+            let made = restore::back_up(&config, dir).map_err(problems)?;
+            if talk.json {
+                talk.object(&made)?;
+                return Ok(Exit::Done);
+            }
+            talk.put(
+                format!(
+                    "{}: {} bytes, {} entries, {} output files\n{}",
+                    shown(&made.backup),
+                    made.bytes,
+                    made.entries,
+                    made.outputs,
+                    made.checkpoint
+                )
+                .as_bytes(),
+            )?;
+            talk.say("It has no key: keep boundary/key.pem, roster, policy and runbooks apart from it.");
+            Ok(Exit::Done)
+        }
+        Command::Restore { backup } => {
+            let restored = restore::restore(&config, backup).map_err(problems)?;
+            if talk.json {
+                talk.object(&restored)?;
+                return Ok(Exit::Done);
+            }
+            talk.put(
+                format!(
+                    "boundary  {}\nfollows   {}, {} entries, kept in {}\ntokens    {}\n",
+                    restored.id,
+                    restored.follows,
+                    restored.entries,
+                    shown(&restored.closed),
+                    restored.tokens
+                )
+                .as_bytes(),
+            )?;
+            for note in &restored.notes {
+                talk.say(note);
+            }
+            talk.say(
+                "A new log begins. What waited for signatures is void: propose it again. Old receipts verify as before; \
+                 whoever pins the boundary's id takes the new one.",
+            );
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Failure> {
+    let mut places = Vec::new();
+    // Where nothing serves, nothing begins to while we look.
+    let mut lock = None;
+    match backup {
+        Some(path) if path.is_dir() => {
+            places.push((path.join(restore::DATABASE), path.join(restore::OUTPUTS)));
+        }
+        Some(path) => places.push((path.to_owned(), config.outputs())),
+        None => {
+            if config.database.exists() {
+                lock = StoreLock::alone(&config.database).ok();
+            }
+            places.push((config.database.clone(), config.outputs()));
+            for closed in restore::closed(config) {
+                places.push((closed.join(restore::DATABASE), closed.join(restore::OUTPUTS)));
+            }
+        }
+    }
+    let mut wrong = false;
+    for (number, (database, outputs)) in places.iter().enumerate() {
+        let quiet = talk.json || !talk.err_is_terminal();
+        let mut progress = |seen: u64, of: u64| {
+            if !quiet {
+                let _ = write!(std::io::stderr(), "\r{seen} of {of} entries ");
+            }
+        };
+        let unusable = |message: String| problems(Problem::whole(database, message).into());
+        let mut survey = restore::look_through(config, database, outputs, &mut progress)
+            .map_err(|fault| unusable(fault.to_string()))?;
+        if !quiet {
+            let _ = write!(std::io::stderr(), "\r");
+        }
+        if backup.is_none() && number == 0 {
+            survey.defects.extend(behind(config, database)?);
+        }
+        wrong |= !survey.defects.is_empty();
+        tell(database, &survey, talk)?;
+    }
+    drop(lock);
+    Ok(if wrong { Exit::CheckSaidNo } else { Exit::Done })
+}
+
+/// Checkpoints that the log does not contain.
+fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
+    // Before the store is opened: a service that goes on keeps newer ones.
+    let known: Vec<_> = kept::known(config).into_iter().map(|path| (kept::read(&path), path)).collect();
+    let key = restore::open_key(config).map_err(problems)?;
+    let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
+    // A store whose tree can't be read has been told of by then.
+    let Ok((reads, head)) = sqlite::at_rest(database) else { return Ok(Vec::new()) };
+    let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
+    let mut defects = Vec::new();
+    for (found, path) in known {
+        if let Err(what) = kept::look(&path, found, &ledger, key.key(), &kept::earlier(config, &ledger)) {
+            defects.push(Defect { place: path.display().to_string(), what, mend: RESTORE });
+        }
+    }
+    Ok(defects)
+}
+
+fn tell(database: &Path, survey: &Survey, talk: &Talk) -> Result<(), Failure> {
+    let root = format!("sha256:{}", crate::crypto::digest::hex(&survey.root));
+    if talk.json {
+        let defects: Vec<_> = survey
+            .defects
+            .iter()
+            .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.mend}))
+            .collect();
+        let counts: serde_json::Map<String, serde_json::Value> =
+            survey.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
+        return talk.object(&json!({
+            "store": database.display().to_string(),
+            "boundary": survey.boundary,
+            "entries": survey.size,
+            "root": root,
+            "counts": counts,
+            "notes": survey.notes,
+            "defects": defects,
+        }));
+    }
+    let mut text = format!("{}\n", shown(database));
+    let counts: Vec<String> = survey.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    text.push_str(&format!("  seen      {}\n", counts.join(", ")));
+    text.push_str(&format!("  log       {} entries, root {root}\n", survey.size));
+    for note in &survey.notes {
+        text.push_str(&format!("  note      {}\n", Shown::text(note).as_str()));
+    }
+    for defect in &survey.defects {
+        text.push_str(&format!(
+            "  DEFECT    {}\n",
+            Shown::text(&format!("{}: {}", defect.place, defect.what)).as_str()
+        ));
+        text.push_str(&format!("            {}\n", defect.mend));
+    }
+    match survey.defects.len() {
+        0 => text.push_str("  no defect\n"),
+        1 => text.push_str("  1 defect\n"),
+        more => text.push_str(&format!("  {more} defects\n")),
+    }
+    talk.put(text.as_bytes())
+}
+
+fn shown(path: &Path) -> String {
+    Shown::text(&path.display().to_string()).as_str().to_owned()
+}
