@@ -456,6 +456,100 @@ fn what_a_thief_of_the_boundarys_key_writes_is_found() {
     let _ = (BOUNDARY, t(0));
 }
 
+/// `audit` of a log made by hand, without `--json`.
+fn audit_log(log: &Log, directory: &Path, more: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(support::PROGRAM);
+    command.args(["audit", "--roster", &log.roster_digest(1).to_string()]).args(more).arg(directory);
+    command.env("HOME", directory).env_remove("XDG_CONFIG_HOME");
+    command
+}
+
+#[test]
+fn decisions_that_differ_are_counted_in_the_verdict_and_the_engine_is_named() {
+    let mut log = Log::new();
+    log.reseal(10, |seal| seal["engine"] = json!("countersign 9.9.9"));
+    log.run("nginx:restart", 15, &[ALICE]);
+    let honest = written(&log);
+    let first = log.clone();
+    let told = |directory: &Path, more: &[&str]| {
+        let output = audit_log(&first, directory, more).output().unwrap();
+        let words: Vec<String> =
+            String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect();
+        (output.status.code(), words.join(" "))
+    };
+    let (code, text) = told(honest.path(), &["--no-differences"]);
+    assert!(code == Some(0) && text.contains("every decision stands"), "{text}");
+    let of = log.approved_but("nginx:restart", 20, &[ALICE], |of| of["sandbox"]["limits"]["wall_ms"] = json!(1));
+    let place = log.consume(20, &[&of]);
+    log.receipt(place, &of);
+    let differs = written(&log);
+    let (code, text) = told(differs.path(), &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("every decision stands") && text.contains("1 decision differs: "), "{text}");
+    assert!(text.contains("\"countersign 9.9.9\"") && text.contains("the boundary's word"), "{text}");
+    let state = differs.path().join("state");
+    let with_state = ["--state", state.to_str().unwrap()];
+    assert_eq!(told(differs.path(), &with_state).0, Some(0));
+    let (code, text) = told(differs.path(), &with_state);
+    assert!(code == Some(0) && text.contains("1 decision differs: ") && text.contains("9.9.9"), "gone on: {text}");
+    for more in [&["--no-differences"][..], &["--no-differences", with_state[0], with_state[1]]] {
+        let (code, text) = told(differs.path(), more);
+        assert!(code == Some(1) && text.contains("DOES NOT HOLD"), "{text}");
+    }
+}
+
+#[test]
+fn copies_from_before_and_after_a_key_change_are_one_history() {
+    let rotate = |log: &mut Log| {
+        log.sealed.roster["boundary"][0]["keys"] = json!([history::key(history::BOUNDARY_2).line()]);
+        log.roster(&[ALICE, BOB]);
+        log.key = history::BOUNDARY_2;
+        log.reseal(40, |_| {});
+        log.run("nginx:restart", 50, &[BOB]);
+    };
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let before = log.clone();
+    let early = written(&log);
+    rotate(&mut log);
+    let late = written(&log);
+    let of = |directory: &Path, more: &[&str]| {
+        Audited::of(&audit_log(&log, directory, more).arg("--json").output().unwrap())
+    };
+    let against = |one: &Path, other: &Path| of(one, &["--against", other.to_str().unwrap()]);
+    against(early.path(), late.path()).clean();
+    against(late.path(), early.path()).clean();
+    // The end that a state knows is missing, although its key is unknown in what is left.
+    let state = late.path().join("state");
+    let with_state = ["--state", state.to_str().unwrap()];
+    of(late.path(), &with_state).clean();
+    of(early.path(), &with_state).finds(&["cut"]);
+    // Another history, signed by the later key as well.
+    let mut fork = before.clone();
+    fork.entries.truncate(1);
+    fork.run("nginx:restart", 11, &[BOB]);
+    rotate(&mut fork);
+    let fork = written(&fork);
+    against(early.path(), fork.path()).finds(&["fork"]);
+    // A head that a stranger signed is no evidence of anything.
+    fs::write(late.path().join("checkpoint"), log.head_by(MALLORY)).unwrap();
+    against(early.path(), late.path()).finds(&["checkpoint"]);
+}
+
+#[test]
+fn the_state_is_moved_only_once_all_was_said() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let directory = written(&log);
+    let state = directory.path().join("state");
+    for more in [&["--json"][..], &[]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = audit_log(&log, directory.path(), more);
+        let output = command.args(["--state", state.to_str().unwrap()]).stdout(full).output().unwrap();
+        assert!(!output.status.success() && !state.exists(), "{more:?}");
+    }
+}
+
 #[test]
 fn a_damaged_copy_is_told_and_never_a_panic() {
     let world = World::new();

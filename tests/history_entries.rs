@@ -6,11 +6,15 @@ mod history;
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
 use countersign::audit::finding::{Said, Verdict, What};
 use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use countersign::audit::kept::Kept;
+use countersign::crypto::canonical::canonical_of;
+use countersign::crypto::digest::sha256;
+use countersign::record::validity::Timestamp;
 use countersign::trust::chain::Pinned;
-use history::{ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign, t};
+use history::{ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, T0, key, reference, sign, t};
 use serde_json::json;
 
 /// What was found, each kind once; `differs` apart.
@@ -77,6 +81,22 @@ fn a_run_that_goes_on_is_open_and_no_failure() {
     // A day and a run's longest time later it can't go on any more.
     log.run("nginx:restart", 2 * 86_400, &[ALICE]);
     assert_eq!(found(&log), ["no-receipt"]);
+}
+
+#[test]
+fn a_run_that_must_be_over_by_the_auditors_clock_is_warned_of() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 40, &[ALICE]);
+    log.consume(40, &[&running]);
+    let warned = |after: i64| {
+        let now = Some(Timestamp::from_unix(T0 + after));
+        let (_, summary) = log.audit_with(Expected { now, ..Expected::default() });
+        assert!(summary.clean, "the copy may be old");
+        summary.warnings.iter().find(|warning| warning.contains("withheld")).cloned()
+    };
+    assert_eq!(warned(60), None);
+    let warning = warned(3 * 86_400).expect("a warning");
+    assert!(warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"), "{warning}");
 }
 
 #[test]
@@ -547,28 +567,256 @@ fn runs_that_exclude_each_other_never_overlap() {
     assert!(found(&log).is_empty());
 }
 
+const OTHER: &str = "countersign 9.9.9";
+
+/// The usual log, and a run under a seal that names this engine.
+fn run_under(engine: &str, edit: &dyn Fn(&mut serde_json::Value)) -> Log {
+    let mut log = usual();
+    log.reseal(40, |seal| seal["engine"] = json!(engine));
+    let approved = log.approved_but("nginx:restart", 41, &[ALICE], edit);
+    let place = log.consume(42, &[&approved]);
+    log.receipt(place, &approved);
+    log
+}
+
 #[test]
 fn what_another_version_read_otherwise_differs_and_is_no_failure() {
-    let other = |engine: &str| {
-        let mut log = usual();
-        log.reseal(40, |seal| seal["engine"] = json!(engine));
-        let approved =
-            log.approved_but("nginx:restart", 41, &[ALICE], |of| of["params"] = json!({"host": "a name with blanks"}));
-        let place = log.consume(42, &[&approved]);
-        log.receipt(place, &approved);
-        log
-    };
-    assert_eq!(found(&other(concat!("countersign ", env!("CARGO_PKG_VERSION")))), ["parameters"]);
-    let log = other("countersign 9.9.9");
+    let limits = |of: &mut serde_json::Value| of["sandbox"]["limits"]["wall_ms"] = json!(1);
+    assert_eq!(found(&run_under(concat!("countersign ", env!("CARGO_PKG_VERSION")), &limits)), ["sandbox"]);
+    let log = run_under(OTHER, &limits);
     assert!(found(&log).is_empty());
     assert_eq!(verdicts(&log).last(), Some(&Verdict::Differs));
     let (_, summary) = log.audit();
     assert_eq!((summary.differences, summary.counts.differ), (1, 1));
+    assert_eq!(summary.engines, [OTHER]);
+    let (said, summary) = log.audit_with(Expected { no_differences: true, ..Expected::default() });
+    assert!(!summary.clean && summary.engines.is_empty(), "nothing is excused: {said:#?}");
+    assert_eq!(summary.counts.fail, 1);
     // Signatures, quorum, windows and nonces no version may read otherwise.
     let mut log = usual();
-    log.reseal(40, |seal| seal["engine"] = json!("countersign 9.9.9"));
+    log.reseal(40, |seal| seal["engine"] = json!(OTHER));
     log.run("two:go", 41, &[ALICE]);
     assert_eq!(found(&log), ["quorum"]);
+}
+
+#[test]
+fn no_engine_that_a_seal_names_excuses_a_layer_that_is_not_required_or_parameters_outside_the_schema() {
+    let none = run_under(OTHER, &|of| of["sandbox"]["require"] = json!([]));
+    assert_eq!(found(&none), ["sandbox"]);
+    assert_eq!(verdicts(&none).last(), Some(&Verdict::Fails));
+    let fewer = run_under(OTHER, &|of| of["sandbox"]["require"] = json!(["capabilities"]));
+    assert_eq!(found(&fewer), ["sandbox"]);
+    let params = run_under(OTHER, &|of| of["params"] = json!({"host": "a name with blanks"}));
+    assert_eq!(found(&params), ["parameters"]);
+    let surplus = run_under(OTHER, &|of| of["params"] = json!({"host": "web-3", "more": "x"}));
+    assert_eq!(found(&surplus), ["parameters"]);
+}
+
+#[test]
+fn a_seal_of_another_version_that_can_not_be_read_differs_and_what_ran_under_it_is_undecided() {
+    let strange = |engine: &str| {
+        let mut log = usual();
+        let known = std::mem::replace(&mut log.sealed.configuration, json!({"of": "a later version"}));
+        log.reseal(40, |seal| seal["engine"] = json!(engine));
+        log.sealed.configuration = known;
+        log
+    };
+    assert_eq!(found(&strange(concat!("countersign ", env!("CARGO_PKG_VERSION")))), ["sealed-state"]);
+    let mut log = strange(OTHER);
+    assert!(found(&log).is_empty());
+    assert_eq!(log.audit().1.differences, 1);
+    assert!(!log.audit_with(Expected { no_differences: true, ..Expected::default() }).1.clean);
+    // But whoever wrote the seal chose the engine's name, so nothing may run under it unseen.
+    let mut ran = log.clone();
+    ran.run("two:go", 50, &[]);
+    ran.run("two:go", 51, &[]);
+    assert_eq!(found(&ran), ["sealed-state"]);
+    assert_eq!(ran.audit().1.failures, 1, "said once");
+    let mut hidden = log.clone();
+    let approved = hidden.approved("two:go", 50, &[]);
+    hidden.consume(50, &[&approved]);
+    assert_eq!(found(&hidden), ["sealed-state"], "not by withholding the receipt either");
+    assert_eq!(verdicts(&ran)[2..], [Verdict::Undecided, Verdict::Undecided]);
+    // It hides no token that was changed behind it either.
+    let mut changed = log.clone();
+    changed.sealed.tokens[0]["owners"] = json!([]);
+    changed.reseal(60, |_| {});
+    assert_eq!(found(&changed), ["tokens"]);
+    log.reseal(60, |_| {});
+    log.run("nginx:restart", 61, &[ALICE]);
+    assert!(found(&log).is_empty());
+    // What is not there, or is something else, no version can have read.
+    let mut missing = usual();
+    missing.reseal(40, |seal| {
+        seal["engine"] = json!(OTHER);
+        seal["configuration"] = json!(reference(b"other"));
+    });
+    assert_eq!(found(&missing), ["sealed-state"]);
+}
+
+#[test]
+fn what_a_seal_names_is_of_a_bounded_size() {
+    let mut log = usual();
+    log.sealed.builtins = json!({"version": 1, "lists": "x".repeat(5 << 20)});
+    log.reseal(40, |_| {});
+    assert_eq!(found(&log), ["sealed-state"]);
+}
+
+#[test]
+fn every_version_of_the_roster_that_needed_nobodys_signature_is_warned_of() {
+    let mut log = Log::with(|sealed| sealed.roster["threshold"] = json!(0));
+    log.sealed.roster["threshold"] = json!(1);
+    let mallory = json!({"name": "mallory", "groups": ["ops", "security"], "keys": [key(MALLORY).line()]});
+    log.sealed.roster["approver"].as_array_mut().unwrap().push(mallory);
+    log.roster(&[MALLORY]);
+    log.reseal(10, |_| {});
+    log.run("nginx:restart", 20, &[MALLORY]);
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    assert!(
+        matches!(&summary.warnings[..], [one] if one.contains("version 1 of the roster is unguarded")),
+        "{summary:#?}"
+    );
+}
+
+#[test]
+fn what_a_seal_names_for_its_roster_is_there_and_leads_to_it() {
+    let second = || {
+        let mut log = usual();
+        log.roster(&[ALICE, BOB]);
+        log.reseal(40, |_| {});
+        log
+    };
+    let put = |log: &mut Log, bytes: Vec<u8>| {
+        let name = reference(&bytes);
+        log.blobs.insert(sha256(&bytes), bytes);
+        name
+    };
+    for log in [usual(), second()] {
+        let mut nothing = log.clone();
+        nothing.reseal(50, |seal| seal["rosters"] = json!(reference(b"nothing")));
+        assert_eq!(found(&nothing), ["roster-chain"], "not beside the log");
+        let mut garbage = log.clone();
+        let name = put(&mut garbage, b"[]".to_vec());
+        garbage.reseal(50, |seal| seal["rosters"] = json!(name));
+        assert_eq!(found(&garbage), ["roster-chain"], "no version");
+        let mut first = log.clone();
+        let name = put(&mut first, canonical_of(&log.rosters[..1]).unwrap());
+        first.reseal(50, |seal| seal["rosters"] = json!(name));
+        assert_eq!(found(&first), ["roster-chain"], "version 1 alone");
+    }
+    let with = |edit: &dyn Fn(&Log) -> Vec<u8>| {
+        let mut log = second();
+        let versions = edit(&log);
+        let name = put(&mut log, versions);
+        log.reseal(50, |seal| seal["rosters"] = json!(name));
+        found(&log)
+    };
+    assert!(with(&|log| canonical_of(&log.rosters).unwrap()).is_empty());
+    let signed_by = |log: &Log, signers: &[u8]| {
+        let mut versions = log.rosters.clone();
+        let payload = base64::engine::general_purpose::STANDARD.decode(&versions[1].payload).unwrap();
+        versions[1] = sign(&payload, signers);
+        canonical_of(&versions).unwrap()
+    };
+    assert_eq!(with(&|log| signed_by(log, &[])), ["roster-chain"]);
+    assert_eq!(with(&|log| signed_by(log, &[MALLORY])), ["roster-chain"]);
+    assert!(with(&|log| signed_by(log, &[ALICE, CAROL])).is_empty(), "others of its people");
+    assert_eq!(with(&|log| [canonical_of(&log.rosters).unwrap(), b" ".to_vec()].concat()), ["roster-chain"]);
+    // As in a bundle, a seal may leave it out where the versions are known.
+    let mut without = second();
+    without.reseal(50, |seal| drop(seal.as_object_mut().unwrap().remove("rosters")));
+    assert!(found(&without).is_empty());
+    let mut gone = second();
+    gone.blobs.remove(gone.roster_digest(2).as_bytes());
+    assert_eq!(found(&gone), ["roster-chain"], "the payload itself");
+}
+
+#[test]
+fn the_sealed_tokens_are_sorted_and_each_is_there_once() {
+    let mut twice = Log::with(|sealed| {
+        let mut other = sealed.tokens[0].clone();
+        other["owners"] = json!([]);
+        sealed.tokens.as_array_mut().unwrap().insert(0, other);
+    });
+    twice.run("nginx:restart", 10, &[CAROL]);
+    assert!(found(&twice).contains(&"tokens"));
+    let swapped = Log::with(|sealed| sealed.tokens.as_array_mut().unwrap().swap(0, 1));
+    assert_eq!(found(&swapped), ["tokens"]);
+}
+
+#[test]
+fn a_log_that_follows_another_says_which_one() {
+    let old = usual();
+    let mut log = Log::new();
+    log.entries.clear();
+    log.epoch = "ab".repeat(16);
+    log.reseal(0, |seal| seal["genesis"] = json!({"follows": {"id": old.id, "checkpoint": old.head()}}));
+    log.run("nginx:restart", 10, &[ALICE]);
+    let (said, summary) = log.audit();
+    assert!(summary.clean, "{said:#?}");
+    assert!(
+        matches!(&summary.warnings[..], [one] if one.contains(&old.id) && one.contains("of 7 entries")),
+        "{summary:#?}"
+    );
+    assert_eq!(summary.follows.as_ref().map(|follows| &follows.checkpoint), Some(&old.head()));
+    assert_eq!(kept_of(&log).follows, summary.follows, "and says so when the audit goes on");
+}
+
+#[test]
+fn one_receipt_id_for_two_runs_is_found_however_late_the_receipts_come() {
+    let both = |first_at_once: bool| {
+        let mut log = usual();
+        let one = log.approved("nginx:restart", 40, &[ALICE]);
+        let id = one.predicate["proposal"].clone();
+        let two = log.approved_but("nginx:restart", 41, &[BOB], |predicate| predicate["proposal"] = id);
+        let (first, second) = (log.consume(42, &[&one]), log.consume(43, &[&two]));
+        if first_at_once {
+            log.receipt(first, &one);
+            log.run("nginx:restart", 4000, &[ALICE]);
+        } else {
+            log.refuse(4000, |_| {});
+            log.receipt(first, &one);
+        }
+        (log, second, two)
+    };
+    for first_at_once in [true, false] {
+        let (log, second, two) = both(first_at_once);
+        let mut at_once = log.clone();
+        at_once.receipt(second, &two);
+        assert_eq!(found(&at_once), ["double-use"], "{first_at_once}");
+        // Across two audits too.
+        let kept = kept_of(&log);
+        assert_eq!(resumed(&at_once, &kept), ["double-use"], "{first_at_once}");
+    }
+}
+
+fn kept_of(log: &Log) -> Kept {
+    let mut auditor = log.auditor(Expected::default());
+    for entry in &log.entries {
+        auditor.entry(entry, log).unwrap();
+    }
+    let head = log.head();
+    assert!(auditor.finish(&head, log).unwrap().1.clean);
+    let text = serde_json::to_vec(&auditor.keep(&head).expect("everything held")).unwrap();
+    serde_json::from_slice(&text).expect("read back")
+}
+
+/// What an audit that goes on from there finds.
+fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
+    let versions = rosters_in(kept.seals.last().unwrap().entry.as_bytes(), log).unwrap().unwrap();
+    let pinned = Pinned::Digest(log.roster_digest(1));
+    let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log).unwrap().expect("usable");
+    let mut said = Vec::new();
+    for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
+        said.extend(auditor.entry(entry, log).unwrap());
+    }
+    said.extend(auditor.finish(&log.head(), log).unwrap().0);
+    let whats: BTreeSet<_> = said
+        .iter()
+        .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None })
+        .collect();
+    whats.into_iter().collect()
 }
 
 #[test]

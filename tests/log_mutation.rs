@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::audit::finding::Said;
-use countersign::crypto::canonical::to_canonical;
-use countersign::crypto::digest::hex;
+use countersign::crypto::canonical::{canonical_of, to_canonical};
+use countersign::crypto::digest::{hex, sha256};
 use countersign::record::envelope::Envelope;
 use serde_json::{Value, json};
 
@@ -254,6 +254,34 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
     log.rosters.truncate(1);
     log.reseal(90, |_| {});
     push("version 1 comes back", false, log);
+    let both = second(&[ALICE, BOB]);
+    for digest in both.blobs.keys() {
+        let mut log = both.clone();
+        log.blobs.remove(digest);
+        push(&format!("under two rosters, blob {} left out", hex(digest)), false, log);
+    }
+    let with_versions = |mut log: Log, versions: Vec<u8>| {
+        let name = reference(&versions);
+        log.blobs.insert(sha256(&versions), versions);
+        log.reseal(90, |seal| seal["rosters"] = json!(name));
+        log
+    };
+    let versions = |rosters: &[Envelope]| canonical_of(&rosters).expect("canonical");
+    let mut unsigned = both.rosters.clone();
+    unsigned[1].signatures.clear();
+    push("a later seal names the versions again", true, with_versions(both.clone(), versions(&both.rosters)));
+    push("a later seal names unsigned versions", false, with_versions(both.clone(), versions(&unsigned)));
+    push("a later seal names version 1 alone", false, with_versions(both.clone(), versions(&both.rosters[..1])));
+    push("a later seal names no versions", false, with_versions(both.clone(), b"[]".to_vec()));
+    push("a seal names versions of version 1", false, with_versions(honest(), versions(&both.rosters[..1])));
+    for (id, of) in [("version 1", honest()), ("version 2", both.clone())] {
+        let mut log = of;
+        log.reseal(90, |seal| seal["rosters"] = json!(reference(b"nothing")));
+        push(&format!("versions that are nowhere, {id}"), false, log);
+    }
+    let mut log = both;
+    log.reseal(90, |seal| drop(seal.as_object_mut().expect("an object").remove("rosters")));
+    push("a later seal leaves out the versions that are known", true, log);
     push("the boundary's key changes", true, rotated(false));
     push("the old key seals the new roster", false, rotated(true));
     let mut log = rotated(false);

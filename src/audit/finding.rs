@@ -9,6 +9,7 @@ use crate::audit::report::WitnessFacts;
 use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
 use crate::record::receipt::Outcome;
+use crate::record::seal::Followed;
 use crate::record::validity::Timestamp;
 
 macro_rules! whats {
@@ -166,7 +167,8 @@ pub struct Finding {
     pub detail: String,
     /// Whose word it takes to believe this.
     pub rests_on: RestsOn,
-    /// It is no failure: another version of the program decided, and this one reads or decides that differently.
+    /// It is no failure: by the boundary's word another version of the program decided, and this one reads that
+    /// differently.
     pub differs: bool,
 }
 
@@ -328,6 +330,11 @@ pub struct Summary {
     pub failures: u64,
     /// How many are decisions or documents that this version sees differently.
     pub differences: u64,
+    /// The programs that are said to have made what differs, by the boundary's word.
+    pub engines: Vec<String>,
+    /// The log that this one follows, with its last known head: it is not audited with this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Followed>,
     /// What rests on whose word, in words.
     pub rests_on: Vec<String>,
     /// What this audit can't show.

@@ -4,7 +4,7 @@
 //! is what can still decide something: the state in force, denials, nonces until they expire, runs until their receipt.
 //! Fetching and keeping are the caller's.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::audit::kept::{Kept, KeptSeal};
 use crate::audit::ledger::Stop;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
-use crate::audit::sealed::{InForce, Rosters, Seals, versions_of};
+use crate::audit::sealed::{Flaw, InForce, Rosters, Seals, verify as verify_seal, versions_of};
 use crate::audit::tiles::Tiles;
 use crate::audit::witnesses::check_witnesses;
 use crate::crypto::canonical;
@@ -21,6 +21,7 @@ use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest, hex};
 use crate::crypto::merkle::{self, Frontier, Hash, TilePath};
 use crate::crypto::note::{self, Note};
 use crate::decision::place::check_place;
+use crate::record::authorization::BoundaryRef;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
@@ -28,9 +29,10 @@ use crate::record::document::{PREDICATE_BASE, Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
-use crate::record::seal::Seal;
+use crate::record::seal::{Followed, Genesis, Seal};
 use crate::record::validity::Timestamp;
 use crate::trust::chain::{Chain, ChainError, Pinned};
+use crate::trust::roster::TrustedRoster;
 
 /// What lies beside the entries of a log.
 pub trait Beside {
@@ -68,6 +70,10 @@ pub struct Expected {
     pub heads: Vec<SeenHead>,
     /// How many distinct witnesses of the roster must have cosigned the head.
     pub witnesses: u64,
+    /// The time now, where runs that should be over by it are to be warned of.
+    pub now: Option<Timestamp>,
+    /// Excuses nothing by the version of the program that a seal names: what differs is a failure.
+    pub no_differences: bool,
 }
 
 /// A signed head of a log that was seen elsewhere, or earlier.
@@ -79,6 +85,8 @@ pub struct SeenHead {
     pub note: String,
     /// Where it was seen, in words.
     pub from: String,
+    /// It was verified then, by whoever audits: the key that signed it may be unknown where the end of the log is missing.
+    pub verified: bool,
 }
 
 impl SeenHead {
@@ -89,7 +97,16 @@ impl SeenHead {
     pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
         let read = Note::parse(note).map_err(|error| error.to_string())?;
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
-        Ok(Self { size: head.size, note: note.to_owned(), from: from.into() })
+        Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false })
+    }
+
+    fn verify(&self, in_force: &InForce) -> Result<Checkpoint, String> {
+        if !self.verified {
+            return verify_head(&self.note, &in_force.boundary, &in_force.roster);
+        }
+        let note = Note::parse(&self.note).map_err(|error| error.to_string())?;
+        let head = Checkpoint::parse(note.unverified_text()).map_err(|error| error.to_string())?;
+        of_log(head, &origin(&in_force.boundary.name, &in_force.boundary.id))
     }
 }
 
@@ -114,6 +131,12 @@ pub struct Auditor {
     said: Vec<Said>,
     /// The first entry gave no state: then nothing can be judged, and saying so once is enough.
     lost: bool,
+    /// The last seal of which it was said that what runs under it is undecided.
+    undecided: Option<u64>,
+    /// Other versions of the program whose word something was excused by.
+    engines: BTreeSet<String>,
+    /// The log that this one follows.
+    follows: Option<Followed>,
 }
 
 /// The versions of the roster that a seal's entry brings, from 1 on; nothing of it is verified. With these of the log's
@@ -138,6 +161,7 @@ impl Auditor {
     /// # Errors
     /// When they don't: then there is nothing to check with.
     pub fn new(trusted: Pinned, versions: &[Envelope], expected: Expected) -> Result<Self, ChainError> {
+        let seals = Seals { no_differences: expected.no_differences, ..Seals::default() };
         Ok(Self {
             rosters: Rosters::connect(trusted, versions)?,
             expected,
@@ -145,7 +169,7 @@ impl Auditor {
             tiles: Tiles::after(0),
             from: 0,
             at: Timestamp::from_unix(0),
-            seals: Seals::default(),
+            seals,
             runs: Runs::default(),
             denials: HashSet::new(),
             witnesses: Vec::new(),
@@ -154,6 +178,9 @@ impl Auditor {
             differences: 0,
             said: Vec::new(),
             lost: false,
+            undecided: None,
+            engines: BTreeSet::new(),
+            follows: None,
         })
     }
 
@@ -187,7 +214,7 @@ impl Auditor {
                 *index,
                 entry.as_bytes(),
                 (&payload, signed),
-                kept.boundary,
+                (kept.boundary, auditor.expected.no_differences),
                 &mut auditor.rosters,
                 beside,
             )?;
@@ -202,6 +229,8 @@ impl Auditor {
         };
         auditor.seals = Seals {
             current: sealed.last().cloned(),
+            last: sealed.last().and_then(|seal| seal.state.clone()),
+            no_differences: auditor.expected.no_differences,
             past_epochs: kept.past_epochs.iter().cloned().collect(),
             gone_tokens: kept.gone_tokens.iter().cloned().collect(),
         };
@@ -211,6 +240,8 @@ impl Auditor {
         auditor.at = kept.at;
         auditor.denials = kept.denials.iter().copied().collect();
         auditor.counts = kept.counts.clone();
+        auditor.engines = kept.engines.iter().cloned().collect();
+        auditor.follows.clone_from(&kept.follows);
         Ok(Ok(auditor))
     }
 
@@ -228,7 +259,15 @@ impl Auditor {
         self.seals
             .current
             .as_ref()
-            .map_or_else(|| Err("the log has no seal".to_owned()), |seal| verify_head(note, seal))
+            .map_or_else(|| Err(NO_SEAL.to_owned()), |seal| verify_head(note, &seal.boundary, &seal.roster))
+    }
+
+    /// What can verify the head of a longer copy; nothing while the log has no seal.
+    #[must_use]
+    pub fn later(&self) -> Option<Later> {
+        let in_force = self.seals.current.as_ref()?;
+        let (boundary, roster) = (in_force.boundary.clone(), in_force.roster.clone());
+        Some(Later { boundary, roster, rosters: self.rosters.clone() })
     }
 
     /// The rosters that are known by now.
@@ -267,7 +306,7 @@ impl Auditor {
         self.check_head(head);
         for seen in self.expected.heads.clone() {
             let Some(in_force) = self.seals.current.clone().filter(|_| seen.size > self.size()) else { continue };
-            let finding = match verify_head(&seen.note, &in_force) {
+            let finding = match seen.verify(&in_force) {
                 Ok(_) => {
                     let message = format!(
                         "the log has {} entries, {} is a head of {}: the end is missing",
@@ -281,7 +320,11 @@ impl Auditor {
             };
             self.say(finding);
         }
-        for (run, message) in self.runs.overdue(self.at) {
+        for run in self.runs.overdue(self.at) {
+            let message = format!(
+                "item {} was spent at {}, and has no receipt although the log goes on until {}",
+                run.item, run.at, self.at
+            );
             self.say(Finding::at(What::NoReceipt, run.consumption, message).about(run.authorization));
         }
         let summary = self.summary();
@@ -316,6 +359,8 @@ impl Auditor {
             gone_tokens: self.seals.gone_tokens.iter().cloned().collect(),
             denials,
             counts: self.counts.clone(),
+            engines: self.engines.iter().cloned().collect(),
+            follows: self.follows.clone(),
             runs: self.runs.keep(),
         })
     }
@@ -355,13 +400,17 @@ impl Auditor {
                     self.counts.spent += document.predicate().spent.len() as u64;
                     let findings = self.runs.consume(index, hash, document.predicate(), &in_force, &self.denials);
                     findings.into_iter().for_each(|finding| self.say(finding));
+                    self.undecided(index, &in_force);
                     self.runs.forget(self.at);
                 }
             }
             Receipt::KIND => {
                 if let Some(document) = self.of_boundary::<Receipt>(index, payload, signatures, &in_force) {
-                    let (decided, findings) =
+                    let (decided, findings, under) =
                         self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
+                    if let Some(under) = under {
+                        self.excuse(&findings, &under);
+                    }
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.said.extend(decided.map(|line| Said::Decision(Box::new(line))));
                 }
@@ -398,9 +447,19 @@ impl Auditor {
         self.counts.seals += 1;
         self.counts.signatures += 1;
         let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
-        flaws.into_iter().for_each(|(what, why)| self.say(Finding::at(what, index, why)));
+        let findings: Vec<_> = flaws
+            .into_iter()
+            .map(|Flaw { what, why, differs }| Finding { differs, ..Finding::at(what, index, why) })
+            .collect();
+        if let Some(in_force) = self.seals.current.clone() {
+            self.excuse(&findings, &in_force);
+        }
+        findings.into_iter().for_each(|finding| self.say(finding));
         if let Some(seal) = seal {
             self.time(index, seal.at);
+            if let (0, Some(Genesis::Follows { follows })) = (index, seal.genesis) {
+                self.follows = Some(follows);
+            }
             if index == 0
                 && let (Some(expected), Some(in_force)) = (self.expected.boundary, &self.seals.current)
                 && expected != in_force.boundary.id
@@ -410,6 +469,27 @@ impl Auditor {
             }
         }
         Ok(())
+    }
+
+    /// What differs is excused by the name of the program in the seal alone.
+    fn excuse(&mut self, findings: &[Finding], under: &InForce) {
+        if findings.iter().any(|finding| finding.differs) {
+            self.engines.insert(under.engine.to_string());
+        }
+    }
+
+    /// That a seal can't be read may be this version's fault. That something ran under it nobody can let pass: else whoever
+    /// has the boundary's key would seal garbage under another version's name, and run whatever they like.
+    fn undecided(&mut self, index: u64, in_force: &InForce) {
+        if in_force.state.is_none() && self.undecided != Some(in_force.number) {
+            self.undecided = Some(in_force.number);
+            let message = format!(
+                "all that runs under seal number {} is undecided, because what it names could not be read: audit with the \
+                 version that it names, {:?}",
+                in_force.number, in_force.engine
+            );
+            self.say(Finding::at(What::SealedState, index, message));
+        }
     }
 
     fn denial(&mut self, index: u64, payload: &[u8], signatures: &[EnvelopeSignature], in_force: &InForce) {
@@ -498,9 +578,9 @@ impl Auditor {
         let size = self.size();
         let Some(in_force) = self.seals.current.clone() else { return };
         let seen: Vec<_> = self.expected.heads.iter().filter(|seen| seen.size == size).cloned().collect();
-        for SeenHead { note, from, .. } in seen {
-            let root = self.tree.root();
-            match verify_head(&note, &in_force) {
+        for seen in seen {
+            let (root, from) = (self.tree.root(), &seen.from);
+            match seen.verify(&in_force) {
                 Err(why) => self.say(Finding::whole(What::Checkpoint, format!("{from}: {why}"))),
                 Ok(head) if head.root != root => {
                     let message = format!(
@@ -521,7 +601,7 @@ impl Auditor {
             self.say(Finding::whole(What::Checkpoint, "there is no seal by which the signed head could be judged"));
             return;
         };
-        match verify_head(head, &in_force) {
+        match verify_head(head, &in_force.boundary, &in_force.roster) {
             Err(why) => self.say(Finding::whole(What::Checkpoint, why)),
             Ok(head) if head.size != self.size() => {
                 let message = format!("the signed head is of {} entries, {} were read", head.size, self.size());
@@ -560,11 +640,51 @@ impl Auditor {
         self.said.push(Said::Finding(Box::new(finding)));
     }
 
+    /// A copy may be old; but who withholds a receipt need only stop showing the log.
+    fn late_by_the_clock(&self) -> Option<String> {
+        let now = self.expected.now?;
+        let known = self.runs.overdue(self.at).len();
+        let late = self.runs.overdue(now);
+        let first = late.iter().map(|run| run.at).min().filter(|_| late.len() > known)?;
+        let days = now.unix().saturating_sub(first.unix()) / 86_400;
+        Some(format!(
+            "{} run(s) without a receipt must be over by the clock of this machine, the first was spent {days} day(s) ago: audit \
+             a newer copy; if there is none with their receipts, these were withheld",
+            late.len()
+        ))
+    }
+
     fn summary(&self) -> Summary {
         let in_force = self.seals.current.as_deref();
         let mut warnings = Vec::new();
-        if in_force.is_some_and(|seal| !seal.roster.is_guarded()) {
-            warnings.push("the roster is unguarded (threshold 0): whoever runs the boundary can replace it".to_owned());
+        // As in a bundle: every link since the trusted version, and the one in force.
+        let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
+            .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
+            .map(TrustedRoster::version)
+            .collect();
+        for version in unguarded {
+            warnings.push(format!(
+                "version {version} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it"
+            ));
+        }
+        if let Some(follows) = &self.follows {
+            let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
+                |why| format!("what it gives as its last known head is none: {why}"),
+                |head| format!("its last known head is of {} entries", head.size),
+            );
+            warnings.push(format!(
+                "this log follows that of {} ({head}), which was closed by a restore and is not audited here: audit that one too, and \
+                 hold it against the head in `follows` of the summary (--json)",
+                follows.id
+            ));
+        }
+        if !self.engines.is_empty() {
+            let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
+            warnings.push(format!(
+                "what differs is no failure only by the boundary's word that {} decided it: audit with that version too, or \
+                 with --no-differences",
+                engines.join(", ")
+            ));
         }
         let open: Vec<OpenRun> = self.runs.open().collect();
         if !open.is_empty() {
@@ -573,6 +693,7 @@ impl Auditor {
                 open.len()
             ));
         }
+        warnings.extend(self.late_by_the_clock());
         Summary {
             clean: self.failures == 0,
             name: in_force.map(|seal| seal.boundary.name.clone()),
@@ -587,12 +708,55 @@ impl Auditor {
             open,
             failures: self.failures,
             differences: self.differences,
+            engines: self.engines.iter().cloned().collect(),
+            follows: self.follows.clone(),
             rests_on: RESTS_ON.map(str::to_owned).to_vec(),
             not_shown: NOT_SHOWN.map(str::to_owned).to_vec(),
             warnings,
         }
     }
 }
+
+/// Follows the boundary's keys through the seals that a longer copy goes on with, and verifies its head. Nothing else of
+/// these entries is judged.
+#[derive(Debug)]
+pub struct Later {
+    boundary: BoundaryRef,
+    roster: Arc<TrustedRoster>,
+    rosters: Rosters,
+}
+
+impl Later {
+    /// Takes the next entry of the longer copy.
+    ///
+    /// # Errors
+    /// When what it names can't be read.
+    pub fn entry(&mut self, data: &[u8], beside: &dyn Beside) -> Result<(), Unreadable> {
+        let Ok((signatures, payload)) = read(data) else { return Ok(()) };
+        if kind_of(&payload) != Some(Seal::KIND) {
+            return Ok(());
+        }
+        let Ok(signed) = signed::<Seal>(&payload, &signatures) else { return Ok(()) };
+        if let Ok((seal, roster)) = verify_seal(&payload, signed, &mut self.rosters, beside)?
+            && seal.predicate().boundary.id == Some(self.boundary.id)
+            && seal.predicate().boundary.name == self.boundary.name
+            && roster.version() >= self.roster.version()
+        {
+            self.roster = roster;
+        }
+        Ok(())
+    }
+
+    /// The signed head, under the key in force there.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
+        verify_head(note, &self.boundary, &self.roster)
+    }
+}
+
+const NO_SEAL: &str = "the log has no seal";
 
 /// What a clean audit stands on, whoever ran the boundary.
 const RESTS_ON: [&str; 4] = [
@@ -610,23 +774,26 @@ const NOT_SHOWN: [&str; 3] = [
 ];
 
 /// The signed head of the log of this boundary, under a key of the roster in force at its end.
-fn verify_head(head: &str, in_force: &InForce) -> Result<Checkpoint, String> {
+fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Result<Checkpoint, String> {
     let note = Note::parse(head).map_err(|error| error.to_string())?;
-    let name = &in_force.boundary.name;
-    let origin = origin(name, &in_force.boundary.id);
+    let name = &boundary.name;
+    let origin = origin(name, &boundary.id);
     let mut text = None;
-    for key in in_force.roster.boundary_keys(name) {
+    for key in roster.boundary_keys(name) {
         match note::verify_note(&note, &origin, key.public()) {
             Ok(verified) => text = Some(verified.as_str()),
             Err(note::NoteError::NotSignedBy(_)) => {}
             Err(error) => return Err(error.to_string()),
         }
     }
-    let version = in_force.roster.version();
+    let version = roster.version();
     let text = text.ok_or_else(|| {
         format!("the head is not signed for the log {origin} by a key that version {version} of the roster gives boundary {name}")
     })?;
-    let head = Checkpoint::parse(text).map_err(|error| error.to_string())?;
+    of_log(Checkpoint::parse(text).map_err(|error| error.to_string())?, &origin)
+}
+
+fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
     if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
 }
 

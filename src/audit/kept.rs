@@ -13,6 +13,7 @@ use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
 use crate::crypto::merkle::{Frontier, Hash};
 use crate::record::consumption::Spent;
 use crate::record::ident::{Epoch, Name, Nonce, ProposalId};
+use crate::record::seal::Followed;
 use crate::record::validity::Timestamp;
 
 /// The kept state of an audit.
@@ -43,6 +44,12 @@ pub struct Kept {
     pub denials: Vec<AuthorizationDigest>,
     /// How much there was.
     pub counts: Counts,
+    /// Other versions of the program, as seals name them, whose word something was excused by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<String>,
+    /// The log that this one follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Followed>,
     /// Nonces and runs.
     pub runs: KeptRuns,
 }
@@ -65,6 +72,9 @@ pub struct KeptRuns {
     pub live: Vec<KeptLive>,
     /// Proposals with a receipt whose authorization is not expired.
     pub proposals: Vec<(ProposalId, Timestamp)>,
+    /// Those that are expired, with the last open run that may still end with the same receipt id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<(ProposalId, (u64, u64))>,
     /// Runs without a receipt.
     pub open: Vec<KeptRun>,
     /// By exclusive name, the entry of the last receipt.

@@ -34,6 +34,8 @@ pub(crate) struct Runs {
     nonces: HashMap<Nonce, Place>,
     authorizations: HashMap<AuthorizationDigest, Place>,
     proposals: HashSet<ProposalId>,
+    /// Proposals that are expired, by the last of the runs that may still end with the same receipt id.
+    late: BTreeMap<Place, Vec<ProposalId>>,
     /// When what is remembered of an authorization may be forgotten.
     ends: BTreeMap<Timestamp, Vec<Live>>,
     open: BTreeMap<Place, Open>,
@@ -123,13 +125,31 @@ impl Runs {
                         self.nonces.remove(&nonce);
                         self.authorizations.remove(&authorization);
                     }
-                    Live::Proposal(id) => drop(self.proposals.remove(&id)),
+                    Live::Proposal(id) => self.outlive(id),
                 }
+            }
+        }
+        self.forget_late();
+    }
+
+    /// A proposal that is expired may come in the receipts of runs that began before.
+    fn outlive(&mut self, id: ProposalId) {
+        match self.open.last_key_value() {
+            Some((last, _)) => self.late.entry(*last).or_default().push(id),
+            None => drop(self.proposals.remove(&id)),
+        }
+    }
+
+    fn forget_late(&mut self) {
+        let first = self.open.first_key_value().map(|(place, _)| *place);
+        while let Some(late) = self.late.first_entry().filter(|late| first.is_none_or(|first| *late.key() < first)) {
+            for id in late.remove() {
+                self.proposals.remove(&id);
             }
         }
     }
 
-    /// Takes a receipt that the boundary signed: closes its run and decides it again.
+    /// Takes a receipt that the boundary signed: closes its run and decides it again. Gives the seal that it ran under too.
     pub(crate) fn close(
         &mut self,
         index: u64,
@@ -137,7 +157,8 @@ impl Runs {
         here: &BoundaryRef,
         now: Timestamp,
         counts: &mut Counts,
-    ) -> (Option<DecisionLine>, Vec<Finding>) {
+    ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<InForce>>) {
+        self.forget_late();
         let receipt = document.predicate();
         let mut again = Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new() };
         let place = (receipt.consumption.index, receipt.consumption.item);
@@ -151,7 +172,7 @@ impl Runs {
             } else {
                 again.find(What::NoConsumption, message + "is no consumption that waits for a receipt");
             }
-            return (None, again.findings);
+            return (None, again.findings, None);
         };
         counts.receipts += 1;
         again.found.clone_from(&open.found);
@@ -180,7 +201,7 @@ impl Runs {
             Err(why) => {
                 again.find(What::Approvals, why);
                 counts.fail += 1;
-                return (None, again.findings);
+                return (None, again.findings, Some(open.in_force));
             }
         };
         let signed = authorization.predicate();
@@ -193,11 +214,12 @@ impl Runs {
         {
             again.find(What::ReceiptSubjects, "its subject is another authorization than the embedded one");
         }
-        if self.proposals.contains(&signed.proposal) {
+        if !self.proposals.insert(signed.proposal.clone()) {
             again
                 .find(What::DoubleUse, format!("{} has a receipt already, for another authorization", signed.proposal));
-        } else if signed.expires_at > now {
-            self.proposals.insert(signed.proposal.clone());
+        } else if signed.expires_at <= now {
+            self.outlive(signed.proposal.clone());
+        } else {
             let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
             self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
         }
@@ -243,7 +265,7 @@ impl Runs {
             verdict,
             findings: again.found,
         };
-        (Some(line), again.findings)
+        (Some(line), again.findings, Some(open.in_force))
     }
 
     /// Runs of one exclusive name never overlap: the next is consumed after the receipt of the one before.
@@ -272,20 +294,14 @@ impl Runs {
         })
     }
 
-    /// Runs without a receipt that the log itself shows to be over.
-    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<(OpenRun, String)> {
+    /// Runs without a receipt that must be over at this time.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
         let longest = |open: &Open| open.in_force.state.as_ref().map(|state| state.steps.longest_ms);
         self.open()
             .zip(self.open.values())
             .filter_map(|(run, open)| {
                 let seconds = i64::try_from(longest(open)? / 1000).unwrap_or(i64::MAX).saturating_add(PATIENCE_S);
-                (open.at.plus(seconds) < now).then(|| {
-                    let message = format!(
-                        "item {} was spent at {}, and has no receipt although the log goes on until {now}",
-                        run.item, run.at
-                    );
-                    (run, message)
-                })
+                (open.at.plus(seconds) < now).then_some(run)
             })
             .collect()
     }
@@ -323,12 +339,13 @@ impl Runs {
             seal: open.in_force.index,
         });
         let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
-        KeptRuns { live, proposals, open: open.collect(), exclusive }
+        let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
+        KeptRuns { live, proposals, late, open: open.collect(), exclusive }
     }
 
     /// What was kept, under the seals that were kept with it.
     pub(crate) fn resume(kept: &Kept, seals: &[Arc<InForce>]) -> Result<Self, String> {
-        let KeptRuns { live, proposals, open, exclusive } = &kept.runs;
+        let KeptRuns { live, proposals, late, open, exclusive } = &kept.runs;
         let mut runs = Self { exclusive: exclusive.clone().into_iter().collect(), ..Self::default() };
         for one in live {
             runs.nonces.insert(one.nonce.clone(), one.place);
@@ -338,6 +355,10 @@ impl Runs {
         for (id, until) in proposals {
             runs.proposals.insert(id.clone());
             runs.ends.entry(*until).or_default().push(Live::Proposal(id.clone()));
+        }
+        for (id, place) in late {
+            runs.proposals.insert(id.clone());
+            runs.late.entry(*place).or_default().push(id.clone());
         }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
@@ -367,7 +388,7 @@ impl Again {
         self.findings.push(finding);
     }
 
-    /// Of what follows from reading scripts, schemas and policies: another version may read them otherwise.
+    /// Of what follows from reading scripts and policies: another version may read them otherwise.
     fn read_otherwise(&mut self, what: What, why: impl Into<String>) {
         let ours = self.ours;
         self.find(what, why);
@@ -417,10 +438,11 @@ impl Again {
             self.find(What::Step, error.to_string());
         }
         let (step, schema) = found?;
+        // The schema is closed and sealed: no version may take what lies outside it.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
             Err(error) => {
-                self.read_otherwise(What::Parameters, error.to_string());
+                self.find(What::Parameters, error.to_string());
                 None
             }
         };
@@ -431,7 +453,15 @@ impl Again {
         if let Err(error) = check_permissions(&step.ruling, &[], &signed.permissions) {
             self.find(What::Permissions, error.to_string());
         }
-        if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
+        let required = &step.profile.require;
+        let lacking: Vec<_> = required.iter().filter(|layer| !signed.sandbox.require.contains(layer)).collect();
+        if !lacking.is_empty() {
+            let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
+            self.find(
+                What::Sandbox,
+                format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
+            );
+        } else if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
             self.read_otherwise(What::Sandbox, error.to_string());
         }
         let tokens = Tokens::Sealed(&state.tokens, at);

@@ -16,12 +16,14 @@ use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::file::Policy;
 use crate::policy::patterns::Pattern;
 use crate::record::authorization::BoundaryRef;
+use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
 use crate::record::document::Statement;
 use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use crate::record::ident::{Epoch, Name, StepRef};
+use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::Seal;
-use crate::record::step::RegistryLeaf;
+use crate::record::step::{MAX_DEFINITION_BYTES, RegistryLeaf};
 use crate::record::token::{Scope, SealedToken};
 use crate::registry::Registry;
 use crate::registry::parameters::ParameterSchema;
@@ -36,7 +38,9 @@ pub(crate) struct InForce {
     pub(crate) number: u64,
     pub(crate) boundary: BoundaryRef,
     pub(crate) roster: Arc<TrustedRoster>,
-    /// Made by this version of the program: then nothing may be decided otherwise.
+    /// The program that decided under it, by the boundary's word.
+    pub(crate) engine: Arc<str>,
+    /// Made by this version of the program, or no other is excused: then nothing may be decided otherwise.
     pub(crate) ours: bool,
     /// Nothing when it could not be read: then nothing under it can be decided.
     pub(crate) state: Option<Arc<State>>,
@@ -88,6 +92,10 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct Seals {
     pub(crate) current: Option<Arc<InForce>>,
+    /// The last state that could be read.
+    pub(crate) last: Option<Arc<State>>,
+    /// What is said to be decided by another version of the program is judged as if it were this one.
+    pub(crate) no_differences: bool,
     /// Epochs that were replaced.
     pub(crate) past_epochs: BTreeSet<Epoch>,
     /// Tokens that are gone.
@@ -95,7 +103,24 @@ pub(crate) struct Seals {
 }
 
 /// What does not hold of a seal, in order.
-type Flaws = Vec<(What, String)>;
+type Flaws = Vec<Flaw>;
+
+/// One thing that does not hold of a seal.
+#[derive(Debug)]
+pub(crate) struct Flaw {
+    pub(crate) what: What,
+    pub(crate) why: String,
+    /// The program that the seal names may read it all the same.
+    pub(crate) differs: bool,
+}
+
+/// Why what a seal names gives no state.
+enum Unread {
+    /// It is not there, or is something else: nobody can have read it.
+    Gone(String),
+    /// This version can't make sense of it.
+    Refused(Vec<String>),
+}
 
 impl Seals {
     /// Takes a seal, as entry `index` of the log. Gives it, where it is the boundary's, and what does not hold of it.
@@ -110,12 +135,12 @@ impl Seals {
         let mut flaws = Flaws::new();
         let (verified, roster) = match verify(payload, signed, rosters, beside)? {
             Ok(found) => found,
-            Err(flaw) => return Ok((None, vec![flaw])),
+            Err((what, why)) => return Ok((None, vec![Flaw { what, why, differs: false }])),
         };
         let seal = verified.predicate().clone();
         let digest = SealDigest::from_bytes(verified.digest());
         let before = self.current.clone();
-        let mut flaw = |what: What, message: String| flaws.push((what, message));
+        let mut flaw = |what: What, why: String| flaws.push(Flaw { what, why, differs: false });
         match &before {
             None if seal.number != 0 => {
                 flaw(What::SealChain, format!("the log begins with seal number {}", seal.number))
@@ -165,24 +190,43 @@ impl Seals {
             id: before.as_ref().map_or(digest, |before| before.boundary.id),
             epoch: seal.epoch.clone(),
         };
-        let earlier = before.as_ref().and_then(|before| before.state.clone());
+        // Tokens are compared across seals that could not be read too.
+        let earlier = self.last.clone();
+        let ours = self.no_differences || seal.engine == ENGINE;
         let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
-            Ok(state) => Some(Arc::new(state)),
-            Err(messages) => {
+            Ok(state) => {
+                let state = Arc::new(state);
+                self.check_tokens(earlier.as_deref(), &state.tokens, &roster, &mut flaw);
+                self.last = Some(state.clone());
+                Some(state)
+            }
+            Err(Unread::Gone(message)) => {
+                flaw(What::SealedState, message);
+                None
+            }
+            Err(Unread::Refused(messages)) => {
                 let advice =
                     format!("; the seal was made by {:?}, an auditor of that version may read it", seal.engine);
                 let advice = if seal.engine == ENGINE { "" } else { &advice };
-                messages.into_iter().for_each(|message| flaw(What::SealedState, format!("{message}{advice}")));
+                flaws.extend(messages.into_iter().map(|message| Flaw {
+                    what: What::SealedState,
+                    why: format!("{message}{advice}"),
+                    differs: !ours,
+                }));
                 None
             }
         };
-        if let Some(state) = &state {
-            self.check_tokens(earlier.as_deref(), &state.tokens, &roster, &mut flaw);
-        }
-        let ours = seal.engine == ENGINE;
-        let number = seal.number;
-        self.current =
-            Some(Arc::new(InForce { index, digest, number, boundary, roster, ours, state, entry: entry.into() }));
+        self.current = Some(Arc::new(InForce {
+            index,
+            digest,
+            number: seal.number,
+            boundary,
+            roster,
+            engine: seal.engine.as_str().into(),
+            ours,
+            state,
+            entry: entry.into(),
+        }));
         Ok((Some(seal), flaws))
     }
 
@@ -195,6 +239,9 @@ impl Seals {
         flaw: &mut dyn FnMut(What, String),
     ) {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
+        if !now.is_sorted_by(|one, next| one.name < next.name) {
+            flaw(What::Tokens, "the sealed tokens are not sorted by name, each there once".to_owned());
+        }
         for token in now {
             let name = &token.name;
             match before.iter().find(|other| other.name == *name) {
@@ -225,7 +272,7 @@ impl Seals {
         index: u64,
         entry: &[u8],
         (payload, signed): (&[u8], Signed<Seal>),
-        id: SealDigest,
+        (id, no_differences): (SealDigest, bool),
         rosters: &mut Rosters,
         beside: &dyn Beside,
     ) -> Result<Result<InForce, String>, Unreadable> {
@@ -237,7 +284,8 @@ impl Seals {
         let digest = SealDigest::from_bytes(verified.digest());
         let state = match read(seal, &roster, None, beside)? {
             Ok(state) => state,
-            Err(messages) => return Ok(Err(messages.join("; "))),
+            Err(Unread::Gone(message)) => return Ok(Err(message)),
+            Err(Unread::Refused(messages)) => return Ok(Err(messages.join("; "))),
         };
         Ok(Ok(InForce {
             index,
@@ -245,7 +293,8 @@ impl Seals {
             number: seal.number,
             boundary: BoundaryRef { name: seal.boundary.name.clone(), id, epoch: seal.epoch.clone() },
             roster,
-            ours: seal.engine == ENGINE,
+            engine: seal.engine.as_str().into(),
+            ours: no_differences || seal.engine == ENGINE,
             state: Some(Arc::new(state)),
             entry: entry.into(),
         }))
@@ -256,13 +305,16 @@ impl Seals {
 const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 /// The versions of the roster that are known, all connected with the trusted one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rosters {
     pinned: Pinned,
     chain: Chain,
-    /// The one that was asked for last.
-    last: Option<Arc<TrustedRoster>>,
+    /// What was asked for last, as a seal names it, and the roster that it is.
+    last: Option<(Named, Arc<TrustedRoster>)>,
 }
+
+/// The roster that a seal names, and the versions that lead to it.
+type Named = (RosterDigest, Option<BlobDigest>);
 
 impl Rosters {
     /// Connects these versions with the trusted one.
@@ -281,22 +333,39 @@ impl Rosters {
 
     /// The roster that a seal names, connected with the trusted one by the versions that it brings.
     fn named_by(&mut self, seal: &Seal, beside: &dyn Beside) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.digest() == seal.roster) {
+        let named = (seal.roster, seal.rosters);
+        if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == named) {
             return Ok(Ok(last.clone()));
         }
-        if self.chain.by_digest(&seal.roster).is_none() {
-            let versions = match versions_of(seal, beside)? {
-                Ok(versions) => versions,
-                Err(message) => return Ok(Err(message)),
-            };
-            match Chain::connect(&self.pinned, &versions) {
-                Err(error) => return Ok(Err(error.to_string())),
-                Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
-                    return Ok(
-                        Err("the versions of the roster are others than those before: it was forked".to_owned()),
-                    );
+        // What is known already must be there all the same: others have nothing else to go by.
+        let payload = BlobDigest::from_bytes(*seal.roster.as_bytes());
+        if beside.blob(&payload)?.is_none_or(|bytes| BlobDigest::of(&bytes) != payload) {
+            return Ok(Err(not_beside(&payload)));
+        }
+        let known = self.chain.by_digest(&seal.roster).map(TrustedRoster::version);
+        match (known, seal.rosters) {
+            (Some(1), Some(_)) => {
+                return Ok(Err("the seal names signatures of version 1 of a roster, which has none".to_owned()));
+            }
+            (Some(_), None) => {}
+            _ => {
+                let versions = match versions_of(seal, beside)? {
+                    Ok(versions) => versions,
+                    Err(message) => return Ok(Err(message)),
+                };
+                match Chain::connect(&self.trusted_for(known), &versions) {
+                    Err(error) => return Ok(Err(error.to_string())),
+                    Ok(chain) if chain.last().digest() != seal.roster => {
+                        return Ok(Err(format!("the versions that the seal names do not end at {}", seal.roster)));
+                    }
+                    Ok(_) if known.is_some() => {}
+                    Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
+                        return Ok(Err(
+                            "the versions of the roster are others than those before: it was forked".to_owned()
+                        ));
+                    }
+                    Ok(longer) => self.chain = longer,
                 }
-                Ok(longer) => self.chain = longer,
             }
         }
         let Some(found) = self.chain.by_digest(&seal.roster) else {
@@ -306,31 +375,53 @@ impl Rosters {
             )));
         };
         let found = Arc::new(found.clone());
-        self.last = Some(found.clone());
+        self.last = Some((named, found.clone()));
         Ok(Ok(found))
     }
+
+    /// What connects versions that end at this known one: those before the trusted one do not hold it.
+    fn trusted_for(&self, known: Option<u64>) -> Pinned {
+        let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
+        match (known, trusted) {
+            (Some(known), Some(trusted)) if known < trusted => Pinned::Chain(Box::new(self.chain.clone())),
+            _ => self.pinned.clone(),
+        }
+    }
 }
+
+fn not_beside(digest: &BlobDigest) -> String {
+    format!("the roster that the seal names ({digest}) is not beside the log")
+}
+
+/// The most that one blob may have: what does not fit in a bundle could be shown to nobody.
+const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// Every version of the roster that a seal brings, from 1 to the one that it names; nothing of it is verified.
 pub(crate) fn versions_of(seal: &Seal, beside: &dyn Beside) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
     let digest = seal.rosters.unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
     let Some(bytes) = beside.blob(&digest)?.filter(|bytes| BlobDigest::of(bytes) == digest) else {
-        return Ok(Err(format!("the roster that the seal names ({digest}) is not beside the log")));
+        return Ok(Err(not_beside(&digest)));
     };
     Ok(match seal.rosters {
-        Some(_) => json::parse_as(&bytes, bytes.len()).map_err(|error| format!("the versions of the roster: {error}")),
+        Some(_) => canonical_document("versions of the roster", &bytes, MAX_BLOB_BYTES),
+        None if bytes.len() > MAX_ROSTER_BYTES => {
+            Err(format!("the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed", bytes.len()))
+        }
         // Version 1, which nobody signs.
         None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
     })
 }
 
+/// A seal, and the roster that it names.
+type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
+
 /// The seal, signed by the boundary's key of the very roster that it names.
-fn verify(
+pub(crate) fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
     rosters: &mut Rosters,
     beside: &dyn Beside,
-) -> Result<Result<(Verified<Seal>, Arc<TrustedRoster>), (What, String)>, Unreadable> {
+) -> Result<Result<UnderRoster, (What, String)>, Unreadable> {
     if signed.signature_count() != 1 {
         let message = format!("{} signatures, expected the boundary's one", signed.signature_count());
         return Ok(Err((What::Signature, message)));
@@ -365,13 +456,13 @@ fn read(
     roster: &TrustedRoster,
     before: Option<&State>,
     beside: &dyn Beside,
-) -> Result<Result<State, Vec<String>>, Unreadable> {
-    let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, String>, Unreadable> {
+) -> Result<Result<State, Unread>, Unreadable> {
+    let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, Unread>, Unreadable> {
         let digest = BlobDigest::from_bytes(digest);
         Ok(match beside.blob(&digest)? {
             Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
-            Some(_) => Err(format!("the {what} beside the log is not what {digest} names")),
-            None => Err(format!("the {what} ({digest}) is not beside the log")),
+            Some(_) => Err(Unread::Gone(format!("the {what} beside the log is not what {digest} names"))),
+            None => Err(Unread::Gone(format!("the {what} ({digest}) is not beside the log"))),
         })
     };
     // Two kinds of ends: the source broke (nothing is known), or what it gave does not hold.
@@ -379,60 +470,63 @@ fn read(
         ($result:expr) => {
             match $result {
                 Ok(value) => value,
-                Err(message) => return Ok(Err(vec![message])),
+                Err(unread) => return Ok(Err(unread)),
             }
         };
     }
+    fn document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
+        canonical_document(what, bytes, MAX_BLOB_BYTES).map_err(|message| Unread::Refused(vec![message]))
+    }
     let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
-    let tokens: Vec<SealedToken> = hold!(canonical_document("list of tokens", &tokens));
+    let tokens: Vec<SealedToken> = hold!(document("list of tokens", &tokens));
     let of = (seal.registry, seal.registry_root, seal.policy, *seal.roster.as_bytes(), seal.configuration);
     let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
-    let builtins: Value = hold!(canonical_document("built-in lists", &builtins));
+    let builtins: Value = hold!(document("built-in lists", &builtins));
     // Built-in lists of this version are empty but for their version.
     let lists = builtins.as_object().is_none_or(|lists| lists.keys().any(|key| key != "version"));
     let steps = match before.filter(|before| before.steps.of == of) {
         Some(before) => before.steps.clone(),
         None => {
             let policy = hold!(find("policy", *seal.policy.as_bytes())?);
-            let policy: Value = hold!(canonical_document("policy", &policy));
+            let policy: Value = hold!(document("policy", &policy));
             let policy = match Policy::from_sealed(&policy) {
                 Ok(policy) => policy,
                 Err(errors) => {
-                    return Ok(Err(errors.iter().map(|error| format!("the sealed policy: {error}")).collect()));
+                    let messages = errors.iter().map(|error| format!("the sealed policy: {error}"));
+                    return Ok(Err(Unread::Refused(messages.collect())));
                 }
             };
             let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
-            let configuration: Configuration = hold!(canonical_document("configuration", &configuration));
+            let configuration: Configuration = hold!(document("configuration", &configuration));
             let same = before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
             let registry = match same {
                 Some(before) => before.steps.registry.clone(),
                 None => {
                     let manifest = hold!(find("registry", *seal.registry.as_bytes())?);
-                    let leaves: Vec<RegistryLeaf> = hold!(canonical_document("registry", &manifest));
+                    let leaves: Vec<RegistryLeaf> = hold!(document("registry", &manifest));
                     let mut definitions = Vec::with_capacity(leaves.len());
                     for leaf in &leaves {
                         let what = format!("step {}", leaf.reference);
                         let bytes = hold!(find(&what, *leaf.digest.as_bytes())?);
-                        definitions.push(hold!(canonical_document(&what, &bytes)));
+                        let definition = canonical_document(&what, &bytes, MAX_DEFINITION_BYTES);
+                        definitions.push(hold!(definition.map_err(|message| Unread::Refused(vec![message]))));
                     }
                     let registry = match Registry::from_definitions(definitions) {
                         Ok(registry) => registry,
                         Err(errors) => {
-                            return Ok(Err(errors
-                                .iter()
-                                .map(|error| format!("the sealed registry: {error}"))
-                                .collect()));
+                            let messages = errors.iter().map(|error| format!("the sealed registry: {error}"));
+                            return Ok(Err(Unread::Refused(messages.collect())));
                         }
                     };
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
-                        return Ok(Err(vec!["the sealed steps do not hash to the sealed root".to_owned()]));
+                        return Ok(Err(Unread::Gone("the sealed steps do not hash to the sealed root".to_owned())));
                     }
                     Arc::new(registry)
                 }
             };
             let held = match steps_in_force(&registry, &policy, roster, &configuration) {
                 Ok(held) => held,
-                Err(messages) => return Ok(Err(messages)),
+                Err(messages) => return Ok(Err(Unread::Refused(messages))),
             };
             let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
             Arc::new(Steps { of, registry, held, undecidable: policy.has_rules(), longest_ms })
@@ -442,9 +536,8 @@ fn read(
     Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), undecidable }))
 }
 
-/// A blob that must be the canonical JSON of what it is.
-fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String> {
-    let value =
-        canonical::parse_canonical(bytes, bytes.len()).map_err(|error| format!("the sealed {what}: {error}"))?;
+/// A blob that must be the canonical JSON of what it is, of at most `most` bytes.
+fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8], most: usize) -> Result<T, String> {
+    let value = canonical::parse_canonical(bytes, most).map_err(|error| format!("the sealed {what}: {error}"))?;
     json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
 }

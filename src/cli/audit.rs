@@ -16,6 +16,7 @@ use crate::cli::follow::{COSIGNED, COSIGNED_PAUSE};
 use crate::cli::keys::KeyArgs;
 use crate::cli::place::{Place, read_file};
 use crate::cli::review::gather::trust_advice;
+use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, Trust, TrustArgs};
@@ -23,6 +24,7 @@ use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
 use crate::crypto::json;
 use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
+use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
 use crate::trust::chain::payload_of;
 
@@ -32,6 +34,7 @@ use crate::trust::chain::payload_of;
   countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
   countersign audit http://127.0.0.1:7433 --state prod.audit keeps the verified head; the next audit goes on from there
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
+  countersign audit mirror/ --no-differences                 excuses nothing by the version that a seal names
   countersign audit mirror/ --json | jq -r 'select(.type == \"decision\") | [.at, .step, (.approvers | join(\"+\")), .outcome.status] | @tsv'
 
 Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
@@ -56,6 +59,9 @@ pub struct Args {
     /// How many distinct witnesses of the roster must have cosigned the head; a boundary is given a minute for it
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
+    /// Fail what this version would decide otherwise, although the seal says that another version decided it
+    #[arg(long)]
+    no_differences: bool,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -71,7 +77,13 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let head = head_of(args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
     let kept = args.state.as_deref().map(read_state).transpose()?.flatten();
-    let mut expected = Expected { boundary: args.boundary, heads: Vec::new(), witnesses: args.witness };
+    let mut expected = Expected {
+        boundary: args.boundary,
+        heads: Vec::new(),
+        witnesses: args.witness,
+        now: Some(now()),
+        no_differences: args.no_differences,
+    };
     if let Some(kept) = &kept {
         if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
             let message =
@@ -79,8 +91,10 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             return Err(Failure::usage(message));
         }
         expected.boundary = Some(kept.boundary);
-        let seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit");
-        expected.heads.push(seen.map_err(|why| Failure::usage(format!("the state's checkpoint: {why}")))?);
+        let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
+            .map_err(|why| Failure::usage(format!("the state's checkpoint: {why}")))?;
+        seen.verified = true;
+        expected.heads.push(seen);
     }
     let against = match &other {
         Some(other) => {
@@ -96,7 +110,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     // Comparing needs roots of earlier sizes, which only reading from the start gives.
     let goes_on = kept
         .as_ref()
-        .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size);
+        .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size)
+        // What was excused then is looked for again.
+        .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on {
         Some(kept) => resume(&place, &trust, &expected, kept, &head, size, talk)?,
         None => None,
@@ -119,13 +135,14 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         summary.failures += 1;
         out.say(vec![Said::Finding(Box::new(finding))])?;
     }
+    // The state stands for what was told.
+    out.end(&summary)?;
     if let Some(path) = &args.state {
         match auditor.keep(&head).filter(|_| summary.clean) {
             Some(state) => write_state(path, &state)?,
             None => talk.say("The state was left as it was: it stands for the last log that held."),
         }
     }
-    out.end(&summary)?;
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
 }
 
@@ -264,8 +281,11 @@ fn each_entry(
 /// Whether a longer copy begins with the audited log, as its tiles prove it.
 fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
     use crate::audit::finding::What;
-    let heads = auditor.verify_head(head).and_then(|here| Ok((here, auditor.verify_head(&seen.note)?)));
-    let (here, there) = match heads {
+    let there = match auditor.verify_head(&seen.note) {
+        Ok(there) => Ok(there),
+        Err(why) => later_head(auditor, other, seen)?.map_err(|_| why),
+    };
+    let (here, there) = match auditor.verify_head(head).and_then(|here| Ok((here, there?))) {
         Ok(heads) => heads,
         Err(why) => return Ok(Some(Finding::whole(What::Checkpoint, format!("{}: {why}", seen.from)))),
     };
@@ -286,6 +306,13 @@ fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Res
             Some(Finding::whole(What::Fork, message))
         }
     })
+}
+
+/// The head of a longer copy whose boundary has another key by now: the seals there say which.
+fn later_head(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Result<Result<Checkpoint, String>, Failure> {
+    let Some(mut later) = auditor.later() else { return Ok(Err("the log has no seal".to_owned())) };
+    each_entry(other, auditor.size(), seen.size, |entry| later.entry(entry, other).map_err(unreadable))?;
+    Ok(later.verify_head(&seen.note))
 }
 
 /// The hash of a complete subtree, from the other copy's tiles.
@@ -473,11 +500,29 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
     }
     screen.heading("Verdict");
     if summary.clean {
-        screen.field_in(Tone::Good, "verdict", &Shown::text("every entry holds, and every decision stands"));
+        let tone = if summary.engines.is_empty() { Tone::Good } else { Tone::Plain };
+        screen.field_in(tone, "verdict", &Shown::text(&verdict(summary)));
     } else {
         screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("DOES NOT HOLD, {} findings", summary.failures)));
     }
     screen
+}
+
+/// Of a log in which nothing failed.
+fn verdict(summary: &Summary) -> String {
+    if summary.engines.is_empty() {
+        return "every entry holds, and every decision stands".to_owned();
+    }
+    let differ = match summary.counts.differ {
+        0 => "a seal can't be read, under which nothing ran".to_owned(),
+        1 => "1 decision differs".to_owned(),
+        more => format!("{more} decisions differ"),
+    };
+    let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
+    format!(
+        "nothing failed, and {differ}: this version reads it otherwise, and that {} made it is the boundary's word",
+        engines.join(", ")
+    )
 }
 
 struct Untrusted {

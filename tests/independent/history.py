@@ -45,7 +45,7 @@ class History:
         self.findings, self.decisions = [], []
         self.sealed, self.id, self.name = None, None, None
         self.rosters, self.nonces, self.authorizations, self.denials, self.spent = [], {}, {}, {}, {}
-        self.last_at, self.step_cache = 0, {}
+        self.last_at, self.step_cache, self.named = 0, {}, None
         self.earlier = earlier
         try:
             self.read()
@@ -174,15 +174,18 @@ class History:
 
     def roster_of(self, seal, before):
         """The roster that the seal names, connected with the trusted one."""
-        if before is not None and before.roster is not None and seal["roster"] == before.roster.digest:
-            return before.roster
-        payload = self.export.blob(seal["roster"])
-        roster = Roster(payload)
-        known = {version.digest: version for version in self.known}
-        chain = self.chain_of(seal, roster)
-        Chain(chain, self.trusted, known.values())
-        if before is not None and before.roster is not None and roster.version <= before.roster.version:
-            raise Bad(f"roster version {roster.version} after version {before.roster.version}")
+        named = seal["roster"], seal.get("rosters")
+        last = before.roster if before is not None else None
+        same = last is not None and seal["roster"] == last.digest
+        if same and named == self.named:
+            return last
+        roster = Roster(self.export.blob(seal["roster"]))
+        if not same or "rosters" in seal:
+            known = {version.digest: version for version in self.known}
+            Chain(self.chain_of(seal, roster), self.trusted, known.values())
+        if last is not None and not same and roster.version <= last.version:
+            raise Bad(f"roster version {roster.version} after version {last.version}")
+        self.named = named
         return roster
 
     def chain_of(self, seal, roster):
