@@ -513,17 +513,16 @@ fn store_is_private() {
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&world.path("b/boundary")), 0o700);
     for entry in std::fs::read_dir(world.path("b/boundary")).unwrap().map(Result::unwrap) {
-        let wanted = if entry.path().is_dir() { 0o700 } else { 0o600 };
+        let wanted = match entry.path() {
+            // Versions of the roster are public, and whoever may enter the directory above may read them.
+            path if path.ends_with("roster.d") => 0o755,
+            path if path.is_dir() => 0o700,
+            _ => 0o600,
+        };
         assert_eq!(mode(&entry.path()), wanted, "{}", entry.path().display());
     }
     world.stop();
-    for name in [
-        "b/boundary",
-        "b/boundary/countersign.db",
-        "b/boundary/key.pem",
-        "b/boundary/roster.toml",
-        "b/countersign.toml",
-    ] {
+    for name in ["b/boundary", "b/boundary/countersign.db", "b/boundary/key.pem", "b/countersign.toml"] {
         let path = world.path(name);
         let before = path.metadata().unwrap().permissions();
         let open = if path.is_dir() { 0o755 } else { 0o666 };
@@ -532,7 +531,12 @@ fn store_is_private() {
         assert!(said.contains(name.rsplit('/').next().unwrap()), "{name}: {said}");
         std::fs::set_permissions(&path, before).unwrap();
     }
+    // What is sealed stands without the file: a file that others may write is not read, and that is said.
+    let roster = world.path("b/boundary/roster.toml");
+    std::fs::set_permissions(&roster, std::fs::Permissions::from_mode(0o666)).unwrap();
     world.start();
+    let notes = world.wire.peek("/ready").ok(200)["notes"].to_string();
+    assert!(notes.contains("roster.toml"), "{notes}");
 }
 
 // ---- promise 11: bad input

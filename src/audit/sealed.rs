@@ -18,7 +18,7 @@ use crate::policy::patterns::Pattern;
 use crate::record::authorization::BoundaryRef;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
-use crate::record::document::Statement;
+use crate::record::document::{Statement, check_sorted};
 use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use crate::record::ident::{Epoch, Name, StepRef};
 use crate::record::roster::MAX_ROSTER_BYTES;
@@ -239,8 +239,9 @@ impl Seals {
         flaw: &mut dyn FnMut(What, String),
     ) {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
-        if !now.is_sorted_by(|one, next| one.name < next.name) {
-            flaw(What::Tokens, "the sealed tokens are not sorted by name, each there once".to_owned());
+        let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
+        if check_sorted("", now).is_err() || names.len() < now.len() {
+            flaw(What::Tokens, "the sealed tokens are not sorted, each name there once".to_owned());
         }
         for token in now {
             let name = &token.name;
