@@ -1,6 +1,7 @@
 //! The entry functions: any bytes in, no panic out, and the laws of each reader.
 //!
 //! Included by path: by the fuzz targets here and by `tests/fuzz_corpus.rs`, which replays seeds on stable.
+use std::path::Path;
 use std::sync::OnceLock;
 
 use countersign::audit::bundle::{Options, Trust, verify};
@@ -13,6 +14,7 @@ use countersign::crypto::merkle::{TilePath, push_entry, split_entries};
 use countersign::crypto::note::{Note, TlogProof, parse_signatures, parse_vkey, vkey};
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::{self, KeyId, SshKey};
+use countersign::node::roster_file;
 use countersign::policy::file::Policy;
 use countersign::record::authorization::Authorization;
 use countersign::record::bundle::Bundle;
@@ -29,7 +31,6 @@ use countersign::record::seal::Seal;
 use countersign::registry::markdown;
 use countersign::sandbox::protocol;
 use countersign::trust::roster::TrustedRoster;
-use countersign::trust::source;
 
 /// One entry function.
 pub type Target = fn(&[u8]);
@@ -214,13 +215,13 @@ pub fn policy_yaml(data: &[u8]) {
 /// A roster's source: what is read is a sound roster.
 pub fn roster_toml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match source::parse(text, PolicyDigest::of(b"policy")) {
-        Ok(roster) => {
+    match roster_file::read(Path::new("roster.toml"), text) {
+        Ok(written) => {
             // A later version gets its `previous` from the tool.
-            if roster.version == 1
-                && let Ok(payload) = roster.into_statement().and_then(|statement| statement.to_payload())
+            if written.version() == 1
+                && let Ok(roster) = written.state(None, PolicyDigest::of(b"policy"))
             {
-                TrustedRoster::from_payload(&payload).expect("a roster that was read is sound");
+                assert!(written.says_the_same_as(&roster), "what is stated is what was written");
             }
         }
         Err(errors) => assert!(!errors.is_empty()),

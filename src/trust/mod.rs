@@ -2,6 +2,5 @@
 pub mod chain;
 pub mod roster;
 pub mod signer;
-pub mod source;
 pub mod ssh;
 pub mod succession;

@@ -283,19 +283,6 @@ pub struct RosterFault {
     pub message: String,
 }
 
-/// Finds everything that is wrong with tables of which no payload is made yet.
-///
-/// # Errors
-/// Every broken rule.
-pub(crate) fn check_tables(roster: &Roster) -> Result<RulesHold, Vec<RosterFault>> {
-    check(roster).map(|_| RulesHold(()))
-}
-
-/// The rules of a roster hold for these tables.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct RulesHold(());
-
 fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     let mut reader = Reader::default();
     for (at, group) in roster.group.iter().enumerate() {
