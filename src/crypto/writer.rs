@@ -1,8 +1,10 @@
 //! Canonical JSON straight from a typed document, without a tree of values between.
 //!
-//! Takes the common shapes at once and gives up on everything else (a float, a key that is no text, keys of a map out of
-//! order): `crypto::canonical` then goes the long way, which also says what is wrong and where.
+//! Takes what documents are made of (texts, integers, lists, objects) and gives up on everything else: a float, a variant that
+//! carries something, a map whose keys need escapes or come out of order. `crypto::canonical` then goes the long way, which
+//! also says what is wrong and where.
 use std::fmt;
+use std::ops::Range;
 
 use serde::ser::{self, Impossible, Serialize, Serializer};
 
@@ -95,23 +97,6 @@ impl Writer {
         Ok(())
     }
 
-    fn items(&mut self) -> Result<Items<'_>, LongWay> {
-        self.enter(b'[')?;
-        Ok(Items { writer: self, first: true, around: false })
-    }
-
-    fn object(&mut self, around: bool) -> Result<Fields<'_>, LongWay> {
-        self.enter(b'{')?;
-        let (first, begin) = (self.fields.len(), self.out.len());
-        Ok(Fields { writer: self, first, begin, around })
-    }
-
-    /// `{"variant":`, to be left again.
-    fn variant(&mut self, variant: &'static str) -> Result<(), LongWay> {
-        self.enter(b'{')?;
-        self.name(variant)
-    }
-
     /// Puts the fields from `first` on, which begin at `begin`, into the order of their names.
     fn sort(&mut self, first: usize, begin: usize) -> Result<(), LongWay> {
         let fields = &self.fields[first..];
@@ -145,12 +130,12 @@ impl<'a> Serializer for &'a mut Writer {
     type Ok = ();
     type Error = LongWay;
     type SerializeSeq = Items<'a>;
-    type SerializeTuple = Items<'a>;
-    type SerializeTupleStruct = Items<'a>;
-    type SerializeTupleVariant = Items<'a>;
+    type SerializeTuple = Impossible<(), LongWay>;
+    type SerializeTupleStruct = Impossible<(), LongWay>;
+    type SerializeTupleVariant = Impossible<(), LongWay>;
     type SerializeMap = Entries<'a>;
     type SerializeStruct = Fields<'a>;
-    type SerializeStructVariant = Fields<'a>;
+    type SerializeStructVariant = Impossible<(), LongWay>;
 
     fn serialize_bool(self, value: bool) -> Result<(), LongWay> {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
@@ -240,36 +225,33 @@ impl<'a> Serializer for &'a mut Writer {
         self,
         _: &'static str,
         _: u32,
-        variant: &'static str,
-        value: &T,
+        _: &'static str,
+        _: &T,
     ) -> Result<(), LongWay> {
-        self.variant(variant)?;
-        value.serialize(&mut *self)?;
-        self.leave(b'}');
-        Ok(())
+        Err(LongWay)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, LongWay> {
-        self.items()
+        self.enter(b'[')?;
+        Ok(Items { writer: self, first: true })
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Items<'a>, LongWay> {
-        self.items()
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, LongWay> {
+        Err(LongWay)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Items<'a>, LongWay> {
-        self.items()
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, LongWay> {
+        Err(LongWay)
     }
 
     fn serialize_tuple_variant(
         self,
         _: &'static str,
         _: u32,
-        variant: &'static str,
+        _: &'static str,
         _: usize,
-    ) -> Result<Items<'a>, LongWay> {
-        self.variant(variant)?;
-        Ok(Items { around: true, ..self.items()? })
+    ) -> Result<Self::SerializeTupleVariant, LongWay> {
+        Err(LongWay)
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, LongWay> {
@@ -278,18 +260,19 @@ impl<'a> Serializer for &'a mut Writer {
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, LongWay> {
-        self.object(false)
+        self.enter(b'{')?;
+        let (first, begin) = (self.fields.len(), self.out.len());
+        Ok(Fields { writer: self, first, begin })
     }
 
     fn serialize_struct_variant(
         self,
         _: &'static str,
         _: u32,
-        variant: &'static str,
+        _: &'static str,
         _: usize,
-    ) -> Result<Fields<'a>, LongWay> {
-        self.variant(variant)?;
-        self.object(true)
+    ) -> Result<Self::SerializeStructVariant, LongWay> {
+        Err(LongWay)
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), LongWay> {
@@ -311,25 +294,6 @@ impl<'a> Serializer for &'a mut Writer {
 struct Items<'a> {
     writer: &'a mut Writer,
     first: bool,
-    /// It is the value of a variant, whose object ends with it.
-    around: bool,
-}
-
-impl Items<'_> {
-    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
-        if !self.first {
-            self.writer.out.push(b',');
-        }
-        self.first = false;
-        value.serialize(&mut *self.writer)
-    }
-
-    fn close(self) {
-        self.writer.leave(b']');
-        if self.around {
-            self.writer.leave(b'}');
-        }
-    }
 }
 
 impl ser::SerializeSeq for Items<'_> {
@@ -337,53 +301,15 @@ impl ser::SerializeSeq for Items<'_> {
     type Error = LongWay;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
-        self.item(value)
+        if !self.first {
+            self.writer.out.push(b',');
+        }
+        self.first = false;
+        value.serialize(&mut *self.writer)
     }
 
     fn end(self) -> Result<(), LongWay> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTuple for Items<'_> {
-    type Ok = ();
-    type Error = LongWay;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), LongWay> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleStruct for Items<'_> {
-    type Ok = ();
-    type Error = LongWay;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), LongWay> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleVariant for Items<'_> {
-    type Ok = ();
-    type Error = LongWay;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), LongWay> {
-        self.close();
+        self.writer.leave(b']');
         Ok(())
     }
 }
@@ -394,11 +320,13 @@ struct Fields<'a> {
     /// The first of its fields.
     first: usize,
     begin: usize,
-    around: bool,
 }
 
-impl Fields<'_> {
-    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
+impl ser::SerializeStruct for Fields<'_> {
+    type Ok = ();
+    type Error = LongWay;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
         if self.writer.fields.len() > self.first {
             self.writer.out.push(b',');
         }
@@ -407,47 +335,19 @@ impl Fields<'_> {
         value.serialize(&mut *self.writer)
     }
 
-    fn close(self) -> Result<(), LongWay> {
+    fn end(self) -> Result<(), LongWay> {
         self.writer.sort(self.first, self.begin)?;
         self.writer.fields.truncate(self.first);
         self.writer.leave(b'}');
-        if self.around {
-            self.writer.leave(b'}');
-        }
         Ok(())
-    }
-}
-
-impl ser::SerializeStruct for Fields<'_> {
-    type Ok = ();
-    type Error = LongWay;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
-        self.field(name, value)
-    }
-
-    fn end(self) -> Result<(), LongWay> {
-        self.close()
-    }
-}
-
-impl ser::SerializeStructVariant for Fields<'_> {
-    type Ok = ();
-    type Error = LongWay;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
-        self.field(name, value)
-    }
-
-    fn end(self) -> Result<(), LongWay> {
-        self.close()
     }
 }
 
 /// A map that is being written: its keys must come in order, as those of a sorted map do.
 struct Entries<'a> {
     writer: &'a mut Writer,
-    last: Option<String>,
+    /// Where the key before stands, without its quotes.
+    last: Option<Range<usize>>,
 }
 
 impl ser::SerializeMap for Entries<'_> {
@@ -455,127 +355,32 @@ impl ser::SerializeMap for Entries<'_> {
     type Error = LongWay;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), LongWay> {
-        let key = key.serialize(Key)?;
-        match &self.last {
-            Some(last) if *last >= key => return Err(LongWay),
-            Some(_) => self.writer.out.push(b','),
-            None => {}
+        if self.last.is_some() {
+            self.writer.out.push(b',');
         }
-        self.writer.name(&key)?;
-        self.last = Some(key);
+        let begin = self.writer.out.len();
+        key.serialize(&mut *self.writer)?;
+        // A text, between its quotes. As written it sorts like the text itself as long as nothing in it is escaped.
+        let [b'"', text @ .., b'"'] = &self.writer.out[begin..] else { return Err(LongWay) };
+        let before = self.last.clone().map(|last| &self.writer.out[last]);
+        if text.contains(&b'\\')
+            || text.starts_with(RESERVED_PREFIX.as_bytes())
+            || before.is_some_and(|before| before >= text)
+        {
+            return Err(LongWay);
+        }
+        self.last = Some(begin + 1..self.writer.out.len() - 1);
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+        self.writer.out.push(b':');
         value.serialize(&mut *self.writer)
     }
 
     fn end(self) -> Result<(), LongWay> {
         self.writer.leave(b'}');
         Ok(())
-    }
-}
-
-/// The key of a map: a text.
-struct Key;
-
-macro_rules! no_key {
-    ($($method:ident: $type:ty),* $(,)?) => {
-        $(fn $method(self, _: $type) -> Result<String, LongWay> {
-            Err(LongWay)
-        })*
-    };
-}
-
-impl Serializer for Key {
-    type Ok = String;
-    type Error = LongWay;
-    type SerializeSeq = Impossible<String, LongWay>;
-    type SerializeTuple = Impossible<String, LongWay>;
-    type SerializeTupleStruct = Impossible<String, LongWay>;
-    type SerializeTupleVariant = Impossible<String, LongWay>;
-    type SerializeMap = Impossible<String, LongWay>;
-    type SerializeStruct = Impossible<String, LongWay>;
-    type SerializeStructVariant = Impossible<String, LongWay>;
-
-    no_key!(
-        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
-        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_f32: f32,
-        serialize_f64: f64, serialize_char: char, serialize_bytes: &[u8], serialize_unit_struct: &'static str,
-    );
-
-    fn serialize_str(self, value: &str) -> Result<String, LongWay> {
-        Ok(value.to_owned())
-    }
-
-    fn serialize_none(self) -> Result<String, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<String, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_unit(self) -> Result<String, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<String, LongWay> {
-        Ok(variant.to_owned())
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<String, LongWay> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<String, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, LongWay> {
-        Err(LongWay)
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, LongWay> {
-        Err(LongWay)
     }
 }
 
@@ -595,7 +400,7 @@ mod tests {
         #[serde(skip_serializing_if = "Option::is_none")]
         middle: Option<&'static str>,
         apple: Inner,
-        list: Vec<Shape>,
+        list: Vec<Word>,
     }
 
     #[derive(Serialize)]
@@ -605,22 +410,16 @@ mod tests {
     }
 
     #[derive(Serialize)]
-    enum Shape {
-        Unit,
-        Newtype(u64),
-        Tuple(bool, char),
-        Struct { y: (), x: Option<u8> },
+    enum Word {
+        First,
+        Second,
     }
 
     fn document(middle: Option<&'static str>) -> Unsorted {
-        let params =
-            BTreeMap::from([("é".to_owned(), json!({"k": [1, -2, null]})), ("a\n".to_owned(), json!("\u{7f}"))]);
-        Unsorted {
-            zebra: 7,
-            middle,
-            apple: Inner { b: -9_007_199_254_740_991, a: params },
-            list: vec![Shape::Unit, Shape::Newtype(0), Shape::Tuple(true, '"'), Shape::Struct { y: (), x: None }],
-        }
+        let params = [("a", json!("\u{7f}é\n")), ("ab", json!({"k": [1, -2, null, true]})), ("b", json!({}))];
+        let params = params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let apple = Inner { b: -9_007_199_254_740_991, a: params };
+        Unsorted { zebra: 7, middle, apple, list: vec![Word::Second, Word::First] }
     }
 
     #[test]
@@ -643,6 +442,11 @@ mod tests {
         assert_eq!(write(&i64::MIN), None);
         assert_eq!(write(&json!({"$serde_json::x": 1})), None);
         assert_eq!(write(&BTreeMap::from([(1, 1)])), None);
+        for escaped in ["é", "a\n", "\"", "\\"] {
+            assert_eq!(write(&json!({escaped: 1})), None, "{escaped}");
+        }
+        assert_eq!(write(&(1, 2)), None);
+        assert_eq!(write(&Ok::<u8, u8>(1)), None, "a variant that carries something");
         let nested = |depth| (0..depth).fold(json!([]), |inner, _| json!([inner]));
         assert!(write(&nested(31)).is_some());
         assert_eq!(write(&nested(32)), None);

@@ -326,6 +326,7 @@ mod tests {
         let bytes = payload(P::KIND);
         let statement = Statement::<P>::from_payload(&bytes).unwrap_or_else(|error| panic!("{}: {error}", P::KIND));
         assert_eq!(statement.to_payload().as_deref(), Ok(&*bytes), "{}", P::KIND);
+        assert!(canonical::read_exact::<Statement<P>>(&bytes).is_some(), "{} is read at once", P::KIND);
     }
 
     #[test]

@@ -172,10 +172,10 @@ def merkle(data, _):
         yield f"golden_misc/{at}", got == vector["leaf_hash_b64"] or got
     leaves = [log.leaf_hash(item) for item in unhex(data["ct8"]["leaves_hex"])]
     for at, stated in enumerate([data["ct8"]["empty_root"]] + data["ct8"]["roots_by_size"]):
-        yield f"ct8/root/{at}", log.root_of(leaves[:at]).hex() == stated or "another root"
+        yield f"ct8/{at} leaves", log.root_of(leaves[:at]).hex() == stated or "another root"
     for size, stated in data["leafN"]["roots"].items():
         made = log.root_of(log.leaf_hash(f"leaf {at}".encode()) for at in range(int(size)))
-        yield f"leafN/root/{size}", made.hex() == stated or "another root"
+        yield f"leafN/{size} leaves", made.hex() == stated or "another root"
     for vector in data["ct8"]["inclusion"] + data["leafN"]["inclusion"]:
         yield "inclusion", answer(lambda: _inclusion(vector))[0] == "accept" or str(vector)[:120]
     for vector in data["inclusion_must_fail"]:
