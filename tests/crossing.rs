@@ -506,6 +506,18 @@ fn token_is_stored_as_a_hash() {
 }
 
 #[test]
+fn a_token_that_was_used_opens_nothing_once_it_is_revoked() {
+    let world = World::new();
+    // Twice: what the first look found is remembered until tokens change.
+    for _ in 0..2 {
+        world.wire.get("/v1/registry", &world.agent).ok(200);
+    }
+    world.control(&json!({"do": "token-revoke", "name": "agent"})).unwrap();
+    world.wire.get("/v1/registry", &world.agent).problem("unauthenticated");
+    world.wire.get("/v1/registry", &world.reader).ok(200);
+}
+
+#[test]
 fn store_is_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::new();
