@@ -3,6 +3,8 @@
 import functools
 import re
 
+from wire import match
+
 # A segment that begins with a wildcard matches no name that begins with a dot.
 NO_DOT = r"(?!\.)"
 # `**` as a whole segment: any number of whole segments, none of them hidden.
@@ -10,7 +12,7 @@ DEEP = r"(?:(?!\.)[^/]+/)*"
 
 
 def matches(pattern, path):
-    return any(one.fullmatch(path) for one in _compiled(pattern))
+    return any(match(one, path) for one in _compiled(pattern))
 
 
 @functools.lru_cache(maxsize=1024)
