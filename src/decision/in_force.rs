@@ -49,7 +49,7 @@ pub fn steps_in_force(
     let given = Given::of(configuration);
     let mut steps = BTreeMap::new();
     let mut errors = Vec::new();
-    for step in registry.steps() {
+    for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{reference}: {error}"));
@@ -70,7 +70,7 @@ pub fn steps_in_force(
         match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
             (Ok(profile), Ok(hashed)) => {
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                let proof = registry.proof(reference).map(|proof| StepProof {
+                let proof = registry.proof_at(index).map(|proof| StepProof {
                     index: proof.index,
                     size: proof.size,
                     hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),

@@ -31,7 +31,8 @@ use crate::yaml::{Flaw, Place, not_yet};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    leaves: Vec<merkle::Hash>,
+    /// By height, the hashes of all complete subtrees; the lowest are those of the leaves, in the order of `steps`.
+    tree: Vec<Vec<merkle::Hash>>,
 }
 
 /// A step as it is sealed.
@@ -161,7 +162,7 @@ impl Registry {
             }
         }
         match canonical_of(&leaves) {
-            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, leaves: hashes }),
+            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, tree: levels(hashes) }),
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
                 errors.sort();
@@ -191,23 +192,38 @@ impl Registry {
     /// The RFC 6962 root over the canonical leaves.
     #[must_use]
     pub fn root(&self) -> RegistryRoot {
-        RegistryRoot::from_bytes(merkle::root(&self.leaves))
+        RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
     /// The proof that a step is in the registry; nothing when it is not.
     #[must_use]
     pub fn proof(&self, reference: &StepRef) -> Option<StepProof> {
-        let index = self.steps.keys().position(|other| other == reference)? as u64;
-        let size = self.leaves.len() as u64;
-        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, std::convert::Infallible> {
-            let width = 1_usize << level;
-            let start = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(width).min(self.leaves.len());
-            let end = start.saturating_add(width).min(self.leaves.len());
-            Ok(merkle::root(&self.leaves[start..end]))
-        };
-        let Ok(hashes) = merkle::inclusion_path(index, size, subtree);
-        Some(StepProof { index, size, hashes: hashes? })
+        self.proof_at(self.steps.keys().position(|other| other == reference)?)
     }
+
+    /// The proof of the step at this place in [`Self::steps`].
+    #[must_use]
+    pub fn proof_at(&self, index: usize) -> Option<StepProof> {
+        let (index, size) = (index as u64, self.tree[0].len() as u64);
+        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {
+            let level = self.tree.get(usize::from(level)).ok_or(())?;
+            usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
+        };
+        // Every complete subtree is there.
+        let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
+        Some(StepProof { index, size, hashes })
+    }
+}
+
+/// The hashes of all complete subtrees over these leaves, by their height, so that a proof of each step costs no hashing.
+fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, _) = below.as_chunks::<2>();
+        let above = pairs.iter().map(|[left, right]| merkle::node_hash(left, right)).collect();
+        levels.push(above);
+    }
+    levels
 }
 
 /// Seals one step, or says why this version can't.
