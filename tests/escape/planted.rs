@@ -1,5 +1,6 @@
 //! What the scripts look for, and whether they found it.
 
+use std::cell::RefCell;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +20,7 @@ pub struct Planted {
     shm_key: u32,
     shm_file: PathBuf,
     tmp_file: PathBuf,
-    sleeper: Child,
+    sleeper: RefCell<Child>,
     hits: Vec<(&'static str, Arc<AtomicUsize>)>,
 }
 
@@ -55,7 +56,6 @@ impl Planted {
             std::fs::write(file, format!("{token}\n")).expect("a file");
             std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).expect("mode");
         }
-        let sleeper = Command::new("sleep").arg("900").stdin(Stdio::null()).spawn().expect("a process of the host");
         let mut planted = Self {
             home: home.to_owned(),
             token: token.to_owned(),
@@ -65,7 +65,7 @@ impl Planted {
             shm_key,
             shm_file,
             tmp_file,
-            sleeper,
+            sleeper: RefCell::new(sleeper()),
             hits: vec![],
         };
         planted.listen();
@@ -188,6 +188,10 @@ impl Planted {
         for (_, hits) in &self.hits {
             hits.store(0, Ordering::SeqCst);
         }
+        let mut before = self.sleeper.borrow_mut();
+        let _ = before.kill();
+        let _ = before.wait();
+        *before = sleeper();
     }
 
     /// The step's approved environment. `on_host`: the step has the host's root, not one of its own.
@@ -201,7 +205,7 @@ impl Planted {
             ("CS_UDP", self.udp.to_string()),
             ("CS_ABSTRACT", self.name.clone()),
             ("CS_SOCK", path("socket")),
-            ("CS_HOSTPID", self.sleeper.id().to_string()),
+            ("CS_HOSTPID", self.sleeper.borrow().id().to_string()),
             ("CS_SHMKEY", self.shm_key.to_string()),
             ("CS_SHM", self.shm_file.display().to_string()),
             ("CS_TMP", self.tmp_file.display().to_string()),
@@ -260,7 +264,8 @@ impl Planted {
                 found.push(format!("{name} stands on the host"));
             }
         }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.sleeper.id())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.sleeper.borrow().id())).unwrap_or_default();
         if !status.contains("State:\tS") {
             found.push("the host's process is not what it was".to_owned());
         }
@@ -285,8 +290,8 @@ impl Planted {
 
 impl Drop for Planted {
     fn drop(&mut self) {
-        let _ = self.sleeper.kill();
-        let _ = self.sleeper.wait();
+        let _ = self.sleeper.borrow_mut().kill();
+        let _ = self.sleeper.borrow_mut().wait();
         for file in [&self.shm_file, &self.tmp_file] {
             let _ = std::fs::remove_file(file);
         }
@@ -295,6 +300,16 @@ impl Drop for Planted {
             &[&self.shm_key.to_string()],
         );
     }
+}
+
+/// A process of the host. It sleeps once it is there.
+fn sleeper() -> Child {
+    let child = Command::new("sleep").arg("900").stdin(Stdio::null()).spawn().expect("a process of the host");
+    let status = || std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    while !status().contains("Name:\tsleep") || !status().contains("State:\tS") {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child
 }
 
 /// Ends processes that got away.
