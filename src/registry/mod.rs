@@ -45,6 +45,8 @@ pub struct RegisteredStep {
     pub digest: StepDigest,
     /// Its parameter schema, ready to validate.
     pub schema: ParameterSchema,
+    /// Where it stands, `file:line:column`; nothing when it was read from a store.
+    pub place: Option<String>,
 }
 
 /// The proof that a step is in the registry, as a bundle carries it.
@@ -141,8 +143,8 @@ impl Registry {
                 refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
                 continue;
             }
-            places.insert(reference.clone(), here);
-            match register(definition) {
+            places.insert(reference.clone(), here.clone());
+            match register(definition, (place.line > 0).then_some(here)) {
                 Ok(step) => {
                     steps.insert(reference, Arc::new(step));
                 }
@@ -211,7 +213,7 @@ impl Registry {
 }
 
 /// Seals one step, or says why this version can't.
-fn register(definition: StepDefinition) -> Result<RegisteredStep, String> {
+fn register(definition: StepDefinition, place: Option<String>) -> Result<RegisteredStep, String> {
     let later = [
         (definition.template != Template::None, "a template"),
         (definition.session != SessionUse::None, "a session"),
@@ -235,7 +237,7 @@ fn register(definition: StepDefinition) -> Result<RegisteredStep, String> {
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
-    Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition })
+    Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition, place })
 }
 
 fn whole(file: &str, message: String) -> RegistryError {
