@@ -336,9 +336,9 @@ impl Reader {
                     declared.run_as =
                         self.checked(value, "`run_as`", |text| check_user(text).map(|()| text.to_owned()));
                 }
-                "off" => match value.kind {
-                    Kind::Boolean(off) => declared.off = Some(off),
-                    _ => self.flaw(value, "`off` must be true or false"),
+                "may_be_off" => match value.kind {
+                    Kind::Boolean(may) => declared.may_be_off = Some(may),
+                    _ => self.flaw(value, "`may_be_off` must be true or false"),
                 },
                 _ => {}
             }
@@ -403,7 +403,7 @@ impl Reader {
 }
 
 /// What only an override may allow: policy names the runbook for it.
-const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "off"];
+const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "may_be_off"];
 
 /// Bounds what a reader of a sealed policy must look at; a policy of a thousand overrides is a tenth of it.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
@@ -455,7 +455,7 @@ grants: []
                 "4:9: unknown mode: \"promted\"; did you mean \"prompted\"?",
                 "5:3: `run` in default is not supported by this version: remove it",
                 "6:25: `required: 0` would let a step run without a signature: write 1 or more",
-                "7:13: `network` in a sandbox rule is not supported by this version: remove it",
+                "7:13: `network` is for runbooks that are named: write it into an override",
                 "7:54: `wall_ms` must be above 0: zero is no limit",
                 "7:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
                 "9:15: pattern \"a/[!b]\": [!…] means different things to shells and to picomatch: write [^…], or [\\!…]",
@@ -488,10 +488,9 @@ grants: []
     #[test]
     fn a_sealed_policy_of_a_newer_boundary_is_read_and_says_so() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
-        let policy = sealed(
-            r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"network":{"mode":"host"}}},"version":1}"#,
-        )
-        .expect("read");
+        let policy =
+            sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)
+                .expect("read");
         assert!(policy.has_rules() && policy.has_sandbox_rules());
         assert!(sealed(r#"{"default":{"mode":"deny","rum":{}},"version":1}"#).is_err());
         assert!(sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#).is_err());

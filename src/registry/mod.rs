@@ -321,6 +321,47 @@ mod tests {
     }
 
     #[test]
+    fn what_a_step_declares_of_the_host_is_read_with_its_place() {
+        let front = |defaults: &str, fence: &str| {
+            errors(&format!("---\ncountersign: 1\ndefaults: {{{defaults}}}\n---\n```bash {{#a {fence}}}\ntrue\n```\n"))
+        };
+        for (defaults, fence) in [
+            ("read: [/srv/a, /srv/b], network: {allow: [\"a.example:443\"]}", ""),
+            ("", "read=/srv/a,/srv/b deny=**/.env network=a.example:443,b.example:80 sockets=/run/x run-as=web"),
+            ("", "write=/srv/a workdir=in-place"),
+            ("write: [/srv/a], workdir: overlay", "network=host"),
+            ("", "sandbox=off reason=\"needs the host's packages\""),
+        ] {
+            assert_eq!(front(defaults, fence), [""; 0], "{defaults} {fence}");
+        }
+        let stars = format!("deny=**/{}", "*".repeat(1000));
+        for (defaults, fence, expected) in [
+            ("", "read=srv", "a.md:5:18: the path \"srv\" is relative"),
+            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" climbs"),
+            ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" stands twice"),
+            ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, and nothing says how"),
+            ("", "workdir=copy", "a.md:5:21: `workdir` is given without its tree"),
+            ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
+            ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),
+            ("", &stars, "a.md:5:18: the deny pattern"),
+            ("", "network=10.0.0.1:80", "a.md:5:21: the address"),
+            ("", "network=a.example", "a.md:5:21: the address \"a.example\" has no port"),
+            ("", "run-as=root", "a.md:5:20: no step runs as root"),
+            ("", "sandbox=off", "a.md:5:21: sandbox=off needs its reason"),
+            ("", "sandbox=strict", "a.md:5:21: unknown value of sandbox"),
+            ("", "reason=x", "a.md:5:20: a reason is given for sandbox=off only"),
+            ("", "sandbox=off reason=x network=host", "a.md:5:21: with sandbox=off nothing holds `network`"),
+            ("read: [\"/srv/a\\nb\"]", "", "a.md:3:19: the path \"/srv/a\\nb\" holds a line break"),
+            ("network: all", "", "a.md:3:21: unknown value of `network`: \"all\""),
+            ("run-as: web", "", "a.md:3:12: unknown key in defaults: \"run-as\""),
+        ] {
+            let found = front(defaults, fence);
+            assert!(found.iter().any(|one| one.starts_with(expected)), "{expected}\n{found:?}");
+            assert!(found.iter().all(|one| one.len() < 500), "{found:?}");
+        }
+    }
+
+    #[test]
     fn a_sealed_registry_stands_when_files_differ_later() {
         let dir = Dir::of(&[("nginx.md", NGINX), ("deploy/web.md", WEB)]);
         let registry = dir.load().expect("a registry");
@@ -469,8 +510,8 @@ mod tests {
             (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
             (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
             (
-                fenced("bash {#a network=host}", "true\n"),
-                "a.md:5:13: `network=` is not supported by this version: remove it",
+                fenced("bash {#a secrets=x}", "true\n"),
+                "a.md:5:13: `secrets=` is not supported by this version: remove it",
             ),
             (fenced("bash {#a}", ""), "a.md:5:1: the block is empty"),
             (fenced("bash {#a}", " \n\n"), "a.md:5:1: the block is empty"),

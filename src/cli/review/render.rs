@@ -259,7 +259,10 @@ fn profile_words(profile: &Profile) -> Vec<String> {
             "the live trees: what it writes stays, and a denied name holds as the tree was at its start"
         }
     };
-    let stays = if profile.workdir == Workdir::InPlace { "writes to the host" } else { "writes, and not to the host" };
+    let stays = match profile.workdir {
+        Workdir::Private | Workdir::InPlace => "writes to the host",
+        Workdir::Copy | Workdir::Overlay => "writes, and not to the host",
+    };
     let network = match profile.network.mode {
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Allow => format!("only {}", list(&profile.network.hosts, "nothing")),
