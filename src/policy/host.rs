@@ -206,11 +206,12 @@ fn denied(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<Vec<String>, 
 /// What is wrong with it, and what to write instead.
 pub fn check_deny(text: &str) -> Result<(), String> {
     crate::record::host::check_pattern(text)?;
-    let pattern = Pattern::parse(text).map_err(|error| error.to_string())?;
+    // Over paths without their first slash.
+    let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
     // Names that have nothing in common, at the depths where trees are.
     let names = ["kz0q", "a.b", "NOTES", "0"];
     let mut depths = ["/", "/a/", "/srv/q7/", "/home/x/src/y/"].iter().map(|at| {
-        let at = if text.starts_with('/') { at } else { at.trim_start_matches('/') };
+        let at = at.trim_start_matches('/');
         names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
     });
     // One from the root that names a directory leaves all others.

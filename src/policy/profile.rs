@@ -8,7 +8,7 @@ use std::fmt;
 use crate::policy::{Ruling, host};
 use crate::record::configuration::Configuration;
 use crate::record::enforcement;
-use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT};
+use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT};
 use crate::record::step::{DeclaredSandbox, Limit};
 
 /// What the boundary's configuration gives every run.
@@ -161,6 +161,10 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
         Level::Strict => STRICT.to_vec(),
         Level::BestEffort(held) => held.clone(),
     };
+    if host.network.mode == NetworkMode::Host {
+        // The host's network is held by nothing.
+        require.retain(|layer| *layer != Layer::Network);
+    }
     // Arrays of the profile are sorted by the bytes of their elements; the layers stand in that order in their type.
     require.sort_unstable();
     require.dedup();
