@@ -2,6 +2,7 @@
 //!
 //! Pure: a sealed policy and a ref in, a ruling out. Who met the rule is decided elsewhere.
 pub mod file;
+pub mod host;
 pub mod patterns;
 pub mod profile;
 
@@ -9,9 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::policy::file::{Mode, Policy};
+use crate::policy::host::{Allowed, SandboxRule};
 use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, DeclaredSandbox, Limit};
+use crate::record::step::{Approvals, Limit};
 
 /// What policy says of one step, each value with where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Ruling {
     pub proc: Option<Sourced<Proc>>,
     /// The limits that policy sets.
     pub limits: BTreeMap<Limit, Sourced<u64>>,
+    /// What a step may declare of the host.
+    pub host: Allowed,
 }
 
 /// A value and the rule that it comes from.
@@ -66,6 +70,7 @@ pub fn resolve(policy: &Policy, step: &StepRef) -> Ruling {
         approvals: None,
         proc: None,
         limits: BTreeMap::new(),
+        host: Allowed::default(),
     };
     let default = &policy.file().default;
     ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
@@ -83,7 +88,7 @@ impl Ruling {
         &mut self,
         mode: Option<Mode>,
         approvals: Option<&Approvals>,
-        sandbox: Option<&DeclaredSandbox>,
+        sandbox: Option<&SandboxRule>,
         origin: &Origin,
     ) {
         if let Some(value) = mode {
@@ -93,6 +98,7 @@ impl Ruling {
             self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
         }
         let Some(sandbox) = sandbox else { return };
+        self.host.apply(sandbox, origin);
         if let Some(value) = sandbox.proc {
             self.proc = Some(Sourced { value, origin: origin.clone() });
         }
