@@ -6,7 +6,7 @@ those of the configuration; `strict` stands for at least four of them. What a st
 of policy allows it by the same word, paths also below; deny patterns of both add up.
 """
 
-import posixpath
+import os
 import re
 
 from documents import LAYER, PROFILE_LIMITS, arr, number, obj, one_of
@@ -116,7 +116,7 @@ def check_host(ref, declared, rule):
 
     for name in ("read", "write", "sockets"):
         for path in declared.get(name, []):
-            if not path.startswith("/") or posixpath.normpath(path) != path or re.search(r"[\x00-\x1f\x7f*?\[{]", path):
+            if not path.startswith("/") or os.path.normpath(path) != path or re.search(r"[\x00-\x1f\x7f*?\[{]", path):
                 raise Bad(f"{ref}: {path!r} is no plain path of the host")
     readable, writable = rule.get("read", []) + rule.get("write", []), rule.get("write", [])
     in_place = declared.get("workdir") == "in-place"
