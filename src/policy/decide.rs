@@ -16,7 +16,7 @@ use crate::policy::paths::{Places, TRUSTED, normalised};
 use crate::policy::patterns::PatternError;
 use crate::policy::{Origin, Ruling, Sourced};
 use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::shell::commands::{self, Found, NotUnderstood, Place, Size, What};
+use crate::shell::commands::{self, Found, NotUnderstood, Place, Shell, Size, What};
 
 /// Where it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,14 +233,20 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Decides all commands of a script. One that is not understood, or in which there is nothing to run, is denied.
+/// Decides all commands of a script of bash. One that is not understood, or in which there is nothing to run, is denied.
 #[must_use]
 pub fn decide_script(ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+    decide_script_of(Shell::Bash, ruling, script, size, at, flags)
+}
+
+/// The same, of a script that `shell` runs.
+#[must_use]
+pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
     let judge = Judge { ruling, at, flags };
     let understood = if is_empty(script) {
         Err(NotUnderstood { place: Place { line: 1, column: 1 }, message: EMPTY.to_owned() })
     } else {
-        commands::find(script, size)
+        commands::find_in(shell, script, size)
     };
     match understood {
         Ok(found) => judge.script(found),

@@ -8,13 +8,13 @@ use std::fmt;
 use crate::crypto::canonical;
 use crate::policy::Ruling;
 use crate::policy::decide::{
-    Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script, decide_unknown, worst,
+    Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script_of, decide_unknown, worst,
 };
 use crate::policy::lists::word;
 use crate::policy::paths::TRUSTED;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::step::StepDefinition;
-use crate::shell::commands::{NotUnderstood, Place, Size};
+use crate::shell::commands::{NotUnderstood, Place, Shell, Size};
 
 /// Policy lets this step not run, whoever signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,12 +178,16 @@ pub fn decide_source(
     at: Where,
     flags: &Flags,
 ) -> Decision {
-    let mut decision = if SHELLS.contains(&interpreter) || interpreter == "zsh" {
-        decide_script(ruling, source, size, at, flags)
-    } else {
-        Decision { verdict: Verdict::Allow, decided: Vec::new(), not_understood: None }
+    let shell = match interpreter {
+        "bash" => Some(Shell::Bash),
+        "sh" | "dash" | "zsh" => Some(Shell::Sh),
+        _ => None,
     };
-    if !SHELLS.contains(&interpreter) && decision.not_understood.is_none() {
+    let mut decision = match shell {
+        Some(shell) => decide_script_of(shell, ruling, source, size, at, flags),
+        None => Decision { verdict: Verdict::Allow, decided: Vec::new(), not_understood: None },
+    };
+    if !is_read(interpreter) && decision.not_understood.is_none() {
         decision.decided.insert(0, decide_command(ruling, interpreter, at, flags));
         decision.verdict = worst(&decision.decided);
     }
@@ -193,7 +197,7 @@ pub fn decide_source(
 /// Whether policy reads the commands of this interpreter's scripts.
 #[must_use]
 pub fn is_read(interpreter: &str) -> bool {
-    SHELLS.contains(&interpreter)
+    ["bash", "sh", "dash"].contains(&interpreter)
 }
 
 /// The bytes by which documents sort their arrays.
@@ -203,8 +207,6 @@ fn order(permission: &Permission) -> Vec<u8> {
 }
 
 const SHEBANG: &str = "the first line names another program than the step's interpreter";
-/// Shells whose scripts the parser reads as they read them.
-const SHELLS: [&str; 3] = ["bash", "sh", "dash"];
 /// How much of what is denied a message names.
 pub const MAX_SHOWN: usize = 8;
 
