@@ -160,7 +160,7 @@ fn explain_names_place_wrapper_and_rule_of_every_command() {
         "{rm}"
     );
     assert!(line("run git").contains("allowed") && line("run docker").contains("DENIED"), "{said}");
-    assert!(line("env PATH").contains("asked"), "{said}");
+    assert!(line("set PATH").contains("asked"), "{said}");
     assert!(said.contains("there the sandbox holds"), "{said}");
     let columns: Vec<usize> =
         said.lines().filter(|line| line.contains("run.")).filter_map(|line| line.find("run.")).collect();

@@ -17,7 +17,7 @@ use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
 use crate::policy::permissions::decide_source;
 use crate::policy::resolve_path;
-use crate::record::authorization::PermissionReason;
+use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::registry::markdown;
 use crate::shell::commands::Size;
 
@@ -179,7 +179,9 @@ pub(super) const fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn row(one: &Decided) -> [String; 5] {
     let place = one.place.map_or_else(|| "-".to_owned(), |place| format!("{}:{}", place.line, place.column));
     let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
-    [place, format!("{} {}", word(one.kind), one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
+    // `env PATH` would look like the program of that name.
+    let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
+    [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
 }
 
 /// The heads of those columns.
