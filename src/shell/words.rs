@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::shell::grammar::Until;
 use crate::shell::settings;
-use crate::shell::syntax::{Dialect, HOLE, List, MAX_DEPTH, Origin, Parser, Part, Read, Word};
+use crate::shell::syntax::{HOLE, List, MAX_DEPTH, Origin, Parser, Part, Read, Word};
 
 /// Where a word stands, and so what may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Parser<'_> {
                     }
                 }
                 b'<' | b'>' => {
-                    if !(self.bash() && self.peek_second() == Some(b'(')) {
+                    if !(self.peek_second() == Some(b'(') && self.bash()) {
                         return Ok(());
                     }
                     self.pos += 1;
@@ -158,7 +158,7 @@ impl Parser<'_> {
                     w.pattern(at, true);
                 }
                 b'[' => {
-                    if kind == Kind::First && self.bash() && w.plain && is_name(&w.word.text) {
+                    if kind == Kind::First && w.plain && is_name(&w.word.text) && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
@@ -203,8 +203,8 @@ impl Parser<'_> {
                     w.hole(true);
                 }
                 b'=' if w.word.name.is_none() && w.plain => {
-                    let text = w.word.text.strip_suffix('+').filter(|_| self.bash()).unwrap_or(&w.word.text);
-                    if is_name(text) {
+                    let text = w.word.text.strip_suffix('+').unwrap_or(&w.word.text);
+                    if is_name(text) && (text.len() == w.word.text.len() || self.bash()) {
                         w.word.name = Some(text.len());
                     }
                     self.literal(w, 1);
@@ -354,7 +354,7 @@ impl Parser<'_> {
             }
             b'"' if !quoted => {
                 // Bash takes the dollar away, dash keeps it.
-                if self.dialect == Dialect::Dash {
+                if !self.bash() {
                     w.word.text.push('$');
                 }
             }
@@ -442,6 +442,7 @@ impl Parser<'_> {
         inside.whole(&mut list)?;
         self.bodies = std::mem::take(&mut inside.bodies);
         self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
         self.pos = at + 1;
         self.close();
         w.word.parts.push(Part::Script(Rc::new(list)));
@@ -866,6 +867,7 @@ impl Parser<'_> {
         }
         self.bodies = std::mem::take(&mut inside.bodies);
         self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
         let mut word = finished(w, raw);
         if tabs {
             word.text = without_tabs(&word.text);
