@@ -463,7 +463,7 @@ impl<'s> Finding<'s> {
     /// An argument of the form `name`, `name=value`, `name+=value` or `name[i]=value` sets a variable.
     pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
-        let whole = word.one && !word.text[end..].starts_with(HOLE);
+        let whole = !word.text[end..].starts_with(HOLE);
         self.sets(word, whole.then_some(&word.text[..end]), context);
     }
 

@@ -280,10 +280,14 @@ impl Parser<'_> {
                 self.pos += 1;
                 self.peek();
                 self.pos += 1;
-                let words = vec![self.arithmetic_word()?];
-                return self.compound(Compound { words, ..Compound::default() });
+                if let Some(word) = self.arithmetic_word()? {
+                    return self.compound(Compound { words: vec![word], ..Compound::default() });
+                }
+                // Two subshells. The outer bracket is taken; the inner one is where reading goes on.
+                self.pos -= 1;
+            } else {
+                self.pos += 1;
             }
-            self.pos += 1;
             let mut list = List::new();
             self.list(&mut list, Until::Parenthesis)?;
             if !self.take(b')') {
@@ -385,7 +389,10 @@ impl Parser<'_> {
             self.pos += 1;
             self.peek();
             self.pos += 1;
-            compound.words.push(self.arithmetic_word()?);
+            let Some(word) = self.arithmetic_word()? else {
+                return self.syntax("the `((` of a loop is not closed: close it with `))`");
+            };
+            compound.words.push(word);
             self.blanks();
             self.take(b';');
         } else {

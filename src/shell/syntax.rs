@@ -239,6 +239,8 @@ pub(super) struct Parser<'t> {
     pub(super) evaluates: bool,
     /// See [`Script::differs`].
     pub(super) differs: bool,
+    /// How often a text may still be read twice (`((`).
+    pub(super) retries: usize,
     /// The last place where a reserved word was looked for, and what was found.
     pub(super) looked: (usize, Option<(&'static str, usize)>),
 }
@@ -272,6 +274,7 @@ impl<'t> Parser<'t> {
             bodies: Vec::new(),
             evaluates: false,
             differs: false,
+            retries: 16,
             looked: (usize::MAX, None),
         }
     }
