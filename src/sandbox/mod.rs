@@ -8,11 +8,14 @@
 mod bpf;
 pub mod cancel;
 pub mod capture;
+mod cgroup;
 mod confine;
+mod deny;
 pub mod facts;
 mod filesystem;
 pub mod follow;
 mod grants;
+mod helper;
 mod ids;
 mod interpreter;
 pub mod launcher;
@@ -23,6 +26,7 @@ pub mod profile;
 pub mod protocol;
 mod seccomp;
 mod syscalls;
+mod trees;
 
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;
