@@ -6,13 +6,17 @@
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
 pub mod addresses;
+mod bpf;
 pub mod cancel;
 pub mod capture;
+mod cgroup;
 mod confine;
+mod deny;
 pub mod facts;
 mod filesystem;
 pub mod follow;
 mod grants;
+mod helper;
 mod ids;
 mod interpreter;
 pub mod launcher;
@@ -23,7 +27,9 @@ pub mod probe;
 pub mod profile;
 pub mod protocol;
 mod request;
+mod seccomp;
 mod syscalls;
+mod trees;
 
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;

@@ -423,7 +423,8 @@ mod tests {
     /// `p8080.test` is this host's port 8080; the others lead where they say.
     fn lab(name: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
         let address = |text: &str| text.parse().map_err(io::Error::other);
-        if let Some(port) = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")) {
+        let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
+        if let Some(port) = port {
             return Ok(vec![address(&format!("127.0.0.1:{port}"))?]);
         }
         match name {
