@@ -19,8 +19,6 @@ use rustix::event::{PollFd, PollFlags};
 use crate::sandbox::addresses::check_public;
 use crate::sandbox::request::{self, Asked, Head};
 
-/// The port on the run's own loopback where its proxy listens: nobody else can have taken it.
-pub const PORT: u16 = 3128;
 /// Connections at one time and in all: bound the service's threads and descriptors for one run.
 const MOST_AT_ONCE: usize = 32;
 const MOST_CONNECTIONS: usize = 10_000;
@@ -35,23 +33,6 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// Addresses of a name that are looked at.
 const MOST_ADDRESSES: usize = 16;
 const BUFFER: usize = 64 << 10;
-
-/// The environment that makes usual programs use the proxy, in both spellings.
-#[must_use]
-pub fn environment() -> Vec<(String, String)> {
-    let proxy = format!("http://127.0.0.1:{PORT}");
-    let own = "localhost,127.0.0.1,::1".to_owned();
-    [
-        ("HTTP_PROXY", &proxy),
-        ("HTTPS_PROXY", &proxy),
-        ("http_proxy", &proxy),
-        ("https_proxy", &proxy),
-        ("NO_PROXY", &own),
-        ("no_proxy", &own),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.clone()))
-    .to_vec()
-}
 
 /// The proxy of one run. Dropping it ends every connection.
 #[derive(Debug)]
