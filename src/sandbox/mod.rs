@@ -5,6 +5,7 @@
 //! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
+pub mod addresses;
 mod bpf;
 pub mod cancel;
 pub mod capture;
@@ -21,9 +22,11 @@ mod interpreter;
 pub mod launcher;
 mod leftovers;
 pub mod linux;
+pub mod network;
 pub mod probe;
 pub mod profile;
 pub mod protocol;
+mod request;
 mod seccomp;
 mod syscalls;
 mod trees;
