@@ -134,3 +134,8 @@ pub struct Usage {
     /// The largest resident set of one of its processes, in bytes.
     pub memory_peak_bytes: u64,
 }
+
+/// Paths of the host that every run can read, whatever policy says: interpreters need them.
+pub fn always_readable() -> impl Iterator<Item = &'static std::path::Path> {
+    filesystem::always_visible()
+}

@@ -10,14 +10,17 @@ use crate::cli::screen::Shown;
 
 /// Never handed on, whatever policy says: each makes programs load or run something else, or is this program's own to set.
 /// A star at the end stands for anything.
-const NEVER: [&str; 38] = [
+const NEVER: [&str; 47] = [
     // Loaders and shells.
     "LD_*",
+    "DYLD_*",
     "GLIBC_TUNABLES",
     "GCONV_PATH",
     "BASH_ENV",
     "ENV",
     "BASH_FUNC_*",
+    "BASH_ALIASES",
+    "BASH_CMDS",
     "BASH_LOADABLES_PATH",
     "BASH_XTRACEFD",
     "SHELLOPTS",
@@ -37,23 +40,29 @@ const NEVER: [&str; 38] = [
     "GEM_*",
     "NODE_OPTIONS",
     "NODE_PATH",
+    "NODE_REPL_*",
+    "npm_config_*",
+    "NPM_CONFIG_*",
     "PYTHON*",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
     "JAVA_TOOL_OPTIONS",
     "JDK_JAVA_OPTIONS",
     "_JAVA_OPTIONS",
     "CLASSPATH",
     "LUA_*",
-    "GOFLAGS",
-    "RUSTC_WRAPPER",
     "MAKEFLAGS",
+    "MAKEFILES",
+    "TAR_OPTIONS",
     // What git runs.
     "GIT_*",
     // Whoever reaches the agent signs with the person's keys.
     "SSH_AUTH_SOCK",
-    "SSH_ASKPASS",
+    "SSH_ASKPASS*",
     // The program's own.
     "PARAM_*",
     "COUNTERSIGN_*",
+    "RUNBOOKS_OUTPUT",
 ];
 
 /// The most that a step's environment may hold, in bytes: what the sandbox takes.

@@ -6,7 +6,6 @@
 
 mod decide;
 mod environment;
-mod ground;
 mod live;
 mod local_log;
 mod log;
@@ -23,9 +22,9 @@ use serde_json::{Map, json};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
+use crate::cli::project::Project;
 use crate::cli::propose::read_params;
 use crate::cli::run::decide::Rules;
-use crate::cli::run::ground::Ground;
 use crate::cli::run::profile::{Hold, Wanted};
 use crate::cli::run::prompt::Session;
 use crate::cli::run::receipt::Receipts;
@@ -108,10 +107,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, talk);
     };
-    let ground = Ground::of_process()?;
+    let project = Project::here()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
-    let runbook = Runbook::read(file, &args.param, params, &ground)?;
-    let rules = Rules::find(&args.rules, &ground)?;
+    let runbook = Runbook::read(file, &args.param, params, &project)?;
+    let rules = Rules::find(&args.rules, &project, &runbook)?;
     let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
     let wanted = args.wanted();
     rules.say_what_is_off(talk);

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::cli::configured::problems;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::project::Project;
 use crate::cli::propose::typed;
-use crate::cli::run::ground::Ground;
 use crate::cli::screen::Shown;
 use crate::node::problem::{Problem, Problems};
 use crate::registry::parameters::Params;
@@ -22,6 +22,8 @@ use crate::yaml::Place;
 pub(super) struct Runbook {
     /// The file as the person named it.
     pub(super) shown: String,
+    /// What overrides of policy know it by.
+    pub(super) name: String,
     /// Each with its parameters, complete.
     pub(super) steps: Vec<Chosen>,
 }
@@ -62,13 +64,18 @@ impl Runbook {
         text: &str,
         given: &[String],
         params: Map<String, Value>,
-        ground: &Ground,
+        project: &Project,
     ) -> Result<Self, Failure> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
-        let real = ground.real(file)?;
-        let name = ground.name_of(&real);
-        let steps = Registry::of_file(&real, &name, &shown).map_err(|errors| {
+        // Links are followed once, here: neither `./`, `..` nor a link escapes a rule for a path.
+        let real = project
+            .cwd
+            .join(file)
+            .canonicalize()
+            .map_err(|error| Failure::usage(format!("can't read {}: {error}", Shown::text(&shown).as_str())))?;
+        let name = project.runbook(&real);
+        let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
             let list = errors.into_iter().map(|e| Problem {
                 file: e.file,
                 line: e.line,
@@ -102,7 +109,7 @@ impl Runbook {
         unknown_parameters(&steps, given, &params)?;
         let steps =
             steps.into_iter().map(|(place, step)| choose(*place, step, given, &params)).collect::<Result<_, _>>()?;
-        Ok(Self { shown, steps })
+        Ok(Self { shown, name, steps })
     }
 }
 

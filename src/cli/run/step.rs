@@ -15,10 +15,11 @@ use crate::cli::run::prompt::{Answers, Choice, Given, Question, Session};
 use crate::cli::run::receipt::{After, Before, Receipts};
 use crate::cli::run::runbook::{Chosen, Runbook};
 use crate::cli::run::signals::Signals;
+use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::record::authorization::StepReference;
 use crate::record::local_receipt::Answer;
-use crate::record::receipt::{Outcome, Status};
+use crate::record::receipt::Outcome;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::profile::Prepared;
@@ -49,7 +50,7 @@ impl Walk<'_> {
     /// When it is denied or refused; nothing was run of it then.
     pub(super) fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
         let definition = &chosen.step.definition;
-        let ruling = self.rules.ruling(&definition.reference);
+        let ruling = self.rules.ruling();
         // Everything is decided before anything is asked: what is denied can't hide behind a question.
         let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
         let prepared = self.hold.check(&ruling, &definition.sandbox)?;
@@ -100,9 +101,10 @@ impl Walk<'_> {
                 Given::Denied(why) => {
                     let place = question.places.first().map(|place| format!("{}: ", place.at)).unwrap_or_default();
                     let mut message = format!(
-                        "nothing of {step} was run: {place}{} {:?} is denied: {why}",
+                        "nothing of {step} was run: {}{} {} is denied: {why}",
+                        Shown::text(&place).as_str(),
                         question.noun(),
-                        question.what
+                        Shown::quoted(&question.what).as_str()
                     );
                     if matches!(answers, Answers::Nobody(_)) {
                         message.push_str(&advice(questions));
@@ -163,9 +165,9 @@ impl Walk<'_> {
         let written = taken.written();
         self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
         let exit = match signal {
-            // Whoever started this program hears that it was interrupted.
-            Some(signal) if outcome.status != Status::Succeeded => Exit::Signal(signal),
-            _ => Exit::of_outcome(&outcome),
+            // Whoever started this program hears that it was interrupted, and no further step begins.
+            Some(signal) => Exit::Signal(signal),
+            None => Exit::of_outcome(&outcome),
         };
         written?;
         match appended {
