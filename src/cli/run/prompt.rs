@@ -74,7 +74,7 @@ impl Choice {
             Self::Session => "allow it in this session: until this command ends".to_owned(),
             Self::AllOfType => format!("allow all {} that no list names in this session", plural(kind)),
             Self::Deny => "deny".to_owned(),
-            Self::DenyAll => format!("deny all {} of this session that no list allows", plural(kind)),
+            Self::DenyAll => format!("deny all {} that no list allows in this session", plural(kind)),
         }
     }
 
@@ -212,9 +212,7 @@ impl Question {
 
     fn because(&self) -> &'static str {
         match (self.why, self.kind) {
-            (PermissionReason::Unlisted, PermissionKind::Env) => {
-                "it changes what later commands are, and no list allows it"
-            }
+            (_, PermissionKind::Env) => "it changes what later commands are or do",
             (PermissionReason::Unlisted, _) => "no list of the policy names it",
             (PermissionReason::BuiltInDeny, _) => "a built-in deny list names it",
             (PermissionReason::Unknown, _) => "what runs here can't be known before it runs",
@@ -239,7 +237,9 @@ impl Question {
             PermissionKind::Env => "--allow-env",
         };
         let plain = self.what.bytes().all(|c| c.is_ascii_alphanumeric() || b"._/+-".contains(&c));
-        (self.why != PermissionReason::Unknown && plain).then(|| format!("{flag} {}", self.what))
+        // A variable is known by its name, whatever it will change.
+        let known = self.why != PermissionReason::Unknown || self.kind == PermissionKind::Env;
+        (known && plain).then(|| format!("{flag} {}", self.what))
     }
 }
 

@@ -99,10 +99,10 @@ impl Walk<'_> {
                     given.push(answer);
                 }
                 Given::Denied(why) => {
-                    let place = question.places.first().map(|place| format!("{}: ", place.at)).unwrap_or_default();
+                    let place = question.places.first().map_or("", |place| &place.at);
                     let mut message = format!(
-                        "nothing of {step} was run: {}{} {} is denied: {why}",
-                        Shown::text(&place).as_str(),
+                        "nothing of {step} was run: {}: {} {} is denied: {why}",
+                        Shown::text(place).as_str(),
                         question.noun(),
                         Shown::quoted(&question.what).as_str()
                     );
