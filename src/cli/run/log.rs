@@ -68,7 +68,7 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit,
     let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     if sound {
         talk.say(&format!(
-            "{} receipts, each signed by a key of yours and naming the one before; the last is {last}. Whether some are \
+            "receipts: {}, each signed by a key of yours and naming the one before; the last is {last}. Whether some are \
              missing at the end, the log alone can't tell",
             chain.number
         ));
