@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use countersign::record::enforcement::Level;
+use countersign::record::enforcement::{Level, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
@@ -158,6 +158,7 @@ fn a_run_is_strict_and_says_what_was_enforced() {
     assert_eq!(facts.ns.map(|ns| ns.len()), Some(7));
     assert!(facts.limits.is_some_and(|limits| limits.disk.is_some() && limits.processes.is_some()));
     assert_eq!(facts.left, None);
+    assert!(facts.seccomp.is_some_and(|filter| filter.sha256.len() == 64));
     assert!(report.usage.memory_peak_bytes > 0);
 }
 
@@ -536,7 +537,7 @@ fn no_socket_of_the_host_can_be_reached() {
 import socket
 def attempt(family, kind, address):
     try:
-        s = socket.socket(family, kind); s.settimeout(2); s.connect(address); s.send(b"x"); print("reached", address)
+        s = socket.socket(family, kind); s.settimeout(2); s.connect(address); s.send(b"x"); s.recv(1); print("reached", address)
     except OSError: pass
 attempt(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", {}))
 attempt(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", {}))
@@ -620,6 +621,196 @@ for flag in (0x10000000, 0x20000, 0x20000000, 0x40000000, 0x8000000, 0x4000000, 
 print("done")
 "#;
     assert_eq!(said(bench.run(plan("python", script))), "done");
+}
+
+#[test]
+fn a_server_and_a_client_inside_one_run_find_each_other() {
+    let bench = Bench::strict();
+    let script = r#"
+import socket, threading
+s = socket.create_server(("127.0.0.1", 0))
+def serve():
+    c, _ = s.accept(); c.sendall(b"hello"); c.close()
+threading.Thread(target=serve).start()
+print(socket.create_connection(s.getsockname()).recv(9).decode())
+"#;
+    assert_eq!(said(bench.run(plan("python", script))), "hello");
+}
+
+#[test]
+fn calls_that_no_step_needs_are_refused_by_the_filter() {
+    let bench = Bench::strict();
+    let script = r#"
+import ctypes, errno, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("Seccomp:")])
+def call(name, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(*[ctypes.c_long(a) for a in arguments])
+    print(name, errno.errorcode.get(ctypes.get_errno(), result))
+call("io_uring", 425, 0, 0)
+call("fsopen", 430, 0, 0)
+call("clone3", 435, 0, 0)
+call("new", 500)
+for family, kind, protocol in [(40, 1, 0), (16, 3, 0), (2, 1, 262), (2, 3, 1), (38, 5, 0)]:
+    try: socket.socket(family, kind, protocol); print("got", family)
+    except OSError as error: print(errno.errorcode[error.errno])
+os.mkfifo("/tmp/pipe"); print("pipe")
+"#;
+    assert_eq!(
+        said(bench.run(plan("python", script))),
+        "2\nio_uring ENOSYS\nfsopen EPERM\nclone3 ENOSYS\nnew ENOSYS\nEAFNOSUPPORT\nEAFNOSUPPORT\nEPROTONOSUPPORT\nESOCKTNOSUPPORT\nEAFNOSUPPORT\npipe"
+    );
+}
+
+// ---- trees of the host
+
+/// A tree with something denied under two names, which anybody may read and write.
+fn plant(bench: &Bench) -> String {
+    let tree = bench.path("tree");
+    std::fs::create_dir_all(tree.join("deep/a")).expect("directories");
+    std::fs::create_dir_all(tree.join("secrets")).expect("directories");
+    for (name, text) in [(".env", "token"), ("deep/a/.env", "token"), ("secrets/key", "token"), ("plain", "plain")] {
+        std::fs::write(tree.join(name), text).expect("a file");
+    }
+    std::fs::hard_link(tree.join(".env"), tree.join("deep/notes")).expect("a link");
+    for name in ["", "deep", "deep/a", "secrets", ".env", "deep/a/.env", "secrets/key", "plain"] {
+        std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    }
+    tree.canonicalize().expect("real").display().to_string()
+}
+
+fn on_tree(tree: &str, workdir: Workdir) -> Profile {
+    Profile { write: vec![tree.into()], deny: vec!["**/.env".into(), "secrets".into()], workdir, ..profile() }
+}
+
+/// Tries every way to a denied name, then says what the rest is.
+const REACH: &str = "
+for f in .env deep/a/.env deep/notes secrets/key; do
+  cat $f && echo reached $f; dd if=$f && echo reached $f; cp $f copy && echo reached $f
+  ln $f alias && cat alias; chmod 777 $f secrets; cat $f; mv $f moved && cat moved; (exec 3<>$f) && cat $f
+done 2>/dev/null
+ls secrets/* 2>/dev/null
+rm -f copy alias moved; pwd; cat plain; echo changed > p2 && mv -f p2 plain; echo new > new; cat plain";
+
+#[test]
+fn a_copy_and_an_overlay_are_private_and_lack_what_is_denied() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    for workdir in [Workdir::Copy, Workdir::Overlay] {
+        let mut report = bench.run_with(&on_tree(&tree, workdir), plan("bash", REACH));
+        let (text, complaints) = (out(&mut report), err(&mut report));
+        assert_eq!(report.end, End::Exited(0), "{workdir:?}: {text}{complaints}");
+        assert_eq!(text, format!("{tree}\nplainchanged\n"), "{workdir:?} {complaints}");
+        let facts = report.enforcement.fs.expect("facts");
+        assert_eq!((facts.mode, facts.deny, facts.masked), (workdir, Some(Masks::Stable), Some(4)));
+        // The host's tree is as it was.
+        assert_eq!(std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"), "plain");
+        assert!(!Path::new(&tree).join("new").exists());
+    }
+}
+
+#[test]
+fn a_live_tree_is_written_and_what_is_denied_in_it_is_masked() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let mut report = bench.run_with(&on_tree(&tree, Workdir::InPlace), plan("bash", REACH));
+    let (text, complaints) = (out(&mut report), err(&mut report));
+    assert_eq!(report.end, End::Exited(0), "{text}{complaints}");
+    assert_eq!(text, format!("{tree}\nplainchanged\n"));
+    let facts = report.enforcement.fs.expect("facts");
+    assert_eq!((facts.mode, facts.deny, facts.masked), (Workdir::InPlace, Some(Masks::PointInTime), Some(4)));
+    assert_eq!(std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"), "new\n");
+    for name in [".env", "deep/a/.env", "deep/notes", "secrets/key"] {
+        assert_eq!(std::fs::read_to_string(Path::new(&tree).join(name)).expect("as it was"), "token", "{name}");
+    }
+}
+
+#[test]
+fn names_that_are_denied_in_what_may_be_read_are_masked() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let reads =
+        Profile { write: vec![], read: vec![tree.clone()], workdir: Workdir::Private, ..on_tree(&tree, Workdir::Copy) };
+    let script = format!("cd {tree}; cat plain; cat .env deep/notes deep/a/.env secrets/key; echo x > plain; pwd");
+    let mut report = bench.run_with(&reads, plan("bash", &script));
+    assert_eq!(out(&mut report), format!("plain{tree}\n"));
+    assert_eq!(report.enforcement.fs.and_then(|facts| facts.deny), Some(Masks::PointInTime));
+}
+
+#[test]
+fn moving_another_file_over_a_denied_name_on_the_host_shows_nothing_of_it_in_a_copy() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    for workdir in [Workdir::Copy, Workdir::Overlay] {
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| {
+                let script =
+                    "echo on; for i in $(seq 40); do cat .env 2>/dev/null && echo reached; sleep 0.02; done; echo end";
+                said(bench.run_with(&on_tree(&tree, workdir), plan("bash", script)))
+            });
+            for n in 0..20 {
+                let other = Path::new(&tree).join("other");
+                std::fs::write(&other, "token").expect("a file");
+                std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o777)).expect("mode");
+                std::fs::rename(&other, Path::new(&tree).join(".env")).expect("moved");
+                std::thread::sleep(Duration::from_millis(if n < 19 { 30 } else { 0 }));
+            }
+            assert_eq!(run.join().expect("no panic"), "on\nend", "{workdir:?}");
+        });
+    }
+}
+
+#[test]
+fn a_tree_that_is_larger_than_the_runs_disk_does_not_start() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    std::fs::write(Path::new(&tree).join("large"), vec![0; 6 << 20]).expect("a file");
+    let mut small = on_tree(&tree, Workdir::Copy);
+    small.limits.disk_bytes = 4 << 20;
+    let end = bench.run_with(&small, plan("sh", "exit 0")).end;
+    assert!(matches!(&end, End::NotStarted(why) if why.contains("copy") && why.contains("No space")), "{end:?}");
+}
+
+#[test]
+fn a_declared_socket_of_the_host_can_be_reached_and_no_other() {
+    use std::io::Write as _;
+    let bench = Bench::strict();
+    let open = |name: &str| {
+        let path = bench.path(name);
+        let listener = UnixListener::bind(&path).expect("a listener");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+        (listener, path.canonicalize().expect("real").display().to_string())
+    };
+    let ((declared, path), (other, other_path)) = (open("declared"), open("other"));
+    std::thread::spawn(move || declared.accept().expect("a client").0.write_all(b"hello"));
+    other.set_nonblocking(true).expect("non-blocking");
+    let script = format!(
+        "import socket\ns = socket.socket(socket.AF_UNIX); s.connect({path:?}); print(s.recv(9).decode())\n\
+         try: socket.socket(socket.AF_UNIX).connect({other_path:?}); print('reached')\nexcept OSError: pass"
+    );
+    let sockets = Profile { sockets: vec![path.clone()], ..profile() };
+    assert_eq!(said(bench.run_with(&sockets, plan("python", &script))), "hello");
+    assert!(other.accept().is_err());
+}
+
+#[test]
+fn the_network_of_the_host_is_reached_only_where_the_profile_says_so_and_is_no_layer() {
+    let bench = Bench::strict();
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = tcp.local_addr().expect("an address").port();
+    let script = format!("import socket\nsocket.create_connection(('127.0.0.1', {port})); print('reached')");
+    let require = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
+    let network = Network { mode: NetworkMode::Host, hosts: vec![] };
+    let mut report = bench.run_with(&Profile { require, network, ..profile() }, plan("python", &script));
+    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "reached\n"));
+    let facts = report.enforcement;
+    assert_eq!(
+        (facts.level, facts.missing, facts.net),
+        (Level::BestEffort, vec![Layer::Network], Some(NetworkMode::Host))
+    );
+    assert!(facts.ns.is_some_and(|ns| !ns.contains(&"net".to_owned())));
 }
 
 // ---- limits

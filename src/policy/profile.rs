@@ -189,7 +189,8 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&profile).expect("JSON"),
             concat!(
-                r#"{"require":["capabilities","landlock","namespaces","network"],"read":[],"write":[],"deny":[],"#,
+                r#"{"require":["capabilities","filesystem","landlock","namespaces","network","seccomp"],"#,
+                r#""read":[],"write":[],"deny":[],"#,
                 r#""workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],"proc":"minimal","#,
                 r#""run_as":"isolated","limits":{"wall_ms":300000,"cpu_milli":1000,"memory_bytes":536870912,"#,
                 r#""processes":100,"file_bytes":67108864,"disk_bytes":1073741824,"output_bytes":10485760}}"#
