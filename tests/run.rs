@@ -5,6 +5,7 @@ mod terminal;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -12,8 +13,7 @@ use serde_json::Value;
 use terminal::{PROGRAM, Person, lives, read, wait_until};
 
 /// Allows what the scripts below use, and denies one command in writing.
-const POLICY: &str =
-    "version: 1\ndefault:\n  run: {allow: [printf, sleep, exit, kill, trap, ':', wait, 'true'], deny: [shred]}\n";
+const POLICY: &str = "version: 1\ndefault:\n  run: {allow: [printf, sleep, exit, kill, trap, ':', wait, 'true', cat, read], deny: [shred]}\n";
 
 /// With that policy as a file.
 fn person() -> Person {
@@ -338,6 +338,58 @@ fn a_step_inherits_what_policy_allows_and_never_what_changes_what_runs() {
     assert_eq!(run(&[]), ["CI=/x", "PARAM_HOST=web-1"]);
     assert_eq!(run(&["--allow-env", "MINE,LD_PRELOAD,PARAM_HOST"]), ["CI=/x", "MINE=/x", "PARAM_HOST=web-1"]);
     assert_eq!(run(&["--allow-all"]), ["CI=/x", "MINE=/x", "GITHUB_TOKEN=/x", "PARAM_HOST=web-1"]);
+}
+
+#[test]
+fn a_step_works_in_the_current_directory_as_far_as_policy_lets_it() {
+    let person = person();
+    let file = |name: &str, text: &str| {
+        person.write(name, text);
+        fs::set_permissions(person.path("work").join(name), fs::Permissions::from_mode(0o666)).expect("mode");
+    };
+    file("data.txt", "old");
+    file(".env", "secret");
+    let script = "read -r x < data.txt; printf '%s ' \"$x\"; printf new > data.txt; cat data.txt .env 2>/dev/null";
+    person.runbook("a.md", "", &[("one", script)]);
+    let run = |arguments: &[&str]| {
+        file("data.txt", "old");
+        let ran = person.run(&[&["a.md", "--policy", "policy.yaml"], arguments].concat());
+        (ran.out, ran.err, read(&person.path("work/data.txt")))
+    };
+    if !person.holds_namespaces() {
+        eprintln!("not run: work in the current directory: this host makes no namespaces");
+        return;
+    }
+    let (out, err, left) = run(&[]);
+    assert_eq!((out.as_str(), left.as_str()), ("old new", "old"), "what it writes is discarded: {err}");
+    assert!(err.contains("overlay") && err.contains("--allow-write ."), "{err}");
+    assert_eq!(person.receipts()[0]["predicate"]["sandbox"]["fs"]["mode"], "overlay");
+    let (out, err, left) = run(&["--allow-write", "."]);
+    assert_eq!((out.as_str(), left.as_str()), ("old new", "new"), "{err}");
+    assert_eq!(person.receipts()[1]["predicate"]["sandbox"]["fs"]["mode"], "in-place");
+    person.write("closed.yaml", &POLICY.replace("default:\n", "default:\n  read: {deny: ['{repo}', '{repo}/**']}\n"));
+    let ran = person.run(&["a.md", "--policy", "closed.yaml"]);
+    assert!(ran.out.trim() == "new" && ran.err.contains("an empty directory"), "{ran:?}");
+    // Without a sandbox nothing stays out of its reach.
+    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
+    assert_eq!(ran.out, "new newsecret");
+}
+
+#[test]
+fn the_person_s_keys_and_receipts_are_in_no_step_s_view() {
+    let person = person();
+    let key = person.path("home/.config/countersign/key.pem").to_string_lossy().into_owned();
+    let log = person.log_file().to_string_lossy().into_owned();
+    person.runbook("a.md", "", &[("one", &format!("cat '{key}' '{log}' 2>/dev/null || printf unseen"))]);
+    assert_eq!(person.run(&["a.md", "--policy", "policy.yaml"]).ended(0).out, "unseen");
+    // Where they lie below the current directory, the step does not get that.
+    fs::copy(person.path("work/a.md"), person.path("home/a.md")).expect("copied");
+    fs::copy(person.path("work/policy.yaml"), person.path("home/policy.yaml")).expect("copied");
+    let mut command = person.command(&["run", person.sandbox, "a.md", "--policy", "policy.yaml", "--allow-write", "."]);
+    let output = command.current_dir(person.path("home")).output().expect("started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"unseen"[..], Some(0)), "{said}");
+    assert!(said.contains("an empty directory"), "{said}");
 }
 
 #[test]

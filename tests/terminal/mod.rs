@@ -35,14 +35,26 @@ impl Person {
     pub fn without_key() -> Self {
         let dir = tempfile::Builder::new().prefix("countersign-run-test-").tempdir().expect("a directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("mode");
-        for below in ["home", "work"] {
+        for below in ["home", "work", "tmp"] {
             fs::create_dir(dir.path().join(below)).expect("made");
+        }
+        // A step of root's has an id of its own: to it these are somebody else's.
+        for below in ["work", "tmp"] {
+            fs::set_permissions(dir.path().join(below), Permissions::from_mode(0o777)).expect("mode");
         }
         Self { dir, sandbox: "--sandbox" }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Whether this host makes the namespaces of a sandbox.
+    pub fn holds_namespaces(&self) -> bool {
+        let report = self.command(&["doctor", "--json"]).output().expect("started");
+        let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+        let mut lines = report["lines"].as_array().expect("lines").iter();
+        lines.any(|line| line["what"] == "layer namespaces" && line["holds"] == "ok")
     }
 
     /// Writes a file of the work directory.
@@ -72,7 +84,9 @@ impl Person {
     fn environment(&self) -> Vec<(String, String)> {
         let path = std::env::var("PATH").unwrap_or_default();
         let home = self.path("home").to_string_lossy().into_owned();
-        [("PATH", path), ("HOME", home), ("USER", "pat".to_owned()), ("TERM", "xterm".to_owned())]
+        // Not that of the tests, in which the work directory lies: policy lets steps write there.
+        let tmp = self.path("tmp").to_string_lossy().into_owned();
+        [("PATH", path), ("HOME", home), ("TMPDIR", tmp), ("USER", "pat".to_owned()), ("TERM", "xterm".to_owned())]
             .map(|(name, value)| (name.to_owned(), value))
             .to_vec()
     }

@@ -13,7 +13,7 @@ use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::crypto::digest::PolicyDigest;
 use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, Flags, Granted, Verdict, Where, decide_env};
+use crate::policy::decide::{Decided, Flags, Granted, Verdict, Where, decide_env, decide_path};
 use crate::policy::file::Policy;
 use crate::policy::paths::{RunbookPath, absolute};
 use crate::policy::permissions::decide_step;
@@ -186,6 +186,46 @@ impl Rules {
     /// Whether a step inherits this variable.
     pub(super) fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
         decide_env(ruling, name, Where::Terminal, &self.flags).verdict == Verdict::Allow
+    }
+
+    /// Whether a step may have this path of the host.
+    pub(super) fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
+        decide_path(ruling, kind, real, Where::Terminal, &self.flags).verdict == Verdict::Allow
+    }
+
+    /// What no step may read or write, as patterns over whole paths. A mask knows no difference between the two.
+    pub(super) fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
+        if self.args.allows_all() {
+            return Vec::new();
+        }
+        let lists = [&ruling.written, &ruling.built_in];
+        let kinds = [PermissionKind::Read, PermissionKind::Write];
+        let denied = lists.into_iter().flat_map(|lists| kinds.map(|kind| &lists.of(kind).deny));
+        let mut patterns: Vec<String> =
+            denied.flat_map(|list| list.entries()).filter_map(|entry| self.whole(entry.listed.text())).collect();
+        patterns.sort();
+        patterns.dedup();
+        patterns
+    }
+
+    /// A pattern with its place written out, taken literally.
+    fn whole(&self, pattern: &str) -> Option<String> {
+        let places = self.flags.places.as_ref();
+        let literal = |place: &str| {
+            let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '!' | '\\' | ',');
+            place.chars().fold(String::new(), |mut text, c| {
+                if special(c) {
+                    text.push('\\');
+                }
+                text.push(c);
+                text
+            })
+        };
+        match (pattern.strip_prefix("{repo}"), pattern.strip_prefix("{tmp}")) {
+            (Some(rest), _) => places.map(|places| format!("{}{rest}", literal(places.repo()))),
+            (_, Some(rest)) => places.map(|places| format!("{}{rest}", literal(places.tmp()))),
+            _ => Some(pattern.to_owned()),
+        }
     }
 
     /// Who answers what is asked.

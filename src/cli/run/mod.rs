@@ -15,6 +15,7 @@ mod receipt;
 mod runbook;
 mod signals;
 mod step;
+mod work;
 
 use std::path::PathBuf;
 
@@ -126,6 +127,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let hold = Hold::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
     let signals = Signals::listen()?;
     let mut walk = Walk {
+        project: &project,
         runbook: &runbook,
         rules: &rules,
         hold: &hold,
@@ -133,6 +135,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         signals: &signals,
         session: Session::default(),
         wrote: false,
+        told: None,
         talk,
     };
     let mut exit = Exit::Done;

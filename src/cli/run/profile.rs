@@ -4,6 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::project::Project;
+use crate::cli::run::decide::Rules;
+use crate::cli::run::work::Work;
 use crate::cli::talk::Talk;
 use crate::cli::trust::Home;
 use crate::node::config;
@@ -57,6 +60,7 @@ pub(super) fn profile(
     held: Vec<crate::record::profile::Layer>,
     ruling: &Ruling,
     declared: &DeclaredSandbox,
+    work: &mut Work,
 ) -> Result<Profile, Failure> {
     let level = match wanted {
         Wanted::Strict => Level::Strict,
@@ -67,6 +71,7 @@ pub(super) fn profile(
     let given = Given { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
+    work.put(&mut profile);
     if let Wanted::Off(flag) = wanted {
         profile.off_reason = Some(format!("the person at the terminal gave {flag}"));
     }
@@ -136,18 +141,35 @@ impl Hold {
         self.wanted
     }
 
-    /// Where a step works, in words.
-    pub(super) const fn works_in(&self) -> &'static str {
-        "an empty directory of its own"
+    /// Where a step works: what policy lets it have of the current directory.
+    pub(super) fn work(&self, rules: &Rules, ruling: &Ruling, project: &Project) -> Work {
+        let off = matches!(self.wanted, Wanted::Off(_));
+        Work::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 
-    /// The profile of a step, and that this host holds it.
+    /// The profile of a step, and that this host holds it. Where it can't have the current directory, as when the person's
+    /// keys lie below that, it works in an empty one, and `work` tells why.
     ///
     /// # Errors
     /// What the step can't have, or this host can't hold; then nothing is run.
-    pub(super) fn check(&self, ruling: &Ruling, declared: &DeclaredSandbox) -> Result<Prepared, Failure> {
-        let profile = profile(self.wanted, self.sandbox.probe().held(), ruling, declared)?;
-        self.sandbox.check(&profile).map_err(|unavailable| {
+    pub(super) fn check(
+        &self,
+        ruling: &Ruling,
+        declared: &DeclaredSandbox,
+        work: &mut Work,
+    ) -> Result<Prepared, Failure> {
+        let held = self.sandbox.probe().held();
+        let checked = self.sandbox.check(&profile(self.wanted, held.clone(), ruling, declared, work)?);
+        let checked = match checked {
+            Err(why @ (Unavailable::Path { .. } | Unavailable::Private { .. }))
+                if matches!(work, Work::InPlace { .. } | Work::Overlay { .. }) =>
+            {
+                *work = Work::Private(why.to_string());
+                self.sandbox.check(&profile(self.wanted, held, ruling, declared, work)?)
+            }
+            other => other,
+        };
+        checked.map_err(|unavailable| {
             let advice = match (&unavailable, self.wanted) {
                 (Unavailable::Layer { .. } | Unavailable::Private { .. }, Wanted::Strict) => {
                     "; or run it with what this host holds (--sandbox), or with none (--no-sandbox)"

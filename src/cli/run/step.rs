@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::boundary::outcome_of;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
+use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
 use crate::cli::run::environment::{self, Inherited};
 use crate::cli::run::live::Live;
@@ -15,6 +16,7 @@ use crate::cli::run::prompt::{Answers, Choice, Given, Question, Session};
 use crate::cli::run::receipt::{After, Before, Receipts};
 use crate::cli::run::runbook::{Chosen, Runbook};
 use crate::cli::run::signals::Signals;
+use crate::cli::run::work::Work;
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::record::authorization::StepReference;
@@ -32,6 +34,7 @@ const TRIES: usize = 3;
 
 /// The way through a runbook.
 pub(super) struct Walk<'a> {
+    pub(super) project: &'a Project,
     pub(super) runbook: &'a Runbook,
     pub(super) rules: &'a Rules,
     pub(super) hold: &'a Hold,
@@ -40,6 +43,8 @@ pub(super) struct Walk<'a> {
     pub(super) session: Session,
     /// Whether a step has written to the terminal.
     pub(super) wrote: bool,
+    /// Where the step before worked, as it was told.
+    pub(super) told: Option<Work>,
     pub(super) talk: &'a Talk,
 }
 
@@ -53,7 +58,8 @@ impl Walk<'_> {
         let ruling = self.rules.ruling();
         // Everything is decided before anything is asked: what is denied can't hide behind a question.
         let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
-        let prepared = self.hold.check(&ruling, &definition.sandbox)?;
+        let mut work = self.hold.work(self.rules, &ruling, self.project);
+        let prepared = self.hold.check(&ruling, &definition.sandbox, &mut work)?;
         let inherited =
             environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
         let mut answers = self.rules.given_beforehand();
@@ -69,7 +75,7 @@ impl Walk<'_> {
             answers,
         };
         Receipts::check_room(&before)?;
-        self.begin(chosen, &before, &prepared, &inherited)?;
+        self.begin(chosen, &before, &prepared, &inherited, work)?;
         self.wrote = true;
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -117,33 +123,39 @@ impl Walk<'_> {
     }
 
     fn begin(
-        &self,
+        &mut self,
         chosen: &Chosen,
         before: &Before,
         prepared: &Prepared,
         inherited: &Inherited,
+        work: Work,
     ) -> Result<(), Failure> {
         let definition = &chosen.step.definition;
         if self.talk.json {
             return self.talk.object(&json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
                 "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
-                "withheld": inherited.withheld,
+                "workdir": work.word(), "withheld": inherited.withheld,
             }));
         }
         if self.talk.err_is_terminal() {
             self.talk.say(&format!(
-                "-- {} {} ({}; {}; works in {})",
+                "-- {} {} ({}; {})",
                 definition.reference,
                 chosen.step.digest,
                 self.rules.from(),
-                self.hold.wanted().words(),
-                self.hold.works_in()
+                self.hold.wanted().words()
             ));
             if !inherited.withheld.is_empty() {
                 self.talk.say(&format!("-- not inherited, though policy allows it: {}", inherited.withheld.join(", ")));
             }
         }
+        // Whoever expects files to be there, or to stay, is told where they are, and told once.
+        let in_place = matches!(work, Work::InPlace { .. });
+        if self.told.as_ref() != Some(&work) && (!in_place || self.talk.err_is_terminal()) {
+            self.talk.say(&format!("note: the step {}", work.words()));
+        }
+        self.told = Some(work);
         Ok(())
     }
 
