@@ -377,7 +377,10 @@ impl<'s> Finding<'s> {
         }
         self.redirects(&compound.redirects, context)?;
         for list in &compound.lists {
-            self.list(list, Context { top: context.top && compound.group, input: None, ..context })?;
+            self.list(
+                list,
+                Context { top: context.top && compound.group && compound.redirects.is_empty(), input: None, ..context },
+            )?;
         }
         Ok(())
     }
@@ -454,6 +457,14 @@ impl<'s> Finding<'s> {
         match name {
             Some(name) if settings::changes(name) => {
                 self.found.push(raw(word, What::Setting(name.to_owned()), context));
+                let value = word.text.split_once('=').map(|(_, value)| value);
+                let evaluated =
+                    |value: &str| value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}");
+                if settings::names_a_file(name) && value != Some("")
+                    || settings::is_expanded(name) && value.is_none_or(evaluated)
+                {
+                    self.unknown(word, "a variable whose value runs, or names what runs", context);
+                }
             }
             Some(_) => {}
             None => self.unknown(word, "sets a variable whose name is not written out", context),
