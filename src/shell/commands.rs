@@ -258,6 +258,7 @@ impl<'s> Finding<'s> {
     }
 
     fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
+        let first = self.found.len();
         self.certain.clear();
         self.functions.clear();
         self.first_call = None;
@@ -289,7 +290,7 @@ impl<'s> Finding<'s> {
             }
         }
         if self.unset {
-            for raw in &mut self.found {
+            for raw in &mut self.found[first..] {
                 if let What::Function(name) = &raw.what {
                     raw.what = What::Command(name.clone());
                 }
@@ -504,8 +505,8 @@ impl<'s> Finding<'s> {
     pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), Flaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
         let Some(name) = first.exactly() else {
-            let element = context.dialect == Dialect::Dash && is_element(first);
-            if !element {
+            let assigns = context.dialect == Dialect::Dash && assigns_for_bash(first);
+            if !assigns {
                 self.unknown(first, "the name of the command is not written out", context);
             }
             return Ok(());
@@ -641,10 +642,12 @@ fn half_a_test(item: &Item) -> bool {
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.source() != "]]")
 }
 
-/// In dash a word like `a[1]=x`: it names no program, and bash's assignments have this form.
-fn is_element(word: &Word) -> bool {
+/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form.
+fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
-    source.split_once('[').is_some_and(|(name, rest)| is_name(name) && (rest.contains("]=") || rest.contains("]+=")))
+    let Some(end) = source.find(['[', '+']) else { return false };
+    let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
+    is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }
 
 fn raw(word: &Word, what: What, context: Context<'_>) -> Raw {

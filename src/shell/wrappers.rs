@@ -425,10 +425,12 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// `command`
     fn lookup(&mut self) -> Done {
-        let Some(options) = self.options(&Grammar { flags: "pvV", ..Grammar::NONE }) else { return Ok(()) };
-        if options.has(&["v", "V"]) {
+        let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
+        if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
+            // It says what a name is, and runs nothing.
             return Ok(());
         }
+        let Some(options) = self.options(&Grammar { flags: "p", ..Grammar::NONE }) else { return Ok(()) };
         self.resolve(options.rest, 0, false)
     }
 
@@ -792,16 +794,12 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     fn runuser(&mut self) -> Done {
-        let Some(options) = self.options(&RUNUSER) else { return Ok(()) };
-        if options.has(&["u", "user"]) {
-            let words: Vec<Word> =
-                options.operands.iter().map(|word| (*word).clone()).chain(options.rest.iter().cloned()).collect();
-            // Options behind the command are its own; if there are any, what runs is read anew.
-            let direct =
-                read(&Grammar { permutes: false, ..RUNUSER }, self.arguments).map(|options| options.rest.to_vec());
-            return self.finding.resolve(&direct.unwrap_or(words), self.inside);
+        // With `-u` it runs a command, whose own options are not read; else it is `su`.
+        let direct = read(&Grammar { permutes: false, ..RUNUSER }, self.arguments);
+        match direct {
+            Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
+            _ => self.su(&RUNUSER),
         }
-        self.su(&RUNUSER)
     }
 
     fn sudo(&mut self) -> Done {
