@@ -70,14 +70,6 @@ fn audit(world: &World, place: &Path, more: &[&str]) -> Audited {
     Audited::of(&output.expect("audit"))
 }
 
-fn export(world: &World, name: &str) -> PathBuf {
-    let directory = world.path(name);
-    let mut command = world.program(&["log", "export", "--url", &world.wire.url]);
-    let output = command.env("COUNTERSIGN_TOKEN", &world.reader).arg(&directory).output().expect("export");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    directory
-}
-
 #[test]
 fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
     let mut world = World::with(|setup| {
@@ -104,7 +96,7 @@ fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
     world.until(support::id_of(&running), "running");
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let audited = audit(&world, &copy, &[]);
     audited.clean();
     let summary = audited.summary();
@@ -143,7 +135,7 @@ fn people_envelope(world: &World) -> Value {
 #[test]
 fn without_trust_nothing_is_audited_and_the_digest_is_told() {
     let world = World::new();
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let output = world.program(&["audit", "--json"]).arg(&copy).output().unwrap();
     let audited = Audited::of(&output);
     assert_eq!((audited.code, &audited.lines[0]["type"]), (2, &json!("untrusted")));
@@ -169,12 +161,12 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
     let with_state = ["--state", state.to_str().unwrap()].map(str::to_owned);
     let with_state: Vec<&str> = with_state.iter().map(String::as_str).collect();
     world.run("plain:true", json!({}), &[&alice()]);
-    let early = export(&world, "early");
+    let early = world.export("early");
     audit(&world, &early, &with_state).clean();
     let first: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
     let size = first["size"].as_u64().unwrap();
     world.run("two:go", json!({}), &[&alice(), &bob()]);
-    let late = export(&world, "late");
+    let late = world.export("late");
     let audited = audit(&world, &late, &with_state);
     audited.clean();
     assert_eq!((&audited.summary()["from"], audited.of_type("decision").len()), (&json!(size), 1), "only what is new");
@@ -203,7 +195,7 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
     // A state of another boundary.
     fs::write(&state, &kept).unwrap();
     let other = World::new();
-    let copy = export(&other, "copy");
+    let copy = other.export("copy");
     let output =
         other.program(&["audit", "--json", "--roster", &roster(&other), "--state"]).arg(&state).arg(&copy).output();
     let audited = Audited::of(&output.unwrap());
@@ -215,9 +207,9 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
 fn two_copies_of_one_log_are_one_history_or_a_fork() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
-    let early = export(&world, "early");
+    let early = world.export("early");
     world.run("plain:true", json!({}), &[&alice()]);
-    let late = export(&world, "late");
+    let late = world.export("late");
     let against = |one: &Path, other: &Path| audit(&world, one, &["--against", other.to_str().unwrap()]);
     against(&early, &late).clean();
     against(&late, &early).clean();
@@ -554,7 +546,7 @@ fn the_state_is_moved_only_once_all_was_said() {
 fn a_damaged_copy_is_told_and_never_a_panic() {
     let world = World::new();
     let run = world.run("plain:true", json!({}), &[&alice()]);
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let size = world.log_size();
     let damage = |name: &str, edit: &dyn Fn(&mut Vec<u8>)| {
         let path = copy.join(name);

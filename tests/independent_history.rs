@@ -56,14 +56,6 @@ fn words(line: &Value) -> Value {
     fields.iter().map(|field| ((*field).to_owned(), line[*field].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
-fn export(world: &World, name: &str) -> PathBuf {
-    let directory = world.path(name);
-    let mut command = world.program(&["log", "export", "--url", &world.wire.url]);
-    let output = command.env("COUNTERSIGN_TOKEN", &world.reader).arg(&directory).output().expect("export");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    directory
-}
-
 #[test]
 fn both_auditors_agree_on_the_log_of_a_real_boundary() {
     let mut world = World::new();
@@ -78,14 +70,14 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
     world.until(support::id_of(&running), "running");
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let (first, second) = (ours(&world, &copy), theirs(&world, &copy));
     assert_eq!(first, second);
     assert_eq!((first.clean, first.open, first.decisions.len()), (true, 1, 3), "{first:#?}");
     // After a crash the open run has the receipt `unknown`.
     world.kill9();
     world.start();
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let (first, second) = (ours(&world, &copy), theirs(&world, &copy));
     assert_eq!(first, second);
     assert_eq!((first.clean, first.open), (true, 0), "{first:#?}");

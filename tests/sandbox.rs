@@ -158,6 +158,7 @@ fn a_run_is_strict_and_says_what_was_enforced() {
     assert_eq!(facts.ns.map(|ns| ns.len()), Some(7));
     assert!(facts.limits.is_some_and(|limits| limits.disk.is_some() && limits.processes.is_some()));
     assert_eq!(facts.left, None);
+    assert!(facts.seccomp.is_some_and(|filter| filter.sha256.len() == 64));
     assert!(report.usage.memory_peak_bytes > 0);
 }
 
@@ -536,7 +537,7 @@ fn no_socket_of_the_host_can_be_reached() {
 import socket
 def attempt(family, kind, address):
     try:
-        s = socket.socket(family, kind); s.settimeout(2); s.connect(address); s.send(b"x"); print("reached", address)
+        s = socket.socket(family, kind); s.settimeout(2); s.connect(address); s.send(b"x"); s.recv(1); print("reached", address)
     except OSError: pass
 attempt(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", {}))
 attempt(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", {}))
@@ -620,6 +621,47 @@ for flag in (0x10000000, 0x20000, 0x20000000, 0x40000000, 0x8000000, 0x4000000, 
 print("done")
 "#;
     assert_eq!(said(bench.run(plan("python", script))), "done");
+}
+
+#[test]
+fn a_server_and_a_client_inside_one_run_find_each_other() {
+    let bench = Bench::strict();
+    let script = r#"
+import socket, threading
+s = socket.create_server(("127.0.0.1", 0))
+def serve():
+    c, _ = s.accept(); c.sendall(b"hello"); c.close()
+threading.Thread(target=serve).start()
+print(socket.create_connection(s.getsockname()).recv(9).decode())
+"#;
+    assert_eq!(said(bench.run(plan("python", script))), "hello");
+}
+
+#[test]
+fn calls_that_no_step_needs_are_refused_by_the_filter() {
+    let bench = Bench::strict();
+    let script = r#"
+import ctypes, errno, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("Seccomp:")])
+def call(name, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(*[ctypes.c_long(a) for a in arguments])
+    print(name, errno.errorcode.get(ctypes.get_errno(), result))
+call("io_uring", 425, 0, 0)
+call("fsopen", 430, 0, 0)
+call("clone3", 435, 0, 0)
+call("new", 500)
+for family, kind, protocol in [(40, 1, 0), (16, 3, 0), (2, 1, 262), (2, 3, 1), (38, 5, 0)]:
+    try: socket.socket(family, kind, protocol); print("got", family)
+    except OSError as error: print(errno.errorcode[error.errno])
+os.mkfifo("/tmp/pipe"); print("pipe")
+"#;
+    assert_eq!(
+        said(bench.run(plan("python", script))),
+        "2\nio_uring ENOSYS\nfsopen EPERM\nclone3 ENOSYS\nnew ENOSYS\nEAFNOSUPPORT\nEAFNOSUPPORT\nEPROTONOSUPPORT\nESOCKTNOSUPPORT\nEAFNOSUPPORT\npipe"
+    );
 }
 
 // ---- limits

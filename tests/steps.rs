@@ -93,7 +93,10 @@ fn promise_7_receipt_says_what_was_enforced() {
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let sandbox = &world.receipt(&finished)["sandbox"];
     assert_eq!(sandbox["level"], "strict", "{sandbox:#}");
-    assert_eq!(sandbox["layers"], json!(["capabilities", "landlock", "namespaces", "network"]));
+    assert_eq!(
+        sandbox["layers"],
+        json!(["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"])
+    );
     assert_eq!(sandbox["missing"], json!([]));
     world.assert_verified(&finished);
 }

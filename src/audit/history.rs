@@ -76,6 +76,10 @@ pub struct Expected {
     pub no_differences: bool,
 }
 
+/// A newer roster is trusted than the log is connected with.
+#[derive(Debug, Clone)]
+struct LeftTo(String);
+
 /// A signed head of a log that was seen elsewhere, or earlier.
 #[derive(Debug, Clone)]
 pub struct SeenHead {
@@ -122,6 +126,9 @@ pub struct Auditor {
     at: Timestamp,
     seals: Seals,
     runs: Runs,
+    /// What was denied, for as long as its epoch lasts: an authorization of another one runs no more, whoever denied it.
+    /// A denial states no time, and its authorization may be of a later day, so that nothing else lets one be forgotten:
+    /// 32 bytes each, of an entry of more than a thousand that an approver signed.
     denials: HashSet<AuthorizationDigest>,
     /// Who cosigned the head.
     witnesses: Vec<WitnessFacts>,
@@ -137,6 +144,8 @@ pub struct Auditor {
     engines: BTreeSet<String>,
     /// The log that this one follows.
     follows: Option<Followed>,
+    /// What only a newer roster can tell is left to it.
+    left: Option<LeftTo>,
 }
 
 /// The versions of the roster that a seal's entry brings, from 1 on; nothing of it is verified. With these of the log's
@@ -181,7 +190,20 @@ impl Auditor {
             undecided: None,
             engines: BTreeSet::new(),
             follows: None,
+            left: None,
         })
+    }
+
+    /// Takes back what only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does: `newer` is
+    /// trusted too, `from` there, and the log is not connected with it. Witnesses are of the newest roster, so nobody
+    /// counts as one.
+    pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
+        self.left = Some(LeftTo(format!(
+            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: it is of before \
+             that version, or of another history; name the roster to decide with (--roster)",
+            newer.version(),
+            newer.digest()
+        )));
     }
 
     /// Takes an audit up where it was left. That the log still begins as it did shows at the end: the root is worked out
@@ -446,6 +468,7 @@ impl Auditor {
     ) -> Result<(), Unreadable> {
         self.counts.seals += 1;
         self.counts.signatures += 1;
+        let epoch = self.seals.current.as_ref().map(|seal| seal.boundary.epoch.clone());
         let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
         let findings: Vec<_> = flaws
             .into_iter()
@@ -453,6 +476,9 @@ impl Auditor {
             .collect();
         if let Some(in_force) = self.seals.current.clone() {
             self.excuse(&findings, &in_force);
+            if epoch.is_some_and(|epoch| epoch != in_force.boundary.epoch) {
+                self.denials = HashSet::new();
+            }
         }
         findings.into_iter().for_each(|finding| self.say(finding));
         if let Some(seal) = seal {
@@ -622,6 +648,12 @@ impl Auditor {
 
     /// Those of the newest roster known, as for a bundle.
     fn check_witnesses(&mut self, head: &str, in_force: &InForce) {
+        if let Some(LeftTo(why)) = self.left.clone() {
+            if self.expected.witnesses > 0 {
+                self.say(Finding::whole(What::Witnesses, why));
+            }
+            return;
+        }
         let Ok(note) = Note::parse(head) else { return };
         let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
         match check_witnesses(&note, self.rosters(), name, demanded, None) {
@@ -667,6 +699,7 @@ impl Auditor {
                 "version {version} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it"
             ));
         }
+        warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
                 |why| format!("what it gives as its last known head is none: {why}"),
@@ -708,6 +741,7 @@ impl Auditor {
             open,
             failures: self.failures,
             differences: self.differences,
+            not_checked: self.runs.unchecked(),
             engines: self.engines.iter().cloned().collect(),
             follows: self.follows.clone(),
             rests_on: RESTS_ON.map(str::to_owned).to_vec(),

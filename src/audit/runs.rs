@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox};
 use crate::audit::documents::verify_authorization;
-use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Verdict, What};
+use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Unchecked, Verdict, What};
 use crate::audit::kept::{Kept, KeptLive, KeptRun, KeptRuns};
 use crate::audit::ledger::Stop;
-use crate::audit::sealed::{InForce, State};
+use crate::audit::sealed::{InForce, RULES_NOT_DECIDED, State};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
 use crate::decision::exclusion::{self, Excluded, Tokens};
@@ -41,6 +41,8 @@ pub(crate) struct Runs {
     open: BTreeMap<Place, Open>,
     /// By exclusive name, the receipt of the last run that held it.
     exclusive: HashMap<String, u64>,
+    /// What could not be decided of decisions, and how many those are.
+    unchecked: BTreeMap<What, Unchecked>,
 }
 
 /// Entry and item of a consumption.
@@ -160,7 +162,8 @@ impl Runs {
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<InForce>>) {
         self.forget_late();
         let receipt = document.predicate();
-        let mut again = Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new() };
+        let mut again =
+            Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new(), open: Vec::new() };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
             let spent = Base64::Strict
@@ -264,7 +267,11 @@ impl Runs {
             entry: index,
             verdict,
             findings: again.found,
+            unchecked: again.open.iter().map(|(what, _)| *what).collect(),
         };
+        for (what, why) in again.open {
+            self.unchecked.entry(what).or_insert_with(|| Unchecked { what, decisions: 0, why }).decisions += 1;
+        }
         (Some(line), again.findings, Some(open.in_force))
     }
 
@@ -282,6 +289,11 @@ impl Runs {
             }
             None => drop(self.exclusive.insert(name.clone(), again.index)),
         }
+    }
+
+    /// What could not be decided of decisions.
+    pub(crate) fn unchecked(&self) -> Vec<Unchecked> {
+        self.unchecked.values().cloned().collect()
     }
 
     /// Runs without a receipt, in order.
@@ -340,13 +352,17 @@ impl Runs {
         });
         let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
         let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
-        KeptRuns { live, proposals, late, open: open.collect(), exclusive }
+        KeptRuns { live, proposals, late, open: open.collect(), exclusive, unchecked: self.unchecked() }
     }
 
     /// What was kept, under the seals that were kept with it.
     pub(crate) fn resume(kept: &Kept, seals: &[Arc<InForce>]) -> Result<Self, String> {
-        let KeptRuns { live, proposals, late, open, exclusive } = &kept.runs;
-        let mut runs = Self { exclusive: exclusive.clone().into_iter().collect(), ..Self::default() };
+        let KeptRuns { live, proposals, late, open, exclusive, unchecked } = &kept.runs;
+        let mut runs = Self {
+            exclusive: exclusive.clone().into_iter().collect(),
+            unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
+            ..Self::default()
+        };
         for one in live {
             runs.nonces.insert(one.nonce.clone(), one.place);
             runs.authorizations.insert(one.authorization, one.place);
@@ -378,6 +394,8 @@ struct Again {
     about: Option<String>,
     found: Vec<What>,
     findings: Vec<Finding>,
+    /// What could not be decided, and why.
+    open: Vec<(What, String)>,
 }
 
 impl Again {
@@ -386,6 +404,11 @@ impl Again {
         finding.id.clone_from(&self.about);
         self.found.push(what);
         self.findings.push(finding);
+    }
+
+    /// What the sealed state does not let anybody decide: said, and no failure.
+    fn leave_open(&mut self, what: What, why: &str) {
+        self.open.push((what, why.to_owned()));
     }
 
     /// Of what follows from reading scripts and policies: another version may read them otherwise.
@@ -447,8 +470,7 @@ impl Again {
             }
         };
         if state.undecidable {
-            let why = "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate";
-            self.read_otherwise(What::Permissions, why);
+            self.leave_open(What::Permissions, RULES_NOT_DECIDED);
         }
         if let Err(error) = check_permissions(&step.ruling, &[], &signed.permissions) {
             self.find(What::Permissions, error.to_string());
@@ -461,6 +483,8 @@ impl Again {
                 What::Sandbox,
                 format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
             );
+        } else if let Some(why) = &state.steps.unprofiled {
+            self.leave_open(What::Sandbox, why);
         } else if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
             self.read_otherwise(What::Sandbox, error.to_string());
         }

@@ -14,11 +14,14 @@ use serde_json::Value;
 
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::PolicyDigest;
+use crate::policy::host::{SandboxRule, check_deny};
 use crate::policy::lists::{KINDS, Listed, Side, word};
 use crate::policy::patterns::{Case, Dots, Pattern};
 use crate::record::authorization::PermissionKind;
+use crate::record::declared;
+use crate::record::host::{check_path, check_user};
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, DeclaredLimits, DeclaredSandbox, Groups, Limit};
+use crate::record::step::{Approvals, DeclaredLimits, Groups, Limit};
 use crate::yaml::{self, Flaw, Kind, Node};
 
 /// A policy that was read: the rules, and the canonical JSON of the file as it was written.
@@ -102,9 +105,9 @@ pub struct Rule {
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
-    /// Limits and view of `/proc`, in the terms of the signed profile.
+    /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<DeclaredSandbox>,
+    pub sandbox: Option<SandboxRule>,
 }
 
 /// What is allowed and what is denied; what is denied goes before.
@@ -145,9 +148,9 @@ pub struct Override {
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
-    /// Limits and view of `/proc`, in the terms of the signed profile.
+    /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<DeclaredSandbox>,
+    pub sandbox: Option<SandboxRule>,
 }
 
 /// One thing that somebody allowed for good.
@@ -565,34 +568,48 @@ impl Reader {
             rule.approvals = Approvals::read(approvals, Groups::Named, &mut self.flaws);
         }
         if let Some(sandbox) = node.value("sandbox") {
-            rule.sandbox = Some(self.sandbox(sandbox));
+            rule.sandbox = Some(self.sandbox(sandbox, what));
         }
         (rule, written)
     }
 
-    fn sandbox(&mut self, node: &Node) -> DeclaredSandbox {
-        let later = [
-            "level",
-            "require",
-            "read",
-            "write",
-            "deny",
-            "workdir",
-            "network",
-            "sockets",
-            "run_as",
-            "off_reason",
-            "off",
-        ];
+    fn sandbox(&mut self, node: &Node, of: &str) -> SandboxRule {
+        let later = ["level", "require", "off_reason"];
         self.sandbox_rules |= node.entries().iter().any(|(key, _)| later.contains(&key.name.as_str()));
         let refused: &[&str] = if self.reading == Reading::ToServe { &later } else { &[] };
-        let known = if self.reading == Reading::ToServe {
-            vec!["limits", "proc"]
-        } else {
-            [&["limits", "proc"][..], &later].concat()
-        };
+        let mut known = [&["limits", "proc", "deny"][..], &OF_ONE_STEP].concat();
+        if self.reading == Reading::Sealed {
+            known.extend(later);
+        }
         node.closed_map("a sandbox rule", &known, refused, &mut self.flaws);
-        let mut declared = DeclaredSandbox::default();
+        let mut declared = SandboxRule::default();
+        for (key, value) in node.entries() {
+            if of == "default" && OF_ONE_STEP.contains(&key.name.as_str()) {
+                self.flaws.push(Flaw::new(
+                    key.place,
+                    format!("`{}` is for runbooks that are named: write it into an override", key.name),
+                ));
+                continue;
+            }
+            let flaws = &mut self.flaws;
+            match key.name.as_str() {
+                "read" => declared.read = declared::list(value, "`read`", check_path, flaws),
+                "write" => declared.write = declared::list(value, "`write`", check_path, flaws),
+                "deny" => declared.deny = declared::list(value, "`deny`", check_deny, flaws),
+                "sockets" => declared.sockets = declared::list(value, "`sockets`", check_path, flaws),
+                "network" => declared.network = declared::network(value, flaws),
+                "workdir" => declared.workdir = self.checked(value, "`workdir`", declared::workdir),
+                "run_as" => {
+                    declared.run_as =
+                        self.checked(value, "`run_as`", |text| check_user(text).map(|()| text.to_owned()));
+                }
+                "may_be_off" => match value.kind {
+                    Kind::Boolean(may) => declared.may_be_off = Some(may),
+                    _ => self.flaw(value, "`may_be_off` must be true or false"),
+                },
+                _ => {}
+            }
+        }
         if let Some(proc) = node.value("proc") {
             declared.proc = match proc.text("`proc`", &mut self.flaws) {
                 Some("minimal") => Some(Proc::Minimal),
@@ -626,10 +643,23 @@ impl Reader {
         declared
     }
 
+    fn checked<T>(&mut self, node: &Node, what: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        match read(node.text(what, &mut self.flaws)?) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.flaw(node, &message);
+                None
+            }
+        }
+    }
+
     fn flaw(&mut self, node: &Node, message: &str) {
         self.flaws.push(Flaw::new(node.place, message));
     }
 }
+
+/// What only an override may allow: policy names the runbook for it.
+const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "may_be_off"];
 
 /// Bounds what a reader of a sealed policy must look at; a policy of a thousand overrides is a tenth of it.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
@@ -704,7 +734,7 @@ grants:
                 "8:8: `env` must be a map, not a list",
                 "9:3: `grants` stands at the top of the file, not in default: move it there",
                 "10:25: `required: 0` would let a step run without a signature: write 1 or more",
-                "11:13: `network` in a sandbox rule is not supported by this version: remove it",
+                "11:13: `network` is for runbooks that are named: write it into an override",
                 "11:54: `wall_ms` must be above 0: zero is no limit",
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
                 "13:15: pattern \"a/[!b]\": [!…] means different things to shells and to picomatch: write [^…], or [\\!…]",
@@ -777,8 +807,7 @@ grants:
     #[test]
     fn a_sealed_policy_of_a_newer_boundary_is_read_and_says_so() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
-        let policy =
-            sealed(r#"{"default":{"mode":"deny","sandbox":{"network":{"mode":"host"}}},"version":1}"#).expect("read");
+        let policy = sealed(r#"{"default":{"mode":"deny","sandbox":{"level":"strict"}},"version":1}"#).expect("read");
         assert!(policy.has_sandbox_rules());
         assert!(sealed(r#"{"default":{"mode":"deny","rum":{}},"version":1}"#).is_err());
         assert!(sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#).is_err());

@@ -5,6 +5,7 @@
 pub mod builtins;
 pub mod decide;
 pub mod file;
+pub mod host;
 pub mod lists;
 pub mod paths;
 pub mod patterns;
@@ -17,11 +18,12 @@ use std::sync::Arc;
 
 use crate::policy::builtins::Builtins;
 use crate::policy::file::{Mode, Policy, Written};
+use crate::policy::host::{Allowed, SandboxRule};
 use crate::policy::lists::Lists;
 use crate::policy::paths::RunbookPath;
 use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, DeclaredSandbox, Limit};
+use crate::record::step::{Approvals, Limit};
 
 /// What policy says of one step, each value with where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Ruling {
     pub written: Lists,
     /// The built-in lists; empty when the policy says `extends: none`.
     pub built_in: Arc<Lists>,
+    /// What a step may declare of the host.
+    pub host: Allowed,
 }
 
 /// A value and the rule that it comes from.
@@ -98,6 +102,7 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         limits: BTreeMap::new(),
         written: Lists::empty(),
         built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
+        host: Allowed::default(),
     };
     let default = &policy.file().default;
     ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
@@ -122,7 +127,7 @@ impl Ruling {
         &mut self,
         mode: Option<Mode>,
         approvals: Option<&Approvals>,
-        sandbox: Option<&DeclaredSandbox>,
+        sandbox: Option<&SandboxRule>,
         origin: &Origin,
     ) {
         if let Some(value) = mode {
@@ -132,6 +137,7 @@ impl Ruling {
             self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
         }
         let Some(sandbox) = sandbox else { return };
+        self.host.apply(sandbox, origin);
         if let Some(value) = sandbox.proc {
             self.proc = Some(Sourced { value, origin: origin.clone() });
         }

@@ -97,7 +97,8 @@ impl Level {
 pub struct LandlockFacts {
     /// The kernel's Landlock ABI.
     pub abi: u64,
-    /// Whether every right of that ABI was handled.
+    /// Whether every right of that ABI was handled that nothing else holds: in a network namespace of the run's own no
+    /// port is handled.
     pub status: LandlockStatus,
     /// Rules that grant something.
     pub rules: u64,
@@ -117,7 +118,7 @@ pub enum LandlockStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeccompFacts {
-    /// SHA-256 of the filter program, 64 lower-case hex digits.
+    /// SHA-256 of the filter program (its instructions, 8 bytes each, little-endian), 64 lower-case hex digits.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }

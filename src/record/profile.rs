@@ -38,8 +38,9 @@ impl Layer {
     }
 }
 
-/// The layers of `strict` in this version, sorted. A later one adds `filesystem` and `seccomp`.
-pub const STRICT: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
+/// The layers of `strict`, sorted.
+pub const STRICT: [Layer; 6] =
+    [Layer::Capabilities, Layer::Filesystem, Layer::Landlock, Layer::Namespaces, Layer::Network, Layer::Seccomp];
 
 /// The effective profile of one run, as approvers sign it. Arrays are sorted and unique.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,19 +1,20 @@
 //! From a forked process to the step.
 //!
 //! Everything that the process can't undo afterwards happens here, in this order: capabilities, id,
-//! no_new_privs, resource limits, Landlock, descriptors, exec.
+//! no_new_privs, system-call filter, resource limits, Landlock, descriptors, exec.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
 use crate::sandbox::filesystem::View;
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{self, At, Confined, Failure, Form, Message, Request, Stage};
+use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Side};
 
 /// Open descriptors of a step, at most: what most programs expect to have.
@@ -22,13 +23,20 @@ const DESCRIPTORS: u64 = 1024;
 const MAX_REPORT: u64 = 64 << 10;
 
 /// Forks the step and waits until exec happened or something before it failed.
-pub(super) fn start(request: &Request, view: &View, source: &[u8]) -> Result<(Pid, Confined), Failure> {
+///
+/// `seccomp` is the filter that the caller, and so the step, is under already.
+pub(super) fn start(
+    request: &Request,
+    view: &View,
+    source: &[u8],
+    seccomp: Option<String>,
+) -> Result<(Pid, Confined), Failure> {
     let (reader, mut writer) = io::pipe().at(Stage::Processes, "make a pipe")?;
     let step = match syscalls::fork().at(Stage::Processes, "fork the step")? {
         Side::Parent(step) => step,
         Side::Child => {
             drop(reader);
-            let Err(failure) = become_step(request, view, source, &mut writer);
+            let Err(failure) = become_step(request, view, source, seccomp, &mut writer);
             let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
             std::process::exit(127);
         }
@@ -54,6 +62,19 @@ pub(super) fn start(request: &Request, view: &View, source: &[u8]) -> Result<(Pi
 /// becomes that id.
 pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
     let stage = Stage::Capabilities;
+    // Locked: no id and no executed file gives a capability back, and none can be made ambient.
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+        | CapabilitiesSecureBits::KEEP_CAPS_LOCKED
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    let locked = rustix::thread::set_capabilities_secure_bits(bits);
+    // An ordinary user on the host's root may not, and has nothing to give back.
+    if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
+        return Err(Failure::new(stage, "lock the secure bits"));
+    }
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match rustix::thread::capability_is_in_bounding_set(capability) {
@@ -115,23 +136,27 @@ fn become_step(
     request: &Request,
     view: &View,
     source: &[u8],
+    filter: Option<String>,
     report: &mut io::PipeWriter,
 ) -> Result<std::convert::Infallible, Failure> {
     rustix::process::setsid().at(Stage::Processes, "begin a session")?;
     if request.form == Form::Host {
         drop_privileges(request.own_id)?;
     }
-    let mut facts = Confined { landlock: None, bounded: true, counted: false };
+    let mut facts = Confined { landlock: None, seccomp: filter, bounded: true, counted: false };
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         facts.bounded &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
     }
     std::env::set_current_dir(&view.work).at(Stage::Workdir, "enter the work directory")?;
     let program = interpreter::program(source, &request.interpreter)?;
+    if let (Form::Host, Some(sockets)) = (request.form, request.filter) {
+        facts.seccomp = Some(seccomp::confine(sockets)?);
+    }
     limit(request)?;
     facts.counted = is_counted()?;
     if request.landlock {
-        facts.landlock = Some(grants::confine(&view.grants)?);
+        facts.landlock = Some(grants::confine(&view.grants, request.form == Form::Host)?);
     }
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
     syscalls::reset_signals().at(Stage::Processes, "reset signals")?;

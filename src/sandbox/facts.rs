@@ -2,6 +2,7 @@
 
 use crate::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Root,
+    SeccompFacts,
 };
 use crate::record::profile::STRICT;
 use crate::record::profile::{NetworkMode, Workdir};
@@ -39,7 +40,7 @@ pub(super) fn enforced(prepared: &Prepared, facts: &Confined, own_id: bool, left
         missing: prepared.missing(),
         ns: own_root.then(|| names(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"])),
         landlock: facts.landlock.map(|(abi, rules)| LandlockFacts { abi, status: LandlockStatus::Fully, rules }),
-        seccomp: None,
+        seccomp: facts.seccomp.clone().map(|sha256| SeccompFacts { sha256 }),
         caps: facts.bounded.then_some(Capabilities::None),
         fs: Some(FilesystemFacts {
             mode: Workdir::Private,
@@ -47,7 +48,7 @@ pub(super) fn enforced(prepared: &Prepared, facts: &Confined, own_id: bool, left
             masked: None,
             deny: None,
         }),
-        net: Some(if own_root { NetworkMode::None } else { NetworkMode::Host }),
+        net: Some(if own_root || facts.seccomp.is_some() { NetworkMode::None } else { NetworkMode::Host }),
         limits: Some(LimitFacts {
             cpu: held(confine::cpu_seconds(limits), Holder::Rlimit),
             disk: if own_root { held(limits.disk_bytes, Holder::Tmpfs) } else { None },

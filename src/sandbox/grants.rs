@@ -1,8 +1,9 @@
 //! The Landlock rules of a step.
 //!
 //! All rights of the kernel's ABI are handled and demanded: what is only partly enforced is an error. A path
-//! without a rule can't be read, written, or executed; with ABI 4 no TCP port can be bound or connected to; with
-//! ABI 6 no abstract socket or process outside can be reached.
+//! without a rule can't be read, written, or executed; with ABI 6 no abstract socket or process outside can be reached.
+//! With ABI 4 no TCP port can be bound or connected to on the host's network; on a network of the run's own servers and
+//! clients may talk to each other.
 
 use std::path::PathBuf;
 
@@ -34,15 +35,16 @@ pub(super) enum Access {
     Device,
 }
 
-/// Confines this process and all it will start, for ever. Answers the ABI and the number of rules.
-pub(super) fn confine(grants: &[Grant]) -> Result<(u64, u64), Failure> {
+/// Confines this process and all it will start, for ever; with `ports` to no TCP port. Answers the ABI and the number of
+/// rules.
+pub(super) fn confine(grants: &[Grant], ports: bool) -> Result<(u64, u64), Failure> {
     let version = syscalls::landlock_abi().at(Stage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))
         .map_err(failure)?;
-    if abi >= ABI::V4 {
+    if ports && abi >= ABI::V4 {
         ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failure)?;
     }
     if abi >= ABI::V6 {

@@ -17,6 +17,7 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
 use crate::sandbox::confine;
 use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{self, At, Failure, Form, KILL, Message, Request, Spent, Stage, StepEnd, TERMINATE};
+use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Side};
 
 /// How long a request may take to arrive.
@@ -176,9 +177,13 @@ fn init(
         return Err(Failure::new(Stage::Processes, "the launcher died"));
     }
     syscalls::block_signals().at(Stage::Processes, "block signals")?;
+    // A server and a client inside one run find each other.
+    syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
     let view = filesystem::own_root(request, source, params)?;
     confine::drop_privileges(None)?;
-    let (step, facts) = confine::start(request, &view, source)?;
+    // This process is held as well: what it starts later can't be less.
+    let filter = request.filter.map(seccomp::confine).transpose()?;
+    let (step, facts) = confine::start(request, &view, source, filter)?;
     confine::silence(true)?;
     protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
     loop {
@@ -205,7 +210,7 @@ fn on_the_host(control: &mut UnixStream, request: &Request, source: &[u8], param
     // Any value but none turns it on.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
-    let (step, facts) = confine::start(request, &view, source)?;
+    let (step, facts) = confine::start(request, &view, source, None)?;
     confine::silence(true)?;
     let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
     let started = protocol::write_message(control, &Message::Started(facts));

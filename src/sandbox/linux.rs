@@ -21,9 +21,9 @@ use crate::sandbox::follow::{Launched, Run};
 use crate::sandbox::ids::Ids;
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
-use crate::sandbox::probe::Probe;
+use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
-use crate::sandbox::protocol::{self, Failure, Form, LAUNCH, MAX_TEXT, Request, Stage, StepEnd};
+use crate::sandbox::protocol::{self, Failure, Form, LAUNCH, MAX_TEXT, Request, Sockets, Stage, StepEnd};
 use crate::sandbox::{Plan, Report, Sandbox};
 
 /// How long a launcher may take to read its request.
@@ -79,7 +79,7 @@ impl LinuxSandbox {
             spool: setup.spool.canonicalize()?,
             around: Surroundings::new(setup.private.iter().map(|path| real(path)).collect(), scratch),
             ids,
-            probe: Probe::conclude(None, None, own_id),
+            probe: Probe::conclude(&Lacking::default(), own_id),
         };
         sandbox.probe = sandbox.try_everything(own_id);
         Ok(sandbox)
@@ -87,23 +87,27 @@ impl LinuxSandbox {
 
     /// The whole set-up with a script that checks from inside; then, for what failed, what is left.
     fn try_everything(&self, own_id: bool) -> Probe {
-        let namespaces = match self.trial(Form::Namespaces, true) {
-            Ok(()) => return Probe::conclude(None, None, own_id),
-            Err(failure) if failure.stage == Stage::Landlock => {
-                let namespaces = self.trial(Form::Namespaces, false).err();
-                return Probe::conclude(namespaces.as_ref(), Some(&failure), own_id);
+        let mut lacking = Lacking::default();
+        // Each turn finds one more part that this host has not got.
+        let broken = loop {
+            let Err(failure) = self.trial(&lacking) else { break None };
+            let part = match failure.stage {
+                Stage::Landlock => &mut lacking.landlock,
+                Stage::Seccomp => &mut lacking.seccomp,
+                _ => &mut lacking.namespaces,
+            };
+            if part.is_some() {
+                break Some(failure);
             }
-            Err(failure) => failure,
+            *part = Some(failure);
         };
-        let landlock = self.trial(Form::Host, true).err();
-        let probe = Probe::conclude(Some(&namespaces), landlock.as_ref(), own_id);
-        match landlock {
-            None => probe,
-            Some(_) => probe.broken(self.trial(Form::Host, false).err().as_ref()),
-        }
+        Probe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
-    fn trial(&self, form: Form, landlock: bool) -> Result<(), Failure> {
+    fn trial(&self, lacking: &Lacking) -> Result<(), Failure> {
+        let form = if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces };
+        let landlock = lacking.landlock.is_none();
+        let filter = lacking.seccomp.is_none().then_some(Sockets::of(form));
         let profile = Profile {
             require: vec![],
             read: vec![],
@@ -117,12 +121,13 @@ impl LinuxSandbox {
             limits: Limits { wall_ms: TRIAL_MS, ..Limits::default() },
             off_reason: None,
         };
-        let prepared = Prepared { profile, form, landlock, level: Level::Strict, layers: STRICT.to_vec() };
+        let prepared = Prepared { profile, form, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
         let plan = Plan {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
             env: vec![
                 ("SERVICE".into(), std::process::id().to_string()),
+                ("FILTER".into(), if filter.is_some() { "2" } else { "" }.into()),
                 ("FORM".into(), if form == Form::Namespaces { "namespaces" } else { "host" }.into()),
             ],
             params_json: b"{}".to_vec(),
@@ -156,6 +161,9 @@ if [ "$FORM" = namespaces ]; then
     case $key in Cap*:) [ "$value" = 0000000000000000 ] || { echo "capabilities are left: $key $value"; exit 1; } ;; esac
   done < /proc/self/status
 fi
+while read -r key value; do
+  [ "$key" != Seccomp: ] || [ -z "$FILTER" ] || [ "$value" = "$FILTER" ] || { echo "no system-call filter holds"; exit 1; }
+done < "/proc/self/status"
 exit 0
 "#;
 
@@ -196,6 +204,7 @@ impl LinuxSandbox {
         let request = Request {
             form: prepared.form,
             landlock: prepared.landlock,
+            filter: prepared.filter,
             own_id,
             interpreter: plan.interpreter.clone(),
             env: plan.env.clone(),

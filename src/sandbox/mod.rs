@@ -5,6 +5,7 @@
 //! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
+mod bpf;
 pub mod cancel;
 pub mod capture;
 mod confine;
@@ -20,6 +21,7 @@ pub mod linux;
 pub mod probe;
 pub mod profile;
 pub mod protocol;
+mod seccomp;
 mod syscalls;
 
 use crate::record::enforcement::Enforcement;

@@ -20,6 +20,15 @@ pub struct Probe {
     pub(super) form: Form,
 }
 
+/// How parts of the set-up failed, those that did.
+#[derive(Debug, Default)]
+pub(super) struct Lacking {
+    /// The form with namespaces and a root of its own.
+    pub(super) namespaces: Option<Failure>,
+    pub(super) landlock: Option<Failure>,
+    pub(super) seccomp: Option<Failure>,
+}
+
 /// One layer on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerState {
@@ -61,10 +70,11 @@ impl Probe {
         self
     }
 
-    /// From what the trials said: how the form with namespaces failed, and how Landlock, if they did.
-    pub(super) fn conclude(namespaces: Option<&Failure>, landlock: Option<&Failure>, own_id: bool) -> Self {
+    /// From what the trials said.
+    pub(super) fn conclude(lacking: &Lacking, own_id: bool) -> Self {
         let host = Facts::of_this_host();
-        let spaces = namespaces.map(|failure| missing(failure, &host));
+        let why = |failure: &Option<Failure>| failure.as_ref().map(|failure| missing(failure, &host));
+        let spaces = why(&lacking.namespaces);
         let state = |layer, missing| LayerState { layer, missing };
         let capabilities = if spaces.is_some() && !own_id {
             Some(Missing {
@@ -77,14 +87,16 @@ impl Probe {
         Self {
             layers: vec![
                 state(Layer::Capabilities, capabilities),
-                state(Layer::Landlock, landlock.map(|failure| missing(failure, &host))),
+                state(Layer::Filesystem, spaces.clone()),
+                state(Layer::Landlock, why(&lacking.landlock)),
                 state(Layer::Namespaces, spaces.clone()),
                 state(Layer::Network, spaces),
+                state(Layer::Seccomp, why(&lacking.seccomp)),
             ],
             landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),
             own_id,
             broken: None,
-            form: if namespaces.is_some() { Form::Host } else { Form::Namespaces },
+            form: if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces },
         }
     }
 }
@@ -148,6 +160,10 @@ fn knob(failure: &Failure, host: &Facts) -> String {
         (Stage::Landlock, Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) if host.seccomp => {
             "this container's seccomp profile refuses Landlock: use one that allows landlock_create_ruleset, landlock_add_rule and landlock_restrict_self".into()
         }
+        (Stage::Seccomp, Some(libc::EPERM | libc::EACCES)) if host.seccomp => {
+            "this container's seccomp profile refuses another filter: use one that allows seccomp(2)".into()
+        }
+        (Stage::Seccomp, _) => "use a kernel built with CONFIG_SECCOMP_FILTER".into(),
         (Stage::Landlock, _) => "use a kernel of 5.13 or later built with CONFIG_SECURITY_LANDLOCK".into(),
         (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace, Some(libc::ENOSPC | libc::EUSERS)) => {
             format!("sysctl -w {}=15000", host.no_user_namespaces.unwrap_or("user.max_user_namespaces"))
@@ -197,6 +213,7 @@ mod tests {
             (failure(Stage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
             (failure(Stage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
             (failure(Stage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
+            (failure(Stage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
         ] {
             let knob = knob(&failed, &host);
             assert!(knob.contains(word), "{failed:?} {host:?}: {knob}");
@@ -212,12 +229,12 @@ mod tests {
 
     #[test]
     fn a_host_without_user_namespaces_says_what_follows() {
-        let no = failure(Stage::UserNamespace, libc::ENOSPC);
-        let root = Probe::conclude(Some(&no), None, true);
-        assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock]);
-        let user = Probe::conclude(Some(&no), None, false);
-        assert_eq!((user.held(), user.level()), (vec![Layer::Landlock], Level::BestEffort));
+        let no = Lacking { namespaces: Some(failure(Stage::UserNamespace, libc::ENOSPC)), ..Lacking::default() };
+        let root = Probe::conclude(&no, true);
+        assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock, Layer::Seccomp]);
+        let user = Probe::conclude(&no, false);
+        assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
         assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("No space left")));
-        assert_eq!(Probe::conclude(None, None, false).level(), Level::Strict);
+        assert_eq!(Probe::conclude(&Lacking::default(), false).level(), Level::Strict);
     }
 }

@@ -7,7 +7,7 @@ use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::filesystem;
 use crate::sandbox::probe::{Missing, Probe, level};
-use crate::sandbox::protocol::Form;
+use crate::sandbox::protocol::{Form, Sockets};
 
 /// A profile that this host can hold, and how it will be held.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub struct Prepared {
     pub(super) profile: Profile,
     pub(super) form: Form,
     pub(super) landlock: bool,
+    pub(super) filter: Option<Sockets>,
     pub(super) level: Level,
     pub(super) layers: Vec<Layer>,
 }
@@ -155,22 +156,18 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     let off = profile.off_reason.is_some();
     let form = if off { Form::Host } else { probe.form };
     let landlock = !off && probe.missing(Layer::Landlock).is_none();
+    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then_some(Sockets::of(form));
     if form == Form::Host {
         check_host_form(profile, probe, around)?;
     }
     keep_private(profile, probe, around, form, landlock)?;
     let layers = if off { Vec::new() } else { probe.held() };
     let level = if off { Level::Off } else { level(&layers) };
-    Ok(Prepared { profile: profile.clone(), form, landlock, level, layers })
+    Ok(Prepared { profile: profile.clone(), form, landlock, filter, level, layers })
 }
 
 fn refuse_what_is_not_built(profile: &Profile) -> Result<(), Unavailable> {
     let not_built = |what: String| Err(Unavailable::NotBuilt { what });
-    for layer in &profile.require {
-        if !STRICT.contains(layer) {
-            return not_built(format!("the layer {}", layer.word()));
-        }
-    }
     if profile.workdir != Workdir::Private {
         return not_built("a work directory other than \"private\"".into());
     }
@@ -322,6 +319,7 @@ fn others_may(path: &Path, bits: u32) -> bool {
 mod tests {
     use super::*;
     use crate::record::profile::{Limits, Network};
+    use crate::sandbox::probe::Lacking;
     use crate::sandbox::protocol::{Failure, Stage};
 
     fn profile() -> Profile {
@@ -341,12 +339,12 @@ mod tests {
     }
 
     fn strong() -> Probe {
-        Probe::conclude(None, None, true)
+        Probe::conclude(&Lacking::default(), true)
     }
 
     fn poor(own_id: bool) -> Probe {
         let failure = Failure { stage: Stage::UserNamespace, what: "try".into(), errno: Some(libc::ENOSPC) };
-        Probe::conclude(Some(&failure), None, own_id)
+        Probe::conclude(&Lacking { namespaces: Some(failure), ..Lacking::default() }, own_id)
     }
 
     fn around(private: &[&Path]) -> Surroundings {
@@ -362,8 +360,6 @@ mod tests {
     #[test]
     fn features_of_later_versions_are_refused_by_name() {
         for (text, name) in [
-            (refusal(|p| p.require.push(Layer::Filesystem)), "the layer filesystem"),
-            (refusal(|p| p.require.push(Layer::Seccomp)), "the layer seccomp"),
             (refusal(|p| p.workdir = Workdir::Copy), "work directory"),
             (refusal(|p| p.workdir = Workdir::Overlay), "work directory"),
             (refusal(|p| p.workdir = Workdir::InPlace), "work directory"),
@@ -390,7 +386,7 @@ mod tests {
     #[test]
     fn a_required_layer_that_is_missing_is_refused_with_its_knob() {
         let error = check(&profile(), &poor(true), &around(&[])).expect_err("refused");
-        assert!(matches!(&error, Unavailable::Layer { layer: Layer::Namespaces, .. }), "{error:?}");
+        assert!(matches!(&error, Unavailable::Layer { layer: Layer::Filesystem, .. }), "{error:?}");
         assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
     }
 
@@ -399,7 +395,7 @@ mod tests {
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         let prepared = check(&weak, &poor(true), &around(&[])).expect("held");
         assert_eq!(prepared.level(), Level::BestEffort);
-        assert_eq!(prepared.missing(), [Layer::Namespaces, Layer::Network]);
+        assert_eq!(prepared.missing(), [Layer::Filesystem, Layer::Namespaces, Layer::Network]);
         let prepared = check(&weak, &strong(), &around(&[])).expect("held");
         assert_eq!((prepared.level(), prepared.missing()), (Level::Strict, vec![]));
     }

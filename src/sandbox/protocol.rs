@@ -38,6 +38,22 @@ pub(super) enum Form {
     Sweep,
 }
 
+/// The sockets that a system-call filter leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Sockets {
+    /// Unix, and TCP and UDP over IPv4 and IPv6: a network namespace holds where they lead.
+    Inet,
+    /// Unix only: nothing else stands between the step and the network.
+    Unix,
+}
+
+impl Sockets {
+    /// What may be left to a run of that form.
+    pub(super) fn of(form: Form) -> Self {
+        if form == Form::Namespaces { Self::Inet } else { Self::Unix }
+    }
+}
+
 /// One run, as the launcher is asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +61,8 @@ pub(super) struct Request {
     pub(super) form: Form,
     /// Whether the step must be held by Landlock.
     pub(super) landlock: bool,
+    /// Whether the step must be held by a system-call filter, and which sockets that leaves.
+    pub(super) filter: Option<Sockets>,
     /// An id of the run's own; none where the service can't give one.
     pub(super) own_id: Option<u32>,
     pub(super) interpreter: String,
@@ -79,6 +97,8 @@ pub(super) enum Message {
 pub(super) struct Confined {
     /// Landlock's ABI and the number of rules, where the step is held by it.
     pub(super) landlock: Option<(u64, u64)>,
+    /// The SHA-256 of the system-call filter, where the step is held by one.
+    pub(super) seccomp: Option<String>,
     /// Whether the bounding set is empty too.
     pub(super) bounded: bool,
     /// Whether the kernel holds this process to its limit of processes: not one that is root outside of the run.
@@ -128,6 +148,7 @@ pub(super) enum Stage {
     Capabilities,
     Limits,
     Landlock,
+    Seccomp,
     Processes,
     Exec,
 }
@@ -260,6 +281,7 @@ mod tests {
         Request {
             form: Form::Namespaces,
             landlock: true,
+            filter: Some(Sockets::Inet),
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],

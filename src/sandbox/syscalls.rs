@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use crate::sandbox::bpf::Instruction;
+
 /// Marks every descriptor from `first` up so that exec closes it.
 pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
@@ -89,6 +91,33 @@ pub(super) fn landlock_abi() -> io::Result<i32> {
     // SAFETY: with this flag the kernel demands a null pointer and size 0 and reads no memory.
     let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u8>(), 0_usize, VERSION) };
     check(result).map(|abi| i32::try_from(abi).unwrap_or(i32::MAX))
+}
+
+/// Puts this process and all it will start under a seccomp filter, for ever. Needs no_new_privs.
+pub(super) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    const FLAGS: libc::c_uint = 0;
+    #[expect(unsafe_code, reason = "no safe wrapper of seccomp")]
+    // SAFETY: an Instruction has the layout of a sock_filter (repr(C), the same four fields; held by a test), the kernel
+    // reads as many as `len` says, all of which live in the slice until the call returns, and writes none.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, &raw const program) };
+    check(result).map(drop)
+}
+
+/// Turns the loopback device of this process's network namespace on.
+pub(super) fn bring_loopback_up() -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    #[expect(unsafe_code, reason = "a zeroed structure of C")]
+    // SAFETY: ifreq is a name and a union of plain data, for which all zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    #[expect(unsafe_code, reason = "no safe wrapper of this ioctl")]
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which lives until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(result.into()).map(drop)
 }
 
 /// Leaves the keyring of the session that the service was started in.
@@ -180,4 +209,30 @@ fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_is_laid_out_as_the_kernels_is() {
+        use std::mem::offset_of;
+        assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
+        assert_eq!(align_of::<Instruction>(), align_of::<libc::sock_filter>());
+        assert_eq!(
+            [
+                offset_of!(Instruction, code),
+                offset_of!(Instruction, jump_true),
+                offset_of!(Instruction, jump_false),
+                offset_of!(Instruction, value)
+            ],
+            [
+                offset_of!(libc::sock_filter, code),
+                offset_of!(libc::sock_filter, jt),
+                offset_of!(libc::sock_filter, jf),
+                offset_of!(libc::sock_filter, k)
+            ]
+        );
+    }
 }

@@ -3,12 +3,14 @@
 import functools
 import re
 
+from wire import match
+
 # By default a segment that begins with a wildcard matches no name that begins with a dot.
 NO_DOT = r"(?!\.)"
 
 
 def matches(pattern, path, dot=False):
-    return any(one.fullmatch(path) for one in _compiled(pattern, dot))
+    return any(match(one, path) for one in _compiled(pattern, dot))
 
 
 @functools.lru_cache(maxsize=1024)

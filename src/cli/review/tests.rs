@@ -61,7 +61,7 @@ fn case() -> Case {
         policy: json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops", "security"], "each": true}}}),
         configuration: json!({
             "limits": {"default": Limits::default(), "maximum": Limits::default()},
-            "sandbox": {"level": "strict", "require": ["capabilities", "landlock", "namespaces", "network"]},
+            "sandbox": {"level": "strict", "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"]},
         }),
         reason: "p99 is up".to_owned(),
         params: json!({"host": "web-3"}),
@@ -134,7 +134,7 @@ impl Case {
             rendered: RenderedDigest::of(source.as_bytes()),
             permissions: Vec::new(),
             sandbox: serde_json::from_value(json!({
-                "require": ["capabilities", "landlock", "namespaces", "network"], "read": [], "write": [], "deny": [],
+                "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"], "read": [], "write": [], "deny": [],
                 "workdir": "private", "network": {"mode": "none", "hosts": []}, "sockets": [],
                 "proc": self.definition["sandbox"].get("proc").cloned().unwrap_or_else(|| "minimal".into()),
                 "run_as": "isolated", "limits": Limits::default(),
@@ -365,7 +365,7 @@ fn the_whole_screen_is_as_it_is() {
 
     == Permissions and sandbox ==
       permissions: none asked, none granted
-      required layers: capabilities, landlock, namespaces, network
+      required layers: capabilities, filesystem, landlock, namespaces, network, seccomp
       reads of the host: nothing but what an interpreter needs
       writes to the host: nothing
       stays out of reach: no further pattern

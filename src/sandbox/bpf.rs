@@ -1,0 +1,223 @@
+//! Small classic BPF programs for seccomp.
+//!
+//! A decision over the system call's number is a balanced tree of comparisons, so a call costs about six of them;
+//! the kernel keeps the answer for numbers that are always allowed. Layout of the data: `struct seccomp_data`.
+
+/// One instruction, as the kernel's `struct sock_filter` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Instruction {
+    pub(super) code: u16,
+    pub(super) jump_true: u8,
+    pub(super) jump_false: u8,
+    pub(super) value: u32,
+}
+
+/// What becomes of a system call: a `SECCOMP_RET_…` word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict(pub(super) u32);
+
+impl Verdict {
+    pub(super) const ALLOW: Self = Self(0x7fff_0000);
+    pub(super) const KILL: Self = Self(0x8000_0000);
+
+    /// The call does nothing and fails with that error.
+    pub(super) const fn errno(errno: u16) -> Self {
+        Self(0x0005_0000 | errno as u32)
+    }
+}
+
+/// What stands at a number: a verdict, or a look at an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Is(Verdict),
+    Looks(&'static [Look]),
+}
+
+/// One look at the lower half of an argument. Those of a call are done in order; the last one has to end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// With any of these bits: the verdict.
+    AnyBit { argument: u32, bits: u32, then: Verdict },
+    /// If the masked argument is one of these: the verdict.
+    OneOf { argument: u32, mask: u32, values: &'static [u32], then: Verdict },
+    /// If the masked argument is none of these: the verdict.
+    NoneOf { argument: u32, mask: u32, values: &'static [u32], then: Verdict },
+    /// Whatever it is.
+    Else(Verdict),
+}
+
+const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
+const JUMP: u16 = 0x05;
+const EQUAL: u16 = 0x15;
+const AT_LEAST: u16 = 0x35;
+const BITS: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+/// Where the number of the call stands.
+const NUMBER: u32 = 0;
+/// Where the architecture stands.
+const ARCH: u32 = 4;
+/// Where the first argument's lower half stands: both architectures are little-endian.
+const ARGUMENTS: u32 = 16;
+
+/// The program for one architecture. `entries` are sorted by number, each holding until the next one; what lies
+/// before the first is allowed. Calls of another architecture end the process.
+pub(super) fn program(arch: u32, entries: &[(u32, Entry)]) -> Vec<Instruction> {
+    let mut program = vec![
+        instruction(LOAD, ARCH),
+        Instruction { code: EQUAL, jump_true: 1, jump_false: 0, value: arch },
+        instruction(RETURN, Verdict::KILL.0),
+        instruction(LOAD, NUMBER),
+    ];
+    let mut all = vec![(0, Entry::Is(Verdict::ALLOW))];
+    all.extend_from_slice(entries);
+    program.extend(tree(&all));
+    program
+}
+
+/// The program as bytes, the way the kernel is given it: what a receipt names by its digest.
+pub(super) fn bytes(program: &[Instruction]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(program.len() * 8);
+    for one in program {
+        bytes.extend_from_slice(&one.code.to_le_bytes());
+        bytes.extend_from_slice(&[one.jump_true, one.jump_false]);
+        bytes.extend_from_slice(&one.value.to_le_bytes());
+    }
+    bytes
+}
+
+fn instruction(code: u16, value: u32) -> Instruction {
+    Instruction { code, jump_true: 0, jump_false: 0, value }
+}
+
+fn tree(entries: &[(u32, Entry)]) -> Vec<Instruction> {
+    let [(_, only)] = entries else {
+        let (left, right) = entries.split_at(entries.len() / 2);
+        let (from, _) = right[0];
+        let (left, right) = (tree(left), tree(right));
+        let mut code = match u8::try_from(left.len()) {
+            Ok(over) => vec![Instruction { code: AT_LEAST, jump_true: over, jump_false: 0, value: from }],
+            // A conditional jump reaches 255 instructions.
+            Err(_) => vec![
+                Instruction { code: AT_LEAST, jump_true: 0, jump_false: 1, value: from },
+                instruction(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX)),
+            ],
+        };
+        code.extend(left);
+        code.extend(right);
+        return code;
+    };
+    match only {
+        Entry::Is(verdict) => vec![instruction(RETURN, verdict.0)],
+        Entry::Looks(looks) => looks.iter().flat_map(look).collect(),
+    }
+}
+
+fn look(look: &Look) -> Vec<Instruction> {
+    let skip = |values: &[u32], at: usize| u8::try_from(values.len() - at).unwrap_or(u8::MAX);
+    match *look {
+        Look::AnyBit { argument, bits, then } => vec![
+            instruction(LOAD, ARGUMENTS + 8 * argument),
+            Instruction { code: BITS, jump_true: 0, jump_false: 1, value: bits },
+            instruction(RETURN, then.0),
+        ],
+        Look::OneOf { argument, mask, values, then } => {
+            let mut code = vec![instruction(LOAD, ARGUMENTS + 8 * argument), instruction(AND, mask)];
+            for (at, &value) in values.iter().enumerate() {
+                let last = at + 1 == values.len();
+                let (jump_true, jump_false) = (skip(values, at + 1), u8::from(last));
+                code.push(Instruction { code: EQUAL, jump_true, jump_false, value });
+            }
+            code.push(instruction(RETURN, then.0));
+            code
+        }
+        Look::NoneOf { argument, mask, values, then } => {
+            let mut code = vec![instruction(LOAD, ARGUMENTS + 8 * argument), instruction(AND, mask)];
+            for (at, &value) in values.iter().enumerate() {
+                code.push(Instruction { code: EQUAL, jump_true: skip(values, at), jump_false: 0, value });
+            }
+            code.push(instruction(RETURN, then.0));
+            code
+        }
+        Look::Else(verdict) => vec![instruction(RETURN, verdict.0)],
+    }
+}
+
+/// A machine for these programs that knows nothing of how they are made.
+#[cfg(test)]
+pub(super) mod machine {
+    use super::Instruction;
+
+    /// What `program` answers to a call, and how many instructions that took.
+    pub(in crate::sandbox) fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> (u32, u32) {
+        let mut data = Vec::new();
+        data.extend_from_slice(&number.to_le_bytes());
+        data.extend_from_slice(&arch.to_le_bytes());
+        data.extend_from_slice(&0_u64.to_le_bytes());
+        arguments.iter().for_each(|argument| data.extend_from_slice(&argument.to_le_bytes()));
+        let (mut at, mut accumulator, mut steps) = (0_usize, 0_u32, 0);
+        loop {
+            let Instruction { code, jump_true, jump_false, value } = program[at];
+            at += 1;
+            steps += 1;
+            let jump = |holds: bool| usize::from(if holds { jump_true } else { jump_false });
+            match code {
+                0x20 => {
+                    let place = value as usize;
+                    assert!(place.is_multiple_of(4), "the kernel refuses loads that are not aligned");
+                    accumulator = u32::from_le_bytes(data[place..place + 4].try_into().expect("four bytes"));
+                }
+                0x54 => accumulator &= value,
+                0x05 => at += value as usize,
+                0x15 => at += jump(accumulator == value),
+                0x35 => at += jump(accumulator >= value),
+                0x45 => at += jump(accumulator & value != 0),
+                0x06 => return (value, steps),
+                other => panic!("an instruction that is never made: {other:#x}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn far_jumps_are_taken() {
+        // So many entries that the halves of the tree are out of reach of a conditional jump.
+        let entries: Vec<_> = (1..2000_u16).map(|n| (u32::from(n) * 2, Entry::Is(Verdict::errno(n)))).collect();
+        let program = program(7, &entries);
+        assert_eq!(machine::run(&program, 7, 1, [0; 6]).0, Verdict::ALLOW.0);
+        for n in 1..2000_u16 {
+            for number in [u32::from(n) * 2, u32::from(n) * 2 + 1] {
+                assert_eq!(machine::run(&program, 7, number, [0; 6]).0, Verdict::errno(n).0, "{number}");
+            }
+        }
+        assert_eq!(machine::run(&program, 8, 2, [0; 6]).0, Verdict::KILL.0);
+    }
+
+    proptest! {
+        #[test]
+        fn looks_are_what_they_say(first in any::<u64>(), pick in 0_usize..5) {
+            const LOOKS: &[Look] = &[
+                Look::AnyBit { argument: 1, bits: 0x10, then: Verdict::errno(1) },
+                Look::OneOf { argument: 1, mask: 0xf, values: &[1, 2, 3], then: Verdict::errno(2) },
+                Look::NoneOf { argument: 1, mask: 0xff, values: &[4, 5, 0x84], then: Verdict::errno(3) },
+                Look::Else(Verdict::ALLOW),
+            ];
+            let argument = [first, 4, 0x11, 2, 0xffff_ffff_0000_0084][pick];
+            let low = argument & 0xffff_ffff;
+            let expected = if low & 0x10 != 0 { Verdict::errno(1) }
+                else if (1..=3).contains(&(low & 0xf)) { Verdict::errno(2) }
+                else if ![4, 5, 0x84].contains(&(low & 0xff)) { Verdict::errno(3) }
+                else { Verdict::ALLOW };
+            let program = program(7, &[(5, Entry::Looks(LOOKS)), (6, Entry::Is(Verdict::ALLOW))]);
+            prop_assert_eq!(machine::run(&program, 7, 5, [0, argument, 0, 0, 0, 0]).0, expected.0);
+        }
+    }
+}

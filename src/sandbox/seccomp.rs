@@ -1,0 +1,437 @@
+//! The system calls that a step may not make.
+//!
+//! A list of what is refused, not of what is allowed: a step is any program. Refused is what could widen a view that
+//! namespaces and Landlock hold (mounts, namespaces, other processes, handles), what reaches large parts of the kernel that no
+//! step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, odd socket families), what is the host's (clock,
+//! swap, reboot), and every call that was not known when this was written.
+
+use crate::crypto::digest::{hex, sha256};
+use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
+use crate::sandbox::protocol::{At, Failure, Sockets, Stage};
+use crate::sandbox::syscalls;
+
+/// Confines this process and all it will start, for ever. Answers the SHA-256 of the filter, in hex.
+///
+/// # Errors
+/// When the kernel has no filters, or does not take this one.
+pub(super) fn confine(sockets: Sockets) -> Result<String, Failure> {
+    let program = filter(HOST, sockets);
+    syscalls::set_seccomp_filter(&program).at(Stage::Seccomp, "install the system-call filter")?;
+    Ok(digest(&program))
+}
+
+fn digest(program: &[Instruction]) -> String {
+    hex(&sha256(&bpf::bytes(program)))
+}
+
+/// An architecture with a table.
+#[allow(dead_code, reason = "the filter of the other architecture is only made by tests, which interpret it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Machine {
+    X86_64,
+    Aarch64,
+}
+
+#[cfg(target_arch = "x86_64")]
+const HOST: Machine = Machine::X86_64;
+#[cfg(target_arch = "aarch64")]
+const HOST: Machine = Machine::Aarch64;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
+
+impl Machine {
+    /// `AUDIT_ARCH_…`: 64 bits, little-endian, the ELF machine.
+    const fn arch(self) -> u32 {
+        match self {
+            Self::X86_64 => 0xc000_003e,
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
+}
+
+/// The filter: the table, sorted, with the gaps allowed, and everything beyond the last known number unknown. That
+/// includes x32, whose numbers begin at 2^30.
+fn filter(machine: Machine, sockets: Sockets) -> Vec<Instruction> {
+    let mut table: Vec<(u32, Entry)> = CALLS
+        .iter()
+        .filter_map(|call| {
+            let number = match machine {
+                Machine::X86_64 => call.x86_64,
+                Machine::Aarch64 => call.aarch64,
+            };
+            Some((number?, call.entry(sockets)))
+        })
+        .collect();
+    table.sort_unstable_by_key(|(number, _)| *number);
+    let mut entries: Vec<(u32, Entry)> = Vec::with_capacity(table.len() * 2);
+    for (number, entry) in table {
+        // Neighbours with one answer are one entry; after the last of them everything is allowed again.
+        match entries.as_slice() {
+            [.., (_, before), (next, _)] if *next == number && *before == entry => {
+                entries.pop();
+            }
+            [.., (next, _)] if *next == number => {
+                entries.pop();
+                entries.push((number, entry));
+            }
+            _ => entries.push((number, entry)),
+        }
+        entries.push((number + 1, Entry::Is(Verdict::ALLOW)));
+    }
+    entries.push((LAST + 1, UNKNOWN));
+    bpf::program(machine.arch(), &entries)
+}
+
+/// The last number that the table was written for (`file_setattr` of Linux 6.17), on both architectures.
+const LAST: u32 = 469;
+
+const NO: Entry = Entry::Is(Verdict::errno(EPERM));
+/// What a kernel without that call answers: programs then do without.
+const UNKNOWN: Entry = Entry::Is(Verdict::errno(ENOSYS));
+
+const EPERM: u16 = 1;
+const ENOSYS: u16 = 38;
+const EPROTONOSUPPORT: u16 = 93;
+const ESOCKTNOSUPPORT: u16 = 94;
+const EAFNOSUPPORT: u16 = 97;
+
+/// A call that is not simply allowed.
+struct Call {
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that compares the numbers"))]
+    name: &'static str,
+    x86_64: Option<u32>,
+    aarch64: Option<u32>,
+    entry: Entry,
+}
+
+impl Call {
+    fn entry(&self, sockets: Sockets) -> Entry {
+        if self.entry == SOCKET && sockets == Sockets::Unix { SOCKET_UNIX } else { self.entry }
+    }
+}
+
+const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: Entry) -> Call {
+    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry }
+}
+
+const fn only_x86_64(name: &'static str, number: u32, entry: Entry) -> Call {
+    Call { name, x86_64: Some(number), aarch64: None, entry }
+}
+
+/// Flags of clone(2) that make a namespace. `CLONE_NEWTIME` is none of them: there its bit is part of a signal.
+const CLONE: Entry = Entry::Looks(&[
+    Look::AnyBit { argument: 0, bits: 0x7e02_0000, then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// `TIOCSTI`, `TIOCLINUX` (both type into a terminal), `TIOCSETD` (line disciplines). The kernel looks at 32 bits.
+const IOCTL: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// Device nodes; pipes, sockets and files are allowed.
+const MKNOD: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+const MKNODAT: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// Linux, 32-bit Linux, each with `UNAME26`, and the question what it is.
+const PERSONALITY: Entry = Entry::Looks(&[
+    Look::NoneOf {
+        argument: 0,
+        mask: u32::MAX,
+        values: &[0, 8, 0x2_0000, 0x2_0008, u32::MAX],
+        then: Verdict::errno(EPERM),
+    },
+    Look::Else(Verdict::ALLOW),
+]);
+/// Unix sockets; of IPv4 and IPv6 TCP and UDP. Others reach a hypervisor through any network namespace (vsock), load
+/// modules, or pass by Landlock's rules for TCP (MPTCP, SCTP).
+const SOCKET: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
+    Look::NoneOf { argument: 0, mask: u32::MAX, values: &[AF_INET, AF_INET6], then: Verdict::errno(EAFNOSUPPORT) },
+    Look::NoneOf { argument: 1, mask: 0xf, values: &[STREAM, DATAGRAM], then: Verdict::errno(ESOCKTNOSUPPORT) },
+    Look::NoneOf { argument: 2, mask: u32::MAX, values: &[0, TCP, UDP], then: Verdict::errno(EPROTONOSUPPORT) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// Where no network namespace stands between the step and the host's network.
+const SOCKET_UNIX: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 0, mask: u32::MAX, values: &[AF_UNIX], then: Verdict::ALLOW },
+    Look::Else(Verdict::errno(EAFNOSUPPORT)),
+]);
+const SOCKETPAIR: Entry = SOCKET_UNIX;
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const STREAM: u32 = 1;
+const DATAGRAM: u32 = 2;
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+
+/// What is not simply allowed, with its number on both architectures.
+const CALLS: &[Call] = &[
+    // Namespaces. The flags of clone3 are behind a pointer, where no filter sees them; without it libraries use clone.
+    call("clone", 56, 220, CLONE),
+    call("clone3", 435, 435, UNKNOWN),
+    call("unshare", 272, 97, NO),
+    call("setns", 308, 268, NO),
+    // Mounts.
+    call("mount", 165, 40, NO),
+    call("umount2", 166, 39, NO),
+    call("pivot_root", 155, 41, NO),
+    call("chroot", 161, 51, NO),
+    call("open_tree", 428, 428, NO),
+    call("move_mount", 429, 429, NO),
+    call("fsopen", 430, 430, NO),
+    call("fsconfig", 431, 431, NO),
+    call("fsmount", 432, 432, NO),
+    call("fspick", 433, 433, NO),
+    call("mount_setattr", 442, 442, NO),
+    call("open_tree_attr", 467, 467, NO),
+    // Files by handle pass by every directory; device nodes and quotas are the host's.
+    call("open_by_handle_at", 304, 265, NO),
+    call("mknodat", 259, 33, MKNODAT),
+    only_x86_64("mknod", 133, MKNOD),
+    call("quotactl", 179, 60, NO),
+    call("quotactl_fd", 443, 443, NO),
+    call("fanotify_init", 300, 262, NO),
+    call("fanotify_mark", 301, 263, NO),
+    // Other processes.
+    call("ptrace", 101, 117, NO),
+    call("process_vm_readv", 310, 270, NO),
+    call("process_vm_writev", 311, 271, NO),
+    call("process_madvise", 440, 440, NO),
+    call("process_mrelease", 448, 448, NO),
+    call("pidfd_getfd", 438, 438, NO),
+    call("kcmp", 312, 272, NO),
+    call("move_pages", 279, 239, NO),
+    call("migrate_pages", 256, 238, NO),
+    // Sockets and terminals.
+    call("socket", 41, 198, SOCKET),
+    call("socketpair", 53, 199, SOCKETPAIR),
+    call("ioctl", 16, 29, IOCTL),
+    // Large parts of the kernel that no step needs.
+    call("io_uring_setup", 425, 425, UNKNOWN),
+    call("io_uring_enter", 426, 426, UNKNOWN),
+    call("io_uring_register", 427, 427, UNKNOWN),
+    call("bpf", 321, 280, NO),
+    call("perf_event_open", 298, 241, NO),
+    call("userfaultfd", 323, 282, NO),
+    call("add_key", 248, 217, NO),
+    call("request_key", 249, 218, NO),
+    call("keyctl", 250, 219, NO),
+    call("personality", 135, 92, PERSONALITY),
+    call("lookup_dcookie", 212, 18, UNKNOWN),
+    call("nfsservctl", 180, 42, UNKNOWN),
+    only_x86_64("modify_ldt", 154, NO),
+    only_x86_64("uselib", 134, UNKNOWN),
+    only_x86_64("ustat", 136, UNKNOWN),
+    only_x86_64("sysfs", 139, UNKNOWN),
+    only_x86_64("_sysctl", 156, UNKNOWN),
+    // The machine itself.
+    call("clock_settime", 227, 112, NO),
+    call("clock_adjtime", 305, 266, NO),
+    call("settimeofday", 164, 170, NO),
+    call("adjtimex", 159, 171, NO),
+    call("kexec_load", 246, 104, NO),
+    call("kexec_file_load", 320, 294, NO),
+    call("init_module", 175, 105, NO),
+    call("finit_module", 313, 273, NO),
+    call("delete_module", 176, 106, NO),
+    only_x86_64("create_module", 174, UNKNOWN),
+    only_x86_64("query_module", 178, UNKNOWN),
+    only_x86_64("get_kernel_syms", 177, UNKNOWN),
+    call("swapon", 167, 224, NO),
+    call("swapoff", 168, 225, NO),
+    call("reboot", 169, 142, NO),
+    call("acct", 163, 89, NO),
+    call("syslog", 103, 116, NO),
+    call("vhangup", 153, 58, NO),
+    call("sethostname", 170, 161, NO),
+    call("setdomainname", 171, 162, NO),
+    only_x86_64("iopl", 172, NO),
+    only_x86_64("ioperm", 173, NO),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::bpf::machine;
+
+    const BOTH: [Machine; 2] = [Machine::X86_64, Machine::Aarch64];
+
+    fn number(machine: Machine, call: &Call) -> Option<u32> {
+        if machine == Machine::X86_64 { call.x86_64 } else { call.aarch64 }
+    }
+
+    fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
+        machine::run(&filter(machine, Sockets::Inet), machine.arch(), number, arguments).0
+    }
+
+    fn named(name: &str) -> &'static Call {
+        CALLS.iter().find(|call| call.name == name).expect("in the table")
+    }
+
+    fn errno(errno: u16) -> u32 {
+        0x0005_0000 | u32::from(errno)
+    }
+
+    const ALLOW: u32 = 0x7fff_0000;
+
+    #[test]
+    fn every_number_of_both_architectures_has_the_answer_of_the_table() {
+        for machine in BOTH {
+            for sockets in [Sockets::Inet, Sockets::Unix] {
+                let program = filter(machine, sockets);
+                assert!(program.len() < 300, "{} instructions", program.len());
+                for call_number in (0..4096).chain([0x3fff_ffff, u32::MAX]) {
+                    let (found, steps) = machine::run(&program, machine.arch(), call_number, [0; 6]);
+                    let call = CALLS.iter().find(|call| number(machine, call) == Some(call_number));
+                    let expected = match call.map(|call| (call.name, call.entry)) {
+                        _ if call_number > LAST => errno(ENOSYS),
+                        None => ALLOW,
+                        // With nothing but zeroes these are ordinary.
+                        Some(("clone" | "ioctl" | "mknod" | "mknodat" | "personality", _)) => ALLOW,
+                        // No family.
+                        Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
+                        Some((_, Entry::Is(verdict))) => verdict.0,
+                        Some((name, _)) => panic!("{name} is looked at and not expected here"),
+                    };
+                    assert_eq!(found, expected, "{machine:?} {call_number}");
+                    assert!(steps <= 24, "{machine:?} {call_number} took {steps} instructions");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_architectures_end_the_process_and_x32_does_not_exist() {
+        for machine in BOTH {
+            // 32-bit x86 and ARM, big-endian, the other one of ours, nothing.
+            let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
+            for arch in others.chain([0x4000_0003, 0x4000_0028, 0x8000_00b7, 0]) {
+                for call_number in 0..600 {
+                    let program = filter(machine, Sockets::Inet);
+                    let (found, _) = machine::run(&program, arch, call_number, [0; 6]);
+                    assert_eq!(found, 0x8000_0000, "{machine:?} {arch:#x} {call_number}");
+                }
+            }
+        }
+        for call_number in 0..1024 {
+            assert_eq!(answer(Machine::X86_64, 0x4000_0000 + call_number, [0; 6]), errno(ENOSYS));
+        }
+    }
+
+    #[test]
+    fn arguments_decide_where_they_must() {
+        let no = errno(EPERM);
+        for machine in BOTH {
+            let at = |name: &str, arguments: [u64; 3]| {
+                let [a, b, c] = arguments;
+                number(machine, named(name)).map(|number| answer(machine, number, [a, b, c, 0, 0, 0]))
+            };
+            for flag in [0x2_0000_u64, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
+                assert_eq!(at("clone", [flag | 17, 0, 0]), Some(no), "{flag:#x}");
+            }
+            // fork, vfork, and a thread of glibc.
+            for flags in [0x0120_0011, 0x4111, 0x3d_0f00] {
+                assert_eq!(at("clone", [flags, 0, 0]), Some(ALLOW), "{flags:#x}");
+            }
+            for command in [0x5412_u64, 0x541c, 0x5423, 0xffff_ffff_0000_5412, 0x1_0000_5412] {
+                assert_eq!(at("ioctl", [0, command, 0]), Some(no), "{command:#x}");
+            }
+            assert_eq!(at("ioctl", [0, 0x5401, 0]), Some(ALLOW), "TCGETS");
+            for (mode, expected) in [(0o020_666, no), (0o060_600, no), (0o010_600, ALLOW), (0o100_600, ALLOW)] {
+                assert_eq!(at("mknodat", [0, 0, mode]), Some(expected), "{mode:o}");
+                assert!(at("mknod", [0, mode, 0]).is_none_or(|found| found == expected), "{mode:o}");
+            }
+            for (family, kind, protocol, expected) in [
+                (1, 1, 0, ALLOW),
+                (1, 5, 0, ALLOW),
+                (2, 1, 0, ALLOW),
+                (2, 0o2_004_001, 6, ALLOW),
+                (10, 2, 17, ALLOW),
+                (2, 1, 262, errno(EPROTONOSUPPORT)),
+                (10, 1, 132, errno(EPROTONOSUPPORT)),
+                (2, 3, 255, errno(ESOCKTNOSUPPORT)),
+                (2, 5, 0, errno(ESOCKTNOSUPPORT)),
+                (16, 3, 0, errno(EAFNOSUPPORT)),
+                (17, 3, 0, errno(EAFNOSUPPORT)),
+                (40, 1, 0, errno(EAFNOSUPPORT)),
+                (38, 5, 0, errno(EAFNOSUPPORT)),
+                (0x1_0000_0028, 1, 0, errno(EAFNOSUPPORT)),
+            ] {
+                assert_eq!(at("socket", [family, kind, protocol]), Some(expected), "{family} {kind} {protocol}");
+            }
+            assert_eq!((at("socketpair", [1, 1, 0]), at("socketpair", [30, 1, 0])), (Some(ALLOW), Some(errno(97))));
+            assert_eq!(at("personality", [0xffff_ffff, 0, 0]), Some(ALLOW));
+            assert_eq!(at("personality", [0x40_0000, 0, 0]), Some(no), "READ_IMPLIES_EXEC");
+            let only_unix = filter(machine, Sockets::Unix);
+            let socket = number(machine, named("socket")).expect("both have it");
+            for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))] {
+                assert_eq!(machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_call_stands_in_the_table_twice() {
+        for machine in BOTH {
+            let mut numbers: Vec<u32> = CALLS.iter().filter_map(|call| number(machine, call)).collect();
+            numbers.sort_unstable();
+            let count = numbers.len();
+            numbers.dedup();
+            assert_eq!(numbers.len(), count);
+            assert!(numbers.last() <= Some(&LAST));
+        }
+    }
+
+    /// Against the numbers that another crate has for this architecture.
+    #[test]
+    fn the_numbers_are_those_of_the_kernel() {
+        macro_rules! same {
+            ($($name:ident $constant:ident),* $(,)?) => {
+                $(assert_eq!(
+                    number(HOST, named(stringify!($name))).map(i64::from), Some(libc::$constant), stringify!($name)
+                );)*
+            };
+        }
+        same!(
+            clone SYS_clone, clone3 SYS_clone3, unshare SYS_unshare, setns SYS_setns, mount SYS_mount,
+            umount2 SYS_umount2, pivot_root SYS_pivot_root, chroot SYS_chroot, open_tree SYS_open_tree,
+            move_mount SYS_move_mount, fsopen SYS_fsopen, fsconfig SYS_fsconfig, fsmount SYS_fsmount, fspick SYS_fspick,
+            mount_setattr SYS_mount_setattr, open_by_handle_at SYS_open_by_handle_at, mknodat SYS_mknodat,
+            quotactl SYS_quotactl, quotactl_fd SYS_quotactl_fd, fanotify_init SYS_fanotify_init,
+            fanotify_mark SYS_fanotify_mark, ptrace SYS_ptrace, process_vm_readv SYS_process_vm_readv,
+            process_vm_writev SYS_process_vm_writev, process_madvise SYS_process_madvise,
+            process_mrelease SYS_process_mrelease, pidfd_getfd SYS_pidfd_getfd, kcmp SYS_kcmp,
+            move_pages SYS_move_pages, migrate_pages SYS_migrate_pages, socket SYS_socket, socketpair SYS_socketpair,
+            ioctl SYS_ioctl, io_uring_setup SYS_io_uring_setup, io_uring_enter SYS_io_uring_enter,
+            io_uring_register SYS_io_uring_register, bpf SYS_bpf, perf_event_open SYS_perf_event_open,
+            userfaultfd SYS_userfaultfd, add_key SYS_add_key, request_key SYS_request_key, keyctl SYS_keyctl,
+            personality SYS_personality, lookup_dcookie SYS_lookup_dcookie, clock_settime SYS_clock_settime,
+            clock_adjtime SYS_clock_adjtime, settimeofday SYS_settimeofday, adjtimex SYS_adjtimex,
+            kexec_load SYS_kexec_load, kexec_file_load SYS_kexec_file_load, init_module SYS_init_module,
+            finit_module SYS_finit_module, delete_module SYS_delete_module, swapon SYS_swapon, swapoff SYS_swapoff,
+            reboot SYS_reboot, acct SYS_acct, syslog SYS_syslog, vhangup SYS_vhangup, sethostname SYS_sethostname,
+            setdomainname SYS_setdomainname, nfsservctl SYS_nfsservctl,
+        );
+        #[cfg(target_arch = "x86_64")]
+        same!(
+            mknod SYS_mknod, modify_ldt SYS_modify_ldt, uselib SYS_uselib, ustat SYS_ustat, sysfs SYS_sysfs,
+            _sysctl SYS__sysctl, iopl SYS_iopl, ioperm SYS_ioperm,
+        );
+    }
+
+    #[test]
+    fn a_filters_digest_is_of_its_bytes_and_differs_between_filters() {
+        let digests: std::collections::BTreeSet<String> = BOTH
+            .into_iter()
+            .flat_map(|machine| [Sockets::Inet, Sockets::Unix].map(|sockets| digest(&filter(machine, sockets))))
+            .collect();
+        assert_eq!(digests.len(), 4);
+    }
+}
