@@ -220,6 +220,8 @@ pub(super) struct Finding<'s> {
     unset: bool,
     /// Values are evaluated as arithmetic or as names somewhere.
     pub(super) evaluates: bool,
+    /// bash and dash may read the text differently that is walked through.
+    differs: bool,
     /// Texts that would run a command if they were evaluated so.
     traps: Vec<Raw>,
 }
@@ -239,13 +241,14 @@ impl<'s> Finding<'s> {
             statement: 0,
             unset: false,
             evaluates: false,
+            differs: false,
             traps: Vec::new(),
         }
     }
 
     fn whole(&mut self) -> Result<(), Flaw> {
         self.pass(Dialect::Bash)?;
-        if self.shell == Shell::Sh {
+        if self.shell == Shell::Sh && self.differs {
             self.pass(Dialect::Dash)?;
         }
         if self.evaluates {
@@ -265,6 +268,7 @@ impl<'s> Finding<'s> {
             return Err(flaw);
         }
         self.evaluates |= read.evaluates;
+        self.differs |= read.differs;
         let context = Context {
             bodies: &read.bodies,
             dialect,
@@ -459,7 +463,7 @@ impl<'s> Finding<'s> {
     /// An argument of the form `name`, `name=value`, `name+=value` or `name[i]=value` sets a variable.
     pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
-        let whole = word.one && !word.text[end..].starts_with(HOLE);
+        let whole = !word.text[end..].starts_with(HOLE);
         self.sets(word, whole.then_some(&word.text[..end]), context);
     }
 
@@ -577,7 +581,11 @@ impl<'s> Finding<'s> {
             Reader::Dash => &[Dialect::Dash],
             Reader::Sh => &[Dialect::Bash, Dialect::Dash],
         };
+        let outer = std::mem::take(&mut self.differs);
         for dialect in dialects {
+            if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {
+                break;
+            }
             let read = syntax::parse(text, *dialect, origin, (self.depth + context.nested).min(MAX_DEPTH));
             let (depth, before) = (self.depth, self.found.len());
             let last = dialects.len() == 1 || *dialect == Dialect::Bash;
@@ -590,6 +598,7 @@ impl<'s> Finding<'s> {
                 _ => {}
             }
             self.evaluates |= read.evaluates;
+            self.differs |= read.differs;
             let inside = Context {
                 bodies: &read.bodies,
                 dialect: *dialect,
@@ -609,6 +618,7 @@ impl<'s> Finding<'s> {
                 self.calls.retain(|(index, _)| *index < before);
             }
         }
+        self.differs = outer || self.differs && reader == Reader::Here;
         Ok(())
     }
 }

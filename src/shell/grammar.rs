@@ -155,12 +155,14 @@ impl Parser<'_> {
 
     /// The reserved word that stands here, and where it ends.
     fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
-        let bash = self.bash();
         let Some(first) = self.peek() else { return Ok(None) };
         if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'a'..=b'z') {
             return Ok(None);
         }
         let start = self.pos;
+        if self.looked.0 == start {
+            return Ok(self.looked.1);
+        }
         let (mut word, mut length) = ([0u8; 8], 0);
         let end = loop {
             match self.peek() {
@@ -176,14 +178,13 @@ impl Parser<'_> {
                 }
             }
         };
-        let known = RESERVED
-            .iter()
-            .find(|known| known.as_bytes() == &word[..length])
-            .filter(|known| bash || !BASH_ONLY.contains(known))
-            .copied();
+        let mut known = RESERVED.iter().find(|known| known.as_bytes() == &word[..length]).copied();
+        if known.is_some_and(|known| BASH_ONLY.contains(&known)) && !self.bash() {
+            known = None;
+        }
         if known.is_some() {
             let next = self.peek();
-            if bash && matches!(next, Some(b'<' | b'>')) && self.peek_second() == Some(b'(') {
+            if matches!(next, Some(b'<' | b'>')) && self.peek_second() == Some(b'(') {
                 return self.guard("a reserved word goes on with `<(`: put a blank between");
             }
             if known == Some("!") && next == Some(b'(') {
@@ -191,7 +192,8 @@ impl Parser<'_> {
             }
         }
         self.pos = start;
-        Ok(known.map(|known| (known, end)))
+        self.looked = (start, known.map(|known| (known, end)));
+        Ok(self.looked.1)
     }
 
     /// Takes the reserved word `word`, or stops.
@@ -257,7 +259,7 @@ impl Parser<'_> {
                 return Ok(nodes);
             }
             self.pos += 1;
-            if self.bash() && self.peek() == Some(b'&') {
+            if self.peek() == Some(b'&') && self.bash() {
                 self.pos += 1;
             }
             self.lines()?;
@@ -274,14 +276,18 @@ impl Parser<'_> {
     fn command_itself(&mut self, first: bool) -> Read<Node> {
         self.blanks();
         if self.peek() == Some(b'(') {
-            if self.bash() && self.peek_second() == Some(b'(') {
+            if self.peek_second() == Some(b'(') && self.bash() {
                 self.pos += 1;
                 self.peek();
                 self.pos += 1;
-                let words = vec![self.arithmetic_word()?];
-                return self.compound(Compound { words, ..Compound::default() });
+                if let Some(word) = self.arithmetic_word()? {
+                    return self.compound(Compound { words: vec![word], ..Compound::default() });
+                }
+                // Two subshells. The outer bracket is taken; the inner one is where reading goes on.
+                self.pos -= 1;
+            } else {
+                self.pos += 1;
             }
-            self.pos += 1;
             let mut list = List::new();
             self.list(&mut list, Until::Parenthesis)?;
             if !self.take(b')') {
@@ -379,11 +385,14 @@ impl Parser<'_> {
     fn each(&mut self, arithmetic: bool) -> Read<Node> {
         let mut compound = Compound::default();
         self.blanks();
-        if arithmetic && self.bash() && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') {
+        if arithmetic && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') && self.bash() {
             self.pos += 1;
             self.peek();
             self.pos += 1;
-            compound.words.push(self.arithmetic_word()?);
+            let Some(word) = self.arithmetic_word()? else {
+                return self.syntax("the `((` of a loop is not closed: close it with `))`");
+            };
+            compound.words.push(word);
             self.blanks();
             self.take(b';');
         } else {
@@ -466,8 +475,8 @@ impl Parser<'_> {
             compound.lists.push(list);
             if self.take(b';') {
                 if self.take(b';') {
-                    if self.bash() {
-                        self.take(b'&');
+                    if self.peek() == Some(b'&') && self.bash() {
+                        self.pos += 1;
                     }
                 } else {
                     self.take(b'&');
@@ -560,7 +569,7 @@ impl Parser<'_> {
         }
         self.lines()?;
         let body = self.command(true)?;
-        if self.bash() && !matches!(body, Node::Compound(_)) {
+        if !matches!(body, Node::Compound(_)) && self.bash() {
             return self.syntax("a function's body has to be a group: put it in `{ }`");
         }
         Ok(Node::Function { name, body: Box::new(body) })
@@ -620,7 +629,7 @@ impl Parser<'_> {
                 }
                 number = Some(digits);
             }
-            Some(b'{') if self.bash() => {
+            Some(b'{') => {
                 self.pos += 1;
                 let at = self.place();
                 let name = self.pos;
@@ -628,7 +637,7 @@ impl Parser<'_> {
                     self.pos += 1;
                 }
                 let name = self.text[name..self.pos].replace("\\\n", "");
-                if self.take(b'}') && !name.is_empty() && matches!(self.peek(), Some(b'<' | b'>')) {
+                if self.take(b'}') && !name.is_empty() && matches!(self.peek(), Some(b'<' | b'>')) && self.bash() {
                     if self.peek_second() == Some(b'(') {
                         return self.guard("`<(` behind a bracket: put a blank between");
                     }
@@ -639,7 +648,7 @@ impl Parser<'_> {
                     return Ok(false);
                 }
             }
-            Some(b'&') if self.bash() && number.is_none() && self.peek_second() == Some(b'>') => {
+            Some(b'&') if self.peek_second() == Some(b'>') && self.bash() => {
                 self.pos += 1;
                 self.peek();
                 self.pos += 1;
@@ -655,7 +664,7 @@ impl Parser<'_> {
             self.pos = start;
             return Ok(false);
         };
-        if self.bash() && self.peek_second() == Some(b'(') {
+        if self.peek_second() == Some(b'(') && self.bash() {
             self.pos = start;
             return Ok(false);
         }
@@ -663,7 +672,8 @@ impl Parser<'_> {
         let operator = match (direction, self.peek()) {
             (b'<', Some(b'<')) => {
                 self.pos += 1;
-                if self.bash() && self.take(b'<') {
+                if self.peek() == Some(b'<') && self.bash() {
+                    self.pos += 1;
                     "<<<"
                 } else if self.take(b'-') {
                     "<<-"

@@ -56,6 +56,8 @@ pub(super) struct Script {
     pub(super) bodies: Vec<Word>,
     /// Something in it evaluates the value of a variable as arithmetic, or as a name.
     pub(super) evaluates: bool,
+    /// The other dialect may read it otherwise.
+    pub(super) differs: bool,
     /// Where reading stopped, if it did; what stands before is in `list`.
     pub(super) flaw: Option<Flaw>,
 }
@@ -211,6 +213,7 @@ pub(super) fn parse(text: &str, dialect: Dialect, origin: Origin, depth: usize) 
     script.flaw = parser.whole(&mut script.list).err();
     script.bodies = parser.bodies;
     script.evaluates = parser.evaluates;
+    script.differs = parser.differs;
     script
 }
 
@@ -234,6 +237,12 @@ pub(super) struct Parser<'t> {
     pub(super) bodies: Vec<Word>,
     /// See [`Script::evaluates`].
     pub(super) evaluates: bool,
+    /// See [`Script::differs`].
+    pub(super) differs: bool,
+    /// How often a text may still be read twice (`((`).
+    pub(super) retries: usize,
+    /// The last place where a reserved word was looked for, and what was found.
+    pub(super) looked: (usize, Option<(&'static str, usize)>),
 }
 
 /// A here-document whose body was not read yet.
@@ -264,11 +273,15 @@ impl<'t> Parser<'t> {
             pending: Vec::new(),
             bodies: Vec::new(),
             evaluates: false,
+            differs: false,
+            retries: 16,
+            looked: (usize::MAX, None),
         }
     }
 
-    /// bash's grammar.
-    pub(super) fn bash(&self) -> bool {
+    /// Whether bash's grammar counts, where it is not dash's: to be asked only at what the two read differently.
+    pub(super) fn bash(&mut self) -> bool {
+        self.differs = true;
         self.dialect == Dialect::Bash
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::shell::grammar::Until;
 use crate::shell::settings;
-use crate::shell::syntax::{Dialect, HOLE, List, MAX_DEPTH, Origin, Parser, Part, Read, Word};
+use crate::shell::syntax::{HOLE, List, MAX_DEPTH, Origin, Parser, Part, Read, Word};
 
 /// Where a word stands, and so what may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Parser<'_> {
                     }
                 }
                 b'<' | b'>' => {
-                    if !(self.bash() && self.peek_second() == Some(b'(')) {
+                    if !(self.peek_second() == Some(b'(') && self.bash()) {
                         return Ok(());
                     }
                     self.pos += 1;
@@ -158,7 +158,7 @@ impl Parser<'_> {
                     w.pattern(at, true);
                 }
                 b'[' => {
-                    if kind == Kind::First && self.bash() && w.plain && is_name(&w.word.text) {
+                    if kind == Kind::First && w.plain && is_name(&w.word.text) && self.bash() {
                         self.subscript(w)?;
                         continue;
                     }
@@ -203,8 +203,8 @@ impl Parser<'_> {
                     w.hole(true);
                 }
                 b'=' if w.word.name.is_none() && w.plain => {
-                    let text = w.word.text.strip_suffix('+').filter(|_| self.bash()).unwrap_or(&w.word.text);
-                    if is_name(text) {
+                    let text = w.word.text.strip_suffix('+').unwrap_or(&w.word.text);
+                    if is_name(text) && (text.len() == w.word.text.len() || self.bash()) {
                         w.word.name = Some(text.len());
                     }
                     self.literal(w, 1);
@@ -331,7 +331,7 @@ impl Parser<'_> {
                     self.pos += 1;
                     self.peek();
                     self.pos += 1;
-                    self.arithmetic(w)?;
+                    self.arithmetic(w, false)?;
                     w.hole(true);
                 } else {
                     self.substitution(w)?;
@@ -354,7 +354,7 @@ impl Parser<'_> {
             }
             b'"' if !quoted => {
                 // Bash takes the dollar away, dash keeps it.
-                if self.dialect == Dialect::Dash {
+                if !self.bash() {
                     w.word.text.push('$');
                 }
             }
@@ -437,11 +437,14 @@ impl Parser<'_> {
         };
         let mut inside = Parser::new(text, self.dialect, origin, self.depth);
         inside.substitutions = self.substitutions + 1;
+        inside.retries = self.retries;
         inside.bodies = std::mem::take(&mut self.bodies);
         let mut list = List::new();
         inside.whole(&mut list)?;
         self.bodies = std::mem::take(&mut inside.bodies);
         self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
+        self.retries = inside.retries;
         self.pos = at + 1;
         self.close();
         w.word.parts.push(Part::Script(Rc::new(list)));
@@ -511,7 +514,7 @@ impl Parser<'_> {
                     };
                     self.pos += character.len_utf8();
                 }
-                b'\'' if quoted => self.odd_quote()?,
+                b'\'' if quoted => self.odd_quote(w)?,
                 b'\'' => self.single(&mut Building::new(0))?,
                 b'"' => {
                     self.pos += 1;
@@ -546,34 +549,58 @@ impl Parser<'_> {
         }
     }
 
-    /// A single quote within `${…}` within double quotes: bash and dash agree only where nothing in it means anything.
-    fn odd_quote(&mut self) -> Read<()> {
+    /// A single quote within `${…}` within double quotes. Some shells take it for a quote, some do not: they agree where the text up to
+    /// the next one ends nothing. What it expands is read in any case.
+    fn odd_quote(&mut self, w: &mut Building) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
-        match inside {
-            Some(inside) if !inside.contains(['$', '`', '"', '\\', '{', '}', '\n']) => {
-                self.pos = from + inside.len() + 1;
-                Ok(())
+        let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
+            return self.guard("a single quote in `${…}` in double quotes: use a variable for that part");
+        };
+        let end = from + inside.len();
+        self.pos = from;
+        while self.pos < end {
+            if self.text.as_bytes()[self.pos] == b'$' {
+                let mut scratch = Building::new(0);
+                self.dollar(&mut scratch, Quote::Double)?;
+                w.word.parts.append(&mut scratch.word.parts);
+            } else {
+                self.pos += 1;
             }
-            _ => self.guard("a single quote in `${…}` in double quotes: use a variable for that part"),
         }
+        if self.pos != end {
+            return self.guard("a single quote in `${…}` in double quotes: use a variable for that part");
+        }
+        self.pos += 1;
+        Ok(())
     }
 
-    /// The inside of `$((…))`, `((…))` and its end.
-    pub(super) fn arithmetic_word(&mut self) -> Read<Word> {
+    /// The inside of `((…))` and its end; none where the brackets are two subshells, and the place is what it was.
+    pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
+        let (bodies, depth) = (self.bodies.len(), self.depth);
         let mut w = Building::new(self.place());
-        self.arithmetic(&mut w)?;
+        if !self.arithmetic(&mut w, true)? {
+            if self.retries == 0 {
+                return self.guard("`((` too often for subshells: put a blank between the two brackets");
+            }
+            self.retries -= 1;
+            (self.pos, self.depth) = (start, depth);
+            self.bodies.truncate(bodies);
+            return Ok(None);
+        }
         if !self.pending.is_empty() && self.text[start..self.pos].contains('\n') {
             return self.guard("`((` goes on in the next line behind `<<`: give the here-document a line of its own");
         }
         w.hole(true);
-        Ok(finished(w, &self.text[start..self.pos]))
+        Ok(Some(finished(w, &self.text[start..self.pos])))
     }
 
-    fn arithmetic(&mut self, w: &mut Building) -> Read<()> {
+    /// What stands behind `((`, with the end. Bash takes a command's `((` for two subshells if it does not end with `))`: then false.
+    fn arithmetic(&mut self, w: &mut Building, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
+        let mut quotes = false;
         loop {
             let Some(byte) = self.peek() else {
                 return self.syntax("`((` is not closed: close it with `))`");
@@ -592,13 +619,19 @@ impl Parser<'_> {
                 }
                 b')' => {
                     if self.peek_second() != Some(b')') {
+                        if command {
+                            return Ok(false);
+                        }
                         return self.guard("`((` that does not end with `))`: put a space between the two brackets");
                     }
                     self.pos += 1;
                     self.peek();
                     self.pos += 1;
                     self.close();
-                    return Ok(());
+                    if quotes {
+                        return self.guard("a quote in arithmetic: leave it out");
+                    }
+                    return Ok(true);
                 }
                 b'$' => {
                     self.evaluates = true;
@@ -607,6 +640,20 @@ impl Parser<'_> {
                 b'`' => {
                     self.evaluates = true;
                     self.backtick(w, Quote::Body)?;
+                }
+                b'\'' if command => {
+                    quotes = true;
+                    self.single(&mut Building::new(0))?;
+                }
+                b'"' if command => {
+                    quotes = true;
+                    self.pos += 1;
+                    self.double(w, Quote::Double)?;
+                }
+                b'\\' if command => {
+                    quotes = true;
+                    self.pos += 1;
+                    self.character(&mut Building::new(0))?;
                 }
                 b'\'' | b'"' | b'\\' => return self.guard("a quote in arithmetic: leave it out"),
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
@@ -857,6 +904,7 @@ impl Parser<'_> {
         let mut inside = Parser::new(&self.text[..end], self.dialect, self.origin, self.depth);
         inside.pos = start;
         inside.substitutions = self.substitutions;
+        inside.retries = self.retries;
         inside.bodies = std::mem::take(&mut self.bodies);
         let mut w = Building::new(at);
         if let Err(mut flaw) = inside.double(&mut w, Quote::Body) {
@@ -866,6 +914,8 @@ impl Parser<'_> {
         }
         self.bodies = std::mem::take(&mut inside.bodies);
         self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
+        self.retries = inside.retries;
         let mut word = finished(w, raw);
         if tabs {
             word.text = without_tabs(&word.text);
