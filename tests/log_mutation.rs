@@ -497,9 +497,14 @@ fn liars() -> Vec<(Told, bool)> {
     ] {
         push(&format!("a configuration with {id}"), true, told(&configured(of.clone()), &held(&|_| {})));
         push(
-            &format!("a configuration with {id}, any profile"),
+            &format!("a configuration with {id}, any limit"),
             true,
             told(&configured(of.clone()), &held(&|sandbox| sandbox["limits"]["wall_ms"] = json!(1))),
+        );
+        push(
+            &format!("a configuration with {id}, the host's network"),
+            false,
+            told(&configured(of.clone()), &held(&|sandbox| sandbox["network"]["mode"] = json!("host"))),
         );
         push(
             &format!("a configuration with {id}, a layer of its level too few"),

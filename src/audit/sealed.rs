@@ -56,7 +56,7 @@ pub(crate) struct State {
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
     /// The patterns of each token, read when it is first asked; nothing where one of them is none.
-    patterns: Box<[OnceLock<Option<Box<[Pattern]>>>]>,
+    patterns: Box<[OnceLock<Option<Patterns>>]>,
     /// Policy or built-ins hold rules that this version can't decide.
     pub(crate) undecidable: bool,
 }
@@ -64,6 +64,9 @@ pub(crate) struct State {
 /// What a sealed state leaves open although it can be read: nobody's fault, and nothing that was established.
 pub(crate) const RULES_NOT_DECIDED: &str =
     "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate";
+
+/// Those of one token.
+type Patterns = Box<[Pattern]>;
 
 /// The registered steps, and what holds for each.
 #[derive(Debug)]

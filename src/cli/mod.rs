@@ -29,6 +29,7 @@ pub mod propose;
 pub mod registry;
 pub mod review;
 pub mod roster;
+pub mod run;
 pub mod schema;
 pub mod screen;
 pub mod serve;
@@ -93,14 +94,13 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 9] = [
+const LATER: [(&str, &str); 8] = [
     ("grant", "each run takes its own approvals"),
     (
         "revoke",
         "`countersign deny` stops one run; a lost key goes with the next version of the roster, `countersign roster remove`",
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
-    ("run", "a step runs at a boundary only: `countersign propose STEP`"),
     ("sandbox", "`countersign doctor` says what the sandbox holds on this host"),
     ("mcp", "agents call `countersign propose --json`, or HTTP"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
@@ -179,6 +179,8 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
+    /// Run a runbook's steps yourself, at a terminal
+    Run(run::Args),
     /// Let a job go on only with the receipt that it needs
     Gate(gate::Args),
     /// Read a whole log and decide every decision again
@@ -229,6 +231,7 @@ impl Cli {
             Command::Deny(args) => deny::run(args, global, talk),
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
+            Command::Run(args) => run::run(args, talk),
             Command::Gate(args) => gate::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
             Command::Demo(args) => demo::run(args, talk),

@@ -807,7 +807,9 @@ grants:
     #[test]
     fn a_sealed_policy_of_a_newer_boundary_is_read_and_says_so() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
-        let policy = sealed(r#"{"default":{"mode":"deny","sandbox":{"level":"strict"}},"version":1}"#).expect("read");
+        let policy =
+            sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)
+                .expect("read");
         assert!(policy.has_sandbox_rules());
         assert!(sealed(r#"{"default":{"mode":"deny","rum":{}},"version":1}"#).is_err());
         assert!(sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#).is_err());

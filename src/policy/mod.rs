@@ -36,12 +36,12 @@ pub struct Ruling {
     pub proc: Option<Sourced<Proc>>,
     /// The limits that policy sets.
     pub limits: BTreeMap<Limit, Sourced<u64>>,
+    /// What a step may declare of the host.
+    pub host: Allowed,
     /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
     pub written: Lists,
     /// The built-in lists; empty when the policy says `extends: none`.
     pub built_in: Arc<Lists>,
-    /// What a step may declare of the host.
-    pub host: Allowed,
 }
 
 /// A value and the rule that it comes from.
@@ -100,9 +100,9 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         approvals: None,
         proc: None,
         limits: BTreeMap::new(),
+        host: Allowed::default(),
         written: Lists::empty(),
         built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
-        host: Allowed::default(),
     };
     let default = &policy.file().default;
     ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);

@@ -5,24 +5,31 @@
 //! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
+pub mod addresses;
 mod bpf;
 pub mod cancel;
 pub mod capture;
+mod cgroup;
 mod confine;
+mod deny;
 pub mod facts;
 mod filesystem;
 pub mod follow;
 mod grants;
+mod helper;
 mod ids;
 mod interpreter;
 pub mod launcher;
 mod leftovers;
 pub mod linux;
+pub mod network;
 pub mod probe;
 pub mod profile;
 pub mod protocol;
+mod request;
 mod seccomp;
 mod syscalls;
+mod trees;
 
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::Profile;

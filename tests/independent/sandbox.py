@@ -71,13 +71,11 @@ class Configuration:
         return limits
 
     def profile(self, step, policy):
-        """The whole profile; None where the configuration does not give it."""
+        """The whole profile; where the configuration does not give it, layers and limits are not those that follow."""
         limits = self.check_limits(step, policy)
         declared = step["sandbox"].get("proc")
         if declared == "full" and policy.proc == "minimal":
             raise Bad(f"{step['ref']} declares proc=full, policy says minimal")
-        if self.open is not None:
-            return None
         return {
             "require": self.require,
             "read": [],
