@@ -5,6 +5,7 @@
 //! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
+pub mod attempts;
 mod bpf;
 pub mod cancel;
 pub mod capture;
