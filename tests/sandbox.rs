@@ -1044,3 +1044,63 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
     assert!(report.enforcement.missing.contains(&Layer::Namespaces));
     assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
 }
+
+// ---- network
+
+/// What a listed host is reached by, what not, and what the facts say of it. Names lead to this host for this test only.
+#[test]
+fn an_allow_list_is_reached_through_the_proxy_and_nothing_else_is() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = server.local_addr().expect("an address").port();
+    // This very test, started again, is the service whose names are armed.
+    if std::env::var_os("COUNTERSIGN_FAULT_NAMES").is_none() {
+        let mut service = std::process::Command::new(std::env::current_exe().expect("this test"));
+        service
+            .args(["--exact", "an_allow_list_is_reached_through_the_proxy_and_nothing_else_is", "--nocapture"])
+            .env("COUNTERSIGN_FAULT_NAMES", format!("listed.example=127.0.0.1:{port},other.example=127.0.0.1:{port}"))
+            .env("COUNTERSIGN_TEST_PORT", port.to_string())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = service.spawn().expect("starts");
+        std::thread::spawn(move || {
+            for mut stream in server.incoming().flatten() {
+                use std::io::Write as _;
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).unwrap_or(0);
+                let host = String::from_utf8_lossy(&head[..length]).contains("Host: listed.example");
+                let _ =
+                    stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhost={host}\n").as_bytes());
+            }
+        });
+        let status = child.wait().expect("ends");
+        let mut text = String::new();
+        let _ = child.stdout.take().expect("a pipe").read_to_string(&mut text);
+        let _ = child.stderr.take().expect("a pipe").read_to_string(&mut text);
+        assert!(status.success(), "{text}");
+        return;
+    }
+    let port = std::env::var("COUNTERSIGN_TEST_PORT").expect("the server's port");
+    let bench = Bench::strict();
+    let mut profile = profile();
+    profile.network =
+        Network { mode: NetworkMode::Allow, hosts: vec!["listed.example:80".into(), "unused.example:443".into()] };
+    let script = format!(
+        r#"
+curl -sS -m 10 http://listed.example/x || echo "no answer: $?"
+curl -sS -m 10 -p --proxytunnel http://listed.example/y || echo "no tunnel: $?"
+curl -sS -m 5 -o /dev/null -w '%{{http_code}}\n' http://other.example/
+curl -sS -m 5 -o /dev/null -w '%{{http_code}}\n' http://127.0.0.1:{port}/ -x "$http_proxy" --noproxy ''
+curl -sS -m 5 --noproxy '*' http://127.0.0.1:{port}/ >/dev/null 2>&1 && echo direct
+curl -sS -m 5 --noproxy '*' http://listed.example/ >/dev/null 2>&1 && echo resolved
+(exec 3<>/dev/udp/127.0.0.1/{port} && echo x >&3) 2>/dev/null
+python3 -c 'import socket; socket.getaddrinfo("listed.example", 80)' 2>/dev/null && echo resolved
+echo done
+"#
+    );
+    let mut report = bench.run_with(&profile, plan("bash", &script));
+    assert_eq!(out(&mut report), "host=true\nhost=true\n403\n400\ndone\n", "{}", err(&mut report));
+    let facts = report.enforcement;
+    assert_eq!((facts.net, facts.level), (Some(NetworkMode::Allow), Level::Strict));
+    assert_eq!(facts.contacted, Some(vec!["listed.example:80".to_owned()]));
+    assert_eq!(facts.turned_away, Some(2));
+}

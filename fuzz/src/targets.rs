@@ -15,7 +15,10 @@ use countersign::crypto::note::{Note, TlogProof, parse_signatures, parse_vkey, v
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::{self, KeyId, SshKey};
 use countersign::node::roster_file;
+use countersign::policy::builtins::Builtins;
+use countersign::policy::decide::{Flags, Where, decide_command};
 use countersign::policy::file::Policy;
+use countersign::policy::resolve;
 use countersign::record::authorization::Authorization;
 use countersign::record::bundle::Bundle;
 use countersign::record::checkpoint::Checkpoint;
@@ -23,6 +26,7 @@ use countersign::record::consumption::Consumption;
 use countersign::record::denial::Denial;
 use countersign::record::document::{Predicate, Statement};
 use countersign::record::envelope::{Base64, Envelope, Signed};
+use countersign::record::ident::StepRef;
 use countersign::record::local_receipt::LocalReceipt;
 use countersign::record::receipt::Receipt;
 use countersign::record::refusal::Refusal;
@@ -207,6 +211,12 @@ pub fn policy_yaml(data: &[u8]) {
             let sealed = json::parse(policy.canonical(), 1 << 20).expect("canonical");
             let again = Policy::from_sealed(&sealed).expect("what was served can be read from its seal");
             assert!(again.digest() == policy.digest() && again.file() == policy.file());
+            let step: StepRef = "deploy/app:restart".parse().expect("a ref");
+            let rulings = [&policy, &again].map(|policy| resolve(policy, Builtins::current(), &step));
+            assert!(rulings[0] == rulings[1]);
+            for name in ["git", "/usr/bin/rm", "./scripts/a.sh", "[", "\n"] {
+                let _ = decide_command(&rulings[0], name, Where::Boundary, &Flags::default());
+            }
         }
         Err(errors) => assert!(!errors.is_empty()),
     }

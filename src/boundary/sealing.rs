@@ -1,6 +1,6 @@
 //! Putting a new state in force: each change of runbooks or tokens is a seal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use crate::boundary::refusal::{Refusal, Stopped, fault};
@@ -8,13 +8,17 @@ use crate::boundary::sealed::{Basis, Draft, Material, SealError, Sealed};
 use crate::boundary::{Boundary, BoundaryKey};
 use crate::crypto::digest::SealDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
+use crate::decision::in_force::{place, steps_in_force};
 use crate::record::document::Malformed;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
+use crate::record::profile::{NetworkMode, Workdir};
 use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::Registry;
+use crate::sandbox::Sandbox;
+use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
@@ -60,6 +64,51 @@ pub fn restore(
     Sealed::restore(seal, payload, envelope, index, version, |digest| ledger.blob(digest).ok().flatten())
 }
 
+/// Looks for what steps declare of the host, before it is sealed: paths that are there and are their own real paths, nothing of
+/// the boundary's own, no runbook directory that a run could write. What this host's kernel lacks is said when a run is to
+/// begin.
+///
+/// # Errors
+/// Every step that names what it can't be given, with its place.
+pub fn check_on_host(material: &Material, sandbox: &dyn Sandbox, runbooks: &[PathBuf]) -> Result<(), Vec<String>> {
+    // What contradicts itself is said by the draft.
+    let Ok(steps) =
+        steps_in_force(&material.registry, &material.policy, material.rosters.last(), &material.configuration)
+    else {
+        return Ok(());
+    };
+    let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
+    let mut errors = Vec::new();
+    for (reference, step) in &steps {
+        let profile = &step.profile;
+        let plain = profile.read.is_empty()
+            && profile.write.is_empty()
+            && profile.sockets.is_empty()
+            && profile.network.mode == NetworkMode::None
+            && profile.run_as == "isolated"
+            && profile.off_reason.is_none();
+        if plain {
+            continue;
+        }
+        let place = material.registry.get(reference).map_or_else(|| reference.to_string(), |step| place(step));
+        match sandbox.check(profile) {
+            Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
+            Err(error) => errors.push(format!("{place}: {error}")),
+        }
+        let live = if profile.workdir == Workdir::InPlace { &profile.write[..] } else { &[] };
+        for path in live.iter().map(Path::new) {
+            if let Some(near) = runbooks.iter().find(|near| near.starts_with(path) || path.starts_with(near)) {
+                errors.push(format!(
+                    "{place}: it would write {}, and runbooks are in {}: no run ever writes a runbook; move one of the two",
+                    path.display(),
+                    near.display()
+                ));
+            }
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
 /// Why a seal was not put in force.
 #[derive(Debug)]
 pub enum SealStop {
@@ -91,12 +140,23 @@ impl Boundary {
     /// # Errors
     /// Everything wrong with the runbooks: then the old seal stays in force.
     pub async fn reseal(&self, runbooks: Vec<PathBuf>) -> Result<bool, Stopped> {
+        let dirs = runbooks.clone();
         let registry = tokio::task::spawn_blocking(move || Registry::load(&runbooks)).await.map_err(|e| fault(&e))?;
         let registry = registry.map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Refusal::new(
                 Code::Malformed,
                 format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n")),
+            )
+        })?;
+        let mut material = material_of(&self.state());
+        material.registry = registry.clone();
+        let (sandbox, near) = (self.sandbox.clone(), dirs);
+        let checked = tokio::task::spawn_blocking(move || check_on_host(&material, &*sandbox, &near));
+        checked.await.map_err(|e| fault(&e))?.map_err(|errors| {
+            Refusal::new(
+                Code::Malformed,
+                format!("the runbooks are not sealed, the old ones stay in force:\n{}", errors.join("\n")),
             )
         })?;
         self.put_in_force(|material| material.registry = registry.clone(), None).await

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::boundary::outputs::Outputs;
 use crate::boundary::sealed::{Basis, Material, Sealed};
-use crate::boundary::sealing::{SealStop, restore, tokens_in_force, write_seal};
+use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
 use crate::crypto::json;
@@ -88,7 +88,7 @@ pub async fn assemble(
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
-    let parts = Start { config, ledger: &ledger, key: &key, around: &around };
+    let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
     let (sealed, found) = match last {
         None => (parts.begin(files, tokens, configuration).await?, Vec::new()),
         Some(last) if takes == Takes::Nothing => (parts.stay(last.index, &files.key)?, Vec::new()),
@@ -264,6 +264,7 @@ struct Start<'a> {
     ledger: &'a Ledger,
     key: &'a BoundaryKey,
     around: &'a Surroundings,
+    sandbox: &'a dyn Sandbox,
 }
 
 impl Start<'_> {
@@ -397,7 +398,7 @@ impl Start<'_> {
 
     /// Seals `material` where it differs from what is in force.
     async fn seal(&self, before: Option<Sealed>, material: &Material) -> Result<Sealed, Problems> {
-        let Self { config, ledger, key, around } = self;
+        let Self { config, ledger, key, around, sandbox } = self;
         let mut at = ledger.now();
         for _ in 0..MOST_TRIES {
             let basis = match &before {
@@ -415,6 +416,9 @@ impl Start<'_> {
             {
                 return Ok(before);
             }
+            check_on_host(material, *sandbox, &config.runbooks).map_err(|errors| {
+                Problems::new(errors.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
+            })?;
             match write_seal(ledger, key, draft, Vec::new()).await {
                 Ok(sealed) => return Ok(sealed),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use crate::policy::Ruling;
+use crate::policy::{Ruling, host};
 use crate::record::configuration::Configuration;
 use crate::record::enforcement;
-use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT};
 use crate::record::step::{DeclaredSandbox, Limit};
 
 /// What the boundary's configuration gives every run.
@@ -66,6 +66,18 @@ pub enum ProfileError {
         /// Who says so.
         by: String,
     },
+    /// A step declares what can't be.
+    Declared {
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// A step declares something of the host that policy does not allow it.
+    NotAllowed {
+        /// What, as the runbook has it.
+        asks: String,
+        /// What an override would have to say.
+        write: String,
+    },
     /// A step declares `proc=full` where policy says `minimal`.
     ProcRefused {
         /// The rule that says so.
@@ -87,6 +99,12 @@ impl fmt::Display for ProfileError {
                 f,
                 "the step asks for {} {declared}, and {by} allows {maximum}: lower it in the runbook, or allow more in a policy override",
                 limit.field()
+            ),
+            Self::Declared { why } => f.write_str(why),
+            Self::NotAllowed { asks, write } => write!(
+                f,
+                "the step declares {asks}, and no policy override for its runbook allows that: remove it from the runbook, or write \
+                 `sandbox: {{{write}}}` into one"
             ),
             Self::ProcRefused { by } => write!(
                 f,
@@ -136,31 +154,39 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
         (Some(proc), _) => proc,
         (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
     };
+    let host = host::resolve(&ruling.host, declared)?;
     let mut require = match &given.level {
+        // Nothing can be demanded of what is off.
+        _ if host.off_reason.is_some() => Vec::new(),
         Level::Strict => STRICT.to_vec(),
         Level::BestEffort(held) => held.clone(),
     };
+    if host.network.mode == NetworkMode::Host {
+        // The host's network is held by nothing.
+        require.retain(|layer| *layer != Layer::Network);
+    }
     // Arrays of the profile are sorted by the bytes of their elements; the layers stand in that order in their type.
     require.sort_unstable();
     require.dedup();
     Ok(Profile {
         require,
-        read: Vec::new(),
-        write: Vec::new(),
-        deny: Vec::new(),
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: Vec::new() },
-        sockets: Vec::new(),
+        read: host.read,
+        write: host.write,
+        deny: host.deny,
+        workdir: host.workdir,
+        network: host.network,
+        sockets: host.sockets,
         proc,
-        run_as: "isolated".to_owned(),
+        run_as: host.run_as,
         limits,
-        off_reason: None,
+        off_reason: host.off_reason,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
     use crate::policy::resolve;
     use crate::record::step::DeclaredLimits;
@@ -172,13 +198,13 @@ mod tests {
 
     fn ruling(sandbox: &str) -> Ruling {
         let policy = Policy::load(&format!("version: 1\ndefault: {{sandbox: {sandbox}}}\n")).expect("a policy");
-        resolve(&policy, &"a:b".parse().expect("a ref"))
+        resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"))
     }
 
     fn wall(wall_ms: u64) -> DeclaredSandbox {
         DeclaredSandbox {
             limits: Some(DeclaredLimits { wall_ms: Some(wall_ms), ..DeclaredLimits::default() }),
-            proc: None,
+            ..DeclaredSandbox::default()
         }
     }
 
@@ -218,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_full_proc_is_declared_and_policy_may_refuse_it() {
-        let full = DeclaredSandbox { limits: None, proc: Some(Proc::Full) };
+        let full = DeclaredSandbox { proc: Some(Proc::Full), ..DeclaredSandbox::default() };
         let proc =
             |rule: &str, declared: &DeclaredSandbox| effective(&ruling(rule), declared, &given()).map(|p| p.proc);
         assert_eq!(proc("{}", &full), Ok(Proc::Full));

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::digest::{ContentDigest, StepDigest};
+use crate::record::declared::DeclaredNetwork;
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{GroupName, StepRef};
-use crate::record::profile::{Limits, Proc};
+use crate::record::profile::{Limits, Proc, Workdir};
 use crate::yaml::{Flaw, Kind, Node};
 
 /// The canonical object whose SHA-256 is the step digest. Prose is not part of it, nor policy, roster or
@@ -111,6 +112,30 @@ pub struct DeclaredSandbox {
     /// How much of `/proc` it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proc: Option<Proc>,
+    /// Host paths that it reads, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<String>>,
+    /// Host paths that it writes, sorted; `workdir` says how they are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Vec<String>>,
+    /// Patterns below them that stay out of its reach, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
+    /// Whether the trees of `write` are copies, seen through an overlay, or the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<Workdir>,
+    /// What network it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DeclaredNetwork>,
+    /// Unix sockets of the host that it needs, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<Vec<String>>,
+    /// The user of the host that it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<String>,
+    /// `sandbox=off`: why it can't be held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_reason: Option<String>,
 }
 
 /// Limits that a step declared.

@@ -193,14 +193,31 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("cpu", Limit::Cpu),
 ];
 
-const KNOWN: [&str; 11] =
-    ["title", "timeout", "memory", "processes", "output", "disk", "file_size", "cpu", "proc", "params", "exclusive"];
+const KNOWN: [&str; 20] = [
+    "title",
+    "timeout",
+    "memory",
+    "processes",
+    "output",
+    "disk",
+    "file_size",
+    "cpu",
+    "proc",
+    "params",
+    "exclusive",
+    "read",
+    "write",
+    "deny",
+    "sockets",
+    "network",
+    "workdir",
+    "run-as",
+    "sandbox",
+    "reason",
+];
 
 /// Words of the design that a later version reads: refused by name, so that nobody believes that they hold.
-pub(crate) const LATER: [&str; 16] = [
-    "session", "secrets", "outputs", "files", "network", "sockets", "run-as", "run_as", "sandbox", "reason",
-    "template", "plan", "read", "write", "deny", "workdir",
-];
+pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];
 
 /// The value of a limit as people write it.
 ///
@@ -275,7 +292,7 @@ mod tests {
             ("bash {#a title=\"\\n\"}", "1:20: only"),
             ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
             ("bash {#a session=write}", "1:13: `session=` is not supported by this version: remove it"),
-            ("bash {#a run-as=web}", "1:13: `run-as=` is not supported"),
+            ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
             ("bash {#a cpu=1 cpu=2}", "1:19: cpu stands twice"),
             ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
             ("bash foo {#a}", "1:4: \"bash foo\" is more than a language"),

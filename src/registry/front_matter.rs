@@ -16,7 +16,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, DeclaredLimits, Groups, Limit};
+use crate::record::step::{Approvals, DeclaredLimits, DeclaredSandbox, Groups, Limit};
 use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
 use crate::yaml::{Flaw, Kind, Node, unknown};
@@ -29,6 +29,8 @@ pub(crate) struct FrontMatter {
     pub(crate) approvals: Approvals,
     pub(crate) limits: DeclaredLimits,
     pub(crate) proc: Option<Proc>,
+    /// What every step needs of the host. What only one step may need, it says itself.
+    pub(crate) host: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
         approvals: Approvals::unspecified(),
         limits: DeclaredLimits::default(),
         proc: None,
+        host: DeclaredSandbox::default(),
         interpreter: None,
     };
     let known = ["countersign", "title", "params", "approvals", "defaults"];
@@ -98,8 +101,12 @@ pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
 }
 
 fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
-    let known: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).chain(["proc", "interpreter"]).collect();
+    let known: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).chain(["proc", "interpreter"]).chain(OF_HOST).collect();
     for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
+        if OF_HOST.contains(&key.name.as_str()) {
+            found.host.take(&key.name, value, flaws);
+            continue;
+        }
         let text = match &value.kind {
             Kind::Text(text) => text.clone(),
             Kind::Integer(number) => number.to_string(),
@@ -121,6 +128,9 @@ fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
         }
     }
 }
+
+/// What every step of a file may declare of the host; another user and no sandbox at all each step says itself.
+const OF_HOST: [&str; 6] = ["read", "write", "deny", "sockets", "network", "workdir"];
 
 /// Declares a limit as people write it.
 pub(crate) fn declare(limits: &mut DeclaredLimits, kind: Limit, text: &str) -> Result<(), String> {

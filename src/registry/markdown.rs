@@ -91,6 +91,14 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
     };
     let mut limits = front.limits.clone();
     let (mut proc, mut title, mut exclusive, mut params) = (front.proc, None, None, None);
+    let mut host = front.host.clone();
+    let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
+    if let (Some(off), None) = (at("sandbox"), at("reason")) {
+        flaws.push(Flaw::new(off, "sandbox=off needs its reason: add reason=\"…\", which every approver reads first"));
+    }
+    if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
+        flaws.push(Flaw::new(reason, "a reason is given for sandbox=off only: remove it, or add sandbox=off"));
+    }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
@@ -99,12 +107,20 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
             name => match LIMITS.iter().find(|(known, _)| *known == name) {
                 Some((_, kind)) => front_matter::declare(&mut limits, *kind, &value.text),
-                None => Ok(()), // `attributes::read` knows no other
+                None => host.take_text(name, &value.text), // `attributes::read` knows no other
             },
         };
         if let Err(message) = read {
             flaws.push(Flaw::new(value.place, message));
         }
+    }
+    let limits = (limits != DeclaredLimits::default()).then_some(limits);
+    let sandbox = DeclaredSandbox { limits, proc, ..host };
+    if flaws.len() == before
+        && let Err(message) = sandbox.check()
+    {
+        let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
+        flaws.push(Flaw::new(named.unwrap_or(info.id.place), message));
     }
     if !block.closed {
         flaws.push(Flaw::new(block.fence, "the block is never closed: end it with the same fence"));
@@ -140,7 +156,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             files: Vec::new(),
             params: front.params.schema(params.as_deref()),
             template: Template::None,
-            sandbox: DeclaredSandbox { limits: (limits != DeclaredLimits::default()).then_some(limits), proc },
+            sandbox,
             approvals: front.approvals.clone(),
             secrets: Vec::new(),
             outputs: Vec::new(),

@@ -12,7 +12,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::canonical::canonical_of;
@@ -31,7 +31,8 @@ use crate::yaml::{Flaw, Place, not_yet};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    leaves: Vec<merkle::Hash>,
+    /// By height, the hashes of all complete subtrees; the lowest are those of the leaves, in the order of `steps`.
+    tree: Vec<Vec<merkle::Hash>>,
 }
 
 /// A step as it is sealed.
@@ -45,6 +46,8 @@ pub struct RegisteredStep {
     pub digest: StepDigest,
     /// Its parameter schema, ready to validate.
     pub schema: ParameterSchema,
+    /// Where it stands, `file:line:column`; nothing when it was read from a store.
+    pub place: Option<String>,
 }
 
 /// The proof that a step is in the registry, as a bundle carries it.
@@ -115,6 +118,30 @@ impl Registry {
         Self::seal(found, errors)
     }
 
+    /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
+    /// file at a terminal. `name` is the path that its refs begin with, with its ending; `shown` is how errors call the file.
+    ///
+    /// # Errors
+    /// Everything wrong with the file, sorted by place.
+    pub fn of_file(
+        path: &Path,
+        name: &str,
+        shown: &str,
+    ) -> Result<Vec<(Place, Arc<RegisteredStep>)>, Vec<RegistryError>> {
+        let at = |flaw: Flaw| RegistryError {
+            file: shown.to_owned(),
+            line: flaw.place.line,
+            column: flaw.place.column,
+            message: flaw.message,
+        };
+        let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        found.sort_by_key(|(place, _)| *place);
+        let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
+        let named = found.into_iter().map(|(place, step)| (shown.to_owned(), place, step)).collect();
+        let registry = Self::seal(named, Vec::new())?;
+        Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
+    }
+
     /// The sealed registry again, from the definitions that were stored with it: after a restart they stand, also
     /// when the files differ by then.
     ///
@@ -141,8 +168,8 @@ impl Registry {
                 refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
                 continue;
             }
-            places.insert(reference.clone(), here);
-            match register(definition) {
+            places.insert(reference.clone(), here.clone());
+            match register(definition, (place.line > 0).then_some(here)) {
                 Ok(step) => {
                     steps.insert(reference, Arc::new(step));
                 }
@@ -161,7 +188,7 @@ impl Registry {
             }
         }
         match canonical_of(&leaves) {
-            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, leaves: hashes }),
+            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, tree: levels(hashes) }),
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
                 errors.sort();
@@ -191,27 +218,42 @@ impl Registry {
     /// The RFC 6962 root over the canonical leaves.
     #[must_use]
     pub fn root(&self) -> RegistryRoot {
-        RegistryRoot::from_bytes(merkle::root(&self.leaves))
+        RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
     /// The proof that a step is in the registry; nothing when it is not.
     #[must_use]
     pub fn proof(&self, reference: &StepRef) -> Option<StepProof> {
-        let index = self.steps.keys().position(|other| other == reference)? as u64;
-        let size = self.leaves.len() as u64;
-        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, std::convert::Infallible> {
-            let width = 1_usize << level;
-            let start = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(width).min(self.leaves.len());
-            let end = start.saturating_add(width).min(self.leaves.len());
-            Ok(merkle::root(&self.leaves[start..end]))
+        self.proof_at(self.steps.keys().position(|other| other == reference)?)
+    }
+
+    /// The proof of the step at this place in [`Self::steps`].
+    #[must_use]
+    pub fn proof_at(&self, index: usize) -> Option<StepProof> {
+        let (index, size) = (index as u64, self.tree[0].len() as u64);
+        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {
+            let level = self.tree.get(usize::from(level)).ok_or(())?;
+            usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
         };
-        let Ok(hashes) = merkle::inclusion_path(index, size, subtree);
-        Some(StepProof { index, size, hashes: hashes? })
+        // Every complete subtree is there.
+        let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
+        Some(StepProof { index, size, hashes })
     }
 }
 
+/// The hashes of all complete subtrees over these leaves, by their height, so that a proof of each step costs no hashing.
+fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, _) = below.as_chunks::<2>();
+        let above = pairs.iter().map(|[left, right]| merkle::node_hash(left, right)).collect();
+        levels.push(above);
+    }
+    levels
+}
+
 /// Seals one step, or says why this version can't.
-fn register(definition: StepDefinition) -> Result<RegisteredStep, String> {
+fn register(definition: StepDefinition, place: Option<String>) -> Result<RegisteredStep, String> {
     let later = [
         (definition.template != Template::None, "a template"),
         (definition.session != SessionUse::None, "a session"),
@@ -235,7 +277,7 @@ fn register(definition: StepDefinition) -> Result<RegisteredStep, String> {
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
-    Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition })
+    Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition, place })
 }
 
 fn whole(file: &str, message: String) -> RegistryError {
@@ -316,6 +358,61 @@ mod tests {
         let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
         assert_eq!(refs, ["deploy/web:status", "nginx:restart"]);
         assert_eq!(registry.proof(&"nginx:stop".parse().expect("a ref")), None);
+    }
+
+    #[test]
+    fn what_a_step_declares_of_the_host_is_read_with_its_place() {
+        let front = |defaults: &str, fence: &str| {
+            errors(&format!("---\ncountersign: 1\ndefaults: {{{defaults}}}\n---\n```bash {{#a {fence}}}\ntrue\n```\n"))
+        };
+        for (defaults, fence) in [
+            ("read: [/srv/a, /srv/b], network: {allow: [\"a.example:443\"]}", ""),
+            ("", "read=/srv/a,/srv/b deny=**/.env network=a.example:443,b.example:80 sockets=/run/x run-as=web"),
+            ("", "write=/srv/a workdir=in-place"),
+            ("write: [/srv/a], workdir: overlay", "network=host"),
+            ("", "sandbox=off reason=\"needs the host's packages\""),
+        ] {
+            assert_eq!(front(defaults, fence), [""; 0], "{defaults} {fence}");
+        }
+        let stars = format!("deny=**/{}", "*".repeat(1000));
+        for (defaults, fence, expected) in [
+            ("", "read=srv", "a.md:5:18: the path \"srv\" is relative"),
+            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" climbs"),
+            ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" stands twice"),
+            ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, and nothing says how"),
+            ("", "workdir=copy", "a.md:5:21: `workdir` is given without its tree"),
+            ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
+            ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),
+            ("", &stars, "a.md:5:18: the deny pattern"),
+            ("", "network=10.0.0.1:80", "a.md:5:21: the address"),
+            ("", "network=a.example", "a.md:5:21: the address \"a.example\" has no port"),
+            ("", "run-as=root", "a.md:5:20: no step runs as root"),
+            ("", "sandbox=off", "a.md:5:21: sandbox=off needs its reason"),
+            ("", "sandbox=strict", "a.md:5:21: unknown value of sandbox"),
+            ("", "reason=x", "a.md:5:20: a reason is given for sandbox=off only"),
+            ("", "sandbox=off reason=x network=host", "a.md:5:21: with sandbox=off nothing holds `network`"),
+            ("read: [\"/srv/a\\nb\"]", "", "a.md:3:19: the path \"/srv/a\\nb\" holds a line break"),
+            ("network: all", "", "a.md:3:21: unknown value of `network`: \"all\""),
+            ("run-as: web", "", "a.md:3:12: unknown key in defaults: \"run-as\""),
+        ] {
+            let found = front(defaults, fence);
+            assert!(found.iter().any(|one| one.starts_with(expected)), "{expected}\n{found:?}");
+            assert!(found.iter().all(|one| one.len() < 500), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_steps_of_one_file_stand_in_its_order_with_their_places() {
+        let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
+        let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
+        let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
+        let steps = read("x.md").expect("steps");
+        let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
+        assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
+        let errors = read("bad.md").expect_err("twice");
+        assert!(errors[0].to_string().starts_with("bad.md:8:5: the step deploy/bad:z stands already"), "{errors:?}");
+        assert_eq!(read("prose.md").expect("no step").len(), 0);
+        assert!(read("none.md").is_err());
     }
 
     #[test]
@@ -467,8 +564,8 @@ mod tests {
             (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
             (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
             (
-                fenced("bash {#a network=host}", "true\n"),
-                "a.md:5:13: `network=` is not supported by this version: remove it",
+                fenced("bash {#a secrets=x}", "true\n"),
+                "a.md:5:13: `secrets=` is not supported by this version: remove it",
             ),
             (fenced("bash {#a}", ""), "a.md:5:1: the block is empty"),
             (fenced("bash {#a}", " \n\n"), "a.md:5:1: the block is empty"),

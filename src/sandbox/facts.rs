@@ -8,6 +8,7 @@ use crate::record::profile::STRICT;
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::confine;
+use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, Form};
 
@@ -23,6 +24,8 @@ pub fn nothing_enforced() -> Enforcement {
         caps: None,
         fs: None,
         net: None,
+        contacted: None,
+        turned_away: None,
         limits: None,
         kill: None,
         left: None,
@@ -35,6 +38,7 @@ pub(super) fn enforced(
     prepared: &Prepared,
     facts: &Confined,
     group: Option<Controllers>,
+    contacts: Option<&Contacts>,
     own_id: bool,
     left: u64,
 ) -> Enforcement {
@@ -68,6 +72,8 @@ pub(super) fn enforced(
             (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => NetworkMode::None,
             (false, _) => NetworkMode::Host,
         }),
+        contacted: contacts.map(|contacts| contacts.reached.iter().cloned().collect()),
+        turned_away: contacts.map(|contacts| contacts.refused).filter(|refused| *refused > 0),
         limits: Some(LimitFacts {
             cpu: if held_by_group.cpu {
                 held(limits.cpu_milli, Holder::Cgroup2)

@@ -15,6 +15,7 @@ use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Chunk, Recorder, Stream};
 use crate::sandbox::cgroup::{Controllers, Seen};
 use crate::sandbox::facts;
+use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
 use crate::sandbox::{End, Report, Usage};
@@ -78,6 +79,8 @@ pub(super) struct Run {
     disk_full: bool,
     /// Serves the port on the run's own loopback where the network is an allow list. Called once, must not block.
     pub(super) egress: Option<Egress>,
+    /// What that let it reach.
+    pub(super) contacts: Option<Contacts>,
     /// Whether the tree could not be ended in time.
     pub(super) stuck: bool,
 }
@@ -101,6 +104,7 @@ impl Run {
             seen: None,
             disk_full: false,
             egress: None,
+            contacts: None,
             stuck: false,
         }
     }
@@ -260,7 +264,10 @@ impl Run {
         let left = if self.stuck { 1 } else { spent.left };
         let enforcement = match (&end, &self.confined) {
             (End::NotStarted(_), _) | (_, None) => facts::nothing_enforced(),
-            (_, Some(confined)) => facts::enforced(prepared, confined, self.seen.map(|(held, _)| held), own_id, left),
+            (_, Some(confined)) => {
+                let group = self.seen.map(|(held, _)| held);
+                facts::enforced(prepared, confined, group, self.contacts.as_ref(), own_id, left)
+            }
         };
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr, order) = self.recorder.finish();

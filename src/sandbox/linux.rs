@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -20,6 +21,7 @@ use crate::sandbox::helper::Helper;
 use crate::sandbox::ids::Ids;
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
+use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{self, Descriptors, Failure, Form, MAX_TEXT, Request, Sockets, Stage, Start, StepEnd};
@@ -233,6 +235,15 @@ impl LinuxSandbox {
         };
         let start =
             Start { form: prepared.form, own_id, own_network: prepared.profile.network.mode != NetworkMode::Host };
+        let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
+        if prepared.profile.network.mode == NetworkMode::Allow {
+            let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
+            // Without a proxy nobody listens, and the run reaches nothing.
+            run.egress = Some(Box::new(move |listener| match Proxy::serve(listener, &hosts, Resolve::system()) {
+                Ok(serving) => *proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
+                Err(error) => tracing::error!(%error, "the proxy of a run could not be started"),
+            }));
+        }
         match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
                 let sent = protocol::write_request(&mut launched.control, &request, &plan.source, &plan.params_json);
@@ -251,6 +262,7 @@ impl LinuxSandbox {
         if run.spent.is_none() {
             run.end_by_force();
         }
+        run.contacts = proxy.lock().unwrap_or_else(PoisonError::into_inner).take().map(Proxy::finish);
         if let Some(group) = group {
             if group.end(DEATH) > 0 {
                 run.stuck = true;

@@ -174,9 +174,6 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
 
 fn refuse_what_is_not_built(profile: &Profile) -> Result<(), Unavailable> {
     let not_built = |what: String| Err(Unavailable::NotBuilt { what });
-    if profile.network.mode == NetworkMode::Allow {
-        return not_built("network \"allow\"".into());
-    }
     if profile.run_as != "isolated" {
         return not_built(format!("run_as {:?}", profile.run_as));
     }
@@ -194,6 +191,9 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     }
     if profile.network.mode != NetworkMode::Allow && !profile.network.hosts.is_empty() {
         return invalid("it names network hosts and its network is no allow list; choose one of the two");
+    }
+    if profile.network.mode == NetworkMode::Allow && profile.network.hosts.is_empty() {
+        return invalid("its network is an allow list without a host; name one, or take \"none\"");
     }
     if profile.network.mode == NetworkMode::Host && profile.require.contains(&Layer::Network) {
         return invalid("it requires the layer network and has the network of the host; choose one of the two");
@@ -414,10 +414,7 @@ mod tests {
 
     #[test]
     fn features_of_later_versions_are_refused_by_name() {
-        for (text, name) in [
-            (refusal(|p| p.network.mode = NetworkMode::Allow), "network \"allow\""),
-            (refusal(|p| p.run_as = "root".into()), "run_as \"root\""),
-        ] {
+        for (text, name) in [(refusal(|p| p.run_as = "root".into()), "run_as \"root\"")] {
             assert!(text.contains(name) && text.contains("not built"), "{text}");
         }
     }
@@ -430,6 +427,7 @@ mod tests {
             (refusal(|p| p.deny.push("[a".into())), "does not end"),
             (refusal(|p| p.network.mode = NetworkMode::Host), "choose one"),
             (refusal(|p| p.network.hosts.push("a:1".into())), "no allow list"),
+            (refusal(|p| p.network.mode = NetworkMode::Allow), "without a host"),
             (refusal(|p| p.sockets.push("/usr".into())), "is no socket"),
             (refusal(|p| p.write.push("/usr/local".into())), "is the system's"),
             (refusal(|p| p.write.push("/no/such\nplace".into())), "can't be read"),

@@ -108,31 +108,38 @@ fn host_needs(signed: &Authorization) -> Vec<String> {
     let profile = &signed.sandbox;
     let mut needs = Vec::new();
     if let Some(reason) = &profile.off_reason {
-        needs.push(format!("THE SANDBOX IS OFF, reason given: {reason}"));
+        needs.push(format!(
+            "THE SANDBOX IS OFF: it can do on the host what its user can; the author's reason: {reason}"
+        ));
     }
-    for layer in STRICT.iter().filter(|layer| !profile.require.contains(layer)) {
+    let held = profile.off_reason.is_none();
+    for layer in STRICT.iter().filter(|layer| held && !profile.require.contains(layer)) {
         needs.push(format!("the sandbox layer {} is not required", layer.word()));
     }
     match profile.network.mode {
         NetworkMode::None => {}
-        NetworkMode::Allow => needs.push("it may reach the network: listed hosts".to_owned()),
+        NetworkMode::Allow => {
+            needs.push(format!("it may reach, through the boundary's proxy: {}", profile.network.hosts.join(", ")));
+        }
         NetworkMode::Host => needs.push("it may reach the network: everything the host can reach".to_owned()),
     }
     match profile.proc {
         Proc::Minimal => {}
         Proc::Full => needs.push("it sees the whole of /proc of its process namespace (proc full)".to_owned()),
     }
-    match profile.workdir {
-        Workdir::Private => {}
-        Workdir::Copy => needs.push("it works in a copy of a tree of the host".to_owned()),
-        Workdir::Overlay => needs.push("it works over a tree of the host".to_owned()),
-        Workdir::InPlace => needs.push("it works in a live tree of the host".to_owned()),
+    if profile.workdir == Workdir::InPlace {
+        needs.push("it works in a live tree of the host: what it writes stays".to_owned());
     }
     if profile.run_as != "isolated" {
         needs.push(format!("it runs as the host's {}", profile.run_as));
     }
-    for (verb, paths) in [("read", &profile.read), ("write", &profile.write), ("reach the socket", &profile.sockets)] {
-        for path in paths {
+    let writes = match profile.workdir {
+        Workdir::Private | Workdir::InPlace => "write",
+        Workdir::Copy => "read, in a copy that it may write,",
+        Workdir::Overlay => "read, under an overlay that it may write,",
+    };
+    for (verb, paths) in [("read", &profile.read), (writes, &profile.write), ("reach the socket", &profile.sockets)] {
+        for path in paths.iter().filter(|path| *path != "{work}") {
             needs.push(format!("it may {verb} {path}"));
         }
     }
@@ -246,9 +253,15 @@ fn profile_words(profile: &Profile) -> Vec<String> {
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
     let workdir = match profile.workdir {
         Workdir::Private => "an empty directory of its own, gone afterwards",
-        Workdir::Copy => "a private copy of a tree",
-        Workdir::Overlay => "a tree seen through an overlay",
-        Workdir::InPlace => "the live tree",
+        Workdir::Copy => "a private copy of the trees it writes, gone afterwards",
+        Workdir::Overlay => "the trees it writes, seen through an overlay that is gone afterwards",
+        Workdir::InPlace => {
+            "the live trees: what it writes stays, and a denied name holds as the tree was at its start"
+        }
+    };
+    let stays = match profile.workdir {
+        Workdir::Private | Workdir::InPlace => "writes to the host",
+        Workdir::Copy | Workdir::Overlay => "writes, and not to the host",
     };
     let network = match profile.network.mode {
         NetworkMode::None => "none".to_owned(),
@@ -260,10 +273,13 @@ fn profile_words(profile: &Profile) -> Vec<String> {
         Proc::Full => "everything in its process namespace",
     };
     let limits = &profile.limits;
-    vec![
+    let off = profile.off_reason.iter().map(|reason| {
+        format!("THE SANDBOX IS OFF ({reason}): of the lines below only those of limits hold, and the end of the whole process tree")
+    });
+    let lines = vec![
         format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
         format!("reads of the host: {}", list(&profile.read, "nothing but what an interpreter needs")),
-        format!("writes to the host: {}", list(&profile.write, "nothing")),
+        format!("{stays}: {}", list(&profile.write, "nothing")),
         format!("stays out of reach: {}", list(&profile.deny, "no further pattern")),
         format!("works in: {workdir}"),
         format!("network: {network}"),
@@ -276,7 +292,8 @@ fn profile_words(profile: &Profile) -> Vec<String> {
         format!("at most processes: {}", limits.processes),
         format!("at most a file: {}, of disk in all: {}", bytes(limits.file_bytes), bytes(limits.disk_bytes)),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
-    ]
+    ];
+    off.chain(lines).collect()
 }
 
 fn duration_ms(ms: u64) -> String {

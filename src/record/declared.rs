@@ -1,0 +1,206 @@
+//! What a step declares of its sandbox, as people write it.
+//!
+//! In a fence lists are written with commas (`read=/srv/a,/srv/b`), in YAML as lists.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user};
+use crate::record::profile::Workdir;
+use crate::record::step::DeclaredSandbox;
+use crate::yaml::{Flaw, Kind, Node, unknown};
+
+/// What network a step needs: `none`, `host`, or `{allow: ["api.example.com:443"]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeclaredNetwork {
+    /// None at all.
+    None,
+    /// These names and ports, through the boundary's proxy.
+    Allow(Vec<String>),
+    /// The host's, as it is.
+    Host,
+}
+
+/// Names of what a step may declare of the host, in fences (`run_as` is spelt `run-as` there), `defaults` and policy.
+pub const HOST_KEYS: [&str; 7] = ["read", "write", "deny", "sockets", "network", "workdir", "run_as"];
+
+/// Bytes of all hosts, and of all paths and patterns: an authorization and a receipt must have room for them.
+const MOST_HOSTS_BYTES: usize = 3 << 10;
+const MOST_BYTES: usize = 6 << 10;
+
+impl DeclaredSandbox {
+    /// Takes a value of a fence in.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn take_text(&mut self, key: &str, text: &str) -> Result<(), String> {
+        let list = || text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
+        match key {
+            "read" => checked(list(), check_path).map(|paths| self.read = Some(paths)),
+            "write" => checked(list(), check_path).map(|paths| self.write = Some(paths)),
+            "deny" => checked(list(), check_pattern).map(|patterns| self.deny = Some(patterns)),
+            "sockets" => checked(list(), check_path).map(|paths| self.sockets = Some(paths)),
+            "network" => {
+                let network = match text {
+                    "none" => DeclaredNetwork::None,
+                    "host" => DeclaredNetwork::Host,
+                    _ => DeclaredNetwork::Allow(checked(list(), check_address)?),
+                };
+                self.network = Some(network);
+                Ok(())
+            }
+            "workdir" => workdir(text).map(|word| self.workdir = Some(word)),
+            "run-as" | "run_as" => check_user(text).map(|()| self.run_as = Some(text.to_owned())),
+            "sandbox" if text == "off" => Ok(()),
+            "sandbox" => Err(unknown("value of sandbox", text, &["off"])),
+            "reason" => check_reason(text).map(|()| self.off_reason = Some(text.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a value of YAML in; a flaw leaves it out.
+    pub fn take(&mut self, key: &str, node: &Node, flaws: &mut Vec<Flaw>) {
+        match key {
+            "read" => self.read = list(node, "`read`", check_path, flaws),
+            "write" => self.write = list(node, "`write`", check_path, flaws),
+            "deny" => self.deny = list(node, "`deny`", check_pattern, flaws),
+            "sockets" => self.sockets = list(node, "`sockets`", check_path, flaws),
+            "network" => self.network = network(node, flaws),
+            _ => {
+                let Some(text) = node.text(&format!("`{key}`"), flaws) else { return };
+                if let Err(message) = self.take_text(key, text) {
+                    flaws.push(Flaw::new(node.place, message));
+                }
+            }
+        }
+    }
+
+    /// Checks all of it again, and that its parts go together: a definition may come from elsewhere than a runbook.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let each = |list: &Option<Vec<String>>, check: fn(&str) -> Result<(), String>| {
+            list.iter().flatten().try_for_each(|item| check(item))
+        };
+        each(&self.read, check_path)?;
+        each(&self.write, check_path)?;
+        each(&self.deny, check_pattern)?;
+        each(&self.sockets, check_path)?;
+        if let Some(DeclaredNetwork::Allow(hosts)) = &self.network {
+            if hosts.is_empty() {
+                return Err("the network allows no host: name one, or write network=none".to_owned());
+            }
+            hosts.iter().try_for_each(|host| check_address(host))?;
+            if hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES {
+                return Err(format!(
+                    "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names those that were \
+                     contacted: name fewer, or split the step"
+                ));
+            }
+        }
+        let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
+        if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
+            return Err(format!(
+                "the paths and patterns take more than {MOST_BYTES} bytes of what approvers sign: name directories above them"
+            ));
+        }
+        if let Some(user) = &self.run_as {
+            check_user(user)?;
+        }
+        if let Some(reason) = &self.off_reason {
+            check_reason(reason)?;
+            let beside = [
+                ("read", self.read.is_some()),
+                ("write", self.write.is_some()),
+                ("deny", self.deny.is_some()),
+                ("sockets", self.sockets.is_some()),
+                ("network", self.network.is_some()),
+                ("workdir", self.workdir.is_some()),
+                ("run-as", self.run_as.is_some()),
+                ("proc", self.proc.is_some()),
+            ];
+            if let Some((name, _)) = beside.into_iter().find(|(_, is)| *is) {
+                return Err(format!("with sandbox=off nothing holds `{name}`: remove one of the two"));
+            }
+        }
+        let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
+        match self.workdir {
+            None | Some(Workdir::Private) if writes => Err(
+                "`write` names a tree of the host, and nothing says how it is given: add workdir=copy, workdir=overlay (what \
+                 the step writes stays its own) or workdir=in-place (it writes the host's)"
+                    .to_owned(),
+            ),
+            Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
+                Err("`workdir` is given without its tree: name it in `write`, or remove workdir".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the word for a work directory.
+///
+/// # Errors
+/// The words that there are.
+pub fn workdir(text: &str) -> Result<Workdir, String> {
+    match text {
+        "private" => Ok(Workdir::Private),
+        "copy" => Ok(Workdir::Copy),
+        "overlay" => Ok(Workdir::Overlay),
+        "in-place" => Ok(Workdir::InPlace),
+        other => Err(unknown("value of workdir", other, &["private", "copy", "overlay", "in-place"])),
+    }
+}
+
+/// Reads `none`, `host` or `{allow: [name:port]}`.
+pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
+    if let Kind::Text(text) = &node.kind {
+        return match text.as_str() {
+            "none" => Some(DeclaredNetwork::None),
+            "host" => Some(DeclaredNetwork::Host),
+            other => {
+                flaws.push(Flaw::new(node.place, unknown("value of `network`", other, &["none", "host"])));
+                None
+            }
+        };
+    }
+    node.closed_map("network", &["allow"], &[], flaws);
+    list(node.value("allow")?, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
+}
+
+/// Reads a list of texts, each of which must pass.
+pub fn list(
+    node: &Node,
+    what: &str,
+    check: fn(&str) -> Result<(), String>,
+    flaws: &mut Vec<Flaw>,
+) -> Option<Vec<String>> {
+    let before = flaws.len();
+    let mut found: Vec<String> = Vec::new();
+    for item in node.list(what, flaws)? {
+        let Some(text) = item.text("an entry", flaws) else { continue };
+        match check(text) {
+            Ok(()) if found.iter().any(|other| other == text) => {
+                flaws.push(Flaw::new(item.place, format!("{text:?} stands twice: remove one of the two")));
+            }
+            Ok(()) => found.push(text.to_owned()),
+            Err(message) => flaws.push(Flaw::new(item.place, message)),
+        }
+    }
+    found.sort();
+    if found.is_empty() && flaws.len() == before {
+        flaws.push(Flaw::new(node.place, format!("{what} is empty: name something, or remove it")));
+    }
+    (flaws.len() == before).then_some(found)
+}
+
+fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
+    items.iter().try_for_each(|item| check(item))?;
+    items.sort();
+    match items.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("{:?} stands twice: remove one of the two", pair[0])),
+        None => Ok(items),
+    }
+}

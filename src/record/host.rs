@@ -1,0 +1,262 @@
+//! What a step names of the host: paths, addresses, users.
+//!
+//! By their letters only: nothing here looks at a disk, so that whoever derives a profile derives the same. Whether a
+//! path is there, and is its own real path, is looked at where it is sealed.
+
+/// The longest path, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
+/// The longest deny pattern, in bytes, and its most wildcards: bounds what matching takes, whoever wrote it.
+const MAX_PATTERN_BYTES: usize = 256;
+const MAX_STARS: usize = 16;
+/// The longest reason, in bytes.
+const MAX_REASON_BYTES: usize = 256;
+/// Directories that a run has of its own: nothing of the host can stand there.
+const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
+
+/// Checks a path of the host: from `/`, in its plain form, not the whole host and not a run's own.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn check_path(text: &str) -> Result<(), String> {
+    let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
+    if text.len() > MAX_PATH_BYTES {
+        return refuse(format!("is longer than {MAX_PATH_BYTES} bytes: name a directory above it"));
+    }
+    if text.chars().any(char::is_control) {
+        return refuse("holds a line break or another control character: rename what it names".to_owned());
+    }
+    if !text.starts_with('/') {
+        return refuse("is relative: write it from /".to_owned());
+    }
+    if text.contains(['*', '?', '[', '{']) {
+        return refuse("looks like a pattern: name the directory itself".to_owned());
+    }
+    let plain: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if plain.contains(&"..") {
+        return refuse("climbs with `..`: write where it leads".to_owned());
+    }
+    if plain.is_empty() {
+        return refuse("is the whole host: name what the step needs".to_owned());
+    }
+    let plain = format!("/{}", plain.join("/"));
+    if plain != text {
+        return refuse(format!("is not in its plain form: write {plain}"));
+    }
+    if let Some(own) = OWN.into_iter().find(|own| is_at_or_below(text, own)) {
+        return refuse(format!("is below {own}, which each run has of its own: remove it"));
+    }
+    if ["/tmp", "/etc"].contains(&text) {
+        return refuse("is made for each run: name what the step needs in it".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether `path` is `directory` or lies below it, by its segments. Both in their plain form.
+#[must_use]
+pub fn is_at_or_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
+}
+
+/// Checks a deny pattern by its letters: how long it is, and that it leaves something.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn check_pattern(text: &str) -> Result<(), String> {
+    let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
+    if text.len() > MAX_PATTERN_BYTES {
+        return refuse(format!("is longer than {MAX_PATTERN_BYTES} bytes: write several"));
+    }
+    if text.chars().any(char::is_control) {
+        return refuse("holds a line break or another control character: remove it".to_owned());
+    }
+    if text.matches('*').count() > MAX_STARS {
+        return refuse(format!("has more than {MAX_STARS} stars: write several"));
+    }
+    if text.chars().all(|c| "*?/.".contains(c)) {
+        return refuse("matches everything: name what is to stay out of reach, \"**/.env\" for one".to_owned());
+    }
+    if !text.starts_with('/') && !text.starts_with("**/") {
+        return refuse(format!("has no beginning: write **/{} or a path from /", shortened(text)));
+    }
+    Ok(())
+}
+
+/// Checks an address that a step may reach: a name in lower case and a port, `api.example.com:443`.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn check_address(text: &str) -> Result<(), String> {
+    let refuse = |why: &str| Err(format!("the address {:?} {why}", shortened(text)));
+    let Some((name, port)) = text.rsplit_once(':') else {
+        return refuse("has no port: write name:port, \"api.example.com:443\" for one");
+    };
+    let digits =
+        !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) && !port.starts_with('0');
+    if !digits || port.parse::<u16>().is_err() {
+        return refuse("has no port between 1 and 65535: write name:port");
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.contains('*') {
+        return refuse("is a pattern: write each host out");
+    }
+    if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
+        return refuse("is no name: addresses in numbers are never reached, write the host's name");
+    }
+    // What ends in a number is read as an address by some resolvers (0x7f.1).
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let numeric = last.bytes().all(|c| c.is_ascii_digit()) || last.starts_with("0x");
+    if name.len() > 253 || numeric || !name.split('.').all(label) {
+        return refuse("is no host name in lower case: write it as name:port");
+    }
+    Ok(())
+}
+
+/// Checks the name of a user of the host, who is never root.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn check_user(text: &str) -> Result<(), String> {
+    let first = |c: u8| c.is_ascii_lowercase() || c == b'_';
+    let ok = (1..=32).contains(&text.len())
+        && text.bytes().next().is_some_and(first)
+        && text.bytes().all(|c| first(c) || c.is_ascii_digit() || c == b'-' || c == b'.');
+    if text == "root" {
+        Err("no step runs as root: name another user".to_owned())
+    } else if text == "isolated" || !ok {
+        Err(format!("{:?} is no name of a user: use lower-case letters, digits and _ - .", shortened(text)))
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks why a sandbox is off.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn check_reason(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("the reason is empty: say why the step can't be held".to_owned());
+    }
+    if text.len() > MAX_REASON_BYTES || text.chars().any(char::is_control) {
+        return Err(format!("a reason is one line of at most {MAX_REASON_BYTES} bytes: shorten it"));
+    }
+    Ok(())
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_plain_and_not_a_runs_own() {
+        for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/a..b"] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+        let long = format!("/{}", "a".repeat(2000));
+        for (bad, word) in [
+            ("", "relative"),
+            ("srv", "relative"),
+            ("/", "whole host"),
+            ("//", "whole host"),
+            ("/srv/", "write /srv"),
+            ("/srv//a", "write /srv/a"),
+            ("/srv/./a", "write /srv/a"),
+            ("/srv/../etc", "climbs"),
+            ("/srv/a\nb", "line break"),
+            ("/srv/a\0", "control"),
+            ("/srv/*", "pattern"),
+            ("/{work}", "pattern"),
+            ("/proc/1/root", "/proc"),
+            ("/dev/vda", "/dev"),
+            ("/tmp", "each run"),
+            ("/etc", "each run"),
+            (&long, "longer"),
+        ] {
+            let why = check_path(bad).expect_err(bad);
+            assert!(why.contains(word) && why.len() < 300, "{why}");
+        }
+        assert!(is_at_or_below("/srv/app/a", "/srv/app") && is_at_or_below("/srv/app", "/srv/app"));
+        assert!(!is_at_or_below("/srv/apple", "/srv/app") && !is_at_or_below("/srv", "/srv/app"));
+    }
+
+    #[test]
+    fn patterns_leave_something_and_are_no_work() {
+        for good in ["**/.env", "/srv/app/secrets/**", "**/*.pem", "**/.git/**"] {
+            assert_eq!(check_pattern(good), Ok(()), "{good}");
+        }
+        let stars = format!("**/{}x", "*".repeat(1000));
+        for (bad, word) in [
+            ("", "everything"),
+            ("**", "everything"),
+            ("**/*", "everything"),
+            ("/**", "everything"),
+            ("**/?*", "everything"),
+            ("**/.*", "everything"),
+            (".env", "**/.env"),
+            ("**/a\nb", "line break"),
+            (&stars[..200], "stars"),
+            (&stars, "longer"),
+        ] {
+            let why = check_pattern(bad).expect_err(bad);
+            assert!(why.contains(word) && why.len() < 400, "{why}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_names_and_ports() {
+        for good in ["api.example.com:443", "a:1", "xn--bcher-kva.example:8443", "db_1.internal:5432", "1a.example:1"] {
+            assert_eq!(check_address(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:080",
+            "a:+1",
+            "a: 1",
+            "A.example:1",
+            "a..b:1",
+            ".a:1",
+            "a.:1",
+            "-a:1",
+            "127.0.0.1:80",
+            "[::1]:80",
+            "::1:80",
+            "2130706433:80",
+            "0x7f.1:80",
+            "a.0x7f:80",
+            "a.1:80",
+            "*.a:1",
+            "a b:1",
+            "a\n:1",
+            "user@a:1",
+            "a/b:1",
+            "ä.example:1",
+        ] {
+            assert!(check_address(bad).is_err(), "{bad}");
+        }
+        assert!(check_address(&format!("{}:1", "a.".repeat(130))).is_err());
+    }
+
+    #[test]
+    fn nobody_runs_as_root() {
+        for good in ["web", "www-data", "_apt", "a1.b"] {
+            assert_eq!(check_user(good), Ok(()), "{good}");
+        }
+        for bad in ["", "root", "isolated", "0", "Web", "a b", "-a", &"a".repeat(33)] {
+            assert!(check_user(bad).is_err(), "{bad}");
+        }
+        assert!(check_reason(" ").is_err() && check_reason("a\nb").is_err() && check_reason("needs docker").is_ok());
+    }
+}

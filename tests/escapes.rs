@@ -1,0 +1,122 @@
+//! Scripts that try to get out of the sandbox: those of the suite, and those of history.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod escape;
+
+use escape::{Bites, Held, Outcome, Who, cases, play_what_is_ordered, round};
+
+#[test]
+fn strict_lets_nothing_out() {
+    if !play_what_is_ordered() {
+        nothing_got_out(&round("strict_lets_nothing_out", Who::Self_, Held::Strict));
+    }
+}
+
+#[test]
+fn strict_lets_nothing_out_under_an_ordinary_user() {
+    if !play_what_is_ordered() {
+        nothing_got_out(&round("strict_lets_nothing_out_under_an_ordinary_user", Who::Ordinary, Held::Strict));
+    }
+}
+
+/// Without user namespaces Landlock is what is left of the host's files: no script may do better than against
+/// Landlock alone, in the same round and as the same user, and what is missing is in the facts.
+#[test]
+fn best_effort_without_user_namespaces_is_no_weaker_than_landlock() {
+    const NAME: &str = "best_effort_without_user_namespaces_is_no_weaker_than_landlock";
+    if play_what_is_ordered() {
+        return;
+    }
+    let ours = round(NAME, Who::WithoutUserNamespaces, Held::BestEffort);
+    let alone = round(NAME, Who::WithoutUserNamespaces, Held::LandlockAlone);
+    say("best-effort without user namespaces", &ours);
+    say("Landlock alone", &alone);
+    assert!(breached(&ours).len() <= breached(&alone).len(), "more got out than with Landlock alone");
+    for outcome in ours.iter().filter(|outcome| !outcome.breaches.is_empty()) {
+        assert!(outcome.missing.iter().any(|layer| layer == "namespaces"), "{outcome:?}: no missing layer is named");
+    }
+}
+
+#[test]
+fn off_lets_much_out_so_the_suite_bites() {
+    if play_what_is_ordered() {
+        return;
+    }
+    let outcomes = round("off_lets_much_out_so_the_suite_bites", Who::Self_, Held::Off);
+    say("off", &outcomes);
+    let refused = outcomes.iter().find_map(|outcome| outcome.refused.as_deref());
+    assert!(breached(&outcomes).len() >= 20, "only {} got out; {refused:?}", breached(&outcomes).len());
+}
+
+/// A script that is held by nothing gets out, as the one it says: else it would prove nothing where it is held.
+#[test]
+fn every_script_bites_where_nothing_holds_it() {
+    const NAME: &str = "every_script_bites_where_nothing_holds_it";
+    if play_what_is_ordered() {
+        return;
+    }
+    let got_out = |who| {
+        let outcomes = round(NAME, who, Held::Nothing);
+        say(&format!("nothing, {who:?}"), &outcomes);
+        breached(&outcomes)
+    };
+    let user = got_out(Who::Ordinary);
+    let cases = cases();
+    let root = if rustix::process::geteuid().is_root() { Some(got_out(Who::Self_)) } else { None };
+    let toothless: Vec<&str> = cases
+        .iter()
+        .filter(|case| match (case.bites, &root) {
+            (Bites::User, _) => !user.contains(&case.id),
+            (Bites::Root, Some(root)) => !root.contains(&case.id),
+            (Bites::Root, None) | (Bites::Some | Bites::Never, _) => false,
+        })
+        .map(|case| case.id.as_str())
+        .collect();
+    assert!(toothless.is_empty(), "held by nothing and not out: {toothless:?}");
+}
+
+#[test]
+fn scripts_are_many_and_each_has_one_name() {
+    let cases = cases();
+    let names: std::collections::BTreeSet<_> = cases.iter().map(|case| &case.id).collect();
+    assert_eq!(names.len(), cases.len());
+    assert!(cases.len() >= 25 + 40, "{}", cases.len());
+}
+
+/// One with a slip of the pen would be held by that.
+#[test]
+fn every_script_is_valid_in_its_language() {
+    for case in cases() {
+        let (program, arguments) = match case.language.as_str() {
+            "python" => ("python3", vec!["-c", "import sys; compile(sys.argv[1], 'script', 'exec')", &case.script]),
+            _ => ("bash", vec!["-n", "-c", &case.script]),
+        };
+        let done = std::process::Command::new(program).args(arguments).output().expect("an interpreter");
+        assert!(done.status.success(), "{}: {}", case.id, String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+fn breached(outcomes: &[Outcome]) -> Vec<String> {
+    outcomes.iter().filter(|outcome| !outcome.breaches.is_empty()).map(|outcome| outcome.id.clone()).collect()
+}
+
+fn nothing_got_out(outcomes: &[Outcome]) {
+    assert!(outcomes.len() >= cases().len(), "some were not played");
+    let mut wrong = Vec::new();
+    for outcome in outcomes {
+        if !outcome.breaches.is_empty() || outcome.refused.is_some() {
+            wrong.push(format!("{}: {:?} {:?} ({})", outcome.id, outcome.breaches, outcome.refused, outcome.end));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), outcomes.len(), wrong.join("\n"));
+}
+
+fn say(what: &str, outcomes: &[Outcome]) {
+    let refused = outcomes.iter().filter(|outcome| outcome.refused.is_some()).count();
+    println!(
+        "{what}: {} of {} got out, {refused} refused: {:?}",
+        breached(outcomes).len(),
+        outcomes.len(),
+        breached(outcomes)
+    );
+}
