@@ -20,8 +20,10 @@ use crate::sandbox::protocol::{At, Failure, Stage};
 /// Compiled patterns.
 #[derive(Debug)]
 pub(super) struct Patterns {
-    whole: RegexSet,
-    below: RegexSet,
+    /// Over whole paths, where there are such patterns.
+    whole: Option<RegexSet>,
+    /// Over paths below an allowed directory.
+    below: Option<RegexSet>,
 }
 
 /// What was found below one directory.
@@ -62,7 +64,10 @@ impl Patterns {
             list.push(translate(text).map_err(|why| format!("the deny pattern {pattern:?} {why}"))?);
         }
         let compile = |list: Vec<String>| {
-            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map_err(|_| {
+            if list.is_empty() {
+                return Ok(None);
+            }
+            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| {
                 "the deny patterns are too large together: write fewer, or without many alternatives".to_owned()
             })
         };
@@ -73,13 +78,13 @@ impl Patterns {
     pub(super) fn deny(&self, allowed: &Path, below: &Path) -> bool {
         let whole = allowed.join(below);
         let whole = whole.as_os_str().as_bytes();
-        self.whole.is_match(whole.strip_prefix(b"/").unwrap_or(whole))
-            || self.below.is_match(below.as_os_str().as_bytes())
+        matches(&self.whole, whole.strip_prefix(b"/").unwrap_or(whole))
+            || matches(&self.below, below.as_os_str().as_bytes())
     }
 
     /// Whether a pattern over whole paths denies `path`, an absolute one.
     pub(super) fn deny_named(&self, path: &str) -> bool {
-        self.whole.is_match(path.trim_start_matches('/').as_bytes())
+        matches(&self.whole, path.trim_start_matches('/').as_bytes())
     }
 
     /// Everything below `root` (which is `allowed` for the step) that is out of reach.
@@ -94,6 +99,10 @@ impl Patterns {
         found.names.extend(aliases.map(|(path, _)| (path, FileType::RegularFile)));
         Ok(found)
     }
+}
+
+fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
+    set.as_ref().is_some_and(|set| set.is_match(path))
 }
 
 struct Walk<'a> {
