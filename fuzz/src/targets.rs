@@ -233,6 +233,7 @@ pub fn launcher_request(data: &[u8]) {
     if let Ok(taken) = protocol::check_request(data) {
         assert!(taken <= data.len());
     }
+    let _ = protocol::check_start(data);
     let _ = protocol::check_messages(data);
 }
 

@@ -6,6 +6,7 @@
 //! [`probe`] and [`profile`], what is said afterwards in `facts`.
 
 pub mod addresses;
+pub mod attempts;
 mod bpf;
 pub mod cancel;
 pub mod capture;
