@@ -935,6 +935,10 @@ fn kinds_of_later_versions_and_garbage_are_told() {
     let mut log = usual();
     log.push("grant", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
+    // What a person ran themselves is no entry of a boundary's log, whoever put it there.
+    let mut log = usual();
+    log.push("local-receipt", &json!({}));
+    assert_eq!(found(&log), ["unknown-kind"]);
     for garbage in
         [&b""[..], b"{}", b"null", br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#]
     {

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use countersign::record::enforcement::Level;
+use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
@@ -664,6 +664,155 @@ os.mkfifo("/tmp/pipe"); print("pipe")
     );
 }
 
+// ---- trees of the host
+
+/// A tree with something denied under two names, which anybody may read and write.
+fn plant(bench: &Bench) -> String {
+    let tree = bench.path("tree");
+    std::fs::create_dir_all(tree.join("deep/a")).expect("directories");
+    std::fs::create_dir_all(tree.join("secrets")).expect("directories");
+    for (name, text) in [(".env", "token"), ("deep/a/.env", "token"), ("secrets/key", "token"), ("plain", "plain")] {
+        std::fs::write(tree.join(name), text).expect("a file");
+    }
+    std::fs::hard_link(tree.join(".env"), tree.join("deep/notes")).expect("a link");
+    for name in ["", "deep", "deep/a", "secrets", ".env", "deep/a/.env", "secrets/key", "plain"] {
+        std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    }
+    tree.canonicalize().expect("real").display().to_string()
+}
+
+fn on_tree(tree: &str, workdir: Workdir) -> Profile {
+    Profile { write: vec![tree.into()], deny: vec!["**/.env".into(), "secrets".into()], workdir, ..profile() }
+}
+
+/// Tries every way to a denied name, then says what the rest is.
+const REACH: &str = "
+for f in .env deep/a/.env deep/notes secrets/key; do
+  cat $f && echo reached $f; dd if=$f && echo reached $f; cp $f copy && echo reached $f
+  ln $f alias && cat alias; chmod 777 $f secrets; cat $f; mv $f moved && cat moved; (exec 3<>$f) && cat $f
+done 2>/dev/null
+ls secrets/* 2>/dev/null
+rm -f copy alias moved; pwd; cat plain; echo changed > p2 && mv -f p2 plain; echo new > new; cat plain";
+
+#[test]
+fn a_copy_and_an_overlay_are_private_and_lack_what_is_denied() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    for workdir in [Workdir::Copy, Workdir::Overlay] {
+        let mut report = bench.run_with(&on_tree(&tree, workdir), plan("bash", REACH));
+        let (text, complaints) = (out(&mut report), err(&mut report));
+        assert_eq!(report.end, End::Exited(0), "{workdir:?}: {text}{complaints}");
+        assert_eq!(text, format!("{tree}\nplainchanged\n"), "{workdir:?} {complaints}");
+        let facts = report.enforcement.fs.expect("facts");
+        assert_eq!((facts.mode, facts.deny, facts.masked), (workdir, Some(Masks::Stable), Some(4)));
+        // The host's tree is as it was.
+        assert_eq!(std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"), "plain");
+        assert!(!Path::new(&tree).join("new").exists());
+    }
+}
+
+#[test]
+fn a_live_tree_is_written_and_what_is_denied_in_it_is_masked() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let mut report = bench.run_with(&on_tree(&tree, Workdir::InPlace), plan("bash", REACH));
+    let (text, complaints) = (out(&mut report), err(&mut report));
+    assert_eq!(report.end, End::Exited(0), "{text}{complaints}");
+    assert_eq!(text, format!("{tree}\nplainchanged\n"));
+    let facts = report.enforcement.fs.expect("facts");
+    assert_eq!((facts.mode, facts.deny, facts.masked), (Workdir::InPlace, Some(Masks::PointInTime), Some(4)));
+    assert_eq!(std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"), "new\n");
+    for name in [".env", "deep/a/.env", "deep/notes", "secrets/key"] {
+        assert_eq!(std::fs::read_to_string(Path::new(&tree).join(name)).expect("as it was"), "token", "{name}");
+    }
+}
+
+#[test]
+fn names_that_are_denied_in_what_may_be_read_are_masked() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let reads =
+        Profile { write: vec![], read: vec![tree.clone()], workdir: Workdir::Private, ..on_tree(&tree, Workdir::Copy) };
+    let script = format!("cd {tree}; cat plain; cat .env deep/notes deep/a/.env secrets/key; echo x > plain; pwd");
+    let mut report = bench.run_with(&reads, plan("bash", &script));
+    assert_eq!(out(&mut report), format!("plain{tree}\n"));
+    assert_eq!(report.enforcement.fs.and_then(|facts| facts.deny), Some(Masks::PointInTime));
+}
+
+#[test]
+fn moving_another_file_over_a_denied_name_on_the_host_shows_nothing_of_it_in_a_copy() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    for workdir in [Workdir::Copy, Workdir::Overlay] {
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| {
+                let script =
+                    "echo on; for i in $(seq 40); do cat .env 2>/dev/null && echo reached; sleep 0.02; done; echo end";
+                said(bench.run_with(&on_tree(&tree, workdir), plan("bash", script)))
+            });
+            for n in 0..20 {
+                let other = Path::new(&tree).join("other");
+                std::fs::write(&other, "token").expect("a file");
+                std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o777)).expect("mode");
+                std::fs::rename(&other, Path::new(&tree).join(".env")).expect("moved");
+                std::thread::sleep(Duration::from_millis(if n < 19 { 30 } else { 0 }));
+            }
+            assert_eq!(run.join().expect("no panic"), "on\nend", "{workdir:?}");
+        });
+    }
+}
+
+#[test]
+fn a_tree_that_is_larger_than_the_runs_disk_does_not_start() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    std::fs::write(Path::new(&tree).join("large"), vec![0; 6 << 20]).expect("a file");
+    let mut small = on_tree(&tree, Workdir::Copy);
+    small.limits.disk_bytes = 4 << 20;
+    let end = bench.run_with(&small, plan("sh", "exit 0")).end;
+    assert!(matches!(&end, End::NotStarted(why) if why.contains("copy") && why.contains("No space")), "{end:?}");
+}
+
+#[test]
+fn a_declared_socket_of_the_host_can_be_reached_and_no_other() {
+    use std::io::Write as _;
+    let bench = Bench::strict();
+    let open = |name: &str| {
+        let path = bench.path(name);
+        let listener = UnixListener::bind(&path).expect("a listener");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+        (listener, path.canonicalize().expect("real").display().to_string())
+    };
+    let ((declared, path), (other, other_path)) = (open("declared"), open("other"));
+    std::thread::spawn(move || declared.accept().expect("a client").0.write_all(b"hello"));
+    other.set_nonblocking(true).expect("non-blocking");
+    let script = format!(
+        "import socket\ns = socket.socket(socket.AF_UNIX); s.connect({path:?}); print(s.recv(9).decode())\n\
+         try: socket.socket(socket.AF_UNIX).connect({other_path:?}); print('reached')\nexcept OSError: pass"
+    );
+    let sockets = Profile { sockets: vec![path.clone()], ..profile() };
+    assert_eq!(said(bench.run_with(&sockets, plan("python", &script))), "hello");
+    assert!(other.accept().is_err());
+}
+
+#[test]
+fn the_network_of_the_host_is_reached_only_where_the_profile_says_so_and_is_no_layer() {
+    let bench = Bench::strict();
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = tcp.local_addr().expect("an address").port();
+    let script = format!("import socket\nsocket.create_connection(('127.0.0.1', {port})); print('reached')");
+    let require = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
+    let network = Network { mode: NetworkMode::Host, hosts: vec![] };
+    let mut report = bench.run_with(&Profile { require, network, ..profile() }, plan("python", &script));
+    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "reached\n"));
+    let facts = report.enforcement;
+    assert_eq!(
+        (facts.level, facts.missing, facts.net),
+        (Level::BestEffort, vec![Layer::Network], Some(NetworkMode::Host))
+    );
+    assert!(facts.ns.is_some_and(|ns| !ns.contains(&"net".to_owned())));
+}
+
 // ---- limits
 
 #[test]
@@ -700,18 +849,108 @@ fn memory_files_disk_and_cpu_are_limited() {
         limits.file_bytes = 1 << 20;
         limits.disk_bytes = 4 << 20;
     });
-    let memory = "try:\n b=bytearray(1<<30)\n print('got it')\nexcept MemoryError: print('held')";
-    assert_eq!(python(&small, memory), (End::Exited(0), "held".into()));
+    let memory = "try:\n b=bytearray(1<<30)\n for i in range(0,1<<30,4096): b[i]=1\n print('got it')\nexcept MemoryError: print('held')";
+    match by(&bench, |limits| limits.memory) {
+        Holder::Cgroup2 => assert_eq!(python(&small, memory), (End::Killed("memory_bytes"), String::new())),
+        _ => assert_eq!(python(&small, memory), (End::Exited(0), "held".into())),
+    }
     let file = "try:\n open('f','wb').write(bytes(2<<20))\n print('got it')\nexcept OSError: print('held')";
     assert_eq!(python(&small, file), (End::Exited(0), "held".into()));
     let disk = "import os\ntry:\n for i in range(8): open(str(i),'wb').write(bytes(1<<20))\n print('got it')\nexcept OSError as e: print('held', e.errno)";
     assert_eq!(python(&small, disk), (End::Exited(0), "held 28".into()));
     let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
-    assert_eq!(bench.run_with(&spin, plan("bash", "while :; do :; done")).end, End::Killed("cpu_milli"));
+    match by(&bench, |limits| limits.cpu) {
+        // A group gives out less instead of ending anything.
+        Holder::Cgroup2 => {
+            let slow = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (100, 2000));
+            let report = bench.run_with(&slow, plan("bash", "while :; do :; done"));
+            assert_eq!(report.end, End::TimedOut);
+            assert!(report.usage.cpu_ms < 1000, "{:?}", report.usage);
+        }
+        _ => assert_eq!(bench.run_with(&spin, plan("bash", "while :; do :; done")).end, End::Killed("cpu_milli")),
+    }
+    let full = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > $i || exit 1; done";
+    assert_eq!(bench.run_with(&small, plan("bash", full)).end, End::Killed("disk_bytes"));
     assert_eq!(
         bench.run_with(&small, plan("bash", "exec head -c 2000000 /dev/zero > f")).end,
         End::Killed("file_bytes")
     );
+}
+
+/// What holds a limit on this host.
+fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<Held>) -> Holder {
+    let facts = bench.bash("true").enforcement;
+    facts.limits.and_then(limit).expect("held").by
+}
+
+#[test]
+fn a_control_group_holds_the_whole_run_where_one_is_delegated() {
+    let bench = Bench::strict();
+    if let Err(why) = &bench.sandbox.probe().cgroup {
+        println!("not run: limits by a control group: {why}");
+        return;
+    }
+    // Each process stays below the limit, all of them together do not.
+    let script = r#"
+import os, time
+for _ in range(6):
+    if os.fork() == 0:
+        b = bytearray(30 << 20)
+        for i in range(0, len(b), 4096): b[i] = 1
+        time.sleep(5); os._exit(0)
+time.sleep(5); print("got it")
+"#;
+    let small = limited(|limits| limits.memory_bytes = 96 << 20);
+    let mut report = bench.run_with(&small, plan("python", script));
+    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Killed("memory_bytes"), ""));
+    let facts = report.enforcement;
+    assert!(facts.kill.is_some_and(|kill| kill == ["cgroup.kill", "pidns"]));
+    let limits = facts.limits.expect("facts");
+    for (held, max) in [(limits.memory, 96 << 20), (limits.processes, 100), (limits.cpu, 1000)] {
+        assert_eq!(held, Some(Held { max, by: Holder::Cgroup2 }));
+    }
+    assert!(report.usage.memory_peak_bytes > 64 << 20, "{:?}", report.usage);
+    let few = limited(|limits| limits.processes = 8);
+    let bomb = "for i in $(seq 20); do sleep 1 & done; wait; exit 1";
+    assert_eq!(bench.run_with(&few, plan("bash", bomb)).end, End::Killed("processes"));
+}
+
+// ---- the helper
+
+#[test]
+fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
+    let bench = Bench::strict();
+    assert_eq!(said(bench.bash("echo before")), "before");
+    let mark = mark("helper");
+    let script = format!("(setsid sleep {mark} &); sleep {mark}");
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.bash(&script).end)).collect();
+        until("the steps run", || sleepers(&mark) == 16);
+        let helper = launcher_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        for run in runs {
+            assert!(matches!(run.join().expect("no panic"), End::Lost(_)));
+        }
+        assert_eq!(sleepers(&mark), 0, "gone when the runs say that they are over");
+        assert_eq!(said(bench.bash("echo after")), "after");
+    });
+}
+
+/// How many processes sleep for the marked time.
+fn sleepers(mark: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.starts_with("sleep\0") && line.contains(mark)).count()
+}
+
+#[test]
+fn a_real_step_tries_to_get_out_and_is_held() {
+    let bench = Bench::strict();
+    let place = bench.path("attempts");
+    std::fs::create_dir(&place).expect("a directory");
+    let tried = countersign::sandbox::attempts::make(&bench.sandbox, &place).expect("made");
+    let got: Vec<_> = tried.iter().filter(|attempt| !attempt.held).collect();
+    assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
 // ---- weaker forms
@@ -804,4 +1043,64 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
     assert!(!on_host(&mark));
     assert!(report.enforcement.missing.contains(&Layer::Namespaces));
     assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+}
+
+// ---- network
+
+/// What a listed host is reached by, what not, and what the facts say of it. Names lead to this host for this test only.
+#[test]
+fn an_allow_list_is_reached_through_the_proxy_and_nothing_else_is() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = server.local_addr().expect("an address").port();
+    // This very test, started again, is the service whose names are armed.
+    if std::env::var_os("COUNTERSIGN_FAULT_NAMES").is_none() {
+        let mut service = std::process::Command::new(std::env::current_exe().expect("this test"));
+        service
+            .args(["--exact", "an_allow_list_is_reached_through_the_proxy_and_nothing_else_is", "--nocapture"])
+            .env("COUNTERSIGN_FAULT_NAMES", format!("listed.example=127.0.0.1:{port},other.example=127.0.0.1:{port}"))
+            .env("COUNTERSIGN_TEST_PORT", port.to_string())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = service.spawn().expect("starts");
+        std::thread::spawn(move || {
+            for mut stream in server.incoming().flatten() {
+                use std::io::Write as _;
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).unwrap_or(0);
+                let host = String::from_utf8_lossy(&head[..length]).contains("Host: listed.example");
+                let _ =
+                    stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhost={host}\n").as_bytes());
+            }
+        });
+        let status = child.wait().expect("ends");
+        let mut text = String::new();
+        let _ = child.stdout.take().expect("a pipe").read_to_string(&mut text);
+        let _ = child.stderr.take().expect("a pipe").read_to_string(&mut text);
+        assert!(status.success(), "{text}");
+        return;
+    }
+    let port = std::env::var("COUNTERSIGN_TEST_PORT").expect("the server's port");
+    let bench = Bench::strict();
+    let mut profile = profile();
+    profile.network =
+        Network { mode: NetworkMode::Allow, hosts: vec!["listed.example:80".into(), "unused.example:443".into()] };
+    let script = format!(
+        r#"
+curl -sS -m 10 http://listed.example/x || echo "no answer: $?"
+curl -sS -m 10 -p --proxytunnel http://listed.example/y || echo "no tunnel: $?"
+curl -sS -m 5 -o /dev/null -w '%{{http_code}}\n' http://other.example/
+curl -sS -m 5 -o /dev/null -w '%{{http_code}}\n' http://127.0.0.1:{port}/ -x "$http_proxy" --noproxy ''
+curl -sS -m 5 --noproxy '*' http://127.0.0.1:{port}/ >/dev/null 2>&1 && echo direct
+curl -sS -m 5 --noproxy '*' http://listed.example/ >/dev/null 2>&1 && echo resolved
+(exec 3<>/dev/udp/127.0.0.1/{port} && echo x >&3) 2>/dev/null
+python3 -c 'import socket; socket.getaddrinfo("listed.example", 80)' 2>/dev/null && echo resolved
+echo done
+"#
+    );
+    let mut report = bench.run_with(&profile, plan("bash", &script));
+    assert_eq!(out(&mut report), "host=true\nhost=true\n403\n400\ndone\n", "{}", err(&mut report));
+    let facts = report.enforcement;
+    assert_eq!((facts.net, facts.level), (Some(NetworkMode::Allow), Level::Strict));
+    assert_eq!(facts.contacted, Some(vec!["listed.example:80".to_owned()]));
+    assert_eq!(facts.turned_away, Some(2));
 }

@@ -15,7 +15,11 @@ use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_bounded};
 use crate::crypto::digest::BlobDigest;
+use crate::crypto::json;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::document::{Predicate as _, predicate_type};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::local_receipt::LocalReceipt;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
@@ -59,10 +63,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let options = Options { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
-        let one = match read_bounded(path, MAX_BUNDLE_BYTES) {
+        let one = match read_bundle(path) {
             Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, talk)?,
             Err(failure) => {
-                tally.add("not read", path, None);
+                tally.add(if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" }, path, None);
                 if talk.json {
                     talk.object(&json!({
                         "file": path, "verified": false, "exit": failure.exit.code(), "error": failure.message,
@@ -80,6 +84,31 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         talk.show_lines(&tally.screen())?;
     }
     Ok(tally.exit)
+}
+
+/// Reads what should be a bundle. A person's local receipt is refused by its kind, before anything in it is looked at.
+///
+/// # Errors
+/// When it can't be read, or is a local receipt.
+pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = read_bounded(path, MAX_BUNDLE_BYTES)?;
+    // A local log is one envelope a line.
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let envelope =
+        json::parse_as::<Envelope>(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse_as(&bytes, MAX_BUNDLE_BYTES));
+    let payload = envelope.ok().and_then(|envelope| Base64::Lenient.decode("/payload", &envelope.payload).ok());
+    let statement = payload.and_then(|payload| json::parse(&payload, MAX_BUNDLE_BYTES).ok());
+    if statement.is_some_and(|statement| statement["predicateType"] == predicate_type(LocalReceipt::KIND)) {
+        return Err(Failure::new(
+            Exit::CheckSaidNo,
+            format!(
+                "{} is a local receipt: what a person ran themselves, by their own word, with nobody's approval. It is no \
+                 evidence for anybody else; its owner checks it with `countersign run --log`",
+                Shown::text(&path.to_string_lossy()).as_str()
+            ),
+        ));
+    }
+    Ok(bytes)
 }
 
 fn verify(

@@ -8,6 +8,7 @@ use crate::crypto::canonical;
 use crate::crypto::digest::hex;
 use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
+use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::profile::{Given, effective};
 use crate::policy::{Ruling, resolve};
@@ -60,7 +61,7 @@ pub fn steps_in_force(
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{}: {error}", place(step)));
-        let ruling = resolve(policy, reference);
+        let ruling = resolve(policy, Builtins::current(), reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match Rules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,

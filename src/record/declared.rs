@@ -25,6 +25,10 @@ pub enum DeclaredNetwork {
 /// Names of what a step may declare of the host, in fences (`run_as` is spelt `run-as` there), `defaults` and policy.
 pub const HOST_KEYS: [&str; 7] = ["read", "write", "deny", "sockets", "network", "workdir", "run_as"];
 
+/// Bytes of all hosts, and of all paths and patterns: an authorization and a receipt must have room for them.
+const MOST_HOSTS_BYTES: usize = 3 << 10;
+const MOST_BYTES: usize = 6 << 10;
+
 impl DeclaredSandbox {
     /// Takes a value of a fence in.
     ///
@@ -89,6 +93,18 @@ impl DeclaredSandbox {
                 return Err("the network allows no host: name one, or write network=none".to_owned());
             }
             hosts.iter().try_for_each(|host| check_address(host))?;
+            if hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES {
+                return Err(format!(
+                    "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names those that were \
+                     contacted: name fewer, or split the step"
+                ));
+            }
+        }
+        let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
+        if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
+            return Err(format!(
+                "the paths and patterns take more than {MOST_BYTES} bytes of what approvers sign: name directories above them"
+            ));
         }
         if let Some(user) = &self.run_as {
             check_user(user)?;

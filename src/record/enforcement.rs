@@ -42,6 +42,13 @@ pub struct Enforcement {
     /// What network the run saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net: Option<NetworkMode>,
+    /// Hosts of the allow list that the run was connected to, sorted. Stands where the network is an allow list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("uniqueItems" = true))]
+    pub contacted: Option<Vec<String>>,
+    /// Connections that its proxy refused: to hosts that are not on the list, or lead to addresses that are not public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_away: Option<u64>,
     /// Which limit was held by what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitFacts>,
@@ -75,6 +82,7 @@ impl Enforcement {
         check_sorted("/predicate/sandbox/layers", &self.layers)?;
         check_sorted("/predicate/sandbox/missing", &self.missing)?;
         check_sorted("/predicate/sandbox/ns", self.ns.as_deref().unwrap_or_default())?;
+        check_sorted("/predicate/sandbox/contacted", self.contacted.as_deref().unwrap_or_default())?;
         check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())
     }
 }

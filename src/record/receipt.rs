@@ -512,6 +512,8 @@ mod tests {
                     masked: Some(most),
                     deny: Some(Masks::PointInTime),
                 }),
+                contacted: Some((0..12).map(|at| format!("{at:02}{}:65535", "a".repeat(244))).collect()),
+                turned_away: Some(most),
                 net: Some(NetworkMode::Allow),
                 limits: Some(LimitFacts {
                     cpu: held,

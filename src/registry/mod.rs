@@ -12,7 +12,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::canonical::canonical_of;
@@ -116,6 +116,30 @@ impl Registry {
         }
         found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         Self::seal(found, errors)
+    }
+
+    /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
+    /// file at a terminal. `name` is the path that its refs begin with, with its ending; `shown` is how errors call the file.
+    ///
+    /// # Errors
+    /// Everything wrong with the file, sorted by place.
+    pub fn of_file(
+        path: &Path,
+        name: &str,
+        shown: &str,
+    ) -> Result<Vec<(Place, Arc<RegisteredStep>)>, Vec<RegistryError>> {
+        let at = |flaw: Flaw| RegistryError {
+            file: shown.to_owned(),
+            line: flaw.place.line,
+            column: flaw.place.column,
+            message: flaw.message,
+        };
+        let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        found.sort_by_key(|(place, _)| *place);
+        let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
+        let named = found.into_iter().map(|(place, step)| (shown.to_owned(), place, step)).collect();
+        let registry = Self::seal(named, Vec::new())?;
+        Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
     /// The sealed registry again, from the definitions that were stored with it: after a restart they stand, also
@@ -375,6 +399,20 @@ mod tests {
             assert!(found.iter().any(|one| one.starts_with(expected)), "{expected}\n{found:?}");
             assert!(found.iter().all(|one| one.len() < 500), "{found:?}");
         }
+    }
+
+    #[test]
+    fn the_steps_of_one_file_stand_in_its_order_with_their_places() {
+        let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
+        let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
+        let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
+        let steps = read("x.md").expect("steps");
+        let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
+        assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
+        let errors = read("bad.md").expect_err("twice");
+        assert!(errors[0].to_string().starts_with("bad.md:8:5: the step deploy/bad:z stands already"), "{errors:?}");
+        assert_eq!(read("prose.md").expect("no step").len(), 0);
+        assert!(read("none.md").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! no_new_privs, system-call filter, resource limits, Landlock, descriptors, exec.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -24,19 +25,21 @@ const MAX_REPORT: u64 = 64 << 10;
 
 /// Forks the step and waits until exec happened or something before it failed.
 ///
-/// `seccomp` is the filter that the caller, and so the step, is under already.
+/// `seccomp` is the filter that the caller, and so the step, is under already; `proxy` the port of the service's proxy on
+/// the run's own loopback, where there is one.
 pub(super) fn start(
     request: &Request,
     view: &View,
     source: &[u8],
     seccomp: Option<String>,
+    proxy: Option<u16>,
 ) -> Result<(Pid, Confined), Failure> {
     let (reader, mut writer) = io::pipe().at(Stage::Processes, "make a pipe")?;
     let step = match syscalls::fork().at(Stage::Processes, "fork the step")? {
         Side::Parent(step) => step,
         Side::Child => {
             drop(reader);
-            let Err(failure) = become_step(request, view, source, seccomp, &mut writer);
+            let Err(failure) = become_step(request, view, source, (seccomp, proxy), &mut writer);
             let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
             std::process::exit(127);
         }
@@ -50,7 +53,7 @@ pub(super) fn start(
         match message {
             Message::Started(facts) => confined = Some(facts),
             Message::Failed(failure) => return Err(failure),
-            Message::Ended(_) | Message::Empty(_) => {}
+            Message::Cloned | Message::Listening | Message::Ended(..) | Message::Empty(_) => {}
         }
     }
     confined.map(|facts| (step, facts)).ok_or_else(|| {
@@ -90,7 +93,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
         }
     }
     if let Some(id) = own_id {
-        give_output_away(id)?;
+        give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], id)?;
         take_id(id)?;
     }
     let none = CapabilitySets {
@@ -111,9 +114,9 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
 
 /// Output pipes belong to whoever writes to them, so that `/dev/stderr` can be opened. Pipes only: anything else
 /// is not the run's.
-pub(super) fn give_output_away(id: u32) -> Result<(), Failure> {
+pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: u32) -> Result<(), Failure> {
     let what = "give the output pipes away";
-    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+    for stream in output {
         let mode = rustix::fs::fstat(stream).at(Stage::Identity, what)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
             let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
@@ -121,6 +124,14 @@ pub(super) fn give_output_away(id: u32) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Becomes the one id of this process's user namespace. Capabilities in it stay.
+pub(super) fn take_inner_id(id: u32) -> Result<(), Failure> {
+    let what = "become the run's id";
+    let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Stage::Identity, what)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Stage::Identity, what)
 }
 
 /// Becomes an id of its own, without supplementary groups.
@@ -136,14 +147,14 @@ fn become_step(
     request: &Request,
     view: &View,
     source: &[u8],
-    filter: Option<String>,
+    (filter, proxy): (Option<String>, Option<u16>),
     report: &mut io::PipeWriter,
 ) -> Result<std::convert::Infallible, Failure> {
     rustix::process::setsid().at(Stage::Processes, "begin a session")?;
     if request.form == Form::Host {
         drop_privileges(request.own_id)?;
     }
-    let mut facts = Confined { landlock: None, seccomp: filter, bounded: true, counted: false };
+    let mut facts = Confined { landlock: None, seccomp: filter, masked: view.masked, bounded: true, counted: false };
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         facts.bounded &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
@@ -154,7 +165,7 @@ fn become_step(
         facts.seccomp = Some(seccomp::confine(sockets)?);
     }
     limit(request)?;
-    facts.counted = is_counted()?;
+    facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
         facts.landlock = Some(grants::confine(&view.grants, request.form == Form::Host)?);
     }
@@ -166,26 +177,39 @@ fn become_step(
     command.args(&program.arguments).arg(&view.script).env_clear();
     // Standard output and error are the run's pipes already.
     command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    command.env("PATH", interpreter::PATH).env("HOME", &view.work).env("TMPDIR", &view.tmp);
+    command.env("PATH", interpreter::PATH).env("HOME", &view.home).env("TMPDIR", &view.tmp);
     command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").env("COUNTERSIGN_PARAMS", &view.params);
+    if let Some(port) = proxy {
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+            command.env(name, format!("http://127.0.0.1:{port}"));
+        }
+        command.env("NO_PROXY", "localhost,127.0.0.1").env("no_proxy", "localhost,127.0.0.1");
+    }
     command.envs(request.env.iter().map(|(name, value)| (name, value)));
     Err(command.exec()).at(Stage::Exec, format!("execute {}", program.path.display()))
 }
 
-/// Resource limits of each process, hard ones. Memory by data and not by address space: programs such as node
+/// Resource limits of each process, hard ones, as far as the run's control group does not hold them. Memory by data and not by address space: programs such as node
 /// reserve far more address space than they use.
 fn limit(request: &Request) -> Result<(), Failure> {
-    let limits = &request.limits;
+    let limits = &request.profile.limits;
     // Launcher and init are counted in the run's user namespace as well. On the host's root an id of its own
     // has only the run's processes; a shared one all of that user's, so only a bound of their sum is possible.
     let beside = match (request.form, request.own_id) {
-        (Form::Namespaces, _) => 2,
+        // Init alone: the helper is outside.
+        (Form::Namespaces, _) => 1,
         (_, Some(_)) => 0,
         (_, None) => processes_of_this_user(),
     };
+    let group = request.group;
+    if !group.pids {
+        let most = limits.processes.saturating_add(beside);
+        set(Resource::Nproc, most, most, "processes")?;
+    }
+    if !group.memory {
+        set(Resource::Data, limits.memory_bytes, limits.memory_bytes, "memory")?;
+    }
     for (resource, wanted, name) in [
-        (Resource::Nproc, limits.processes.saturating_add(beside), "processes"),
-        (Resource::Data, limits.memory_bytes, "memory"),
         (Resource::Fsize, limits.file_bytes, "file size"),
         (Resource::Core, 0, "core dumps"),
         (Resource::Nofile, DESCRIPTORS, "descriptors"),
@@ -193,6 +217,9 @@ fn limit(request: &Request) -> Result<(), Failure> {
         (Resource::Msgqueue, 819_200, "message queues"),
     ] {
         set(resource, wanted, wanted, name)?;
+    }
+    if group.cpu {
+        return Ok(());
     }
     let seconds = cpu_seconds(limits);
     // One second between the signal that tells and the one that kills.

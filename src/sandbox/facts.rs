@@ -1,12 +1,14 @@
 //! What was enforced, from what was established.
 
 use crate::record::enforcement::{
-    Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Root,
-    SeccompFacts,
+    Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks,
+    Root, SeccompFacts,
 };
 use crate::record::profile::STRICT;
-use crate::record::profile::{NetworkMode, Workdir};
+use crate::record::profile::{NetworkMode, Profile, Workdir};
+use crate::sandbox::cgroup::Controllers;
 use crate::sandbox::confine;
+use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{Confined, Form};
 
@@ -22,6 +24,8 @@ pub fn nothing_enforced() -> Enforcement {
         caps: None,
         fs: None,
         net: None,
+        contacted: None,
+        turned_away: None,
         limits: None,
         kill: None,
         left: None,
@@ -29,41 +33,79 @@ pub fn nothing_enforced() -> Enforcement {
 }
 
 /// What was enforced, by what the launcher and the step's own process established.
-pub(super) fn enforced(prepared: &Prepared, facts: &Confined, own_id: bool, left: u64) -> Enforcement {
+/// `group` are the limits of the run's control group, where it had one.
+pub(super) fn enforced(
+    prepared: &Prepared,
+    facts: &Confined,
+    group: Option<Controllers>,
+    contacts: Option<&Contacts>,
+    own_id: bool,
+    left: u64,
+) -> Enforcement {
+    let held_by_group = group.unwrap_or_default();
     let own_root = prepared.form == Form::Namespaces;
+    let network = prepared.profile.network.mode;
+    let own_network = own_root && network != NetworkMode::Host;
     let limits = &prepared.profile.limits;
     let held = |max: u64, by: Holder| Some(Held { max, by });
-    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
     Enforcement {
         level: prepared.level,
         layers: prepared.layers.clone(),
         missing: prepared.missing(),
-        ns: own_root.then(|| names(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"])),
+        ns: own_root.then(|| {
+            let all: &[&str] = &["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+            names(all).into_iter().filter(|name| own_network || name != "net").collect()
+        }),
         landlock: facts.landlock.map(|(abi, rules)| LandlockFacts { abi, status: LandlockStatus::Fully, rules }),
         seccomp: facts.seccomp.clone().map(|sha256| SeccompFacts { sha256 }),
         caps: facts.bounded.then_some(Capabilities::None),
         fs: Some(FilesystemFacts {
-            mode: Workdir::Private,
+            mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
-            masked: None,
-            deny: None,
+            masked: facts.masked,
+            deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
-        net: Some(if own_root || facts.seccomp.is_some() { NetworkMode::None } else { NetworkMode::Host }),
+        net: Some(match (own_network, own_root) {
+            (true, _) => network,
+            // Under a filter that leaves Unix sockets only.
+            (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => NetworkMode::None,
+            (false, _) => NetworkMode::Host,
+        }),
+        contacted: contacts.map(|contacts| contacts.reached.iter().cloned().collect()),
+        turned_away: contacts.map(|contacts| contacts.refused).filter(|refused| *refused > 0),
         limits: Some(LimitFacts {
-            cpu: held(confine::cpu_seconds(limits), Holder::Rlimit),
+            cpu: if held_by_group.cpu {
+                held(limits.cpu_milli, Holder::Cgroup2)
+            } else {
+                held(confine::cpu_seconds(limits), Holder::Rlimit)
+            },
             disk: if own_root { held(limits.disk_bytes, Holder::Tmpfs) } else { None },
             file: held(limits.file_bytes, Holder::Rlimit),
-            memory: held(limits.memory_bytes, Holder::Rlimit),
+            memory: held(limits.memory_bytes, if held_by_group.memory { Holder::Cgroup2 } else { Holder::Rlimit }),
             output: held(limits.output_bytes, Holder::Service),
             // Under an id that others have as well the limit is of their sum.
-            processes: if facts.counted && (own_root || own_id) {
+            processes: if held_by_group.pids {
+                held(limits.processes, Holder::Cgroup2)
+            } else if facts.counted && (own_root || own_id) {
                 held(limits.processes, Holder::Rlimit)
             } else {
                 None
             },
             wall: held(limits.wall_ms, Holder::Service),
         }),
-        kill: Some(names(if own_root { &["pidns"] } else { &["subreaper"] })),
+        kill: Some(names(match (group.is_some(), own_root) {
+            (true, true) => &["cgroup.kill", "pidns"],
+            (true, false) => &["cgroup.kill", "subreaper"],
+            (false, true) => &["pidns"],
+            (false, false) => &["subreaper"],
+        })),
         left: (left > 0).then_some(left),
     }
+}
+
+/// Whether nobody on the host can drop a mask: in a copy and below whiteouts there is nothing to drop. Over what may only be
+/// read masks are mounts, and those are dropped with the file that they cover.
+fn stable(profile: &Profile) -> bool {
+    matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) && profile.read.is_empty()
 }

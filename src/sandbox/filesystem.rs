@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
+use crate::record::profile::{Proc, Workdir};
+use crate::sandbox::deny::Patterns;
 use crate::sandbox::grants::{Access, Grant};
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{At, Failure, Request, Stage};
 use crate::sandbox::syscalls;
+use crate::sandbox::trees::{self, Disk, Things};
 
 /// Directories that programs need, read-only. Links (`/bin` to `usr/bin`) stay links.
 pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -49,12 +52,17 @@ const MAX_COPY: u64 = 2 << 20;
 
 /// Where things are for the step.
 pub(super) struct View {
+    /// Where it begins.
     pub(super) work: PathBuf,
+    /// Its private directory, which is its home.
+    pub(super) home: PathBuf,
     pub(super) tmp: PathBuf,
     pub(super) script: PathBuf,
     pub(super) params: PathBuf,
     /// What Landlock leaves to it.
     pub(super) grants: Vec<Grant>,
+    /// How many names deny patterns took out of its reach; nothing without a pattern.
+    pub(super) masked: Option<u64>,
 }
 
 /// Paths of the host that every run can see, besides those of its profile.
@@ -82,7 +90,20 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         let path = format!("/dev/{name}");
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
     }
-    let read = request.read.iter().map(|path| Source::take_real(path)).collect::<Result<Vec<_>, _>>()?;
+    let profile = &request.profile;
+    let deny = Patterns::new(&profile.deny).map_err(|why| Failure::new(Stage::Deny, why))?;
+    let closed = Source::open("/dev/null")?;
+    let mut shown = Vec::new();
+    for path in profile.read.iter().chain(&profile.sockets) {
+        shown.push(Source::take_real(path, MOUNT_READ_ONLY | MOUNT_NO_DEV)?);
+    }
+    let mut trees = Vec::new();
+    for path in host_paths(&profile.write) {
+        match profile.workdir {
+            Workdir::Private | Workdir::InPlace => shown.push(Source::take_real(path, MOUNT_NO_DEV)?),
+            Workdir::Copy | Workdir::Overlay => trees.push((path, Source::open_real(path)?)),
+        }
+    }
     let small = SmallFiles::take();
 
     let base = ["/tmp", "/mnt", "/usr"].into_iter().find(|base| Path::new(base).is_dir()).unwrap_or("/");
@@ -105,15 +126,48 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     file_at(&format!("run/step/{script}"), source, 0o500)?;
     file_at("run/step/params.json", params, 0o400)?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let limits = &request.limits;
+    let limits = &profile.limits;
     let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());
-    tmpfs("tmp", &format!("mode=0700,size={},nr_inodes={inodes}", limits.disk_bytes), MountFlags::empty())?;
+    let sized = format!("mode=0700,size={},nr_inodes={inodes}", limits.disk_bytes);
+    let disk = if trees.is_empty() {
+        tmpfs("tmp", &sized, MountFlags::empty())?;
+        None
+    } else {
+        let disk = Disk::mount(|place| tmpfs(place, &sized, MountFlags::empty()))?;
+        disk.bind("tmp", Path::new("tmp"))?;
+        Some(disk)
+    };
     tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.disk_bytes.min(MAX_SHM)), quiet)?;
     directory_at("tmp/work", 0o700)?;
-    let options = if request.whole_proc { None } else { Some(c"subset=pid") };
+    let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
     rustix::mount::mount("proc", "proc", "proc", quiet, options).at(Stage::Proc, "mount a fresh /proc")?;
-    for source in sources.iter().chain(&read) {
+    for source in sources.iter().chain(&shown) {
         source.put()?;
+    }
+    let mut masked = 0;
+    let mut things = if profile.deny.is_empty() { None } else { Some(Things::new(closed)?) };
+    if let Some(disk) = disk {
+        for (number, (path, tree)) in trees.iter().enumerate() {
+            let (path, name) = (Path::new(path), format!("tree-{number}"));
+            let target = path.strip_prefix("/").unwrap_or(path);
+            fs::create_dir_all(target).at(Stage::Mounts, format!("make room for {}", path.display()))?;
+            let denied = if profile.workdir == Workdir::Copy {
+                let denied = disk.copy(&name, tree, path, &deny)?;
+                disk.bind(&name, target)?;
+                denied
+            } else {
+                disk.overlay(&name, tree, path, target, &deny)?
+            };
+            if let Some(things) = &mut things {
+                masked += trees::cover(target, path, &denied, things)?;
+            }
+        }
+        disk.detach()?;
+    }
+    if let Some(things) = &mut things {
+        for source in &shown {
+            masked += trees::mask(Path::new(&source.target), &Path::new("/").join(&source.target), &deny, things)?;
+        }
     }
     // pivot_root(2): with both names "." the old root lies over the new one and is taken off at once.
     rustix::process::pivot_root(".", ".").at(Stage::Mounts, "change to the new root")?;
@@ -130,8 +184,11 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
             grant(path, Access::ReadExecute);
         }
     }
-    for path in &request.read {
+    for path in &profile.read {
         grant(path, Access::Signed);
+    }
+    for path in host_paths(&profile.write) {
+        grant(path, Access::Write);
     }
     for path in ["/etc", "/run/step", "/proc"] {
         grant(path, Access::Read);
@@ -143,7 +200,9 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         grant(path, Access::Write);
     }
     Ok(View {
-        work: "/tmp/work".into(),
+        work: begins_in(request).unwrap_or(HOME).into(),
+        home: HOME.into(),
+        masked: (!profile.deny.is_empty()).then_some(masked),
         tmp: "/tmp".into(),
         script: Path::new("/run/step").join(script),
         params: "/run/step/params.json".into(),
@@ -174,8 +233,11 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
             grant(path.into(), Access::ReadExecute);
         }
     }
-    for path in &request.read {
+    for path in &request.profile.read {
         grant(path.into(), Access::Signed);
+    }
+    for path in host_paths(&request.profile.write) {
+        grant(path.into(), Access::Write);
     }
     for path in ETC_DIRECTORIES.into_iter().chain(ETC_FILES).chain(ETC_HOST_FILES) {
         if Path::new(path).exists() {
@@ -188,13 +250,34 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
     grant(run_dir.join("step"), Access::Read);
     grant(run_dir.join("work"), Access::Write);
     grant(run_dir.join("tmp"), Access::Write);
+    let home = run_dir.join("work");
     Ok(View {
-        work: run_dir.join("work"),
+        work: begins_in(request).map_or_else(|| home.clone(), PathBuf::from),
+        home,
+        masked: None,
         tmp: run_dir.join("tmp"),
         script: run_dir.join("step").join(script),
         params: run_dir.join("step/params.json"),
         grants,
     })
+}
+
+/// Whether nothing more fits on what this process's root lets a run write. For the first process of a run.
+pub(super) fn disk_is_full() -> bool {
+    rustix::fs::statvfs("/tmp").is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
+}
+
+/// The step's private directory in a root of its own.
+const HOME: &str = "/tmp/work";
+
+/// What of `write` is the host's.
+pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
+    write.iter().map(String::as_str).filter(|path| *path != "{work}")
+}
+
+/// The tree that the step begins in: the first one, where it works in trees of the host.
+fn begins_in(request: &Request) -> Option<&str> {
+    if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
 }
 
 const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
@@ -211,17 +294,23 @@ struct Source {
 
 impl Source {
     fn take(path: &str, flags: u64) -> Result<Self, Failure> {
-        let opened = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .at(Stage::Mounts, format!("open {path}"))?;
-        Self::copy(&opened, path, flags, Stage::Mounts)
+        Self::copy(&Self::open(path)?, path, flags, Stage::Mounts)
+    }
+
+    fn open(path: &str) -> Result<OwnedFd, Failure> {
+        rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .at(Stage::Mounts, format!("open {path}"))
+    }
+
+    fn take_real(path: &str, flags: u64) -> Result<Self, Failure> {
+        Self::copy(&Self::open_real(path)?, path, flags, Stage::ReadPath)
     }
 
     /// A path of the profile: it must still be the real path that was signed.
-    fn take_real(path: &str) -> Result<Self, Failure> {
+    fn open_real(path: &str) -> Result<OwnedFd, Failure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-            .at(Stage::ReadPath, format!("open the profile's path {path}"))?;
-        Self::copy(&opened, path, MOUNT_READ_ONLY | MOUNT_NO_DEV, Stage::ReadPath)
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .at(Stage::ReadPath, format!("open the profile's path {path}"))
     }
 
     fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: Stage) -> Result<Self, Failure> {

@@ -1,18 +1,21 @@
 //! Follows one run: reads pipes, keeps the deadline.
 
-use std::io::{self, PipeReader, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, PipeReader, Write as _};
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Signal;
 
 use crate::record::profile::Limits;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Chunk, Recorder, Stream};
+use crate::sandbox::cgroup::{Controllers, Seen};
 use crate::sandbox::facts;
+use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
 use crate::sandbox::{End, Report, Usage};
@@ -20,7 +23,7 @@ use crate::sandbox::{End, Report, Usage};
 /// How long a step may tidy up after SIGTERM before all of its run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
 /// How long a killed run may take to be gone (a process stuck in the kernel can't be ended).
-const DEATH: Duration = Duration::from_secs(30);
+pub(super) const DEATH: Duration = Duration::from_secs(30);
 /// The longest wall time that is reckoned with.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Bytes of output read at one time.
@@ -28,9 +31,8 @@ const BUFFER: usize = 64 << 10;
 /// What a pipe can hold at most, so that draining a dead run's pipes ends.
 const PIPE: usize = 1 << 20;
 
-/// A launcher at work.
+/// A run at work.
 pub(super) struct Launched {
-    pub(super) child: Child,
     pub(super) control: UnixStream,
     pub(super) stdout: PipeReader,
     pub(super) stderr: PipeReader,
@@ -51,6 +53,9 @@ enum Asked {
     ToDie(Instant),
 }
 
+/// Takes the listener to which every connection of a run comes.
+pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
+
 /// What is known of a run so far.
 pub(super) struct Run {
     begun: Instant,
@@ -65,6 +70,17 @@ pub(super) struct Run {
     pub(super) spent: Option<Spent>,
     why: Option<Why>,
     lost: Option<String>,
+    /// What came last with a message.
+    descriptor: Option<OwnedFd>,
+    /// The first process of the run.
+    process: Option<OwnedFd>,
+    /// What the run's control group saw, where it had one.
+    pub(super) seen: Option<(Controllers, Seen)>,
+    disk_full: bool,
+    /// Serves the port on the run's own loopback where the network is an allow list. Called once, must not block.
+    pub(super) egress: Option<Egress>,
+    /// What that let it reach.
+    pub(super) contacts: Option<Contacts>,
     /// Whether the tree could not be ended in time.
     pub(super) stuck: bool,
 }
@@ -83,6 +99,12 @@ impl Run {
             spent: None,
             why: None,
             lost: None,
+            descriptor: None,
+            process: None,
+            seen: None,
+            disk_full: false,
+            egress: None,
+            contacts: None,
             stuck: false,
         }
     }
@@ -146,11 +168,11 @@ impl Run {
             }
             Asked::Nothing if Instant::now() >= self.deadline + GRACE => {
                 asked = Asked::ToDie(Instant::now());
-                let _ = control.write_all(&[KILL]);
+                self.kill(control);
             }
             Asked::ToEnd(at) if at.elapsed() >= GRACE => {
                 asked = Asked::ToDie(Instant::now());
-                let _ = control.write_all(&[KILL]);
+                self.kill(control);
             }
             _ => {}
         }
@@ -160,16 +182,26 @@ impl Run {
     /// Whether there may be more to hear.
     fn hear(&mut self, control: &mut UnixStream, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
-        match control.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(read) => received.extend_from_slice(&buffer[..read]),
+        match protocol::receive(control, &mut buffer) {
+            Ok((0, _)) => return false,
+            Ok((read, descriptor)) => {
+                received.extend_from_slice(&buffer[..read]);
+                self.descriptor = descriptor.or(self.descriptor.take());
+            }
             Err(error) => return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         }
         loop {
             match protocol::take_message(received) {
+                Ok(Some(Message::Cloned)) => self.process = self.descriptor.take(),
+                Ok(Some(Message::Listening)) => {
+                    // Without anybody to serve it the port is closed, and nothing gets out.
+                    if let (Some(listener), Some(egress)) = (self.descriptor.take(), self.egress.take()) {
+                        egress(listener.into());
+                    }
+                }
                 Ok(Some(Message::Started(facts))) => self.confined = Some(facts),
                 Ok(Some(Message::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(Message::Ended(end))) => self.step = Some(end),
+                Ok(Some(Message::Ended(end, full))) => (self.step, self.disk_full) = (Some(end), full),
                 Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
@@ -207,17 +239,43 @@ impl Run {
         }
     }
 
+    /// Kills the run from outside: its first process, and with it all that it is the first of.
+    fn kill(&self, control: &mut UnixStream) {
+        let _ = control.write_all(&[KILL]);
+        if let Some(process) = &self.process {
+            let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+
+    /// Ends a run whose helper was not heard of again: what was its first process is dead when this returns, or the run
+    /// is said to be stuck.
+    pub(super) fn end_by_force(&mut self) {
+        let Some(process) = &self.process else { return };
+        let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+        let timeout = Timespec { tv_sec: DEATH.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+        // Readable when it is dead: the kernel lets the first of a pid namespace die last.
+        let dead = rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
+        self.stuck |= dead == Ok(0);
+    }
+
     pub(super) fn report(self, prepared: &Prepared, own_id: bool) -> Report {
         let end = self.end();
         let spent = self.spent.unwrap_or_default();
         let left = if self.stuck { 1 } else { spent.left };
         let enforcement = match (&end, &self.confined) {
             (End::NotStarted(_), _) | (_, None) => facts::nothing_enforced(),
-            (_, Some(confined)) => facts::enforced(prepared, confined, own_id, left),
+            (_, Some(confined)) => {
+                let group = self.seen.map(|(held, _)| held);
+                facts::enforced(prepared, confined, group, self.contacts.as_ref(), own_id, left)
+            }
         };
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr, order) = self.recorder.finish();
-        let usage = Usage { cpu_ms: spent.cpu_us.div_ceil(1000), memory_peak_bytes: spent.resident_peak };
+        let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
+        let usage = Usage {
+            cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
+            memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
+        };
         Report { end, stdout, stderr, order, usage, enforcement, duration_ms }
     }
 
@@ -232,9 +290,16 @@ impl Run {
         if self.why.is_some() && self.confined.is_none() {
             return End::Lost("it was ended before it could say that it had begun".to_owned());
         }
+        let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
+        let failed = self.step.is_none_or(|step| step != StepEnd::Exited(0));
         match (self.why, self.step, self.spent) {
+            (None, ..) if failed && seen.memory_kills > 0 => End::Killed("memory_bytes"),
             (Some(Why::TimedOut), ..) => End::TimedOut,
             (Some(Why::Cancelled), ..) => End::Cancelled,
+            // It went on after it was refused, and failed: of that or of something else, nobody can say. What stood in its way
+            // is the better word.
+            (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
+            (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(StepEnd::Signalled(libc::SIGXCPU)), _) => End::Killed("cpu_milli"),
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),

@@ -55,7 +55,7 @@ pub(super) fn confine(grants: &[Grant], ports: bool) -> Result<(u64, u64), Failu
         let what = || format!("open {} for a Landlock rule", grant.path.display());
         // The crate's own helper skips paths that can't be opened; here that is an error.
         let links = match grant.access {
-            Access::Signed => ResolveFlags::NO_SYMLINKS,
+            Access::Signed | Access::Write => ResolveFlags::NO_SYMLINKS,
             _ => ResolveFlags::empty(),
         };
         let flags = OFlags::PATH | OFlags::CLOEXEC;

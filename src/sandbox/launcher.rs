@@ -1,24 +1,29 @@
-//! The process between the service and a step.
+//! The processes between the service and a step: helper and init.
 //!
-//! The service starts its own binary once per run; this is what that process does. It has one thread, becomes an
-//! id of its own, makes the namespaces and stays as the one who watches: if the service dies, asks for it, or the
-//! step ends, everything of the run is ended, and only when nothing is left does it say so.
+//! The service starts its own binary once; this is what that process, the helper, does. It is small, has one thread, and
+//! clones the first process of each run into its namespaces. That one (init) makes the root, starts the step and stays as
+//! the one who reaps: if the service dies, asks for it, or the step ends, it ends, and the kernel ends everything with
+//! it. The helper says so to the service only then.
 
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{PipeReader, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
+use crate::record::profile::NetworkMode;
 use crate::sandbox::confine;
 use crate::sandbox::filesystem::{self, INNER_ID};
-use crate::sandbox::protocol::{self, At, Failure, Form, KILL, Message, Request, Spent, Stage, StepEnd, TERMINATE};
+use crate::sandbox::protocol::{
+    self, At, Failure, Form, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
+};
 use crate::sandbox::seccomp;
-use crate::sandbox::syscalls::{self, Side};
+use crate::sandbox::syscalls::{self, Cloned, Side};
 
 /// How long a request may take to arrive.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,121 +36,215 @@ const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// its standard input is one end of a socket pair that its own parent made.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Some(mut control) = control() else {
-        eprintln!("this is how countersign starts itself to run a step; it does nothing when started by hand");
+    let Some(service) = service() else {
+        eprintln!("this is how countersign starts itself to run steps; it does nothing when started by hand");
         return ExitCode::from(2);
     };
-    match launch(&mut control) {
+    match serve(&service) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+            eprintln!("countersign: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn control() -> Option<UnixStream> {
+fn service() -> Option<OwnedFd> {
     // Before anything of ours is open: whatever the service leaked ends here.
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
     let ours = peer.uid == rustix::process::getuid() && Some(peer.pid) == rustix::process::getppid();
-    ours.then(|| UnixStream::from(socket))
+    ours.then_some(socket)
 }
 
-fn launch(control: &mut UnixStream) -> Result<(), Failure> {
+/// A run that was begun.
+struct Begun {
+    process: Pid,
+    /// To say on that its tree is dead; none where its process says that itself.
+    control: Option<UnixStream>,
+    /// Closed with this process, so that a run knows that nobody waits for it any more.
+    _life: OwnedFd,
+}
+
+/// Begins runs and waits for their ends. Never waits for one of them alone: many go on beside each other. The end of
+/// the service's socket is the end of the service: this process ends, and with it every run.
+fn serve(service: &OwnedFd) -> Result<(), Failure> {
     confine::silence(false)?;
-    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(Stage::Request, "set a deadline")?;
-    let (request, source, params) = protocol::read_request(control).at(Stage::Request, "read the request")?;
     // The service keeps what it makes to itself; here modes are as they are written, since a run with an id of its own
     // has to read its script. The step gets the strict one again.
     rustix::process::umask(rustix::fs::Mode::empty());
-    // Ctrl-C at the service's terminal is the service's; the run ends by its word.
+    // Ctrl-C at the service's terminal is the service's; runs end by its word.
     rustix::process::setsid().at(Stage::Processes, "begin a session")?;
-    // Under memory pressure the run goes first, not the service. Refused by some hosts; then nothing is lost.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let _ = syscalls::join_new_session_keyring();
-    match request.form {
-        Form::Namespaces => in_namespaces(control, &request, &source, &params),
-        Form::Host => on_the_host(control, &request, &source, &params),
-        Form::Sweep => {
-            let begun = Instant::now();
-            // They are nobody's children here, so their end can't be waited for, only looked for.
-            let mut left = 0;
-            if let Some(id) = request.own_id {
-                kill_everything_of(id);
-                left = living_of(id);
-                while left > 0 && begun.elapsed() < KILL_DEADLINE {
-                    std::thread::sleep(Duration::from_millis(2));
-                    kill_everything_of(id);
-                    left = living_of(id);
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    if rustix::process::geteuid().is_root() {
+        // An ordinary user may not. In a container with few rights this may fail too; then the groups stay.
+        let _ = rustix::thread::set_thread_groups(&[]);
+    }
+    // Two descriptors a run, and a thousand runs are not too many.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+    syscalls::block_signals().at(Stage::Processes, "block signals")?;
+    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    let mut runs: Vec<Begun> = Vec::new();
+    loop {
+        let mut fds = [PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, None).is_err() {
+            continue;
+        }
+        let (asked, died) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if died {
+            syscalls::drain(&signals);
+            while let Some(dead) = syscalls::reap_any() {
+                let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
+                if let Some(mut control) = runs.swap_remove(at).control {
+                    let spent = Spent {
+                        cpu_us: dead.cpu_us,
+                        resident_peak: dead.resident_peak,
+                        init_signal: dead.signal,
+                        left: 0,
+                    };
+                    let _ = protocol::write_message(&mut control, &Message::Empty(spent));
                 }
             }
-            report_empty(control, None, left);
-            Ok(())
+        }
+        if asked {
+            match protocol::receive_start(service) {
+                Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
+                // Unreadable: from the same binary, so something is very wrong. What was asked sees its sockets close.
+                Err(_) => {}
+                Ok(None) => return Ok(()),
+            }
         }
     }
 }
 
-fn in_namespaces(control: &mut UnixStream, request: &Request, source: &[u8], params: &[u8]) -> Result<(), Failure> {
-    if let Some(id) = request.own_id {
-        confine::give_output_away(id)?;
-        confine::take_id(id)?;
+/// Clones the first process of a run. What fails is said on the run's own socket.
+fn begin(start: &Start, descriptors: protocol::Descriptors) -> Option<Begun> {
+    let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
+    let mut control = UnixStream::from(control);
+    let begun = try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref());
+    match begun {
+        Ok((process, life)) => {
+            let control = (start.form == Form::Namespaces).then_some(control);
+            Some(Begun { process, control, _life: life })
+        }
+        Err(failure) => {
+            let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+            None
+        }
     }
-    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    // /proc/self belongs to root while a process is not dumpable, as after a change of id; the maps are there.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(Stage::Identity, "become dumpable")?;
-    unshare()?;
-    for (file, line) in [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("{INNER_ID} {uid} 1")),
-        ("gid_map", format!("{INNER_ID} {gid} 1")),
-    ] {
-        std::fs::write(format!("/proc/self/{file}"), line)
-            .at(Stage::UserNamespace, format!("write /proc/self/{file}"))?;
-    }
-    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. Until
-    // a system-call filter refuses it as well this is hygiene: a host whose /proc/sys is read-only goes without.
-    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
-    rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
-    // The other end stays open as long as this process lives.
+}
+
+fn try_begin(
+    start: &Start,
+    control: &UnixStream,
+    [stdout, stderr]: [BorrowedFd<'_>; 2],
+    cgroup: Option<&OwnedFd>,
+) -> Result<(Pid, OwnedFd), Failure> {
+    let own_namespaces = start.form == Form::Namespaces;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .at(Stage::Processes, "open /dev/null")?;
     let (alive, life) = std::io::pipe().at(Stage::Processes, "make a pipe")?;
-    let first = match syscalls::fork().at(Stage::Processes, "fork the first process")? {
-        Side::Parent(first) => first,
-        Side::Child => {
+    if let Some(id) = start.own_id
+        && own_namespaces
+    {
+        confine::give_away([stdout, stderr], id)?;
+    }
+    let root = rustix::process::geteuid().is_root();
+    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(Stage::Identity, "change dumpability");
+    if own_namespaces && !root {
+        // /proc/<pid> belongs to root while a process is not dumpable; the maps are there.
+        dumpable(DumpableBehavior::Dumpable)?;
+    }
+    let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
+    let cloned = syscalls::clone_process(flags, cgroup.map(AsFd::as_fd));
+    let (process, pidfd) = match cloned {
+        Ok(Cloned::Child) => {
             drop(life);
-            if let Err(failure) = init(control, alive.into(), request, source, params) {
-                let _ = protocol::write_message(control, &Message::Failed(failure));
+            let kept = syscalls::keep_only([null.as_fd(), stdout, stderr, control.as_fd(), alive.as_fd()]);
+            let Ok([.., control, alive]) = kept else { std::process::exit(1) };
+            first_process(start, control.into(), alive.into());
+        }
+        Ok(Cloned::Parent { process, pidfd }) => (process, pidfd),
+        Err(error) => {
+            dumpable(DumpableBehavior::NotDumpable)?;
+            return Err(refused(start, cgroup.is_some(), error));
+        }
+    };
+    dumpable(DumpableBehavior::NotDumpable)?;
+    drop(alive);
+    let go = || -> Result<(), Failure> {
+        if own_namespaces {
+            let (uid, gid) = match start.own_id {
+                Some(id) => (id, id),
+                None => (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+            };
+            for (file, line) in [
+                ("setgroups", "deny".to_owned()),
+                ("uid_map", format!("{INNER_ID} {uid} 1")),
+                ("gid_map", format!("{INNER_ID} {gid} 1")),
+            ] {
+                std::fs::write(format!("/proc/{process}/{file}"), line)
+                    .at(Stage::UserNamespace, format!("write the run's {file}"))?;
+            }
+        }
+        protocol::send_descriptor(control, &Message::Cloned, pidfd.as_fd()).at(Stage::Processes, "hand on the run")?;
+        rustix::io::write(&life, &[1]).at(Stage::Processes, "let the run begin").map(drop)
+    };
+    match go() {
+        Ok(()) => Ok((process, life.into())),
+        Err(failure) => {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(process), WaitOptions::empty());
+            Err(failure)
+        }
+    }
+}
+
+/// The namespaces of a run.
+fn namespaces(network: bool) -> libc::c_int {
+    libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | if network { libc::CLONE_NEWNET } else { 0 }
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP
+}
+
+/// Why a process could not be cloned: which of the namespaces this host refuses, tried one by one in another process.
+fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Failure {
+    if start.form != Form::Namespaces {
+        return Failure::from_io(Stage::Processes, "clone the first process", error);
+    }
+    let Ok((reader, mut writer)) = std::io::pipe() else {
+        return Failure::from_io(Stage::Namespaces, "make all namespaces at once", error);
+    };
+    match syscalls::fork() {
+        Ok(Side::Child) => {
+            if let Err(failure) = unshare_each(start.own_network) {
+                let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
             }
             std::process::exit(0);
         }
-    };
-    drop(alive);
-    confine::silence(true)?;
-    let pidfd = rustix::process::pidfd_open(first, PidfdFlags::empty()).at(Stage::Processes, "watch the run")?;
-    watch(control, &pidfd, None, |command| {
-        let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
-        let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
-    });
-    // The first process of a pid namespace is reaped only after the kernel ended every other one in it.
-    let status = rustix::process::waitpid(Some(first), WaitOptions::empty()).at(Stage::Processes, "wait")?;
-    let init_signal = status.and_then(|(_, status)| status.terminating_signal());
-    report_empty(control, init_signal, 0);
-    drop(life);
-    Ok(())
+        Ok(Side::Parent(child)) => {
+            drop(writer);
+            let mut received = Vec::new();
+            let _ = reader.take(4096).read_to_end(&mut received);
+            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
+            if let Ok(Some(Message::Failed(failure))) = protocol::take_message(&mut received) {
+                return failure;
+            }
+        }
+        Err(_) => {}
+    }
+    let what = if cgroup { "make all namespaces at once in the run's cgroup" } else { "make all namespaces at once" };
+    Failure::from_io(Stage::Namespaces, what, error)
 }
 
-/// All namespaces at once; when that fails, one by one, to name the one that this host refuses.
-fn unshare() -> Result<(), Failure> {
-    let all = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
-    let Err(error) = syscalls::unshare(all) else { return Ok(()) };
+fn unshare_each(network: bool) -> Result<(), Failure> {
     for (flag, stage, name) in [
         (libc::CLONE_NEWUSER, Stage::UserNamespace, "user"),
         (libc::CLONE_NEWNS, Stage::Namespaces, "mount"),
@@ -155,62 +254,148 @@ fn unshare() -> Result<(), Failure> {
         (libc::CLONE_NEWCGROUP, Stage::Namespaces, "cgroup"),
         (libc::CLONE_NEWNET, Stage::NetworkNamespace, "network"),
     ] {
-        syscalls::unshare(flag).at(stage, format!("make a {name} namespace"))?;
+        if network || flag != libc::CLONE_NEWNET {
+            syscalls::unshare(flag).at(stage, format!("make a {name} namespace"))?;
+        }
     }
-    Err(error).at(Stage::Namespaces, "make all namespaces at once")
+    Ok(())
+}
+
+/// The first process of a run, from its first moment to its end.
+fn first_process(start: &Start, mut control: UnixStream, alive: PipeReader) -> ! {
+    let done = match start.form {
+        Form::Namespaces => init(&mut control, alive),
+        Form::Host | Form::Sweep => wait_for_go(alive).and_then(|alive| {
+            rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+            follow_helper(&alive)?;
+            if start.form == Form::Sweep { sweep(&mut control, start) } else { on_the_host(&mut control, &alive) }
+        }),
+    };
+    if let Err(failure) = done {
+        let _ = protocol::write_message(&mut control, &Message::Failed(failure));
+    }
+    std::process::exit(0);
+}
+
+fn wait_for_go(mut alive: PipeReader) -> Result<PipeReader, Failure> {
+    // Under memory pressure the run goes first, not the service. Refused by some hosts; then nothing is lost.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let what = "wait for the helper";
+    alive.read_exact(&mut [0]).at(Stage::Processes, what)?;
+    Ok(alive)
+}
+
+/// Whatever ends the helper ends this process. To be asked for after the last change of id, which undoes it.
+fn follow_helper(alive: &PipeReader) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::Processes, "follow the helper")?;
+    // If the helper died before that call, its end of the pipe is closed.
+    let mut poll = [PollFd::new(alive, PollFlags::IN)];
+    let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    if gone == Ok(0) { Ok(()) } else { Err(Failure::new(Stage::Processes, "the helper died")) }
+}
+
+fn read_request(control: &mut UnixStream) -> Result<(Request, Vec<u8>, Vec<u8>), Failure> {
+    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(Stage::Request, "set a deadline")?;
+    let read = protocol::read_request(control).at(Stage::Request, "read the request")?;
+    control.set_read_timeout(None).at(Stage::Request, "take the deadline off")?;
+    Ok(read)
+}
+
+fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
+    let begun = Instant::now();
+    // They are nobody's children here, so their end can't be waited for, only looked for.
+    let mut left = 0;
+    if let Some(id) = start.own_id {
+        kill_everything_of(id);
+        left = living_of(id);
+        while left > 0 && begun.elapsed() < KILL_DEADLINE {
+            std::thread::sleep(Duration::from_millis(2));
+            kill_everything_of(id);
+            left = living_of(id);
+        }
+    }
+    report_empty(control, left);
+    Ok(())
 }
 
 /// The first process of the run's pid namespace: makes the root, drops everything, starts the step, reaps until
 /// the step ends. When it exits the kernel kills what is left.
-fn init(
-    control: &mut UnixStream,
-    alive: OwnedFd,
-    request: &Request,
-    source: &[u8],
-    params: &[u8],
-) -> Result<(), Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::Processes, "follow the launcher")?;
-    // If the launcher died before that call, its end of the pipe is closed.
-    let mut poll = [PollFd::new(&alive, PollFlags::IN)];
-    let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    if gone != Ok(0) {
-        return Err(Failure::new(Stage::Processes, "the launcher died"));
-    }
-    syscalls::block_signals().at(Stage::Processes, "block signals")?;
+fn init(control: &mut UnixStream, alive: PipeReader) -> Result<(), Failure> {
+    // The helper has written the maps by then.
+    let alive = wait_for_go(alive)?;
+    confine::take_inner_id(INNER_ID)?;
+    follow_helper(&alive)?;
+    let (request, source, params) = read_request(control)?;
+    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. The
+    // system-call filter refuses it as well: a host whose /proc/sys is read-only goes without.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
+    rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
+    let network = request.profile.network.mode;
     // A server and a client inside one run find each other.
-    syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
-    let view = filesystem::own_root(request, source, params)?;
+    if network != NetworkMode::Host {
+        syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
+    }
+    let proxy = if network == NetworkMode::Allow { Some(listen(control)?) } else { None };
+    let view = filesystem::own_root(&request, &source, &params)?;
     confine::drop_privileges(None)?;
     // This process is held as well: what it starts later can't be less.
     let filter = request.filter.map(seccomp::confine).transpose()?;
-    let (step, facts) = confine::start(request, &view, source, filter)?;
+    let (step, facts) = confine::start(&request, &view, &source, filter, proxy)?;
     confine::silence(true)?;
     protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
+    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
-                report_end(control, status);
+                report_end(control, status, filesystem::disk_is_full());
                 return Ok(());
             }
         }
-        let Ok(arrived) = syscalls::next_signal() else { continue };
-        // From inside of the namespace the step could only ask for its own end.
-        if arrived.signal == Signal::TERM.as_raw() && arrived.sender == 0 && rustix::process::getpid().is_init() {
-            syscalls::signal_all(Signal::TERM);
+        let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, None).is_err() {
+            continue;
+        }
+        let (signalled, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if signalled {
+            syscalls::drain(&signals);
+        }
+        if spoke {
+            let mut command = [0];
+            match control.read(&mut command) {
+                Ok(1) if command[0] == TERMINATE && rustix::process::getpid().is_init() => {
+                    syscalls::signal_all(Signal::TERM);
+                }
+                // The end of the socket is the end of the service, and nothing outlives it.
+                _ => return Ok(()),
+            }
         }
     }
 }
 
+/// Opens a port on the run's own loopback and hands the listener to the service: whoever connects inside talks to the
+/// service's proxy, which looks names up and connects outside. Answers the port.
+fn listen(control: &UnixStream) -> Result<u16, Failure> {
+    let what = "open the port of the network's allow list";
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(Stage::NetworkNamespace, what)?;
+    let port = listener.local_addr().at(Stage::NetworkNamespace, what)?.port();
+    protocol::send_descriptor(control, &Message::Listening, listener.as_fd()).at(Stage::NetworkNamespace, what)?;
+    Ok(port)
+}
+
 /// Without a pid namespace this process is the one to whom orphans go: nothing can leave its family, however it
 /// forks, so the run is over when it has no child any more.
-fn on_the_host(control: &mut UnixStream, request: &Request, source: &[u8], params: &[u8]) -> Result<(), Failure> {
+fn on_the_host(control: &mut UnixStream, alive: &PipeReader) -> Result<(), Failure> {
+    let (request, source, params) = read_request(control)?;
+    let (request, source, params) = (&request, source.as_slice(), params.as_slice());
     let run_dir = request.run_dir.as_deref().map(Path::new);
     let run_dir = run_dir.ok_or_else(|| Failure::new(Stage::Request, "no directory for the run"))?;
+    let _ = alive;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
     // Any value but none turns it on.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
-    let (step, facts) = confine::start(request, &view, source, None)?;
+    let (step, facts) = confine::start(request, &view, source, None, None)?;
     confine::silence(true)?;
     let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
     let started = protocol::write_message(control, &Message::Started(facts));
@@ -226,12 +411,12 @@ fn on_the_host(control: &mut UnixStream, request: &Request, source: &[u8], param
         });
     }
     if let Some(status) = ended {
-        report_end(control, status);
+        report_end(control, status, false);
     }
     let left = end_family(step, request.own_id, control);
     // A tree that the step made hostile (very deep, say) at worst ends this process; the service sweeps later.
     let _ = std::env::set_current_dir("/");
-    report_empty(control, None, left);
+    report_empty(control, left);
     let _ = std::fs::remove_dir_all(run_dir);
     Ok(())
 }
@@ -250,7 +435,7 @@ fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
         }
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == step => report_end(control, status),
+                Ok(Some((pid, status))) if pid == step => report_end(control, status, false),
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => return 0,
@@ -345,16 +530,16 @@ fn watch(
     }
 }
 
-fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus) {
+fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, disk_full: bool) {
     let end = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => StepEnd::Exited(code),
         (None, Some(signal)) => StepEnd::Signalled(signal),
         (None, None) => return,
     };
-    let _ = protocol::write_message(control, &Message::Ended(end));
+    let _ = protocol::write_message(control, &Message::Ended(end, disk_full));
 }
 
-fn report_empty(control: &mut UnixStream, init_signal: Option<i32>, left: u64) {
+fn report_empty(control: &mut UnixStream, left: u64) {
     let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
-    let _ = protocol::write_message(control, &Message::Empty(Spent { cpu_us, resident_peak, init_signal, left }));
+    let _ = protocol::write_message(control, &Message::Empty(Spent { cpu_us, resident_peak, init_signal: None, left }));
 }

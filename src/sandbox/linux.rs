@@ -2,12 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -17,16 +15,19 @@ use crate::record::profile::STRICT;
 use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Chunk;
-use crate::sandbox::follow::{Launched, Run};
+use crate::sandbox::cgroup::{Group, Groups};
+use crate::sandbox::follow::{DEATH, Launched, Run};
+use crate::sandbox::helper::Helper;
 use crate::sandbox::ids::Ids;
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
+use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
-use crate::sandbox::protocol::{self, Failure, Form, LAUNCH, MAX_TEXT, Request, Sockets, Stage, StepEnd};
+use crate::sandbox::protocol::{self, Descriptors, Failure, Form, MAX_TEXT, Request, Sockets, Stage, Start, StepEnd};
 use crate::sandbox::{Plan, Report, Sandbox};
 
-/// How long a launcher may take to read its request.
+/// How long init may take to read its request.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Environment of one run: the kernel's limit for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
@@ -50,10 +51,9 @@ pub struct Setup {
 /// The sandbox of Linux, in the strongest form that this host holds.
 #[derive(Debug)]
 pub struct LinuxSandbox {
-    /// Opened once: what starts is this binary, whatever replaces it on disk.
-    launcher: File,
-    /// By which a later service finds launchers that outlived this one.
-    mark: String,
+    helper: Helper,
+    /// Control groups, or why there are none.
+    groups: Result<Groups, String>,
     spool: PathBuf,
     around: Surroundings,
     ids: Ids,
@@ -74,23 +74,36 @@ impl LinuxSandbox {
         let ids = Ids::of_this_process();
         let own_id = ids.available();
         let mut sandbox = Self {
-            launcher,
-            mark,
+            groups: Groups::find(&mark),
+            helper: Helper::new(launcher, mark),
             spool: setup.spool.canonicalize()?,
             around: Surroundings::new(setup.private.iter().map(|path| real(path)).collect(), scratch),
             ids,
             probe: Probe::conclude(&Lacking::default(), own_id),
         };
         sandbox.probe = sandbox.try_everything(own_id);
+        sandbox.probe.cgroup = match &sandbox.groups {
+            Ok(groups) if groups.controllers.any() => Ok(groups.controllers.names()),
+            Ok(groups) => Err(groups.lacking().unwrap_or_default()),
+            Err(why) => Err(why.clone()),
+        };
         Ok(sandbox)
     }
 
     /// The whole set-up with a script that checks from inside; then, for what failed, what is left.
-    fn try_everything(&self, own_id: bool) -> Probe {
+    fn try_everything(&mut self, own_id: bool) -> Probe {
         let mut lacking = Lacking::default();
         // Each turn finds one more part that this host has not got.
         let broken = loop {
             let Err(failure) = self.trial(&lacking) else { break None };
+            // A group that can be made and not be born in is none; then all is tried again without.
+            if let Ok(groups) = &self.groups
+                && groups.controllers.any()
+            {
+                if self.trial_without_groups(&lacking).is_ok() {
+                    break None;
+                }
+            }
             let part = match failure.stage {
                 Stage::Landlock => &mut lacking.landlock,
                 Stage::Seccomp => &mut lacking.seccomp,
@@ -104,10 +117,15 @@ impl LinuxSandbox {
         Probe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
+    fn trial_without_groups(&mut self, lacking: &Lacking) -> Result<(), Failure> {
+        let groups = std::mem::replace(&mut self.groups, Err("no run can be born in a control group here".into()));
+        self.trial(lacking).inspect_err(|_| self.groups = groups)
+    }
+
     fn trial(&self, lacking: &Lacking) -> Result<(), Failure> {
         let form = if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces };
         let landlock = lacking.landlock.is_none();
-        let filter = lacking.seccomp.is_none().then_some(Sockets::of(form));
+        let filter = lacking.seccomp.is_none().then_some(Sockets::of(form, NetworkMode::None));
         let profile = Profile {
             require: vec![],
             read: vec![],
@@ -201,6 +219,7 @@ impl LinuxSandbox {
             Err(error) => return run.not_started(format!("make a directory for the run: {error}")),
         };
         let own_id = self.ids.next();
+        let group = self.group(prepared);
         let request = Request {
             form: prepared.form,
             landlock: prepared.landlock,
@@ -208,44 +227,58 @@ impl LinuxSandbox {
             own_id,
             interpreter: plan.interpreter.clone(),
             env: plan.env.clone(),
-            read: prepared.profile.read.clone(),
-            whole_proc: prepared.profile.proc == Proc::Full,
-            limits: prepared.profile.limits.clone(),
+            profile: prepared.profile.clone(),
+            group: group.as_ref().map(|group| group.controllers).unwrap_or_default(),
             run_dir: run_dir.as_ref().map(|path| path.display().to_string()),
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
         };
-        match self.launch() {
+        let start =
+            Start { form: prepared.form, own_id, own_network: prepared.profile.network.mode != NetworkMode::Host };
+        let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
+        if prepared.profile.network.mode == NetworkMode::Allow {
+            let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
+            // Without a proxy nobody listens, and the run reaches nothing.
+            run.egress = Some(Box::new(move |listener| match Proxy::serve(listener, &hosts, Resolve::system()) {
+                Ok(serving) => *proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
+                Err(error) => tracing::error!(%error, "the proxy of a run could not be started"),
+            }));
+        }
+        match self.begin(&start, group.as_ref()) {
             Ok(mut launched) => {
                 let sent = protocol::write_request(&mut launched.control, &request, &plan.source, &plan.params_json);
-                match sent {
-                    Ok(()) => run.follow(&mut launched, live, cancel),
-                    Err(error) => {
-                        let _ = launched.child.kill();
-                        run.not_started(format!("hand the request to the launcher: {error}"));
-                    }
+                // A helper that could not begin it says why, and hears nothing more.
+                run.follow(&mut launched, live, cancel);
+                if let Err(error) = sent
+                    && run.failure.is_none()
+                {
+                    run.not_started(format!("hand the request on: {error}"));
                 }
-                // Closed before the wait: a launcher that still listens ends everything at this.
-                drop(launched.control);
-                if run.stuck {
-                    // It is waited for where nobody waits, so that it does not stay a zombie for ever.
-                    std::thread::spawn(move || launched.child.wait());
-                } else {
-                    let _ = launched.child.wait();
-                }
+                // Its end is the end of the run, if there is still one.
+                drop(launched);
             }
-            Err(error) => run.not_started(format!("start the launcher: {error}")),
+            Err(error) => run.not_started(format!("start the helper: {error}")),
+        }
+        if run.spent.is_none() {
+            run.end_by_force();
+        }
+        run.contacts = proxy.lock().unwrap_or_else(PoisonError::into_inner).take().map(Proxy::finish);
+        if let Some(group) = group {
+            if group.end(DEATH) > 0 {
+                run.stuck = true;
+            }
+            run.seen = Some((group.controllers, group.seen()));
         }
         if let Some(run_dir) = run_dir {
             if run.spent.is_none() && run.failure.is_none() {
-                // The launcher was killed: what it watched is ended by the run's own id, where it had one.
-                self.end_leftovers(own_id, request);
+                // The one who watched was killed: what it watched is ended by the run's own id, where it had one.
+                self.end_leftovers(own_id);
             }
             let _ = std::fs::remove_dir_all(run_dir);
         }
     }
 
-    fn launch(&self) -> io::Result<Launched> {
+    fn begin(&self, start: &Start, group: Option<&Group>) -> io::Result<Launched> {
         let (control, theirs) = UnixStream::pair()?;
         let (stdout, stdout_writer) = io::pipe()?;
         let (stderr, stderr_writer) = io::pipe()?;
@@ -253,16 +286,26 @@ impl LinuxSandbox {
             rustix::fs::fcntl_setfl(reader, OFlags::NONBLOCK)?;
         }
         control.set_write_timeout(Some(REQUEST))?;
-        // Nothing here may turn posix_spawn into fork: no pre_exec, no uid, no process group.
-        let child = Command::new(format!("/proc/self/fd/{}", self.launcher.as_raw_fd()))
-            .arg0("countersign")
-            .args([LAUNCH, &self.mark])
-            .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(stdout_writer))
-            .stderr(Stdio::from(stderr_writer))
-            .spawn()?;
-        Ok(Launched { child, control, stdout, stderr })
+        let descriptors = Descriptors {
+            control: theirs.into(),
+            stdout: stdout_writer.into(),
+            stderr: stderr_writer.into(),
+            cgroup: group.map(Group::open).transpose()?,
+        };
+        self.helper.begin(start, &descriptors)?;
+        Ok(Launched { control, stdout, stderr })
+    }
+
+    /// A control group, where it holds a limit, or where nothing else holds the tree together.
+    fn group(&self, prepared: &Prepared) -> Option<Group> {
+        let groups = self.groups.as_ref().ok()?;
+        if !groups.controllers.any() && prepared.form == Form::Namespaces {
+            return None;
+        }
+        groups
+            .make(&prepared.profile.limits)
+            .inspect_err(|error| tracing::warn!(%error, "a run goes without a control group"))
+            .ok()
     }
 
     fn make_run_dir(&self) -> io::Result<PathBuf> {
@@ -271,14 +314,14 @@ impl LinuxSandbox {
         Ok(directory.keep())
     }
 
-    fn end_leftovers(&self, own_id: Option<u32>, run: Request) {
+    fn end_leftovers(&self, own_id: Option<u32>) {
         if own_id.is_none() {
             return;
         }
-        let request = Request { form: Form::Sweep, source_bytes: 0, params_bytes: 0, ..run };
-        let swept = self.launch().and_then(|mut launched| {
-            protocol::write_request(&mut launched.control, &request, b"", b"")?;
-            launched.child.wait()
+        let start = Start { form: Form::Sweep, own_id, own_network: true };
+        let swept = self.begin(&start, None).and_then(|mut launched| {
+            // It says one word when they are gone, and closes.
+            io::copy(&mut launched.control, &mut io::sink())
         });
         if let Err(error) = swept {
             tracing::error!(%error, "the processes of a run whose launcher was killed could not be ended");

@@ -15,6 +15,8 @@ pub struct Probe {
     pub landlock_abi: Option<u64>,
     /// Whether runs get a user id of their own on the host; otherwise it is the service's.
     pub own_id: bool,
+    /// Which limits control groups hold, by the kernel's names; or why none does.
+    pub cgroup: Result<Vec<&'static str>, String>,
     /// Why not even a run without any layer works here; nothing when it does.
     pub broken: Option<Missing>,
     pub(super) form: Form,
@@ -95,6 +97,7 @@ impl Probe {
             ],
             landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),
             own_id,
+            cgroup: Ok(Vec::new()),
             broken: None,
             form: if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces },
         }

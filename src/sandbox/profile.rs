@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::sandbox::deny::Patterns;
 use crate::sandbox::filesystem;
 use crate::sandbox::probe::{Missing, Probe, level};
 use crate::sandbox::protocol::{Form, Sockets};
@@ -153,42 +154,26 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
         return Err(Unavailable::Broken { missing: missing.clone() });
     }
     check_paths(&profile.read)?;
+    check_trees(profile)?;
+    check_sockets(profile)?;
+    check_denied(profile)?;
     let off = profile.off_reason.is_some();
     let form = if off { Form::Host } else { probe.form };
     let landlock = !off && probe.missing(Layer::Landlock).is_none();
-    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then_some(Sockets::of(form));
+    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then_some(Sockets::of(form, profile.network.mode));
     if form == Form::Host {
         check_host_form(profile, probe, around)?;
     }
     keep_private(profile, probe, around, form, landlock)?;
-    let layers = if off { Vec::new() } else { probe.held() };
+    let mut layers = if off { Vec::new() } else { probe.held() };
+    // The host's network is no layer, whoever allowed it: whoever demands that layer must not be given this.
+    layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
     Ok(Prepared { profile: profile.clone(), form, landlock, filter, level, layers })
 }
 
 fn refuse_what_is_not_built(profile: &Profile) -> Result<(), Unavailable> {
     let not_built = |what: String| Err(Unavailable::NotBuilt { what });
-    if profile.workdir != Workdir::Private {
-        return not_built("a work directory other than \"private\"".into());
-    }
-    if let Some(pattern) = profile.deny.first() {
-        return not_built(format!("a deny pattern ({pattern})"));
-    }
-    // The private work directory is always writable; formats.md lets a profile name it.
-    if let Some(path) = profile.write.iter().find(|path| *path != "{work}") {
-        return not_built(format!("a writable host path ({path})"));
-    }
-    match profile.network.mode {
-        NetworkMode::None => {}
-        NetworkMode::Allow => return not_built("network \"allow\"".into()),
-        NetworkMode::Host => return not_built("network \"host\"".into()),
-    }
-    if let Some(host) = profile.network.hosts.first() {
-        return not_built(format!("a network host ({host})"));
-    }
-    if let Some(socket) = profile.sockets.first() {
-        return not_built(format!("a host socket ({socket})"));
-    }
     if profile.run_as != "isolated" {
         return not_built(format!("run_as {:?}", profile.run_as));
     }
@@ -197,6 +182,22 @@ fn refuse_what_is_not_built(profile: &Profile) -> Result<(), Unavailable> {
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });
+    Patterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
+    let trees = filesystem::host_paths(&profile.write).count();
+    if profile.workdir != Workdir::Private && trees == 0 {
+        return invalid(
+            "its work directory is a tree of the host, and write names none; name one, or take \"private\"",
+        );
+    }
+    if profile.network.mode != NetworkMode::Allow && !profile.network.hosts.is_empty() {
+        return invalid("it names network hosts and its network is no allow list; choose one of the two");
+    }
+    if profile.network.mode == NetworkMode::Allow && profile.network.hosts.is_empty() {
+        return invalid("its network is an allow list without a host; name one, or take \"none\"");
+    }
+    if profile.network.mode == NetworkMode::Host && profile.require.contains(&Layer::Network) {
+        return invalid("it requires the layer network and has the network of the host; choose one of the two");
+    }
     let limits = &profile.limits;
     for (name, value) in [
         ("wall_ms", limits.wall_ms),
@@ -251,12 +252,65 @@ fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
     Ok(())
 }
 
+fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
+    let trees: Vec<String> = filesystem::host_paths(&profile.write).map(str::to_owned).collect();
+    check_paths(&trees)?;
+    for (at, path) in trees.iter().enumerate() {
+        let wrong = |why: &str| Err(Unavailable::Path { path: path.clone(), why: why.into() });
+        let real = Path::new(path);
+        if filesystem::always_visible().any(|system| real.starts_with(system) || system.starts_with(real)) {
+            return wrong("is the system's, which no run may write");
+        }
+        if profile.workdir != Workdir::Private && !real.is_dir() {
+            return wrong("is no directory, and a work directory has to be one");
+        }
+        let others = trees.iter().skip(at + 1).chain(&profile.read);
+        if others.into_iter().any(|other| real.starts_with(other) || Path::new(other).starts_with(real)) {
+            return wrong("lies in another path of the profile, or another in it; name the outer one only");
+        }
+    }
+    Ok(())
+}
+
+fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
+    use std::os::unix::fs::FileTypeExt as _;
+    check_paths(&profile.sockets)?;
+    match profile.sockets.iter().find(|path| !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket())) {
+        Some(path) => Err(Unavailable::Path { path: path.clone(), why: "is no socket".into() }),
+        None => Ok(()),
+    }
+}
+
+/// What is named and denied at once is a mistake that nobody should have to find out during a run.
+fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
+    let Ok(patterns) = Patterns::new(&profile.deny) else { return Ok(()) };
+    let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
+    for path in named.chain(filesystem::host_paths(&profile.write)) {
+        if patterns.deny_named(path) {
+            return Err(Unavailable::Path {
+                path: path.to_owned(),
+                why: "is denied by a pattern of the same profile".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<(), Unavailable> {
-    if profile.proc == Proc::Full {
-        return Err(match probe.missing(Layer::Namespaces) {
-            Some(missing) => Unavailable::Layer { layer: Layer::Namespaces, missing: missing.clone() },
-            None => Unavailable::Invalid { why: "proc \"full\" needs the sandbox, which is off".into() },
-        });
+    let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
+    for (asks, what) in [
+        (profile.network.mode == NetworkMode::Allow, "a network allow list"),
+        (profile.proc == Proc::Full, "proc \"full\""),
+        (copied, "a work directory that is a copy or an overlay"),
+        (!profile.deny.is_empty(), "a deny pattern"),
+        (!profile.sockets.is_empty(), "a socket of the host"),
+    ] {
+        if asks {
+            return Err(match probe.missing(Layer::Namespaces) {
+                Some(missing) => Unavailable::Layer { layer: Layer::Namespaces, missing: missing.clone() },
+                None => Unavailable::Invalid { why: format!("{what} needs the sandbox, which is off") },
+            });
+        }
     }
     if probe.own_id {
         let closed = around.scratch.ancestors().find(|directory| !others_may(directory, 0o001));
@@ -277,7 +331,8 @@ fn keep_private(
     landlock: bool,
 ) -> Result<(), Unavailable> {
     // The paths of a profile are real paths: that was checked just now.
-    let named: Vec<PathBuf> = profile.read.iter().map(PathBuf::from).collect();
+    let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
+    let named: Vec<PathBuf> = named.chain(filesystem::host_paths(&profile.write)).map(PathBuf::from).collect();
     if let Some((private, through)) = &around.exposed {
         return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
     }
@@ -359,20 +414,31 @@ mod tests {
 
     #[test]
     fn features_of_later_versions_are_refused_by_name() {
-        for (text, name) in [
-            (refusal(|p| p.workdir = Workdir::Copy), "work directory"),
-            (refusal(|p| p.workdir = Workdir::Overlay), "work directory"),
-            (refusal(|p| p.workdir = Workdir::InPlace), "work directory"),
-            (refusal(|p| p.deny.push("**/.env".into())), "deny pattern (**/.env)"),
-            (refusal(|p| p.write.push("/srv".into())), "writable host path (/srv)"),
-            (refusal(|p| p.network.mode = NetworkMode::Allow), "network \"allow\""),
-            (refusal(|p| p.network.mode = NetworkMode::Host), "network \"host\""),
-            (refusal(|p| p.network.hosts.push("a:1".into())), "network host (a:1)"),
-            (refusal(|p| p.sockets.push("/run/x".into())), "host socket (/run/x)"),
-            (refusal(|p| p.run_as = "root".into()), "run_as \"root\""),
-        ] {
+        for (text, name) in [(refusal(|p| p.run_as = "root".into()), "run_as \"root\"")] {
             assert!(text.contains(name) && text.contains("not built"), "{text}");
         }
+    }
+
+    #[test]
+    fn profiles_that_contradict_themselves_are_refused() {
+        for (text, why) in [
+            (refusal(|p| p.workdir = Workdir::Copy), "write names none"),
+            (refusal(|p| p.workdir = Workdir::InPlace), "write names none"),
+            (refusal(|p| p.deny.push("[a".into())), "does not end"),
+            (refusal(|p| p.network.mode = NetworkMode::Host), "choose one"),
+            (refusal(|p| p.network.hosts.push("a:1".into())), "no allow list"),
+            (refusal(|p| p.network.mode = NetworkMode::Allow), "without a host"),
+            (refusal(|p| p.sockets.push("/usr".into())), "is no socket"),
+            (refusal(|p| p.write.push("/usr/local".into())), "is the system's"),
+            (refusal(|p| p.write.push("/no/such\nplace".into())), "can't be read"),
+            (refusal(|p| (p.read, p.deny) = (vec!["/usr".into()], vec!["/usr".into()])), "denied by a pattern"),
+        ] {
+            assert!(text.contains(why), "{text}");
+        }
+        let home = tempfile::tempdir().expect("a directory");
+        let base = home.path().canonicalize().expect("real").display().to_string();
+        let both = refusal(|p| (p.read, p.write) = (vec![base.clone()], vec![base.clone()]));
+        assert!(both.contains("another path of the profile"), "{both}");
     }
 
     #[test]

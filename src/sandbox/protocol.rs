@@ -1,16 +1,23 @@
-//! What service and launcher say to each other.
+//! What service, helper and init say to each other.
 //!
-//! One stream socket: a length-prefixed JSON request followed by the script and the parameters; then
+//! To the helper one packet a run, with descriptors. To init one stream socket a run: a length-prefixed JSON request followed by the script and the parameters; then
 //! single-byte commands one way and length-prefixed messages the other way. Both ends are the same binary, so
 //! there is no version; unknown fields are refused all the same.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::profile::Limits;
+use crate::record::profile::{NetworkMode, Profile};
+use crate::sandbox::cgroup::Controllers;
 
 /// The first argument that makes the binary a launcher.
 pub const LAUNCH: &str = "__launch";
@@ -48,9 +55,9 @@ pub(super) enum Sockets {
 }
 
 impl Sockets {
-    /// What may be left to a run of that form.
-    pub(super) fn of(form: Form) -> Self {
-        if form == Form::Namespaces { Self::Inet } else { Self::Unix }
+    /// What may be left to a run of that form, whose profile says that network.
+    pub(super) fn of(form: Form, network: NetworkMode) -> Self {
+        if form == Form::Namespaces || network == NetworkMode::Host { Self::Inet } else { Self::Unix }
     }
 }
 
@@ -67,26 +74,30 @@ pub(super) struct Request {
     pub(super) own_id: Option<u32>,
     pub(super) interpreter: String,
     pub(super) env: Vec<(String, String)>,
-    pub(super) read: Vec<String>,
-    /// The whole of `/proc` of the run's pid namespace.
-    pub(super) whole_proc: bool,
-    pub(super) limits: Limits,
+    /// What was signed.
+    pub(super) profile: Profile,
+    /// Which limits the run's control group holds.
+    pub(super) group: Controllers,
     /// With [`Form::Host`] the run's private directory on the host.
     pub(super) run_dir: Option<String>,
     pub(super) source_bytes: u64,
     pub(super) params_bytes: u64,
 }
 
-/// What the launcher reports, in this order: `Started` or `Failed`, `Ended` if the step ended by itself or by a
+/// What helper and init report, in this order: `Cloned`, `Listening` where the network is an allow list, `Started` or `Failed`, `Ended` if the step ended by itself or by a
 /// signal, `Empty` when no process of the run exists any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
+    /// The first process of the run is there; with this came a descriptor of it.
+    Cloned,
+    /// With it came the listener of the run's own loopback.
+    Listening,
     /// exec happened: the step runs.
     Started(Confined),
     /// Nothing was executed.
     Failed(Failure),
-    /// The step's own end.
-    Ended(StepEnd),
+    /// The step's own end, and whether its disk was full then.
+    Ended(StepEnd, bool),
     /// The tree is dead.
     Empty(Spent),
 }
@@ -99,6 +110,8 @@ pub(super) struct Confined {
     pub(super) landlock: Option<(u64, u64)>,
     /// The SHA-256 of the system-call filter, where the step is held by one.
     pub(super) seccomp: Option<String>,
+    /// How many names deny patterns took out of reach, where there are patterns.
+    pub(super) masked: Option<u64>,
     /// Whether the bounding set is empty too.
     pub(super) bounded: bool,
     /// Whether the kernel holds this process to its limit of processes: not one that is root outside of the run.
@@ -143,8 +156,10 @@ pub(super) enum Stage {
     NetworkNamespace,
     Mounts,
     Proc,
+    /// A path of the profile.
     ReadPath,
     Workdir,
+    Deny,
     Capabilities,
     Limits,
     Landlock,
@@ -154,6 +169,11 @@ pub(super) enum Stage {
 }
 
 impl Failure {
+    pub(super) fn from_io(stage: Stage, what: &str, error: io::Error) -> Self {
+        let failed: Result<(), io::Error> = Err(error);
+        failed.at(stage, what).err().unwrap_or_else(|| Self::new(stage, what))
+    }
+
     pub(super) fn new(stage: Stage, what: impl Into<String>) -> Self {
         Self { stage, what: what.into(), errno: None }
     }
@@ -212,6 +232,102 @@ pub(super) fn read_request(from: &mut impl Read) -> io::Result<(Request, Vec<u8>
 /// Sends one message in one write.
 pub(super) fn write_message(to: &mut impl Write, message: &Message) -> io::Result<()> {
     write_frame(to, message, MAX_MESSAGE)
+}
+
+/// Sends a message with a descriptor.
+pub(super) fn send_descriptor(to: &UnixStream, message: &Message, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let mut frame = Vec::new();
+    write_frame(&mut frame, message, MAX_MESSAGE)?;
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    // A frame is far smaller than what a socket takes at once.
+    rustix::net::sendmsg(to, &[io::IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// What the helper is asked for: the first process of a run. All else init reads itself, from its own socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    pub(super) form: Form,
+    /// An id of the run's own; none where the service can't give one.
+    pub(super) own_id: Option<u32>,
+    /// Whether it gets a network namespace, in that form.
+    pub(super) own_network: bool,
+}
+
+/// The descriptors that go with a [`Start`], in this order.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    pub(super) control: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// The control group to be born in.
+    pub(super) cgroup: Option<OwnedFd>,
+}
+
+/// The largest [`Start`].
+const MAX_START: usize = 1024;
+/// Descriptors that go with one.
+const MAX_DESCRIPTORS: usize = 4;
+
+/// Asks the helper for a run, in one packet.
+pub(super) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
+    let packet = serde_json::to_vec(start)?;
+    let mut all = vec![descriptors.control.as_fd(), descriptors.stdout.as_fd(), descriptors.stderr.as_fd()];
+    all.extend(descriptors.cgroup.as_ref().map(AsFd::as_fd));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&all));
+    rustix::net::sendmsg(to, &[io::IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Takes one packet; nothing when the service is gone.
+pub(super) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
+    let mut packet = [0; MAX_START];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [io::IoSliceMut::new(&mut packet)];
+    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = ancillary.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let start = parse_start(&packet[..received.bytes])?;
+    let mut next = || descriptors.next().ok_or_else(|| invalid("a descriptor is missing"));
+    let (control, stdout, stderr) = (next()?, next()?, next()?);
+    Ok(Some((start, Descriptors { control, stdout, stderr, cgroup: descriptors.next() })))
+}
+
+fn parse_start(packet: &[u8]) -> io::Result<Start> {
+    serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
+}
+
+/// Reads one packet as the helper does, from bytes that may be anything.
+///
+/// # Errors
+/// Where the helper would refuse it.
+pub fn check_start(bytes: &[u8]) -> io::Result<()> {
+    parse_start(bytes).map(drop)
+}
+
+/// Reads what is there, and a descriptor that came with it.
+pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [io::IoSliceMut::new(buffer)];
+    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((received.bytes, descriptor))
 }
 
 /// Takes one whole message off the front of `received`, if there is one.
@@ -277,6 +393,13 @@ fn invalid(what: &str) -> io::Error {
 mod tests {
     use super::*;
 
+    fn profile() -> Profile {
+        let text = r#"{"require":[],"read":[],"write":[],"deny":[],"workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],
+            "proc":"minimal","run_as":"isolated","limits":{"wall_ms":1,"cpu_milli":1,"memory_bytes":1,"processes":1,"file_bytes":1,
+            "disk_bytes":1,"output_bytes":1}}"#;
+        serde_json::from_str(text).expect("a profile")
+    }
+
     fn request() -> Request {
         Request {
             form: Form::Namespaces,
@@ -285,9 +408,8 @@ mod tests {
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],
-            read: vec![],
-            whole_proc: false,
-            limits: Limits::default(),
+            profile: profile(),
+            group: Controllers::default(),
             run_dir: None,
             source_bytes: 3,
             params_bytes: 2,
@@ -320,7 +442,7 @@ mod tests {
 
     #[test]
     fn messages_are_taken_one_by_one_however_they_arrive() {
-        let messages = [Message::Ended(StepEnd::Exited(3)), Message::Empty(Spent::default())];
+        let messages = [Message::Ended(StepEnd::Exited(3), false), Message::Empty(Spent::default())];
         let mut wire = Vec::new();
         for message in &messages {
             write_message(&mut wire, message).expect("writes");

@@ -3,7 +3,7 @@
 //! The only file of the project with `unsafe`. All of it is for the launcher, which has one thread.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use crate::sandbox::bpf::Instruction;
@@ -44,6 +44,122 @@ pub(super) fn fork() -> io::Result<Side> {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(rustix::process::Pid::from_raw(pid).map_or(Side::Child, Side::Parent)),
     }
+}
+
+/// Which side of a clone this is.
+pub(super) enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one: the child's id as it sees it, and a descriptor of the child.
+    Parent { process: rustix::process::Pid, pidfd: OwnedFd },
+}
+
+/// clone3(2) of a process with `namespaces` (`CLONE_NEW…`) of its own, born in `cgroup`. Only in the helper.
+pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: libc::c_int = -1;
+    #[expect(unsafe_code, reason = "a structure of the kernel's for which zeroes are the defaults")]
+    // SAFETY: clone_args is plain integers, for which all zeroes are valid.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    arguments.pidfd = (&raw mut pidfd).addr() as u64;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= INTO_CGROUP;
+        arguments.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
+    let _ = (&raw mut pidfd).expose_provenance();
+    #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
+    // SAFETY: without CLONE_VM the child has its own copy of the memory and goes on from here on its own stack, as
+    // after fork. The helper has one thread, so no lock is held by another one in the child; what libc caches
+    // about the thread is its id, which nothing here uses. The kernel reads as many bytes of `arguments` as are named,
+    // and writes one integer to `pidfd`; both live until the call returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
+        None => Ok(Cloned::Child),
+        Some(process) => {
+            #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
+            // SAFETY: clone3 succeeded with CLONE_PIDFD, so `pidfd` is an open descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { process, pidfd })
+        }
+    }
+}
+
+/// Makes these the descriptors 0 to N-1 of this process and closes every other one. Only for the first moments of a
+/// cloned process, which never comes back to who owned the others: it ends by `exit`, which drops nothing.
+pub(super) fn keep_only<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[OwnedFd; N]> {
+    let first = libc::c_int::try_from(N).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let mut above = [0; N];
+    for (from, to) in descriptors.iter().zip(&mut above) {
+        #[expect(unsafe_code, reason = "a number that nobody is to own")]
+        // SAFETY: takes integers and makes a new descriptor, at N or above it.
+        let copy = unsafe { libc::fcntl(from.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) };
+        check(copy.into())?;
+        *to = copy;
+    }
+    for (at, from) in (0..first).zip(above) {
+        #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
+        // SAFETY: takes two integers. What was at `at` belonged to an owner in the helper's memory, which this process has
+        // only a copy of and never drops (see above).
+        let placed = unsafe { libc::dup2(from, at) };
+        check(placed.into())?;
+    }
+    close_range(first.cast_unsigned(), 0)?;
+    let mut next = 0;
+    Ok([(); N].map(|()| {
+        let at: libc::c_int = next;
+        next += 1;
+        #[expect(unsafe_code, reason = "descriptors that were made just now")]
+        // SAFETY: `at` is below N, so it is open since the loop above, and nobody else will use it.
+        unsafe {
+            OwnedFd::from_raw_fd(at)
+        }
+    }))
+}
+
+/// A dead child.
+pub(super) struct Dead {
+    pub(super) process: rustix::process::Pid,
+    /// The signal that ended it, if one did.
+    pub(super) signal: Option<i32>,
+    /// CPU time of it and all that it waited for.
+    pub(super) cpu_us: u64,
+    /// The largest resident set of one of them, in bytes.
+    pub(super) resident_peak: u64,
+}
+
+/// Waits for a child that has ended; nothing when there is none.
+pub(super) fn reap_any() -> Option<Dead> {
+    let mut status = 0;
+    #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
+    // SAFETY: rusage is plain integers, for which all zeroes are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    #[expect(unsafe_code, reason = "no safe wrapper of wait4")]
+    // SAFETY: both pointers are to live, properly typed locals.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    let process = if pid > 0 { rustix::process::Pid::from_raw(pid)? } else { return None };
+    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+    let (cpu_us, resident_peak) = spent(&usage);
+    Some(Dead { process, signal, cpu_us, resident_peak })
+}
+
+/// A descriptor that can be read while a blocked signal waits.
+pub(super) fn signal_descriptor() -> io::Result<OwnedFd> {
+    let set = full_set()?;
+    #[expect(unsafe_code, reason = "no safe wrapper of signalfd")]
+    // SAFETY: the set is live; -1 asks for a new descriptor.
+    let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    check(descriptor.into())?;
+    #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
+    // SAFETY: signalfd succeeded, so it is open and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Takes what waits at a [`signal_descriptor`].
+pub(super) fn drain(signals: &OwnedFd) {
+    let mut buffer = [0; 8 * size_of::<libc::signalfd_siginfo>()];
+    while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
 /// Sends `signal` to every other process that this one may signal: of its pid namespace, or of its id.
@@ -129,7 +245,7 @@ pub(super) fn join_new_session_keyring() -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Blocks every signal, so that they wait for [`next_signal`].
+/// Blocks every signal, so that they wait at a [`signal_descriptor`].
 pub(super) fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &full_set()?)
 }
@@ -147,31 +263,6 @@ pub(super) fn reset_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
-/// A signal that arrived.
-pub(super) struct Arrived {
-    /// Its number.
-    pub(super) signal: i32,
-    /// The sender's id; 0 when it is outside of our pid namespace.
-    pub(super) sender: i32,
-}
-
-/// Waits for the next blocked signal.
-pub(super) fn next_signal() -> io::Result<Arrived> {
-    let set = full_set()?;
-    #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
-    // SAFETY: siginfo_t is plain data for which all zeroes are valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    #[expect(unsafe_code, reason = "no safe wrapper of sigwaitinfo")]
-    // SAFETY: both pointers are to live, properly typed locals.
-    let signal = unsafe { libc::sigwaitinfo(&raw const set, &raw mut info) };
-    check(signal.into())?;
-    let sent = info.si_code == libc::SI_USER || info.si_code == libc::SI_TKILL || info.si_code == libc::SI_QUEUE;
-    #[expect(unsafe_code, reason = "a field of a C union")]
-    // SAFETY: for these codes the kernel fills the sender's fields; otherwise they are not read.
-    let sender = if sent { unsafe { info.si_pid() } } else { 0 };
-    Ok(Arrived { signal, sender })
-}
-
 /// What all waited-for descendants used: CPU time in microseconds, and the largest resident set of one process
 /// in bytes.
 pub(super) fn usage_of_children() -> io::Result<(u64, u64)> {
@@ -182,11 +273,15 @@ pub(super) fn usage_of_children() -> io::Result<(u64, u64)> {
     // SAFETY: the pointer is to a live, properly typed local.
     let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
     check(result.into())?;
+    Ok(spent(&usage))
+}
+
+fn spent(usage: &libc::rusage) -> (u64, u64) {
     let micros = |time: libc::timeval| {
         u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
     };
     let resident = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
-    Ok((micros(usage.ru_utime) + micros(usage.ru_stime), resident))
+    (micros(usage.ru_utime) + micros(usage.ru_stime), resident)
 }
 
 fn full_set() -> io::Result<libc::sigset_t> {

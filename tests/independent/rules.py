@@ -21,7 +21,7 @@ class Policy:
     """
 
     def __init__(self, value, ref):
-        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default"), dict):
+        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default", {}), dict):
             raise Bad("no policy of version 1")
         overrides = value.get("overrides", [])
         if not isinstance(overrides, list):
@@ -30,7 +30,7 @@ class Policy:
         self.mode, self.approvals, self.max_window = "prompted", None, None
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         path = ref.split(":")[0]
-        for place, rule in enumerate([value["default"]] + overrides):
+        for place, rule in enumerate([value.get("default", {})] + overrides):
             if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):
                 raise Bad("a rule of the policy is malformed")
             self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", "max_window_s"}
@@ -39,7 +39,9 @@ class Policy:
                 raise Bad("a rule's sandbox is no object")
             self.open_sandbox |= set(sandbox) - set(SANDBOX)
             # Every matching override applies in order, the later wins.
-            if place and not matches(rule["runbook"], path):
+            # A dot directory escapes none, and an ending of a format may be written.
+            endings = ("", ".runbook.md", ".mdx", ".md")
+            if place and not any(matches(rule["runbook"], path + ending, True) for ending in endings):
                 continue
             if "mode" in rule:
                 if rule["mode"] not in MODES:

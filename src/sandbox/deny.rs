@@ -1,0 +1,332 @@
+//! Names that stay out of reach below an allowed directory.
+//!
+//! A pattern that begins with `/` or `**/` is matched against the whole path, any other against the path below the allowed
+//! directory. `*` and `?` stay within a segment and match a leading dot too: a pattern that denies had better match
+//! more. Found are also the other names (hard links) of a denied file, and directories that can be entered but
+//! not listed, since nobody can say what is in them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use regex::bytes::{RegexSet, RegexSetBuilder};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::sandbox::protocol::{At, Failure, Stage};
+
+/// Compiled patterns.
+#[derive(Debug)]
+pub(super) struct Patterns {
+    /// Over whole paths, where there are such patterns.
+    whole: Option<RegexSet>,
+    /// Over paths below an allowed directory.
+    below: Option<RegexSet>,
+}
+
+/// What was found below one directory.
+#[derive(Debug, Default)]
+pub(super) struct Denied {
+    /// Paths from that directory, and what they are. Nothing below another one of them.
+    pub(super) names: Vec<(PathBuf, FileType)>,
+    /// Device and inode of the denied files that have other names.
+    pub(super) inodes: BTreeSet<(u64, u64)>,
+}
+
+impl Denied {
+    /// What the denied name `path` is; nothing when it is not denied.
+    pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
+        self.names.iter().find(|(name, _)| name == path).map(|(_, kind)| *kind)
+    }
+}
+
+/// Entries of one tree that are looked at: bounds what a run's start costs.
+const MAX_ENTRIES: u64 = 500_000;
+/// How deep a tree may be: bounds open descriptors.
+pub(super) const MAX_DEPTH: usize = 128;
+/// The compiled form of all patterns together.
+const MAX_COMPILED: usize = 8 << 20;
+
+impl Patterns {
+    /// Compiles; matching takes time linear in a path's length.
+    ///
+    /// # Errors
+    /// What is wrong with a pattern.
+    pub(super) fn new(patterns: &[String]) -> Result<Self, String> {
+        let (mut whole, mut below) = (Vec::new(), Vec::new());
+        for pattern in patterns {
+            let (list, text) = match pattern.strip_prefix('/') {
+                Some(text) => (&mut whole, text),
+                None if pattern.starts_with("**/") => (&mut whole, pattern.as_str()),
+                None => (&mut below, pattern.as_str()),
+            };
+            list.push(translate(text).map_err(|why| format!("the deny pattern {pattern:?} {why}"))?);
+        }
+        let compile = |list: Vec<String>| {
+            if list.is_empty() {
+                return Ok(None);
+            }
+            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| {
+                "the deny patterns are too large together: write fewer, or without many alternatives".to_owned()
+            })
+        };
+        Ok(Self { whole: compile(whole)?, below: compile(below)? })
+    }
+
+    /// Whether they deny `below`, a path from the directory `allowed`.
+    pub(super) fn deny(&self, allowed: &Path, below: &Path) -> bool {
+        let whole = allowed.join(below);
+        let whole = whole.as_os_str().as_bytes();
+        matches(&self.whole, whole.strip_prefix(b"/").unwrap_or(whole))
+            || matches(&self.below, below.as_os_str().as_bytes())
+    }
+
+    /// Whether a pattern over whole paths denies `path`, an absolute one.
+    pub(super) fn deny_named(&self, path: &str) -> bool {
+        matches(&self.whole, path.trim_start_matches('/').as_bytes())
+    }
+
+    /// Everything below `root` (which is `allowed` for the step) that is out of reach.
+    ///
+    /// # Errors
+    /// When the tree can't be walked to its end.
+    pub(super) fn find(&self, root: &OwnedFd, allowed: &Path) -> Result<Denied, Failure> {
+        let mut walk = Walk { patterns: self, allowed, found: Denied::default(), linked: Vec::new(), entries: 0 };
+        walk.directory(root.as_fd(), Path::new(""), false, 0)?;
+        let Walk { mut found, linked, .. } = walk;
+        let aliases = linked.into_iter().filter(|(_, inode)| found.inodes.contains(inode));
+        found.names.extend(aliases.map(|(path, _)| (path, FileType::RegularFile)));
+        Ok(found)
+    }
+}
+
+fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
+    set.as_ref().is_some_and(|set| set.is_match(path))
+}
+
+struct Walk<'a> {
+    patterns: &'a Patterns,
+    allowed: &'a Path,
+    found: Denied,
+    /// Allowed files that have more than one name.
+    linked: Vec<(PathBuf, (u64, u64))>,
+    entries: u64,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), Failure> {
+        let what = || format!("look for denied names in {}", self.allowed.join(path).display());
+        if depth > MAX_DEPTH {
+            return Err(Failure::new(Stage::Deny, format!("{}: it is deeper than {MAX_DEPTH}", what())));
+        }
+        let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(Stage::Deny, what())?;
+        let mut entries = Dir::new(opened).at(Stage::Deny, what())?;
+        while let Some(entry) = entries.read() {
+            let entry = entry.at(Stage::Deny, what())?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(Failure::new(Stage::Deny, format!("{}: it has more than {MAX_ENTRIES} entries", what())));
+            }
+            let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                stat => stat.at(Stage::Deny, what())?,
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let entry = path.join(OsStr::from_bytes(name.to_bytes()));
+            let here = !denied && self.patterns.deny(self.allowed, &entry);
+            if here {
+                self.found.names.push((entry.clone(), kind));
+            }
+            let inode = (stat.st_dev, stat.st_ino);
+            match kind {
+                FileType::Directory => {
+                    match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                        Ok(directory) => self.directory(directory, &entry, denied || here, depth + 1)?,
+                        Err(Errno::ACCESS | Errno::PERM) if !denied && !here => self.found.names.push((entry, kind)),
+                        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR) => {}
+                        Err(error) => return Err(error).at(Stage::Deny, what()),
+                    }
+                }
+                FileType::RegularFile if stat.st_nlink > 1 && (denied || here) => {
+                    self.found.inodes.insert(inode);
+                }
+                FileType::RegularFile if stat.st_nlink > 1 => self.linked.push((entry, inode)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A glob as a regular expression over bytes.
+fn translate(glob: &str) -> Result<String, String> {
+    if glob.is_empty() || glob.ends_with('/') || glob.contains('\0') || glob.contains("//") {
+        return Err("is no path: write segments with single slashes between them".into());
+    }
+    let mut regex = String::from("(?s)^");
+    let segments: Vec<&str> = glob.split('/').collect();
+    for (at, segment) in segments.iter().enumerate() {
+        let (first, last) = (at == 0, at + 1 == segments.len());
+        match *segment {
+            "." | ".." => return Err("leads through . or ..: write the path without".into()),
+            // A directory that is denied is denied with all that is in it, so that what follows `**` at the end is
+            // no question; `a/**` means `a` too.
+            "**" if last => regex.push_str(if first { ".*" } else { "(?:/.*)?" }),
+            "**" if first => regex.push_str("(?:[^/]+/)*"),
+            "**" => regex.push_str("/(?:[^/]+/)*"),
+            _ => {
+                if !first && segments[at - 1] != "**" {
+                    regex.push('/');
+                }
+                segment_of(segment, &mut regex)?;
+            }
+        }
+    }
+    regex.push('$');
+    Ok(regex)
+}
+
+fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
+    let mut characters = segment.chars().peekable();
+    let mut alternatives = 0;
+    let literal = |regex: &mut String, c: char| regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+    while let Some(c) = characters.next() {
+        match c {
+            '*' => {
+                while characters.next_if_eq(&'*').is_some() {}
+                regex.push_str("[^/]*");
+            }
+            '?' => regex.push_str("[^/]"),
+            '\\' => literal(regex, characters.next().ok_or("ends with a backslash")?),
+            '{' => {
+                alternatives += 1;
+                regex.push_str("(?:");
+            }
+            '}' if alternatives > 0 => {
+                alternatives -= 1;
+                regex.push(')');
+            }
+            ',' if alternatives > 0 => regex.push('|'),
+            '[' => {
+                let mut set = String::from("[");
+                if characters.next_if(|c| matches!(c, '!' | '^')).is_some() {
+                    set.push_str("^/");
+                }
+                let mut any = false;
+                loop {
+                    match characters.next().ok_or("has a set that does not end")? {
+                        ']' if any => break,
+                        '-' if any && characters.peek() != Some(&']') => set.push('-'),
+                        c if c.is_ascii() => set.push_str(&format!("\\x{:02x}", c as u32)),
+                        _ => {
+                            return Err(
+                                "has a set with other characters than ASCII: write alternatives in braces".into()
+                            );
+                        }
+                    }
+                    any = true;
+                }
+                regex.push_str(&set);
+                regex.push(']');
+            }
+            c => literal(regex, c),
+        }
+    }
+    if alternatives > 0 { Err("has a brace that is not closed".into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denies(pattern: &str, below: &str) -> bool {
+        Patterns::new(&[pattern.to_owned()]).expect("a pattern").deny(Path::new("/srv/app"), Path::new(below))
+    }
+
+    #[test]
+    fn patterns_deny_by_name_and_by_place() {
+        for (pattern, below) in [
+            ("**/.env", ".env"),
+            ("**/.env", "deep/a/.env"),
+            (".env", ".env"),
+            ("/srv/app/.env", ".env"),
+            ("/srv/**/key", "a/b/key"),
+            ("**/.env*", ".env.local"),
+            ("*", ".hidden"),
+            ("a/**", "a"),
+            ("a/**", "a/b/c"),
+            ("**", "anything/at/all"),
+            ("**/*.{pem,key}", "tls/site.key"),
+            ("**/id_[er]sa", "x/id_rsa"),
+            ("**/[!a-c]x", "dx"),
+            ("a?c", "abc"),
+            ("q\\*", "q*"),
+            ("a**b", "axxb"),
+            ("**/ä", "x/ä"),
+        ] {
+            assert!(denies(pattern, below), "{pattern} {below}");
+        }
+        for (pattern, below) in [
+            (".env", "deep/.env"),
+            ("**/.env", ".environment"),
+            ("/srv/other/.env", ".env"),
+            ("*", "a/b"),
+            ("**/*.key", "key"),
+            ("**/[!a-c]x", "ax"),
+            ("a?c", "a/c"),
+            ("q\\*", "qq"),
+            ("a.c", "abc"),
+        ] {
+            assert!(!denies(pattern, below), "{pattern} {below}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_refused_and_hostile_ones_do_not_hang() {
+        for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
+            assert!(Patterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
+        }
+        let stars = "*a".repeat(1000);
+        let long = "a".repeat(200_000);
+        assert!(!denies(&stars, &format!("{long}b")));
+        assert!(!denies(&format!("{}x", "**/a/".repeat(500)), &long));
+        assert!(Patterns::new(&["{a,b}".repeat(200_000)]).is_err_and(|why| why.contains("too large")));
+    }
+
+    #[test]
+    fn other_names_of_a_denied_file_and_closed_directories_are_found_too() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let home = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| home.path().join(name);
+        std::fs::create_dir_all(path("sub/deep")).expect("directories");
+        std::fs::create_dir(path("secrets")).expect("a directory");
+        std::fs::write(path(".env"), "x").expect("a file");
+        std::fs::write(path("plain"), "x").expect("a file");
+        std::fs::write(path("secrets/key"), "x").expect("a file");
+        std::fs::hard_link(path(".env"), path("sub/notes")).expect("a link");
+        std::fs::hard_link(path("plain"), path("sub/other")).expect("a link");
+        std::fs::hard_link(path("secrets/key"), path("sub/deep/copy")).expect("a link");
+        symlink(".env", path("sub/link")).expect("a link");
+        let patterns = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
+        let found = patterns.find(&root, home.path()).expect("walks");
+        let mut names: Vec<_> = found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect();
+        names.sort();
+        assert_eq!(names, [".env", "secrets", "sub/deep/copy", "sub/notes"]);
+        assert!(found.kind(Path::new(".env")).is_some() && !found.kind(Path::new("plain")).is_some());
+        if !rustix::process::geteuid().is_root() {
+            std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o111)).expect("mode");
+            let found = patterns.find(&root, home.path()).expect("walks");
+            assert!(found.kind(Path::new("sub/deep")).is_some());
+            std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o755)).expect("mode");
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! The network of a run that may reach some hosts.
+//!
+//! The run has an empty network namespace. In it listens one socket, made there and handed to the service, so that nothing
+//! of the run stands between: the service accepts on it, reads a request as proxies get it (CONNECT, or an absolute
+//! `http://` target), and connects for the run, if name and port stand in the signed profile and every address that the
+//! name has is one of the public Internet. It connects to the very address that was checked. What passes is not
+//! looked into: a host that serves other names too (domain fronting) can be used to reach them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use crate::sandbox::addresses::check_public;
+use crate::sandbox::request::{self, Asked, Head};
+
+/// Connections at one time and in all: bound the service's threads and descriptors for one run.
+const MOST_AT_ONCE: usize = 32;
+const MOST_CONNECTIONS: usize = 10_000;
+/// Bytes of a run in both directions together.
+const MOST_BYTES: u64 = 1 << 30;
+/// How long a request may take to arrive, a name to be resolved, a connection to be made.
+const HEAD: Duration = Duration::from_secs(10);
+const RESOLVE: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Addresses of a name that are looked at.
+const MOST_ADDRESSES: usize = 16;
+const BUFFER: usize = 64 << 10;
+
+/// The proxy of one run. Dropping it ends every connection.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    stop: Option<io::PipeWriter>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// What a run contacted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contacts {
+    /// Hosts of the list that it was connected to.
+    pub reached: BTreeSet<String>,
+    /// Requests that were refused.
+    pub refused: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    allowed: BTreeSet<String>,
+    resolve: Resolve,
+    contacts: Mutex<Contacts>,
+    /// Both sides of every open connection, to end them from outside.
+    open: Mutex<BTreeMap<usize, Vec<TcpStream>>>,
+    at_once: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+/// How names become addresses, and which of them may be connected to.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolve {
+    resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+    check: fn(SocketAddr) -> Result<(), &'static str>,
+}
+
+impl Resolve {
+    /// As this host does, and public addresses only.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { resolve: system, check: public }
+    }
+}
+
+fn system(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    #[cfg(debug_assertions)]
+    if let Some(armed) = armed::address(name, port) {
+        return Ok(vec![armed]);
+    }
+    (name, port).to_socket_addrs().map(|found| found.take(MOST_ADDRESSES + 1).collect())
+}
+
+fn public(address: SocketAddr) -> Result<(), &'static str> {
+    #[cfg(debug_assertions)]
+    if armed::is_armed(address) {
+        return Ok(());
+    }
+    check_public(address.ip())
+}
+
+/// Names that tests let lead to this host. Like every fault point not in a release (`scripts/check-release` looks).
+#[cfg(debug_assertions)]
+mod armed {
+    use std::net::SocketAddr;
+
+    /// `name=127.0.0.1:8080,…`
+    const ARMED: &str = "COUNTERSIGN_FAULT_NAMES";
+
+    fn pairs() -> Vec<(String, SocketAddr)> {
+        let text = std::env::var(ARMED).unwrap_or_default();
+        let pair = |pair: &str| pair.split_once('=').and_then(|(name, to)| Some((name.to_owned(), to.parse().ok()?)));
+        text.split(',').filter_map(pair).collect()
+    }
+
+    pub(super) fn address(name: &str, _port: u16) -> Option<SocketAddr> {
+        pairs().into_iter().find(|(known, _)| known == name).map(|(_, to)| to)
+    }
+
+    pub(super) fn is_armed(address: SocketAddr) -> bool {
+        pairs().iter().any(|(_, to)| *to == address)
+    }
+}
+
+impl Proxy {
+    /// Serves `listener`, which is in the run's network namespace, for these `name:port` until it is dropped.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn serve(listener: TcpListener, allowed: &[String], resolve: Resolve) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            allowed: allowed.iter().cloned().collect(),
+            resolve,
+            contacts: Mutex::default(),
+            open: Mutex::default(),
+            at_once: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+        });
+        listener.set_nonblocking(true)?;
+        let (stopped, stop) = io::pipe()?;
+        let serving = shared.clone();
+        let accepting =
+            std::thread::Builder::new().name("proxy".into()).spawn(move || accept(&listener, &stopped, &serving))?;
+        Ok(Self { shared, stop: Some(stop), accepting: Some(accepting) })
+    }
+
+    /// Ends every connection and says what was contacted.
+    #[must_use]
+    pub fn finish(mut self) -> Contacts {
+        self.end();
+        lock(&self.shared.contacts).clone()
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        for streams in lock(&self.shared.open).values() {
+            for stream in streams {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Accepts until the other end of `stopped` is closed; then waits for nobody.
+fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>) {
+    for number in 0..MOST_CONNECTIONS {
+        let stream = loop {
+            let mut poll = [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+            if rustix::event::poll(&mut poll, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
+                return;
+            }
+            if !poll[1].revents().is_empty() {
+                return;
+            }
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Out of descriptors, perhaps: the run must not be able to spin the service.
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        if shared.at_once.fetch_add(1, Ordering::SeqCst) >= MOST_AT_ONCE {
+            shared.at_once.fetch_sub(1, Ordering::SeqCst);
+            refuse(stream, 503, &format!("more than {MOST_AT_ONCE} connections at one time"));
+            continue;
+        }
+        let serving = shared.clone();
+        let spawned = std::thread::Builder::new().name("proxy".into()).spawn(move || {
+            serve(stream, number, &serving);
+            lock(&serving.open).remove(&number);
+            serving.at_once.fetch_sub(1, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            shared.at_once.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// One connection of the run, from its request to its end.
+fn serve(mut client: TcpStream, number: usize, shared: &Arc<Shared>) {
+    let _ = client.set_nonblocking(false);
+    let _ = client.set_nodelay(true);
+    if let Ok(clone) = client.try_clone() {
+        lock(&shared.open).insert(number, vec![clone]);
+    }
+    let head = match read_head(&mut client) {
+        Ok(head) => head,
+        Err(why) => return turn_away(client, shared, 400, &why),
+    };
+    let asked = match request::parse(&head.bytes[..head.length]) {
+        Ok(asked) => asked,
+        Err(why) => return turn_away(client, shared, 400, why),
+    };
+    let target = asked.target();
+    if !shared.allowed.contains(&target) {
+        let why = format!("{target} is not in the allow list that was approved");
+        return turn_away(client, shared, 403, &why);
+    }
+    let server = match connect(&asked, shared) {
+        Ok(server) => server,
+        Err((code, why)) => return turn_away(client, shared, code, &format!("{target}: {why}")),
+    };
+    let _ = server.set_nodelay(true);
+    lock(&shared.contacts).reached.insert(target);
+    if let (Ok(clone), Some(streams)) = (server.try_clone(), lock(&shared.open).get_mut(&number)) {
+        streams.push(clone);
+    }
+    let _ = pass(client, server, &asked, &head.bytes[head.length..], shared);
+}
+
+/// Connects to an address of the name, each of which was checked: one that is not public refuses all of them, since
+/// whoever answers for the name chooses the order.
+fn connect(asked: &Asked, shared: &Shared) -> Result<TcpStream, (u16, String)> {
+    let (to, from) = mpsc::channel();
+    let (resolve, name, port) = (shared.resolve.resolve, asked.name.clone(), asked.port);
+    // The system's resolver has no deadline of its own. At most as many of these threads are left as connections are open.
+    let resolving = std::thread::Builder::new().name("resolver".into()).spawn(move || {
+        let _ = to.send(resolve(&name, port));
+    });
+    if resolving.is_err() {
+        return Err((503, "no thread is left to resolve its name".into()));
+    }
+    let addresses = match from.recv_timeout(RESOLVE) {
+        Ok(Ok(addresses)) if addresses.is_empty() => return Err((502, "its name has no address".into())),
+        Ok(Ok(addresses)) if addresses.len() > MOST_ADDRESSES => {
+            return Err((502, "its name has too many addresses".into()));
+        }
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return Err((502, format!("its name can't be resolved: {error}"))),
+        Err(_) => return Err((504, "its name was not resolved in time".into())),
+    };
+    for address in &addresses {
+        (shared.resolve.check)(*address)
+            .map_err(|what| (403, format!("its name leads to {}, which is {what}", address.ip())))?;
+    }
+    let mut last = String::new();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err((502, format!("no connection: {last}")))
+}
+
+/// Passes bytes both ways until one side ends, is silent, or the run has used up what it may.
+fn pass(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    asked: &Asked,
+    rest: &[u8],
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
+    }
+    let (mut upstream, mut downstream) = (server.try_clone()?, client.try_clone()?);
+    let most = match &asked.forward {
+        None => {
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+            u64::MAX
+        }
+        Some(Head { bytes, body }) => {
+            spend(shared, bytes.len())?;
+            upstream.write_all(bytes)?;
+            *body
+        }
+    };
+    // What came with the head, of it at most the body.
+    let first = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
+    spend(shared, first.len())?;
+    upstream.write_all(first)?;
+    let left = most - first.len() as u64;
+    let counting = shared.clone();
+    let plain = asked.forward.is_some();
+    let up = std::thread::Builder::new().name("proxy".into()).spawn(move || {
+        let done = copy(&mut client, &mut upstream, left, &counting);
+        // A plain request is over with its body, and the answer is still to come; a tunnel's end is passed on.
+        if done.is_err() || !plain {
+            let _ = upstream.shutdown(if done.is_err() { Shutdown::Both } else { Shutdown::Write });
+        }
+    })?;
+    let down = copy(&mut server, &mut downstream, u64::MAX, shared);
+    let _ = downstream.shutdown(if down.is_err() || plain { Shutdown::Both } else { Shutdown::Write });
+    let _ = up.join();
+    Ok(())
+}
+
+fn copy(from: &mut TcpStream, to: &mut TcpStream, mut most: u64, shared: &Shared) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    while most > 0 {
+        let room = buffer.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        let length = match from.read(&mut buffer[..room]) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        spend(shared, length)?;
+        to.write_all(&buffer[..length])?;
+        most -= length as u64;
+    }
+    Ok(())
+}
+
+fn spend(shared: &Shared, bytes: usize) -> io::Result<()> {
+    let before = shared.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+    if before.saturating_add(bytes as u64) > MOST_BYTES {
+        return Err(io::Error::other("the run has used up what may pass"));
+    }
+    Ok(())
+}
+
+struct Arrived {
+    bytes: Vec<u8>,
+    /// Of the head, with its empty line.
+    length: usize,
+}
+
+fn read_head(client: &mut TcpStream) -> Result<Arrived, String> {
+    let deadline = Instant::now() + HEAD;
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            return Ok(Arrived { bytes, length: at + 4 });
+        }
+        if bytes.len() > request::MOST_HEAD {
+            return Err(format!("the request's head is larger than {} bytes", request::MOST_HEAD));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || client.set_read_timeout(Some(left)).is_err() {
+            return Err("the request did not arrive in time".into());
+        }
+        match client.read(&mut piece) {
+            Ok(0) => return Err("the request was not finished".into()),
+            Ok(length) => bytes.extend_from_slice(&piece[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err("the request did not arrive in time".into()),
+        }
+    }
+}
+
+fn turn_away(client: TcpStream, shared: &Shared, code: u16, why: &str) {
+    lock(&shared.contacts).refused += 1;
+    refuse(client, code, why);
+}
+
+fn refuse(mut client: TcpStream, code: u16, why: &str) {
+    let word = match code {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        502 => "Bad Gateway",
+        504 => "Gateway Timeout",
+        _ => "Service Unavailable",
+    };
+    let body = format!("countersign: {why}\n");
+    let _ = client.set_write_timeout(Some(HEAD));
+    let _ = client.write_all(
+        format!(
+            "HTTP/1.1 {code} {word}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .as_bytes(),
+    );
+    let _ = client.shutdown(Shutdown::Write);
+    // What is unread would turn the close into a reset, which loses the answer.
+    let _ = client.set_read_timeout(Some(Duration::from_millis(200)));
+    let _ = client.read(&mut [0; BUFFER]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `p8080.test` is this host's port 8080; the others lead where they say.
+    fn lab(name: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        let address = |text: &str| text.parse().map_err(io::Error::other);
+        let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
+        if let Some(port) = port {
+            return Ok(vec![address(&format!("127.0.0.1:{port}"))?]);
+        }
+        match name {
+            "private.test" => Ok(vec![address("10.0.0.1:80")?]),
+            "mixed.test" => Ok(vec![address("1.1.1.1:80")?, address("169.254.169.254:80")?]),
+            "empty.test" => Ok(vec![]),
+            _ => Err(io::Error::other("no such name")),
+        }
+    }
+
+    fn lab_check(address: SocketAddr) -> Result<(), &'static str> {
+        if address.ip().is_loopback() { Ok(()) } else { check_public(address.ip()) }
+    }
+
+    const LAB: Resolve = Resolve { resolve: lab, check: lab_check };
+
+    fn proxy(allowed: &[String]) -> (Proxy, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let port = listener.local_addr().expect("an address").port();
+        (Proxy::serve(listener, allowed, LAB).expect("serves"), port)
+    }
+
+    /// A server that answers with what it got, once the first `most` bytes are there or the other side is done.
+    fn server(most: usize) -> (String, mpsc::Receiver<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let name = format!("p{}.test:80", listener.local_addr().expect("an address").port());
+        let (to, from) = mpsc::channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut got = Vec::new();
+                let mut piece = [0; 1024];
+                while got.len() < most {
+                    match stream.read(&mut piece) {
+                        Ok(length @ 1..) => got.extend_from_slice(&piece[..length]),
+                        _ => break,
+                    }
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nanswer");
+                let _ = to.send(got);
+            }
+        });
+        (name, from)
+    }
+
+    fn ask(port: u16, text: &str) -> String {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+        client.write_all(text.as_bytes()).expect("written");
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer);
+        answer
+    }
+
+    #[test]
+    fn a_tunnel_to_a_listed_host_passes_both_ways_and_is_noted() {
+        let (name, got) = server(5);
+        let (proxy, port) = proxy(std::slice::from_ref(&name));
+        let answer = ask(port, &format!("CONNECT {name} HTTP/1.1\r\n\r\nhello"));
+        assert_eq!(answer, "HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK\r\n\r\nanswer");
+        assert_eq!(got.recv().expect("arrived"), b"hello");
+        assert_eq!(proxy.finish(), Contacts { reached: [name].into(), refused: 0 });
+    }
+
+    #[test]
+    fn one_request_passes_and_nothing_that_hides_behind_it() {
+        let (name, got) = server(usize::MAX);
+        let (proxy, port) = proxy(std::slice::from_ref(&name));
+        let host = name.trim_end_matches(":80").to_owned();
+        let asked = format!(
+            "POST http://{host}/x HTTP/1.1\r\nHost: evil\r\nContent-Length: 4\r\n\r\nbodyGET http://{host}/y HTTP/1.1\r\nHost: evil\r\n\r\n"
+        );
+        std::thread::spawn(move || ask(port, &asked));
+        // The server reads until the proxy ends the connection.
+        std::thread::sleep(Duration::from_millis(200));
+        drop(proxy);
+        let got = String::from_utf8(got.recv().expect("arrived")).expect("text");
+        assert_eq!(
+            got,
+            format!("POST /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+        );
+    }
+
+    #[test]
+    fn what_is_not_listed_or_not_public_is_refused_and_counted() {
+        let (name, got) = server(1);
+        let allowed = ["private.test:80", "mixed.test:80", "empty.test:80", "gone.test:80", "10.0.0.1:80"];
+        let (proxy, port) = proxy(&allowed.map(str::to_owned));
+        let direct = name.replace(".test:80", "").replace('p', "127.0.0.1:");
+        for (target, code, word) in [
+            (name.as_str(), "403", "not in the allow list"),
+            ("private.test:81", "403", "not in the allow list"),
+            ("private.test:80", "403", "10.0.0.1, which is private"),
+            ("mixed.test:80", "403", "metadata"),
+            ("empty.test:80", "502", "no address"),
+            ("gone.test:80", "502", "can't be resolved"),
+            ("10.0.0.1:80", "400", "never reached"),
+            (&direct, "400", "never reached"),
+            ("localhost:80", "403", "not in the allow list"),
+        ] {
+            let answer = ask(port, &format!("CONNECT {target} HTTP/1.1\r\n\r\n"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")) && answer.contains(word), "{target}: {answer}");
+        }
+        assert!(ask(port, "GET / HTTP/1.1\r\n\r\n").contains("not absolute"));
+        assert!(ask(port, &"x".repeat(20_000)).contains("larger"));
+        assert_eq!(proxy.finish(), Contacts { reached: BTreeSet::new(), refused: 11 });
+        assert!(got.try_recv().is_err(), "nothing arrived");
+    }
+
+    #[test]
+    fn the_end_of_a_run_ends_its_connections_and_their_number_is_bounded() {
+        let (name, _got) = server(usize::MAX);
+        let (proxy, port) = proxy(std::slice::from_ref(&name));
+        let mut open = Vec::new();
+        for _ in 0..MOST_AT_ONCE {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+            client.write_all(format!("CONNECT {name} HTTP/1.1\r\n\r\n").as_bytes()).expect("written");
+            let mut answer = [0; 39];
+            client.read_exact(&mut answer).expect("a tunnel");
+            open.push(client);
+        }
+        assert!(ask(port, &format!("CONNECT {name} HTTP/1.1\r\n\r\n")).starts_with("HTTP/1.1 503"));
+        let begun = Instant::now();
+        let _ = proxy.finish();
+        for mut client in open {
+            let _ = client.set_read_timeout(Some(Duration::from_secs(10)));
+            assert!(!matches!(client.read(&mut [0; 8]), Ok(1..)));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens any more");
+    }
+
+    #[test]
+    fn a_run_cannot_pass_more_than_its_share() {
+        let shared = Shared {
+            allowed: BTreeSet::new(),
+            resolve: LAB,
+            contacts: Mutex::default(),
+            open: Mutex::default(),
+            at_once: AtomicUsize::new(0),
+            bytes: AtomicU64::new(MOST_BYTES - 10),
+        };
+        assert!(spend(&shared, 10).is_ok());
+        assert!(spend(&shared, 1).is_err());
+    }
+}

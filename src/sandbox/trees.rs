@@ -1,0 +1,285 @@
+//! Trees of the host that a profile lets a run write, and names below allowed ones that stay out of reach.
+//!
+//! A tree is the live one, a private copy, or an overlay whose upper layer is private. A copy does not hold what is
+//! denied and an overlay has whiteouts for it: nobody on the host can drop those. Over a live tree, and over what may
+//! only be read, things without any right are mounted; a host process that replaces a masked file drops its mask.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::sandbox::deny::{DIRECTORY, Denied, MAX_DEPTH, Patterns};
+use crate::sandbox::protocol::{At, Failure, Stage};
+use crate::sandbox::syscalls;
+
+/// Names that are masked in one run: each is a mount.
+const MAX_MASKS: usize = 4096;
+
+/// The file system of what a run may write: one size for all of it. Mounted aside, its directories are bound where they
+/// belong, then it is taken away.
+pub(super) struct Disk;
+
+impl Disk {
+    const PLACE: &'static str = "run/disk";
+
+    /// Mounts it below the working directory, the run's new root.
+    pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), Failure>) -> Result<Self, Failure> {
+        directory(Self::PLACE, 0o700)?;
+        mount(Self::PLACE)?;
+        Ok(Self)
+    }
+
+    /// A directory on it, seen at `target` as well, which exists.
+    pub(super) fn bind(&self, name: &str, target: &Path) -> Result<(), Failure> {
+        let what = || format!("bind a private directory at {}", target.display());
+        let place = self.directory(name)?;
+        let tree =
+            rustix::mount::open_tree(CWD, &place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+                .at(Stage::Mounts, what())?;
+        rustix::mount::move_mount(&tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .at(Stage::Mounts, what())
+    }
+
+    fn directory(&self, name: &str) -> Result<PathBuf, Failure> {
+        let place = Path::new(Self::PLACE).join(name);
+        if !place.exists() {
+            directory(&place, 0o700)?;
+        }
+        Ok(place)
+    }
+
+    /// Fills the directory `name` with what `tree` (which is `allowed` for the step) has. What is denied is there by its name
+    /// and empty. Answers what that is, to be covered where it is seen.
+    pub(super) fn copy(&self, name: &str, tree: &OwnedFd, allowed: &Path, deny: &Patterns) -> Result<Denied, Failure> {
+        let place = self.directory(name)?;
+        let what = || format!("copy {}", allowed.display());
+        let to = rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(Stage::Workdir, what())?;
+        let denied = deny.find(tree, allowed)?;
+        Copy { allowed, denied: &denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)?;
+        Ok(denied)
+    }
+
+    /// Mounts an overlay over `tree` at `target`. A denied file is there by its name and empty, a denied directory is not
+    /// there. Answers what is denied, to be covered.
+    pub(super) fn overlay(
+        &self,
+        name: &str,
+        tree: &OwnedFd,
+        allowed: &Path,
+        target: &Path,
+        deny: &Patterns,
+    ) -> Result<Denied, Failure> {
+        let what = || format!("mount an overlay over {}", allowed.display());
+        let (upper, work) = (self.directory(&format!("{name}-upper"))?, self.directory(&format!("{name}-work"))?);
+        let denied = deny.find(tree, allowed)?;
+        for (below, kind) in &denied.names {
+            hide(&upper, tree, below, *kind).at(Stage::Workdir, format!("hide {}", allowed.join(below).display()))?;
+        }
+        let mode = rustix::fs::fstat(tree).at(Stage::Workdir, what())?.st_mode;
+        std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777 | 0o700))
+            .at(Stage::Workdir, what())?;
+        let options = format!(
+            "lowerdir=/proc/self/fd/{},upperdir={},workdir={},userxattr",
+            tree.as_raw_fd(),
+            upper.display(),
+            work.display()
+        );
+        let options = std::ffi::CString::new(options).map_err(|_| Failure::new(Stage::Workdir, what()))?;
+        rustix::mount::mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+            .at(Stage::Workdir, what())?;
+        Ok(denied)
+    }
+
+    /// What was bound stays; the whole is in nobody's view any more.
+    pub(super) fn detach(self) -> Result<(), Failure> {
+        rustix::mount::unmount(Self::PLACE, UnmountFlags::DETACH).at(Stage::Mounts, "detach the run's disk")?;
+        std::fs::remove_dir(Self::PLACE).at(Stage::Mounts, "remove the place of the run's disk")
+    }
+}
+
+/// Puts something without content over a name of the lower layer, below directories like those of that layer: an empty file,
+/// which is covered later so that it can't be removed either; for a directory or a link a whiteout, the device 0:0.
+fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Result<()> {
+    let mut made = PathBuf::new();
+    for part in below.parent().into_iter().flat_map(Path::components) {
+        made.push(part);
+        let mode = rustix::fs::statat(lower, &made, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o777 | 0o700;
+        match rustix::fs::mkdirat(CWD, upper.join(&made), Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if matches!(kind, FileType::Directory | FileType::Symlink) {
+        return Ok(rustix::fs::mknodat(CWD, upper.join(below), FileType::CharacterDevice, Mode::empty(), 0)?);
+    }
+    let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    rustix::fs::openat(CWD, upper.join(below), flags, Mode::empty()).map(drop)?;
+    Ok(())
+}
+
+struct Copy<'a> {
+    allowed: &'a Path,
+    denied: &'a Denied,
+}
+
+impl Copy<'_> {
+    fn directory(&self, from: impl AsFd, to: impl AsFd, path: &Path, depth: usize) -> Result<(), Failure> {
+        let what = |path: &Path| format!("copy {}", self.allowed.join(path).display());
+        if depth > MAX_DEPTH {
+            return Err(Failure::new(Stage::Workdir, format!("{}: it is deeper than {MAX_DEPTH}", what(path))));
+        }
+        let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty()).at(Stage::Workdir, what(path))?;
+        let mut entries = Dir::new(opened).at(Stage::Workdir, what(path))?;
+        while let Some(entry) = entries.read() {
+            let entry = entry.at(Stage::Workdir, what(path))?;
+            let name = entry.file_name();
+            let below = path.join(OsStr::from_bytes(name.to_bytes()));
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if let Some(kind) = self.denied.kind(&below) {
+                let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+                match kind {
+                    FileType::Directory => rustix::fs::mkdirat(&to, name, Mode::empty()),
+                    // A link can't be covered, so it is left out.
+                    FileType::Symlink => Ok(()),
+                    _ => rustix::fs::openat(&to, name, flags, Mode::empty()).map(drop),
+                }
+                .at(Stage::Workdir, what(&below))?;
+                continue;
+            }
+            let stat = match rustix::fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                stat => stat.at(Stage::Workdir, what(&below))?,
+            };
+            let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let inner = rustix::fs::openat(&from, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                        .at(Stage::Workdir, what(&below))?;
+                    rustix::fs::mkdirat(&to, name, Mode::RWXU).at(Stage::Workdir, what(&below))?;
+                    let copy = rustix::fs::openat(&to, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                        .at(Stage::Workdir, what(&below))?;
+                    self.directory(&inner, &copy, &below, depth + 1)?;
+                    rustix::fs::fchmod(&copy, mode).at(Stage::Workdir, what(&below))?;
+                }
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&from, name, Vec::new()).at(Stage::Workdir, what(&below))?;
+                    rustix::fs::symlinkat(&*target, &to, name).at(Stage::Workdir, what(&below))?;
+                }
+                FileType::RegularFile => {
+                    self.file(&from, &to, name, mode).at(Stage::Workdir, what(&below))?;
+                }
+                // Pipes, sockets and devices are not content.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, from: impl AsFd, to: impl AsFd, name: &std::ffi::CStr, mode: Mode) -> io::Result<()> {
+        let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        let stat = rustix::fs::fstat(&source)?;
+        // Asked of what was opened: a name may be another file's by now.
+        let inode = (stat.st_dev, stat.st_ino);
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.inodes.contains(&inode) {
+            return Ok(());
+        }
+        let made = rustix::fs::openat(&to, name, flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR)?;
+        let (mut source, mut made) = (File::from(source), File::from(made));
+        io::copy(&mut source, &mut made)?;
+        let times = std::fs::FileTimes::new().set_modified(source.metadata()?.modified()?);
+        made.set_times(times)?;
+        Ok(rustix::fs::fchmod(&made, mode)?)
+    }
+}
+
+/// Masks every denied name at and below `target` (from the working directory, the run's new root), which the step sees at
+/// `allowed`. Answers how many.
+pub(super) fn mask(target: &Path, allowed: &Path, deny: &Patterns, things: &mut Things) -> Result<u64, Failure> {
+    let what = || format!("mask denied names in {}", allowed.display());
+    let open = |path: &Path, flags: OFlags| {
+        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), links)
+    };
+    let root = open(target, OFlags::PATH).at(Stage::Deny, what())?;
+    let kind = rustix::fs::fstat(&root).at(Stage::Deny, what())?.st_mode;
+    if FileType::from_raw_mode(kind) != FileType::Directory {
+        return Ok(0);
+    }
+    cover(target, allowed, &deny.find(&root, allowed)?, things)
+}
+
+/// Covers denied names at and below `target`, so that they can't be opened, moved or removed. What is not there needs no
+/// cover. Answers how many names are out of reach.
+pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<u64, Failure> {
+    let open = |path: &Path, flags: OFlags| {
+        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), links)
+    };
+    // A link can't be covered; what it leads to has a name of its own.
+    for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
+        let what = || format!("mask {}", allowed.join(below).display());
+        things.masks += 1;
+        if things.masks > MAX_MASKS {
+            let many = format!("the deny patterns match more than {MAX_MASKS} names: deny a directory instead");
+            return Err(Failure::new(Stage::Deny, many));
+        }
+        let place = match open(&target.join(below), OFlags::PATH) {
+            Err(Errno::NOENT) => continue,
+            place => place.at(Stage::Deny, what())?,
+        };
+        let thing = things.fresh(*kind == FileType::Directory).at(Stage::Deny, what())?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        rustix::mount::move_mount(&thing, "", &place, "", flags).at(Stage::Deny, what())?;
+    }
+    Ok(denied.names.len() as u64)
+}
+
+/// Things without any right, to be mounted over others.
+pub(super) struct Things {
+    /// A device on a mount without devices: it can't be opened, whoever owns it.
+    file: OwnedFd,
+    /// A directory that nobody may enter, on a mount that can't be written, so that nobody gives himself rights.
+    directory: OwnedFd,
+    masks: usize,
+}
+
+impl Things {
+    /// Takes the device from the host's `/dev`, makes the directory below the working directory.
+    pub(super) fn new(device: OwnedFd) -> Result<Self, Failure> {
+        let what = "make an empty directory for masks";
+        const PLACE: &str = "run/nothing";
+        directory(PLACE, 0o700)?;
+        let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Deny, what)?;
+        rustix::fs::chmod(PLACE, Mode::empty()).at(Stage::Deny, what)?;
+        Ok(Self { file: device, directory: made, masks: 0 })
+    }
+
+    fn fresh(&self, directory: bool) -> io::Result<OwnedFd> {
+        let from = if directory { &self.directory } else { &self.file };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(from, "", flags)?;
+        let attributes =
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+        syscalls::set_mount_flags(tree.as_fd(), attributes, false)?;
+        Ok(tree)
+    }
+}
+
+fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let path = path.as_ref();
+    std::fs::DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .at(Stage::Mounts, format!("make the directory {}", path.display()))
+}
