@@ -15,6 +15,7 @@ use regex::bytes::{Regex, RegexBuilder};
 pub struct Pattern {
     text: String,
     matcher: Matcher,
+    ways: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, and what to write instead.
     pub fn parse_with(text: &str, dots: Dots, case: Case) -> Result<Self, PatternError> {
-        let translated = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
+        let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
             Translated::Literal(literal) => Matcher::Literal(case.fold(literal), case),
             Translated::Regex(regex) => RegexBuilder::new(&regex)
@@ -90,13 +91,13 @@ impl Pattern {
                 .map(Matcher::Glob)
                 .map_err(|_| PatternError::new(text, "it is too large when compiled: split it"))?,
         };
-        Ok(Self { text: text.to_owned(), matcher })
+        Ok(Self { text: text.to_owned(), matcher, ways })
     }
 
     /// A pattern that matches nothing but `text`, whatever stands in it.
     #[must_use]
     pub fn literal(text: &str, case: Case) -> Self {
-        Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case) }
+        Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
     /// The pattern as it was written.
@@ -109,6 +110,12 @@ impl Pattern {
     #[must_use]
     pub fn only(&self) -> Option<&str> {
         if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
+    }
+
+    /// How many patterns without braces it stands for: what it costs.
+    #[must_use]
+    pub const fn ways(&self) -> usize {
+        self.ways
     }
 
     /// Whether it matches `path`, whole, in time linear in its length. A leading `./` does not count.
@@ -145,7 +152,8 @@ enum Translated {
     Regex(String),
 }
 
-fn translate(text: &str, dots: Dots) -> Result<Translated, String> {
+/// What it means, and how many alternatives its braces make.
+fn translate(text: &str, dots: Dots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
     }
@@ -166,9 +174,9 @@ fn translate(text: &str, dots: Dots) -> Result<Translated, String> {
     if let [only] = alternatives.as_slice()
         && let Some(literal) = literal(only)
     {
-        return Ok(Translated::Literal(literal));
+        return Ok((Translated::Literal(literal), 1));
     }
-    Ok(Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))))
+    Ok((Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))), alternatives.len()))
 }
 
 /// What tokens without a wildcard stand for.
