@@ -36,8 +36,9 @@ pub(super) struct Denied {
 }
 
 impl Denied {
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.names.iter().any(|(name, _)| name == path)
+    /// What the denied name `path` is; nothing when it is not denied.
+    pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
+        self.names.iter().find(|(name, _)| name == path).map(|(_, kind)| *kind)
     }
 }
 
@@ -320,11 +321,11 @@ mod tests {
         let mut names: Vec<_> = found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect();
         names.sort();
         assert_eq!(names, [".env", "secrets", "sub/deep/copy", "sub/notes"]);
-        assert!(found.has(Path::new(".env")) && !found.has(Path::new("plain")));
+        assert!(found.kind(Path::new(".env")).is_some() && !found.kind(Path::new("plain")).is_some());
         if !rustix::process::geteuid().is_root() {
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o111)).expect("mode");
             let found = patterns.find(&root, home.path()).expect("walks");
-            assert!(found.has(Path::new("sub/deep")));
+            assert!(found.kind(Path::new("sub/deep")).is_some());
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o755)).expect("mode");
         }
     }
