@@ -132,6 +132,7 @@ impl Hold {
             scratch: below("runs", 0o711).map_err(failed)?,
             spool: below("spool", 0o700).map_err(failed)?,
             private,
+            unwritable: Vec::new(),
         };
         Ok(Self { wanted, sandbox: LinuxSandbox::new(&setup).map_err(failed)?, scratch })
     }
