@@ -16,6 +16,7 @@ pub mod exit;
 pub mod export;
 pub mod follow;
 pub mod gate;
+pub mod hardening;
 pub mod inbox;
 pub mod init;
 pub mod key;
@@ -27,6 +28,7 @@ pub mod propose;
 pub mod registry;
 pub mod review;
 pub mod roster;
+pub mod sandbox;
 pub mod schema;
 pub mod screen;
 pub mod serve;
@@ -90,7 +92,7 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 10] = [
+const LATER: [(&str, &str); 9] = [
     ("grant", "each run takes its own approvals"),
     (
         "revoke",
@@ -99,7 +101,6 @@ const LATER: [(&str, &str); 10] = [
     ("void-all", "stop the boundary, or let proposals expire"),
     ("run", "a step runs at a boundary only: `countersign propose STEP`"),
     ("policy", "`countersign doctor` reads the policy and says every error in it"),
-    ("sandbox", "`countersign doctor` says what the sandbox holds on this host"),
     ("mcp", "agents call `countersign propose --json`, or HTTP"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
     ("check", "`countersign registry list --dir DIR` says every error of the files"),
@@ -193,6 +194,8 @@ enum Command {
     Serve(serve::Args),
     /// Say what holds on this host, and what to mend
     Doctor(doctor::Args),
+    /// Try what a sandbox leaves to a command
+    Sandbox(sandbox::Args),
     /// Make keys, show keys
     Key(key::Args),
     /// Make, list and end tokens
@@ -231,6 +234,7 @@ impl Cli {
             Command::Init(args) => init::run(args, talk),
             Command::Serve(args) => serve::run(args, talk),
             Command::Doctor(args) => doctor::run(args, talk),
+            Command::Sandbox(args) => sandbox::run(args, talk),
             Command::Key(args) => key::run(args, talk),
             Command::Token(args) => token::run(args, talk),
             Command::Store(args) => store::run(args, talk),
