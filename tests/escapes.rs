@@ -3,7 +3,8 @@
 
 mod escape;
 
-use escape::{Bites, Held, Outcome, Who, cases, play_what_is_ordered, round};
+use countersign::record::profile::Workdir;
+use escape::{Bites, Held, Outcome, Who, cases, play_what_is_ordered, round, round_over};
 
 #[test]
 fn strict_lets_nothing_out() {
@@ -15,7 +16,24 @@ fn strict_lets_nothing_out() {
 #[test]
 fn strict_lets_nothing_out_under_an_ordinary_user() {
     if !play_what_is_ordered() {
-        nothing_got_out(&round("strict_lets_nothing_out_under_an_ordinary_user", Who::Ordinary, Held::Strict));
+        let name = "strict_lets_nothing_out_under_an_ordinary_user";
+        nothing_got_out(&round_over(name, Who::Ordinary, Held::Strict, Workdir::Overlay));
+    }
+}
+
+/// A live tree: what stands in it may be changed, what is denied may not even be seen.
+#[test]
+fn strict_lets_nothing_out_of_a_live_tree() {
+    if !play_what_is_ordered() {
+        let name = "strict_lets_nothing_out_of_a_live_tree";
+        let mut outcomes = round_over(name, Who::Ordinary, Held::Strict, Workdir::InPlace);
+        for outcome in &mut outcomes {
+            // The directory above a denied file is the step's to move, and the file with it. It was not read.
+            if outcome.id == "deny-rename-parent" {
+                outcome.breaches.retain(|breach| breach != "work/deep/a/.env is changed on the host");
+            }
+        }
+        nothing_got_out(&outcomes);
     }
 }
 

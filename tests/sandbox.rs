@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use countersign::record::enforcement::{Level, Masks};
+use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
@@ -849,18 +849,108 @@ fn memory_files_disk_and_cpu_are_limited() {
         limits.file_bytes = 1 << 20;
         limits.disk_bytes = 4 << 20;
     });
-    let memory = "try:\n b=bytearray(1<<30)\n print('got it')\nexcept MemoryError: print('held')";
-    assert_eq!(python(&small, memory), (End::Exited(0), "held".into()));
+    let memory = "try:\n b=bytearray(1<<30)\n for i in range(0,1<<30,4096): b[i]=1\n print('got it')\nexcept MemoryError: print('held')";
+    match by(&bench, |limits| limits.memory) {
+        Holder::Cgroup2 => assert_eq!(python(&small, memory), (End::Killed("memory_bytes"), String::new())),
+        _ => assert_eq!(python(&small, memory), (End::Exited(0), "held".into())),
+    }
     let file = "try:\n open('f','wb').write(bytes(2<<20))\n print('got it')\nexcept OSError: print('held')";
     assert_eq!(python(&small, file), (End::Exited(0), "held".into()));
     let disk = "import os\ntry:\n for i in range(8): open(str(i),'wb').write(bytes(1<<20))\n print('got it')\nexcept OSError as e: print('held', e.errno)";
     assert_eq!(python(&small, disk), (End::Exited(0), "held 28".into()));
     let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
-    assert_eq!(bench.run_with(&spin, plan("bash", "while :; do :; done")).end, End::Killed("cpu_milli"));
+    match by(&bench, |limits| limits.cpu) {
+        // A group gives out less instead of ending anything.
+        Holder::Cgroup2 => {
+            let slow = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (100, 2000));
+            let report = bench.run_with(&slow, plan("bash", "while :; do :; done"));
+            assert_eq!(report.end, End::TimedOut);
+            assert!(report.usage.cpu_ms < 1000, "{:?}", report.usage);
+        }
+        _ => assert_eq!(bench.run_with(&spin, plan("bash", "while :; do :; done")).end, End::Killed("cpu_milli")),
+    }
+    let full = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > $i || exit 1; done";
+    assert_eq!(bench.run_with(&small, plan("bash", full)).end, End::Killed("disk_bytes"));
     assert_eq!(
         bench.run_with(&small, plan("bash", "exec head -c 2000000 /dev/zero > f")).end,
         End::Killed("file_bytes")
     );
+}
+
+/// What holds a limit on this host.
+fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<Held>) -> Holder {
+    let facts = bench.bash("true").enforcement;
+    facts.limits.and_then(limit).expect("held").by
+}
+
+#[test]
+fn a_control_group_holds_the_whole_run_where_one_is_delegated() {
+    let bench = Bench::strict();
+    if let Err(why) = &bench.sandbox.probe().cgroup {
+        println!("not run: limits by a control group: {why}");
+        return;
+    }
+    // Each process stays below the limit, all of them together do not.
+    let script = r#"
+import os, time
+for _ in range(6):
+    if os.fork() == 0:
+        b = bytearray(30 << 20)
+        for i in range(0, len(b), 4096): b[i] = 1
+        time.sleep(5); os._exit(0)
+time.sleep(5); print("got it")
+"#;
+    let small = limited(|limits| limits.memory_bytes = 96 << 20);
+    let mut report = bench.run_with(&small, plan("python", script));
+    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Killed("memory_bytes"), ""));
+    let facts = report.enforcement;
+    assert!(facts.kill.is_some_and(|kill| kill == ["cgroup.kill", "pidns"]));
+    let limits = facts.limits.expect("facts");
+    for (held, max) in [(limits.memory, 96 << 20), (limits.processes, 100), (limits.cpu, 1000)] {
+        assert_eq!(held, Some(Held { max, by: Holder::Cgroup2 }));
+    }
+    assert!(report.usage.memory_peak_bytes > 64 << 20, "{:?}", report.usage);
+    let few = limited(|limits| limits.processes = 8);
+    let bomb = "for i in $(seq 20); do sleep 1 & done; wait; exit 1";
+    assert_eq!(bench.run_with(&few, plan("bash", bomb)).end, End::Killed("processes"));
+}
+
+// ---- the helper
+
+#[test]
+fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
+    let bench = Bench::strict();
+    assert_eq!(said(bench.bash("echo before")), "before");
+    let mark = mark("helper");
+    let script = format!("(setsid sleep {mark} &); sleep {mark}");
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.bash(&script).end)).collect();
+        until("the steps run", || sleepers(&mark) == 16);
+        let helper = launcher_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        for run in runs {
+            assert!(matches!(run.join().expect("no panic"), End::Lost(_)));
+        }
+        assert_eq!(sleepers(&mark), 0, "gone when the runs say that they are over");
+        assert_eq!(said(bench.bash("echo after")), "after");
+    });
+}
+
+/// How many processes sleep for the marked time.
+fn sleepers(mark: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.starts_with("sleep\0") && line.contains(mark)).count()
+}
+
+#[test]
+fn a_real_step_tries_to_get_out_and_is_held() {
+    let bench = Bench::strict();
+    let place = bench.path("attempts");
+    std::fs::create_dir(&place).expect("a directory");
+    let tried = countersign::sandbox::attempts::make(&bench.sandbox, &place).expect("made");
+    let got: Vec<_> = tried.iter().filter(|attempt| !attempt.held).collect();
+    assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
 // ---- weaker forms

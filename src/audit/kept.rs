@@ -26,6 +26,9 @@ pub struct Kept {
     pub program: String,
     /// Whose log.
     pub boundary: SealDigest,
+    /// When that was, by the auditor's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Timestamp>,
     /// The signed head that was verified, as it was read.
     pub checkpoint: String,
     /// Its size.

@@ -65,6 +65,14 @@ struct Open {
     found: Vec<What>,
 }
 
+impl Open {
+    /// When it must be over, whichever of the sealed steps it is of; nothing where the state could not be read.
+    fn until(&self) -> Option<Timestamp> {
+        let longest = self.in_force.state.as_ref()?.steps.longest_ms;
+        Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
+    }
+}
+
 /// A run that has no receipt by far longer than it could last is no longer going on. Besides its own time it may have
 /// waited for room on the disk, so this is generous.
 const PATIENCE_S: i64 = 24 * 3600;
@@ -308,14 +316,15 @@ impl Runs {
 
     /// Runs without a receipt that must be over at this time.
     pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
-        let longest = |open: &Open| open.in_force.state.as_ref().map(|state| state.steps.longest_ms);
         self.open()
             .zip(self.open.values())
-            .filter_map(|(run, open)| {
-                let seconds = i64::try_from(longest(open)? / 1000).unwrap_or(i64::MAX).saturating_add(PATIENCE_S);
-                (open.at.plus(seconds) < now).then_some(run)
-            })
+            .filter_map(|(run, open)| (open.until()?.plus(PATIENCE_S) < now).then_some(run))
             .collect()
+    }
+
+    /// Until when the last of the runs without a receipt may go on; nothing when there are none.
+    pub(crate) fn open_until(&self) -> Option<Timestamp> {
+        self.open.values().map(|open| open.until().unwrap_or(open.at)).max()
     }
 
     /// The seals of all that is open, in order, and the one in force last.
@@ -484,6 +493,18 @@ impl Again {
                 format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
+            // Limits and further layers are open, and what rules about files would give; all else is the same for every run.
+            let mut known = step.profile.clone();
+            known.limits.clone_from(&signed.sandbox.limits);
+            known.require.clone_from(&signed.sandbox.require);
+            if state.undecidable {
+                known.read.clone_from(&signed.sandbox.read);
+                known.write.clone_from(&signed.sandbox.write);
+                known.deny.clone_from(&signed.sandbox.deny);
+            }
+            if let Err(error) = check_profile(&known, &signed.sandbox) {
+                self.read_otherwise(What::Sandbox, error.to_string());
+            }
             self.leave_open(What::Sandbox, why);
         } else if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
             self.read_otherwise(What::Sandbox, error.to_string());

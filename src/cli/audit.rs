@@ -94,6 +94,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
             .map_err(|why| Failure::usage(format!("the state's checkpoint: {why}")))?;
         seen.verified = true;
+        seen.at = kept.seen;
         expected.heads.push(seen);
     }
     let against = match &other {

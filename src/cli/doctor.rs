@@ -17,6 +17,7 @@ use crate::node::roster_file::Written;
 use crate::node::succession;
 use crate::record::enforcement::Level;
 use crate::sandbox::Sandbox as _;
+use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::trust::signer::FileSigner;
 
@@ -110,11 +111,12 @@ fn host(wanted: Level) -> Vec<Line> {
         };
         let sandbox = LinuxSandbox::new(&setup)?;
         let probe = sandbox.probe().clone();
+        let tried = attempts::make(&sandbox, scratch.path());
         drop(scratch);
-        std::io::Result::Ok(probe)
+        std::io::Result::Ok((probe, tried))
     };
-    let probe = match trial() {
-        Ok(probe) => probe,
+    let (probe, tried) = match trial() {
+        Ok(tried) => tried,
         Err(error) => {
             return vec![mend("sandbox", format!("it can't be tried ({error}): make a temporary directory writable"))];
         }
@@ -143,6 +145,15 @@ fn host(wanted: Level) -> Vec<Line> {
     } else {
         ok("sandbox level", says)
     });
+    lines.push(attempted(&tried, level));
+    lines.push(match &probe.cgroup {
+        Ok(names) => ok("limits", format!("{} of the whole run by a control group", names.join(", "))),
+        Err(why) => Line {
+            holds: State::Note,
+            what: "limits".into(),
+            says: format!("of each process, since there is no control group for runs ({why}); systemd: Delegate=yes"),
+        },
+    });
     if let Some(abi) = probe.landlock_abi {
         lines.push(ok("Landlock", format!("ABI {abi}")));
     }
@@ -153,6 +164,28 @@ fn host(wanted: Level) -> Vec<Line> {
     };
     lines.push(ok("user id", own.to_owned()));
     lines
+}
+
+/// What a real step could not do here.
+fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
+    let what = "attempts to get out";
+    match tried {
+        Err(error) => mend(what, format!("they can't be made: {error}")),
+        Ok(attempts) => {
+            let got: Vec<&str> = attempts.iter().filter(|attempt| !attempt.held).map(|attempt| attempt.what).collect();
+            if got.is_empty() {
+                ok(what, format!("{} made by a real step, all held", attempts.len()))
+            } else {
+                let says = format!("{} made by a real step; it could: {}", attempts.len(), got.join(", "));
+                // Under fewer layers some are not promised.
+                if level == Level::Strict {
+                    mend(what, says)
+                } else {
+                    Line { holds: State::Note, what: what.into(), says }
+                }
+            }
+        }
+    }
 }
 
 fn of_files(config: &Config) -> Vec<Line> {

@@ -181,7 +181,7 @@ pub fn with_any<'t>(bundle: &[u8], trust: &'t [Trust], options: Options) -> Resu
             let newest = newest.map_or(unknown, |newest| Newest { version: newest.version, digest: newest.digest });
             Ok((newest, report))
         }
-        other => Err(other),
+        other => Err(Box::new(other)),
     });
     match deciding {
         Ok(Deciding { trust, found: mut report, mut unconnected }) => {

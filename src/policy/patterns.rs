@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ impl Pattern {
         match &self.matcher {
             Matcher::Literal(literal, Case::Counts) => literal == path,
             Matcher::Literal(literal, Case::Any) => *literal == path.to_lowercase(),
-            Matcher::Glob(regex) => regex.is_match(path),
+            Matcher::Glob(regex) => regex.is_match(path.as_bytes()),
         }
     }
 }
@@ -373,7 +373,7 @@ impl Dots {
     const fn segment(self) -> &'static str {
         match self {
             Self::Written => SEGMENT,
-            Self::Any => "[^/]+",
+            Self::Any => "(?-u:[^/])+",
         }
     }
 }
@@ -414,7 +414,7 @@ fn inner_regex(tokens: &[Token]) -> String {
         match token {
             Token::Star if at > 0 && tokens[at - 1] == Token::Star => {}
             Token::Literal(c) => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-            Token::Star => regex.push_str("[^/]*"),
+            Token::Star => regex.push_str("(?-u:[^/])*"),
             Token::Any => regex.push_str("[^/]"),
             Token::Class(set, negated) => regex.push_str(&class_regex(set, *negated, false)),
             Token::Slash => {}
@@ -429,8 +429,9 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
 
 const BESIDE_BRACES: &str =
     "** in or beside braces means different things to readers: write one pattern for each alternative";
-/// A segment that does not begin with a dot.
-const SEGMENT: &str = "[^./][^/]*";
+/// A segment that does not begin with a dot. Any byte but a slash is any part of a character, and compiles to far less than
+/// any character does; what follows in a pattern begins with a character's first byte.
+const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
 /// A pattern is written by a person; more is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Bounds what nested braces multiply to.
@@ -465,6 +466,24 @@ mod tests {
             let expected: Vec<&str> = expected.as_array().expect("a list").iter().filter_map(|p| p.as_str()).collect();
             let found: Vec<&str> = paths.iter().copied().filter(|path| compiled.matches(path)).collect();
             assert_eq!(found, expected, "{pattern}, {dots:?}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_never_takes_a_part_of_a_character() {
+        for (pattern, path, expected) in [
+            ("*é", "xé", true),
+            ("?", "é", true),
+            ("??", "é", false),
+            ("*?", "é", true),
+            ("*??", "é", false),
+            ("[^x]", "é", true),
+            ("[é-í]", "è", false),
+            ("a/**/é", "a/ü/é", true),
+            ("É*", "éa", true),
+        ] {
+            let pattern = Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern);
+            assert_eq!(pattern.matches(path), expected, "{} {path}", pattern.as_str());
         }
     }
 

@@ -20,8 +20,10 @@ use crate::sandbox::protocol::{At, Failure, Stage};
 /// Compiled patterns.
 #[derive(Debug)]
 pub(super) struct Patterns {
-    whole: RegexSet,
-    below: RegexSet,
+    /// Over whole paths, where there are such patterns.
+    whole: Option<RegexSet>,
+    /// Over paths below an allowed directory.
+    below: Option<RegexSet>,
 }
 
 /// What was found below one directory.
@@ -34,8 +36,9 @@ pub(super) struct Denied {
 }
 
 impl Denied {
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.names.iter().any(|(name, _)| name == path)
+    /// What the denied name `path` is; nothing when it is not denied.
+    pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
+        self.names.iter().find(|(name, _)| name == path).map(|(_, kind)| *kind)
     }
 }
 
@@ -62,7 +65,10 @@ impl Patterns {
             list.push(translate(text).map_err(|why| format!("the deny pattern {pattern:?} {why}"))?);
         }
         let compile = |list: Vec<String>| {
-            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map_err(|_| {
+            if list.is_empty() {
+                return Ok(None);
+            }
+            RegexSetBuilder::new(list).unicode(false).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| {
                 "the deny patterns are too large together: write fewer, or without many alternatives".to_owned()
             })
         };
@@ -73,13 +79,13 @@ impl Patterns {
     pub(super) fn deny(&self, allowed: &Path, below: &Path) -> bool {
         let whole = allowed.join(below);
         let whole = whole.as_os_str().as_bytes();
-        self.whole.is_match(whole.strip_prefix(b"/").unwrap_or(whole))
-            || self.below.is_match(below.as_os_str().as_bytes())
+        matches(&self.whole, whole.strip_prefix(b"/").unwrap_or(whole))
+            || matches(&self.below, below.as_os_str().as_bytes())
     }
 
     /// Whether a pattern over whole paths denies `path`, an absolute one.
     pub(super) fn deny_named(&self, path: &str) -> bool {
-        self.whole.is_match(path.trim_start_matches('/').as_bytes())
+        matches(&self.whole, path.trim_start_matches('/').as_bytes())
     }
 
     /// Everything below `root` (which is `allowed` for the step) that is out of reach.
@@ -94,6 +100,10 @@ impl Patterns {
         found.names.extend(aliases.map(|(path, _)| (path, FileType::RegularFile)));
         Ok(found)
     }
+}
+
+fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
+    set.as_ref().is_some_and(|set| set.is_match(path))
 }
 
 struct Walk<'a> {
@@ -311,11 +321,11 @@ mod tests {
         let mut names: Vec<_> = found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect();
         names.sort();
         assert_eq!(names, [".env", "secrets", "sub/deep/copy", "sub/notes"]);
-        assert!(found.has(Path::new(".env")) && !found.has(Path::new("plain")));
+        assert!(found.kind(Path::new(".env")).is_some() && !found.kind(Path::new("plain")).is_some());
         if !rustix::process::geteuid().is_root() {
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o111)).expect("mode");
             let found = patterns.find(&root, home.path()).expect("walks");
-            assert!(found.has(Path::new("sub/deep")));
+            assert!(found.kind(Path::new("sub/deep")).is_some());
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o755)).expect("mode");
         }
     }

@@ -145,24 +145,28 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         source.put()?;
     }
     let mut masked = 0;
+    let mut things = if profile.deny.is_empty() { None } else { Some(Things::new(closed)?) };
     if let Some(disk) = disk {
         for (number, (path, tree)) in trees.iter().enumerate() {
             let (path, name) = (Path::new(path), format!("tree-{number}"));
             let target = path.strip_prefix("/").unwrap_or(path);
             fs::create_dir_all(target).at(Stage::Mounts, format!("make room for {}", path.display()))?;
-            if profile.workdir == Workdir::Copy {
-                masked += disk.copy(&name, tree, path, &deny)?;
+            let denied = if profile.workdir == Workdir::Copy {
+                let denied = disk.copy(&name, tree, path, &deny)?;
                 disk.bind(&name, target)?;
+                denied
             } else {
-                masked += disk.overlay(&name, tree, path, target, &deny)?;
+                disk.overlay(&name, tree, path, target, &deny)?
+            };
+            if let Some(things) = &mut things {
+                masked += trees::cover(target, path, &denied, things)?;
             }
         }
         disk.detach()?;
     }
-    if !profile.deny.is_empty() {
-        let mut things = Things::new(closed)?;
+    if let Some(things) = &mut things {
         for source in &shown {
-            masked += trees::mask(Path::new(&source.target), &Path::new("/").join(&source.target), &deny, &mut things)?;
+            masked += trees::mask(Path::new(&source.target), &Path::new("/").join(&source.target), &deny, things)?;
         }
     }
     // pivot_root(2): with both names "." the old root lies over the new one and is taken off at once.

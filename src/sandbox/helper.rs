@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::sandbox::protocol::{self, Descriptors, LAUNCH, Start};
@@ -54,6 +56,8 @@ impl Helper {
     fn start(&self) -> io::Result<Running> {
         let (socket, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        // A helper that does not listen is as good as a dead one.
+        rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
         // Nothing here may turn posix_spawn into fork: no pre_exec, no uid, no process group.
         let child = Command::new(format!("/proc/self/fd/{}", self.binary.as_raw_fd()))
             .arg0("countersign")
@@ -74,10 +78,14 @@ impl Drop for Helper {
     }
 }
 
-/// The end of its socket ends it, and with it whatever it began.
+/// How long it may take to take a packet: it does nothing that takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Its end is the end of whatever it began.
 fn end(helper: Option<Running>) {
     if let Some(Running { socket, mut child }) = helper {
         drop(socket);
+        let _ = child.kill();
         let _ = child.wait();
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::record::profile::NetworkMode;
 use crate::sandbox::confine;
@@ -82,6 +82,9 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
         // An ordinary user may not. In a container with few rights this may fail too; then the groups stay.
         let _ = rustix::thread::set_thread_groups(&[]);
     }
+    // Two descriptors a run, and a thousand runs are not too many.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     syscalls::block_signals().at(Stage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     let mut runs: Vec<Begun> = Vec::new();

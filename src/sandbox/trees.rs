@@ -55,18 +55,19 @@ impl Disk {
         Ok(place)
     }
 
-    /// Fills the directory `name` with what `tree` (which is `allowed` for the step) has, save what is denied. Answers how
-    /// many names that were.
-    pub(super) fn copy(&self, name: &str, tree: &OwnedFd, allowed: &Path, deny: &Patterns) -> Result<u64, Failure> {
+    /// Fills the directory `name` with what `tree` (which is `allowed` for the step) has. What is denied is there by its name
+    /// and empty. Answers what that is, to be covered where it is seen.
+    pub(super) fn copy(&self, name: &str, tree: &OwnedFd, allowed: &Path, deny: &Patterns) -> Result<Denied, Failure> {
         let place = self.directory(name)?;
         let what = || format!("copy {}", allowed.display());
         let to = rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(Stage::Workdir, what())?;
         let denied = deny.find(tree, allowed)?;
         Copy { allowed, denied: &denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)?;
-        Ok(denied.names.len() as u64)
+        Ok(denied)
     }
 
-    /// Mounts an overlay over `tree` at `target`. Answers how many names are whited out.
+    /// Mounts an overlay over `tree` at `target`. A denied file is there by its name and empty, a denied directory is not
+    /// there. Answers what is denied, to be covered.
     pub(super) fn overlay(
         &self,
         name: &str,
@@ -74,12 +75,12 @@ impl Disk {
         allowed: &Path,
         target: &Path,
         deny: &Patterns,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Denied, Failure> {
         let what = || format!("mount an overlay over {}", allowed.display());
         let (upper, work) = (self.directory(&format!("{name}-upper"))?, self.directory(&format!("{name}-work"))?);
         let denied = deny.find(tree, allowed)?;
-        for (below, _) in &denied.names {
-            whiteout(&upper, tree, below).at(Stage::Workdir, format!("hide {}", allowed.join(below).display()))?;
+        for (below, kind) in &denied.names {
+            hide(&upper, tree, below, *kind).at(Stage::Workdir, format!("hide {}", allowed.join(below).display()))?;
         }
         let mode = rustix::fs::fstat(tree).at(Stage::Workdir, what())?.st_mode;
         std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777 | 0o700))
@@ -93,7 +94,7 @@ impl Disk {
         let options = std::ffi::CString::new(options).map_err(|_| Failure::new(Stage::Workdir, what()))?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
             .at(Stage::Workdir, what())?;
-        Ok(denied.names.len() as u64)
+        Ok(denied)
     }
 
     /// What was bound stays; the whole is in nobody's view any more.
@@ -103,8 +104,9 @@ impl Disk {
     }
 }
 
-/// A character device 0:0 in the upper layer, below directories like those of the lower one.
-fn whiteout(upper: &Path, lower: &OwnedFd, below: &Path) -> io::Result<()> {
+/// Puts something without content over a name of the lower layer, below directories like those of that layer: an empty file,
+/// which is covered later so that it can't be removed either; for a directory or a link a whiteout, the device 0:0.
+fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Result<()> {
     let mut made = PathBuf::new();
     for part in below.parent().into_iter().flat_map(Path::components) {
         made.push(part);
@@ -114,7 +116,12 @@ fn whiteout(upper: &Path, lower: &OwnedFd, below: &Path) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(rustix::fs::mknodat(CWD, upper.join(below), FileType::CharacterDevice, Mode::empty(), 0)?)
+    if matches!(kind, FileType::Directory | FileType::Symlink) {
+        return Ok(rustix::fs::mknodat(CWD, upper.join(below), FileType::CharacterDevice, Mode::empty(), 0)?);
+    }
+    let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    rustix::fs::openat(CWD, upper.join(below), flags, Mode::empty()).map(drop)?;
+    Ok(())
 }
 
 struct Copy<'a> {
@@ -134,7 +141,18 @@ impl Copy<'_> {
             let entry = entry.at(Stage::Workdir, what(path))?;
             let name = entry.file_name();
             let below = path.join(OsStr::from_bytes(name.to_bytes()));
-            if matches!(name.to_bytes(), b"." | b"..") || self.denied.has(&below) {
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if let Some(kind) = self.denied.kind(&below) {
+                let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+                match kind {
+                    FileType::Directory => rustix::fs::mkdirat(&to, name, Mode::empty()),
+                    // A link can't be covered, so it is left out.
+                    FileType::Symlink => Ok(()),
+                    _ => rustix::fs::openat(&to, name, flags, Mode::empty()).map(drop),
+                }
+                .at(Stage::Workdir, what(&below))?;
                 continue;
             }
             let stat = match rustix::fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -197,22 +215,33 @@ pub(super) fn mask(target: &Path, allowed: &Path, deny: &Patterns, things: &mut 
     if FileType::from_raw_mode(kind) != FileType::Directory {
         return Ok(0);
     }
-    let denied = deny.find(&root, allowed)?;
+    cover(target, allowed, &deny.find(&root, allowed)?, things)
+}
+
+/// Covers denied names at and below `target`, so that they can't be opened, moved or removed. What is not there needs no
+/// cover. Answers how many names are out of reach.
+pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<u64, Failure> {
+    let open = |path: &Path, flags: OFlags| {
+        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), links)
+    };
     // A link can't be covered; what it leads to has a name of its own.
-    let names: Vec<_> = denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink).collect();
-    for (below, kind) in &names {
+    for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
         things.masks += 1;
         if things.masks > MAX_MASKS {
             let many = format!("the deny patterns match more than {MAX_MASKS} names: deny a directory instead");
             return Err(Failure::new(Stage::Deny, many));
         }
-        let place = open(&target.join(below), OFlags::PATH).at(Stage::Deny, what())?;
+        let place = match open(&target.join(below), OFlags::PATH) {
+            Err(Errno::NOENT) => continue,
+            place => place.at(Stage::Deny, what())?,
+        };
         let thing = things.fresh(*kind == FileType::Directory).at(Stage::Deny, what())?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&thing, "", &place, "", flags).at(Stage::Deny, what())?;
     }
-    Ok(names.len() as u64)
+    Ok(denied.names.len() as u64)
 }
 
 /// Things without any right, to be mounted over others.

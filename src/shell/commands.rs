@@ -258,6 +258,7 @@ impl<'s> Finding<'s> {
     }
 
     fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
+        let first = self.found.len();
         self.certain.clear();
         self.functions.clear();
         self.first_call = None;
@@ -289,7 +290,7 @@ impl<'s> Finding<'s> {
             }
         }
         if self.unset {
-            for raw in &mut self.found {
+            for raw in &mut self.found[first..] {
                 if let What::Function(name) = &raw.what {
                     raw.what = What::Command(name.clone());
                 }
@@ -377,7 +378,10 @@ impl<'s> Finding<'s> {
         }
         self.redirects(&compound.redirects, context)?;
         for list in &compound.lists {
-            self.list(list, Context { top: context.top && compound.group, input: None, ..context })?;
+            self.list(
+                list,
+                Context { top: context.top && compound.group && compound.redirects.is_empty(), input: None, ..context },
+            )?;
         }
         Ok(())
     }
@@ -454,6 +458,14 @@ impl<'s> Finding<'s> {
         match name {
             Some(name) if settings::changes(name) => {
                 self.found.push(raw(word, What::Setting(name.to_owned()), context));
+                let value = word.text.split_once('=').map(|(_, value)| value);
+                let evaluated =
+                    |value: &str| value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}");
+                if settings::names_a_file(name) && value != Some("")
+                    || settings::is_expanded(name) && value.is_none_or(evaluated)
+                {
+                    self.unknown(word, "a variable whose value runs, or names what runs", context);
+                }
             }
             Some(_) => {}
             None => self.unknown(word, "sets a variable whose name is not written out", context),
@@ -493,8 +505,8 @@ impl<'s> Finding<'s> {
     pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), Flaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
         let Some(name) = first.exactly() else {
-            let element = context.dialect == Dialect::Dash && is_element(first);
-            if !element {
+            let assigns = context.dialect == Dialect::Dash && assigns_for_bash(first);
+            if !assigns {
                 self.unknown(first, "the name of the command is not written out", context);
             }
             return Ok(());
@@ -630,10 +642,12 @@ fn half_a_test(item: &Item) -> bool {
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.source() != "]]")
 }
 
-/// In dash a word like `a[1]=x`: it names no program, and bash's assignments have this form.
-fn is_element(word: &Word) -> bool {
+/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form.
+fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
-    source.split_once('[').is_some_and(|(name, rest)| is_name(name) && (rest.contains("]=") || rest.contains("]+=")))
+    let Some(end) = source.find(['[', '+']) else { return false };
+    let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
+    is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }
 
 fn raw(word: &Word, what: What, context: Context<'_>) -> Raw {

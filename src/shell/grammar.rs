@@ -17,12 +17,17 @@ pub(super) enum Until {
 }
 
 /// Words that are not commands where a command could begin.
-const RESERVED: &[&str] = &[
+pub(super) const RESERVED: &[&str] = &[
     "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "[[",
     "select", "function", "coproc", "time",
 ];
 /// Those of them that only bash knows.
 const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
+
+/// The last command is a compound one.
+fn ends_itself(list: &List) -> bool {
+    list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, Node::Simple(_)))
+}
 
 impl Parser<'_> {
     /// The whole text.
@@ -68,6 +73,8 @@ impl Parser<'_> {
                     list[first..].iter_mut().for_each(|item| item.certain = false);
                 }
                 None | Some(b'\n' | b')') => {}
+                // `if (a) then`, `{ (a) }`: what ends a list may follow a compound command at once.
+                Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
                 Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
             }
         }

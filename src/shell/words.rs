@@ -484,7 +484,12 @@ impl Parser<'_> {
         let name = self.text[name..self.pos].replace("\\\n", "");
         let assigns = match self.peek() {
             Some(b'=') => true,
-            Some(b':') => self.peek_second() == Some(b'='),
+            Some(b':') => {
+                let second = self.peek_second();
+                // `${name:offset}`
+                self.evaluates |= !matches!(second, Some(b'=' | b'-' | b'+' | b'?'));
+                second == Some(b'=')
+            }
             Some(b'[') => {
                 let all = ["[@]", "[*]"].iter().any(|all| self.text[self.pos..].starts_with(all));
                 self.evaluates |= !all;

@@ -4,6 +4,7 @@
 //! grammar and what its operands are; where a word can't be told apart from an option, what follows is unknown.
 
 use crate::shell::commands::{Context, Finding, Reader};
+use crate::shell::grammar::RESERVED;
 use crate::shell::options::{Grammar, Options, Takes, read};
 use crate::shell::syntax::{Flaw, HOLE, Word};
 
@@ -259,7 +260,13 @@ impl<'a> Call<'_, '_, 'a> {
     /// A shell reads its commands from standard input.
     fn standard_input(&mut self, reader: Reader) -> Done {
         match self.inside.input {
-            Some(body) => self.finding.text(&[body], reader, self.inside),
+            Some(body) => {
+                let lines = body.text.lines().count();
+                if lines > 1 && EATERS.iter().any(|word| body.text.contains(word)) {
+                    self.unknown(self.name, "a shell reads a script of which a command in it may read a part");
+                }
+                self.finding.text(&[body], reader, self.inside)
+            }
             None => {
                 self.unknown(self.name, "a shell runs what it reads, which is not in view");
                 Ok(())
@@ -388,14 +395,19 @@ impl<'a> Call<'_, '_, 'a> {
                 self.unknown(word, "an alias is not written out");
                 continue;
             };
+            let name = word.text.split_once('=').map_or("", |(name, _)| name);
+            let plain_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+                && !RESERVED.contains(&name);
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _./:,+@%-=".contains(&byte);
             let first = value.split(' ').next().unwrap_or_default();
             let base = first.rsplit_once('/').map_or(first, |(_, base)| base);
             let simple = value.bytes().all(plain)
+                && plain_name
                 && !value.ends_with(' ')
                 && !first.contains('=')
                 && !is_known(base)
-                && !ALIAS_WORDS.contains(&first);
+                && !RESERVED.contains(&first)
+                && !matches!(first, "" | "in");
             if !simple {
                 self.unknown(word, "an alias that is more than a command and its arguments");
             }
@@ -413,10 +425,12 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// `command`
     fn lookup(&mut self) -> Done {
-        let Some(options) = self.options(&Grammar { flags: "pvV", ..Grammar::NONE }) else { return Ok(()) };
-        if options.has(&["v", "V"]) {
+        let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
+        if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
+            // It says what a name is, and runs nothing.
             return Ok(());
         }
+        let Some(options) = self.options(&Grammar { flags: "p", ..Grammar::NONE }) else { return Ok(()) };
         self.resolve(options.rest, 0, false)
     }
 
@@ -780,16 +794,12 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     fn runuser(&mut self) -> Done {
-        let Some(options) = self.options(&RUNUSER) else { return Ok(()) };
-        if options.has(&["u", "user"]) {
-            let words: Vec<Word> =
-                options.operands.iter().map(|word| (*word).clone()).chain(options.rest.iter().cloned()).collect();
-            // Options behind the command are its own; if there are any, what runs is read anew.
-            let direct =
-                read(&Grammar { permutes: false, ..RUNUSER }, self.arguments).map(|options| options.rest.to_vec());
-            return self.finding.resolve(&direct.unwrap_or(words), self.inside);
+        // With `-u` it runs a command, whose own options are not read; else it is `su`.
+        let direct = read(&Grammar { permutes: false, ..RUNUSER }, self.arguments);
+        match direct {
+            Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
+            _ => self.su(&RUNUSER),
         }
-        self.su(&RUNUSER)
     }
 
     fn sudo(&mut self) -> Done {
@@ -930,9 +940,9 @@ impl<'a> Call<'_, '_, 'a> {
     fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let mut reference = false;
+        self.finding.evaluates |= base != "export";
         for word in self.arguments {
             if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
-                self.finding.evaluates |= word.text.contains(['i', 'a', 'A']);
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 continue;
             }
@@ -971,6 +981,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     fn mapfile(&mut self) -> Done {
+        self.finding.evaluates = true;
         let Some(options) = self.options(&MAPFILE) else { return Ok(()) };
         for value in options.values(&["C"]) {
             let context = self.shell_context(true);
@@ -1199,11 +1210,8 @@ const SHELL_LONG: &[(&str, bool)] = &[
     ("version", false),
 ];
 
-/// Words that an alias may not begin with to be plain.
-const ALIAS_WORDS: &[&str] = &[
-    "", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "select",
-    "function", "coproc", "time", "in",
-];
+/// What reads lines of standard input, or changes what that is.
+const EATERS: &[&str] = &["exec", "read", "mapfile", "head", "dd ", "sed "];
 
 /// What takes the next word in `find`.
 const TAKES_WORD: &[&str] = &[

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use countersign::record::profile::{Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::profile::{Prepared, Unavailable};
@@ -117,6 +117,11 @@ pub fn cases() -> Vec<Case> {
 
 /// Plays every script in a process of its own, in which the test `name` calls [`play_what_is_ordered`].
 pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
+    round_over(name, who, held, Workdir::Copy)
+}
+
+/// The same with the work tree given in that way.
+pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Outcome> {
     let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().expect("a directory");
     let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
     mode(home.path(), 0o755);
@@ -129,7 +134,7 @@ pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
     mode(&canary, 0o644);
     let cases = home.path().join("cases.json");
     std::fs::write(&cases, serde_json::to_vec(&self::cases()).expect("JSON")).expect("a file");
-    let order = Order { held, home: home.path().into(), token, program, cases };
+    let order = Order { held, workdir, home: home.path().into(), token, program, cases };
     let mut words: Vec<String> = Vec::new();
     let mut say = |line: &[&str]| words.extend(line.iter().map(|&word| word.to_owned()));
     if who == Who::WithoutUserNamespaces {
@@ -175,6 +180,7 @@ pub fn play_what_is_ordered() -> bool {
 #[derive(Debug, Serialize, Deserialize)]
 struct Order {
     held: Held,
+    workdir: Workdir,
     home: PathBuf,
     token: String,
     program: PathBuf,
@@ -264,16 +270,16 @@ impl Order {
 
     /// The profile that the scripts are written for: the work tree may be written, `.env` in it is denied.
     fn prepare(&self, sandbox: &LinuxSandbox, planted: &Planted, case: &Case) -> Result<Prepared, Unavailable> {
-        let mut profile = profile(&planted.work(), case);
+        let mut profile = Profile { workdir: self.workdir, ..profile(&planted.work(), case) };
+        if self.held == Held::Off || !sandbox.probe().held().contains(&Layer::Namespaces) {
+            profile = Profile { write: vec![], deny: vec![], workdir: Workdir::Private, ..profile };
+        }
         match self.held {
             Held::Off => (profile.require, profile.off_reason) = (vec![], Some("to see the suite bite".into())),
             Held::BestEffort => profile.require = vec![],
             _ => {}
         }
-        sandbox.check(&profile).or_else(|refused| {
-            let bare = Profile { write: vec![], deny: vec![], workdir: Workdir::Private, ..profile };
-            sandbox.check(&bare).inspect_err(|_| eprintln!("first refused: {refused}"))
-        })
+        sandbox.check(&profile)
     }
 
     fn unheld(&self, planted: &Planted, case: &Case) -> Run {

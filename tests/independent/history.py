@@ -18,10 +18,10 @@ from bundle import (
     count_people,
     who_may_not,
 )
-from log import Checkpoint, Note, Tree, leaf_hash
 from globs import matches
-from profile import Configuration
+from log import Checkpoint, Note, Tree, leaf_hash
 from roster import Chain, Roster
+from sandbox import Configuration
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
 
 KINDS = ("seal", "consumption", "receipt", "denial", "refusal")
@@ -37,7 +37,7 @@ class Sealed:
     def __init__(self, index, digest, seal):
         self.index, self.digest, self.seal = index, digest, seal
         self.roster = self.policy = self.tokens = self.steps = self.configuration = None
-        # By ref: what holds for a step, and its whole profile (None where the configuration does not give it).
+        # By ref: what holds for a step, and its profile.
         self.policies, self.profiles = {}, {}
         self.lists, self.longest = False, 0
 
@@ -480,16 +480,19 @@ class History:
             check_sandbox(receipt, authorization)
             if configuration is None or policy is None or ref not in sealed.profiles:
                 return None
-            missing = set(configuration.require) - set(authorization["sandbox"]["require"])
+            missing = set(sealed.profiles[ref]["require"]) - set(authorization["sandbox"]["require"])
             if missing:
                 raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
-            if configuration.open is not None:
-                return NotChecked(configuration.open)
             if policy.open_sandbox:
                 return NotChecked("what policy says of the sandbox besides limits and proc is not evaluated here")
-            if sealed.profiles[ref] != authorization["sandbox"]:
+            wanted, signed_one = dict(sealed.profiles[ref]), authorization["sandbox"]
+            left = []
+            if configuration.open is not None:
+                left = ["limits", "require"] + (["read", "write", "deny"] if policy.open or sealed.lists else [])
+            wanted.update({name: signed_one[name] for name in left})
+            if wanted != signed_one:
                 raise Bad("signed was another sandbox than follows from step, policy and configuration")
-            return None
+            return NotChecked(configuration.open) if left else None
 
         def parameters():
             if sealed.steps is not None and ref in sealed.steps:

@@ -608,7 +608,7 @@ impl Maker {
             27 => format!("{inner} | {} | {inner}", self.simple(depth)),
             28 => format!("! {}", self.simple(depth)),
             29 => format!("time {}", self.simple(depth)),
-            30 => format!("coproc {inner}"),
+            30 => format!("coproc {inner} | tom"),
             31 => format!("coproc C {{ {}}}", self.body(depth)),
             32 => {
                 let list = self.list(depth.min(1));
@@ -666,7 +666,7 @@ impl Maker {
             59 => format!("export x=$({inner}) y=`{inner}`; declare -a z=($({inner})); readonly w=1"),
             60 => format!("{inner} \"$(\n{}\n)\"", self.list(depth.min(1))),
             61 if self.hidden => format!("hash -p \"$(command -v {inner})\" zed; zed"),
-            62 => format!("until {inner} || true; do :; done"),
+            62 if self.calls => format!("until {inner} || true; do :; done"),
             _ => self.odd_simple(depth),
         }
     }

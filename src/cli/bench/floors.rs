@@ -92,11 +92,11 @@ pub(super) fn spawns(dir: &Path) -> Result<Spawns, Failure> {
     })
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+pub(super) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
+pub(super) fn broken(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Unreachable, error.to_string())
 }

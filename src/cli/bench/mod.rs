@@ -5,6 +5,7 @@
 mod clients;
 mod documents;
 mod floors;
+mod sandbox;
 mod service;
 
 use std::fmt::Write as _;
@@ -28,6 +29,8 @@ enum What {
     /// Crossings of a no-op step over HTTP, against synced writes and nonce-only group commit in the same run; a
     /// sandboxed `true` against a plain spawn; start-up and memory
     Crossing(Crossing),
+    /// A sandboxed `true` against a plain spawn and bubblewrap, in turns; runs a second; the helper's memory
+    Sandbox(sandbox::Args),
     /// The boundary under test, with a sandbox that runs nothing
     #[command(hide = true)]
     Service(service::Args),
@@ -79,6 +82,15 @@ struct At {
 pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     match &args.what {
         What::Service(args) => service::run(args),
+        What::Sandbox(args) => {
+            let report = sandbox::measure(args)?;
+            if talk.json {
+                talk.object(&report)?;
+            } else {
+                talk.put(sandbox::table(&report).as_bytes())?;
+            }
+            Ok(Exit::Done)
+        }
         What::Crossing(crossing) => {
             let report = measure(crossing)?;
             if talk.json {

@@ -1,0 +1,206 @@
+//! What a run in the sandbox costs over a plain spawn, in turns within one measurement.
+
+use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::cli::bench::floors::{broken, median};
+use crate::cli::exit::Failure;
+use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::sandbox::{End, Plan, Sandbox as _};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How often each way is measured; medians are told
+    #[arg(long, default_value_t = 200)]
+    runs: usize,
+    /// Megabytes that this process holds in the second half of the measurement
+    #[arg(long, default_value_t = 500)]
+    resident: usize,
+    /// Seconds of as many runs as two threads can make
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+/// Everything that was measured. Times are medians in microseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    level: String,
+    small: Turns,
+    resident_mb: usize,
+    resident: Turns,
+    runs_per_s: f64,
+    helper_rss_bytes: u64,
+}
+
+/// One `true` each way, in turns.
+#[derive(Debug, Serialize)]
+struct Turns {
+    plain_us: f64,
+    strongest_us: f64,
+    /// Hygiene and limits only; nothing where this host refuses that.
+    off_us: Option<f64>,
+    /// Does less; nothing where it is not installed.
+    bubblewrap_us: Option<f64>,
+}
+
+pub(super) fn measure(args: &Args) -> Result<Report, Failure> {
+    let home = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
+    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+        .map_err(|error| broken(&error))?;
+    let setup =
+        Setup { launcher: None, scratch: home.path().to_owned(), spool: home.path().to_owned(), private: Vec::new() };
+    let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
+    let small = turns(&sandbox, args.runs)?;
+    let mut memory = vec![0_u8; args.resident << 20];
+    // Every page, or the kernel would not have given it.
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    let resident = turns(&sandbox, args.runs)?;
+    drop(std::hint::black_box(memory));
+    let runs_per_s = throughput(&sandbox, Duration::from_secs(args.seconds.max(1)))?;
+    Ok(Report {
+        level: sandbox.probe().level().word().to_owned(),
+        small,
+        resident_mb: args.resident,
+        resident,
+        runs_per_s,
+        helper_rss_bytes: helper_memory(),
+    })
+}
+
+fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
+    Profile {
+        require: if off { Vec::new() } else { sandbox.probe().held() },
+        read: Vec::new(),
+        write: Vec::new(),
+        deny: Vec::new(),
+        workdir: Workdir::Private,
+        network: Network { mode: NetworkMode::None, hosts: Vec::new() },
+        sockets: Vec::new(),
+        proc: Proc::Minimal,
+        run_as: "isolated".to_owned(),
+        limits: Limits::default(),
+        off_reason: off.then(|| "to measure it".to_owned()),
+    }
+}
+
+fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
+    let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
+    let off_runs = sandbox.check(&off).is_ok();
+    let bubblewrap = Command::new("bwrap").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let mut times = [const { Vec::new() }; 4];
+    for _ in 0..runs.max(1) {
+        times[0].push(timed(|| spawn(&mut Command::new("/bin/true")))?);
+        times[1].push(timed(|| run(sandbox, &strongest))?);
+        if off_runs {
+            times[2].push(timed(|| run(sandbox, &off))?);
+        }
+        if bubblewrap {
+            times[3].push(timed(|| {
+                let mut command = Command::new("bwrap");
+                command.args(["--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--proc", "/proc"]);
+                for name in ["bin", "lib", "lib64"] {
+                    command.args(["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
+                }
+                spawn(command.args(["--dev", "/dev", "--tmpfs", "/tmp", "/bin/true"]))
+            })?);
+        }
+    }
+    let [plain, strongest, off, bubblewrap] = times;
+    let some = |times: Vec<f64>| (!times.is_empty()).then(|| median(times));
+    Ok(Turns {
+        plain_us: median(plain),
+        strongest_us: median(strongest),
+        off_us: some(off),
+        bubblewrap_us: some(bubblewrap),
+    })
+}
+
+fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let start = Instant::now();
+    what()?;
+    Ok(start.elapsed().as_secs_f64() * 1e6)
+}
+
+fn spawn(command: &mut Command) -> Result<(), Failure> {
+    let ended = command.stdin(Stdio::null()).status().map_err(|error| broken(&error))?;
+    if ended.success() { Ok(()) } else { Err(broken(&format!("{command:?} ended with {ended}"))) }
+}
+
+fn run(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure> {
+    let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
+    // The shebang makes `true` itself the program, as a plain spawn does.
+    let plan = Plan {
+        interpreter: "sh".to_owned(),
+        source: b"#!/bin/true\n".to_vec(),
+        env: Vec::new(),
+        params_json: b"{}".to_vec(),
+    };
+    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {
+        End::Exited(0) => Ok(()),
+        other => Err(broken(&format!("a sandboxed `true` ended as {other:?}"))),
+    }
+}
+
+fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, Failure> {
+    let profile = profile(sandbox, false);
+    let (count, start) = (AtomicU64::new(0), Instant::now());
+    let worker = || -> Result<(), Failure> {
+        while start.elapsed() < time {
+            run(sandbox, &profile)?;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        // Two threads a core: one waits while the other's run goes on.
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(broken(&"a thread panicked"))))
+    })?;
+    Ok(count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// The resident set of this process's own helper, by its parent.
+fn helper_memory() -> u64 {
+    let me = format!("\nPPid:\t{}\n", std::process::id());
+    let statuses = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let rss =
+        statuses.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok()).find_map(|status| {
+            let line = status.contains(&me).then(|| status.lines().find_map(|line| line.strip_prefix("VmRSS:")))??;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        });
+    rss.unwrap_or(0) * 1024
+}
+
+pub(super) fn table(report: &Report) -> String {
+    let mut text = String::new();
+    for (name, turns) in [
+        ("a small service".to_owned(), &report.small),
+        (format!("{} MB resident", report.resident_mb), &report.resident),
+    ] {
+        let over = |us: f64| format!("{us:.0} us ({:+.0})", us - turns.plain_us);
+        let or = |us: Option<f64>, why: &str| us.map_or_else(|| why.to_owned(), over);
+        let _ = writeln!(
+            text,
+            "{name}: `true` plain {:.0} us, {} {}, off {}, bubblewrap {}",
+            turns.plain_us,
+            report.level,
+            over(turns.strongest_us),
+            or(turns.off_us, "refused here"),
+            or(turns.bubblewrap_us, "not installed"),
+        );
+    }
+    let _ = writeln!(
+        text,
+        "two cores: {:.0} runs/s; the helper holds {:.1} MB",
+        report.runs_per_s,
+        report.helper_rss_bytes as f64 / 1e6
+    );
+    text
+}
