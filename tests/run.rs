@@ -370,6 +370,45 @@ fn a_step_works_in_the_current_directory_as_far_as_policy_lets_it() {
 }
 
 #[test]
+fn a_step_is_given_the_paths_of_the_command_line_and_no_others() {
+    let person = person();
+    if !person.holds_namespaces() {
+        eprintln!("not run: paths of the command line: this host makes no namespaces");
+        return;
+    }
+    for name in ["given", "other"] {
+        person.write(&format!("../{name}/x"), name);
+    }
+    fs::set_permissions(person.path("given"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("mode");
+    let (given, other) = (person.path("given"), person.path("other"));
+    let script = format!(
+        "cat {0}/x {1}/x 2>/dev/null; (printf new > {0}/made) 2>/dev/null; true",
+        given.display(),
+        other.display()
+    );
+    person.runbook("a.md", "", &[("one", &script)]);
+    let run = |arguments: &[&str]| person.run(&[&["a.md", "--policy", "policy.yaml"], arguments].concat());
+    assert_eq!(run(&[]).ended(0).out, "");
+    assert_eq!(run(&["--allow-read", "../given"]).ended(0).out, "given");
+    assert!(!given.join("made").exists());
+    let ran = run(&["--allow-write", "../given"]).ended(2);
+    assert!(ran.err.contains("--allow-write ."), "{}", ran.err);
+    assert_eq!(run(&["--allow-write", ".,../given"]).ended(0).out, "given");
+    assert_eq!(read(&given.join("made")), "new");
+    for wrong in ["../none", "../g*", "{repo}"] {
+        run(&["--allow-read", wrong]).ended(2);
+    }
+}
+
+#[test]
+fn a_step_that_writes_policy_for_later_runs_is_told_on() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "printf 'version: 1\\ndefault: {mode: execute}\\n' > .rundownrc")]);
+    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
+    assert!(ran.err.contains("WARNING: the policy that is found from here is another"), "{}", ran.err);
+}
+
+#[test]
 fn the_person_s_keys_and_receipts_are_in_no_step_s_view() {
     let person = person();
     let key = person.path("home/.config/countersign/key.pem").to_string_lossy().into_owned();

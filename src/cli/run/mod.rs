@@ -127,7 +127,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         talk.say("note: no receipt is kept (--no-receipt)");
     }
     let hold = Hold::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(hold.scratch())?;
     let mut walk = Walk {
         project: &project,
         runbook: &runbook,
