@@ -217,6 +217,8 @@ ENFORCED = obj(
         "left": number(),
         "limits": obj({}, {name: HELD for name in ("cpu", "disk", "file", "memory", "output", "processes", "wall")}),
         "net": MODES,
+        "contacted": TEXTS,
+        "turned_away": number(),
         "ns": WORDS,
         "seccomp": obj({"sha256": HEX}),
     },
