@@ -814,6 +814,25 @@ fn a_declared_socket_of_the_host_can_be_reached_and_no_other() {
 }
 
 #[test]
+fn a_socket_in_a_directory_that_may_be_read_or_written_is_out_of_reach() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let path = Path::new(&tree).join("deep/socket");
+    let listener = UnixListener::bind(&path).expect("a listener");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+    listener.set_nonblocking(true).expect("non-blocking");
+    let script = format!(
+        "import socket\ntry: socket.socket(socket.AF_UNIX).connect({path:?}); print('reached')\nexcept OSError: print('held')"
+    );
+    let reads = Profile { read: vec![tree.clone()], ..profile() };
+    let of = |workdir| Profile { write: vec![tree.clone()], workdir, ..profile() };
+    for profile in [reads, of(Workdir::InPlace), of(Workdir::Copy), of(Workdir::Overlay)] {
+        assert_eq!(said(bench.run_with(&profile, plan("python", &script))), "held", "{:?}", profile.workdir);
+    }
+    assert!(listener.accept().is_err());
+}
+
+#[test]
 fn the_network_of_the_host_is_reached_only_where_the_profile_says_so_and_is_no_layer() {
     let bench = Bench::strict();
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");

@@ -147,7 +147,8 @@ pub struct FilesystemFacts {
     pub mode: Workdir,
     /// Whether the run had a root of its own, in which only what the profile allows stands.
     pub root: Root,
-    /// Names that deny patterns masked.
+    /// Names that were masked: what deny patterns match, other names of the same files, sockets that the profile does not
+    /// name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<u64>,
     /// How durable the masks were.

@@ -2,7 +2,7 @@
 //!
 //! A pattern that begins with `/` or `**/` is matched against the whole path, any other against the path below the allowed
 //! directory. `*` and `?` stay within a segment and match a leading dot too: a pattern that denies had better match
-//! more. Found are also the other names (hard links) of a denied file, and directories that can be entered but
+//! more. Found are also sockets that the profile does not name, the other names (hard links) of a denied file, and directories that can be entered but
 //! not listed, since nobody can say what is in them.
 
 use std::collections::BTreeSet;
@@ -24,12 +24,14 @@ pub(super) struct Patterns {
     whole: Option<RegexSet>,
     /// Over paths below an allowed directory.
     below: Option<RegexSet>,
+    /// Sockets that are not out of reach.
+    sockets: Vec<PathBuf>,
 }
 
 /// What was found below one directory.
 #[derive(Debug, Default)]
 pub(super) struct Denied {
-    /// Paths from that directory, and what they are. Nothing below another one of them.
+    /// Paths from that directory, and what they are, sorted. Nothing below another one of them.
     pub(super) names: Vec<(PathBuf, FileType)>,
     /// Device and inode of the denied files that have other names.
     pub(super) inodes: BTreeSet<(u64, u64)>,
@@ -38,12 +40,13 @@ pub(super) struct Denied {
 impl Denied {
     /// What the denied name `path` is; nothing when it is not denied.
     pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
-        self.names.iter().find(|(name, _)| name == path).map(|(_, kind)| *kind)
+        let at = self.names.binary_search_by(|(name, _)| name.as_path().cmp(path)).ok()?;
+        self.names.get(at).map(|(_, kind)| *kind)
     }
 }
 
 /// Entries of one tree that are looked at: bounds what a run's start costs.
-const MAX_ENTRIES: u64 = 500_000;
+const MAX_ENTRIES: u64 = 2_000_000;
 /// How deep a tree may be: bounds open descriptors.
 pub(super) const MAX_DEPTH: usize = 128;
 /// The compiled form of all patterns together.
@@ -72,7 +75,13 @@ impl Patterns {
                 "the deny patterns are too large together: write fewer, or without many alternatives".to_owned()
             })
         };
-        Ok(Self { whole: compile(whole)?, below: compile(below)? })
+        Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
+    }
+
+    /// The same, with sockets that may be reached; every other one is denied wherever it is found, since whoever may read a
+    /// directory could talk to a socket in it.
+    pub(super) fn with_sockets(self, sockets: &[String]) -> Self {
+        Self { sockets: sockets.iter().map(PathBuf::from).collect(), ..self }
     }
 
     /// Whether they deny `below`, a path from the directory `allowed`.
@@ -98,6 +107,7 @@ impl Patterns {
         let Walk { mut found, linked, .. } = walk;
         let aliases = linked.into_iter().filter(|(_, inode)| found.inodes.contains(inode));
         found.names.extend(aliases.map(|(path, _)| (path, FileType::RegularFile)));
+        found.names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Ok(found)
     }
 }
@@ -139,7 +149,8 @@ impl Walk<'_> {
             };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let entry = path.join(OsStr::from_bytes(name.to_bytes()));
-            let here = !denied && self.patterns.deny(self.allowed, &entry);
+            let undeclared = kind == FileType::Socket && !self.patterns.sockets.contains(&self.allowed.join(&entry));
+            let here = !denied && (undeclared || self.patterns.deny(self.allowed, &entry));
             if here {
                 self.found.names.push((entry.clone(), kind));
             }
@@ -311,16 +322,19 @@ mod tests {
         std::fs::write(path(".env"), "x").expect("a file");
         std::fs::write(path("plain"), "x").expect("a file");
         std::fs::write(path("secrets/key"), "x").expect("a file");
+        let _sockets =
+            ["sub/open", "sub/shut"].map(|name| std::os::unix::net::UnixListener::bind(path(name)).expect("a socket"));
         std::fs::hard_link(path(".env"), path("sub/notes")).expect("a link");
         std::fs::hard_link(path("plain"), path("sub/other")).expect("a link");
         std::fs::hard_link(path("secrets/key"), path("sub/deep/copy")).expect("a link");
         symlink(".env", path("sub/link")).expect("a link");
         let patterns = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let found = patterns.find(&root, home.path()).expect("walks");
         let mut names: Vec<_> = found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect();
         names.sort();
-        assert_eq!(names, [".env", "secrets", "sub/deep/copy", "sub/notes"]);
+        assert_eq!(names, [".env", "secrets", "sub/deep/copy", "sub/notes", "sub/shut"]);
         assert!(found.kind(Path::new(".env")).is_some() && !found.kind(Path::new("plain")).is_some());
         if !rustix::process::geteuid().is_root() {
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o111)).expect("mode");

@@ -92,6 +92,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     }
     let profile = &request.profile;
     let deny = Patterns::new(&profile.deny).map_err(|why| Failure::new(Stage::Deny, why))?;
+    let deny = deny.with_sockets(&profile.sockets);
     let closed = Source::open("/dev/null")?;
     let mut shown = Vec::new();
     for path in profile.read.iter().chain(&profile.sockets) {
@@ -145,7 +146,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         source.put()?;
     }
     let mut masked = 0;
-    let mut things = if profile.deny.is_empty() { None } else { Some(Things::new(closed)?) };
+    let mut things = if shown.is_empty() && trees.is_empty() { None } else { Some(Things::new(closed)?) };
     if let Some(disk) = disk {
         for (number, (path, tree)) in trees.iter().enumerate() {
             let (path, name) = (Path::new(path), format!("tree-{number}"));
@@ -202,7 +203,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     Ok(View {
         work: begins_in(request).unwrap_or(HOME).into(),
         home: HOME.into(),
-        masked: (!profile.deny.is_empty()).then_some(masked),
+        masked: (!profile.deny.is_empty() || masked > 0).then_some(masked),
         tmp: "/tmp".into(),
         script: Path::new("/run/step").join(script),
         params: "/run/step/params.json".into(),
