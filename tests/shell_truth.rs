@@ -200,7 +200,7 @@ impl World {
                             break;
                         }
                         let first = batch / 2 * BATCH;
-                        let shell = if batch % 2 == 0 { "bash" } else { "dash" };
+                        let shell = if batch.is_multiple_of(2) { "bash" } else { "dash" };
                         let these = &scripts[first..(first + BATCH).min(scripts.len())];
                         let ran = self.batch(shell, these);
                         let mut results = results.lock().unwrap();
