@@ -22,12 +22,12 @@ use generator::{Form, PROGRAMS, script};
 
 /// Programs of the host that scripts may call; the generator gives them nothing that does harm.
 const TOOLS: &[&str] = &[
-    "bash", "cat", "dash", "env", "false", "find", "flock", "ionice", "nice", "nohup", "setsid", "sh", "stdbuf",
+    "bash", "cat", "dash", "env", "false", "find", "flock", "git", "ionice", "nice", "nohup", "setsid", "sh", "stdbuf",
     "taskset", "timeout", "true", "xargs",
 ];
 /// Scripts that one shell runs, each in a subshell of its own.
 const BATCH: usize = 50;
-/// How long a batch may take on a busy machine, and what it leaves behind when it has ended.
+/// How long a script may take on a busy machine, and what a batch leaves behind when it has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STRAGGLERS: Duration = Duration::from_millis(500);
 /// How many scripts run where nothing else is asked for, in each form.
@@ -200,7 +200,7 @@ impl World {
                             break;
                         }
                         let first = batch / 2 * BATCH;
-                        let shell = if batch % 2 == 0 { "bash" } else { "dash" };
+                        let shell = if batch.is_multiple_of(2) { "bash" } else { "dash" };
                         let these = &scripts[first..(first + BATCH).min(scripts.len())];
                         let ran = self.batch(shell, these);
                         let mut results = results.lock().unwrap();
@@ -236,7 +236,7 @@ impl World {
                 writeln!(driver, "( ulimit -t 2 -f 1000; cd work; {how} ) 9>r{number}").unwrap();
             }
             std::fs::write(folder.path().join("driver"), driver).unwrap();
-            if self.drive(shell, folder.path()) {
+            if self.drive(shell, folder.path(), next) {
                 break;
             }
             // A coprocess and a process substitution can wait for each other for ever. What ran until then counts; the rest goes on.
@@ -249,8 +249,8 @@ impl World {
         (0..scripts.len()).map(read).collect()
     }
 
-    /// Runs a folder's driver; false if it had to be killed.
-    fn drive(&self, shell: &str, folder: &Path) -> bool {
+    /// Runs a folder's driver from script `next` on; false if it had to be killed.
+    fn drive(&self, shell: &str, folder: &Path, mut next: usize) -> bool {
         let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
         let mut child = Command::new(shell)
             .arg("driver")
@@ -272,22 +272,25 @@ impl World {
             let _ = output.read_to_end(&mut Vec::new());
             let _ = done.send(());
         });
-        let began = Instant::now();
+        let mut progress = Instant::now();
         let mut ended = None;
+        let mut killed = false;
         while wait.recv_timeout(Duration::from_millis(20)).is_err() {
             let now = Instant::now();
+            while folder.join(format!("r{next}")).exists() {
+                (next, progress) = (next + 1, now);
+            }
             if ended.is_none() && child.try_wait().unwrap().is_some() {
                 ended = Some(now);
             }
-            if ended.map_or(now - began > PATIENCE, |ended| now - ended > STRAGGLERS) {
+            if ended.map_or(now - progress > PATIENCE, |ended| now - ended > STRAGGLERS) {
+                killed = true;
                 let group = format!("-{}", child.id());
                 let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
                 break;
             }
         }
-        // Nothing but a kill keeps it from its end.
-        let finished = ended.is_some() || began.elapsed() <= PATIENCE;
         child.wait().unwrap();
-        finished
+        ended.is_some() || !killed
     }
 }

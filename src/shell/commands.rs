@@ -114,10 +114,8 @@ pub fn find_in(shell: Shell, script: &str, most: Size) -> Result<Vec<Found>, Not
     if script.trim_ascii().is_empty() {
         return Err(fail(0, "the script is empty: write a command"));
     }
-    let odd = |character: char| {
-        character == HOLE || character.is_ascii_control() && !matches!(character, '\n' | '\t' | '\u{1b}')
-    };
-    if let Some((at, _)) = script.char_indices().find(|(_, character)| odd(*character)) {
+    let odd = |byte: u8| byte < b' ' && !matches!(byte, b'\n' | b'\t' | 0x1b) || byte == 0x7f;
+    if let Some(at) = script.bytes().position(odd).or_else(|| script.find(HOLE)) {
         return Err(fail(
             at,
             "a control character, which shells read differently: take it away (`\\r`: save with Unix line ends)",

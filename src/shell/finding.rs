@@ -174,16 +174,15 @@ impl<'s> Finding<'s> {
             if raw.at != at {
                 same = found.len();
             }
-            for character in self.script[at..].chars() {
-                if at >= raw.at {
-                    break;
-                }
-                at += character.len_utf8();
-                column += 1;
-                if character == '\n' {
+            for byte in &self.script.as_bytes()[at..raw.at.max(at)] {
+                if *byte == b'\n' {
                     (line, column) = (line + 1, 1);
+                } else if byte & 0xC0 != 0x80 {
+                    // The first byte of a character.
+                    column += 1;
                 }
             }
+            at = at.max(raw.at);
             let one = Found { what: raw.what, place: Place { line, column }, via: raw.via, source: raw.source };
             // Both dialects find most things. At one place stand few.
             if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
@@ -405,7 +404,7 @@ impl<'s> Finding<'s> {
         if context.nested >= MAX_NESTED {
             return Err(Flaw {
                 at: first.at,
-                message: "commands in commands, deeper than 16: write it flatter",
+                message: "commands in commands, deeper than 12: write it flatter",
                 guard: true,
             });
         }
@@ -447,7 +446,7 @@ impl<'s> Finding<'s> {
         if context.nested >= MAX_NESTED {
             return Err(Flaw {
                 at: first.at,
-                message: "commands in commands, deeper than 16: write it flatter",
+                message: "commands in commands, deeper than 12: write it flatter",
                 guard: true,
             });
         }
@@ -523,7 +522,7 @@ fn raw(word: &Word, what: What, context: Context<'_>) -> Raw {
 }
 
 /// Texts in texts and wrappers in wrappers. Bounds the stack, and what is copied.
-const MAX_NESTED: usize = 16;
+const MAX_NESTED: usize = 12;
 
 /// Builtins that no function hides, in a POSIX shell.
 const SPECIAL: &[&str] = &[

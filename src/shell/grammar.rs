@@ -123,7 +123,7 @@ impl Parser<'_> {
     /// The reserved word that stands here, and where it ends.
     pub(super) fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
         let Some(first) = self.peek() else { return Ok(None) };
-        if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'a'..=b'z') {
+        if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'c'..=b'f' | b'i' | b's'..=b'u' | b'w') {
             return Ok(None);
         }
         let start = self.pos;
