@@ -5,18 +5,17 @@
 
 #[path = "../tests/history/mod.rs"]
 mod history;
+mod ledger;
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::sync::LazyLock;
 
 use countersign::audit::history::Expected;
 use countersign::crypto::digest::SealDigest;
 use countersign::crypto::merkle::{self, Hash, TILE_WIDTH};
-use countersign::crypto::signature::{PAYLOAD_TYPE, PublicKey, SecretKey, pae};
-use countersign::crypto::sshsig::SshKey;
+use countersign::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
 use countersign::record::validity::Timestamp;
-use countersign::store::ledger::{Config, Ledger, Limits, Signer};
+use countersign::store::ledger::Ledger;
 use countersign::store::message::{LeafKind, SealWrite};
 use countersign::store::tree::Edge;
 use countersign::store::{LeafRow, Store as _, TileRow, sqlite};
@@ -140,22 +139,7 @@ fn store(directory: &Path, size: u64) -> Ledger {
     store.append(first, &rows, &tiles).expect("kept");
     store.set_head(&head).expect("kept");
     store.commit().expect("committed");
-    let secret = SecretKey::from_seed([3; 32]);
-    let key = secret.public();
-    let config = Config {
-        name: "bench".parse().expect("name"),
-        signer: Signer {
-            key,
-            keyid: SshKey::from_public(key, "").expect("key").keyid(),
-            sign: Arc::new(move |message| secret.sign(message)),
-        },
-        clock: Arc::new(move || at),
-        boottime: Arc::new(|| Duration::ZERO),
-        on_fatal: Arc::new(|fault| panic!("{fault}")),
-        outputs: path.with_file_name("outputs"),
-        limits: Limits::default(),
-    };
-    Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
+    ledger::open(store, reads, &path, at)
 }
 
 /// Proofs of entries all over the log, tiles from the disk: each one is of another tile than the one before.

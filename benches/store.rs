@@ -3,18 +3,17 @@
 //! A disk's sync decides most of it: compare figures of one run. Set `TMPDIR` to a tmpfs to see the processor's part.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod ledger;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use countersign::crypto::canonical::canonical_of;
 use countersign::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest, sha256};
-use countersign::crypto::signature::SecretKey;
-use countersign::crypto::sshsig::SshKey;
 use countersign::record::envelope::Envelope;
 use countersign::record::ident::{Nonce, ProposalId};
 use countersign::record::validity::Timestamp;
-use countersign::store::ledger::{Config, Ledger, Limits, Signer};
+use countersign::store::ledger::Ledger;
 use countersign::store::message::{Consume, Core, Finish, SealWrite};
 use countersign::store::sqlite;
 use countersign::store::window::Window;
@@ -71,22 +70,7 @@ fn measure(bencher: divan::Bencher<'_, '_>, whole: bool) {
 
 fn open(path: &std::path::Path) -> Ledger {
     let (store, reads) = sqlite::open(path).expect("store");
-    let secret = SecretKey::from_seed([3; 32]);
-    let key = secret.public();
-    let config = Config {
-        name: "bench".parse().expect("name"),
-        signer: Signer {
-            key,
-            keyid: SshKey::from_public(key, "").expect("key").keyid(),
-            sign: Arc::new(move |message| secret.sign(message)),
-        },
-        clock: Arc::new(|| NOW),
-        boottime: Arc::new(|| Duration::ZERO),
-        on_fatal: Arc::new(|fault| panic!("{fault}")),
-        outputs: path.with_file_name("outputs"),
-        limits: Limits::default(),
-    };
-    Ledger::open(Box::new(store), Arc::new(reads), config).expect("ledger")
+    ledger::open(store, reads, path, NOW)
 }
 
 fn consume(number: u64, version: u64, seal: SealDigest, envelope: &Arc<[u8]>) -> Consume {

@@ -4,6 +4,7 @@
 //! once in a sandbox and emits a signed receipt that anyone can verify offline. The storeys, from the ground:
 //!
 //! - [`crypto`] bytes: digests, strict JSON, signatures, Merkle trees
+//! - [`shell`] shell syntax: what a script would run
 //! - [`yaml`] YAML within JSON's data model, with places
 //! - [`record`] the documents that are hashed and signed
 //! - [`registry`], [`policy`], [`trust`] what may run, under which rule, and who is who
@@ -22,6 +23,7 @@ pub mod policy;
 pub mod record;
 pub mod registry;
 pub mod sandbox;
+pub mod shell;
 pub mod store;
 pub mod trust;
 pub mod yaml;

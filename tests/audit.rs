@@ -10,6 +10,7 @@ use std::process::Output;
 
 use countersign::crypto::digest::hex;
 use countersign::crypto::merkle::{self, TileKind, TilePath};
+use countersign::record::envelope::Envelope;
 use history::{ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, t};
 use serde_json::{Value, json};
 use support::people::{alice, bob, dora};
@@ -70,14 +71,6 @@ fn audit(world: &World, place: &Path, more: &[&str]) -> Audited {
     Audited::of(&output.expect("audit"))
 }
 
-fn export(world: &World, name: &str) -> PathBuf {
-    let directory = world.path(name);
-    let mut command = world.program(&["log", "export", "--url", &world.wire.url]);
-    let output = command.env("COUNTERSIGN_TOKEN", &world.reader).arg(&directory).output().expect("export");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    directory
-}
-
 #[test]
 fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
     let mut world = World::with(|setup| {
@@ -104,7 +97,7 @@ fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
     world.until(support::id_of(&running), "running");
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let audited = audit(&world, &copy, &[]);
     audited.clean();
     let summary = audited.summary();
@@ -143,7 +136,7 @@ fn people_envelope(world: &World) -> Value {
 #[test]
 fn without_trust_nothing_is_audited_and_the_digest_is_told() {
     let world = World::new();
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let output = world.program(&["audit", "--json"]).arg(&copy).output().unwrap();
     let audited = Audited::of(&output);
     assert_eq!((audited.code, &audited.lines[0]["type"]), (2, &json!("untrusted")));
@@ -169,12 +162,12 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
     let with_state = ["--state", state.to_str().unwrap()].map(str::to_owned);
     let with_state: Vec<&str> = with_state.iter().map(String::as_str).collect();
     world.run("plain:true", json!({}), &[&alice()]);
-    let early = export(&world, "early");
+    let early = world.export("early");
     audit(&world, &early, &with_state).clean();
     let first: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
     let size = first["size"].as_u64().unwrap();
     world.run("two:go", json!({}), &[&alice(), &bob()]);
-    let late = export(&world, "late");
+    let late = world.export("late");
     let audited = audit(&world, &late, &with_state);
     audited.clean();
     assert_eq!((&audited.summary()["from"], audited.of_type("decision").len()), (&json!(size), 1), "only what is new");
@@ -203,7 +196,7 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
     // A state of another boundary.
     fs::write(&state, &kept).unwrap();
     let other = World::new();
-    let copy = export(&other, "copy");
+    let copy = other.export("copy");
     let output =
         other.program(&["audit", "--json", "--roster", &roster(&other), "--state"]).arg(&state).arg(&copy).output();
     let audited = Audited::of(&output.unwrap());
@@ -215,9 +208,9 @@ fn the_state_goes_on_and_shows_a_log_that_was_cut_or_forked() {
 fn two_copies_of_one_log_are_one_history_or_a_fork() {
     let world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
-    let early = export(&world, "early");
+    let early = world.export("early");
     world.run("plain:true", json!({}), &[&alice()]);
-    let late = export(&world, "late");
+    let late = world.export("late");
     let against = |one: &Path, other: &Path| audit(&world, one, &["--against", other.to_str().unwrap()]);
     against(&early, &late).clean();
     against(&late, &early).clean();
@@ -554,7 +547,7 @@ fn the_state_is_moved_only_once_all_was_said() {
 fn a_damaged_copy_is_told_and_never_a_panic() {
     let world = World::new();
     let run = world.run("plain:true", json!({}), &[&alice()]);
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let size = world.log_size();
     let damage = |name: &str, edit: &dyn Fn(&mut Vec<u8>)| {
         let path = copy.join(name);
@@ -597,4 +590,133 @@ fn a_damaged_copy_is_told_and_never_a_panic() {
     }
     audit(&world, &copy, &[]).clean();
     drop((run, bytes_of as fn(&Value) -> Vec<u8>));
+}
+
+/// What `audit` says to a user whose configuration directory holds these rosters, the first as `roster.json`.
+fn audited_trusting(log: &Log, trusted: &[&Envelope], more: &[&str]) -> Audited {
+    let (home, copy) = (tempfile::tempdir().unwrap(), written(log));
+    let config = home.path().join(".config/countersign");
+    fs::create_dir_all(config.join("rosters")).unwrap();
+    for (at, roster) in trusted.iter().enumerate() {
+        let name = if at == 0 { "roster.json".to_owned() } else { format!("rosters/{at}.json") };
+        fs::write(config.join(name), roster.to_canonical().unwrap()).unwrap();
+    }
+    let mut command = std::process::Command::new(support::PROGRAM);
+    command.args(["audit", "--json"]).args(more).arg(copy.path()).env("HOME", home.path());
+    Audited::of(&command.env_remove("XDG_CONFIG_HOME").env_remove("COUNTERSIGN_TRUST").output().unwrap())
+}
+
+#[test]
+fn of_several_trusted_rosters_the_newest_decides_an_audit() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let early = log.clone();
+    let next = |log: &mut Log, groups: Value| {
+        log.sealed.roster["approver"][2]["groups"] = groups;
+        log.roster(&[ALICE, BOB]);
+    };
+    next(&mut log, json!(["ops"]));
+    log.reseal(20, |_| {});
+    log.run("nginx:restart", 30, &[BOB]);
+    let mut later = log.clone();
+    next(&mut later, json!(["security"]));
+    next(&mut later, json!([]));
+    let mut branch = early.clone();
+    next(&mut branch, json!([]));
+    let [first, second] = [&log.rosters[0], &log.rosters[1]];
+    let digest = |roster: &Envelope| {
+        let payload = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &roster.payload).unwrap();
+        history::reference(&payload)
+    };
+    let warned = |audited: &Audited| audited.summary()["warnings"].to_string();
+    // Whichever stands first, and whether the log is at that version or right before it.
+    for newest in [second, &later.rosters[2]] {
+        for trusted in [[first, newest], [newest, first]] {
+            let audited = audited_trusting(&log, &trusted, &[]);
+            audited.clean();
+            assert_eq!(audited.summary()["trusted"], digest(newest));
+            assert!(!warned(&audited).contains("is trusted too"));
+        }
+    }
+    // Too new for this log: what only that version can tell is left to it, and said.
+    let newest = &later.rosters[3];
+    for trusted in [[first, newest], [newest, first]] {
+        let audited = audited_trusting(&log, &trusted, &[]);
+        audited.clean();
+        assert_eq!(audited.summary()["trusted"], digest(first));
+        let words = format!("version 4 of the roster ({}", digest(newest));
+        assert!(
+            warned(&audited).contains(&words) && warned(&audited).contains("is trusted too"),
+            "{}",
+            warned(&audited)
+        );
+        audited_trusting(&log, &trusted, &["--witness", "1"]).finds(&["witnesses"]);
+    }
+    // Of another branch: the log goes on with a version that the trusted one excludes.
+    for trusted in [[first, &branch.rosters[1]], [&branch.rosters[1], first]] {
+        let audited = audited_trusting(&log, &trusted, &[]);
+        assert!(audited.code == 1 && audited.whats().contains(&"roster-chain"), "{:?}", audited.whats());
+        audited_trusting(&early, &trusted, &[]).clean();
+    }
+    // Taken up from a state that was kept before the newer one was trusted.
+    let kept = tempfile::tempdir().unwrap();
+    let state = kept.path().join("state");
+    let state = ["--state", state.to_str().unwrap()];
+    audited_trusting(&early, &[first], &state).clean();
+    for trusted in [[first, second], [second, first]] {
+        let saved = fs::read(state[1]).unwrap();
+        let audited = audited_trusting(&log, &trusted, &state);
+        audited.clean();
+        assert_eq!(
+            (&audited.summary()["trusted"], &audited.summary()["from"]),
+            (&json!(digest(second)), &json!(early.size()))
+        );
+        fs::write(state[1], saved).unwrap();
+    }
+}
+
+/// Serves a directory as a static mirror does, at `/log/`, until the test ends.
+fn serve(directory: PathBuf) -> String {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            let _rest = lines.take_while(|line| !line.is_empty()).count();
+            let path =
+                first.split(' ').nth(1).and_then(|path| path.strip_prefix("/log/")).unwrap_or("nothing").to_owned();
+            let (status, body) = match fs::read(directory.join(path)) {
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = (&stream).write_all(&[head.into_bytes(), body].concat());
+        }
+    });
+    url
+}
+
+#[test]
+fn tiles_that_a_mirror_serves_are_compared_as_those_of_a_directory() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let copy = written(&log);
+    let url = serve(copy.path().to_owned());
+    let roster = log.roster_digest(1).to_string();
+    let audit = || {
+        let mut command = std::process::Command::new(support::PROGRAM);
+        command.args(["audit", "--json", "--roster", &roster, &url]).env("HOME", copy.path());
+        Audited::of(&command.env_remove("XDG_CONFIG_HOME").env_remove("COUNTERSIGN_TOKEN").output().unwrap())
+    };
+    audit().clean();
+    let tile = copy.path().join(format!("tile/0/000.p/{}", log.size()));
+    let mut bytes = fs::read(&tile).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&tile, bytes).unwrap();
+    audit().finds(&["tile"]);
+    // One that is not there contradicts nothing.
+    fs::remove_file(&tile).unwrap();
+    audit().clean();
 }

@@ -11,7 +11,10 @@ use countersign::audit::finding::{Said, Verdict, What};
 use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use countersign::audit::kept::Kept;
 use countersign::crypto::canonical::canonical_of;
+use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::sha256;
+use countersign::crypto::note::Note;
+use countersign::crypto::signature::SecretKey;
 use countersign::record::validity::Timestamp;
 use countersign::trust::chain::Pinned;
 use history::{ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, T0, key, reference, sign, t};
@@ -97,6 +100,84 @@ fn a_run_that_must_be_over_by_the_auditors_clock_is_warned_of() {
     assert_eq!(warned(60), None);
     let warning = warned(3 * 86_400).expect("a warning");
     assert!(warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"), "{warning}");
+}
+
+/// A head of this log as it was with so many entries, cosigned by these `(name, seed)` at a time, or seen at one.
+fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
+    let note = Note::parse(&log.head_of(BOUNDARY, size)).unwrap();
+    let cosigned = by.iter().fold(note.clone(), |all, (name, seed)| {
+        let secret = SecretKey::from_seed([*seed; 32]);
+        let witness = WitnessKey::new(name, secret.public());
+        let line = witness
+            .cosign(&note, (T0 + at).unsigned_abs(), |text| Ok::<_, std::convert::Infallible>(secret.sign(text)));
+        all.with(line.unwrap()).unwrap()
+    });
+    let mut seen = SeenHead::parse(&cosigned.to_string(), "the state of your last audit").unwrap();
+    seen.at = by.is_empty().then(|| Timestamp::from_unix(T0 + at));
+    seen
+}
+
+#[test]
+fn what_is_dated_before_somebody_saw_the_log_without_it_is_told() {
+    let witnesses = [("w.example/1", 21), ("w.example/2", 22)];
+    let mut log = Log::with(|sealed| {
+        sealed.roster["witness"] = witnesses
+            .iter()
+            .map(|(name, seed)| {
+                let key = WitnessKey::new(name, SecretKey::from_seed([*seed; 32]).public());
+                json!({"name": name, "vkey": key.vkey(), "url": "http://127.0.0.1:1"})
+            })
+            .collect();
+    });
+    log.run("nginx:restart", 10, &[ALICE]);
+    let before = log.entries.len();
+    // Approved an hour long, spent by whoever has the boundary's key when that hour is over, under a date within it.
+    log.run("nginx:restart", 3000, &[ALICE]);
+    let told = |at: i64, by: &[(&str, u8)], demanded: u64| {
+        let heads = vec![seen(&log, before, at, by)];
+        let (said, summary) = log.audit_with(Expected { heads, witnesses: demanded, ..Expected::default() });
+        let whats: BTreeSet<_> = said
+            .iter()
+            .filter_map(|one| if let Said::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .collect();
+        let told = summary.warnings.iter().any(|one| one.contains("entry 3 is dated 2027-01-15T08:50:00Z"));
+        (told, whats.into_iter().filter(|what| *what != "witnesses").collect::<Vec<_>>())
+    };
+    assert_eq!(told(3000 + 600, &[], 0), (false, vec![]), "clocks differ");
+    assert_eq!(told(3000 + 601, &[], 0), (true, vec![]), "the copy may have been old then");
+    assert_eq!(told(9000, &witnesses[..1], 0), (true, vec![]), "one witness whom nobody asked for");
+    assert_eq!(told(9000, &witnesses[..1], 1), (false, vec!["time"]), "who asks for one believes one");
+    assert_eq!(told(9000, &witnesses[..1], 2), (true, vec![]), "and one of two is not enough");
+    assert_eq!(told(9000, &witnesses, 2), (false, vec!["time"]));
+    assert_eq!(told(3500, &witnesses, 2), (false, vec![]));
+    assert_eq!(told(9000, &[("w.example/1", 66)], 1), (false, vec![]), "a stranger's word is nobody's");
+}
+
+#[test]
+fn a_state_says_when_it_was_kept_and_a_log_of_the_future_is_warned_of() {
+    let log = usual();
+    let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
+    let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
+    for entry in &log.entries {
+        auditor.entry(entry, &log).unwrap();
+    }
+    auditor.finish(&log.head(), &log).unwrap();
+    assert_eq!(auditor.keep(&log.head()).expect("it holds").seen, now(700));
+    let warned = |after: i64| {
+        let (_, summary) = log.audit_with(Expected { now: now(after), ..Expected::default() });
+        summary.warnings.iter().any(|one| one.contains("one of the two is wrong"))
+    };
+    assert!(!warned(30 - 600) && warned(30 - 601));
+}
+
+#[test]
+fn what_runs_without_a_receipt_is_told_with_the_time_until_which_it_may() {
+    let mut log = usual();
+    let running = log.approved("nginx:restart", 40, &[ALICE]);
+    log.consume(40, &[&running]);
+    let (_, summary) = log.audit();
+    let until = format!("may go on until {}", t(40 + 300));
+    assert!(summary.warnings.iter().any(|one| one.contains(&until)), "{:#?}", summary.warnings);
 }
 
 #[test]
@@ -235,6 +316,36 @@ fn a_run_under_a_denial_is_found_and_a_denial_after_it_is_none() {
     log.deny(&approved, BOB);
     log.receipt(place, &approved);
     assert!(found(&log).is_empty());
+}
+
+#[test]
+fn what_is_remembered_of_a_denial_is_its_digest_and_only_while_its_epoch_lasts() {
+    assert_eq!(size_of::<countersign::crypto::digest::AuthorizationDigest>(), 32);
+    let mut log = usual();
+    let denied: Vec<_> = (0..20).map(|_| log.approved("nginx:restart", 40, &[ALICE])).collect();
+    denied.iter().for_each(|one| log.deny(one, BOB));
+    let remembered = |log: &Log| {
+        let mut auditor = log.auditor(Expected::default());
+        for entry in &log.entries {
+            auditor.entry(entry, log).unwrap();
+        }
+        assert!(auditor.finish(&log.head(), log).unwrap().1.clean);
+        auditor.keep(&log.head()).expect("it holds").denials.len()
+    };
+    assert_eq!(remembered(&log), 21);
+    // A seal of the same epoch forgets nothing, however late.
+    log.reseal(400_000, |_| {});
+    assert_eq!(remembered(&log), 21);
+    let mut ran = log.clone();
+    let place = ran.consume(400_001, &[&denied[0]]);
+    ran.receipt(place, &denied[0]);
+    assert_eq!(found(&ran), ["denied", "window"]);
+    // Under another epoch nothing of before may run at all.
+    log.reseal(400_010, |seal| seal["epoch"] = json!("e1".repeat(16)));
+    assert_eq!(remembered(&log), 0);
+    let place = log.consume(400_011, &[&denied[0]]);
+    log.receipt(place, &denied[0]);
+    assert_eq!(found(&log), ["boundary", "window"]);
 }
 
 #[test]
@@ -823,6 +934,10 @@ fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
 fn kinds_of_later_versions_and_garbage_are_told() {
     let mut log = usual();
     log.push("grant", &json!({}));
+    assert_eq!(found(&log), ["unknown-kind"]);
+    // What a person ran themselves is no entry of a boundary's log, whoever put it there.
+    let mut log = usual();
+    log.push("local-receipt", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
     for garbage in
         [&b""[..], b"{}", b"null", br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#]

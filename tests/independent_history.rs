@@ -56,14 +56,6 @@ fn words(line: &Value) -> Value {
     fields.iter().map(|field| ((*field).to_owned(), line[*field].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
-fn export(world: &World, name: &str) -> PathBuf {
-    let directory = world.path(name);
-    let mut command = world.program(&["log", "export", "--url", &world.wire.url]);
-    let output = command.env("COUNTERSIGN_TOKEN", &world.reader).arg(&directory).output().expect("export");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    directory
-}
-
 #[test]
 fn both_auditors_agree_on_the_log_of_a_real_boundary() {
     let mut world = World::new();
@@ -78,14 +70,14 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
     world.until(support::id_of(&running), "running");
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let (first, second) = (ours(&world, &copy), theirs(&world, &copy));
     assert_eq!(first, second);
     assert_eq!((first.clean, first.open, first.decisions.len()), (true, 1, 3), "{first:#?}");
     // After a crash the open run has the receipt `unknown`.
     world.kill9();
     world.start();
-    let copy = export(&world, "copy");
+    let copy = world.export("copy");
     let (first, second) = (ours(&world, &copy), theirs(&world, &copy));
     assert_eq!(first, second);
     assert_eq!((first.clean, first.open), (true, 0), "{first:#?}");
@@ -139,4 +131,45 @@ fn files(copy: &Path) -> Vec<PathBuf> {
         found.push(entry.unwrap().path());
     }
     found
+}
+
+#[test]
+fn the_log_of_the_golden_documents_holds_and_both_auditors_say_what_they_could_not_check() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden/valid");
+    let roster = golden.join("roster.json");
+    let home = tempfile::tempdir().expect("a directory");
+    let audit = |more: &[&str]| {
+        let mut command = std::process::Command::new(support::PROGRAM);
+        command.arg("audit").args(more).arg("--roster").arg(&roster).arg(golden.join("log")).env("HOME", home.path());
+        let output = command.output().expect("audit");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let lines = audit(&["--json"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [decision, summary] = &lines[..] else { panic!("{lines:#?}") };
+    assert_eq!((&decision["verdict"], &decision["unchecked"]), (&json!("stands"), &json!(["permissions", "sandbox"])));
+    assert_eq!(
+        (&summary["clean"], &summary["counts"]["stand"], &summary["differences"]),
+        (&json!(true), &json!(1), &json!(0))
+    );
+    let of = |list: &Value| -> Vec<(Value, Value)> {
+        list.as_array().expect("a list").iter().map(|one| (one["what"].clone(), one["decisions"].clone())).collect()
+    };
+    let expected = ["permissions", "sandbox"].map(|what| (json!(what), json!(1)));
+    assert_eq!(of(&summary["not_checked"]), expected);
+    assert!(summary["not_checked"][1]["why"].as_str().is_some_and(|why| why.contains("configuration")), "{summary:#}");
+    let shown = audit(&[]);
+    for words in [
+        "== Not checked ==",
+        "permissions of 1 decision(s)",
+        "sandbox of 1 decision(s)",
+        "not checked of some decisions",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let output = second::python().arg("audit").arg(golden.join("log")).arg("--roster").arg(&roster).output();
+    let said: Value = serde_json::from_slice(&output.expect("python runs").stdout).expect("JSON");
+    assert_eq!((&said["sound"], of(&said["not_checked"])), (&json!(true), expected.to_vec()), "{said:#}");
+    assert_eq!(words(decision)["receipt"], words(&said["decisions"][0])["receipt"]);
 }

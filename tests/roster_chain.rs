@@ -366,6 +366,38 @@ fn signing_shows_everything_and_refuses_what_nothing_trusted_leads_to() {
 }
 
 #[test]
+fn nobody_signs_beside_a_version_that_is_trusted_already() {
+    let world = World::new();
+    let first = world.envelope_of(1);
+    let taken = envelope(&after(&first, |tables| without(tables, "approver", "dora")), &[&alice(), &bob()]);
+    let third = envelope(&after(&taken, |tables| without(tables, "approver", "frank")), &[&alice(), &bob()]);
+    let beside = envelope(&after(&first, |tables| without(tables, "approver", "frank")), &[]);
+    let digest = format!("sha256:{}", sha256(&people::payload_of(&beside)));
+    let trust =
+        |name: &str, roster: &Value| world.write(&format!("home/.config/countersign/{name}"), &roster.to_string());
+    let sign = || {
+        world.write("other/1.json", &first.to_string());
+        world.write("other/2.json", &beside.to_string());
+        let mut command = world.program(&["roster", "sign", "--yes", "--expect", &digest, "--key"]);
+        let output = command.arg(world.pem(&alice())).arg(world.path("other/2.json")).output().expect("started");
+        (output.status.code().expect("a code"), said(&output))
+    };
+    // Whichever of them stands first, and also where one between them is missing.
+    for (newer, version) in [(&taken, 2), (&third, 3)] {
+        for (name, other) in [("roster.json", "rosters/a.json"), ("rosters/a.json", "roster.json")] {
+            trust(name, &first);
+            trust(other, newer);
+            let (code, text) = sign();
+            assert!(code == 2 && text.contains(&format!("is version {version} already")), "{text}");
+        }
+    }
+    fs::remove_file(world.path("home/.config/countersign/rosters/a.json")).expect("removed");
+    trust("roster.json", &first);
+    let (code, text) = sign();
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
 fn a_removed_approvers_earlier_signature_no_longer_counts() {
     let mut world = World::new();
     let pending = world.propose("two:go", json!({}));

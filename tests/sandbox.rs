@@ -29,7 +29,7 @@ impl Bench {
         let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
         let open = |mode| std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(home.path(), open(0o755)).expect("mode");
-        for (name, mode) in [("scratch", 0o711), ("spool", 0o700), ("private", 0o755)] {
+        for (name, mode) in [("scratch", 0o711), ("spool", 0o700), ("private", 0o755), ("runbooks", 0o777)] {
             std::fs::create_dir(home.path().join(name)).expect("a directory");
             std::fs::set_permissions(home.path().join(name), open(mode)).expect("mode");
         }
@@ -39,6 +39,7 @@ impl Bench {
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),
             private: vec![home.path().join("private")],
+            unwritable: vec![home.path().join("runbooks")],
         })
         .expect("a sandbox");
         Self { home, sandbox }
@@ -709,6 +710,23 @@ fn a_copy_and_an_overlay_are_private_and_lack_what_is_denied() {
         assert_eq!(std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"), "plain");
         assert!(!Path::new(&tree).join("new").exists());
     }
+}
+
+#[test]
+fn runbooks_are_never_writable_whatever_a_profile_says() {
+    let bench = Bench::strict();
+    let runbooks = bench.path("runbooks").canonicalize().expect("real");
+    std::fs::create_dir(runbooks.join("ops")).expect("a directory");
+    for path in [runbooks.clone(), runbooks.join("ops"), bench.home.path().canonicalize().expect("real")] {
+        for workdir in [Workdir::InPlace, Workdir::Private] {
+            let live = Profile { write: vec![path.display().to_string()], workdir, ..profile() };
+            let refused = bench.sandbox.check(&live).expect_err("refused");
+            assert!(matches!(refused, Unavailable::Private { .. } | Unavailable::Unwritable { .. }), "{refused}");
+        }
+    }
+    let copy = Profile { write: vec![runbooks.display().to_string()], workdir: Workdir::Copy, ..profile() };
+    assert_eq!(said(bench.run_with(&copy, plan("bash", "echo x > new && ls"))), "new\nops");
+    assert!(!runbooks.join("new").exists());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::permissions::check_permissions;
 use crate::decision::quorum::{self, Count, NotCounted, QuorumMet, Rules};
 use crate::decision::step::HashedStep;
+use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::{self, Ruling};
 use crate::record::authorization::{Authorization, authorization_digest};
@@ -101,7 +102,13 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce,
         ))
     })?;
     let definition = step.definition();
-    let ruling = policy::resolve(&policy, &definition.reference);
+    let builtins = Builtins::from_sealed(&bundle.builtins).map_err(|errors| {
+        failed(format!(
+            "the built-in lists can't be read: {}",
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        ))
+    })?;
+    let ruling = policy::resolve(&policy, &builtins, &definition.reference);
     let rules = Rules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
         .map_err(failed)?;
     // Built-in lists of this version are empty but for their version.

@@ -73,6 +73,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
         issued_at: signed.issued_at,
         not_before: signed.not_before,
         expires_at: signed.expires_at,
+        wall_ms: signed.sandbox.limits.wall_ms,
     }
 }
 

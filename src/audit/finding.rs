@@ -245,6 +245,9 @@ pub struct DecisionLine {
     /// What does not hold, where something does not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<What>,
+    /// What the sealed state does not let this version decide: the verdict is on all else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<What>,
 }
 
 /// One thing that an audit says, in the order of the log.
@@ -283,6 +286,18 @@ pub struct Counts {
     pub undecided: u64,
     /// Signatures that were checked.
     pub signatures: u64,
+}
+
+/// A question that the sealed state leaves open, and of how many decisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unchecked {
+    /// What is not checked.
+    pub what: What,
+    /// How many decisions.
+    pub decisions: u64,
+    /// Why, of the first of them.
+    pub why: String,
 }
 
 /// A consumption without a receipt at the log's head.
@@ -330,6 +345,8 @@ pub struct Summary {
     pub failures: u64,
     /// How many are decisions or documents that this version sees differently.
     pub differences: u64,
+    /// What could not be decided, of how many decisions: neither established nor a failure.
+    pub not_checked: Vec<Unchecked>,
     /// The programs that are said to have made what differs, by the boundary's word.
     pub engines: Vec<String>,
     /// The log that this one follows, with its last known head: it is not audited with this one.

@@ -369,19 +369,34 @@ fn sandbox(facts: &Facts, demands: &Demands) -> Answer {
     }
 }
 
+/// A boundary can state any end. But a run begins when its nonce is spent, which was within the window that people signed,
+/// and lasts no longer than they signed: no receipt is younger than that, whoever signs it, and when.
 fn age(facts: &Facts, demands: &Demands, now: Timestamp) -> Answer {
-    let ended = facts.finished_at;
+    let stated = facts.finished_at;
+    let latest = facts.consumed_at.zip(facts.approved.as_ref()).map(|(spent, approved)| {
+        spent.plus(i64::try_from(approved.wall_ms / 1000).unwrap_or(i64::MAX)).plus(AROUND_A_RUN_S)
+    });
+    let ended = latest.map_or(stated, |latest| latest.min(stated));
     let seconds = now.unix().saturating_sub(ended.unix());
     let ago = if seconds < 0 { "just now".to_owned() } else { format!("{} ago", length(seconds)) };
+    let words = if ended == stated {
+        format!("ended at {ended}, {ago}")
+    } else {
+        format!(
+            "ended at {ended} at the latest, {ago}, by the window and time limit that were signed (it says {stated})"
+        )
+    };
     match demands.age {
-        MostAge::Any => waived(format!("ended at {ended}, {ago}; any age will do by --max-age any")),
-        MostAge::Seconds(most) if seconds <= most => met(format!("ended at {ended}, {ago}, by the boundary's word")),
-        MostAge::Seconds(most) => unmet(format!(
-            "ended at {ended}, {ago}; at most {} ago is demanded: run the step again, or --max-age",
-            length(most)
-        )),
+        MostAge::Any => waived(format!("{words}; any age will do by --max-age any")),
+        MostAge::Seconds(most) if seconds <= most => met(format!("{words}, by the boundary's word")),
+        MostAge::Seconds(most) => {
+            unmet(format!("{words}; at most {} ago is demanded: run the step again, or --max-age", length(most)))
+        }
     }
 }
+
+/// What a run may take besides its own time: to be started, to be ended, until nothing of it is left.
+const AROUND_A_RUN_S: i64 = 600;
 
 /// A length of time in the form that `--max-age` takes, roughly.
 fn length(seconds: i64) -> String {
@@ -502,6 +517,26 @@ mod tests {
         assert_eq!(with(&|d| d.params = WhichParams::Exactly(BTreeMap::new())), ["parameters"]);
         assert_eq!(with(&|d| d.digest = WhichDigest::Any), [""; 0]);
         assert_eq!(with(&|d| d.params = WhichParams::Any), [""; 0]);
+    }
+
+    #[test]
+    fn no_receipt_is_younger_than_the_window_and_time_limit_that_people_signed() {
+        // Spent at 09:40 for at most five minutes: a boundary that says 09:59 is not believed.
+        let late = |receipt: &mut Value| {
+            receipt["predicate"]["started_at"] = json!("2026-11-20T09:58:59Z");
+            receipt["predicate"]["finished_at"] = json!("2026-11-20T09:59:00Z");
+        };
+        let report = Case::new().edit(Stage::Receipt, late).report(options());
+        let with = |age: i64| {
+            let demands = Demands { age: MostAge::Seconds(age), ..demands(&report) };
+            let gate = decide(&report, &demands, now());
+            let age = gate.requirements.iter().find(|requirement| requirement.name == "age").expect("the age");
+            (gate.passed, age.detail.clone())
+        };
+        let (passed, detail) = with(5 * 60);
+        assert!(passed && detail.contains("2026-11-20T09:55:00Z at the latest"), "{detail}");
+        let (passed, detail) = with(5 * 60 - 1);
+        assert!(!passed && detail.contains("it says 2026-11-20T09:59:00Z"), "{detail}");
     }
 
     #[test]

@@ -76,6 +76,10 @@ pub struct Expected {
     pub no_differences: bool,
 }
 
+/// A newer roster is trusted than the log is connected with.
+#[derive(Debug, Clone)]
+struct LeftTo(String);
+
 /// A signed head of a log that was seen elsewhere, or earlier.
 #[derive(Debug, Clone)]
 pub struct SeenHead {
@@ -87,6 +91,8 @@ pub struct SeenHead {
     pub from: String,
     /// It was verified then, by whoever audits: the key that signed it may be unknown where the end of the log is missing.
     pub verified: bool,
+    /// When it was the head, by the clock of whoever saw it.
+    pub at: Option<Timestamp>,
 }
 
 impl SeenHead {
@@ -97,7 +103,7 @@ impl SeenHead {
     pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
         let read = Note::parse(note).map_err(|error| error.to_string())?;
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
-        Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false })
+        Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
 
     fn verify(&self, in_force: &InForce) -> Result<Checkpoint, String> {
@@ -122,6 +128,9 @@ pub struct Auditor {
     at: Timestamp,
     seals: Seals,
     runs: Runs,
+    /// What was denied, for as long as its epoch lasts: an authorization of another one runs no more, whoever denied it.
+    /// A denial states no time, and its authorization may be of a later day, so that nothing else lets one be forgotten:
+    /// 32 bytes each, of an entry of more than a thousand that an approver signed.
     denials: HashSet<AuthorizationDigest>,
     /// Who cosigned the head.
     witnesses: Vec<WitnessFacts>,
@@ -137,6 +146,13 @@ pub struct Auditor {
     engines: BTreeSet<String>,
     /// The log that this one follows.
     follows: Option<Followed>,
+    /// What only a newer roster can tell is left to it.
+    left: Option<LeftTo>,
+    /// Of each head that was seen elsewhere, the first entry after it that states a time: as times never decrease, no
+    /// later one is dated before it.
+    after: Vec<Option<(u64, Timestamp)>>,
+    /// What is dated before somebody saw the log without it.
+    back_dated: Vec<String>,
 }
 
 /// The versions of the roster that a seal's entry brings, from 1 on; nothing of it is verified. With these of the log's
@@ -162,6 +178,7 @@ impl Auditor {
     /// When they don't: then there is nothing to check with.
     pub fn new(trusted: Pinned, versions: &[Envelope], expected: Expected) -> Result<Self, ChainError> {
         let seals = Seals { no_differences: expected.no_differences, ..Seals::default() };
+        let after = vec![None; expected.heads.len()];
         Ok(Self {
             rosters: Rosters::connect(trusted, versions)?,
             expected,
@@ -181,7 +198,22 @@ impl Auditor {
             undecided: None,
             engines: BTreeSet::new(),
             follows: None,
+            left: None,
+            after,
+            back_dated: Vec::new(),
         })
+    }
+
+    /// Takes back what only the newest roster can establish, as [`crate::audit::bundle::leave_to`] does: `newer` is
+    /// trusted too, `from` there, and the log is not connected with it. Witnesses are of the newest roster, so nobody
+    /// counts as one.
+    pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
+        self.left = Some(LeftTo(format!(
+            "version {} of the roster ({}, from {from}) is trusted too, and this log is not connected with it: it is of before \
+             that version, or of another history; name the roster to decide with (--roster)",
+            newer.version(),
+            newer.digest()
+        )));
     }
 
     /// Takes an audit up where it was left. That the log still begins as it did shows at the end: the root is worked out
@@ -320,6 +352,7 @@ impl Auditor {
             };
             self.say(finding);
         }
+        self.check_dates();
         for run in self.runs.overdue(self.at) {
             let message = format!(
                 "item {} was spent at {}, and has no receipt although the log goes on until {}",
@@ -350,6 +383,7 @@ impl Auditor {
             version: Kept::VERSION,
             program: Kept::PROGRAM.to_owned(),
             boundary: in_force.boundary.id,
+            seen: self.expected.now,
             checkpoint: head.to_owned(),
             size: self.tree.size(),
             tree: self.tree.parts().iter().map(|part| hex(part)).collect(),
@@ -446,6 +480,7 @@ impl Auditor {
     ) -> Result<(), Unreadable> {
         self.counts.seals += 1;
         self.counts.signatures += 1;
+        let epoch = self.seals.current.as_ref().map(|seal| seal.boundary.epoch.clone());
         let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
         let findings: Vec<_> = flaws
             .into_iter()
@@ -453,6 +488,9 @@ impl Auditor {
             .collect();
         if let Some(in_force) = self.seals.current.clone() {
             self.excuse(&findings, &in_force);
+            if epoch.is_some_and(|epoch| epoch != in_force.boundary.epoch) {
+                self.denials = HashSet::new();
+            }
         }
         findings.into_iter().for_each(|finding| self.say(finding));
         if let Some(seal) = seal {
@@ -571,6 +609,11 @@ impl Auditor {
             self.say(Finding::at(What::Time, index, format!("dated {at}, after an entry of {}", self.at)));
         }
         self.at = self.at.max(at);
+        for (seen, after) in self.expected.heads.iter().zip(&mut self.after) {
+            if after.is_none() && seen.size <= index {
+                *after = Some((index, at));
+            }
+        }
     }
 
     /// The roots of heads that were seen elsewhere, where the log has just come to their size.
@@ -620,8 +663,52 @@ impl Auditor {
         }
     }
 
+    /// What stands after a head that somebody saw can't be of a time before that: whoever has the boundary's key could
+    /// else spend what has expired, as long as nothing was logged since. That somebody saw an old copy is the other
+    /// explanation, so it is no failure; unless as many witnesses say so as must be believed.
+    fn check_dates(&mut self) {
+        let Some(in_force) = self.seals.current.clone() else { return };
+        let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
+        let demanded = usize::try_from(self.expected.witnesses).unwrap_or(usize::MAX);
+        for (seen, after) in self.expected.heads.clone().into_iter().zip(self.after.clone()) {
+            let Some((entry, at)) = after else { continue };
+            let early = |when: Timestamp| at.plus(LATE_S) < when;
+            let what = format!("entry {entry} is dated {at}");
+            if let Some(when) = seen.at.filter(|when| early(*when)) {
+                self.back_dated.push(format!(
+                    "{what}, and {} of {when} has no such entry: either an old copy was read then, or the entry was dated back",
+                    seen.from
+                ));
+            }
+            let witnesses = Note::parse(&seen.note)
+                .ok()
+                .filter(|note| Checkpoint::parse(note.unverified_text()).is_ok_and(|head| head.origin == origin));
+            let witnesses = witnesses
+                .filter(|_| self.left.is_none())
+                .and_then(|note| check_witnesses(&note, self.rosters(), &in_force.boundary.name, 0, None).ok())
+                .map_or_else(Vec::new, |(seen, _)| seen);
+            let words: Vec<_> = witnesses
+                .iter()
+                .filter(|witness| early(witness.at))
+                .map(|witness| format!("{} at {}", witness.name, witness.at))
+                .collect();
+            let said = format!("{what}, and was not there when witnesses saw {}: {}", seen.from, words.join(", "));
+            if demanded > 0 && words.len() >= demanded {
+                self.say(Finding::at(What::Time, entry, said));
+            } else if !words.is_empty() {
+                self.back_dated.push(said);
+            }
+        }
+    }
+
     /// Those of the newest roster known, as for a bundle.
     fn check_witnesses(&mut self, head: &str, in_force: &InForce) {
+        if let Some(LeftTo(why)) = self.left.clone() {
+            if self.expected.witnesses > 0 {
+                self.say(Finding::whole(What::Witnesses, why));
+            }
+            return;
+        }
         let Ok(note) = Note::parse(head) else { return };
         let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
         match check_witnesses(&note, self.rosters(), name, demanded, None) {
@@ -667,6 +754,7 @@ impl Auditor {
                 "version {version} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it"
             ));
         }
+        warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
                 |why| format!("what it gives as its last known head is none: {why}"),
@@ -687,13 +775,22 @@ impl Auditor {
             ));
         }
         let open: Vec<OpenRun> = self.runs.open().collect();
-        if !open.is_empty() {
+        if let Some(until) = self.runs.open_until() {
             warnings.push(format!(
-                "{} run(s) have no receipt yet: they ran when the log was read, or it was cut there",
+                "{} run(s) have no receipt yet: they ran when the log was read, or it was cut there; the last may go on until \
+                 {until}, by the limits that the boundary sealed",
                 open.len()
             ));
         }
         warnings.extend(self.late_by_the_clock());
+        warnings.extend(self.back_dated.iter().cloned());
+        if let Some(now) = self.expected.now.filter(|now| now.plus(LATE_S) < self.at) {
+            warnings.push(format!(
+                "the log is dated until {}, and by the clock of this machine it is {now}: one of the two is wrong, or \
+                 something was run before its time",
+                self.at
+            ));
+        }
         Summary {
             clean: self.failures == 0,
             name: in_force.map(|seal| seal.boundary.name.clone()),
@@ -708,6 +805,7 @@ impl Auditor {
             open,
             failures: self.failures,
             differences: self.differences,
+            not_checked: self.runs.unchecked(),
             engines: self.engines.iter().cloned().collect(),
             follows: self.follows.clone(),
             rests_on: RESTS_ON.map(str::to_owned).to_vec(),
@@ -766,11 +864,15 @@ const RESTS_ON: [&str; 4] = [
     "the boundary's word: times, who handed an approval in, what a step did and printed, how its sandbox was held",
 ];
 
+/// How much later than its date an entry may be seen: clocks differ, and a witness is asked a moment afterwards.
+const LATE_S: i64 = 600;
+
 /// What no single copy of a log can show.
-const NOT_SHOWN: [&str; 3] = [
+const NOT_SHOWN: [&str; 4] = [
     "an end that was cut off: keep the state of each audit (--state), or have witnesses",
     "another history that was shown to others: compare with their copy (--against)",
     "runs outside the boundary: nothing of them is in its log",
+    "what the boundary never logged: a denial that it withheld shows to whoever signed it",
 ];
 
 /// The signed head of the log of this boundary, under a key of the roster in force at its end.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::finding::Counts;
+use crate::audit::finding::{Counts, Unchecked};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
 use crate::crypto::merkle::{Frontier, Hash};
 use crate::record::consumption::Spent;
@@ -26,6 +26,9 @@ pub struct Kept {
     pub program: String,
     /// Whose log.
     pub boundary: SealDigest,
+    /// When that was, by the auditor's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Timestamp>,
     /// The signed head that was verified, as it was read.
     pub checkpoint: String,
     /// Its size.
@@ -79,6 +82,9 @@ pub struct KeptRuns {
     pub open: Vec<KeptRun>,
     /// By exclusive name, the entry of the last receipt.
     pub exclusive: BTreeMap<String, u64>,
+    /// What could not be decided of decisions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<Unchecked>,
 }
 
 /// A nonce that is spent and not expired.

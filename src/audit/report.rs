@@ -393,4 +393,6 @@ pub struct ApprovedFacts {
     pub not_before: Timestamp,
     /// Until when it might run.
     pub expires_at: Timestamp,
+    /// The longest that it might last, in milliseconds.
+    pub wall_ms: u64,
 }

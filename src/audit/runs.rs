@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox};
 use crate::audit::documents::verify_authorization;
-use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Verdict, What};
+use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Unchecked, Verdict, What};
 use crate::audit::kept::{Kept, KeptLive, KeptRun, KeptRuns};
 use crate::audit::ledger::Stop;
-use crate::audit::sealed::{InForce, State};
+use crate::audit::sealed::{InForce, RULES_NOT_DECIDED, State};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
 use crate::decision::exclusion::{self, Excluded, Tokens};
@@ -41,6 +41,8 @@ pub(crate) struct Runs {
     open: BTreeMap<Place, Open>,
     /// By exclusive name, the receipt of the last run that held it.
     exclusive: HashMap<String, u64>,
+    /// What could not be decided of decisions, and how many those are.
+    unchecked: BTreeMap<What, Unchecked>,
 }
 
 /// Entry and item of a consumption.
@@ -61,6 +63,14 @@ struct Open {
     in_force: Arc<InForce>,
     /// What was found when it was spent.
     found: Vec<What>,
+}
+
+impl Open {
+    /// When it must be over, whichever of the sealed steps it is of; nothing where the state could not be read.
+    fn until(&self) -> Option<Timestamp> {
+        let longest = self.in_force.state.as_ref()?.steps.longest_ms;
+        Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
+    }
 }
 
 /// A run that has no receipt by far longer than it could last is no longer going on. Besides its own time it may have
@@ -160,7 +170,8 @@ impl Runs {
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<InForce>>) {
         self.forget_late();
         let receipt = document.predicate();
-        let mut again = Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new() };
+        let mut again =
+            Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new(), open: Vec::new() };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
             let spent = Base64::Strict
@@ -264,7 +275,11 @@ impl Runs {
             entry: index,
             verdict,
             findings: again.found,
+            unchecked: again.open.iter().map(|(what, _)| *what).collect(),
         };
+        for (what, why) in again.open {
+            self.unchecked.entry(what).or_insert_with(|| Unchecked { what, decisions: 0, why }).decisions += 1;
+        }
         (Some(line), again.findings, Some(open.in_force))
     }
 
@@ -284,6 +299,11 @@ impl Runs {
         }
     }
 
+    /// What could not be decided of decisions.
+    pub(crate) fn unchecked(&self) -> Vec<Unchecked> {
+        self.unchecked.values().cloned().collect()
+    }
+
     /// Runs without a receipt, in order.
     pub(crate) fn open(&self) -> impl Iterator<Item = OpenRun> {
         self.open.iter().map(|(&(consumption, item), open)| OpenRun {
@@ -296,14 +316,15 @@ impl Runs {
 
     /// Runs without a receipt that must be over at this time.
     pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
-        let longest = |open: &Open| open.in_force.state.as_ref().map(|state| state.steps.longest_ms);
         self.open()
             .zip(self.open.values())
-            .filter_map(|(run, open)| {
-                let seconds = i64::try_from(longest(open)? / 1000).unwrap_or(i64::MAX).saturating_add(PATIENCE_S);
-                (open.at.plus(seconds) < now).then_some(run)
-            })
+            .filter_map(|(run, open)| (open.until()?.plus(PATIENCE_S) < now).then_some(run))
             .collect()
+    }
+
+    /// Until when the last of the runs without a receipt may go on; nothing when there are none.
+    pub(crate) fn open_until(&self) -> Option<Timestamp> {
+        self.open.values().map(|open| open.until().unwrap_or(open.at)).max()
     }
 
     /// The seals of all that is open, in order, and the one in force last.
@@ -340,13 +361,17 @@ impl Runs {
         });
         let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
         let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
-        KeptRuns { live, proposals, late, open: open.collect(), exclusive }
+        KeptRuns { live, proposals, late, open: open.collect(), exclusive, unchecked: self.unchecked() }
     }
 
     /// What was kept, under the seals that were kept with it.
     pub(crate) fn resume(kept: &Kept, seals: &[Arc<InForce>]) -> Result<Self, String> {
-        let KeptRuns { live, proposals, late, open, exclusive } = &kept.runs;
-        let mut runs = Self { exclusive: exclusive.clone().into_iter().collect(), ..Self::default() };
+        let KeptRuns { live, proposals, late, open, exclusive, unchecked } = &kept.runs;
+        let mut runs = Self {
+            exclusive: exclusive.clone().into_iter().collect(),
+            unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
+            ..Self::default()
+        };
         for one in live {
             runs.nonces.insert(one.nonce.clone(), one.place);
             runs.authorizations.insert(one.authorization, one.place);
@@ -378,6 +403,8 @@ struct Again {
     about: Option<String>,
     found: Vec<What>,
     findings: Vec<Finding>,
+    /// What could not be decided, and why.
+    open: Vec<(What, String)>,
 }
 
 impl Again {
@@ -386,6 +413,11 @@ impl Again {
         finding.id.clone_from(&self.about);
         self.found.push(what);
         self.findings.push(finding);
+    }
+
+    /// What the sealed state does not let anybody decide: said, and no failure.
+    fn leave_open(&mut self, what: What, why: &str) {
+        self.open.push((what, why.to_owned()));
     }
 
     /// Of what follows from reading scripts and policies: another version may read them otherwise.
@@ -447,8 +479,7 @@ impl Again {
             }
         };
         if state.undecidable {
-            let why = "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate";
-            self.read_otherwise(What::Permissions, why);
+            self.leave_open(What::Permissions, RULES_NOT_DECIDED);
         }
         if let Err(error) = check_permissions(&step.ruling, &[], &signed.permissions) {
             self.find(What::Permissions, error.to_string());
@@ -461,6 +492,20 @@ impl Again {
                 What::Sandbox,
                 format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
             );
+        } else if let Some(why) = &state.steps.unprofiled {
+            // Limits and further layers are open, and what rules about files would give; all else is the same for every run.
+            let mut known = step.profile.clone();
+            known.limits.clone_from(&signed.sandbox.limits);
+            known.require.clone_from(&signed.sandbox.require);
+            if state.undecidable {
+                known.read.clone_from(&signed.sandbox.read);
+                known.write.clone_from(&signed.sandbox.write);
+                known.deny.clone_from(&signed.sandbox.deny);
+            }
+            if let Err(error) = check_profile(&known, &signed.sandbox) {
+                self.read_otherwise(What::Sandbox, error.to_string());
+            }
+            self.leave_open(What::Sandbox, why);
         } else if let Err(error) = check_profile(&step.profile, &signed.sandbox) {
             self.read_otherwise(What::Sandbox, error.to_string());
         }

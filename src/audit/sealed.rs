@@ -1,10 +1,10 @@
 //! The state that a seal puts in force, read again from what it names; and how one seal follows another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::audit::finding::What;
 use crate::audit::history::{Beside, Unreadable};
@@ -16,13 +16,14 @@ use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::file::Policy;
 use crate::policy::patterns::Pattern;
 use crate::record::authorization::BoundaryRef;
-use crate::record::bundle::MAX_BUNDLE_BYTES;
-use crate::record::configuration::Configuration;
+use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::document::{Statement, check_sorted};
+use crate::record::enforcement::Level;
 use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use crate::record::ident::{Epoch, Name, StepRef};
+use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
-use crate::record::seal::Seal;
+use crate::record::seal::{MAX_BLOB_BYTES, Seal};
 use crate::record::step::{MAX_DEFINITION_BYTES, RegistryLeaf};
 use crate::record::token::{Scope, SealedToken};
 use crate::registry::Registry;
@@ -54,9 +55,18 @@ pub(crate) struct State {
     pub(crate) policy: PolicyDigest,
     pub(crate) steps: Arc<Steps>,
     pub(crate) tokens: Arc<[SealedToken]>,
+    /// The patterns of each token, read when it is first asked; nothing where one of them is none.
+    patterns: Box<[OnceLock<Option<Patterns>>]>,
     /// Policy or built-ins hold rules that this version can't decide.
     pub(crate) undecidable: bool,
 }
+
+/// What a sealed state leaves open although it can be read: nobody's fault, and nothing that was established.
+pub(crate) const RULES_NOT_DECIDED: &str =
+    "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate";
+
+/// Those of one token.
+type Patterns = Box<[Pattern]>;
 
 /// The registered steps, and what holds for each.
 #[derive(Debug)]
@@ -66,6 +76,8 @@ pub(crate) struct Steps {
     registry: Arc<Registry>,
     held: BTreeMap<StepRef, StepInForce>,
     undecidable: bool,
+    /// Why the profiles in `held` are not those of the configuration, where it does not give them.
+    pub(crate) unprofiled: Option<String>,
     /// The longest that any of them may run.
     pub(crate) longest_ms: u64,
 }
@@ -77,14 +89,14 @@ impl State {
 
     /// Whether who handed an envelope in could propose this step at all.
     pub(crate) fn may_propose(&self, roster: &TrustedRoster, name: &Name, step: &StepRef) -> bool {
-        let matches = |pattern: &String| Pattern::parse(pattern).is_ok_and(|pattern| pattern.matches(step.as_str()));
-        match self.tokens.iter().find(|token| token.name == *name) {
-            Some(token) => {
-                token.scopes.contains(&Scope::Propose)
-                    && (token.patterns.is_empty() || token.patterns.iter().any(matches))
-            }
-            None => roster.proposer(name).is_some(),
-        }
+        let Some((token, patterns)) = self.tokens.iter().zip(&self.patterns).find(|(token, _)| token.name == *name)
+        else {
+            return roster.proposer(name).is_some();
+        };
+        let read = || token.patterns.iter().map(|pattern| Pattern::parse(pattern).ok()).collect();
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(step.as_str()));
+        token.scopes.contains(&Scope::Propose)
+            && (token.patterns.is_empty() || patterns.get_or_init(read).as_deref().is_some_and(matches))
     }
 }
 
@@ -394,9 +406,6 @@ fn not_beside(digest: &BlobDigest) -> String {
     format!("the roster that the seal names ({digest}) is not beside the log")
 }
 
-/// The most that one blob may have: what does not fit in a bundle could be shown to nobody.
-const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
-
 /// Every version of the roster that a seal brings, from 1 to the one that it names; nothing of it is verified.
 pub(crate) fn versions_of(seal: &Seal, beside: &dyn Beside) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
     let digest = seal.rosters.unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
@@ -498,7 +507,19 @@ fn read(
                 }
             };
             let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
-            let configuration: Configuration = hold!(document("configuration", &configuration));
+            let configuration: Value = hold!(document("configuration", &configuration));
+            let (configuration, unprofiled) = match json::typed::<Configuration>(&configuration) {
+                Ok(Configuration { limits, sandbox: ConfiguredSandbox { level, require } }) => {
+                    (Configuration { limits, sandbox: as_sealed(level, require) }, None)
+                }
+                Err(error) => match in_part(&configuration) {
+                    Some(part) => {
+                        let why = format!("the sealed configuration does not give every profile ({error})");
+                        (part, Some(why))
+                    }
+                    None => return Ok(Err(Unread::Refused(vec![format!("the sealed configuration: {error}")]))),
+                },
+            };
             let same = before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
             let registry = match same {
                 Some(before) => before.steps.registry.clone(),
@@ -530,11 +551,54 @@ fn read(
                 Err(messages) => return Ok(Err(Unread::Refused(messages))),
             };
             let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
-            Arc::new(Steps { of, registry, held, undecidable: policy.has_rules(), longest_ms })
+            Arc::new(Steps { of, registry, held, undecidable: policy.has_rules(), unprofiled, longest_ms })
         }
     };
     let undecidable = steps.undecidable || lists;
-    Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), undecidable }))
+    let patterns = tokens.iter().map(|_| OnceLock::new()).collect();
+    Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), patterns, undecidable }))
+}
+
+/// What a configuration stands for that says less than ours do. The page of formats asks for `{limits, sandbox}` and no
+/// more, so this is no defect: the layers of its level are required all the same, limits and further layers are not
+/// checked, and a run may last as long as by default. It excuses nothing that a seal could not give away by saying it:
+/// the configuration is the boundary's own word, signed by nobody else.
+fn in_part(value: &Value) -> Option<Configuration> {
+    let whole = value.as_object().filter(|whole| whole.len() == 2)?;
+    let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);
+    let known = |map: &Map<String, Value>, names: [&str; 2]| map.keys().all(|name| names.contains(&&**name));
+    if !known(limits, ["default", "maximum"]) || !known(sandbox, ["level", "require"]) {
+        return None;
+    }
+    let level: Level = serde_json::from_value(sandbox.get("level")?.clone()).ok()?;
+    let require = match sandbox.get("require") {
+        Some(require) => serde_json::from_value(require.clone()).ok()?,
+        None => Vec::new(),
+    };
+    let any = u64::MAX;
+    let maximum = Limits {
+        wall_ms: any,
+        cpu_milli: any,
+        memory_bytes: any,
+        processes: any,
+        file_bytes: any,
+        disk_bytes: any,
+        output_bytes: any,
+    };
+    let limits = ConfiguredLimits { default: Limits::default(), maximum };
+    Some(Configuration { limits, sandbox: as_sealed(level, require) })
+}
+
+/// A level is a shorthand for layers, and later versions put more into it: what it stood for when it was sealed stands
+/// beside it, and is what people signed then. It never stood for fewer than these.
+fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
+    const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
+    if level == Level::Strict {
+        require.extend(FIRST);
+    }
+    require.sort_unstable();
+    require.dedup();
+    ConfiguredSandbox { level: Level::BestEffort, require }
 }
 
 /// A blob that must be the canonical JSON of what it is, of at most `most` bytes.

@@ -13,7 +13,8 @@ use crate::trust::chain::Chain;
 /// Counts the distinct witnesses of the roster that cosigned, and holds the count against what is demanded.
 ///
 /// A witness that can't be told from another one or from the boundary itself (one key under two names) counts once or
-/// not at all; a key that the boundary had in any version known is still in the hands of whoever ran it. With a time `at`, what a witness dates after it is not counted: then it was not there yet.
+/// not at all; a key that the boundary had in any version known is still in the hands of whoever ran it. With a time
+/// `at`, what a witness dates after it is not counted: then it was not there yet.
 pub(crate) fn check_witnesses(
     note: &Note,
     chain: &Chain,

@@ -43,6 +43,23 @@ struct Earlier {
     manifest: Vec<RegistryLeaf>,
 }
 
+/// The log that a receipt stands in.
+#[derive(Clone, Copy)]
+enum Within<'a> {
+    /// The boundary's own, which grows and whose head is signed anew.
+    Own(&'a Ledger),
+    /// One that this one follows: at rest since a restore closed it, under the heads that it had by then.
+    Closed(&'a Ledger),
+}
+
+impl<'a> Within<'a> {
+    const fn ledger(self) -> &'a Ledger {
+        match self {
+            Self::Own(ledger) | Self::Closed(ledger) => ledger,
+        }
+    }
+}
+
 /// A receipt and its place in the log.
 #[derive(Debug, Clone)]
 pub struct LoggedReceipt {
@@ -161,22 +178,26 @@ impl Boundary {
     }
 
     /// A receipt and the log that it stands in: this one, or one that this one follows.
-    fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, &Ledger), Stopped> {
+    fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
         for ledger in &self.closed {
-            found = found.or(ledger.proposal(&proposal).map_err(|e| fault(&e))?.map(|row| (row, ledger)));
+            found =
+                found.or(ledger.proposal(&proposal).map_err(|e| fault(&e))?.map(|row| (row, Within::Closed(ledger))));
         }
         let seen = |row: &Proposal| caller.may_see(&row.core.proposer, &row.core.step);
-        let (row, ledger) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
+        let (row, log) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
             Some(found) => found,
-            None => (self.visible(caller, &proposal).map_err(|stopped| about_receipt(stopped, id))?, &self.ledger),
+            None => {
+                let row = self.visible(caller, &proposal).map_err(|stopped| about_receipt(stopped, id))?;
+                (row, Within::Own(&self.ledger))
+            }
         };
         let Some(index) = row.receipt else {
             let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
             return Err(Refusal::new(Code::NotFound, detail).about(&row.core.id).into());
         };
-        Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(ledger, index)? }, ledger))
+        Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(log.ledger(), index)? }, log))
     }
 
     /// A receipt with all that its verification needs, as JSON.
@@ -184,16 +205,16 @@ impl Boundary {
     /// # Errors
     /// `not-found` also when the caller may not see it.
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
-        let (logged, ledger) = self.receipt_in(caller, id)?;
+        let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
-            consumption: (receipt.consumption.index, leaf_data(ledger, receipt.consumption.index)?.into()),
+            consumption: (receipt.consumption.index, leaf_data(log.ledger(), receipt.consumption.index)?.into()),
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
         };
-        self.assemble(ledger, logged.index, &parts)
+        self.assemble(log, logged.index, &parts)
     }
 
     /// The bundle of a run that just ended, for who handed it in.
@@ -201,11 +222,12 @@ impl Boundary {
     /// # Errors
     /// When the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
-        self.assemble(&self.ledger, receipted.index, &receipted.parts)
+        self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts)
     }
 
     /// Puts a bundle together from canonical parts: nothing is parsed that was written by us.
-    fn assemble(&self, ledger: &Ledger, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
+    fn assemble(&self, log: Within<'_>, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
+        let ledger = log.ledger();
         let sealed = self.state();
         let earlier = if sealed.digest == parts.seal { None } else { Some(earlier_seal(ledger, parts.seal)?) };
         let (seal_index, common) = match &earlier {
@@ -229,18 +251,21 @@ impl Boundary {
         let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
         // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
         // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
-        let (size, checkpoint) = if !std::ptr::eq(ledger, &self.ledger) {
-            // Of a log at rest: the first that covers it, by the key of that time; else the one that closed it.
-            let first = ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
-            let row = first.map_or_else(|| ledger.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
-            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
-            (row.size, row.note)
-        } else if earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid)) {
-            self.head_over(index)?
-        } else {
-            let row = self.ledger.checkpoint_over(index).map_err(|e| fault(&e))?;
-            let row = row.ok_or_else(|| fault(&format!("no checkpoint covers log entry {index}")))?;
-            (row.size, self.with_cosignatures(row))
+        let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
+        let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
+        let (size, checkpoint) = match log {
+            Within::Own(_) if known_now => self.head_over(index)?,
+            Within::Own(own) => {
+                let row = own.checkpoint_over(index).map_err(|e| fault(&e))?.ok_or_else(uncovered)?;
+                (row.size, self.with_cosignatures(row))
+            }
+            Within::Closed(closed) => {
+                // The first that covers it, by the key of that time; else the one that closed it.
+                let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
+                let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
+                let row = row.ok_or_else(uncovered)?;
+                (row.size, row.note)
+            }
         };
         let proof = |index: u64| -> Result<String, Stopped> {
             let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;

@@ -701,7 +701,9 @@ const fn stream_name(stream: capture::Stream) -> StreamName {
     }
 }
 
-fn outcome_of(end: &End) -> Outcome {
+/// The outcome of a run that ended so.
+#[must_use]
+pub fn outcome_of(end: &End) -> Outcome {
     match end {
         End::Exited(code) => Outcome::exited(*code),
         End::Signalled(signal) => Outcome::signalled(*signal),

@@ -19,6 +19,7 @@ use crate::record::envelope::Envelope;
 use crate::record::refusal::{self, Code, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
+use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
 
 /// Leaves that one principal may cause in an hour: bounds what a holder of one token can write into the log.
@@ -146,28 +147,44 @@ impl Boundary {
         self.append_refusal(|now| refusal::Refusal::summary(self.refusing(), counts.clone(), now)).await;
     }
 
-    /// Signs and logs what `state` says at the time that it is given.
+    /// Signs and logs what `state` says at the time that it is given. A refusal that does not get into the log harms
+    /// nobody but its record; the answer was given.
     async fn append_refusal(&self, state: impl Fn(Timestamp) -> Result<Statement<refusal::Refusal>, Malformed>) {
-        for _ in 0..MOST_TRIES {
-            let now = self.now();
-            let envelope = match state(now).and_then(|statement| self.sign_statement(&statement)) {
-                Ok(envelope) => envelope,
-                Err(error) => return tracing::error!("a refusal could not be written: {error}"),
-            };
-            match self.ledger.refuse(envelope, now).await {
-                // Another entry came in between, with a second of its own.
-                Err(WriteStop::BackDated { .. }) => {}
-                // A refusal that does not get into the log harms nobody but its record; the answer was given.
-                Err(error) => return tracing::warn!("a refusal was not logged: {error}"),
-                Ok(_) => return,
-            }
+        let sign = |now| state(now).and_then(|statement| self.sign_statement(&statement));
+        match append(&self.ledger, sign).await {
+            Ok(()) => {}
+            Err(NotLogged::Malformed(error)) => tracing::error!("a refusal could not be written: {error}"),
+            Err(NotLogged::Stopped(error)) => tracing::warn!("a refusal was not logged: {error}"),
         }
-        tracing::warn!("a refusal was not logged: other entries came before it, again and again");
     }
 
     fn refusing(&self) -> RefusingBoundary {
         let sealed = self.state();
         RefusingBoundary { name: sealed.boundary.name.clone(), id: sealed.boundary.id }
+    }
+}
+
+/// Why a refusal is not in the log.
+#[derive(Debug)]
+enum NotLogged {
+    /// It can't be written at all.
+    Malformed(Malformed),
+    /// The log did not take it; `BackDated` when other entries came before it, again and again.
+    Stopped(WriteStop),
+}
+
+/// Logs what `sign` makes for the time that it is given; anew, for a later time, where another entry came in between with
+/// a second of its own.
+async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Malformed>) -> Result<(), NotLogged> {
+    let mut tries = 1;
+    loop {
+        let now = ledger.now();
+        let envelope = sign(now).map_err(NotLogged::Malformed)?;
+        match ledger.refuse(envelope, now).await {
+            Ok(_) => return Ok(()),
+            Err(WriteStop::BackDated { .. }) if tries < MOST_TRIES => tries += 1,
+            Err(stop) => return Err(NotLogged::Stopped(stop)),
+        }
     }
 }
 
@@ -209,7 +226,16 @@ static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::crypto::digest::SealDigest;
+    use crate::crypto::signature::SecretKey;
+    use crate::crypto::sshsig::SshKey;
+    use crate::store::ledger::{Config, Limits, Signer};
+    use crate::store::message::SealWrite;
+    use crate::store::sqlite;
 
     const fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_800_000_000 + seconds)
@@ -232,6 +258,93 @@ mod tests {
         let expected = BTreeMap::from([(Code::Expired, 1), (Code::Malformed, 1)]);
         assert_eq!(next, Due { one: true, summary: Some(expected) });
         assert_eq!(refusals.due(at(2 * HOUR_S)), None, "nothing was counted only");
+    }
+
+    /// A log whose clock stands where it is put.
+    fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
+        let path = directory.join("data/countersign.db");
+        let (store, reads) = sqlite::open(&path).expect("a store");
+        let secret = SecretKey::from_seed([3; 32]);
+        let key = secret.public();
+        let clock = Arc::clone(clock);
+        let config = Config {
+            name: "prod".parse().expect("a name"),
+            signer: Signer {
+                key,
+                keyid: SshKey::from_public(key, "").expect("a key").keyid(),
+                sign: Arc::new(move |message| secret.sign(message)),
+            },
+            clock: Arc::new(move || Timestamp::from_unix(clock.load(Ordering::SeqCst))),
+            boottime: Arc::new(|| Duration::ZERO),
+            on_fatal: Arc::new(|fault| panic!("{fault}")),
+            outputs: path.with_file_name("outputs"),
+            limits: Limits::default(),
+        };
+        let ledger = Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger");
+        let seal = SealWrite {
+            envelope: b"{}".to_vec(),
+            digest: SealDigest::of(b"seal"),
+            previous: None,
+            at: at(0),
+            blobs: Vec::new(),
+            tokens: Vec::new(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(ledger.seal(seal)).expect("sealed");
+        ledger
+    }
+
+    /// Another entry gets in while a refusal is signed, and the clock has gone on, or was set, by so many seconds.
+    fn meanwhile(ledger: &Ledger, clock: &AtomicI64, seconds: i64) {
+        clock.fetch_add(seconds, Ordering::SeqCst);
+        let ledger = ledger.clone();
+        let other = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(ledger.refuse(b"other".to_vec(), ledger.now())).expect("logged");
+        });
+        other.join().expect("written");
+    }
+
+    #[test]
+    fn r10_a_refusal_that_another_entry_overtook_is_dated_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(AtomicI64::new(at(10).unix()));
+        let ledger = ledger(directory.path(), &clock);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let dated = |now: Timestamp| now.to_string().into_bytes();
+        let leaf = |index: u64| ledger.leaf(index).expect("read").expect("a leaf").data;
+        // Overtaken once, by a clock that went on: its own time is the later one.
+        let tries = AtomicI64::new(0);
+        let done = runtime.block_on(append(&ledger, |now| {
+            if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+                meanwhile(&ledger, &clock, 5);
+            }
+            Ok(dated(now))
+        }));
+        assert!(done.is_ok(), "{done:?}");
+        assert_eq!((leaf(1), leaf(2)), (b"other".to_vec(), dated(at(15))));
+        // The clock is set back: nothing states a time before the last entry's.
+        clock.store(at(-1000).unix(), Ordering::SeqCst);
+        runtime.block_on(append(&ledger, |now| Ok(dated(now)))).expect("logged");
+        assert_eq!(leaf(3), dated(at(15)));
+        // Set back and forward again, past what is being signed.
+        let tries = AtomicI64::new(0);
+        let done = runtime.block_on(append(&ledger, |now| {
+            if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+                meanwhile(&ledger, &clock, 1020);
+            }
+            Ok(dated(now))
+        }));
+        assert!(done.is_ok(), "{done:?}");
+        assert_eq!((leaf(4), leaf(5)), (b"other".to_vec(), dated(at(20))));
+        // Overtaken each time: given up, and said.
+        let done = runtime.block_on(append(&ledger, |now| {
+            meanwhile(&ledger, &clock, 1);
+            Ok(dated(now))
+        }));
+        assert!(matches!(done, Err(NotLogged::Stopped(WriteStop::BackDated { .. }))), "{done:?}");
+        assert_eq!(leaf(5 + MOST_TRIES as u64), b"other".to_vec());
+        assert!(ledger.leaf(6 + MOST_TRIES as u64).expect("read").is_none(), "none of its tries got in");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::record::configuration::Configuration;
 use crate::record::document::Malformed;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
-use crate::record::seal::{Genesis, Seal, SealedBoundary};
+use crate::record::seal::{Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::{RegisteredStep, Registry};
@@ -145,6 +145,20 @@ impl Material {
     /// Every step that asks for what policy or configuration does not give.
     pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
         let roster = self.rosters.last();
+        let mut tokens = self.tokens.clone();
+        tokens.sort_by(|a, b| a.name.cmp(&b.name));
+        let manifest = self.registry.manifest();
+        let list = canonical_tokens(&tokens).map_err(one)?;
+        check_readable(manifest.len(), || {
+            let steps = self.registry.steps().count();
+            format!("the list of the {steps} registered steps: register fewer, or serve some by another boundary")
+        })?;
+        check_readable(list.len(), || {
+            format!(
+                "the list of the {} tokens: revoke those that nobody needs, or give them fewer patterns",
+                tokens.len()
+            )
+        })?;
         let _steps = steps_in_force(&self.registry, &self.policy, roster, &self.configuration).map_err(SealError)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
@@ -153,8 +167,6 @@ impl Material {
                 self.policy.digest()
             )));
         }
-        let mut tokens = self.tokens.clone();
-        tokens.sort_by(|a, b| a.name.cmp(&b.name));
         let mut keys: Vec<_> = roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
         keys.sort();
         if keys.is_empty() {
@@ -172,7 +184,7 @@ impl Material {
             digest
         };
         let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
-        let registry = blob(self.registry.manifest());
+        let registry = blob(manifest);
         for step in self.registry.steps() {
             blob(step.canonical.to_vec());
         }
@@ -180,7 +192,7 @@ impl Material {
         blob(roster.payload().to_vec());
         let rosters = (roster.version() > 1).then(|| blob(versions));
         let builtins = blob(BUILTINS.to_vec());
-        let tokens = blob(canonical(canonical_tokens(&tokens))?);
+        let tokens = blob(list);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
         let (before, genesis, epoch) = match basis {
             Basis::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
@@ -229,6 +241,18 @@ impl Material {
             self.policy.canonical().len(),
         )))
     }
+}
+
+/// What is sealed must be readable by whoever audits: else the boundary would go on under a state that its own auditor
+/// refuses, and every decision under it would be undecided.
+fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), SealError> {
+    if bytes <= MAX_BLOB_BYTES {
+        return Ok(());
+    }
+    Err(one(format!(
+        "nothing of more than {MAX_BLOB_BYTES} bytes is sealed, since no auditor would read it, and {bytes} has {}",
+        what()
+    )))
 }
 
 /// The most that a bundle's other parts take: the leaves of a seal, a consumption and a receipt at their largest (54, 47
@@ -394,4 +418,89 @@ pub fn rosters_of(
         )));
     }
     Ok(chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
+    use crate::record::enforcement::Level;
+    use crate::record::profile::{Limits, STRICT};
+    use crate::record::token::Scope;
+
+    const ROSTER: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
+    const POLICY: &[u8] = include_bytes!(
+        "../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
+    );
+
+    fn step(reference: String) -> crate::record::step::StepDefinition {
+        let step = json!({
+            "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
+            "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],
+            "session": "none", "source": ":", "template": "none", "title": "",
+        });
+        serde_json::from_value(step).expect("a step")
+    }
+
+    fn material(steps: usize, tokens: Vec<SealedToken>) -> Material {
+        let roster: Envelope = serde_json::from_slice(ROSTER).expect("an envelope");
+        let policy: Value = serde_json::from_slice(POLICY).expect("a policy");
+        let long = "a".repeat(240);
+        let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go"))).collect();
+        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
+        Material {
+            name: "prod-eu".parse().expect("a name"),
+            registry: Registry::from_definitions(steps).expect("a registry"),
+            policy: Policy::from_sealed(&policy).expect("a policy"),
+            rosters: Chain::from_first(&[roster]).expect("a chain"),
+            tokens,
+            configuration: Configuration {
+                limits,
+                sandbox: ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() },
+            },
+        }
+    }
+
+    fn draft(material: &Material) -> Result<Draft, SealError> {
+        let genesis = serde_json::from_value(json!("9e".repeat(32))).expect("a genesis");
+        let basis = Basis::First { genesis, epoch: "e0".repeat(16).parse().expect("an epoch") };
+        material.draft(basis, Timestamp::from_unix(1_800_000_000))
+    }
+
+    /// One token whose list has so many bytes.
+    fn tokens(bytes: usize) -> Vec<SealedToken> {
+        let token = |patterns| SealedToken {
+            name: "agent".parse().expect("a name"),
+            owners: Vec::new(),
+            scopes: vec![Scope::Propose],
+            patterns,
+            expires_at: None,
+        };
+        let empty = canonical_tokens(&[token(vec![String::new()])]).expect("canonical").len();
+        vec![token(vec!["p".repeat(bytes - empty)])]
+    }
+
+    #[test]
+    fn no_list_of_tokens_is_sealed_that_an_auditor_would_not_read() {
+        let most = tokens(MAX_BLOB_BYTES);
+        assert_eq!(canonical_tokens(&most).expect("canonical").len(), MAX_BLOB_BYTES);
+        let sealed = draft(&material(1, most)).expect("it still fits");
+        assert!(sealed.blobs.iter().all(|(_, blob)| blob.len() <= MAX_BLOB_BYTES));
+        let refused = draft(&material(1, tokens(MAX_BLOB_BYTES + 1))).expect_err("a byte more").to_string();
+        assert!(refused.contains("4194305 has the list of the 1 tokens: revoke"), "{refused}");
+    }
+
+    #[test]
+    fn no_list_of_steps_is_sealed_that_an_auditor_would_not_read() {
+        // Every leaf has 342 bytes and a comma.
+        let leaf = material(1, Vec::new()).registry.manifest().len() - 1;
+        let fit = (MAX_BLOB_BYTES - 1) / leaf;
+        let refused = draft(&material(fit + 1, Vec::new())).expect_err("one step too many").to_string();
+        assert!(
+            refused.contains(&format!("the list of the {} registered steps: register fewer", fit + 1)),
+            "{refused}"
+        );
+    }
 }

@@ -19,14 +19,14 @@ use crate::cli::review::gather::trust_advice;
 use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
-use crate::cli::trust::{Home, Trust, TrustArgs};
+use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, seem_same};
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
 use crate::crypto::json;
 use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
 use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
-use crate::trust::chain::payload_of;
+use crate::trust::chain::{Pinned, payload_of};
 
 /// Read a whole log from its first entry and decide every decision again from the state before it.
 #[derive(Debug, clap::Args)]
@@ -94,6 +94,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
             .map_err(|why| Failure::usage(format!("the state's checkpoint: {why}")))?;
         seen.verified = true;
+        seen.at = kept.seen;
         expected.heads.push(seen);
     }
     let against = match &other {
@@ -175,27 +176,53 @@ fn begin(
     };
     let digest = versions.first().and_then(|version| payload_of(version, Base64::Strict).ok());
     let digest = digest.map(|payload| RosterDigest::of(&payload));
-    let mut why = "there is no trusted roster: give one with --roster".to_owned();
-    let mut known = versions;
-    for scanned in [false, true] {
-        if scanned {
-            // A newer roster may be trusted than the first seal names: later seals bring the versions between.
-            match later_rosters(place, size, known.len())? {
-                Some(later) => known = later,
-                None => break,
-            }
-        }
-        for trust in trust {
-            match Auditor::new(trust.pinned.clone(), &known, expected.clone()) {
-                Ok(auditor) => return Ok(Ok(auditor)),
-                Err(error) => why = format!("{}: {error}", trust.from),
-            }
-        }
-        if trust.is_empty() {
-            break;
-        }
+    if trust.is_empty() {
+        let message = "there is no trusted roster: give one with --roster".to_owned();
+        return Ok(Err(Untrusted { message, first: digest }));
     }
-    Ok(Err(Untrusted { message: why, first: digest }))
+    let new = |trust: &Trust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
+    let mut chosen = choose(trust, |trust| new(trust, &versions));
+    // A newer roster may be trusted than the first seal names: later seals bring the versions between.
+    if chosen.as_ref().map_or(true, may_be_newer)
+        && let Some(later) = later_rosters(place, size, versions.len())?
+    {
+        chosen = choose(trust, |trust| new(trust, &later).or_else(|_| new(trust, &versions)));
+    }
+    Ok(match chosen {
+        Ok(deciding) => Ok(left_to_newer(deciding)),
+        Err(refused) => {
+            let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
+            Err(Untrusted { message: why, first: digest })
+        }
+    })
+}
+
+/// Begins with the newest of the trusted rosters.
+fn choose<'t, E>(
+    trust: &'t [Trust],
+    mut begin: impl FnMut(&'t Trust) -> Result<Auditor, E>,
+) -> Result<Deciding<'t, Auditor>, Vec<(&'t Trust, E)>> {
+    newest_of(trust, |trust| begin(trust).map(|auditor| (Newest::of(auditor.rosters()), auditor)))
+}
+
+/// Whether one of the other trusted rosters may be a later version of this one, as far as it is known.
+fn may_be_newer(deciding: &Deciding<'_, Auditor>) -> bool {
+    let newest = deciding.found.rosters().newest();
+    deciding.unconnected.iter().any(|trust| match &trust.pinned {
+        Pinned::Digest(_) => true,
+        Pinned::Roster(roster) => roster.version() > 1 && seem_same(roster, newest),
+        Pinned::Chain(_) => false,
+    })
+}
+
+/// What only the newest roster can tell is left to it, where the log is not connected with it.
+fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
+    let Deciding { found: mut auditor, unconnected, .. } = deciding;
+    let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
+    if let Some((trust, newer)) = newer {
+        auditor.leave_to(newer, &trust.from);
+    }
+    auditor
 }
 
 /// The most versions of the roster that any seal of the log brings, where that is more than `known`.
@@ -224,27 +251,37 @@ fn resume(
     talk: &Talk,
 ) -> Result<Option<Auditor>, Failure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
+    // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
+    let versions = match kept.seals.last() {
+        Some(seal) => rosters_in(seal.entry.as_bytes(), place).map_err(unreadable)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut later = versions.clone();
     each_entry(place, kept.size, size, |entry| {
         tree.append(merkle::leaf_hash(entry));
+        if let Some(more) = rosters_in(entry, place).map_err(unreadable)?
+            && more.len() > later.len()
+        {
+            later = more;
+        }
         Ok(())
     })?;
     if !head.contains(&root_line(&tree)) {
         talk.say("The log does not go on from the state of your last audit: it is read from its first entry.");
         return Ok(None);
     }
-    // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
-    let versions = match kept.seals.last() {
-        Some(seal) => rosters_in(seal.entry.as_bytes(), place).map_err(unreadable)?.unwrap_or_default(),
-        None => Vec::new(),
+    let again = |trust: &Trust, versions: &[Envelope]| {
+        Auditor::resume(trust.pinned.clone(), versions, expected.clone(), kept, place).map_err(|error| error.0)?
     };
-    for trust in trust {
-        let pinned = trust.pinned.clone();
-        match Auditor::resume(pinned, &versions, expected.clone(), kept, place).map_err(unreadable)? {
-            Ok(auditor) => return Ok(Some(auditor)),
-            Err(why) => talk.say(&format!("The state can't be taken up with {}: {why}", trust.from)),
+    match choose(trust, |trust| again(trust, &later).or_else(|_| again(trust, &versions))) {
+        Ok(deciding) => Ok(Some(left_to_newer(deciding))),
+        Err(refused) => {
+            for (trust, why) in refused {
+                talk.say(&format!("The state can't be taken up with {}: {why}", trust.from));
+            }
+            Ok(None)
         }
     }
-    Ok(None)
 }
 
 fn root_line(tree: &Frontier) -> String {
@@ -484,6 +521,13 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
     for witness in &summary.witnesses {
         screen.field("cosigned by", &Shown::text(&format!("{} at {}, by its own clock", witness.name, witness.at)));
     }
+    if !summary.not_checked.is_empty() {
+        screen.heading("Not checked");
+    }
+    for one in &summary.not_checked {
+        let words = format!("{} of {} decision(s): {}", one.what, one.decisions, one.why);
+        screen.push(Tone::Bad, "  ".to_owned(), Shown::text(&words));
+    }
     screen.heading("What this rests on");
     for line in &summary.rests_on {
         screen.say(Tone::Plain, line);
@@ -500,7 +544,8 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
     }
     screen.heading("Verdict");
     if summary.clean {
-        let tone = if summary.engines.is_empty() { Tone::Good } else { Tone::Plain };
+        let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
+        let tone = if whole { Tone::Good } else { Tone::Plain };
         screen.field_in(tone, "verdict", &Shown::text(&verdict(summary)));
     } else {
         screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("DOES NOT HOLD, {} findings", summary.failures)));
@@ -510,6 +555,15 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
 
 /// Of a log in which nothing failed.
 fn verdict(summary: &Summary) -> String {
+    let mut words = held(summary);
+    let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
+    if !open.is_empty() {
+        words.push_str(&format!("; not checked of some decisions: {}", open.join(", ")));
+    }
+    words
+}
+
+fn held(summary: &Summary) -> String {
     if summary.engines.is_empty() {
         return "every entry holds, and every decision stands".to_owned();
     }

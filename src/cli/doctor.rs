@@ -138,6 +138,7 @@ fn host(wanted: Level) -> Vec<Line> {
             scratch: scratch.path().to_owned(),
             spool: scratch.path().to_owned(),
             private: Vec::new(),
+            unwritable: Vec::new(),
         };
         let sandbox = LinuxSandbox::new(&setup)?;
         let probe = sandbox.probe().clone();

@@ -17,10 +17,9 @@ use crate::cli::propose::read_params;
 use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
-use crate::cli::trust::{Own, Trust, TrustArgs, check_own, read_bounded};
-use crate::cli::verify::{Basis, Judged, with_any};
+use crate::cli::trust::{Own, Trust, TrustArgs, check_own};
+use crate::cli::verify::{Basis, Judged, read_bundle, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
-use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};
 
@@ -113,7 +112,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         return Err(Failure::usage("the standard input can't be both the bundle and the parameters"));
     }
     let trust = trusted(args)?;
-    let bytes = read_bounded(&args.file, MAX_BUNDLE_BYTES)?;
+    let bytes = read_bundle(&args.file)?;
     let now = now();
     let options = Options { at: Some(now), witnesses: args.witness };
     let digest = BlobDigest::of(&bytes);

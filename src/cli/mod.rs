@@ -24,10 +24,13 @@ pub mod keys;
 pub mod log;
 pub mod output;
 pub mod place;
+pub mod policy;
+pub mod project;
 pub mod propose;
 pub mod registry;
 pub mod review;
 pub mod roster;
+pub mod run;
 pub mod sandbox;
 pub mod schema;
 pub mod screen;
@@ -87,20 +90,19 @@ pub fn main() -> ExitCode {
 /// these commands is an answer as elsewhere.
 fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
-    let decides = arguments.iter().any(|word| ["gate", "verify", "audit"].iter().any(|name| word == name));
-    decides && arguments.len() > 2
+    let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
+    let decides = has(&["gate", "verify", "audit"]) && arguments.len() > 2;
+    decides || (has(&["policy"]) && has(&["check"]) && arguments.len() > 3)
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 9] = [
+const LATER: [(&str, &str); 7] = [
     ("grant", "each run takes its own approvals"),
     (
         "revoke",
         "`countersign deny` stops one run; a lost key goes with the next version of the roster, `countersign roster remove`",
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
-    ("run", "a step runs at a boundary only: `countersign propose STEP`"),
-    ("policy", "`countersign doctor` reads the policy and says every error in it"),
     ("mcp", "agents call `countersign propose --json`, or HTTP"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
     ("check", "`countersign registry list --dir DIR` says every error of the files"),
@@ -178,6 +180,8 @@ enum Command {
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
     Verify(verify::Args),
+    /// Run a runbook's steps yourself, at a terminal
+    Run(run::Args),
     /// Let a job go on only with the receipt that it needs
     Gate(gate::Args),
     /// Read a whole log and decide every decision again
@@ -206,6 +210,8 @@ enum Command {
     Roster(roster::Args),
     /// List and show steps
     Registry(registry::Args),
+    /// Say what policy says of a script, and show its rules
+    Policy(policy::Args),
     /// Write or check the JSON Schemas and OpenAPI
     Schema(schema::Args),
     /// Measure this program on this machine
@@ -228,6 +234,7 @@ impl Cli {
             Command::Deny(args) => deny::run(args, global, talk),
             Command::Submit(args) => submit::run(args, global, talk),
             Command::Verify(args) => verify::run(args, talk),
+            Command::Run(args) => run::run(args, talk),
             Command::Gate(args) => gate::run(args, talk),
             Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
             Command::Demo(args) => demo::run(args, talk),
@@ -240,6 +247,7 @@ impl Cli {
             Command::Store(args) => store::run(args, talk),
             Command::Roster(args) => roster::run(args, talk),
             Command::Registry(args) => registry::run(args, global, talk),
+            Command::Policy(args) => policy::run(args, talk),
             Command::Schema(args) => schema::run(args, talk),
             Command::Bench(args) => bench::run(args, talk),
         }
@@ -323,10 +331,20 @@ mod tests {
     #[test]
     fn help_is_no_yes_of_a_command_that_decides() {
         let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
-        for line in ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help"] {
+        for line in
+            ["gate x --help", "gate -p --help", "--json verify -h", "audit --roster r --help", "policy check x -h"]
+        {
             assert!(decides(line), "{line}");
         }
-        for line in ["gate --help", "help gate", "verify -h", "propose a:b --help", "--help"] {
+        for line in [
+            "gate --help",
+            "policy check --help",
+            "policy show x -h",
+            "help gate",
+            "verify -h",
+            "propose a:b --help",
+            "--help",
+        ] {
             assert!(!decides(line), "{line}");
         }
     }

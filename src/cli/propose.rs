@@ -221,7 +221,10 @@ pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
 }
 
 /// `name=value` with the type that the schema gives the name.
-fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
+///
+/// # Errors
+/// When the step has no such parameter, or the text is not of its type.
+pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
     let shown = Shown::text(given);
     let (name, text) =
         given.split_once('=').ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;

@@ -17,9 +17,12 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Shown;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
+use crate::crypto::sshsig::SshKey;
 use crate::record::envelope::Envelope;
+use crate::record::ident::BoundaryName;
 use crate::record::roster::MAX_ROSTER_BYTES;
-use crate::trust::chain::Pinned;
+use crate::trust::chain::{Chain, Pinned};
+use crate::trust::roster::TrustedRoster;
 
 /// Where the trusted roster is from.
 #[derive(Debug, Clone, Default, Args)]
@@ -50,6 +53,90 @@ pub struct Trust {
     pub from: String,
     /// The file that it was read from; `-` is the standard input.
     pub file: Option<PathBuf>,
+}
+
+/// Of several trusted rosters the one that decides, what came of it, and the others that are connected with nothing here.
+#[derive(Debug)]
+pub struct Deciding<'t, T> {
+    /// That roster.
+    pub trust: &'t Trust,
+    /// What `connect` gave for it.
+    pub found: T,
+    /// Each of these may be of another boundary, or newer than what was looked at.
+    pub unconnected: Vec<&'t Trust>,
+}
+
+/// Lets the newest of several trusted rosters decide: of those that `connect` connects with what is looked at, the one
+/// by which the newest version is known; of as new ones that which is trusted by hand, to which nothing needs to lead.
+/// An older one knows of no key that was withdrawn since.
+///
+/// # Errors
+/// Why none of them is connected, each with its reason; empty when there are none.
+pub fn newest_of<'t, T, E>(
+    trust: &'t [Trust],
+    mut connect: impl FnMut(&'t Trust) -> Result<(Newest, T), E>,
+) -> Result<Deciding<'t, T>, Vec<(&'t Trust, E)>> {
+    let mut best: Option<((u64, bool), &Trust, T)> = None;
+    let mut refused = Vec::new();
+    for trust in trust {
+        match connect(trust) {
+            Ok((newest, found)) => {
+                let rank = (newest.version, newest.digest == trust.pinned.digest());
+                if best.as_ref().is_none_or(|(known, ..)| rank > *known) {
+                    best = Some((rank, trust, found));
+                }
+            }
+            Err(error) => refused.push((trust, error)),
+        }
+    }
+    match best {
+        Some((_, trust, found)) => {
+            let unconnected = refused.into_iter().map(|(trust, _)| trust).collect();
+            Ok(Deciding { trust, found, unconnected })
+        }
+        None => Err(refused),
+    }
+}
+
+/// The newest version that is known by a trusted roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// Its number.
+    pub version: u64,
+    /// Its digest.
+    pub digest: RosterDigest,
+}
+
+impl Newest {
+    /// Of this chain.
+    #[must_use]
+    pub fn of(chain: &Chain) -> Self {
+        Self { version: chain.newest().version(), digest: chain.newest().digest() }
+    }
+}
+
+/// The newest of these trusted files that is of the same roster as what was looked at, and not connected with it: too new
+/// for it, or of another branch. Another version 1 is another roster.
+pub fn newest_unconnected<'t>(
+    unconnected: &[&'t Trust],
+    is_same: impl Fn(&TrustedRoster) -> bool,
+) -> Option<(&'t Trust, &'t TrustedRoster)> {
+    let files = unconnected.iter().filter_map(|trust| match &trust.pinned {
+        Pinned::Roster(roster) => Some((*trust, &**roster)),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    files.filter(|(_, roster)| roster.version() > 1 && is_same(roster)).max_by_key(|(_, roster)| roster.version())
+}
+
+/// Whether two versions seem to be of one roster: by its name, or by a key of one boundary. What lies between them may be
+/// missing, so that nothing better is there to go by: rather one too many than one too few.
+#[must_use]
+pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
+    let shared = |name: &BoundaryName| {
+        let keys = one.boundary_keys(name).iter();
+        keys.map(SshKey::keyid).any(|keyid| other.boundary_key(name, &keyid).is_some())
+    };
+    one.tables().name == other.tables().name || one.tables().boundary.iter().any(|entry| shared(&entry.name))
 }
 
 /// One envelope: its payload is at most a roster's.

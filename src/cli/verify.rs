@@ -13,9 +13,13 @@ use crate::cli::review::gather::trust_advice;
 use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
-use crate::cli::trust::{Home, Trust, TrustArgs, read_bounded};
+use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_bounded};
 use crate::crypto::digest::BlobDigest;
+use crate::crypto::json;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::document::{Predicate as _, predicate_type};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::local_receipt::LocalReceipt;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
@@ -59,10 +63,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let options = Options { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
     for path in &args.files {
-        let one = match read_bounded(path, MAX_BUNDLE_BYTES) {
+        let one = match read_bundle(path) {
             Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, talk)?,
             Err(failure) => {
-                tally.add("not read", path, None);
+                tally.add(if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" }, path, None);
                 if talk.json {
                     talk.object(&json!({
                         "file": path, "verified": false, "exit": failure.exit.code(), "error": failure.message,
@@ -80,6 +84,31 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         talk.show_lines(&tally.screen())?;
     }
     Ok(tally.exit)
+}
+
+/// Reads what should be a bundle. A person's local receipt is refused by its kind, before anything in it is looked at.
+///
+/// # Errors
+/// When it can't be read, or is a local receipt.
+pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = read_bounded(path, MAX_BUNDLE_BYTES)?;
+    // A local log is one envelope a line.
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let envelope =
+        json::parse_as::<Envelope>(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse_as(&bytes, MAX_BUNDLE_BYTES));
+    let payload = envelope.ok().and_then(|envelope| Base64::Lenient.decode("/payload", &envelope.payload).ok());
+    let statement = payload.and_then(|payload| json::parse(&payload, MAX_BUNDLE_BYTES).ok());
+    if statement.is_some_and(|statement| statement["predicateType"] == predicate_type(LocalReceipt::KIND)) {
+        return Err(Failure::new(
+            Exit::CheckSaidNo,
+            format!(
+                "{} is a local receipt: what a person ran themselves, by their own word, with nobody's approval. It is no \
+                 evidence for anybody else; its owner checks it with `countersign run --log`",
+                Shown::text(&path.to_string_lossy()).as_str()
+            ),
+        ));
+    }
+    Ok(bytes)
 }
 
 fn verify(
@@ -145,60 +174,41 @@ pub struct Judged<'t> {
 /// # Errors
 /// When there is none, or it can't be used: then nothing was verified.
 pub fn with_any<'t>(bundle: &[u8], trust: &'t [Trust], options: Options) -> Result<Judged<'t>, Untrusted> {
-    let mut best: Option<((u64, bool), &Trust, BundleReport)> = None;
-    let mut unconnected = Vec::new();
-    let mut first = None;
-    for trust in trust {
-        let result = bundle::verify(bundle, &trust.audit, options);
-        match result {
-            Ok(report) if report.finding(CheckName::RosterChain) == Finding::Established => {
-                // Of as new ones that which is trusted by hand: nothing needs to lead to it.
-                let newest = report.trust.newest.as_ref();
-                let newest =
-                    newest.map_or((0, false), |newest| (newest.version, newest.digest == trust.pinned.digest()));
-                if best.as_ref().is_none_or(|(known, ..)| newest > *known) {
-                    best = Some((newest, trust, report));
+    let deciding = newest_of(trust, |trust| match bundle::verify(bundle, &trust.audit, options) {
+        Ok(report) if report.finding(CheckName::RosterChain) == Finding::Established => {
+            let newest = report.trust.newest.as_ref();
+            let unknown = Newest { version: 0, digest: trust.pinned.digest() };
+            let newest = newest.map_or(unknown, |newest| Newest { version: newest.version, digest: newest.digest });
+            Ok((newest, report))
+        }
+        other => Err(Box::new(other)),
+    });
+    match deciding {
+        Ok(Deciding { trust, found: mut report, mut unconnected }) => {
+            if let Some((_, newer)) = newest_unconnected(&unconnected, |roster| is_of(roster, &report)) {
+                bundle::leave_to(newer, &mut report, options);
+            }
+            unconnected.retain(|trust| matches!(trust.pinned, Pinned::Digest(_)));
+            Ok(Judged { trusted: trust, report, unconnected })
+        }
+        Err(refused) => match refused.into_iter().next() {
+            Some((trusted, result)) => result.map(|report| Judged { trusted, report, unconnected: Vec::new() }),
+            None => match bundle::verify(bundle, &bundle::Trust::Nothing, options) {
+                Err(untrusted) => Err(untrusted),
+                Ok(_) => {
+                    Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None })
                 }
-                continue;
-            }
-            other => {
-                first.get_or_insert((trust, other));
-            }
-        }
-        unconnected.push(trust);
-    }
-    if let Some((_, trusted, mut report)) = best {
-        if let Some(newer) = newer_than(&report, &unconnected) {
-            bundle::leave_to(newer, &mut report, options);
-        }
-        unconnected.retain(|trust| matches!(trust.pinned, Pinned::Digest(_)));
-        return Ok(Judged { trusted, report, unconnected });
-    }
-    match first {
-        Some((trusted, result)) => result.map(|report| Judged { trusted, report, unconnected: Vec::new() }),
-        None => match bundle::verify(bundle, &bundle::Trust::Nothing, options) {
-            Err(untrusted) => Err(untrusted),
-            Ok(_) => Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None }),
+            },
         },
     }
 }
 
-/// The newest trusted file of the same roster that the bundle is not connected with: too new for it, or of another branch.
-/// What lies between may be missing, so that it goes by the roster's name or the boundary's key: rather one too many than
-/// one too few. Another version 1 is another roster.
-fn newer_than<'t>(report: &BundleReport, unconnected: &[&'t Trust]) -> Option<&'t TrustedRoster> {
-    let facts = report.facts.as_ref()?;
-    let files = unconnected.iter().filter_map(|trust| match &trust.pinned {
-        Pinned::Roster(roster) => Some(&**roster),
-        Pinned::Digest(_) | Pinned::Chain(_) => None,
-    });
-    files
-        .filter(|roster| {
-            let is_same = roster.tables().name == facts.roster.name
-                || roster.boundary_key(&facts.boundary.name, &facts.boundary.keyid).is_some();
-            is_same && roster.version() > 1
-        })
-        .max_by_key(|roster| roster.version())
+/// Whether a roster seems to be the bundle's: by its name, or by the boundary's key.
+fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
+    report.facts.as_ref().is_some_and(|facts| {
+        roster.tables().name == facts.roster.name
+            || roster.boundary_key(&facts.boundary.name, &facts.boundary.keyid).is_some()
+    })
 }
 
 fn advice(untrusted: &Untrusted) -> String {

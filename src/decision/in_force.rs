@@ -8,6 +8,7 @@ use crate::crypto::canonical;
 use crate::crypto::digest::hex;
 use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
+use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::profile::{Given, effective};
 use crate::policy::{Ruling, resolve};
@@ -56,11 +57,11 @@ pub fn steps_in_force(
     let given = Given::of(configuration);
     let mut steps = BTreeMap::new();
     let mut errors = Vec::new();
-    for step in registry.steps() {
+    for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{}: {error}", place(step)));
-        let ruling = resolve(policy, reference);
+        let ruling = resolve(policy, Builtins::current(), reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match Rules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,
@@ -77,7 +78,7 @@ pub fn steps_in_force(
         match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
             (Ok(profile), Ok(hashed)) => {
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                let proof = registry.proof(reference).map(|proof| StepProof {
+                let proof = registry.proof_at(index).map(|proof| StepProof {
                     index: proof.index,
                     size: proof.size,
                     hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),

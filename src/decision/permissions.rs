@@ -119,12 +119,13 @@ impl std::error::Error for PermissionsError {}
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
-    use crate::policy::{self, file::Policy};
+    use crate::policy::{self, builtins::Builtins, file::Policy};
     use crate::record::authorization::{PermissionKind, PermissionReason};
 
     fn ruling(mode: &str) -> Ruling {
         let policy = format!("version: 1\ndefault: {{mode: {mode}, approvals: {{from: [ops]}}}}\n");
-        policy::resolve(&Policy::load(&policy).expect("policy"), &"a:b".parse().expect("ref"))
+        let policy = Policy::load(&policy).expect("policy");
+        policy::resolve(&policy, Builtins::current(), &"a:b".parse().expect("ref"))
     }
 
     #[test]

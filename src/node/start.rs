@@ -168,8 +168,13 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 /// # Errors
 /// When its directories can't be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    let setup =
-        Setup { launcher: None, scratch: config.scratch(), spool: config.spool(), private: private::set(config) };
+    let setup = Setup {
+        launcher: None,
+        scratch: config.scratch(),
+        spool: config.spool(),
+        private: private::set(config),
+        unwritable: config.runbooks.clone(),
+    };
     LinuxSandbox::new(&setup).map_err(|error| {
         Problem::whole(&config.scratch(), format!("the sandbox can't be prepared ({error}): check the directory"))
             .into()

@@ -1,9 +1,9 @@
 //! The policy file: its schema and its reading.
 //!
-//! Version 1 in this form: who must approve and whether a step may run at all, with overrides by runbook, and
-//! limits. Command rules (`run`, `read`, `write`, `env`, `grants`) and `extends` are a later version's: a file
-//! that a boundary would serve under may not hold them; a sealed policy of a newer boundary may, and then says
-//! so ([`Policy::has_rules`]), so that a verifier reports as not checked what it can't decide.
+//! Version 1 in full: who must approve, what may run, be read and written and be inherited, with overrides by runbook,
+//! grants, and limits. Every unknown key is an error, all errors are said together, and a file with an error is no
+//! policy: nothing falls back. A sealed policy of a newer boundary may say more about the sandbox, and then says so
+//! ([`Policy::has_sandbox_rules`]), so that a verifier reports as not checked what it can't decide.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,9 @@ use serde_json::Value;
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::PolicyDigest;
 use crate::policy::host::{SandboxRule, check_deny};
-use crate::policy::patterns::Pattern;
+use crate::policy::lists::{KINDS, Listed, Side, word};
+use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
+use crate::record::authorization::PermissionKind;
 use crate::record::declared;
 use crate::record::host::{check_path, check_user};
 use crate::record::profile::Proc;
@@ -26,11 +28,29 @@ use crate::yaml::{self, Flaw, Kind, Node};
 #[derive(Debug, Clone)]
 pub struct Policy {
     file: PolicyFile,
-    patterns: Vec<Pattern>,
+    compiled: Compiled,
     canonical: Arc<[u8]>,
     digest: PolicyDigest,
-    rules: bool,
     sandbox_rules: bool,
+}
+
+/// The patterns of a policy, compiled once.
+#[derive(Debug, Clone, Default)]
+struct Compiled {
+    default: Vec<Written>,
+    overrides: Vec<(Pattern, Vec<Written>)>,
+    grants: Vec<(Option<Pattern>, [Written; 1])>,
+}
+
+/// A pattern of one list, compiled.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// What kind of thing it is about.
+    pub kind: PermissionKind,
+    /// Which list it stands in.
+    pub side: Side,
+    /// The pattern.
+    pub listed: Listed,
 }
 
 /// Version 1 of the policy file.
@@ -39,37 +59,92 @@ pub struct Policy {
 pub struct PolicyFile {
     /// Always 1.
     pub version: u64,
+    /// `none`: only what is written here holds. Otherwise the file extends the built-in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<Extends>,
     /// What holds where no override says otherwise.
-    pub default: Rule,
-    /// Rules for some runbooks. Every one that matches applies, in order; the later wins.
     #[serde(default)]
+    pub default: Rule,
+    /// Rules for some runbooks. Every one that matches applies, in order; the later wins, and lists grow.
+    #[serde(default)]
+    #[schemars(length(max = MAX_OVERRIDES))]
     pub overrides: Vec<Override>,
+    /// What somebody allowed for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_GRANTS))]
+    pub grants: Vec<Grant>,
+}
+
+/// What a policy builds on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Extends {
+    /// Nothing: the built-in lists do not hold.
+    None,
 }
 
 /// What a policy says; what it leaves out is left to the rule before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Whether steps may run.
+    /// Whether what no list names may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Commands, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Patterns>,
+    /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Patterns>,
+    /// Paths that may be written, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Patterns>,
+    /// Variables that a run inherits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Patterns>,
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
     /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRule>,
+}
+
+/// What is allowed and what is denied; what is denied goes before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Patterns {
+    /// Globs of what may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_LIST))]
+    pub allow: Vec<String>,
+    /// Globs of what may not be, whoever signs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_LIST))]
+    pub deny: Vec<String>,
 }
 
 /// A rule for the runbooks that a pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
-    /// A glob over the path of the step's ref, `deploy/**` for one.
+    /// A glob over the path of the runbook, `deploy/**` for one; the ending may be left out.
     pub runbook: String,
-    /// Whether steps may run.
+    /// Whether what no list names may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Commands, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Patterns>,
+    /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Patterns>,
+    /// Paths that may be written, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Patterns>,
+    /// Variables that a run inherits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Patterns>,
     /// Who must approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
@@ -78,15 +153,39 @@ pub struct Override {
     pub sandbox: Option<SandboxRule>,
 }
 
-/// Whether steps may run.
+/// One thing that somebody allowed for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// What kind of thing.
+    #[serde(rename = "type")]
+    pub kind: PermissionKind,
+    /// The glob that is allowed.
+    pub pattern: String,
+    /// The runbooks that it is for; all when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+    /// Always `permanent`: what is allowed for a session lives in memory.
+    pub scope: Scope,
+}
+
+/// How long a grant of the file lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Until somebody removes it.
+    Permanent,
+}
+
+/// Whether what no list names may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// What is unlisted is asked for.
     Prompted,
-    /// What is unlisted is allowed. Approvals are needed all the same.
+    /// What is unlisted is allowed; what can't be known before running is asked for. Approvals are needed all the same.
     Execute,
-    /// Nothing runs, whoever signs.
+    /// What is unlisted is denied, whoever signs.
     Deny,
 }
 
@@ -131,20 +230,29 @@ impl From<Flaw> for PolicyError {
 }
 
 impl Policy {
-    /// Reads the file (YAML or JSON) that a boundary will serve under.
+    /// Reads a file, YAML or JSON.
     ///
     /// # Errors
     /// Everything wrong with it, sorted by place.
     pub fn load(text: &str) -> Result<Self, Vec<PolicyError>> {
-        if text.len() > MAX_FILE_BYTES {
-            return Err(vec![PolicyError {
-                line: 1,
-                column: 1,
-                message: format!("the policy is larger than {MAX_FILE_BYTES} bytes: shorten it"),
-            }]);
-        }
-        let tree = yaml::parse(text, 1).map_err(|flaw| vec![flaw.into()])?;
+        let tree = parse(text)?;
         Self::read(&tree, &tree.to_json(), Reading::ToServe)
+    }
+
+    /// Reads the member `name` of a file (`rundown` of a `package.json`); nothing if it has none.
+    ///
+    /// # Errors
+    /// Everything wrong with it, sorted by place.
+    pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<PolicyError>> {
+        let tree = parse(text)?;
+        tree.value(name).map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe)).transpose()
+    }
+
+    /// What holds where nobody wrote a policy: the built-in lists, and asking for the rest.
+    #[must_use]
+    pub fn untouched() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
+        Self::load("version: 1\n").expect("the empty policy")
     }
 
     /// Reads a policy out of a seal or bundle, which may be of a newer boundary.
@@ -156,24 +264,21 @@ impl Policy {
     }
 
     fn read(tree: &Node, value: &Value, reading: Reading) -> Result<Self, Vec<PolicyError>> {
-        let mut reader =
-            Reader { reading, flaws: Vec::new(), patterns: Vec::new(), rules: false, sandbox_rules: false };
+        let mut reader = Reader::new(reading);
         let file = reader.file(tree);
-        let Reader { mut flaws, patterns, rules, sandbox_rules, .. } = reader;
+        let Reader { mut flaws, compiled, sandbox_rules, .. } = reader;
         let canonical = canonical_of(value).map_err(|error| Flaw::new(tree.place, error.to_string()));
         match canonical {
             Ok(canonical) if flaws.is_empty() => Ok(Self {
                 file,
-                patterns,
+                compiled,
                 digest: PolicyDigest::of(&canonical),
                 canonical: canonical.into(),
-                rules,
                 sandbox_rules,
             }),
             canonical => {
                 flaws.extend(canonical.err());
-                flaws.sort();
-                Err(flaws.into_iter().map(PolicyError::from).collect())
+                Err(errors(flaws))
             }
         }
     }
@@ -184,9 +289,21 @@ impl Policy {
         &self.file
     }
 
+    /// The patterns of the default.
+    #[must_use]
+    pub fn of_default(&self) -> &[Written] {
+        &self.compiled.default
+    }
+
     /// The overrides with their compiled patterns, in order.
-    pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override)> {
-        self.patterns.iter().zip(&self.file.overrides)
+    pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[Written])> {
+        let rules = &self.file.overrides;
+        self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
+    }
+
+    /// The grants: the runbooks that each is for, and its pattern.
+    pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[Written])> {
+        self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
     /// The canonical JSON of the file as it was written: the blob that a seal names.
@@ -201,10 +318,12 @@ impl Policy {
         self.digest
     }
 
-    /// Whether it holds rules about commands, files or environment, which this version can't decide.
+    /// Whether it says anything of commands, paths or variables.
     #[must_use]
-    pub const fn has_rules(&self) -> bool {
-        self.rules
+    pub fn has_rules(&self) -> bool {
+        let lists = |rule: &[Written]| !rule.is_empty();
+        let Compiled { default, overrides, grants } = &self.compiled;
+        lists(default) || overrides.iter().any(|(_, written)| lists(written)) || !grants.is_empty()
     }
 
     /// Whether it says more about the sandbox than this version can decide.
@@ -212,6 +331,40 @@ impl Policy {
     pub const fn has_sandbox_rules(&self) -> bool {
         self.sandbox_rules
     }
+}
+
+/// Reads lists without a policy around them: `{version: 1, run: {allow, deny}, read: …, write: …, env: …}`.
+///
+/// # Errors
+/// Everything wrong with them.
+pub(crate) fn read_lists(value: &Value) -> Result<Vec<Written>, Vec<PolicyError>> {
+    let tree = Node::of_json(value);
+    let mut reader = Reader::new(Reading::Sealed);
+    tree.closed_map("the built-in lists", &["version", "run", "read", "write", "env"], &[], &mut reader.flaws);
+    if !matches!(tree.value("version"), Some(Node { kind: Kind::Integer(1), .. })) {
+        reader.flaw(&tree, "this version reads built-in lists of version 1 only");
+    }
+    let mut written = Vec::new();
+    for kind in KINDS {
+        reader.patterns(&tree, kind, &mut written);
+    }
+    if reader.flaws.is_empty() { Ok(written) } else { Err(errors(reader.flaws)) }
+}
+
+fn parse(text: &str) -> Result<Node, Vec<PolicyError>> {
+    if text.len() > MAX_FILE_BYTES {
+        return Err(vec![PolicyError {
+            line: 1,
+            column: 1,
+            message: format!("the policy is larger than {MAX_FILE_BYTES} bytes: shorten it"),
+        }]);
+    }
+    yaml::parse(text, 1).map_err(|flaw| vec![flaw.into()])
+}
+
+fn errors(mut flaws: Vec<Flaw>) -> Vec<PolicyError> {
+    flaws.sort();
+    flaws.into_iter().map(PolicyError::from).collect()
 }
 
 /// What a policy is read for.
@@ -226,65 +379,196 @@ enum Reading {
 struct Reader {
     reading: Reading,
     flaws: Vec<Flaw>,
-    patterns: Vec<Pattern>,
-    rules: bool,
+    compiled: Compiled,
+    /// Patterns that were read.
+    count: usize,
     sandbox_rules: bool,
 }
 
 impl Reader {
+    fn new(reading: Reading) -> Self {
+        Self { reading, flaws: Vec::new(), compiled: Compiled::default(), count: 0, sandbox_rules: false }
+    }
+
     fn file(&mut self, tree: &Node) -> PolicyFile {
-        self.keys(tree, "a policy", &["version", "default", "overrides"], &["extends", "grants"]);
+        tree.closed_map("a policy", &["version", "extends", "default", "overrides", "grants"], &[], &mut self.flaws);
         match tree.value("version") {
             Some(Node { kind: Kind::Integer(1), .. }) => {}
             Some(other) => self.flaw(other, "this version reads policies of `version: 1` only: write version: 1"),
             None if matches!(tree.kind, Kind::Map(_)) => self.flaw(tree, "the version is missing: write version: 1"),
             None => {}
         }
-        let default = match tree.value("default") {
-            Some(node) => self.rule(node, "default", &[]),
-            None => {
-                if matches!(tree.kind, Kind::Map(_)) {
-                    self.flaw(tree, "`default` is missing: write default: {mode: prompted, approvals: {…}}");
-                }
-                Rule::default()
+        let extends = tree.value("extends").and_then(|node| match node.text("`extends`", &mut self.flaws) {
+            Some("none") => Some(Extends::None),
+            Some(_) => {
+                self.flaw(node, "`extends` may be `none` only: leave it out to build on the built-in lists");
+                None
             }
-        };
-        let mut overrides = Vec::new();
-        if let Some(node) = tree.value("overrides") {
-            for item in node.list("`overrides`", &mut self.flaws).unwrap_or_default() {
-                overrides.push(self.one_override(item));
-            }
+            None => None,
+        });
+        let default = tree.value("default").map(|node| {
+            let (rule, written) = self.rule(node, "default", &[]);
+            self.compiled.default = written;
+            rule
+        });
+        let overrides = self.items(tree, "overrides", MAX_OVERRIDES).unwrap_or_default();
+        let overrides = overrides.iter().map(|item| self.one_override(item)).collect();
+        let grants = self.items(tree, "grants", MAX_GRANTS).unwrap_or_default();
+        let grants = grants.iter().filter_map(|item| self.grant(item)).collect();
+        if self.count > MAX_PATTERNS {
+            let message = format!(
+                "it holds {} patterns or more, at most {MAX_PATTERNS} are read, each way through braces counted",
+                self.count
+            );
+            self.flaw(tree, &format!("{message}: remove some"));
         }
-        PolicyFile { version: 1, default, overrides }
+        PolicyFile { version: 1, extends, default: default.unwrap_or_default(), overrides, grants }
+    }
+
+    fn items<'n>(&mut self, tree: &'n Node, name: &str, most: usize) -> Option<&'n [Node]> {
+        let node = tree.value(name)?;
+        let items = node.list(&format!("`{name}`"), &mut self.flaws)?;
+        if items.len() > most {
+            self.flaw(node, &format!("`{name}` has {} entries, at most {most} are read: join some", items.len()));
+            return None;
+        }
+        Some(items)
     }
 
     fn one_override(&mut self, node: &Node) -> Override {
-        let rule = self.rule(node, "an override", &["runbook"]);
+        let (rule, written) = self.rule(node, "an override", &["runbook"]);
         let mut runbook = String::new();
         match node.value("runbook") {
             Some(glob) => {
-                if let Some(text) = glob.text("`runbook`", &mut self.flaws) {
-                    match Pattern::parse(text) {
-                        Ok(pattern) => {
-                            runbook = text.to_owned();
-                            self.patterns.push(pattern);
-                        }
-                        Err(error) => self.flaw(glob, &error.to_string()),
-                    }
+                if let Some((text, pattern)) = self.runbook(glob) {
+                    runbook = text;
+                    self.compiled.overrides.push((pattern, written));
                 }
             }
             None => self.flaw(node, "an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one"),
         }
         if rule == Rule::default() && node.entries().len() == 1 && !runbook.is_empty() {
-            self.flaw(node, "this override says nothing: give it mode, approvals or sandbox, or remove it");
+            self.flaw(node, "this override says nothing: give it mode, run, approvals or the like, or remove it");
         }
-        Override { runbook, mode: rule.mode, approvals: rule.approvals, sandbox: rule.sandbox }
+        let Rule { mode, run, read, write, env, approvals, sandbox } = rule;
+        Override { runbook, mode, run, read, write, env, approvals, sandbox }
     }
 
-    fn rule(&mut self, node: &Node, what: &str, more: &[&str]) -> Rule {
-        let known = [&["mode", "approvals", "sandbox"][..], more].concat();
-        self.keys(node, what, &known, &["run", "read", "write", "env", "grants", "extends"]);
-        let mut rule = Rule::default();
+    /// A glob over runbooks. A dot directory escapes none.
+    fn runbook(&mut self, node: &Node) -> Option<(String, Pattern)> {
+        let text = node.text("`runbook`", &mut self.flaws)?;
+        let pattern = self.counted(|| Pattern::parse_with(text, Dots::Any, Case::Counts), Pattern::ways, node)?;
+        Some((text.to_owned(), pattern))
+    }
+
+    fn grant(&mut self, node: &Node) -> Option<Grant> {
+        let before = self.flaws.len();
+        node.closed_map("a grant", &["type", "pattern", "runbook", "scope"], &[], &mut self.flaws);
+        let kind = self.required(node, "type", "what is granted, `type: run` for one").and_then(|(at, text)| {
+            let kind = KINDS.into_iter().find(|kind| word(*kind) == text);
+            if kind.is_none() {
+                self.flaw(at, &yaml::unknown("type", text, &KINDS.map(word)));
+            }
+            kind
+        });
+        let pattern = self.required(node, "pattern", "what is granted, `pattern: curl` for one");
+        let runbook = node.value("runbook").and_then(|glob| self.runbook(glob));
+        match self.required(node, "scope", "how long it lasts, `scope: permanent`") {
+            Some((_, "permanent")) | None => {}
+            Some((at, "session")) => {
+                self.flaw(
+                    at,
+                    "grants for a session live in memory, never in a file: write scope: permanent, or remove the grant",
+                );
+            }
+            Some((at, other)) => self.flaw(at, &yaml::unknown("scope", other, &["permanent"])),
+        }
+        let (kind, (at, pattern)) = (kind?, pattern?);
+        let listed = self.pattern(at, kind, Side::Allow, pattern)?;
+        if self.flaws.len() > before {
+            return None;
+        }
+        let (runbook, compiled) = runbook.unzip();
+        self.compiled.grants.push((compiled, [Written { kind, side: Side::Allow, listed }]));
+        Some(Grant { kind, pattern: pattern.to_owned(), runbook, scope: Scope::Permanent })
+    }
+
+    fn required<'n>(&mut self, node: &'n Node, name: &str, what: &str) -> Option<(&'n Node, &'n str)> {
+        match node.value(name) {
+            Some(value) => value.text(&format!("`{name}`"), &mut self.flaws).map(|text| (value, text)),
+            None => {
+                if matches!(node.kind, Kind::Map(_)) {
+                    self.flaw(node, &format!("a grant needs `{name}`: say {what}"));
+                }
+                None
+            }
+        }
+    }
+
+    /// The lists of one kind, if the rule has them.
+    fn patterns(&mut self, rule: &Node, kind: PermissionKind, written: &mut Vec<Written>) -> Option<Patterns> {
+        let name = word(kind);
+        let node = rule.value(name)?;
+        node.closed_map(&format!("`{name}`"), &["allow", "deny"], &[], &mut self.flaws);
+        let mut patterns = Patterns::default();
+        for (side, texts) in [(Side::Allow, &mut patterns.allow), (Side::Deny, &mut patterns.deny)] {
+            for item in self.items(node, side.word(), MAX_LIST).unwrap_or_default() {
+                let Some(text) = item.text(&format!("a pattern of `{}`", side.word()), &mut self.flaws) else {
+                    continue;
+                };
+                if let Some(listed) = self.pattern(item, kind, side, text) {
+                    texts.push(text.to_owned());
+                    written.push(Written { kind, side, listed });
+                }
+            }
+        }
+        Some(patterns)
+    }
+
+    fn pattern(&mut self, node: &Node, kind: PermissionKind, side: Side, text: &str) -> Option<Listed> {
+        self.counted(|| Listed::parse(kind, side, text), Listed::ways, node)
+    }
+
+    /// What is beyond the limit is counted and said, not compiled.
+    fn counted<T>(
+        &mut self,
+        parse: impl FnOnce() -> Result<T, PatternError>,
+        ways: impl FnOnce(&T) -> usize,
+        node: &Node,
+    ) -> Option<T> {
+        if self.count >= MAX_PATTERNS {
+            self.count += 1;
+            return None;
+        }
+        match parse() {
+            Ok(pattern) => {
+                self.count += ways(&pattern);
+                Some(pattern)
+            }
+            Err(error) => {
+                self.flaw(node, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn rule(&mut self, node: &Node, what: &str, more: &[&str]) -> (Rule, Vec<Written>) {
+        let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
+        // These two stand beside `default`, not in it.
+        if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
+            let message = format!("`{}` stands at the top of the file, not in {what}: move it there", key.name);
+            self.flaws.push(Flaw::new(key.place, message));
+        }
+        let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
+        node.closed_map(what, &known, &[], &mut self.flaws);
+        let mut written = Vec::new();
+        let mut rule = Rule {
+            run: self.patterns(node, PermissionKind::Run, &mut written),
+            read: self.patterns(node, PermissionKind::Read, &mut written),
+            write: self.patterns(node, PermissionKind::Write, &mut written),
+            env: self.patterns(node, PermissionKind::Env, &mut written),
+            ..Rule::default()
+        };
         if let Some(mode) = node.value("mode") {
             rule.mode = match mode.text("`mode`", &mut self.flaws) {
                 Some("prompted") => Some(Mode::Prompted),
@@ -303,7 +587,7 @@ impl Reader {
         if let Some(sandbox) = node.value("sandbox") {
             rule.sandbox = Some(self.sandbox(sandbox, what));
         }
-        rule
+        (rule, written)
     }
 
     fn sandbox(&mut self, node: &Node, of: &str) -> SandboxRule {
@@ -386,17 +670,6 @@ impl Reader {
         }
     }
 
-    /// Refuses unknown keys, and those of a later version unless the policy is a sealed one.
-    fn keys(&mut self, node: &Node, what: &str, known: &[&str], later: &[&str]) {
-        let holds_later = node.entries().iter().any(|(key, _)| later.contains(&key.name.as_str()));
-        self.rules |= holds_later;
-        if self.reading == Reading::Sealed {
-            node.closed_map(what, &[known, later].concat(), &[], &mut self.flaws);
-        } else {
-            node.closed_map(what, known, later, &mut self.flaws);
-        }
-    }
-
     fn flaw(&mut self, node: &Node, message: &str) {
         self.flaws.push(Flaw::new(node.place, message));
     }
@@ -407,10 +680,19 @@ const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets"
 
 /// Bounds what a reader of a sealed policy must look at; a policy of a thousand overrides is a tenth of it.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
+/// The most overrides.
+pub const MAX_OVERRIDES: usize = 1024;
+/// The most grants.
+pub const MAX_GRANTS: usize = 1024;
+/// The most patterns of one list.
+pub const MAX_LIST: usize = 1024;
+/// The most patterns of a file, each way through braces counted, so that compiling them stays below a second.
+const MAX_PATTERNS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::builtins::Builtins;
 
     fn errors(text: &str) -> Vec<String> {
         Policy::load(text).map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
@@ -431,9 +713,13 @@ mod tests {
         let text = "\
 version: 2
 defualt: {}
+extends: built-in
 default:
   mode: promted
-  run: {allow: [git]}
+  run: {allow: [git, 1, \"[a\"], denny: [rm]}
+  read: {deny: [\"*.pem\", \"{repo}/**\"]}
+  env: [PATH]
+  grants: []
   approvals: {required: 0, from: [ops]}
   sandbox: {network: {mode: host}, limits: {wall_ms: 0, memory: 1}}
 overrides:
@@ -445,33 +731,44 @@ overrides:
   - runbook: z
     approvals: {each: true, from: [a, b, c, d, e, f, g, h, i]}
   - {runbook: q, approvals: {required: 17, from: [ops, ops, Ops], count: 1}}
-grants: []
+grants:
+  - {type: run, pattern: curl, scope: session}
+  - {type: rum, pattern: ./x, scope: permanent, runbok: y}
+  - {type: run, pattern: ./x}
+  - curl
 ";
         assert_eq!(
             errors(text),
             [
                 "1:10: this version reads policies of `version: 1` only: write version: 1",
                 "2:1: unknown key in a policy: \"defualt\"; did you mean \"default\"?",
-                "4:9: unknown mode: \"promted\"; did you mean \"prompted\"?",
-                "5:3: `run` in default is not supported by this version: remove it",
-                "6:25: `required: 0` would let a step run without a signature: write 1 or more",
-                "7:13: `network` is for runbooks that are named: write it into an override",
-                "7:54: `wall_ms` must be above 0: zero is no limit",
-                "7:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
-                "9:15: pattern \"a/[!b]\": [!…] means different things to shells and to picomatch: write [^…], or [\\!…]",
-                "10:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
-                "11:5: this override says nothing: give it mode, approvals or sandbox, or remove it",
-                "13:23: `from` names no group: name at least one whose members may approve",
-                "15:35: `each` asks for 9 groups: name at most 8",
-                "16:56: ops stands twice: name each group once",
-                "16:61: \"Ops\" is not a group's name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
-                "16:67: unknown key in approvals: \"count\"; it may be one of required, from, each",
-                "17:1: `grants` in a policy is not supported by this version: remove it",
+                "3:10: `extends` may be `none` only: leave it out to build on the built-in lists",
+                "5:9: unknown mode: \"promted\"; did you mean \"prompted\"?",
+                "6:22: a pattern of `allow` must be text, not a number",
+                "6:25: pattern \"[a\": a `[` is never closed: write ] or \\[",
+                "6:32: unknown key in `run`: \"denny\"; did you mean \"deny\"?",
+                "7:17: pattern \"*.pem\": it is relative and never matches a whole path: write {repo}/*.pem, **/*.pem, or a path from /",
+                "8:8: `env` must be a map, not a list",
+                "9:3: `grants` stands at the top of the file, not in default: move it there",
+                "10:25: `required: 0` would let a step run without a signature: write 1 or more",
+                "11:13: `network` is for runbooks that are named: write it into an override",
+                "11:54: `wall_ms` must be above 0: zero is no limit",
+                "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
+                "13:15: pattern \"a/[!b]\": [!…] means different things to shells and to picomatch: write [^…], or [\\!…]",
+                "14:5: an override needs `runbook`: name the runbooks it is for, \"deploy/**\" for one",
+                "15:5: this override says nothing: give it mode, run, approvals or the like, or remove it",
+                "17:23: `from` names no group: name at least one whose members may approve",
+                "19:35: `each` asks for 9 groups: name at most 8",
+                "20:56: ops stands twice: name each group once",
+                "20:61: \"Ops\" is not a group's name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
+                "20:67: unknown key in approvals: \"count\"; it may be one of required, from, each",
+                "22:39: grants for a session live in memory, never in a file: write scope: permanent, or remove the grant",
+                "23:12: unknown type: \"rum\"; did you mean \"run\"?",
+                "23:49: unknown key in a grant: \"runbok\"; did you mean \"runbook\"?",
+                "24:5: a grant needs `scope`: say how long it lasts, `scope: permanent`",
+                "24:26: pattern \"./x\": a relative path is another program in each directory: write a path from / or {repo}/",
+                "25:5: a grant must be a map, not text",
             ]
-        );
-        assert_eq!(
-            errors("version: 1\n"),
-            ["1:1: `default` is missing: write default: {mode: prompted, approvals: {…}}"]
         );
         assert_eq!(errors("[]"), ["1:1: a policy must be a map, not a list"]);
         assert_eq!(
@@ -483,6 +780,54 @@ grants: []
             errors("version: 1\ndefault: {}\ndefault: {}\n")[0].starts_with("3:1: the key \"default\" stands already")
         );
         assert!(errors(&"#".repeat(MAX_FILE_BYTES + 1))[0].contains("larger"));
+        assert!(
+            errors("{\n\t\"version\": 1,\n\t\"default\": {\n\t\t\"mode\": \"deny\"\n\t}\n}\n").is_empty(),
+            "tabs in JSON"
+        );
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_and_not_compiled() {
+        let list = |count: usize| format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "rm,".repeat(count));
+        assert!(errors(&list(MAX_LIST)).is_empty());
+        assert!(errors(&list(MAX_LIST + 1))[0].contains("1025 entries"));
+        let grants = |count: usize| {
+            let grant = "  - {type: run, pattern: a, scope: permanent}\n";
+            format!("version: 1\ngrants:\n{}", grant.repeat(count))
+        };
+        assert!(errors(&grants(MAX_GRANTS)).is_empty());
+        assert!(errors(&grants(MAX_GRANTS + 1))[0].contains("at most 1024"));
+        let over = |count: usize| {
+            let one = format!("  - {{runbook: a, run: {{deny: [{}]}}}}\n", "x,".repeat(1000));
+            format!("version: 1\noverrides:\n{}", one.repeat(count))
+        };
+        assert!(errors(&over(4)).is_empty());
+        assert!(
+            errors(&over(5))[0].starts_with("1:1: it holds 5005 patterns or more, at most 4096"),
+            "{:?}",
+            errors(&over(5))
+        );
+        let braces = |count: usize| {
+            let pattern = "\"{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}*\",".repeat(count);
+            format!("version: 1\ndefault: {{run: {{deny: [{pattern}]}}}}\n")
+        };
+        assert!(errors(&braces(100))[0].contains("each way through braces counted"));
+        assert!(errors(&format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "a".repeat(513)))[0].contains("512"));
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused_at_its_first_anchor() {
+        let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nversion: 1\n";
+        assert_eq!(errors(bomb), ["1:7: anchors (&name) are not read: write the value out"]);
+    }
+
+    #[test]
+    fn a_policy_in_a_member_of_a_file_is_read_with_its_places() {
+        let package = "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"defualt\": {}}\n}\n";
+        let errors = Policy::load_member(package, "rundown").expect_err("an unknown key");
+        assert!(errors[0].to_string().starts_with("3:28: unknown key in a policy"), "{errors:?}");
+        assert!(Policy::load_member("{\"name\": \"x\"}", "rundown").is_ok_and(|policy| policy.is_none()));
+        assert!(Policy::load_member("{\"rundown\": {\"version\": 1}}", "rundown").is_ok_and(|policy| policy.is_some()));
     }
 
     #[test]
@@ -491,7 +836,7 @@ grants: []
         let policy =
             sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)
                 .expect("read");
-        assert!(policy.has_rules() && policy.has_sandbox_rules());
+        assert!(policy.has_sandbox_rules());
         assert!(sealed(r#"{"default":{"mode":"deny","rum":{}},"version":1}"#).is_err());
         assert!(sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#).is_err());
         assert!(sealed(r#"{"default":{"approvals":{"required":0,"from":["ops"]}},"version":1}"#).is_err());
@@ -508,12 +853,8 @@ grants: []
             "sha256:66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
         );
         assert!(policy.has_rules() && !policy.has_sandbox_rules());
-        assert_eq!(
-            errors(text),
-            ["1:73: `run` in default is not supported by this version: remove it"],
-            "but no boundary of this version serves under it"
-        );
-        let ruling = crate::policy::resolve(&policy, &"nginx:restart".parse().expect("a ref"));
+        assert!(errors(text).is_empty(), "and a boundary serves under it");
+        let ruling = crate::policy::resolve(&policy, Builtins::current(), &"nginx:restart".parse().expect("a ref"));
         let approvals = ruling.approvals.expect("approvals").value;
         assert_eq!((approvals.required, approvals.each, approvals.from.len()), (1, Some(true), 2));
     }
@@ -523,8 +864,16 @@ grants: []
         // The schema is generated from the types; what the reader takes, they must take, and nothing else.
         for (text, good) in [
             ("{\"version\":1,\"default\":{\"mode\":\"deny\"}}", true),
+            ("{\"version\":1}", true),
+            ("{\"version\":1,\"extends\":\"none\",\"default\":{\"run\":{\"allow\":[\"a\"]},\"env\":{}}}", true),
             ("{\"version\":1,\"default\":{\"sandbox\":{\"limits\":{\"wall_ms\":5},\"proc\":\"full\"}}}", true),
+            ("{\"version\":1,\"grants\":[{\"type\":\"run\",\"pattern\":\"a\",\"scope\":\"permanent\"}]}", true),
+            ("{\"version\":1,\"overrides\":[{\"runbook\":\"a\",\"read\":{\"deny\":[\"/a\"]},\"write\":{}}]}", true),
             ("{\"version\":1,\"default\":{\"moed\":\"deny\"}}", false),
+            ("{\"version\":1,\"default\":{\"run\":{\"denny\":[]}}}", false),
+            ("{\"version\":1,\"default\":{\"run\":{\"deny\":\"rm\"}}}", false),
+            ("{\"version\":1,\"extends\":\"all\"}", false),
+            ("{\"version\":1,\"grants\":[{\"type\":\"run\",\"pattern\":\"a\",\"scope\":\"session\"}]}", false),
             ("{\"version\":1,\"default\":{},\"overrides\":[{\"mode\":\"deny\"}]}", false),
         ] {
             let typed = serde_json::from_str::<PolicyFile>(text).ok();

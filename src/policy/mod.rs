@@ -1,16 +1,26 @@
-//! Policy: which rule holds for a step.
+//! Policy: which rule holds for a step, and what it says of each command, path and variable.
 //!
-//! Pure: a sealed policy and a ref in, a ruling out. Who met the rule is decided elsewhere.
+//! Pure: a sealed policy, the built-in lists and a ref in, a ruling out ([`resolve`]); with it, scripts are decided
+//! ([`decide`]) and what is asked at a boundary is put into words that are signed ([`permissions`]).
+pub mod builtins;
+pub mod decide;
 pub mod file;
 pub mod host;
+pub mod lists;
+pub mod paths;
 pub mod patterns;
+pub mod permissions;
 pub mod profile;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::policy::file::{Mode, Policy};
+use crate::policy::builtins::Builtins;
+use crate::policy::file::{Mode, Policy, Written};
 use crate::policy::host::{Allowed, SandboxRule};
+use crate::policy::lists::Lists;
+use crate::policy::paths::RunbookPath;
 use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
 use crate::record::step::{Approvals, Limit};
@@ -18,7 +28,7 @@ use crate::record::step::{Approvals, Limit};
 /// What policy says of one step, each value with where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
-    /// Whether it may run at all.
+    /// Whether what no list names may be.
     pub mode: Sourced<Mode>,
     /// Who must approve; nothing when policy names nobody.
     pub approvals: Option<Sourced<Approvals>>,
@@ -28,6 +38,10 @@ pub struct Ruling {
     pub limits: BTreeMap<Limit, Sourced<u64>>,
     /// What a step may declare of the host.
     pub host: Allowed,
+    /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
+    pub written: Lists,
+    /// The built-in lists; empty when the policy says `extends: none`.
+    pub built_in: Arc<Lists>,
 }
 
 /// A value and the rule that it comes from.
@@ -47,7 +61,13 @@ pub enum Origin {
     /// `default`.
     Default,
     /// The override at this index, from 0, with its pattern.
-    Override(usize, String),
+    Override(usize, Arc<str>),
+    /// The grant at this index, from 0.
+    Grant(usize),
+    /// An option of the command line.
+    CommandLine,
+    /// An answer that was given for this session.
+    Session,
 }
 
 impl fmt::Display for Origin {
@@ -56,14 +76,24 @@ impl fmt::Display for Origin {
             Self::BuiltIn => f.write_str("built in"),
             Self::Default => f.write_str("default"),
             Self::Override(index, pattern) => write!(f, "overrides[{index}] ({pattern})"),
+            Self::Grant(index) => write!(f, "grants[{index}]"),
+            Self::CommandLine => f.write_str("command line"),
+            Self::Session => f.write_str("this session"),
         }
     }
 }
 
-/// The rule for `step`: the default, then every override whose pattern matches the path of its ref, in order; the
-/// later wins, value by value.
+/// The rule for `step`: see [`resolve_path`].
 #[must_use]
-pub fn resolve(policy: &Policy, step: &StepRef) -> Ruling {
+pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
+    resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
+}
+
+/// The rule for the steps of a runbook: the default, then every override whose pattern matches its path, in order.
+///
+/// The later wins, value by value; lists grow, and what one of them denies no other allows.
+#[must_use]
+pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
         // Asking is what an untouched policy does.
         mode: Sourced { value: Mode::Prompted, origin: Origin::BuiltIn },
@@ -71,13 +101,22 @@ pub fn resolve(policy: &Policy, step: &StepRef) -> Ruling {
         proc: None,
         limits: BTreeMap::new(),
         host: Allowed::default(),
+        written: Lists::empty(),
+        built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
     };
     let default = &policy.file().default;
     ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
-    for (index, (pattern, rule)) in policy.overrides().enumerate() {
-        if pattern.matches(step.path()) {
-            let origin = Origin::Override(index, pattern.as_str().to_owned());
+    ruling.list(policy.of_default(), &Origin::Default);
+    for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
+        if runbook.is_met_by(pattern) {
+            let origin = Origin::Override(index, pattern.as_str().into());
             ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
+            ruling.list(written, &origin);
+        }
+    }
+    for (index, (pattern, written)) in policy.grants().enumerate() {
+        if pattern.is_none_or(|pattern| runbook.is_met_by(pattern)) {
+            ruling.list(written, &Origin::Grant(index));
         }
     }
     ruling
@@ -108,6 +147,12 @@ impl Ruling {
             }
         }
     }
+
+    fn list(&mut self, written: &[Written], origin: &Origin) {
+        for Written { kind, side, listed } in written {
+            self.written.add(*kind, *side, listed.clone(), origin.clone());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +160,7 @@ mod tests {
     use super::*;
 
     fn ruling(policy: &str, step: &str) -> Ruling {
-        resolve(&Policy::load(policy).expect("a policy"), &step.parse().expect("a ref"))
+        resolve(&Policy::load(policy).expect("a policy"), Builtins::current(), &step.parse().expect("a ref"))
     }
 
     const POLICY: &str = "

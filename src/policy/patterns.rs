@@ -1,20 +1,46 @@
-//! Glob patterns over refs' paths.
+//! Glob patterns over paths and names.
 //!
 //! picomatch's documented meaning, on a linear-time engine: `*` any characters of a segment, `**` (alone in its
 //! segment) any number of segments, `?` one character, `[a-z]` and `[^a-z]` one of or none of a set, `{a,b}` either,
-//! `\` takes the next character as it is. A segment that begins with a dot is matched only by a pattern that
-//! writes the dot. `dir/**` matches `dir` too. What picomatch reads differently from shells (`[!a]`, extglobs,
+//! `\` takes the next character as it is. `dir/**` matches `dir` too. Whether a wildcard matches a dot at the beginning
+//! of a segment is the reader's choice ([`Dots`]). What picomatch reads differently from shells (`[!a]`, extglobs,
 //! ranges in braces) is refused by name, never guessed at.
 
 use std::fmt;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    regex: Regex,
+    matcher: Matcher,
+    ways: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Matcher {
+    /// Nothing but itself; in lower case where case does not count.
+    Literal(String, Case),
+    Glob(Regex),
+}
+
+/// Whether a wildcard at the beginning of a segment matches a dot there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dots {
+    /// Only a dot that the pattern writes: picomatch's default.
+    Written,
+    /// Any: picomatch's `dot: true`. For rules that a hidden directory must not escape.
+    Any,
+}
+
+/// Whether case counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// It does.
+    Counts,
+    /// It does not: picomatch's `nocase: true`.
+    Any,
 }
 
 /// A pattern that can't be read, with what to do.
@@ -26,6 +52,13 @@ pub struct PatternError {
     pub message: String,
 }
 
+impl PatternError {
+    /// What is wrong with `pattern`, and what to do.
+    pub fn new(pattern: &str, message: impl Into<String>) -> Self {
+        Self { pattern: pattern.chars().take(80).collect(), message: message.into() }
+    }
+}
+
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pattern {:?}: {}", self.pattern, self.message)
@@ -35,18 +68,36 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Reads a pattern as picomatch does by default.
     ///
     /// # Errors
     /// What is wrong with it, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let refuse = |message: String| PatternError { pattern: text.chars().take(80).collect(), message };
-        let regex = translate(text).map_err(&refuse)?;
-        let regex = RegexBuilder::new(&regex)
-            .size_limit(MAX_COMPILED_BYTES)
-            .build()
-            .map_err(|_| refuse("it is too large when compiled: split it".to_owned()))?;
-        Ok(Self { text: text.to_owned(), regex })
+        Self::parse_with(text, Dots::Written, Case::Counts)
+    }
+
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write instead.
+    pub fn parse_with(text: &str, dots: Dots, case: Case) -> Result<Self, PatternError> {
+        let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
+        let matcher = match translated {
+            Translated::Literal(literal) => Matcher::Literal(case.fold(literal), case),
+            Translated::Regex(regex) => RegexBuilder::new(&regex)
+                .size_limit(MAX_COMPILED_BYTES)
+                .case_insensitive(case == Case::Any)
+                .build()
+                .map(Matcher::Glob)
+                .map_err(|_| PatternError::new(text, "it is too large when compiled: split it"))?,
+        };
+        Ok(Self { text: text.to_owned(), matcher, ways })
+    }
+
+    /// A pattern that matches nothing but `text`, whatever stands in it.
+    #[must_use]
+    pub fn literal(text: &str, case: Case) -> Self {
+        Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
     /// The pattern as it was written.
@@ -55,10 +106,33 @@ impl Pattern {
         &self.text
     }
 
-    /// Whether it matches `path`, whole and case-sensitive, in time linear in its length. A leading `./` does not count.
+    /// The only text that it matches, if there is only one; in lower case where case does not count.
+    #[must_use]
+    pub fn only(&self) -> Option<&str> {
+        if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
+    }
+
+    /// How many patterns without braces it stands for: what it costs.
+    #[must_use]
+    pub const fn ways(&self) -> usize {
+        self.ways
+    }
+
+    /// Whether it matches `path`, whole, in time linear in its length. A leading `./` does not count.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        self.regex.is_match(path.strip_prefix("./").unwrap_or(path))
+        let path = path.strip_prefix("./").unwrap_or(path);
+        match &self.matcher {
+            Matcher::Literal(literal, Case::Counts) => literal == path,
+            Matcher::Literal(literal, Case::Any) => *literal == path.to_lowercase(),
+            Matcher::Glob(regex) => regex.is_match(path.as_bytes()),
+        }
+    }
+}
+
+impl Case {
+    fn fold(self, text: String) -> String {
+        if self == Self::Any { text.to_lowercase() } else { text }
     }
 }
 
@@ -73,7 +147,13 @@ enum Token {
     Slash,
 }
 
-fn translate(text: &str) -> Result<String, String> {
+enum Translated {
+    Literal(String),
+    Regex(String),
+}
+
+/// What it means, and how many alternatives its braces make.
+fn translate(text: &str, dots: Dots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
     }
@@ -81,15 +161,35 @@ fn translate(text: &str) -> Result<String, String> {
         return Err(format!("it is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
     }
     if text.starts_with('!') {
-        return Err("negation (a leading !) is not read: let a later override undo an earlier one".to_owned());
+        return Err(
+            "negation (a leading !) is not read: an allow list, a deny list or a later override says it".to_owned()
+        );
     }
     let chars: Vec<char> = text.chars().collect();
     let alternatives = expand(&chars)?;
     let mut regexes = Vec::with_capacity(alternatives.len());
     for alternative in &alternatives {
-        regexes.push(path_regex(alternative)?);
+        regexes.push(path_regex(alternative, dots)?);
     }
-    Ok(format!(r"(?s)\A(?:{})\z", regexes.join("|")))
+    if let [only] = alternatives.as_slice()
+        && let Some(literal) = literal(only)
+    {
+        return Ok((Translated::Literal(literal), 1));
+    }
+    Ok((Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))), alternatives.len()))
+}
+
+/// What tokens without a wildcard stand for.
+fn literal(tokens: &[Token]) -> Option<String> {
+    let text: Option<String> = tokens
+        .iter()
+        .map(|token| match token {
+            Token::Literal(c) => Some(*c),
+            Token::Slash => Some('/'),
+            Token::Star | Token::Any | Token::Class(..) => None,
+        })
+        .collect();
+    text.map(|text| text.strip_prefix("./").map(str::to_owned).unwrap_or(text))
 }
 
 /// Every way through the braces, each as tokens.
@@ -239,7 +339,8 @@ fn class_char(c: char) -> String {
 }
 
 /// The regex of a pattern without braces.
-fn path_regex(tokens: &[Token]) -> Result<String, String> {
+fn path_regex(tokens: &[Token], dots: Dots) -> Result<String, String> {
+    let segment_class = dots.segment();
     let mut segments: Vec<&[Token]> = tokens.split(|token| *token == Token::Slash).collect();
     if segments.first() == Some(&&[Token::Literal('.')][..]) && segments.len() > 1 {
         segments.remove(0);
@@ -256,27 +357,41 @@ fn path_regex(tokens: &[Token]) -> Result<String, String> {
             return Err("it has a segment . or ..: a path never has".to_owned());
         }
         match (globstar(segment), index == last) {
-            (true, true) if index == 0 => regex.push_str(&format!("{SEGMENT}(?:/{SEGMENT})*")),
+            (true, true) if index == 0 => regex.push_str(&format!("{segment_class}(?:/{segment_class})*")),
             (true, true) => {
                 // As picomatch: `dir/**` takes in `dir`, `dir*/**` only what lies below.
                 let after_star = segments[index - 1].last() == Some(&Token::Star);
-                regex.push_str(&format!("(?:/{SEGMENT}){}", if after_star { '+' } else { '*' }));
+                regex.push_str(&format!("(?:/{segment_class}){}", if after_star { '+' } else { '*' }));
             }
-            (true, false) if index == 0 => regex.push_str(&format!("(?:{SEGMENT}/)*")),
-            (true, false) => regex.push_str(&format!("/(?:{SEGMENT}/)*")),
+            (true, false) if index == 0 => regex.push_str(&format!("(?:{segment_class}/)*")),
+            (true, false) => regex.push_str(&format!("/(?:{segment_class}/)*")),
             (false, _) => {
                 if index > 0 && !globstar(segments[index - 1]) {
                     regex.push('/');
                 }
-                regex.push_str(&segment_regex(segment));
+                regex.push_str(&segment_regex(segment, dots));
             }
         }
     }
     Ok(regex)
 }
 
-/// The regex of one segment: a wildcard at its beginning never matches a dot there.
-fn segment_regex(tokens: &[Token]) -> String {
+impl Dots {
+    /// Any segment that a wildcard may stand for.
+    const fn segment(self) -> &'static str {
+        match self {
+            Self::Written => SEGMENT,
+            Self::Any => "(?-u:[^/])+",
+        }
+    }
+}
+
+/// The regex of one segment: with [`Dots::Written`] a wildcard at its beginning never matches a dot there.
+fn segment_regex(tokens: &[Token], dots: Dots) -> String {
+    if dots == Dots::Any {
+        let stars = tokens.iter().all(|token| *token == Token::Star);
+        return if stars { dots.segment().to_owned() } else { inner_regex(tokens) };
+    }
     match tokens {
         [Token::Star, ..] => {
             let rest = &tokens[tokens.iter().take_while(|token| **token == Token::Star).count()..];
@@ -303,10 +418,11 @@ fn segment_regex(tokens: &[Token]) -> String {
 
 fn inner_regex(tokens: &[Token]) -> String {
     let mut regex = String::new();
-    for token in tokens {
+    for (at, token) in tokens.iter().enumerate() {
         match token {
+            Token::Star if at > 0 && tokens[at - 1] == Token::Star => {}
             Token::Literal(c) => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-            Token::Star => regex.push_str("[^/]*"),
+            Token::Star => regex.push_str("(?-u:[^/])*"),
             Token::Any => regex.push_str("[^/]"),
             Token::Class(set, negated) => regex.push_str(&class_regex(set, *negated, false)),
             Token::Slash => {}
@@ -321,8 +437,9 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
 
 const BESIDE_BRACES: &str =
     "** in or beside braces means different things to readers: write one pattern for each alternative";
-/// A segment that does not begin with a dot.
-const SEGMENT: &str = "[^./][^/]*";
+/// A segment that does not begin with a dot. Any byte but a slash is any part of a character, and compiles to far less than
+/// any character does; what follows in a pattern begins with a character's first byte.
+const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
 /// A pattern is written by a person; more is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Bounds what nested braces multiply to.
@@ -345,12 +462,56 @@ mod tests {
         let paths: Vec<&str> = vectors["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
         let table = vectors["patterns"].as_object().expect("patterns");
         assert!(table.len() > 50 && paths.len() > 50);
+        check(table, &paths, Dots::Written);
+        let dot = &vectors["dot"];
+        let paths: Vec<&str> = dot["paths"].as_array().expect("paths").iter().filter_map(|p| p.as_str()).collect();
+        check(dot["patterns"].as_object().expect("patterns"), &paths, Dots::Any);
+    }
+
+    fn check(table: &serde_json::Map<String, serde_json::Value>, paths: &[&str], dots: Dots) {
         for (pattern, expected) in table {
-            let compiled = Pattern::parse(pattern).expect(pattern);
+            let compiled = Pattern::parse_with(pattern, dots, Case::Counts).expect(pattern);
             let expected: Vec<&str> = expected.as_array().expect("a list").iter().filter_map(|p| p.as_str()).collect();
             let found: Vec<&str> = paths.iter().copied().filter(|path| compiled.matches(path)).collect();
-            assert_eq!(found, expected, "{pattern}");
+            assert_eq!(found, expected, "{pattern}, {dots:?}");
         }
+    }
+
+    #[test]
+    fn a_wildcard_never_takes_a_part_of_a_character() {
+        for (pattern, path, expected) in [
+            ("*é", "xé", true),
+            ("?", "é", true),
+            ("??", "é", false),
+            ("*?", "é", true),
+            ("*??", "é", false),
+            ("[^x]", "é", true),
+            ("[é-í]", "è", false),
+            ("a/**/é", "a/ü/é", true),
+            ("É*", "éa", true),
+        ] {
+            let pattern = Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern);
+            assert_eq!(pattern.matches(path), expected, "{} {path}", pattern.as_str());
+        }
+    }
+
+    #[test]
+    fn case_counts_unless_it_is_told_not_to() {
+        for (pattern, path) in [("rm", "RM"), ("*_token", "GITHUB_Token"), ("{rm,dd}", "Dd")] {
+            assert!(!Pattern::parse(pattern).expect(pattern).matches(path), "{pattern}");
+            assert!(Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern).matches(path), "{pattern}");
+        }
+        assert_eq!(Pattern::parse("a\\*/b").expect("a pattern").only(), Some("a*/b"));
+        assert_eq!(Pattern::parse("a*").expect("a pattern").only(), None);
+    }
+
+    #[test]
+    fn stars_without_end_take_linear_time() {
+        let pattern = Pattern::parse(&"*a".repeat(256)).expect("a pattern");
+        assert!(!pattern.matches(&format!("{}b", "a".repeat(4096))));
+        let pattern = Pattern::parse(&"**/".repeat(170)).map(|_| ());
+        assert!(pattern.is_err());
+        assert!(!Pattern::parse(&format!("{}x", "**/a/".repeat(100))).expect("a pattern").matches(&"a/".repeat(2000)));
     }
 
     #[test]

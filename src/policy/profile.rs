@@ -186,6 +186,7 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
     use crate::policy::resolve;
     use crate::record::step::DeclaredLimits;
@@ -197,7 +198,7 @@ mod tests {
 
     fn ruling(sandbox: &str) -> Ruling {
         let policy = Policy::load(&format!("version: 1\ndefault: {{sandbox: {sandbox}}}\n")).expect("a policy");
-        resolve(&policy, &"a:b".parse().expect("a ref"))
+        resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"))
     }
 
     fn wall(wall_ms: u64) -> DeclaredSandbox {

@@ -126,7 +126,7 @@ impl Authorization {
     /// # Errors
     /// When the parameters can't be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
-        let subjects = self.subjects()?;
+        let subjects = self.subjects_of(self.params_digest()?);
         Ok(Statement::new(self, subjects))
     }
 
@@ -140,11 +140,11 @@ impl Authorization {
         Ok(ParamsDigest::of(&bytes))
     }
 
-    fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
-        Ok(vec![
+    fn subjects_of(&self, params: ParamsDigest) -> Vec<Subject> {
+        vec![
             Subject::new(self.step.reference.as_str(), self.step.digest.as_bytes()),
-            Subject::new("params", self.params_digest()?.as_bytes()),
-        ])
+            Subject::new("params", params.as_bytes()),
+        ]
     }
 }
 
@@ -157,18 +157,15 @@ impl Predicate for Authorization {
         if !self.params.is_object() {
             return Err(Malformed::at("/predicate/params", "expected an object"));
         }
-        for (pointer, value, most) in [
-            ("/predicate/params", &self.params, MAX_PARAMS_BYTES),
-            ("/predicate/reason", &Value::from(&*self.reason), MAX_REASON_BYTES + 2),
-        ] {
-            let bytes = canonical::canonical_of(value).map_err(|error| Malformed::at(pointer, error.to_string()))?;
-            if bytes.len() > most {
-                return Err(Malformed::too_large(
-                    pointer,
-                    format!("{} bytes, at most {most} are allowed", bytes.len()),
-                ));
+        let bounded = |pointer: &str, bytes: Result<Vec<u8>, canonical::CanonicalError>, most: usize| {
+            let bytes = bytes.map_err(|error| Malformed::at(pointer, error.to_string()))?;
+            if bytes.len() <= most {
+                return Ok(bytes);
             }
-        }
+            Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())))
+        };
+        let params = bounded("/predicate/params", canonical::canonical_of(&self.params), MAX_PARAMS_BYTES)?;
+        let _reason = bounded("/predicate/reason", canonical::canonical_of(&*self.reason), MAX_REASON_BYTES + 2)?;
         if self.permissions.len() > MAX_PERMISSIONS {
             return Err(Malformed::too_large(
                 "/predicate/permissions",
@@ -186,16 +183,16 @@ impl Predicate for Authorization {
         check_sorted("/predicate/permissions", &self.permissions)?;
         let sandbox = &self.sandbox;
         check_sorted("/predicate/sandbox/require", &sandbox.require)?;
-        for (field, items) in [
-            ("read", &sandbox.read),
-            ("write", &sandbox.write),
-            ("deny", &sandbox.deny),
-            ("network/hosts", &sandbox.network.hosts),
-            ("sockets", &sandbox.sockets),
+        for (pointer, items) in [
+            ("/predicate/sandbox/read", &sandbox.read),
+            ("/predicate/sandbox/write", &sandbox.write),
+            ("/predicate/sandbox/deny", &sandbox.deny),
+            ("/predicate/sandbox/network/hosts", &sandbox.network.hosts),
+            ("/predicate/sandbox/sockets", &sandbox.sockets),
         ] {
-            check_sorted(&format!("/predicate/sandbox/{field}"), items)?;
+            check_sorted(pointer, items)?;
         }
-        check_subjects(subjects, &self.subjects()?)
+        check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::crypto::sshsig::KeyId;
 use crate::record::authorization::Authorization;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::enforcement::Enforcement;
-use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::step::Limit;
 use crate::record::validity::Timestamp;
@@ -364,8 +364,7 @@ impl Receipt {
     fn check_authorization_form(&self) -> Result<(), Malformed> {
         let below =
             |error: Malformed| Malformed { pointer: format!("/predicate/authorization{}", error.pointer), ..error };
-        let signed = Signed::<Authorization>::from_envelope(&self.authorization, Base64::Strict).map_err(below)?;
-        drop(signed);
+        let _spelt = self.authorization.check_form::<Authorization>().map_err(below)?;
         Ok(())
     }
 

@@ -5,9 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
+use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
 use crate::record::validity::Timestamp;
+
+/// The most that anything that a seal names may have, in bytes: an auditor reads no more, and what does not fit in a
+/// bundle could be shown to nobody.
+pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// What is in force from this log entry on, until the next seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

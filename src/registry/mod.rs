@@ -12,7 +12,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::canonical::canonical_of;
@@ -31,7 +31,8 @@ use crate::yaml::{Flaw, Place, not_yet};
 pub struct Registry {
     steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
     manifest: Vec<u8>,
-    leaves: Vec<merkle::Hash>,
+    /// By height, the hashes of all complete subtrees; the lowest are those of the leaves, in the order of `steps`.
+    tree: Vec<Vec<merkle::Hash>>,
 }
 
 /// A step as it is sealed.
@@ -117,6 +118,30 @@ impl Registry {
         Self::seal(found, errors)
     }
 
+    /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
+    /// file at a terminal. `name` is the path that its refs begin with, with its ending; `shown` is how errors call the file.
+    ///
+    /// # Errors
+    /// Everything wrong with the file, sorted by place.
+    pub fn of_file(
+        path: &Path,
+        name: &str,
+        shown: &str,
+    ) -> Result<Vec<(Place, Arc<RegisteredStep>)>, Vec<RegistryError>> {
+        let at = |flaw: Flaw| RegistryError {
+            file: shown.to_owned(),
+            line: flaw.place.line,
+            column: flaw.place.column,
+            message: flaw.message,
+        };
+        let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
+        found.sort_by_key(|(place, _)| *place);
+        let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
+        let named = found.into_iter().map(|(place, step)| (shown.to_owned(), place, step)).collect();
+        let registry = Self::seal(named, Vec::new())?;
+        Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
+    }
+
     /// The sealed registry again, from the definitions that were stored with it: after a restart they stand, also
     /// when the files differ by then.
     ///
@@ -163,7 +188,7 @@ impl Registry {
             }
         }
         match canonical_of(&leaves) {
-            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, leaves: hashes }),
+            Ok(manifest) if errors.is_empty() => Ok(Self { steps, manifest, tree: levels(hashes) }),
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
                 errors.sort();
@@ -193,23 +218,38 @@ impl Registry {
     /// The RFC 6962 root over the canonical leaves.
     #[must_use]
     pub fn root(&self) -> RegistryRoot {
-        RegistryRoot::from_bytes(merkle::root(&self.leaves))
+        RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
     /// The proof that a step is in the registry; nothing when it is not.
     #[must_use]
     pub fn proof(&self, reference: &StepRef) -> Option<StepProof> {
-        let index = self.steps.keys().position(|other| other == reference)? as u64;
-        let size = self.leaves.len() as u64;
-        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, std::convert::Infallible> {
-            let width = 1_usize << level;
-            let start = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(width).min(self.leaves.len());
-            let end = start.saturating_add(width).min(self.leaves.len());
-            Ok(merkle::root(&self.leaves[start..end]))
-        };
-        let Ok(hashes) = merkle::inclusion_path(index, size, subtree);
-        Some(StepProof { index, size, hashes: hashes? })
+        self.proof_at(self.steps.keys().position(|other| other == reference)?)
     }
+
+    /// The proof of the step at this place in [`Self::steps`].
+    #[must_use]
+    pub fn proof_at(&self, index: usize) -> Option<StepProof> {
+        let (index, size) = (index as u64, self.tree[0].len() as u64);
+        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {
+            let level = self.tree.get(usize::from(level)).ok_or(())?;
+            usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
+        };
+        // Every complete subtree is there.
+        let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
+        Some(StepProof { index, size, hashes })
+    }
+}
+
+/// The hashes of all complete subtrees over these leaves, by their height, so that a proof of each step costs no hashing.
+fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, _) = below.as_chunks::<2>();
+        let above = pairs.iter().map(|[left, right]| merkle::node_hash(left, right)).collect();
+        levels.push(above);
+    }
+    levels
 }
 
 /// Seals one step, or says why this version can't.
@@ -359,6 +399,20 @@ mod tests {
             assert!(found.iter().any(|one| one.starts_with(expected)), "{expected}\n{found:?}");
             assert!(found.iter().all(|one| one.len() < 500), "{found:?}");
         }
+    }
+
+    #[test]
+    fn the_steps_of_one_file_stand_in_its_order_with_their_places() {
+        let text = "---\ncountersign: 1\n---\n```{#z}\ntrue\n```\n\n```{#a}\ntrue\n```\n";
+        let dir = Dir::of(&[("x.md", text), ("bad.md", &text.replace("{#a}", "{#z}")), ("prose.md", "# Prose\n")]);
+        let read = |name: &str| Registry::of_file(&dir.path().join(name), &format!("deploy/{name}"), name);
+        let steps = read("x.md").expect("steps");
+        let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
+        assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
+        let errors = read("bad.md").expect_err("twice");
+        assert!(errors[0].to_string().starts_with("bad.md:8:5: the step deploy/bad:z stands already"), "{errors:?}");
+        assert_eq!(read("prose.md").expect("no step").len(), 0);
+        assert!(read("none.md").is_err());
     }
 
     #[test]

@@ -268,6 +268,8 @@ fn first_process(start: &Start, mut control: UnixStream, alive: PipeReader) -> !
         Form::Host | Form::Sweep => wait_for_go(alive).and_then(|alive| {
             rustix::process::setsid().at(Stage::Processes, "begin a session")?;
             follow_helper(&alive)?;
+            // Without the filter a step can use it: not one that runs share.
+            let _ = syscalls::join_new_session_keyring();
             if start.form == Form::Sweep { sweep(&mut control, start) } else { on_the_host(&mut control, &alive) }
         }),
     };

@@ -46,6 +46,8 @@ pub struct Setup {
     pub spool: PathBuf,
     /// The boundary's own files and directories, which no run may see (rule R9).
     pub private: Vec<PathBuf>,
+    /// Directories that no run may write on the host, whatever its profile says: the runbooks (rule R9).
+    pub unwritable: Vec<PathBuf>,
 }
 
 /// The sandbox of Linux, in the strongest form that this host holds.
@@ -77,7 +79,11 @@ impl LinuxSandbox {
             groups: Groups::find(&mark),
             helper: Helper::new(launcher, mark),
             spool: setup.spool.canonicalize()?,
-            around: Surroundings::new(setup.private.iter().map(|path| real(path)).collect(), scratch),
+            around: Surroundings::new(
+                setup.private.iter().map(|path| real(path)).collect(),
+                setup.unwritable.iter().map(|path| real(path)).collect(),
+                scratch,
+            ),
             ids,
             probe: Probe::conclude(&Lacking::default(), own_id),
         };

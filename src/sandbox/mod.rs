@@ -1,9 +1,10 @@
 //! The sandbox: one run of one step, held.
 //!
-//! The service starts its own binary as a launcher ([`launcher`]), which makes the namespaces and the root
-//! (`filesystem`), gives up everything (`confine`, `grants`) and executes the step. The service itself
-//! ([`linux`], [`follow`]) only reads pipes and keeps the deadline: it never forks. What is asked before is in
-//! [`probe`] and [`profile`], what is said afterwards in `facts`.
+//! The service starts its own binary once as a helper ([`launcher`]), which clones the first process of each run into its
+//! namespaces; that one makes the root (`filesystem`, `trees`, `deny`), gives up everything (`confine`, `seccomp`,
+//! `grants`) and executes the step. The service itself ([`linux`], [`follow`], `helper`, `cgroup`) only asks, reads
+//! pipes and keeps the deadline: it never forks. What is asked before is in [`probe`] and [`profile`], what is said
+//! afterwards in `facts`.
 
 pub mod addresses;
 pub mod attempts;
@@ -143,4 +144,9 @@ pub struct Usage {
     pub cpu_ms: u64,
     /// The largest resident set of one of its processes, in bytes.
     pub memory_peak_bytes: u64,
+}
+
+/// Paths of the host that every run can read, whatever policy says: interpreters need them.
+pub fn always_readable() -> impl Iterator<Item = &'static std::path::Path> {
+    filesystem::always_visible()
 }

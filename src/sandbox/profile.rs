@@ -76,6 +76,13 @@ pub enum Unavailable {
         /// By what.
         through: String,
     },
+    /// A step could write what no run may write.
+    Unwritable {
+        /// The path of the profile.
+        path: PathBuf,
+        /// What is not to be written.
+        fixed: PathBuf,
+    },
     /// Nothing can be run on this host at all.
     Broken {
         /// What was tried, and what to change.
@@ -106,6 +113,12 @@ impl fmt::Display for Unavailable {
                 "a step could reach {} through {through}; move it, or take that out of the profile",
                 private.display()
             ),
+            Self::Unwritable { path, fixed } => write!(
+                f,
+                "a step could write {} through {}; take that out of the profile, or let it work on a copy",
+                fixed.display(),
+                path.display()
+            ),
             Self::Broken { missing } => {
                 write!(f, "no step can be run on this host: {}; mend it with: {}", missing.why, missing.knob)
             }
@@ -125,6 +138,8 @@ impl std::error::Error for Unavailable {}
 pub(super) struct Surroundings {
     /// The boundary's own files, as real paths.
     pub(super) private: Vec<PathBuf>,
+    /// Directories that no run may write, as real paths.
+    unwritable: Vec<PathBuf>,
     /// Where runs on the host's root have their directories.
     pub(super) scratch: PathBuf,
     /// A private path that every run would see, and through which directory: looked up once.
@@ -133,11 +148,11 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Looks up what every run sees of this host.
-    pub(super) fn new(private: Vec<PathBuf>, scratch: PathBuf) -> Self {
+    pub(super) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
         let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(own, &visible)?.clone())));
-        Self { private, scratch, exposed }
+        Self { private, unwritable, scratch, exposed }
     }
 }
 
@@ -165,6 +180,7 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
         check_host_form(profile, probe, around)?;
     }
     keep_private(profile, probe, around, form, landlock)?;
+    keep_unwritable(profile, around)?;
     let mut layers = if off { Vec::new() } else { probe.held() };
     // The host's network is no layer, whoever allowed it: whoever demands that layer must not be given this.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
@@ -353,6 +369,18 @@ fn keep_private(
     Ok(())
 }
 
+/// Whoever can write runbooks can write what the next seal makes runnable.
+fn keep_unwritable(profile: &Profile, around: &Surroundings) -> Result<(), Unavailable> {
+    if matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) {
+        return Ok(());
+    }
+    let live: Vec<PathBuf> = filesystem::host_paths(&profile.write).map(PathBuf::from).collect();
+    match around.unwritable.iter().find_map(|fixed| Some((fixed, overlap(fixed, &live)?))) {
+        Some((fixed, path)) => Err(Unavailable::Unwritable { path: path.clone(), fixed: fixed.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// The first of `paths` that lies in `private`, or in which it lies.
 fn overlap<'a>(private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
     paths.iter().find(|path| private.starts_with(path) || path.starts_with(private))
@@ -403,7 +431,7 @@ mod tests {
     }
 
     fn around(private: &[&Path]) -> Surroundings {
-        Surroundings::new(private.iter().map(|&path| path.to_owned()).collect(), "/".into())
+        Surroundings::new(private.iter().map(|&path| path.to_owned()).collect(), vec![], "/".into())
     }
 
     fn refusal(change: impl FnOnce(&mut Profile)) -> String {
@@ -471,7 +499,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let closed = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
-        let around = Surroundings::new(vec![], closed.path().canonicalize().expect("real"));
+        let around = Surroundings::new(vec![], vec![], closed.path().canonicalize().expect("real"));
         let weak = Profile { require: vec![Layer::Landlock], ..profile() };
         assert!(matches!(check(&weak, &poor(true), &around), Err(Unavailable::Scratch { .. })));
         assert!(check(&weak, &poor(false), &around).is_ok(), "the service's own id can");

@@ -224,8 +224,13 @@ impl Order {
         // such a boundary does not run the step. To see the suite bite, this one has nothing private then.
         let root = rustix::process::geteuid().is_root();
         let private = if self.held == Held::Off && !root { vec![] } else { vec![planted.boundary()] };
-        let setup =
-            Setup { launcher: Some(self.program.clone()), scratch: planted.scratch(), spool: planted.spool(), private };
+        let setup = Setup {
+            launcher: Some(self.program.clone()),
+            scratch: planted.scratch(),
+            spool: planted.spool(),
+            private,
+            unwritable: vec![],
+        };
         Some(LinuxSandbox::new(&setup).expect("a sandbox"))
     }
 

@@ -23,6 +23,8 @@ class Report:
 
     def __init__(self):
         self.found = {}
+        # Versions of the roster that whoever ran the boundary could have replaced.
+        self.unguarded = []
 
     def check(self, name, needs, work):
         """Runs a check when what it needs is established; gives what it proved, or None."""
@@ -46,7 +48,7 @@ class Report:
         failed = [check for check in checks if check["finding"] == FAILED]
         decisive = [check for check in checks if check["name"] not in MAY_STAY_OPEN]
         verified = not failed and all(check["finding"] == ESTABLISHED for check in decisive)
-        return {"checks": checks, "verified": verified}
+        return {"checks": checks, "verified": verified, "unguarded": self.unguarded}
 
 
 class NotChecked:
@@ -69,6 +71,7 @@ class _Bundle:
         self.bundle = self.run("bundle", [], self.read)
         have = self.bundle or {}
         self.chain = self.run("roster-chain", ["bundle"], lambda: self.read_chain(have, trusted, known))
+        self.report.unguarded = sorted(self.chain.unguarded) if self.chain is not None else []
         self.documents()
         self.signatures()
         self.places()
@@ -370,8 +373,9 @@ def check_roster_in_seal(seal, roster):
 
 
 def who_may_not(proposer, decision, roster, tokens=None):
-    """Names of who may not count: the proposer, whoever handed it in, and their owners."""
-    names = set(decision["excluded"])
+    """Names of who may not count: the proposer, whoever handed it in, and their owners. A lone bundle does not say who owns a
+    token, so that its receipt may name more; with the sealed tokens they are exactly these."""
+    names, all_wanted = set(decision["excluded"]), set()
     for who in (proposer, decision["handed_in_by"]):
         role = roster.role_of(who)
         owners = None
@@ -386,8 +390,11 @@ def who_may_not(proposer, decision, roster, tokens=None):
                 raise Bad(f"{who} is no sealed token")
             owners = tokens[who]["owners"]
         wanted = {who} | set(owners or [])
+        all_wanted |= wanted
         if not wanted <= names:
             raise Bad(f"the receipt does not say that {', '.join(sorted(wanted - names))} may not count")
+    if tokens is not None and names != all_wanted:
+        raise Bad(f"the receipt says that {', '.join(sorted(names - all_wanted))} may not count, who could")
     return names
 
 

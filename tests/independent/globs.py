@@ -1,21 +1,21 @@
-"""Patterns over the paths of runbooks, as picomatch 4 reads them with its default options (see `globs.json`)."""
+"""Patterns over paths, as picomatch 4 reads them: by default, or with its option `dot: true` (see `globs.json`)."""
 
 import functools
 import re
 
-# A segment that begins with a wildcard matches no name that begins with a dot.
+from wire import match
+
+# By default a segment that begins with a wildcard matches no name that begins with a dot.
 NO_DOT = r"(?!\.)"
-# `**` as a whole segment: any number of whole segments, none of them hidden.
-DEEP = r"(?:(?!\.)[^/]+/)*"
 
 
-def matches(pattern, path):
-    return any(one.fullmatch(path) for one in _compiled(pattern))
+def matches(pattern, path, dot=False):
+    return any(match(one, path) for one in _compiled(pattern, dot))
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(pattern):
-    return [re.compile(_translate(one), re.S) for one in _expand(pattern)]
+def _compiled(pattern, dot):
+    return [re.compile(_translate(one, "" if dot else NO_DOT), re.S) for one in _expand(pattern)]
 
 
 def _expand(pattern):
@@ -41,27 +41,28 @@ def _expand(pattern):
     return [pattern]
 
 
-def _translate(pattern):
+def _translate(pattern, hidden):
     while pattern.startswith("./"):
         pattern = pattern[2:]
     segments = pattern.split("/")
     made, last = "", len(segments) - 1
     for at, segment in enumerate(segments):
         if segment == "**" and at < last:
-            made += DEEP
+            # Any number of whole segments.
+            made += f"(?:{hidden}[^/]+/)*"
         elif segment == "**":
-            # `a/**` also matches `a` itself, but `*/**` wants something below.
-            rest = r"(?!\.)[^/]+(?:/(?!\.)[^/]+)*"
-            if at and segments[at - 1] not in ("*", "**"):
+            # `a/**` also matches `a` itself, but `*/**` and `a*/**` want something below.
+            rest = f"{hidden}[^/]+(?:/{hidden}[^/]+)*"
+            if at and not segments[at - 1].endswith("*"):
                 made = made[: -len("/")] + f"(?:/{rest})?"
             else:
                 made += rest
         else:
-            made += _segment(segment) + ("/" if at < last else "")
+            made += _segment(segment, hidden) + ("/" if at < last else "")
     return made
 
 
-def _segment(segment):
+def _segment(segment, hidden):
     made, at, first = "", 0, True
     while at < len(segment):
         letter = segment[at]
@@ -69,9 +70,9 @@ def _segment(segment):
             while segment[at + 1 : at + 2] == "*":
                 at += 1
             # Alone it must stand for something.
-            made += (NO_DOT if first else "") + ("[^/]+" if segment.strip("*") == "" else "[^/]*")
+            made += (hidden if first else "") + ("[^/]+" if segment.strip("*") == "" else "[^/]*")
         elif letter == "?":
-            made += (NO_DOT if first else "") + "[^/]"
+            made += (hidden if first else "") + "[^/]"
         elif letter == "[" and "]" in segment[at + 2 :]:
             end = segment.index("]", at + 2)
             inner = segment[at + 1 : end]

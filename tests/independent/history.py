@@ -18,13 +18,17 @@ from bundle import (
     count_people,
     who_may_not,
 )
+from globs import matches
 from log import Checkpoint, Note, Tree, leaf_hash
 from roster import Chain, Roster
+from sandbox import Configuration
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
 
 KINDS = ("seal", "consumption", "receipt", "denial", "refusal")
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
+# A run may have waited for room before its receipt; after a day more than it may last it is not going on.
+PATIENCE = 24 * 3600
 
 
 class Sealed:
@@ -32,7 +36,16 @@ class Sealed:
 
     def __init__(self, index, digest, seal):
         self.index, self.digest, self.seal = index, digest, seal
-        self.roster = self.policy = self.tokens = self.steps = None
+        self.roster = self.policy = self.tokens = self.steps = self.configuration = None
+        # By ref: what holds for a step, and its profile.
+        self.policies, self.profiles = {}, {}
+        self.lists, self.longest = False, 0
+
+    def token(self, name, at):
+        """The sealed token of this name, unless it has ended."""
+        token = (self.tokens or {}).get(name)
+        ended = token is not None and "expires_at" in token and seconds(token["expires_at"]) <= at
+        return None if ended else token
 
 
 class History:
@@ -46,6 +59,9 @@ class History:
         self.sealed, self.id, self.name = None, None, None
         self.rosters, self.nonces, self.authorizations, self.denials, self.spent = [], {}, {}, {}, {}
         self.last_at, self.step_cache, self.named = 0, {}, None
+        # Everything that may never come back is remembered for ever: simple, and memory grows with the log.
+        self.past_epochs, self.gone_tokens, self.last_tokens, self.proposals = set(), set(), {}, {}
+        self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
         self.earlier = earlier
         try:
             self.read()
@@ -92,6 +108,10 @@ class History:
             self.attempt(None, "checkpoint", lambda: note.check_signed(origin, public))
         self.size, self.root = checkpoint.size, checkpoint.root
         self.open = [(index, item) for (index, item), spent in self.spent.items() if not spent["receipts"]]
+        for index, item in self.open:
+            spent = self.spent[index, item]
+            if seconds(spent["consumption"]["at"]) + spent["sealed"].longest // 1000 + PATIENCE < self.last_at:
+                self.say(index, "overdue", f"item {item} has no receipt, although the log goes on for longer than it may last")
 
     def learn_rosters(self, size):
         """A newer roster than the first seal names may be the trusted one: the versions that later seals bring lead there."""
@@ -163,11 +183,51 @@ class History:
             if seal["policy"] != sealed.roster.predicate["policy"]:
                 self.say(index, "seal", "the sealed policy is not the roster's")
         sealed.policy = self.attempt(index, "blob", lambda: self.json_blob(seal["policy"]))
-        for name in ("builtins", "configuration"):
-            self.attempt(index, "blob", lambda name=name: self.json_blob(seal[name]))
+        builtins = self.attempt(index, "blob", lambda: self.json_blob(seal["builtins"]))
+        sealed.lists = not isinstance(builtins, dict) or bool(set(builtins) - {"version"})
+        sealed.configuration = self.attempt(
+            index, "blob", lambda: Configuration(self.json_blob(seal["configuration"]))
+        )
         sealed.tokens = self.attempt(index, "blob", lambda: self.read_tokens(seal["tokens"]))
         sealed.steps = self.attempt(index, "registry", lambda: self.read_registry(seal))
+        self.attempt(index, "state", lambda: self.read_state(sealed))
+        self.check_returns(index, seal, sealed, before)
         self.sealed = sealed
+
+    @staticmethod
+    def read_state(sealed):
+        """What holds for each step: every one must be able to have what it asks for."""
+        if None in (sealed.steps, sealed.policy, sealed.configuration, sealed.roster):
+            return
+        groups = {group["name"] for group in sealed.roster.predicate["group"]}
+        for ref, step in sealed.steps.items():
+            policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref)
+            missing = set(rules.Rules(policy.approvals, step["approvals"]).groups) - groups
+            if missing:
+                raise Bad(f"{ref} asks for {', '.join(sorted(missing))}, a group that the roster does not have")
+            sealed.profiles[ref] = sealed.configuration.profile(step, policy)
+            sealed.longest = max(sealed.longest, sealed.configuration.wall_ms(step, policy))
+
+    def check_returns(self, index, seal, sealed, before):
+        """What was replaced or is gone never comes back."""
+        if before is not None and before.seal["epoch"] != seal["epoch"]:
+            self.past_epochs.add(before.seal["epoch"])
+        if seal["epoch"] in self.past_epochs:
+            self.say(index, "epoch", "an epoch that was replaced is in force again")
+        if sealed.roster is not None and sealed.roster.threshold == 0:
+            self.unguarded.add(sealed.roster.version)
+        if sealed.tokens is None:
+            return
+        for name, token in sealed.tokens.items():
+            known = self.last_tokens.get(name)
+            if known is not None and known != token:
+                self.say(index, "tokens", f"the token {name} was changed")
+            if known is None and name in self.gone_tokens:
+                self.say(index, "tokens", f"the token {name} was gone, and is there again")
+            if sealed.roster is not None and sealed.roster.role_of(name):
+                self.say(index, "tokens", f"the token {name} has a rostered name")
+        self.gone_tokens |= set(self.last_tokens) - set(sealed.tokens)
+        self.last_tokens = sealed.tokens
 
     def json_blob(self, digest):
         return strict_canonical(self.export.blob(digest), BLOB)
@@ -182,7 +242,8 @@ class History:
         roster = Roster(self.export.blob(seal["roster"]))
         if not same or "rosters" in seal:
             known = {version.digest: version for version in self.known}
-            Chain(self.chain_of(seal, roster), self.trusted, known.values())
+            chain = Chain(self.chain_of(seal, roster), self.trusted, known.values())
+            self.unguarded |= chain.unguarded
         if last is not None and not same and roster.version <= last.version:
             raise Bad(f"roster version {roster.version} after version {last.version}")
         self.named = named
@@ -303,9 +364,17 @@ class History:
         except Bad as error:
             self.say(index, "authorization", error)
             return
-        before = len(self.findings)
+        before, open_before = len(self.findings), []
+        known = self.proposals.setdefault(authorization["proposal"], index)
+        if known != index:
+            self.say(index, "replay", f"{authorization['proposal']} has a receipt at entry {known} already")
         for word, work in self.judgements(envelope, receipt, signed, authorization, place[0], spent):
-            self.attempt(index, word, work)
+            found = self.attempt(index, word, work)
+            if isinstance(found, NotChecked):
+                open_before.append(word)
+                one = self.not_checked.setdefault(word, {"what": word, "decisions": 0, "why": found.why})
+                one["decisions"] += 1
+        self.exclude(index, place[0], authorization["step"]["ref"], spent["sealed"])
         self.decisions.append(
             {
                 "entry": index,
@@ -317,8 +386,19 @@ class History:
                 "approvers": receipt["decision"]["approvers"],
                 "outcome": receipt["outcome"]["status"],
                 "sound": len(self.findings) == before,
+                **({"unchecked": sorted(open_before)} if open_before else {}),
             }
         )
+
+    def exclude(self, index, consumed_at, ref, sealed):
+        """Of two runs of one exclusive name the later is consumed after the receipt of the earlier."""
+        name = (sealed.steps or {}).get(ref, {}).get("exclusive")
+        if name is None:
+            return
+        last = self.exclusive.get(name, -1)
+        if consumed_at < last:
+            self.say(index, "exclusive", f"it began before the receipt at entry {last}, of a run that it excludes")
+        self.exclusive[name] = max(last, index)
 
     def judgements(self, envelope, receipt, signed, authorization, consumed_at, spent):
         sealed, consumption = spent["sealed"], spent["consumption"]
@@ -356,7 +436,8 @@ class History:
                 held.append((approver[0], approver[1].verify(pae(signed.payload), raw)))
             at = seconds(consumption["at"])
             counted = count_people(held, combined, sealed.roster, at)
-            excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, sealed.tokens)
+            tokens = {name: token for name, token in (sealed.tokens or {}).items() if sealed.token(name, at)}
+            excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens)
             if set(counted) & excluded:
                 raise Bad(f"{', '.join(sorted(set(counted) & excluded))} may not approve this")
             if policy.mode == "deny":
@@ -375,9 +456,43 @@ class History:
             if wrong:
                 raise Bad(wrong)
 
+        def proposer():
+            who = receipt["decision"]["handed_in_by"]
+            token = sealed.token(who, seconds(consumption["at"]))
+            if token is None:
+                role = sealed.roster.role_of(who)
+                may = role is not None and role[0] == "proposer"
+            else:
+                patterns = token["patterns"]
+                may = "propose" in token["scopes"] and (not patterns or any(matches(one, ref) for one in patterns))
+            if not may:
+                raise Bad(f"{who} may not propose {ref}")
+
+        def permissions():
+            policy = sealed.policies.get(ref)
+            if policy is not None and (policy.open or sealed.lists):
+                return NotChecked("rules about commands, files or environment are not evaluated here")
+            return None
+
         def sandbox():
-            found = check_sandbox(receipt, authorization)
-            return None if isinstance(found, NotChecked) else found
+            configuration, policy = sealed.configuration, sealed.policies.get(ref)
+            # What was not started held nothing; what nobody saw could not be looked at.
+            check_sandbox(receipt, authorization)
+            if configuration is None or policy is None or ref not in sealed.profiles:
+                return None
+            missing = set(sealed.profiles[ref]["require"]) - set(authorization["sandbox"]["require"])
+            if missing:
+                raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
+            if policy.open_sandbox:
+                return NotChecked("what policy says of the sandbox besides limits and proc is not evaluated here")
+            wanted, signed_one = dict(sealed.profiles[ref]), authorization["sandbox"]
+            left = []
+            if configuration.open is not None:
+                left = ["limits", "require"] + (["read", "write", "deny"] if policy.open or sealed.lists else [])
+            wanted.update({name: signed_one[name] for name in left})
+            if wanted != signed_one:
+                raise Bad("signed was another sandbox than follows from step, policy and configuration")
+            return NotChecked(configuration.open) if left else None
 
         def parameters():
             if sealed.steps is not None and ref in sealed.steps:
@@ -393,6 +508,8 @@ class History:
         yield "approvals", people
         yield "window", window
         yield "parameters", parameters
+        yield "proposer", proposer
+        yield "permissions", permissions
         yield "sandbox", sandbox
         yield "outcome", lambda: check_outcome(receipt, consumption)
         yield "subjects", lambda: check_receipt_subjects(envelope, receipt, signed.digest)
@@ -417,6 +534,8 @@ class History:
             "boundary": {"name": self.name, "id": self.id},
             "findings": [{"entry": index, "what": word, "detail": detail} for index, word, detail in self.findings],
             "open": [{"entry": index, "item": item} for index, item in getattr(self, "open", [])],
+            "not_checked": [self.not_checked[word] for word in sorted(self.not_checked)],
+            "unguarded": sorted(self.unguarded),
             "decisions": self.decisions,
         }
 

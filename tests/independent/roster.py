@@ -103,6 +103,9 @@ class Chain:
             self.versions.append(roster)
         self.last = self.versions[-1]
         self.newest = self.last
+        # From the trusted one on, those whose successor needs nobody's signature.
+        since = self.versions[min(anchor, len(self.versions) - 1) :]
+        self.unguarded = {roster.version for roster in since if roster.threshold == 0}
         self._check_trust(trusted_digest, known)
 
     @staticmethod

@@ -4,38 +4,56 @@ import itertools
 import re
 
 from globs import matches
-from wire import Bad, canonical, seconds
+from documents import OF_SANDBOX, boolean
+from wire import Bad, canonical, match, seconds
 
 DAY = 24 * 3600
 SKEW = 60
 MAX_GROUPS = 8
 MODES = ("prompted", "execute", "deny")
+SANDBOX = {**OF_SANDBOX, "may_be_off": boolean}
 
 
 class Policy:
-    """One policy over the path of a ref: `mode`, `approvals` (or None), `open`: words of rules that are not evaluated here."""
+    """One policy over the path of a ref: `mode`, `approvals` (or None), `sandbox`: what holds of it, the later rule first.
+
+    `open` are words of rules that are not evaluated here, `open_sandbox` those about the sandbox.
+    """
 
     def __init__(self, value, ref):
-        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default"), dict):
+        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default", {}), dict):
             raise Bad("no policy of version 1")
         overrides = value.get("overrides", [])
         if not isinstance(overrides, list):
             raise Bad("overrides are no array")
         self.open = set(value) - {"version", "default", "overrides"}
         self.mode, self.approvals, self.max_window = "prompted", None, None
+        self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         path = ref.split(":")[0]
-        for place, rule in enumerate([value["default"]] + overrides):
+        for place, rule in enumerate([value.get("default", {})] + overrides):
             if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):
                 raise Bad("a rule of the policy is malformed")
             self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", "max_window_s"}
+            sandbox = rule.get("sandbox", {})
+            if not isinstance(sandbox, dict):
+                raise Bad("a rule's sandbox is no object")
+            self.open_sandbox |= set(sandbox) - set(SANDBOX)
             # Every matching override applies in order, the later wins.
-            if place and not matches(rule["runbook"], path):
+            # A dot directory escapes none, and an ending of a format may be written.
+            endings = ("", ".runbook.md", ".mdx", ".md")
+            if place and not any(matches(rule["runbook"], path + ending, True) for ending in endings):
                 continue
             if "mode" in rule:
                 if rule["mode"] not in MODES:
                     raise Bad(f"the policy has a mode {rule['mode']!r}")
                 self.mode = rule["mode"]
             self.approvals = rule.get("approvals", self.approvals)
+            for name in set(sandbox) & set(SANDBOX):
+                SANDBOX[name](sandbox[name], f"/sandbox/{name}")
+            # Limits by their names; deny patterns add up.
+            limits = {**self.sandbox["limits"], **sandbox.get("limits", {})}
+            denied = self.sandbox["deny"] + sandbox.get("deny", [])
+            self.sandbox = {**self.sandbox, **sandbox, "limits": limits, "deny": denied}
             self.max_window = rule.get("max_window_s", self.max_window)
 
 
@@ -192,12 +210,12 @@ class Schema:
         product = 1
         for bound in bounds:
             product *= max(bound, 1)
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise Bad(f"{place}/pattern: {error}") from error
         if product > 10**6:
             raise Bad(f"{place}/pattern: explodes")
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise Bad(f"{place}/pattern: {error}") from error
 
     def _read_properties(self, schema, place, whole):
         properties, needed = schema.get("properties", {}), schema.get("required", [])
@@ -290,7 +308,7 @@ class Schema:
         if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
             raise Bad(f"{place}: too short or too long")
         # `$` of Python would also match before a last newline.
-        if "pattern" in schema and not re.fullmatch(schema["pattern"][1:-1], value):
+        if "pattern" in schema and not match(re.compile(schema["pattern"][1:-1]), value):
             raise Bad(f"{place}: does not match {schema['pattern']}")
 
 

@@ -140,10 +140,11 @@ def parameters(vector, _):
 
 
 def globs(data, _):
-    for pattern, expected in data["patterns"].items():
-        found = [path for path in data["paths"] if matches(pattern, path)]
-        wrong = sorted(set(found) ^ set(expected))
-        yield pattern, not wrong or f"differs at {wrong}"
+    for table, dot in ((data, False), (data["dot"], True)):
+        for pattern, expected in table["patterns"].items():
+            found = [path for path in table["paths"] if matches(pattern, path, dot)]
+            wrong = sorted(set(found) ^ set(expected))
+            yield pattern, not wrong or f"differs at {wrong}"
 
 
 def envelopes(data, folder):

@@ -5,6 +5,7 @@ import calendar
 import hashlib
 import json
 import re
+import signal
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_INTEGER = 2**53 - 1
@@ -19,6 +20,25 @@ class Bad(Exception):
     def __init__(self, why, reason=None):
         super().__init__(why)
         self.reason = reason
+
+
+MATCH_SECONDS = 2.0
+
+
+def match(pattern, text):
+    """Whether a compiled pattern matches all of a text. Python's matcher goes back on its steps, so that a pattern of a few
+    letters can keep it busy for years: what takes too long is refused."""
+
+    def stop(*_):
+        raise Bad(f"the pattern {pattern.pattern[:60]!r} takes longer than {MATCH_SECONDS} s here")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, MATCH_SECONDS)
+    try:
+        return pattern.fullmatch(text) is not None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def strict(data, limit):

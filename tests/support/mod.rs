@@ -92,6 +92,15 @@ struct Service {
 }
 
 impl World {
+    /// The whole log as a directory of this name, as `log export` writes it.
+    pub fn export(&self, name: &str) -> PathBuf {
+        let directory = self.path(name);
+        let mut command = self.program(&["log", "export", "--url", &self.wire.url]);
+        let output = command.env("COUNTERSIGN_TOKEN", &self.reader).arg(&directory).output().expect("export");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        directory
+    }
+
     /// A world with the usual steps.
     pub fn new() -> Self {
         Self::with(|_| {})

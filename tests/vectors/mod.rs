@@ -4,6 +4,7 @@
 pub mod golden;
 pub mod parts;
 pub mod people;
+pub mod rules;
 
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ pub type Outcome = (String, Result<(), String>);
 pub type Reader = fn(&Value) -> Vec<Outcome>;
 
 /// The files that this version has a reader for.
-pub const READERS: [(&str, Reader); 11] = [
+pub const READERS: [(&str, Reader); 13] = [
     ("bundles.json", golden::bundles),
     ("canonical-json.json", parts::canonical_json),
     ("cosignature.json", parts::cosignatures),
@@ -23,14 +24,15 @@ pub const READERS: [(&str, Reader); 11] = [
     ("identifiers.json", parts::identifiers),
     ("merkle.json", parts::merkle),
     ("parameters.json", parts::parameters),
+    ("policy-rules.json", rules::decisions),
+    ("policy.json", rules::decisions),
     ("quorum.json", people::quorum),
     ("roster.json", people::rosters),
     ("window.json", people::windows),
 ];
 
 /// Files of later versions, by name.
-pub const LATER: [&str; 4] =
-    ["gruntwork-runbooks.json", "policy.json", "rundown-runbooks.json", "sandbox-escapes.json"];
+pub const LATER: [&str; 3] = ["gruntwork-runbooks.json", "rundown-runbooks.json", "sandbox-escapes.json"];
 
 /// A check of each of `vectors`, named by its `id`.
 pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<Outcome> {

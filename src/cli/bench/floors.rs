@@ -49,7 +49,8 @@ pub(super) struct Spawns {
 pub(super) fn spawns(dir: &Path) -> Result<Spawns, Failure> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
-    let setup = Setup { launcher: None, scratch: scratch.clone(), spool: scratch, private: Vec::new() };
+    let setup =
+        Setup { launcher: None, scratch: scratch.clone(), spool: scratch, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = Profile {
         require: sandbox.probe().held(),

@@ -53,8 +53,13 @@ pub(super) fn measure(args: &Args) -> Result<Report, Failure> {
     let home = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
     std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
         .map_err(|error| broken(&error))?;
-    let setup =
-        Setup { launcher: None, scratch: home.path().to_owned(), spool: home.path().to_owned(), private: Vec::new() };
+    let setup = Setup {
+        launcher: None,
+        scratch: home.path().to_owned(),
+        spool: home.path().to_owned(),
+        private: Vec::new(),
+        unwritable: Vec::new(),
+    };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let small = turns(&sandbox, args.runs)?;
     let mut memory = vec![0_u8; args.resident << 20];

@@ -6,7 +6,7 @@
 use crate::audit::history::rosters_in;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
-use crate::cli::trust::Trust;
+use crate::cli::trust::{Newest, Trust, newest_of};
 use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::TILE_WIDTH;
 use crate::crypto::note::{Note, verify_note};
@@ -48,16 +48,22 @@ impl Head {
         let versions = rosters_in(&entry, log).map_err(|error| odd(error.0))?;
         let versions =
             versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
-        let connect = |pinned: &Pinned, whose: &str| {
-            let chain = Chain::connect(pinned, &versions);
-            chain.map_err(|error| odd(format!("the roster there does not go on from {whose}: {error}")))
-        };
-        let mut chain = connect(&Pinned::Digest(known), "the one that this log had")?;
-        if let Some((last, others)) = trust.split_last() {
-            // Any of them will do: one user may trust the rosters of many boundaries.
-            let of_others = others.iter().find_map(|trust| Chain::connect(&trust.pinned, &versions).ok());
-            let whose = format!("{} (where that is another boundary's, give --roster with this one's)", last.from);
-            chain = of_others.map_or_else(|| connect(&last.pinned, &whose), Ok)?;
+        let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
+            .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
+        // One user may trust the rosters of many boundaries: one must be of this one, and the newest decides.
+        let connected =
+            newest_of(trust, |trust| Chain::connect(&trust.pinned, &versions).map(|chain| (Newest::of(&chain), chain)));
+        match connected {
+            Ok(deciding) => chain = deciding.found,
+            Err(refused) => {
+                if let Some((last, error)) = refused.last() {
+                    return Err(odd(format!(
+                        "the roster there does not go on from {} (where that is another boundary's, give --roster with this \
+                         one's): {error}",
+                        last.from
+                    )));
+                }
+            }
         }
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;

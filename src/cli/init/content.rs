@@ -63,7 +63,7 @@ pub fn policy(required: usize) -> String {
         "# The rules. Sealed with the roster, which names this file's digest.\n\
          version: 1\n\
          default:\n\
-         \x20 # prompted and execute: a run needs its approvals. deny: nothing runs.\n\
+         \x20 # What no list names: prompted asks the approvers, execute allows, deny denies. Lists and more: see README.\n\
          \x20 mode: prompted\n\
          \x20 # How many people of which groups approve a run. A runbook can only ask for more.\n\
          \x20 approvals: {{required: {required}, from: [ops]}}\n\

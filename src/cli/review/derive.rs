@@ -10,6 +10,7 @@ use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, Rende
 use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
 use crate::policy;
+use crate::policy::builtins::Builtins;
 use crate::policy::file::{Mode, Policy};
 use crate::policy::profile::{Given, Level, effective};
 use crate::record::authorization::Authorization;
@@ -351,7 +352,7 @@ impl Derived {
             }
         };
         self.note(POLICY, Finding::Holds);
-        let ruling = policy::resolve(&policy, &signed.step.reference);
+        let ruling = policy::resolve(&policy, Builtins::current(), &signed.step.reference);
         self.note(
             "policy lets this step run",
             match ruling.mode.value {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Shown;
-use crate::cli::trust::{Trust, read_bounded};
+use crate::cli::trust::{Deciding, Newest, Trust, newest_of, newest_unconnected, read_bounded, seem_same};
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::node::rosters::MAX_FILE_BYTES;
@@ -101,29 +101,41 @@ impl Proposed {
     /// Why the version before is trusted, in words.
     ///
     /// # Errors
-    /// When no trusted roster is it or leads to it.
+    /// When no trusted roster is it or leads to it, or one that is trusted is newer already.
     pub fn trusted_by(&self, trust: &[Trust]) -> Result<String, Failure> {
-        let mut why = Vec::new();
-        for trust in trust {
-            if trust.pinned.digest() == self.before.digest() {
-                return Ok(format!("version {}, from {}", self.before.version(), trust.from));
-            }
-            let Some(chain) = &self.chain else { continue };
-            match Chain::connect(&trust.pinned, chain.envelopes()) {
-                Ok(connected) if connected.newest().version() > self.before.version() => {
-                    why.push(format!("{} is version {} already", trust.from, connected.newest().version()));
+        let already = |trust: &Trust, version| {
+            vec![format!("{} is version {version} already", Shown::text(&trust.from).as_str())]
+        };
+        let connect = |trust: &Trust| match &self.chain {
+            _ if trust.pinned.digest() == self.before.digest() => Ok(self.newest_before()),
+            Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
+                .map(|chain| Newest::of(&chain))
+                .map_err(|error| format!("{}: {error}", trust.from)),
+            None => Err(format!("{}: the versions between are not here", trust.from)),
+        };
+        let why = match newest_of(trust, |trust| connect(trust).map(|newest| (newest, newest))) {
+            Err(refused) => refused.into_iter().map(|(_, why)| why).collect(),
+            Ok(Deciding { trust, found, .. }) if found.version > self.before.version() => already(trust, found.version),
+            Ok(Deciding { trust, unconnected, .. }) => {
+                let newer = newest_unconnected(&unconnected, |roster| {
+                    roster.version() > self.before.version() && seem_same(roster, &self.before)
+                });
+                match newer {
+                    Some((newer, roster)) => already(newer, roster.version()),
+                    None if trust.pinned.digest() == self.before.digest() => {
+                        return Ok(format!("version {}, from {}", self.before.version(), trust.from));
+                    }
+                    None => {
+                        return Ok(format!(
+                            "version {}, which follows from {} ({})",
+                            self.before.version(),
+                            trust.from,
+                            trust.pinned.digest()
+                        ));
+                    }
                 }
-                Ok(_) => {
-                    return Ok(format!(
-                        "version {}, which follows from {} ({})",
-                        self.before.version(),
-                        trust.from,
-                        trust.pinned.digest()
-                    ));
-                }
-                Err(error) => why.push(format!("{}: {error}", trust.from)),
             }
-        }
+        };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
         Err(Failure::new(
             Exit::NoTrust,
@@ -135,6 +147,10 @@ impl Proposed {
                 self.before.digest()
             ),
         ))
+    }
+
+    fn newest_before(&self) -> Newest {
+        Newest { version: self.before.version(), digest: self.before.digest() }
     }
 
     /// Whether all versions from 1 on were there, so that a key that returns would have been found.

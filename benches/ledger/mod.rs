@@ -1,0 +1,32 @@
+//! A ledger of a benchmark's own, over a store that it made.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign::crypto::signature::SecretKey;
+use countersign::crypto::sshsig::SshKey;
+use countersign::record::validity::Timestamp;
+use countersign::store::ledger::{Config, Ledger, Limits, Signer};
+use countersign::store::sqlite::{SqliteReads, SqliteStore};
+
+/// Opens it with a clock that stands.
+pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {
+    let secret = SecretKey::from_seed([3; 32]);
+    let key = secret.public();
+    let config = Config {
+        name: "bench".parse().expect("name"),
+        signer: Signer {
+            key,
+            keyid: SshKey::from_public(key, "").expect("key").keyid(),
+            sign: Arc::new(move |message| secret.sign(message)),
+        },
+        clock: Arc::new(move || now),
+        boottime: Arc::new(|| Duration::ZERO),
+        on_fatal: Arc::new(|fault| panic!("{fault}")),
+        outputs: path.with_file_name("outputs"),
+        limits: Limits::default(),
+    };
+    Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
+}

@@ -1,0 +1,59 @@
+//! `policy explain`: every command of a script, and which rule decides it.
+
+use serde_json::json;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::policy::source::{
+    Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
+};
+use crate::cli::table::aligned;
+use crate::cli::talk::Talk;
+use crate::policy::permissions::is_read;
+
+/// Shows every command of a script: where it stands, through which wrappers it runs, and which rule decides it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign policy explain deploy.sh
+  countersign policy explain runbooks/service.md --runbook deploy/service
+  echo 'git log | xargs rm' | countersign policy explain -")]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Explains.
+pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let (held, answered) = args.source.answer()?;
+    if talk.json {
+        let scripts: Vec<_> = answered.iter().map(to_json).collect();
+        talk.object(&json!({"verdict": word_of(worst(&answered)), "policy": held.found.file, "scripts": scripts}))?;
+        return Ok(Exit::Done);
+    }
+    talk.line(&held.line())?;
+    for (at, one) in answered.iter().enumerate() {
+        if at > 0 {
+            talk.line("")?;
+        }
+        talk.line(&heading(one))?;
+        if let Some(message) = not_understood(one) {
+            talk.line(&format!("  {message}"))?;
+            continue;
+        }
+        if !is_read(&one.interpreter) {
+            talk.line("  what this interpreter's scripts start can't be read from them: there only the sandbox holds")?;
+        }
+        if one.decision.decided.is_empty() {
+            talk.line("  it starts no command")?;
+            continue;
+        }
+        let rows: Vec<_> = std::iter::once(heads()).chain(one.decision.decided.iter().map(row)).collect();
+        talk.put(aligned(&rows).as_bytes())?;
+    }
+    let interpreters = answered.iter().flat_map(|one| &one.decision.decided).any(|one| is_interpreter(&one.what));
+    if interpreters {
+        talk.line(
+            "\nInterpreters run whatever their arguments and input say: there the sandbox holds, not this list.",
+        )?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,99 @@
+//! `policy show`: the rules in force, with their origin.
+
+use serde_json::{Value, json};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::policy::source::Under;
+use crate::cli::screen::{Screen, Shown, Tone};
+use crate::cli::table::aligned;
+use crate::cli::talk::Talk;
+use crate::policy::lists::{Entry, KINDS, Side, word};
+use crate::policy::paths::TRUSTED;
+use crate::sandbox::always_readable;
+
+/// Shows the rules in force, each with where it comes from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign policy show
+  countersign policy show --runbook deploy/service.md
+  countersign policy show --policy boundary/policy.yaml --json")]
+pub(super) struct Args {
+    #[command(flatten)]
+    under: Under,
+}
+
+/// Shows.
+pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    let held = args.under.hold(None)?;
+    let ruling = &held.ruling;
+    // In the order in which they decide.
+    let mut entries: Vec<(&'static str, &'static str, &Entry)> = Vec::new();
+    for kind in KINDS {
+        for lists in [&ruling.written, &*ruling.built_in] {
+            for (side, list) in [(Side::Deny, &lists.of(kind).deny), (Side::Allow, &lists.of(kind).allow)] {
+                entries.extend(list.entries().iter().map(|entry| (word(kind), side.word(), entry)));
+            }
+        }
+    }
+    let readable: Vec<String> = always_readable().map(|path| path.display().to_string()).collect();
+    if talk.json {
+        let rules: Vec<Value> = entries
+            .iter()
+            .map(|(kind, side, entry)| {
+                json!({"type": kind, "list": side, "pattern": entry.listed.text(), "origin": entry.origin.to_string()})
+            })
+            .collect();
+        let sourced = |value: Value, origin: String| json!({"value": value, "origin": origin});
+        talk.object(&json!({
+            "policy": held.found.file,
+            "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
+            "mode": sourced(ruling.mode.value.word().into(), ruling.mode.origin.to_string()),
+            "approvals": ruling.approvals.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string())),
+            "rules": rules,
+            "trusted_directories": TRUSTED,
+            "always_readable": readable,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let mut screen = Screen::default();
+    screen.heading("Policy");
+    screen.field("file", &Shown::text(&held.origin()));
+    if held.found.file.is_some() {
+        screen.field("digest", &Shown::text(&held.found.policy.digest().to_string()));
+    }
+    screen.field("mode", &Shown::text(&format!("{}, {}", ruling.mode.value.word(), ruling.mode.origin)));
+    if let Some(rule) = &ruling.approvals {
+        let groups: Vec<&str> = rule.value.from.iter().map(|group| group.as_str()).collect();
+        let each = if rule.value.each == Some(true) { "each of" } else { "of" };
+        let text = format!("{} {each} {}, {}", rule.value.required, groups.join(","), rule.origin);
+        screen.field("approvals", &Shown::text(&text));
+    }
+    for (limit, rule) in &ruling.limits {
+        screen.field("limit", &Shown::text(&format!("{} {}, {}", limit.field(), rule.value, rule.origin)));
+    }
+    if let Some(rule) = &ruling.proc {
+        let value = json!(rule.value);
+        screen.field("proc", &Shown::text(&format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin)));
+    }
+    screen.heading("Rules");
+    talk.show(&screen)?;
+    let mut rows = vec![["KIND", "LIST", "PATTERN", "ORIGIN"].map(str::to_owned)];
+    rows.extend(entries.iter().map(|(kind, side, entry)| {
+        [(*kind).to_owned(), (*side).to_owned(), entry.listed.text().to_string(), entry.origin.to_string()]
+    }));
+    talk.put(aligned(&rows).as_bytes())?;
+    let mut screen = Screen::default();
+    screen.heading("How they decide");
+    screen.say(
+        Tone::Plain,
+        "What somebody denied, then what somebody allowed, then the built-in lists in the same order, then the mode.",
+    );
+    screen.say(Tone::Plain, &format!("An allowed command is one by its bare name, or in {}.", TRUSTED.join(", ")));
+    screen.heading("Always readable by a run");
+    for path in &readable {
+        screen.say(Tone::Plain, path);
+    }
+    talk.line("")?;
+    talk.show(&screen)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,306 @@
+//! What is checked: scripts of a file, under a policy.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::cli::configured::problems;
+use crate::cli::exit::Failure;
+use crate::cli::project::{FoundPolicy, Project, real_program};
+use crate::cli::screen::Shown;
+use crate::cli::trust::read_bounded;
+use crate::node::problem::{Problem, Problems};
+use crate::policy::Ruling;
+use crate::policy::builtins::Builtins;
+use crate::policy::decide::{Decided, Decision, Flags, Verdict, Where};
+use crate::policy::lists::word;
+use crate::policy::paths::RunbookPath;
+use crate::policy::permissions::decide_source;
+use crate::policy::resolve_path;
+use crate::record::authorization::{PermissionKind, PermissionReason};
+use crate::registry::markdown;
+use crate::shell::commands::Size;
+
+/// A script or runbook, and the policy that it is held to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Source {
+    /// A script, a runbook (*.md), or - for the standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) under: Under,
+    /// Answer as a boundary would, where people sign, instead of as at the terminal
+    #[arg(long)]
+    pub(super) boundary: bool,
+}
+
+/// The policy, and the runbook that it is asked about.
+#[derive(Debug, clap::Args)]
+pub(super) struct Under {
+    /// The policy; by default the nearest countersign.policy.yaml, .rundownrc or package.json upward, else the built-in lists
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Option<PathBuf>,
+    /// Whose overrides and grants hold, as they write it: `deploy/service` for one; by default FILE, from the repository on
+    #[arg(long, value_name = "PATH")]
+    pub(super) runbook: Option<String>,
+}
+
+/// The policy and what it says of the runbook.
+pub(super) struct Held {
+    pub(super) found: FoundPolicy,
+    pub(super) ruling: Ruling,
+    pub(super) project: Project,
+}
+
+/// One script and what policy says of it.
+pub(super) struct Answered {
+    /// How it is named: the file, or the ref of a step.
+    pub(super) name: String,
+    /// What runs it.
+    pub(super) interpreter: String,
+    /// What policy says.
+    pub(super) decision: Decision,
+}
+
+impl Under {
+    /// Reads the policy. `file` is the runbook if none is named.
+    pub(super) fn hold(&self, file: Option<&Path>) -> Result<Held, Failure> {
+        let project = Project::here()?;
+        let found = project.policy(self.policy.as_deref())?;
+        let runbook = self.runbook.clone().or_else(|| file.map(|file| project.runbook(file))).unwrap_or_default();
+        let ruling = resolve_path(&found.policy, Builtins::current(), &RunbookPath::of_file(&runbook));
+        Ok(Held { found, ruling, project })
+    }
+}
+
+impl Held {
+    /// The line that tells where the policy comes from.
+    pub(super) fn line(&self) -> String {
+        Shown::text(&format!("policy: {}", self.origin())).as_str().to_owned()
+    }
+
+    /// Where the policy comes from.
+    pub(super) fn origin(&self) -> String {
+        self.found.file.as_ref().map_or_else(
+            || "none found: the built-in lists hold, and the rest is asked for".to_owned(),
+            |file| file.display().to_string(),
+        )
+    }
+}
+
+impl Source {
+    /// Where it is decided.
+    pub(super) const fn at(&self) -> Where {
+        if self.boundary { Where::Boundary } else { Where::Terminal }
+    }
+
+    /// Decides every script of the file.
+    pub(super) fn answer(&self) -> Result<(Held, Vec<Answered>), Failure> {
+        let stdin = self.file == Path::new("-");
+        let held = self.under.hold((!stdin).then_some(&*self.file))?;
+        let text = read_bounded(&self.file, MAX_BYTES)?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Failure::usage(format!("{} is not UTF-8: name a script or a runbook", self.file.display())))?;
+        let flags = Flags {
+            places: held.project.places(),
+            real: if self.boundary { None } else { Some(real_program) },
+            ..Flags::default()
+        };
+        let decide = |name: String, interpreter: String, source: &str, size: Size| {
+            let decision = decide_source(&held.ruling, &interpreter, source, size, self.at(), &flags);
+            Answered { name, interpreter, decision }
+        };
+        let shown = if stdin { "the standard input".to_owned() } else { self.file.display().to_string() };
+        let answered = match self.file.extension().and_then(|ending| ending.to_str()) {
+            Some("md") => steps(&self.file, &text)?
+                .into_iter()
+                .map(|found| {
+                    let step = found.definition;
+                    decide(step.reference.to_string(), step.interpreter, &step.source, Size::Step)
+                })
+                .collect(),
+            Some("mdx") => {
+                return Err(Failure::usage(
+                    "runbooks in MDX come with a later version: name a Countersign Markdown file",
+                ));
+            }
+            _ => vec![decide(shown, interpreter(&text), &text, Size::File)],
+        };
+        Ok((held, answered))
+    }
+}
+
+/// The steps of a runbook.
+fn steps(file: &Path, text: &str) -> Result<Vec<markdown::Found>, Failure> {
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    match markdown::read(text, stem) {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Failure::usage(format!(
+            "{} is prose: a runbook begins with the front matter `countersign: 1`",
+            file.display()
+        ))),
+        Err(flaws) => {
+            let list = flaws.iter().map(|flaw| Problem::at(file, flaw)).collect();
+            Err(problems(Problems::new(list)))
+        }
+    }
+}
+
+/// The interpreter that a script's first line names; else bash.
+fn interpreter(text: &str) -> String {
+    let Some(line) = text.strip_prefix("#!").and_then(|rest| rest.lines().next()) else { return "bash".to_owned() };
+    let mut words = line.split_ascii_whitespace();
+    let program = words.next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    let name = if name == "env" { words.find(|word| !word.starts_with('-')).unwrap_or(name) } else { name };
+    name.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// The verdict of all scripts together.
+pub(super) fn worst(answered: &[Answered]) -> Verdict {
+    let rank = |verdict: &Verdict| match verdict {
+        Verdict::Allow => 0,
+        Verdict::Ask(_) => 1,
+        Verdict::Deny => 2,
+    };
+    answered.iter().map(|one| one.decision.verdict).max_by_key(rank).unwrap_or(Verdict::Allow)
+}
+
+/// A verdict in one word.
+pub(super) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allowed",
+        Verdict::Ask(_) => "asked",
+        Verdict::Deny => "DENIED",
+    }
+}
+
+/// The row of a table: place, what, through which wrappers, answer, rule.
+pub(super) fn row(one: &Decided) -> [String; 5] {
+    let place = one.place.map_or_else(|| "-".to_owned(), |place| format!("{}:{}", place.line, place.column));
+    let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
+    // `env PATH` would look like the program of that name.
+    let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
+    [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
+}
+
+/// The heads of those columns.
+pub(super) fn heads() -> [String; 5] {
+    ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
+}
+
+/// A script's heading.
+pub(super) fn heading(one: &Answered) -> String {
+    let said = match one.decision.verdict {
+        Verdict::Allow => "allowed",
+        Verdict::Ask(_) => "would ask",
+        Verdict::Deny => "DENIED",
+    };
+    Shown::text(&format!("{} ({}): {said}", one.name, one.interpreter)).as_str().to_owned()
+}
+
+/// Why nothing is known of a script.
+pub(super) fn not_understood(one: &Answered) -> Option<String> {
+    let stop = one.decision.not_understood.as_ref()?;
+    Some(Shown::text(&format!("{}:{}: {}", stop.place.line, stop.place.column, stop.message)).as_str().to_owned())
+}
+
+/// A script's answer for programs.
+pub(super) fn to_json(one: &Answered) -> Value {
+    let commands: Vec<Value> = one
+        .decision
+        .decided
+        .iter()
+        .map(|one| {
+            let mut value = json!({
+                "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
+                "rule": one.rule.to_string(),
+            });
+            if let Some(place) = one.place {
+                value["line"] = place.line.into();
+                value["column"] = place.column.into();
+            }
+            if let Verdict::Ask(why) = one.verdict {
+                value["why"] = json!(why);
+            }
+            value
+        })
+        .collect();
+    let mut value = json!({
+        "name": one.name, "interpreter": one.interpreter, "verdict": word_of(one.decision.verdict), "commands": commands,
+    });
+    if let Some(stop) = &one.decision.not_understood {
+        value["not_understood"] =
+            json!({"line": stop.place.line, "column": stop.place.column, "message": stop.message});
+    }
+    value
+}
+
+/// A verdict's word for programs.
+pub(super) const fn word_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Ask(PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown) => "ask",
+        Verdict::Deny => "deny",
+    }
+}
+
+/// Whether a program runs what its input says, so that allowing it allows anything.
+pub(super) fn is_interpreter(name: &str) -> bool {
+    let base = name.rsplit('/').next().unwrap_or_default();
+    let plain = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    INTERPRETERS.contains(&plain)
+}
+
+/// Programs that run what their arguments or input say, by their names without a version.
+const INTERPRETERS: [&str; 47] = [
+    "awk",
+    "ansible",
+    "ansible-playbook",
+    "bash",
+    "bun",
+    "busybox",
+    "cargo",
+    "cmake",
+    "cscript",
+    "csh",
+    "dash",
+    "deno",
+    "ed",
+    "emacs",
+    "env",
+    "eval",
+    "exec",
+    "find",
+    "fish",
+    "gawk",
+    "gdb",
+    "go",
+    "groovy",
+    "java",
+    "julia",
+    "ksh",
+    "lua",
+    "make",
+    "mawk",
+    "ninja",
+    "node",
+    "nodejs",
+    "npm",
+    "npx",
+    "parallel",
+    "perl",
+    "php",
+    "pnpm",
+    "python",
+    "ruby",
+    "sh",
+    "source",
+    "tclsh",
+    "vim",
+    "xargs",
+    "yarn",
+    "zsh",
+];
+/// The largest script that is read.
+const MAX_BYTES: usize = 1 << 20;

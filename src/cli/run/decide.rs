@@ -1,0 +1,332 @@
+//! What policy says of a step, before anybody is asked.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::project::{Project, real_program};
+use crate::cli::run::prompt::{Answers, Occurrence, Question};
+use crate::cli::run::runbook::{Chosen, Runbook, at};
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::crypto::digest::PolicyDigest;
+use crate::policy::builtins::Builtins;
+use crate::policy::decide::{Decided, Flags, Granted, Verdict, Where, decide_env, decide_path};
+use crate::policy::file::Policy;
+use crate::policy::paths::RunbookPath;
+use crate::policy::permissions::decide_step;
+use crate::policy::{Ruling, resolve_path};
+use crate::record::authorization::{MAX_PERMISSIONS, PermissionKind};
+use crate::record::local_receipt::Answer;
+
+/// What is allowed and denied beforehand.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Policy")]
+pub(super) struct RuleArgs {
+    /// The policy file; else the nearest one upward (.rundownrc, .json, .yaml, .yml, package.json), else the built-in lists
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Commands that may run, whatever the policy says
+    #[arg(long, value_name = "COMMANDS", value_delimiter = ',')]
+    allow_run: Vec<String>,
+    /// Paths that may be read, with all below them
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    allow_read: Vec<String>,
+    /// Paths that may be written, with all below them
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    allow_write: Vec<String>,
+    /// Variables that may be inherited, or set before a command
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    allow_env: Vec<String>,
+    /// No policy and no sandbox; says so
+    #[arg(long)]
+    allow_all: bool,
+    /// Deny everything that is not allowed explicitly; beats --allow-all
+    #[arg(long)]
+    deny_all: bool,
+    /// Allow what no list names, without asking; never what is denied, or can't be known before it runs
+    #[arg(short, long)]
+    yes: bool,
+    /// Deny whatever would be asked; also where there is no terminal
+    #[arg(long)]
+    non_interactive: bool,
+}
+
+/// Policy, and the person's flags.
+#[derive(Debug)]
+pub(super) struct Rules {
+    args: RuleArgs,
+    policy: Policy,
+    /// Where the policy is from, in words.
+    from: String,
+    /// What is found upward, before anything runs.
+    found: Option<PolicyDigest>,
+    /// Paths of the command line outside of the current directory, links resolved.
+    elsewhere: [Vec<PathBuf>; 2],
+    flags: Flags,
+    runbook: RunbookPath,
+}
+
+impl RuleArgs {
+    /// Whether policy is off.
+    pub(super) const fn allows_all(&self) -> bool {
+        self.allow_all && !self.deny_all
+    }
+
+    fn grants(&self) -> [(PermissionKind, &'static str, &[String]); 4] {
+        [
+            (PermissionKind::Run, "--allow-run", &self.allow_run),
+            (PermissionKind::Read, "--allow-read", &self.allow_read),
+            (PermissionKind::Write, "--allow-write", &self.allow_write),
+            (PermissionKind::Env, "--allow-env", &self.allow_env),
+        ]
+    }
+}
+
+impl Rules {
+    /// The policy that is meant and the flags. A file that is wrong is never passed over for another one.
+    ///
+    /// # Errors
+    /// Everything wrong with the file, or a flag that is no pattern.
+    pub(super) fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, Failure> {
+        let (policy, from) = if args.allows_all() {
+            // Nothing that lies around is read for a decision that is not made.
+            (Policy::untouched(), "no policy (--allow-all)".to_owned())
+        } else {
+            let found = project.policy(args.policy.as_deref())?;
+            let from = found.file.map_or("the built-in policy".to_owned(), |file| format!("policy {}", file.display()));
+            (found.policy, from)
+        };
+        let mut granted = Granted::default();
+        let mut elsewhere = [Vec::new(), Vec::new()];
+        for (kind, flag, patterns) in args.grants() {
+            for pattern in patterns {
+                let pattern = match kind {
+                    PermissionKind::Read | PermissionKind::Write => {
+                        let real = real_path(project, flag, pattern)?;
+                        let text =
+                            if real == Path::new("/") { String::new() } else { real.to_string_lossy().into_owned() };
+                        if !real.starts_with(&project.cwd) && !project.cwd.starts_with(&real) {
+                            elsewhere[usize::from(kind == PermissionKind::Write)].push(real);
+                        }
+                        format!("{}/**", literal(&text))
+                    }
+                    PermissionKind::Run | PermissionKind::Env => pattern.clone(),
+                };
+                granted.grant(kind, &pattern).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+            }
+        }
+        let flags = Flags {
+            granted,
+            allow_all: args.allow_all,
+            deny_all: args.deny_all,
+            places: project.places(),
+            real: Some(real_program),
+            // `-y`, answers and their absence are dealt with where questions are answered, so that a receipt tells them.
+            ..Flags::default()
+        };
+        Ok(Self {
+            args: args.clone(),
+            policy,
+            from,
+            found: upward(project),
+            elsewhere,
+            flags,
+            runbook: RunbookPath::of_file(&runbook.name),
+        })
+    }
+
+    /// What policy says of the runbook.
+    pub(super) fn ruling(&self) -> Ruling {
+        resolve_path(&self.policy, Builtins::current(), &self.runbook)
+    }
+
+    /// Decides everything in a step; what is left is asked, in the order of the script.
+    ///
+    /// # Errors
+    /// When anything is denied: with its place and the rule that says so.
+    pub(super) fn decide(&self, ruling: &Ruling, chosen: &Chosen, shown: &str) -> Result<Vec<Question>, Failure> {
+        let definition = &chosen.step.definition;
+        let decision = decide_step(ruling, definition, Where::Terminal, &self.flags);
+        let refused =
+            |why: String| Failure::new(Exit::Refused, format!("nothing of {} was run: {why}", definition.reference));
+        let place = |one: &Decided| {
+            one.place.map_or_else(
+                || format!("{shown}:{}", chosen.fence_line),
+                |place| at(shown, chosen.fence_line, place.line, place.column),
+            )
+        };
+        if decision.verdict == Verdict::Deny {
+            if let Some(not) = &decision.not_understood {
+                let place = at(shown, chosen.fence_line, not.place.line, not.place.column);
+                return Err(refused(format!(
+                    "{}: policy denies a script that it does not understand: {}",
+                    Shown::text(&place).as_str(),
+                    Shown::text(&not.message).as_str()
+                )));
+            }
+            let denied: Vec<String> = decision
+                .decided
+                .iter()
+                .filter(|one| one.verdict == Verdict::Deny)
+                .map(|one| {
+                    let noun = if one.kind == PermissionKind::Env { "variable" } else { "command" };
+                    let via =
+                        if one.via.is_empty() { String::new() } else { format!(", run by {}", one.via.join(", ")) };
+                    format!("{}: {noun} \"{}\"{via} is denied ({})", place(one), one.what, one.rule)
+                })
+                .collect();
+            let more = denied.len().saturating_sub(SHOWN_DENIED);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let shown: Vec<String> = denied.into_iter().take(SHOWN_DENIED).collect();
+            return Err(refused(format!("{}{more}", Shown::text(&shown.join("; ")).as_str())));
+        }
+        let mut questions: Vec<Question> = Vec::new();
+        for one in &decision.decided {
+            let Verdict::Ask(why) = one.verdict else { continue };
+            let occurrence = Occurrence { at: place(one), via: one.via.clone() };
+            let same =
+                |question: &&mut Question| (question.kind, &question.what, question.why) == (one.kind, &one.what, why);
+            match questions.iter_mut().find(same) {
+                Some(question) => question.places.push(occurrence),
+                None => {
+                    questions.push(Question { kind: one.kind, what: one.what.clone(), why, places: vec![occurrence] })
+                }
+            }
+            if questions.len() > MAX_PERMISSIONS {
+                return Err(refused(format!(
+                    "policy would ask more than {MAX_PERMISSIONS} questions: allow what it runs in the policy, or split it"
+                )));
+            }
+        }
+        Ok(questions)
+    }
+
+    /// Whether a step inherits this variable.
+    pub(super) fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
+        decide_env(ruling, name, Where::Terminal, &self.flags).verdict == Verdict::Allow
+    }
+
+    /// Whether a step may have this path of the host.
+    pub(super) fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
+        decide_path(ruling, kind, real, Where::Terminal, &self.flags).verdict == Verdict::Allow
+    }
+
+    /// What no step may read or write, as patterns over whole paths. A mask knows no difference between the two.
+    pub(super) fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
+        if self.args.allows_all() {
+            return Vec::new();
+        }
+        let lists = [&ruling.written, &ruling.built_in];
+        let kinds = [PermissionKind::Read, PermissionKind::Write];
+        let denied = lists.into_iter().flat_map(|lists| kinds.map(|kind| &lists.of(kind).deny));
+        let mut patterns: Vec<String> =
+            denied.flat_map(|list| list.entries()).filter_map(|entry| self.whole(entry.listed.text())).collect();
+        patterns.sort();
+        patterns.dedup();
+        patterns
+    }
+
+    /// A pattern with its place written out, taken literally.
+    fn whole(&self, pattern: &str) -> Option<String> {
+        let places = self.flags.places.as_ref();
+        match (pattern.strip_prefix("{repo}"), pattern.strip_prefix("{tmp}")) {
+            (Some(rest), _) => places.map(|places| format!("{}{rest}", literal(places.repo()))),
+            (_, Some(rest)) => places.map(|places| format!("{}{rest}", literal(places.tmp()))),
+            _ => Some(pattern.to_owned()),
+        }
+    }
+
+    /// Paths outside of the current directory that the command line gives to a step: to read, and to write.
+    pub(super) fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
+        (&self.elsewhere[0], &self.elsewhere[1])
+    }
+
+    /// Whether the policy of runs to come is another than before: only a person writes policy.
+    pub(super) fn was_changed(&self, project: &Project) -> bool {
+        upward(project) != self.found
+    }
+
+    /// Who answers what is asked.
+    pub(super) fn answers(&self) -> Answers {
+        if self.args.non_interactive {
+            Answers::Nobody("--non-interactive denies whatever would be asked")
+        } else if self.args.yes {
+            Answers::Yes
+        } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+            Answers::Person
+        } else {
+            Answers::Nobody("there is no terminal to ask at")
+        }
+    }
+
+    /// What the command line answered beforehand, as a receipt has it.
+    pub(super) fn given_beforehand(&self) -> Vec<Answer> {
+        let mut given = Vec::new();
+        if self.args.allows_all() {
+            given.push(Answer { question: "policy".to_owned(), answer: "none (--allow-all)".to_owned() });
+        }
+        for (_, flag, patterns) in self.args.grants() {
+            if !patterns.is_empty() {
+                given.push(Answer { question: flag.to_owned(), answer: patterns.join(",") });
+            }
+        }
+        if self.args.deny_all {
+            given.push(Answer { question: "--deny-all".to_owned(), answer: "deny what is not allowed".to_owned() });
+        }
+        given
+    }
+
+    /// Says loudly what is not in force.
+    pub(super) fn say_what_is_off(&self, talk: &Talk) {
+        if self.args.allows_all() {
+            talk.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
+        }
+    }
+
+    /// Names the policy.
+    pub(super) const fn digest(&self) -> PolicyDigest {
+        self.policy.digest()
+    }
+
+    /// Where the policy is from, in words.
+    pub(super) fn from(&self) -> &str {
+        &self.from
+    }
+}
+
+/// As many denials as are told one by one.
+const SHOWN_DENIED: usize = 8;
+
+/// A path of the command line, links resolved: what is given to a step has to be there.
+fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failure> {
+    let shown = Shown::text(path);
+    if path.contains(['*', '?', '{']) {
+        return Err(Failure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
+    }
+    let real = project.cwd.join(path).canonicalize();
+    let real = real.map_err(|error| Failure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
+    match real.to_str() {
+        Some(_) => Ok(real),
+        None => Err(Failure::usage(format!("{flag} {}: its real name is no text", shown.as_str()))),
+    }
+}
+
+/// The policy that a run without `--policy` would have, if it can be read.
+fn upward(project: &Project) -> Option<PolicyDigest> {
+    project.policy(None).ok().map(|found| found.policy.digest())
+}
+
+/// A path as a pattern that means just it.
+fn literal(path: &str) -> String {
+    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');
+    path.chars().fold(String::new(), |mut text, c| {
+        if special(c) {
+            text.push('\\');
+        }
+        text.push(c);
+        text
+    })
+}

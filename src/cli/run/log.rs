@@ -1,0 +1,150 @@
+//! `run --log`: reads a person's own receipts and checks their chain.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::outcome_words;
+use crate::cli::keys::{KeyArgs, Keys};
+use crate::cli::run::local_log::{Line, LocalLog};
+use crate::cli::table::aligned;
+use crate::cli::talk::Talk;
+use crate::crypto::digest::ContentDigest;
+use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::local_receipt::LocalReceipt;
+use crate::trust::signer::open_signer;
+
+/// Prints every receipt, and what is wrong with the log.
+///
+/// # Errors
+/// When log or keys can't be read.
+pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit, Failure> {
+    let log = LocalLog::of_process()?;
+    let known = known(&key.find()?, more)?;
+    let Some(lines) = log.read()? else {
+        talk.say(&format!("there is no local log yet: {}", log.file().display()));
+        return Ok(Exit::Done);
+    };
+    let mut chain = Chain::default();
+    let mut rows = vec![["", "STEP", "OUTCOME", "SANDBOX", "ANSWERS", "BY"].map(str::to_owned)];
+    for line in lines {
+        let (number, found) = chain.take(line?, &known);
+        match found {
+            Found::Receipt(receipt) if talk.json => talk.object(&json!({
+                "number": number, "digest": chain.last, "keyid": chain.keyid, "receipt": receipt,
+            }))?,
+            Found::Receipt(receipt) => rows.push([
+                number.to_string(),
+                receipt.step.reference.to_string(),
+                outcome_words(&receipt.outcome),
+                receipt.sandbox.level.word().to_owned(),
+                receipt.answers.len().to_string(),
+                format!("{} at {}", receipt.person, receipt.host),
+            ]),
+            Found::Wrong(why) if talk.json => talk.object(&json!({"number": number, "wrong": why}))?,
+            Found::Wrong(why) => rows.push([
+                number.to_string(),
+                format!("WRONG: {why}"),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]),
+        }
+    }
+    let sound = chain.wrong == 0;
+    let exit = if sound { Exit::Done } else { Exit::CheckSaidNo };
+    if talk.json {
+        talk.object(&json!({
+            "type": "local-log", "file": log.file(), "receipts": chain.number, "wrong": chain.wrong, "last": chain.last,
+            "exit": exit.code(),
+        }))?;
+        return Ok(exit);
+    }
+    talk.put(aligned(&rows).as_bytes())?;
+    let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+    if sound {
+        talk.say(&format!(
+            "receipts: {}, each signed by a key of yours and naming the one before; the last is {last}. Whether some are \
+             missing at the end, the log alone can't tell",
+            chain.number
+        ));
+    } else {
+        talk.say(&format!(
+            "{} of {} lines are wrong: the log was damaged or edited, or signed by a key that is not named here \
+             (--key, --also-key); the last is {last}",
+            chain.wrong, chain.number
+        ));
+    }
+    Ok(exit)
+}
+
+/// The public keys under which receipts are the person's own.
+fn known(keys: &Keys, more: &[PathBuf]) -> Result<BTreeMap<KeyId, SshKey>, Failure> {
+    let mut known: BTreeMap<KeyId, SshKey> =
+        keys.all().map(|signer| (signer.key().keyid(), signer.key().clone())).collect();
+    for path in more {
+        let key = open_signer(path).map_err(|error| Failure::usage(error.to_string()))?.key().clone();
+        known.insert(key.keyid(), key);
+    }
+    Ok(known)
+}
+
+/// What was read of the chain so far.
+#[derive(Debug, Default)]
+struct Chain {
+    number: u64,
+    wrong: u64,
+    last: Option<ContentDigest>,
+    keyid: Option<KeyId>,
+}
+
+enum Found {
+    Receipt(Box<LocalReceipt>),
+    Wrong(String),
+}
+
+impl Chain {
+    fn take(&mut self, line: Line, known: &BTreeMap<KeyId, SshKey>) -> (u64, Found) {
+        self.number += 1;
+        let found = match line {
+            Line::Envelope(envelope) => self.envelope(&envelope, known),
+            Line::Broken(why) => {
+                self.last = None;
+                Err(format!("it is no envelope: {why}"))
+            }
+            Line::Torn(bytes) => Err(format!(
+                "its end is missing after {bytes} bytes (a write was cut short); the next run sets it aside"
+            )),
+        };
+        let found = found.map_or_else(Found::Wrong, |receipt| Found::Receipt(Box::new(receipt)));
+        self.wrong += u64::from(matches!(found, Found::Wrong(_)));
+        (self.number, found)
+    }
+
+    fn envelope(&mut self, envelope: &Envelope, known: &BTreeMap<KeyId, SshKey>) -> Result<LocalReceipt, String> {
+        let before = self.last.take();
+        let signed =
+            Signed::<LocalReceipt>::from_envelope(envelope, Base64::Strict).map_err(|error| error.to_string())?;
+        // Also of a receipt that is refused: the next one names it all the same.
+        self.last = Some(ContentDigest::from_bytes(signed.digest()));
+        if signed.signature_count() != 1 {
+            return Err(format!("{} signatures where one is expected", signed.signature_count()));
+        }
+        self.keyid = signed.claimed().next().copied();
+        let verified = signed.verify(|keyid| known.get(keyid)).map_err(|error| error.to_string())?;
+        let receipt = verified.predicate().clone();
+        if receipt.previous == before {
+            return Ok(receipt);
+        }
+        let names = |digest: Option<ContentDigest>| digest.map_or("none".to_owned(), |digest| digest.to_string());
+        Err(format!(
+            "it names {} as the one before it, which is {}: something was taken out, put in or moved",
+            names(receipt.previous),
+            names(before)
+        ))
+    }
+}

@@ -1,0 +1,270 @@
+//! One step: decided, asked about, run, recorded, in this order.
+
+use std::io::Write as _;
+
+use serde_json::json;
+
+use crate::boundary::outcome_of;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::outcome_words;
+use crate::cli::project::Project;
+use crate::cli::run::decide::Rules;
+use crate::cli::run::environment::{self, Inherited};
+use crate::cli::run::live::Live;
+use crate::cli::run::profile::{Hold, Wanted};
+use crate::cli::run::prompt::{Answers, Choice, Given, Question, Session};
+use crate::cli::run::receipt::{After, Before, Receipts};
+use crate::cli::run::runbook::{Chosen, Runbook};
+use crate::cli::run::signals::Signals;
+use crate::cli::run::work::Work;
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::record::authorization::StepReference;
+use crate::record::local_receipt::Answer;
+use crate::record::receipt::Outcome;
+use crate::registry::parameters;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::profile::Prepared;
+use crate::sandbox::{End, Plan};
+
+/// What the sandbox sets itself.
+const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
+/// How often an answer that is none is asked for again before it counts as a no.
+const TRIES: usize = 3;
+
+/// The way through a runbook.
+pub(super) struct Walk<'a> {
+    pub(super) project: &'a Project,
+    pub(super) runbook: &'a Runbook,
+    pub(super) rules: &'a Rules,
+    pub(super) hold: &'a Hold,
+    pub(super) receipts: Option<&'a Receipts>,
+    pub(super) signals: &'a Signals,
+    pub(super) session: Session,
+    /// Whether a step has written to the terminal.
+    pub(super) wrote: bool,
+    /// Where the step before worked, as it was told.
+    pub(super) told: Option<Work>,
+    pub(super) talk: &'a Talk,
+}
+
+impl Walk<'_> {
+    /// Takes one step to its end.
+    ///
+    /// # Errors
+    /// When it is denied or refused; nothing was run of it then.
+    pub(super) fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
+        let definition = &chosen.step.definition;
+        let ruling = self.rules.ruling();
+        // Everything is decided before anything is asked: what is denied can't hide behind a question.
+        let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
+        let mut work = self.hold.work(self.rules, &ruling, self.project);
+        let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
+        let inherited =
+            environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
+        let mut answers = self.rules.given_beforehand();
+        answers.extend(match self.hold.wanted() {
+            Wanted::Off(flag) => Some(Answer { question: "sandbox".to_owned(), answer: format!("off ({flag})") }),
+            Wanted::Strict | Wanted::BestEffort => None,
+        });
+        answers.extend(self.ask_all(definition.reference.as_str(), &questions)?);
+        let before = Before {
+            step: StepReference { reference: definition.reference.clone(), digest: chosen.step.digest },
+            params: chosen.params.value().clone(),
+            policy: self.rules.digest(),
+            answers,
+        };
+        Receipts::check_room(&before)?;
+        self.begin(chosen, &before, &prepared, &inherited, work)?;
+        self.wrote = true;
+        let plan = Plan {
+            interpreter: definition.interpreter.clone(),
+            source: definition.source.clone().into_bytes(),
+            env: inherited.with(parameters::environment(&chosen.params))?,
+            params_json: chosen.params.canonical().to_vec(),
+        };
+        self.run(before, prepared, plan)
+    }
+
+    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<Vec<Answer>, Failure> {
+        let answers = self.rules.answers();
+        let mut given = Vec::new();
+        for question in questions {
+            let (talk, wrote) = (self.talk, self.wrote);
+            let asked = |question: &Question| {
+                if wrote {
+                    calm();
+                }
+                ask(question, step, talk)
+            };
+            match self.session.answer(question, answers, asked) {
+                Given::Allowed(answer) => {
+                    if talk.json {
+                        talk.object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
+                    }
+                    given.push(answer);
+                }
+                Given::Denied(why) => {
+                    let place = question.places.first().map_or("", |place| &place.at);
+                    let mut message = format!(
+                        "nothing of {step} was run: {}: {} {} is denied: {why}",
+                        Shown::text(place).as_str(),
+                        question.noun(),
+                        Shown::quoted(&question.what).as_str()
+                    );
+                    if matches!(answers, Answers::Nobody(_)) {
+                        message.push_str(&advice(questions));
+                    }
+                    return Err(Failure::new(Exit::Refused, message));
+                }
+            }
+        }
+        Ok(given)
+    }
+
+    fn begin(
+        &mut self,
+        chosen: &Chosen,
+        before: &Before,
+        prepared: &Prepared,
+        inherited: &Inherited,
+        work: Work,
+    ) -> Result<(), Failure> {
+        let definition = &chosen.step.definition;
+        if self.talk.json {
+            return self.talk.object(&json!({
+                "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
+                "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
+                "workdir": work.word(), "withheld": inherited.withheld,
+            }));
+        }
+        if self.talk.err_is_terminal() {
+            self.talk.say(&format!(
+                "-- {} {} ({}; {})",
+                definition.reference,
+                chosen.step.digest,
+                self.rules.from(),
+                self.hold.wanted().words()
+            ));
+            if !inherited.withheld.is_empty() {
+                self.talk.say(&format!("-- not inherited, though policy allows it: {}", inherited.withheld.join(", ")));
+            }
+        }
+        // Whoever expects files to be there, or to stay, is told where they are, and told once.
+        let in_place = matches!(work, Work::InPlace { .. });
+        if self.told.as_ref() != Some(&work) && (!in_place || self.talk.err_is_terminal()) {
+            self.talk.say(&format!("note: the step {}", work.words()));
+        }
+        self.told = Some(work);
+        Ok(())
+    }
+
+    /// From here what goes wrong is an outcome.
+    fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
+        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
+        let cancel = CancelFlag::new().map_err(odd)?;
+        let mut live = Live::begin(self.talk, &cancel)?;
+        self.signals.run_begins(&cancel);
+        let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);
+        self.signals.run_ended();
+        let taken = live.end(&report.stdout, &report.stderr);
+        let outcome = outcome_of(&report.end);
+        let after = After { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
+        // Before the output is waited for: whoever reads it may never read on.
+        let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
+        if self.rules.was_changed(self.project) {
+            self.talk.say(
+                "WARNING: the policy that is found from here is another than before the step ran: look at what was written \
+                 before you run anything else",
+            );
+        }
+        let signal = self.signals.all_is_written();
+        let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
+        let written = taken.written();
+        self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
+        let exit = match signal {
+            // Whoever started this program hears that it was interrupted, and no further step begins.
+            Some(signal) => Exit::Signal(signal),
+            None => Exit::of_outcome(&outcome),
+        };
+        written?;
+        match appended {
+            Ok(_) => Ok(exit),
+            Err(failure) if exit.code() == 0 => Err(Failure::new(
+                Exit::Unreachable,
+                format!("the step ended well, but its receipt could not be kept: {failure}"),
+            )),
+            Err(failure) => {
+                self.talk.say(&format!("no receipt: {failure}"));
+                Ok(exit)
+            }
+        }
+    }
+
+    fn end(
+        &self,
+        outcome: &Outcome,
+        end: &End,
+        cut: bool,
+        appended: Option<&super::local_log::Appended>,
+    ) -> Result<(), Failure> {
+        if let End::NotStarted(why) | End::Lost(why) = end {
+            self.talk.say(&format!("it was not seen to run: {why}"));
+        }
+        if cut {
+            self.talk.say("the output is cut: the step wrote more than is recorded (limit output_bytes)");
+        }
+        if let Some(path) = appended.and_then(|appended| appended.mended.as_ref()) {
+            self.talk.say(&format!(
+                "the local log ended in a line without its end, as a crash leaves one: it was set aside in {}",
+                path.display()
+            ));
+        }
+        if self.talk.json {
+            self.talk.object(&json!({"type": "exit", "outcome": outcome}))?;
+            if let (Some(receipts), Some(appended)) = (self.receipts, appended) {
+                self.talk.object(&json!({
+                    "type": "local-receipt", "digest": appended.digest, "file": receipts.log().file(),
+                }))?;
+            }
+        } else if self.talk.err_is_terminal() {
+            let receipt = appended.map_or_else(String::new, |appended| format!("; local receipt {}", appended.digest));
+            self.talk.say(&format!("-- {}{receipt}", outcome_words(outcome)));
+        }
+        Ok(())
+    }
+}
+
+/// Shows the question and reads answers until one is an answer.
+fn ask(question: &Question, step: &str, talk: &Talk) -> Choice {
+    talk.show_aside(&question.screen(step));
+    for _ in 0..TRIES {
+        let Ok(typed) = talk.ask(&question.ask(), "answer beforehand with --allow-run") else { return Choice::Deny };
+        if let Some(choice) = Choice::parse(&typed, question) {
+            return choice;
+        }
+        talk.say("that is none of the answers; what is not answered is denied");
+    }
+    Choice::Deny
+}
+
+/// A step before this one wrote to the terminal as it liked: colours, character sets, the other screen and a hidden cursor
+/// are taken back, so that the question can be read.
+fn calm() {
+    if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
+        let _ = std::io::stderr().write_all(b"\x1b[?1049l\x1b[!p\x1b[0m\x1b(B\x0f\x1b[?25h\r\n");
+    }
+}
+
+/// The flags that would answer everything that was asked.
+fn advice(questions: &[Question]) -> String {
+    let flags: Vec<String> = questions.iter().filter_map(Question::flag).collect();
+    let mut advice = String::new();
+    if !flags.is_empty() {
+        advice.push_str(&format!("; to allow what is asked here, add {}", flags.join(" ")));
+    }
+    if flags.len() < questions.len() {
+        advice.push_str("; what can't be known before it runs is allowed by a person at a terminal alone");
+    }
+    advice
+}

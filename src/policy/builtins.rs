@@ -1,0 +1,100 @@
+//! The built-in lists: what an untouched policy says.
+//!
+//! Data, as Rundown's security document has them, in canonical JSON: the blob that a seal names. A boundary decides
+//! under the lists of its program, a verifier under those of the seal.
+
+use std::sync::{Arc, LazyLock};
+
+use serde_json::Value;
+
+use crate::policy::Origin;
+use crate::policy::file::{PolicyError, read_lists};
+use crate::policy::lists::Lists;
+
+/// The built-in lists in their canonical JSON.
+pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
+
+/// Built-in lists, compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Builtins {
+    lists: Arc<Lists>,
+}
+
+impl Builtins {
+    /// Those of this program.
+    #[must_use]
+    pub fn current() -> &'static Self {
+        &CURRENT
+    }
+
+    /// Those of a seal or bundle: `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, each part
+    /// optional.
+    ///
+    /// # Errors
+    /// Everything wrong with them, as a version that this program does not know.
+    pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
+        let mut lists = Lists::empty();
+        for written in read_lists(value)? {
+            lists.add(written.kind, written.side, written.listed, Origin::BuiltIn);
+        }
+        Ok(Self { lists: Arc::new(lists) })
+    }
+
+    /// The lists.
+    #[must_use]
+    pub const fn lists(&self) -> &Arc<Lists> {
+        &self.lists
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the file is a part of the program, read by every test of this file")]
+static CURRENT: LazyLock<Builtins> = LazyLock::new(|| {
+    let value = serde_json::from_slice(CANONICAL).expect("the built-in lists are JSON");
+    Builtins::from_sealed(&value).expect("the built-in lists are lists")
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::canonical;
+    use crate::policy::lists::KINDS;
+
+    #[test]
+    fn the_built_in_lists_are_canonical_and_sorted() {
+        let value: Value = serde_json::from_slice(CANONICAL).expect("JSON");
+        assert_eq!(canonical::to_canonical(&value), CANONICAL);
+        for kind in KINDS {
+            let rules = Builtins::current().lists().of(kind);
+            for list in [&rules.allow, &rules.deny] {
+                let texts: Vec<&str> = list.entries().iter().map(|entry| &**entry.listed.text()).collect();
+                let mut sorted = texts.clone();
+                sorted.sort_unstable();
+                sorted.dedup();
+                assert!(!texts.is_empty() && texts == sorted, "{kind:?}: {texts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sealed_lists_are_read_strictly() {
+        let read = |text: &str| Builtins::from_sealed(&serde_json::from_str(text).expect("JSON"));
+        assert!(read(r#"{"version":1}"#).expect("read").lists().is_empty());
+        assert!(
+            !read(r#"{"read":{"deny":["**/id_*"]},"run":{"deny":["rm"]},"version":1}"#)
+                .expect("read")
+                .lists()
+                .is_empty()
+        );
+        for bad in [
+            r#"{"version":2}"#,
+            "{}",
+            "[]",
+            r#"{"version":1,"runs":{}}"#,
+            r#"{"version":1,"run":{"denny":[]}}"#,
+            r#"{"version":1,"run":{"deny":[1]}}"#,
+            r#"{"version":1,"read":{"deny":["*.pem"]}}"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! Decides what a script would do, command by command.
+//!
+//! Every command is decided before anything is asked, so that what is denied behind a question is denied at once. In
+//! this order: what the command line granted, what was granted for this session, what somebody denied, what somebody
+//! allowed, the built-in lists in the same order, and the mode for what no list names. What can't be known before
+//! running is no unlisted thing: it could be one that is denied, so no mode, no `-y` and no answer for a whole session
+//! lets it pass unasked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::policy::file::Mode;
+use crate::policy::lists::{Entry, List, Listed, Lists, Side, word};
+use crate::policy::paths::{Places, TRUSTED, normalised};
+use crate::policy::patterns::PatternError;
+use crate::policy::{Origin, Ruling, Sourced};
+use crate::record::authorization::{PermissionKind, PermissionReason};
+use crate::shell::commands::{self, Found, NotUnderstood, Place, Shell, Size, What};
+
+/// Where it is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// At a terminal: a built-in deny denies.
+    Terminal,
+    /// At a boundary, where people sign: a built-in deny is a question to them. What somebody wrote is final there too.
+    Boundary,
+}
+
+/// What was said at the terminal, for one call. At a boundary there is none of it.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--allow-run`, `--allow-read`, `--allow-write`, `--allow-env`.
+    pub granted: Granted,
+    /// What was answered for this session.
+    pub session: Session,
+    /// `--allow-all`: no policy at all.
+    pub allow_all: bool,
+    /// `--deny-all`: what no list allows is denied. It goes before `allow_all`, `yes` and the mode.
+    pub deny_all: bool,
+    /// `-y`: what is unlisted is allowed.
+    pub yes: bool,
+    /// `--non-interactive`: nobody answers, so what would be asked is denied.
+    pub non_interactive: bool,
+    /// What `{repo}` and `{tmp}` stand for. Without it patterns that name them match nothing.
+    pub places: Option<Places>,
+    /// The real path of a program that is named by an absolute path, links resolved; nothing if there is none.
+    pub real: Option<fn(&str) -> Option<String>>,
+}
+
+/// Grants of the command line: patterns, as in an allow list.
+#[derive(Debug, Clone)]
+pub struct Granted(Lists);
+
+impl Default for Granted {
+    fn default() -> Self {
+        Self(Lists::empty())
+    }
+}
+
+impl Granted {
+    /// Grants what `pattern` matches; a relative path of a command, `./deploy.sh` for one, just as it is written.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern, and what to write instead.
+    pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
+        let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
+        let listed = if relative { Listed::literal(pattern) } else { Listed::parse(kind, Side::Allow, pattern)? };
+        self.0.add(kind, Side::Allow, listed, Origin::CommandLine);
+        Ok(())
+    }
+}
+
+/// Answers for a session. They live in memory.
+#[derive(Debug, Clone)]
+pub struct Session {
+    allowed: Lists,
+    all: Vec<(PermissionKind, Side)>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { allowed: Lists::empty(), all: Vec::new() }
+    }
+}
+
+impl Session {
+    /// Allows just this name or path: a pattern's characters mean themselves.
+    pub fn allow(&mut self, kind: PermissionKind, what: &str) {
+        self.allowed.add(kind, Side::Allow, Listed::literal(what), Origin::Session);
+    }
+
+    /// Allows or denies whatever of this kind would be asked about. What can't be known is asked all the same when it
+    /// is allowed; a deny takes in all.
+    pub fn all(&mut self, kind: PermissionKind, side: Side) {
+        self.all.push((kind, side));
+    }
+
+    fn says(&self, kind: PermissionKind, side: Side) -> bool {
+        self.all.contains(&(kind, side))
+    }
+}
+
+/// What becomes of a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be.
+    Allow,
+    /// Somebody has to say yes: at the terminal the person, at the boundary the signatures.
+    Ask(PermissionReason),
+    /// It may not.
+    Deny,
+}
+
+/// One thing and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// What kind of thing.
+    pub kind: PermissionKind,
+    /// Its name as a permission has it: a command or variable by its name, what is unknown by its text and line.
+    pub what: String,
+    /// Where it stands in the script.
+    pub place: Option<Place>,
+    /// The wrappers that run it, outermost first.
+    pub via: Vec<String>,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Why.
+    pub rule: Rule,
+}
+
+/// A script and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Deny if anything is denied, else ask if anything is asked, else allow.
+    pub verdict: Verdict,
+    /// Every command and setting, in the order of the script. Empty when it is not understood.
+    pub decided: Vec<Decided>,
+    /// Why nothing is known of the script: then it is denied.
+    pub not_understood: Option<NotUnderstood>,
+}
+
+/// What decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// A pattern of a list.
+    Listed {
+        /// What kind of thing.
+        kind: PermissionKind,
+        /// Which list.
+        side: Side,
+        /// The pattern as it was written.
+        pattern: Arc<str>,
+        /// Where it comes from.
+        origin: Origin,
+        /// What that came to.
+        then: Then,
+    },
+    /// No list names it; the mode says what then.
+    Unlisted {
+        /// The mode and where it comes from.
+        mode: Sourced<Mode>,
+        /// It is the name of something allowed, and lies where anybody could have put it.
+        elsewhere: bool,
+        /// What that came to.
+        then: Then,
+    },
+    /// It can't be known before running.
+    Unknown {
+        /// Why, in plain words.
+        why: &'static str,
+        /// The mode, which may deny it.
+        mode: Sourced<Mode>,
+        /// What that came to.
+        then: Then,
+    },
+    /// A function that the script itself defines.
+    Function,
+    /// `--allow-all`.
+    AllowAll,
+}
+
+/// What turned the answer of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Stands,
+    /// `-y` allows it.
+    Yes,
+    /// `--non-interactive` denies it.
+    NobodyAnswers,
+    /// `--deny-all` denies it.
+    DenyAll,
+    /// All of this kind was allowed for this session.
+    SessionAllows,
+    /// All of this kind was denied for this session.
+    SessionDenies,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let then = match self {
+            Self::Listed { kind, side, pattern, origin, then } => {
+                write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word())?;
+                *then
+            }
+            Self::Unlisted { mode, elsewhere, then } => {
+                f.write_str("not listed")?;
+                if *elsewhere {
+                    f.write_str(" (its name is, for a bare name or a system directory)")?;
+                }
+                write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
+                *then
+            }
+            Self::Unknown { why, mode, then } => {
+                write!(f, "unknown: {why}")?;
+                if mode.value == Mode::Deny {
+                    write!(f, ", mode deny, {}", mode.origin)?;
+                }
+                *then
+            }
+            Self::Function => return f.write_str("a function of this script"),
+            Self::AllowAll => return f.write_str("--allow-all"),
+        };
+        f.write_str(match then {
+            Then::Stands => "",
+            Then::Yes => "; -y allows it",
+            Then::NobodyAnswers => "; --non-interactive denies what would be asked",
+            Then::DenyAll => "; --deny-all denies it",
+            Then::SessionAllows => "; allowed for this session",
+            Then::SessionDenies => "; denied for this session",
+        })
+    }
+}
+
+/// Decides all commands of a script of bash. One that is not understood, or in which there is nothing to run, is denied.
+#[must_use]
+pub fn decide_script(ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+    decide_script_of(Shell::Bash, ruling, script, size, at, flags)
+}
+
+/// The same, of a script that `shell` runs.
+#[must_use]
+pub fn decide_script_of(shell: Shell, ruling: &Ruling, script: &str, size: Size, at: Where, flags: &Flags) -> Decision {
+    let judge = Judge { ruling, at, flags };
+    let understood = if is_empty(script) {
+        Err(NotUnderstood { place: Place { line: 1, column: 1 }, message: EMPTY.to_owned() })
+    } else {
+        commands::find_in(shell, script, size)
+    };
+    match understood {
+        Ok(found) => judge.script(found),
+        Err(not_understood) => Decision {
+            verdict: if judge.everything() { Verdict::Allow } else { Verdict::Deny },
+            decided: Vec::new(),
+            not_understood: Some(not_understood),
+        },
+    }
+}
+
+/// Decides one command by its name, as an interpreter that runs a step.
+#[must_use]
+pub fn decide_command(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
+    let (verdict, rule) = Judge { ruling, at, flags }.command(name);
+    Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
+}
+
+/// Decides what can't be known before `source` runs.
+#[must_use]
+pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Where, flags: &Flags) -> Decided {
+    let (verdict, rule) = Judge { ruling, at, flags }.unknown(PermissionKind::Run, why);
+    let place = Place { line: 1, column: 1 };
+    let what = unknown_name(source.lines().next().unwrap_or_default(), place);
+    Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
+}
+
+/// Decides whether `path` may be read or written. The path is whole, and its links are resolved: what is given is what
+/// is compared. Anything but [`PermissionKind::Write`] is taken for reading.
+#[must_use]
+pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Where, flags: &Flags) -> Decided {
+    let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
+    let path = normalised(real);
+    let find = |list: &List, _: Side| list.find_path(&path, flags.places.as_ref()).cloned();
+    let (verdict, rule) = Judge { ruling, at, flags }.by_lists(kind, &find);
+    Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
+}
+
+/// Decides whether a run may inherit the variable `name`.
+#[must_use]
+pub fn decide_env(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> Decided {
+    let kind = PermissionKind::Env;
+    let (verdict, rule) =
+        Judge { ruling, at, flags }.by_lists(kind, &|list: &List, _: Side| list.find_name(name).cloned());
+    Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
+}
+
+/// Deny if anything is denied, else ask if anything is asked, else allow.
+#[must_use]
+pub fn worst(decided: &[Decided]) -> Verdict {
+    let rank = |verdict: &Verdict| match verdict {
+        Verdict::Allow => 0,
+        Verdict::Ask(PermissionReason::Unlisted) => 1,
+        Verdict::Ask(PermissionReason::BuiltInDeny) => 2,
+        Verdict::Ask(PermissionReason::Unknown) => 3,
+        Verdict::Deny => 4,
+    };
+    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(Verdict::Allow)
+}
+
+struct Judge<'a> {
+    ruling: &'a Ruling,
+    at: Where,
+    flags: &'a Flags,
+}
+
+impl Judge<'_> {
+    fn script(&self, found: Vec<Found>) -> Decision {
+        // A script names few things often.
+        let mut known: BTreeMap<What, (Verdict, Rule)> = BTreeMap::new();
+        let decided: Vec<Decided> = found
+            .into_iter()
+            .map(|Found { what, place, via, source }| {
+                let (verdict, rule) = match known.get(&what) {
+                    Some(judged) => judged.clone(),
+                    None => known.entry(what.clone()).or_insert_with_key(|what| self.judge(what)).clone(),
+                };
+                let (kind, what) = match what {
+                    What::Command(name) | What::Function(name) => (PermissionKind::Run, name),
+                    What::Setting(name) => (PermissionKind::Env, name),
+                    What::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
+                };
+                Decided { kind, what, place: Some(place), via, verdict, rule }
+            })
+            .collect();
+        let verdict = worst(&decided);
+        Decision { verdict, decided, not_understood: None }
+    }
+
+    fn judge(&self, what: &What) -> (Verdict, Rule) {
+        match what {
+            What::Command(name) => self.command(name),
+            What::Function(_) if self.everything() => (Verdict::Allow, Rule::AllowAll),
+            What::Function(_) => (Verdict::Allow, Rule::Function),
+            What::Setting(name) => self.setting(name),
+            What::Unknown(why) => self.unknown(PermissionKind::Run, why),
+        }
+    }
+
+    const fn everything(&self) -> bool {
+        self.flags.allow_all && !self.flags.deny_all
+    }
+
+    fn command(&self, name: &str) -> (Verdict, Rule) {
+        let lies = Lies::of(name, self.flags.real);
+        let places = self.flags.places.as_ref();
+        let find = |list: &List, side: Side| match side {
+            Side::Deny => {
+                let real = lies.real.as_deref().and_then(|real| list.find_denied(real, places));
+                list.find_denied(name, places).or(real).cloned()
+            }
+            Side::Allow => lies.allowed_by(list, name, places).cloned(),
+        };
+        let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
+        if let Rule::Unlisted { elsewhere, .. } = &mut rule {
+            let base = name.rsplit_once('/').map_or("", |(_, base)| base);
+            let listed = |lists: &Lists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
+            *elsewhere = !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
+        }
+        (verdict, rule)
+    }
+
+    /// A variable that changes what later commands are: no list of what is inherited allows that, only what was said of
+    /// just this (command line, session, a grant).
+    fn setting(&self, name: &str) -> (Verdict, Rule) {
+        let kind = PermissionKind::Env;
+        if self.everything() {
+            return (Verdict::Allow, Rule::AllowAll);
+        }
+        let rules = self.ruling.written.of(kind);
+        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, Origin::Grant(_)));
+        let said = self.flags.granted.0.of(kind).allow.find_name(name);
+        let said = said.or_else(|| self.flags.session.allowed.of(kind).allow.find_name(name));
+        if let Some(entry) = said {
+            return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
+        }
+        if let Some(entry) = rules.deny.find_name(name) {
+            return (Verdict::Deny, listed(kind, Side::Deny, entry.clone(), Then::Stands));
+        }
+        if let Some(entry) = granted() {
+            return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
+        }
+        self.unknown(kind, "it changes what later commands are or do")
+    }
+
+    fn unknown(&self, kind: PermissionKind, why: &'static str) -> (Verdict, Rule) {
+        if self.everything() {
+            return (Verdict::Allow, Rule::AllowAll);
+        }
+        let mode = self.ruling.mode.clone();
+        let (verdict, then) = if mode.value == Mode::Deny {
+            (Verdict::Deny, Then::Stands)
+        } else {
+            self.asked(kind, PermissionReason::Unknown)
+        };
+        (verdict, Rule::Unknown { why, mode, then })
+    }
+
+    fn by_lists(&self, kind: PermissionKind, find: &dyn Fn(&List, Side) -> Option<Entry>) -> (Verdict, Rule) {
+        if self.everything() {
+            return (Verdict::Allow, Rule::AllowAll);
+        }
+        let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
+        let said = [&self.flags.granted.0.of(kind).allow, &self.flags.session.allowed.of(kind).allow];
+        if let Some(entry) = said.into_iter().find_map(|list| find(list, Side::Allow)) {
+            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        }
+        // Final: no question, no signature, no `-y` and no mode passes it.
+        if let Some(entry) = find(&written.deny, Side::Deny) {
+            return (Verdict::Deny, listed(kind, Side::Deny, entry, Then::Stands));
+        }
+        if let Some(entry) = find(&written.allow, Side::Allow) {
+            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        }
+        if let Some(entry) = find(&built_in.deny, Side::Deny) {
+            let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
+            let (verdict, then) = match self.at {
+                Where::Boundary if !closed => self.asked(kind, PermissionReason::BuiltInDeny),
+                Where::Boundary | Where::Terminal => (Verdict::Deny, Then::Stands),
+            };
+            return (verdict, listed(kind, Side::Deny, entry, then));
+        }
+        if let Some(entry) = find(&built_in.allow, Side::Allow) {
+            return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
+        }
+        let mode = self.ruling.mode.clone();
+        let (verdict, then) = match mode.value {
+            Mode::Deny => (Verdict::Deny, Then::Stands),
+            _ if self.flags.deny_all => (Verdict::Deny, Then::DenyAll),
+            Mode::Execute => (Verdict::Allow, Then::Stands),
+            Mode::Prompted => self.asked(kind, PermissionReason::Unlisted),
+        };
+        (verdict, Rule::Unlisted { mode, elsewhere: false, then })
+    }
+
+    /// What becomes of a question.
+    fn asked(&self, kind: PermissionKind, why: PermissionReason) -> (Verdict, Then) {
+        let unlisted = why == PermissionReason::Unlisted;
+        if self.flags.deny_all {
+            (Verdict::Deny, Then::DenyAll)
+        } else if self.flags.session.says(kind, Side::Deny) {
+            (Verdict::Deny, Then::SessionDenies)
+        } else if unlisted && self.flags.session.says(kind, Side::Allow) {
+            (Verdict::Allow, Then::SessionAllows)
+        } else if unlisted && self.flags.yes {
+            (Verdict::Allow, Then::Yes)
+        } else if self.flags.non_interactive {
+            (Verdict::Deny, Then::NobodyAnswers)
+        } else {
+            (Verdict::Ask(why), Then::Stands)
+        }
+    }
+}
+
+/// Where a command lies, for what may be allowed.
+struct Lies {
+    /// A name without a path, or one in a directory that only the system's owner writes.
+    trusted: bool,
+    /// The path without links, if it is known.
+    real: Option<String>,
+}
+
+impl Lies {
+    fn of(name: &str, real: Option<fn(&str) -> Option<String>>) -> Self {
+        if !name.contains('/') {
+            return Self { trusted: true, real: None };
+        }
+        if !name.starts_with('/') {
+            return Self { trusted: false, real: None };
+        }
+        let real = real.and_then(|real| real(name));
+        let path = normalised(name);
+        let lexical = path.rsplit_once('/').is_some_and(|(directory, _)| TRUSTED.contains(&directory));
+        let stays = real.as_deref().is_none_or(|real| SYSTEM.iter().any(|system| real.starts_with(system)));
+        Self { trusted: lexical && stays, real }
+    }
+
+    fn allowed_by<'l>(&self, list: &'l List, name: &str, places: Option<&Places>) -> Option<&'l Entry> {
+        let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
+        // What was answered for just this path, or written as a path: as it is, or where it leads if `..` or the like hides that.
+        let whole = list.find_literal(name).or_else(|| {
+            let plain = name.starts_with('/') && normalised(name) == name;
+            let path = if plain { Some(name) } else { self.real.as_deref() };
+            path.and_then(|path| list.find_path(path, places))
+        });
+        whole.or_else(|| if self.trusted { list.find_name(base) } else { None })
+    }
+}
+
+fn listed(kind: PermissionKind, side: Side, entry: Entry, then: Then) -> Rule {
+    Rule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
+}
+
+/// What is unknown, as a permission names it: its text, cut, and its line.
+fn unknown_name(source: &str, place: Place) -> String {
+    let line = format!("@{}", place.line);
+    let mut end = source.len().min(crate::record::authorization::MAX_PERMISSION_BYTES - line.len());
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{line}", &source[..end])
+}
+
+/// Whether there is nothing in it but blanks and comments.
+fn is_empty(script: &str) -> bool {
+    script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
+}
+
+const EMPTY: &str = "there is nothing in it to run: write a command, or remove it";
+/// Where links out of them may lead.
+const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::builtins::Builtins;
+    use crate::policy::file::Policy;
+    use crate::policy::paths::RunbookPath;
+    use crate::policy::resolve_path;
+
+    fn ruling(policy: &str) -> Ruling {
+        let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
+        resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"))
+    }
+
+    #[test]
+    fn a_link_out_of_the_systems_directories_is_no_system_program() {
+        let flags = Flags {
+            real: Some(|name| {
+                Some(match name {
+                    "/usr/bin/git" => "/home/eve/git".to_owned(),
+                    "/usr/bin/node" => "/usr/lib/nodejs/bin/node".to_owned(),
+                    "/usr/bin/harmless" => "/usr/bin/rm".to_owned(),
+                    other => other.to_owned(),
+                })
+            }),
+            ..Flags::default()
+        };
+        let ruling = ruling("default: {run: {allow: [harmless]}}");
+        let verdict = |name: &str| decide_command(&ruling, name, Where::Terminal, &flags).verdict;
+        assert_eq!(verdict("/usr/bin/git"), Verdict::Ask(PermissionReason::Unlisted));
+        assert_eq!(verdict("/usr/bin/node"), Verdict::Allow);
+        assert_eq!(verdict("git"), Verdict::Allow);
+        assert_eq!(verdict("/usr/bin/harmless"), Verdict::Allow, "a written allow goes before a built-in deny");
+        let written = self::ruling("default: {run: {allow: [harmless], deny: [rm]}}");
+        assert_eq!(decide_command(&written, "/usr/bin/harmless", Where::Terminal, &flags).verdict, Verdict::Deny);
+    }
+
+    #[test]
+    fn a_rule_says_in_words_what_decided() {
+        let said = |policy: &str, name: &str, at: Where, flags: &Flags| {
+            decide_command(&ruling(policy), name, at, flags).rule.to_string()
+        };
+        let none = Flags::default();
+        let quiet = Flags { non_interactive: true, ..Flags::default() };
+        let yes = Flags { yes: true, ..Flags::default() };
+        for (policy, name, flags, expected) in [
+            ("", "rm", &none, "run.deny \"rm\", built in"),
+            ("default: {run: {deny: [\"r*\"]}}", "rm", &none, "run.deny \"r*\", default"),
+            (
+                "overrides: [{runbook: \"deploy/*\", run: {allow: [rm]}}]",
+                "rm",
+                &none,
+                "run.allow \"rm\", overrides[0] (deploy/*)",
+            ),
+            ("grants: [{type: run, pattern: rm, scope: permanent}]", "rm", &none, "run.allow \"rm\", grants[0]"),
+            ("default: {mode: execute}", "jq", &none, "not listed, mode execute, default"),
+            (
+                "",
+                "./git",
+                &none,
+                "not listed (its name is, for a bare name or a system directory), mode prompted, built in",
+            ),
+            ("", "jq", &quiet, "not listed, mode prompted, built in; --non-interactive denies what would be asked"),
+            ("", "jq", &yes, "not listed, mode prompted, built in; -y allows it"),
+        ] {
+            assert_eq!(said(policy, name, Where::Terminal, flags), expected);
+        }
+    }
+
+    #[test]
+    fn every_command_is_decided_whatever_the_one_before_came_to() {
+        let decision =
+            decide_script(&ruling(""), "rm a; git b; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
+        let verdicts: Vec<(&str, Verdict)> = decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
+        let asked = Verdict::Ask(PermissionReason::Unlisted);
+        assert_eq!(verdicts, [("rm", Verdict::Deny), ("git", Verdict::Allow), ("jq", asked), ("rm", Verdict::Deny)]);
+        assert_eq!(decision.verdict, Verdict::Deny);
+    }
+}

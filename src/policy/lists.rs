@@ -1,0 +1,378 @@
+//! Lists of patterns, each with its origin.
+//!
+//! What is denied is found without regard to case and wherever it lies; what is allowed only as it was written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::policy::Origin;
+use crate::policy::paths::{PathPattern, Places, TRUSTED, normalised};
+use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
+use crate::record::authorization::PermissionKind;
+
+/// Which of the two lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What may be.
+    Allow,
+    /// What may not.
+    Deny,
+}
+
+impl Side {
+    /// Its word in the file.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// The kinds of rules, in the order in which they are shown.
+pub const KINDS: [PermissionKind; 4] =
+    [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
+
+/// The word of a kind in the file.
+#[must_use]
+pub const fn word(kind: PermissionKind) -> &'static str {
+    match kind {
+        PermissionKind::Run => "run",
+        PermissionKind::Read => "read",
+        PermissionKind::Write => "write",
+        PermissionKind::Env => "env",
+    }
+}
+
+/// One pattern of a list, compiled once and then shared.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    text: Arc<str>,
+    matcher: Arc<Matcher>,
+}
+
+#[derive(Debug)]
+enum Matcher {
+    /// A name: of a variable, or the base name of a command.
+    Name(Pattern),
+    /// A whole path.
+    Path(PathPattern),
+}
+
+impl Listed {
+    /// Reads a pattern of one list.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write instead.
+    pub fn parse(kind: PermissionKind, side: Side, text: &str) -> Result<Self, PatternError> {
+        let name = |text: &str| {
+            let case = if side == Side::Deny { Case::Any } else { Case::Counts };
+            // These are names of commands, and no patterns.
+            if ["[", "."].contains(&text) {
+                return Ok(Pattern::literal(text, case));
+            }
+            Pattern::parse_with(text, Dots::Any, case)
+        };
+        let matcher = match kind {
+            PermissionKind::Read | PermissionKind::Write => Matcher::Path(PathPattern::parse(text)?),
+            PermissionKind::Env if text.contains('/') => {
+                return Err(PatternError::new(text, "no variable has a slash in its name: remove it"));
+            }
+            PermissionKind::Run if text.contains('/') && side == Side::Deny => {
+                // Where nobody knows the place, as at a boundary, it would deny nothing.
+                if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
+                    let message = format!("a boundary has no such place, and would deny nothing: write **/{rest}");
+                    return Err(PatternError::new(text, message));
+                }
+                Matcher::Path(PathPattern::parse_anywhere(text)?)
+            }
+            PermissionKind::Run if text.contains('/') => Matcher::Path(PathPattern::parse(text).map_err(|error| {
+                if error.message.starts_with("it is relative") {
+                    PatternError::new(
+                        text,
+                        "a relative path is another program in each directory: write a path from / or {repo}/",
+                    )
+                } else {
+                    error
+                }
+            })?),
+            PermissionKind::Run | PermissionKind::Env => Matcher::Name(name(text)?),
+        };
+        Ok(Self { text: text.into(), matcher: Arc::new(matcher) })
+    }
+
+    /// A pattern that matches nothing but `text`, name or path.
+    #[must_use]
+    pub fn literal(text: &str) -> Self {
+        Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, Case::Counts))) }
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// How many patterns without braces it stands for.
+    #[must_use]
+    pub fn ways(&self) -> usize {
+        match &*self.matcher {
+            Matcher::Name(pattern) => pattern.ways(),
+            Matcher::Path(pattern) => pattern.ways(),
+        }
+    }
+
+    /// The pattern over paths, if it is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&PathPattern> {
+        if let Matcher::Path(pattern) = &*self.matcher { Some(pattern) } else { None }
+    }
+
+    /// Whether it takes in whatever there is: `*` or `**`.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        ["*", "**", "/**", "**/*", "**/**", "***"].contains(&&*self.text)
+    }
+}
+
+/// A pattern and the rule that it comes from.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The pattern.
+    pub listed: Listed,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.listed.text(), &self.origin) == (other.listed.text(), &other.origin)
+    }
+}
+
+impl Eq for Entry {}
+
+/// Patterns in the order of their origins, found by name at the price of one look-up and of what is no plain name.
+#[derive(Debug, Clone)]
+pub struct List {
+    side: Side,
+    entries: Vec<Entry>,
+    /// The first entry of each plain name; in lower case where case does not count.
+    names: HashMap<Arc<str>, usize>,
+    globs: Vec<usize>,
+    paths: Vec<usize>,
+}
+
+impl PartialEq for List {
+    fn eq(&self, other: &Self) -> bool {
+        self.side == other.side && self.entries == other.entries
+    }
+}
+
+impl Eq for List {}
+
+impl List {
+    /// A list without patterns.
+    #[must_use]
+    pub fn new(side: Side) -> Self {
+        Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
+    }
+
+    /// Adds a pattern.
+    pub fn add(&mut self, listed: Listed, origin: Origin) {
+        let at = self.entries.len();
+        match &*listed.matcher {
+            Matcher::Path(_) => self.paths.push(at),
+            Matcher::Name(pattern) => match pattern.only() {
+                Some(name) => {
+                    self.names.entry(name.into()).or_insert(at);
+                }
+                None => self.globs.push(at),
+            },
+        }
+        self.entries.push(Entry { listed, origin });
+    }
+
+    /// Its patterns.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The first pattern that matches a name.
+    #[must_use]
+    pub fn find_name(&self, name: &str) -> Option<&Entry> {
+        let plain = match self.side {
+            Side::Allow => self.names.get(name),
+            Side::Deny if name.bytes().any(|c| !c.is_ascii() || c.is_ascii_uppercase()) => {
+                self.names.get(name.to_lowercase().as_str())
+            }
+            Side::Deny => self.names.get(name),
+        };
+        plain
+            .copied()
+            .or_else(|| self.globs.iter().copied().find(|at| self.is_name(*at, name)))
+            .map(|at| &self.entries[at])
+    }
+
+    /// The pattern that is just this name or path.
+    #[must_use]
+    pub fn find_literal(&self, name: &str) -> Option<&Entry> {
+        self.names.get(name).map(|at| &self.entries[*at])
+    }
+
+    /// Every pattern that matches a name.
+    pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
+    }
+
+    fn is_name(&self, at: usize, name: &str) -> bool {
+        matches!(&*self.entries[at].listed.matcher, Matcher::Name(pattern) if pattern.matches(name))
+    }
+
+    /// The first pattern that matches a path, absolute and normalised.
+    #[must_use]
+    pub fn find_path(&self, path: &str, places: Option<&Places>) -> Option<&Entry> {
+        let plain = self.names.get(path).copied();
+        let pattern = || {
+            self.paths.iter().copied().find(
+                |at| matches!(&*self.entries[*at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places)),
+            )
+        };
+        plain.or_else(pattern).map(|at| &self.entries[at])
+    }
+
+    /// The first pattern of a list of denied commands that matches `name`: by its base name wherever it lies, or by
+    /// its path; a bare name by the paths where it is looked for.
+    #[must_use]
+    pub fn find_denied(&self, name: &str, places: Option<&Places>) -> Option<&Entry> {
+        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        if let Some(found) = self.find_name(base) {
+            return Some(found);
+        }
+        if self.paths.is_empty() {
+            return None;
+        }
+        if base == name {
+            return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
+        }
+        let path = normalised(name);
+        // A relative path is met by what is looked for anywhere.
+        let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
+        self.find_path(&path, places)
+    }
+}
+
+/// What is allowed and what is denied of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// What may be.
+    pub allow: List,
+    /// What may not; it goes before.
+    pub deny: List,
+}
+
+/// The rules of every kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lists([Rules; 4]);
+
+impl Lists {
+    /// Lists without patterns.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(std::array::from_fn(|_| Rules { allow: List::new(Side::Allow), deny: List::new(Side::Deny) }))
+    }
+
+    /// The rules of one kind.
+    #[must_use]
+    pub const fn of(&self, kind: PermissionKind) -> &Rules {
+        &self.0[at(kind)]
+    }
+
+    /// Adds a pattern to a list.
+    pub fn add(&mut self, kind: PermissionKind, side: Side, listed: Listed, origin: Origin) {
+        let rules = &mut self.0[at(kind)];
+        match side {
+            Side::Allow => rules.allow.add(listed, origin),
+            Side::Deny => rules.deny.add(listed, origin),
+        }
+    }
+
+    /// Whether no list has a pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|rules| rules.allow.entries.is_empty() && rules.deny.entries.is_empty())
+    }
+}
+
+const fn at(kind: PermissionKind) -> usize {
+    match kind {
+        PermissionKind::Run => 0,
+        PermissionKind::Read => 1,
+        PermissionKind::Write => 2,
+        PermissionKind::Env => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(kind: PermissionKind, side: Side, patterns: &[&str]) -> List {
+        let mut list = List::new(side);
+        for text in patterns {
+            list.add(Listed::parse(kind, side, text).expect(text), Origin::Default);
+        }
+        list
+    }
+
+    #[test]
+    fn a_denied_command_is_found_wherever_it_lies_and_in_any_case() {
+        let deny = list(PermissionKind::Run, Side::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
+        for name in ["rm", "RM", "/bin/rm", "./rm", "a/../rm", "mkfs.ext4", "/sbin/MKFS", "[", "/usr/bin/["] {
+            assert!(deny.find_denied(name, None).is_some(), "{name}");
+        }
+        for name in ["scripts/a.sh", "./scripts/a.sh", "../scripts/a.sh", "/repo/scripts/a.sh", "/opt/../opt/x/tool"] {
+            assert!(deny.find_denied(name, None).is_some(), "{name}");
+        }
+        let by_path = list(PermissionKind::Run, Side::Deny, &["/usr/bin/dd"]);
+        assert!(by_path.find_denied("dd", None).is_some(), "a bare name is looked for there");
+        for name in ["rmx", "/rm/x", "a.sh", "/scripts/x/a.sh", "opt/y/tool", "tool"] {
+            assert!(deny.find_denied(name, None).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_allowed_as_it_is_written() {
+        let allow = list(PermissionKind::Env, Side::Allow, &["PATH", "npm_*"]);
+        assert!(allow.find_name("PATH").is_some() && allow.find_name("npm_x").is_some());
+        assert!(allow.find_name("path").is_none() && allow.find_name("NPM_X").is_none());
+        let deny = list(PermissionKind::Env, Side::Deny, &["*_TOKEN"]);
+        assert!(deny.find_name("github_token").is_some());
+    }
+
+    #[test]
+    fn a_pattern_of_the_wrong_kind_is_refused() {
+        for (kind, side, text) in [
+            (PermissionKind::Env, Side::Allow, "A/B"),
+            (PermissionKind::Run, Side::Allow, "./gradlew"),
+            (PermissionKind::Run, Side::Allow, "{repo}"),
+            (PermissionKind::Read, Side::Deny, "*.key"),
+            (PermissionKind::Run, Side::Deny, "[a"),
+            (PermissionKind::Run, Side::Deny, "{repo}/scripts/*"),
+        ] {
+            assert!(Listed::parse(kind, side, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_stars_and_a_newline_do_not_hang() {
+        let text = "*a".repeat(255);
+        let deny = list(PermissionKind::Run, Side::Deny, &[&text]);
+        assert!(deny.find_name(&format!("{}b\n", "a".repeat(4096))).is_none());
+        assert!(Listed::parse(PermissionKind::Run, Side::Deny, &"*".repeat(1000)).is_err());
+        let read = list(PermissionKind::Read, Side::Deny, &["**/*secret*", "/a/*"]);
+        assert!(read.find_path("/x\ny/a\nsecret", None).is_some() && read.find_path("/a/b\nc", None).is_some());
+    }
+}

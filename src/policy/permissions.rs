@@ -1,0 +1,337 @@
+//! What policy asks at a boundary, in the words that are signed.
+//!
+//! Derived from the sealed policy, the sealed lists and the sealed definition only: whoever has the seal derives the
+//! same, before signing, at the run and afterwards.
+
+use std::fmt;
+
+use crate::crypto::canonical;
+use crate::policy::Ruling;
+use crate::policy::decide::{
+    Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script_of, decide_unknown, worst,
+};
+use crate::policy::lists::word;
+use crate::policy::paths::TRUSTED;
+use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
+use crate::record::step::StepDefinition;
+use crate::shell::commands::{NotUnderstood, Place, Shell, Size};
+
+/// Policy lets this step not run, whoever signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyDenied {
+    /// It would do what is denied.
+    Denied {
+        /// What, at most [`MAX_SHOWN`] of it.
+        things: Vec<Denied>,
+        /// How much there is besides.
+        more: usize,
+    },
+    /// Its script is not understood, so nothing is known of what it does.
+    NotUnderstood(NotUnderstood),
+    /// It asks for more than an authorization holds.
+    TooMany {
+        /// How many questions there would be.
+        questions: usize,
+    },
+    /// A name is longer than a permission's may be.
+    TooLong {
+        /// The beginning of the name.
+        name: String,
+        /// Where it stands.
+        place: Option<Place>,
+    },
+}
+
+/// One thing that is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// What kind of thing.
+    pub kind: PermissionKind,
+    /// Its name.
+    pub what: String,
+    /// Where it stands in the script.
+    pub place: Option<Place>,
+    /// Which rule says so.
+    pub rule: Rule,
+}
+
+impl fmt::Display for PolicyDenied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied { things, more } => {
+                f.write_str("policy denies what this step does, no signature passes that: ")?;
+                for (at, thing) in things.iter().enumerate() {
+                    let Denied { kind, what, place, rule } = thing;
+                    write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
+                    if let Some(Place { line, column }) = place {
+                        write!(f, " at {line}:{column}")?;
+                    }
+                    write!(f, " ({rule})")?;
+                }
+                if *more > 0 {
+                    write!(f, "; and {more} more")?;
+                }
+                f.write_str("; take it out of the step, or change the policy")
+            }
+            Self::NotUnderstood(NotUnderstood { place: Place { line, column }, message }) => {
+                write!(
+                    f,
+                    "policy denies a script that it does not understand, no signature passes that: {line}:{column}: {message}"
+                )
+            }
+            Self::TooMany { questions } => write!(
+                f,
+                "policy would ask for {questions} permissions, and at most {MAX_PERMISSIONS} can be signed: allow what the step runs in the policy, or split the step"
+            ),
+            Self::TooLong { name, place } => {
+                write!(f, "the name {name:?}… ")?;
+                if let Some(Place { line, column }) = place {
+                    write!(f, "at {line}:{column} ")?;
+                }
+                write!(
+                    f,
+                    "is longer than the {MAX_PERMISSION_BYTES} bytes of a permission: use a shorter path, or allow it in the policy"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for PolicyDenied {}
+
+/// What the signatures of an authorization for this step have to grant: sorted as documents sort, each once.
+///
+/// A step of bash, sh or dash is asked about by its commands. Any other interpreter runs what nobody can tell before:
+/// it is the one command that is asked about; for zsh, which is read as sh, both.
+///
+/// # Errors
+/// When policy denies the step whoever signs, or the questions can't be put into a statement.
+pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
+    let decision = decide_step(ruling, step, Where::Boundary, &Flags::default());
+    if let Some(not_understood) = decision.not_understood {
+        return Err(PolicyDenied::NotUnderstood(not_understood));
+    }
+    let mut asked: Vec<(Vec<u8>, Permission)> = Vec::new();
+    let mut things: Vec<Denied> = Vec::new();
+    for Decided { kind, what, place, verdict, rule, .. } in decision.decided {
+        match verdict {
+            Verdict::Allow => {}
+            Verdict::Deny => {
+                if !things.iter().any(|thing| (thing.kind, &thing.what) == (kind, &what)) {
+                    things.push(Denied { kind, what, place, rule });
+                }
+            }
+            Verdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
+                return Err(PolicyDenied::TooLong { name: what.chars().take(64).collect(), place });
+            }
+            Verdict::Ask(why) => {
+                let permission = Permission { kind, what, why };
+                asked.push((order(&permission), permission));
+            }
+        }
+    }
+    if !things.is_empty() {
+        let more = things.len().saturating_sub(MAX_SHOWN);
+        things.truncate(MAX_SHOWN);
+        return Err(PolicyDenied::Denied { things, more });
+    }
+    asked.sort_by(|a, b| a.0.cmp(&b.0));
+    asked.dedup_by(|a, b| a.0 == b.0);
+    if asked.len() > MAX_PERMISSIONS {
+        return Err(PolicyDenied::TooMany { questions: asked.len() });
+    }
+    Ok(asked.into_iter().map(|(_, permission)| permission).collect())
+}
+
+/// Decides what a step would do: see [`questions`].
+#[must_use]
+pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Flags) -> Decision {
+    let mut decision = decide_source(ruling, &step.interpreter, &step.source, Size::Step, at, flags);
+    // A definition that was not made from a file may say one thing and run another.
+    if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
+        decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
+        decision.verdict = worst(&decision.decided);
+    }
+    decision
+}
+
+/// The name of the interpreter that a script's first line names; nothing where it has options, or stands elsewhere than
+/// where the system's programs do.
+#[must_use]
+pub fn shebang(source: &str) -> Option<&str> {
+    let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
+    let (directory, mut name) = words.next()?.rsplit_once('/')?;
+    if name == "env" {
+        name = words.next()?;
+    }
+    let plain = TRUSTED.contains(&directory) && !name.starts_with('-') && !name.contains('/') && words.next().is_none();
+    plain.then_some(name)
+}
+
+/// Decides what `source` would do when `interpreter` runs it.
+#[must_use]
+pub fn decide_source(
+    ruling: &Ruling,
+    interpreter: &str,
+    source: &str,
+    size: Size,
+    at: Where,
+    flags: &Flags,
+) -> Decision {
+    let shell = match interpreter {
+        "bash" => Some(Shell::Bash),
+        "sh" | "dash" | "zsh" => Some(Shell::Sh),
+        _ => None,
+    };
+    let mut decision = match shell {
+        Some(shell) => decide_script_of(shell, ruling, source, size, at, flags),
+        None => Decision { verdict: Verdict::Allow, decided: Vec::new(), not_understood: None },
+    };
+    if !is_read(interpreter) && decision.not_understood.is_none() {
+        decision.decided.insert(0, decide_command(ruling, interpreter, at, flags));
+        decision.verdict = worst(&decision.decided);
+    }
+    decision
+}
+
+/// Whether policy reads the commands of this interpreter's scripts.
+#[must_use]
+pub fn is_read(interpreter: &str) -> bool {
+    ["bash", "sh", "dash"].contains(&interpreter)
+}
+
+/// The bytes by which documents sort their arrays.
+fn order(permission: &Permission) -> Vec<u8> {
+    // It has text fields only, which always have a canonical form.
+    canonical::canonical_of(permission).unwrap_or_default()
+}
+
+const SHEBANG: &str = "the first line names another program than the step's interpreter";
+/// How much of what is denied a message names.
+pub const MAX_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::builtins::Builtins;
+    use crate::policy::file::Policy;
+    use crate::policy::resolve;
+    use crate::record::authorization::PermissionReason;
+    use crate::record::document::check_sorted;
+    use crate::record::step::{Approvals, DeclaredSandbox, Format, SessionUse, Template};
+
+    fn step(interpreter: &str, source: &str) -> StepDefinition {
+        StepDefinition {
+            reference: "db/drop:x".parse().expect("a ref"),
+            title: "t".to_owned(),
+            format: Format::Markdown,
+            interpreter: interpreter.to_owned(),
+            source: source.to_owned(),
+            files: Vec::new(),
+            params: serde_json::json!({}),
+            template: Template::None,
+            sandbox: DeclaredSandbox::default(),
+            approvals: Approvals::unspecified(),
+            secrets: Vec::new(),
+            outputs: Vec::new(),
+            session: SessionUse::None,
+            exclusive: None,
+            plan: None,
+        }
+    }
+
+    fn ruling(policy: &str) -> Ruling {
+        let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
+        resolve(&policy, Builtins::current(), &"db/drop:x".parse().expect("a ref"))
+    }
+
+    fn asked(policy: &str, interpreter: &str, source: &str) -> Result<Vec<String>, PolicyDenied> {
+        let permissions = questions(&ruling(policy), &step(interpreter, source))?;
+        check_sorted("/permissions", &permissions).expect("sorted and unique");
+        let word = |why| match why {
+            PermissionReason::Unlisted => "unlisted",
+            PermissionReason::BuiltInDeny => "built-in-deny",
+            PermissionReason::Unknown => "unknown",
+        };
+        Ok(permissions.iter().map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why))).collect())
+    }
+
+    #[test]
+    fn every_question_is_sorted_and_stands_once() {
+        let script =
+            "zed; systemctl stop x\nrm -rf y; rm z\n$CMD a\ngit status; /opt/tool; systemctl start x\nPATH=/x:$PATH\n";
+        let questions = asked("", "bash", script).expect("questions");
+        assert_eq!(
+            questions,
+            [
+                "env PATH unknown",
+                "run $CMD@3 unknown",
+                "run /opt/tool unlisted",
+                "run rm built-in-deny",
+                "run systemctl unlisted",
+                "run zed unlisted",
+            ]
+        );
+        assert_eq!(asked("", "bash", "git status && npm test\n"), Ok(vec![]));
+        assert_eq!(asked("default: {mode: execute}", "sh", "zed; rm x\n"), Ok(vec!["run rm built-in-deny".to_owned()]));
+    }
+
+    #[test]
+    fn a_written_deny_is_denied_before_anybody_is_asked() {
+        for policy in [
+            "default: {run: {deny: [rm]}}",
+            "default: {mode: execute, run: {deny: [\"r?\"], allow: [rm]}}",
+            "overrides: [{runbook: \"db/**\", run: {deny: [rm]}}]",
+            "default: {run: {deny: [rm]}}\ngrants: [{type: run, pattern: rm, scope: permanent}]",
+            "default: {mode: deny}",
+        ] {
+            let error = asked(policy, "bash", "git status\nif zed; then env /bin/rm x; fi\n").expect_err(policy);
+            let PolicyDenied::Denied { things, .. } = &error else { panic!("{error}") };
+            assert!(
+                things.iter().any(|thing| thing.what == "/bin/rm" && thing.place.is_some_and(|place| place.line == 2))
+            );
+            assert!(error.to_string().contains("no signature passes that"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_is_not_understood_is_denied() {
+        for source in ["git log 'x\n", "if true; then git status\n", "# nothing\n", "\n"] {
+            assert!(
+                matches!(asked("default: {mode: execute}", "bash", source), Err(PolicyDenied::NotUnderstood(_))),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_another_interpreter_the_interpreter_is_asked_about() {
+        assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
+        assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
+        assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
+        assert_eq!(
+            asked("", "zsh", "git status; jq .\n"),
+            Ok(vec!["run jq unlisted".to_owned(), "run zsh unlisted".to_owned()]),
+            "what reads as sh may be something else in zsh"
+        );
+        assert_eq!(asked("", "bash", "#!/usr/bin/env bash\ngit status\n"), Ok(vec![]));
+        assert_eq!(
+            asked("", "bash", "#!/usr/bin/python3\ngit status\n"),
+            Ok(vec!["run #!/usr/bin/python3@1 unknown".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_no_authorization_could_hold_is_an_error_that_says_what_to_do() {
+        let many = |count: usize| (0..count).map(|n| format!("tool{n}\n")).collect::<String>();
+        assert_eq!(asked("", "bash", &many(64)).map(|asked| asked.len()), Ok(64));
+        let error = asked("", "bash", &many(65)).expect_err("too many");
+        assert_eq!(error, PolicyDenied::TooMany { questions: 65 });
+        assert!(error.to_string().contains("split the step"));
+        assert_eq!(asked("", "bash", &"a".repeat(128)).map(|asked| asked.len()), Ok(1));
+        let error = asked("", "bash", &"a".repeat(129)).expect_err("too long");
+        assert!(error.to_string().contains("128 bytes"), "{error}");
+        let unknown = asked("", "bash", &format!("\"$X{}\"\n", "é".repeat(90))).expect("cut");
+        assert!(unknown[0].ends_with("@1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(), "{unknown:?}");
+    }
+}

@@ -1,0 +1,346 @@
+//! Lists, pipelines and compound commands.
+
+use crate::shell::syntax::{Compound, Item, List, Node, Parser, Read, Simple};
+use crate::shell::words::Kind;
+
+/// What ends a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The end of the text.
+    End,
+    /// `)`
+    Parenthesis,
+    /// `;;`, `;&`, `;;&` or `esac`.
+    Clause,
+    /// One of these words where a command could begin.
+    Words(&'static [&'static str]),
+}
+
+/// Words that are not commands where a command could begin.
+pub(super) const RESERVED: &[&str] = &[
+    "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "[[",
+    "select", "function", "coproc", "time",
+];
+
+/// Those of them that only bash knows.
+const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
+
+/// The last command is a compound one.
+fn ends_itself(list: &List) -> bool {
+    list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, Node::Simple(_)))
+}
+
+impl Parser<'_> {
+    /// The whole text.
+    pub(super) fn whole(&mut self, list: &mut List) -> Read<()> {
+        self.list(list, Until::End)?;
+        match self.peek() {
+            None if self.pending.is_empty() => Ok(()),
+            None => self.guard("a here-document has no body: give it one, with its end"),
+            Some(_) => self.syntax("`)` closes nothing: take it away"),
+        }
+    }
+
+    /// Commands up to what ends them, which is left where it stands.
+    pub(super) fn list(&mut self, list: &mut List, until: Until) -> Read<()> {
+        loop {
+            self.lines()?;
+            match self.peek() {
+                None => return Ok(()),
+                Some(b')') if matches!(until, Until::Parenthesis | Until::End) => return Ok(()),
+                Some(b';') if until == Until::Clause && self.clause_ends() => return Ok(()),
+                Some(_) => {}
+            }
+            if let Some((word, _)) = self.keyword()? {
+                match until {
+                    Until::Words(words) if words.contains(&word) => return Ok(()),
+                    Until::Clause if word == "esac" => return Ok(()),
+                    _ => {}
+                }
+            }
+            let first = list.len();
+            self.and_or(list)?;
+            self.blanks();
+            match self.peek() {
+                Some(b';') if self.clause_ends() => {
+                    if until == Until::Clause {
+                        return Ok(());
+                    }
+                    return self.syntax("`;;` outside of `case`: take one away");
+                }
+                Some(b';') => self.pos += 1,
+                Some(b'&') => {
+                    self.pos += 1;
+                    list[first..].iter_mut().for_each(|item| item.certain = false);
+                }
+                None | Some(b'\n' | b')') => {}
+                // `if (a) then`, `{ (a) }`: what ends a list may follow a compound command at once.
+                Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
+                Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
+            }
+        }
+    }
+
+    /// `;;`, `;&` at this semicolon.
+    pub(super) fn clause_ends(&mut self) -> bool {
+        match self.peek_second() {
+            Some(b';') => true,
+            Some(b'&') => self.bash(),
+            _ => false,
+        }
+    }
+
+    /// Blanks, comments, and ends of lines, with the here-documents that begin there.
+    pub(super) fn lines(&mut self) -> Read<()> {
+        loop {
+            self.blanks();
+            if self.peek() != Some(b'\n') {
+                return Ok(());
+            }
+            self.newline()?;
+        }
+    }
+
+    /// Blanks, and a comment up to the end of its line.
+    pub(super) fn blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.pos += 1;
+        }
+        if self.peek() == Some(b'#') {
+            let rest = &self.text.as_bytes()[self.pos..];
+            self.pos += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+        }
+    }
+
+    pub(super) fn newline(&mut self) -> Read<()> {
+        self.pos += 1;
+        for pending in std::mem::take(&mut self.pending) {
+            self.here_document(&pending)?;
+        }
+        Ok(())
+    }
+
+    /// The reserved word that stands here, and where it ends.
+    pub(super) fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
+        let Some(first) = self.peek() else { return Ok(None) };
+        if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'a'..=b'z') {
+            return Ok(None);
+        }
+        let start = self.pos;
+        if self.looked.0 == start {
+            return Ok(self.looked.1);
+        }
+        let (mut word, mut length) = ([0u8; 8], 0);
+        let end = loop {
+            match self.peek() {
+                None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>') => break self.pos,
+                Some(byte) if length < word.len() => {
+                    word[length] = byte;
+                    length += 1;
+                    self.pos += 1;
+                }
+                Some(_) => {
+                    self.pos = start;
+                    return Ok(None);
+                }
+            }
+        };
+        let mut known = RESERVED.iter().find(|known| known.as_bytes() == &word[..length]).copied();
+        if known.is_some_and(|known| BASH_ONLY.contains(&known)) && !self.bash() {
+            known = None;
+        }
+        if known.is_some() {
+            let next = self.peek();
+            if matches!(next, Some(b'<' | b'>')) && self.peek_second() == Some(b'(') {
+                return self.guard("a reserved word goes on with `<(`: put a blank between");
+            }
+            if known == Some("!") && next == Some(b'(') {
+                return self.guard("`!(` is a pattern for some shells: put a blank between");
+            }
+        }
+        self.pos = start;
+        self.looked = (start, known.map(|known| (known, end)));
+        Ok(self.looked.1)
+    }
+
+    /// Takes the reserved word `word`, or stops.
+    pub(super) fn expect(&mut self, word: &'static str, message: &'static str) -> Read<()> {
+        match self.keyword()? {
+            Some((known, end)) if known == word => {
+                self.pos = end;
+                Ok(())
+            }
+            _ => self.syntax(message),
+        }
+    }
+
+    pub(super) fn and_or(&mut self, list: &mut List) -> Read<()> {
+        let (mut certain, mut and) = (true, false);
+        loop {
+            let nodes = self.pipeline(&mut certain)?;
+            list.push(Item { and, certain: certain && nodes.len() == 1, nodes });
+            self.blanks();
+            let Some(byte @ (b'&' | b'|')) = self.peek() else { return Ok(()) };
+            if self.peek_second() != Some(byte) {
+                return Ok(());
+            }
+            self.pos += 1;
+            self.peek();
+            self.pos += 1;
+            (certain, and) = (false, byte == b'&');
+            self.lines()?;
+        }
+    }
+
+    pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<Vec<Node>> {
+        let mut nodes = Vec::new();
+        let mut prefixed = false;
+        loop {
+            self.blanks();
+            match self.keyword()? {
+                Some(("!", end)) => self.pos = end,
+                Some(("time", end)) => {
+                    self.pos = end;
+                    for option in ["-p", "--"] {
+                        self.blanks();
+                        let rest = &self.text[self.pos..];
+                        if rest.strip_prefix(option).is_some_and(|rest| rest.starts_with([' ', '\t', '\n'])) {
+                            self.pos += option.len();
+                        }
+                    }
+                }
+                _ => break,
+            }
+            prefixed = true;
+        }
+        self.blanks();
+        if prefixed && matches!(self.peek(), None | Some(b'\n' | b';' | b'&' | b')' | b'|')) {
+            // bash: `time` and `!` alone run nothing.
+            *certain = false;
+            return Ok(nodes);
+        }
+        loop {
+            nodes.push(self.command(nodes.is_empty())?);
+            self.blanks();
+            if self.peek() != Some(b'|') || self.peek_second() == Some(b'|') {
+                return Ok(nodes);
+            }
+            self.pos += 1;
+            if self.peek() == Some(b'&') && self.bash() {
+                self.pos += 1;
+            }
+            self.lines()?;
+        }
+    }
+
+    pub(super) fn command(&mut self, first: bool) -> Read<Node> {
+        self.open()?;
+        let node = self.command_itself(first)?;
+        self.close();
+        Ok(node)
+    }
+
+    pub(super) fn command_itself(&mut self, first: bool) -> Read<Node> {
+        self.blanks();
+        if self.peek() == Some(b'(') {
+            if self.peek_second() == Some(b'(') && self.bash() {
+                self.pos += 1;
+                self.peek();
+                self.pos += 1;
+                if let Some(word) = self.arithmetic_word()? {
+                    return self.compound(Compound { words: vec![word], ..Compound::default() });
+                }
+                // Two subshells. The outer bracket is taken; the inner one is where reading goes on.
+                self.pos -= 1;
+            } else {
+                self.pos += 1;
+            }
+            let mut list = List::new();
+            self.list(&mut list, Until::Parenthesis)?;
+            if !self.take(b')') {
+                return self.syntax("a subshell is not closed: close it with `)`");
+            }
+            return self.compound(Compound { lists: vec![list], ..Compound::default() });
+        }
+        let Some((word, end)) = self.keyword()? else { return self.simple() };
+        // `time` counts at the beginning of a pipeline only; behind `|` it is a program.
+        if word == "time" || (word == "!" && !first) {
+            return self.simple();
+        }
+        self.pos = end;
+        match word {
+            "{" => {
+                let list = self.block("}")?;
+                self.compound(Compound { lists: vec![list], group: true, ..Compound::default() })
+            }
+            "if" => self.condition(),
+            "while" | "until" => {
+                let mut lists = vec![List::new()];
+                self.list(&mut lists[0], Until::Words(&["do"]))?;
+                self.expect("do", "a loop has no `do`: write it")?;
+                lists.push(self.block("done")?);
+                self.compound(Compound { lists, ..Compound::default() })
+            }
+            "for" | "select" => self.each(word == "for"),
+            "case" => self.case(),
+            "[[" => self.test(),
+            "function" => {
+                self.blanks();
+                let name = self.word(Kind::First)?;
+                self.blanks();
+                if self.take(b'(') {
+                    self.blanks();
+                    if !self.take(b')') {
+                        return self.syntax("`()` is expected behind a function's name");
+                    }
+                }
+                self.function(name)
+            }
+            "coproc" => self.coproc(),
+            _ => {
+                self.syntax("a reserved word stands where a command should begin: write the command, or quote the word")
+            }
+        }
+    }
+
+    pub(super) fn simple(&mut self) -> Read<Node> {
+        let mut simple = Simple::default();
+        let start = self.pos;
+        loop {
+            self.blanks();
+            let mut sets = Vec::new();
+            if self.redirect(&mut simple.redirects, &mut sets)? {
+                simple.assigns.append(&mut sets);
+                continue;
+            }
+            match self.peek() {
+                None | Some(b'\n' | b';' | b'&' | b'|' | b')') => break,
+                Some(b'(') => {
+                    let name = simple.words.len() == 1 && simple.assigns.is_empty() && simple.redirects.is_empty();
+                    if !name {
+                        return self.syntax("`(` in the middle of a command: quote it");
+                    }
+                    self.pos += 1;
+                    self.blanks();
+                    if !self.take(b')') {
+                        return self.syntax("`(` behind a command's name: quote it");
+                    }
+                    let name = simple.words.remove(0);
+                    return self.function(name);
+                }
+                Some(_) => {
+                    let word = self.word(if simple.words.is_empty() { Kind::First } else { Kind::Argument })?;
+                    if simple.words.is_empty() && word.name.is_some() {
+                        simple.assigns.push(word);
+                    } else {
+                        simple.words.push(word);
+                    }
+                }
+            }
+        }
+        if self.pos == start {
+            return self.syntax("a command is missing here: write it, or take the operator away");
+        }
+        Ok(Node::Simple(simple))
+    }
+}

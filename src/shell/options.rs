@@ -1,0 +1,190 @@
+//! Options as getopt reads them, one reading for all programs.
+
+use crate::shell::syntax::{HOLE, Word};
+
+/// What options a program has.
+pub(super) struct Grammar {
+    /// Letters that stand alone.
+    pub(super) flags: &'static str,
+    /// Letters that take the rest of their word, or the next word.
+    pub(super) values: &'static str,
+    /// Letters that take the rest of their word, if there is any.
+    pub(super) optional: &'static str,
+    /// Long options, by name.
+    pub(super) long: &'static [(&'static str, Takes)],
+    /// Options count also behind operands.
+    pub(super) permutes: bool,
+}
+
+/// What a long option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Nothing.
+    Nothing,
+    /// A value, behind `=` or in the next word.
+    Value,
+    /// A value, behind `=`, or none.
+    Optional,
+}
+
+impl Grammar {
+    /// No options but `--help` and `--version`.
+    pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[], permutes: false };
+}
+
+/// An option that was given: a letter, or the full name of a long one.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) value: Option<Word>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Options<'w> {
+    /// In order.
+    pub(super) given: Vec<Given>,
+    /// Operands before `rest`: only where options count behind them too.
+    pub(super) operands: Vec<&'w Word>,
+    /// What follows the options.
+    pub(super) rest: &'w [Word],
+}
+
+impl Options<'_> {
+    /// Whether one of `names` was given.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        self.given.iter().any(|given| names.contains(&given.name.as_str()))
+    }
+
+    /// The values of all options of `names`.
+    pub(super) fn values<'o>(&'o self, names: &'o [&str]) -> impl Iterator<Item = &'o Word> {
+        self.given.iter().filter(|given| names.contains(&given.name.as_str())).filter_map(|given| given.value.as_ref())
+    }
+}
+
+/// A word that can't be read, and why.
+pub(super) type Stuck<'w> = (&'w Word, &'static str);
+
+/// Reads the options of `words`, a program's arguments.
+///
+/// # Errors
+/// A word that may be an option, several words or none; an option that `grammar` does not have: what follows it is not known then.
+pub(super) fn read<'w>(grammar: &Grammar, words: &'w [Word]) -> Result<Options<'w>, Stuck<'w>> {
+    let mut options = Options::default();
+    let mut next = 0;
+    while let Some(word) = words.get(next) {
+        if !word.one {
+            return Err((word, "may become several words, or none, before the command is named"));
+        }
+        let known = word.known();
+        if word.exact && known == "--" {
+            next += 1;
+            break;
+        }
+        if !word.exact && known.is_empty() {
+            return Err((word, "may be an option, or the command"));
+        }
+        if !known.starts_with('-') || word.exact && known == "-" {
+            if !grammar.permutes {
+                break;
+            }
+            options.operands.push(word);
+            next += 1;
+            continue;
+        }
+        next += 1;
+        let taken = match word.text.strip_prefix("--") {
+            Some(long) => read_long(grammar, long, word, words.get(next), &mut options)?,
+            None => read_short(grammar, word, words.get(next), &mut options)?,
+        };
+        next += usize::from(taken);
+    }
+    options.rest = &words[next.min(words.len())..];
+    Ok(options)
+}
+
+/// Whether the next word was taken too.
+fn read_long<'w>(
+    grammar: &Grammar,
+    long: &str,
+    word: &'w Word,
+    next: Option<&'w Word>,
+    options: &mut Options<'w>,
+) -> Result<bool, Stuck<'w>> {
+    let (name, value) = match long.split_once('=') {
+        Some((name, value)) => (name, Some(part(word, value))),
+        None => (long, None),
+    };
+    if name.contains(HOLE) {
+        return Err((word, "is an option that is not written out"));
+    }
+    let exact = grammar.long.iter().find(|(known, _)| *known == name);
+    let mut begun = grammar.long.iter().filter(|(known, _)| known.starts_with(name));
+    let found = match (exact, begun.next(), begun.next()) {
+        (Some(exact), ..) => exact,
+        (None, Some(one), None) => one,
+        _ if matches!(name, "help" | "version") => &("help", Takes::Nothing),
+        _ => return Err((word, "is an option that is not known here")),
+    };
+    let mut taken = false;
+    let value = match (found.1, value) {
+        (Takes::Value, None) => {
+            taken = true;
+            Some(following(word, next)?)
+        }
+        (_, value) => value,
+    };
+    options.given.push(Given { name: found.0.to_owned(), value });
+    Ok(taken)
+}
+
+fn read_short<'w>(
+    grammar: &Grammar,
+    word: &'w Word,
+    next: Option<&'w Word>,
+    options: &mut Options<'w>,
+) -> Result<bool, Stuck<'w>> {
+    let mut letters = word.text[1..].char_indices();
+    while let Some((at, letter)) = letters.next() {
+        let rest = &word.text[1 + at + letter.len_utf8()..];
+        let name = letter.to_string();
+        if grammar.flags.contains(letter) {
+            options.given.push(Given { name, value: None });
+        } else if grammar.optional.contains(letter) {
+            let value = (!rest.is_empty()).then(|| part(word, rest));
+            options.given.push(Given { name, value });
+            return Ok(false);
+        } else if grammar.values.contains(letter) {
+            let taken = rest.is_empty();
+            let value = if taken { following(word, next)? } else { part(word, rest) };
+            options.given.push(Given { name, value: Some(value) });
+            return Ok(taken);
+        } else if letter == HOLE {
+            return Err((word, "is an option that is not written out"));
+        } else {
+            return Err((word, "is an option that is not known here"));
+        }
+    }
+    Ok(false)
+}
+
+fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Stuck<'w>> {
+    match next {
+        Some(next) if next.one => Ok(next.clone()),
+        Some(next) => Err((next, "may become several words, or none, before the command is named")),
+        None => Err((option, "is an option without its value")),
+    }
+}
+
+/// The end of a word, as a word.
+fn part(word: &Word, text: &str) -> Word {
+    Word {
+        at: word.at,
+        text: text.to_owned(),
+        raw: Some(word.source().into()),
+        exact: !text.contains(HOLE),
+        one: true,
+        quoted: word.quoted,
+        ..Word::default()
+    }
+}

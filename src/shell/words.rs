@@ -1,0 +1,361 @@
+//! Words: quotes, expansions, substitutions, the bodies of here-documents.
+
+use crate::shell::syntax::{HOLE, Parser, Read, Word};
+
+/// Where a word stands, and so what may be in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Before or at the name of a command: an assignment, or the name.
+    First,
+    /// An argument, a file name, a delimiter.
+    Argument,
+    /// An element of an array.
+    Element,
+    /// A pattern of `case` or of `[[ == ]]`.
+    Pattern,
+    /// The regular expression of `[[ =~ ]]`.
+    Regex,
+}
+
+/// How the text around an expansion is quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quote {
+    /// Not at all.
+    None,
+    /// `"…"`
+    Double,
+    /// The body of a here-document, or arithmetic: as in double quotes, but a double quote is a character.
+    Body,
+}
+
+/// A word while it is read.
+pub(super) struct Building {
+    pub(super) word: Word,
+    /// Where a pattern `[` and a brace `{` may begin, in `word.text`.
+    pub(super) bracket: Option<usize>,
+    pub(super) brace: Option<usize>,
+    /// A comma or `..` since the brace.
+    pub(super) comma: bool,
+    /// All so far is unquoted and literal.
+    pub(super) plain: bool,
+    /// A part is not known, beside patterns.
+    pub(super) dynamic: bool,
+}
+
+impl Building {
+    pub(super) fn new(at: usize) -> Self {
+        Self {
+            word: Word { at, one: true, ..Word::default() },
+            bracket: None,
+            brace: None,
+            comma: false,
+            plain: true,
+            dynamic: false,
+        }
+    }
+
+    /// Something that only running tells.
+    pub(super) fn hole(&mut self, one: bool) {
+        self.word.text.push(HOLE);
+        self.word.one &= one;
+        self.plain = false;
+        self.dynamic = true;
+    }
+
+    /// From byte `at` of the text on it is a pattern, or a list in braces: any number of fields.
+    pub(super) fn pattern(&mut self, at: usize, glob: bool) {
+        self.word.text.insert(at, HOLE);
+        self.word.one = false;
+        self.plain = false;
+        if glob {
+            self.word.glob = true;
+        } else {
+            self.dynamic = true;
+        }
+        (self.bracket, self.brace) = (None, None);
+    }
+}
+
+impl Parser<'_> {
+    /// A word that begins at the next byte, which is none that separates.
+    pub(super) fn word(&mut self, kind: Kind) -> Read<Word> {
+        self.peek();
+        let start = self.pos;
+        let mut w = Building::new(self.place());
+        self.pieces(&mut w, kind)?;
+        let raw = &self.text[start..self.pos];
+        if raw.is_empty() {
+            return self.syntax("a word is missing here: complete the command");
+        }
+        if !self.pending.is_empty() && raw.contains('\n') {
+            return self.guard("a word goes on in the next line behind `<<`: give the here-document a line of its own");
+        }
+        Ok(finished(w, raw))
+    }
+
+    pub(super) fn pieces(&mut self, w: &mut Building, kind: Kind) -> Read<()> {
+        loop {
+            let Some(byte) = self.peek() else { return Ok(()) };
+            match byte {
+                b' ' | b'\t' | b'\n' | b';' | b'&' | b')' => return Ok(()),
+                b'|' => {
+                    if kind != Kind::Regex {
+                        return Ok(());
+                    }
+                    self.literal(w, 1);
+                }
+                b'(' => {
+                    let last = w.word.text.bytes().last();
+                    let extended = matches!(last, Some(b'?' | b'*' | b'+' | b'@' | b'!')) && self.bash();
+                    if kind == Kind::Regex {
+                        self.parentheses(w)?;
+                    } else if extended && kind == Kind::First {
+                        if w.word.text.len() > 1 || w.word.text != "!" {
+                            return self.guard("`(` behind a pattern character in a command's name: quote it");
+                        }
+                        return Ok(());
+                    } else if extended && (w.word.text.len() > 1 || kind == Kind::Pattern || kind == Kind::Argument) {
+                        let at = w.word.text.len() - 1;
+                        self.parentheses(w)?;
+                        w.pattern(at, false);
+                    } else {
+                        return Ok(());
+                    }
+                }
+                b'<' | b'>' => {
+                    if !(self.peek_second() == Some(b'(') && self.bash()) {
+                        return Ok(());
+                    }
+                    self.pos += 1;
+                    self.peek();
+                    self.substitution(w)?;
+                    w.hole(true);
+                }
+                b'\\' => {
+                    self.pos += 1;
+                    self.character(w)?;
+                }
+                b'\'' => {
+                    w.word.quoted = true;
+                    w.plain = false;
+                    self.single(w)?;
+                }
+                b'"' => {
+                    w.word.quoted = true;
+                    w.plain = false;
+                    self.pos += 1;
+                    self.double(w, Quote::Double)?;
+                }
+                b'$' => self.dollar(w, Quote::None)?,
+                b'`' => self.backtick(w, Quote::None)?,
+                b'*' | b'?' => {
+                    let at = w.word.text.len();
+                    self.literal(w, 1);
+                    w.pattern(at, true);
+                }
+                b'[' => {
+                    if kind == Kind::First && w.plain && is_name(&w.word.text) && self.bash() {
+                        self.subscript(w)?;
+                        continue;
+                    }
+                    if kind == Kind::Element && w.word.text.is_empty() && w.plain && self.bash() {
+                        self.subscript(w)?;
+                        continue;
+                    }
+                    w.bracket.get_or_insert(w.word.text.len());
+                    self.literal(w, 1);
+                }
+                b']' => {
+                    let open = w.bracket.filter(|open| w.word.text.len() > open + 1);
+                    self.literal(w, 1);
+                    if let Some(open) = open {
+                        w.pattern(open, true);
+                    }
+                }
+                b'{' => {
+                    if w.brace.is_none() {
+                        w.brace = Some(w.word.text.len());
+                        w.comma = false;
+                    }
+                    self.literal(w, 1);
+                }
+                b',' => {
+                    w.comma = true;
+                    self.literal(w, 1);
+                }
+                b'.' => {
+                    w.comma |= w.brace.is_some() && w.word.text.ends_with('.');
+                    self.literal(w, 1);
+                }
+                b'}' => {
+                    let open = w.brace.filter(|_| w.comma && self.bash());
+                    self.literal(w, 1);
+                    if let Some(open) = open {
+                        w.pattern(open, false);
+                    }
+                }
+                b'~' if w.word.text.is_empty() && w.plain => {
+                    self.pos += 1;
+                    w.hole(true);
+                }
+                b'=' if w.word.name.is_none() && w.plain => {
+                    let text = w.word.text.strip_suffix('+').unwrap_or(&w.word.text);
+                    if is_name(text) && (text.len() == w.word.text.len() || self.bash()) {
+                        w.word.name = Some(text.len());
+                    }
+                    self.literal(w, 1);
+                    self.after_equals(w)?;
+                }
+                _ => self.run(w),
+            }
+        }
+    }
+
+    /// The elements behind `name=`, if an array begins there.
+    pub(super) fn after_equals(&mut self, w: &mut Building) -> Read<()> {
+        if w.word.name.is_none() {
+            return Ok(());
+        }
+        match self.peek() {
+            Some(b'(') if self.bash() => self.array(w),
+            Some(b'~') => {
+                self.pos += 1;
+                w.hole(true);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Literal bytes up to the next one that means something.
+    pub(super) fn run(&mut self, w: &mut Building) {
+        let bytes = self.text.as_bytes();
+        let start = self.pos;
+        while self.pos < bytes.len() && !SPECIAL[usize::from(bytes[self.pos])] {
+            self.pos += 1;
+        }
+        if start == self.pos {
+            self.pos += 1;
+        }
+        w.word.text.push_str(&self.text[start..self.pos]);
+    }
+
+    /// `count` ASCII bytes as they are.
+    pub(super) fn literal(&mut self, w: &mut Building, count: usize) {
+        w.word.text.push_str(&self.text[self.pos..self.pos + count]);
+        self.pos += count;
+    }
+
+    /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
+    pub(super) fn subscript(&mut self, w: &mut Building) -> Read<()> {
+        let name = w.word.text.len();
+        let mut depth = 0usize;
+        loop {
+            let Some(byte) = self.peek() else {
+                return self.guard("an index is not closed: close it with `]`, or quote the bracket");
+            };
+            match byte {
+                b'[' => {
+                    depth += 1;
+                    self.literal(w, 1);
+                }
+                b']' => {
+                    depth -= 1;
+                    self.literal(w, 1);
+                    if depth == 0 {
+                        break;
+                    }
+                }
+                b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>' => {
+                    return self.guard("an index with blanks or operators: use a variable for it");
+                }
+                b'\\' => {
+                    self.pos += 1;
+                    self.character(w)?;
+                }
+                b'\'' => self.single(w)?,
+                b'"' => {
+                    self.pos += 1;
+                    self.double(w, Quote::Double)?;
+                }
+                b'$' => {
+                    self.evaluates = true;
+                    self.dollar(w, Quote::None)?;
+                }
+                b'`' => self.backtick(w, Quote::None)?,
+                _ => {
+                    let start = self.pos;
+                    self.pos += 1;
+                    while !self.text.is_char_boundary(self.pos) {
+                        self.pos += 1;
+                    }
+                    w.word.text.push_str(&self.text[start..self.pos]);
+                }
+            }
+        }
+        let plus = self.peek() == Some(b'+') && self.peek_second() == Some(b'=');
+        if plus || self.peek() == Some(b'=') {
+            if plus {
+                self.pos += 1;
+            }
+            self.pos += 1;
+            self.evaluates = true;
+            w.word.name = Some(name);
+            w.plain = false;
+            w.word.text.push('=');
+            return self.after_equals(w);
+        }
+        w.pattern(name, true);
+        Ok(())
+    }
+
+    /// `(element …)` of an array.
+    pub(super) fn array(&mut self, w: &mut Building) -> Read<()> {
+        self.open()?;
+        self.pos += 1;
+        loop {
+            self.lines()?;
+            match self.peek() {
+                None => return self.syntax("an array is not closed: close it with `)`"),
+                Some(b')') => break,
+                Some(_) => {
+                    let mut element = self.word(Kind::Element)?;
+                    w.word.parts.append(&mut element.parts);
+                }
+            }
+        }
+        self.pos += 1;
+        self.close();
+        w.hole(true);
+        Ok(())
+    }
+}
+
+pub(super) fn finished(mut w: Building, raw: &str) -> Word {
+    let holes = w.word.text.contains(HOLE);
+    w.word.exact = !holes && w.word.one;
+    w.word.glob &= !w.dynamic;
+    if raw != w.word.text {
+        w.word.raw = Some(raw.into());
+    }
+    w.word
+}
+
+/// A variable's name.
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Bytes that mean something in a word. A [`HOLE`] begins with 0xF4.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let special = b" \t\n;&|()<>\\'\"$`*?[]{},.}~=";
+    let mut at = 0;
+    while at < special.len() {
+        table[special[at] as usize] = true;
+        at += 1;
+    }
+    table
+};

@@ -1,0 +1,235 @@
+//! `countersign policy` through the real binary, and the speed of deciding.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(BINARY).arg("policy").args(args).current_dir(dir).stdin(Stdio::null()).output().expect("started")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Exit code and all that was said.
+fn answer(dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = run(dir, args);
+    (output.status.code().expect("a code"), text(&output))
+}
+
+fn json(dir: &Path, args: &[&str]) -> Value {
+    serde_json::from_slice(&run(dir, args).stdout).expect("JSON")
+}
+
+/// A repository with these files.
+fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join(".git")).expect("made");
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
+    dir
+}
+
+const RUNBOOK: &str = "---\ncountersign: 1\n---\n```bash {#look}\ngit status\n```\n\n```bash {#restart}\nsystemctl restart x\n```\n\n```python {#py}\nprint(1)\n```\n";
+
+#[test]
+fn check_says_by_its_exit_code_what_would_run() {
+    let dir = repository(&[
+        ("good.sh", "git status && npm test\n"),
+        ("ask.sh", "git log | grep fix\n"),
+        ("bad.sh", "git status\nif true; then rm x; fi\n"),
+        ("broken.sh", "git log 'unterminated\n"),
+        ("dynamic.sh", "$CMD x\n"),
+        ("service.md", RUNBOOK),
+        (".rundownrc.yaml", "version: 1\ndefault: {run: {allow: [\"true\"]}}\n"),
+    ]);
+    let check = |args: &[&str]| answer(dir.path(), &[&["check"], args].concat());
+    let (code, said) = check(&["good.sh"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("good.sh (bash): allowed") && said.contains(".rundownrc.yaml"), "{said}");
+    let (code, said) = check(&["ask.sh"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("would ask") && said.contains("run grep") && said.contains("1:11"), "{said}");
+    let (code, said) = check(&["bad.sh"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("DENIED") && said.contains("2:15") && said.contains("run.deny \"rm\", built in"), "{said}");
+    let (code, said) = check(&["broken.sh"]);
+    assert!(code == 1 && said.contains("DENIED") && said.contains("1:"), "{said}");
+    assert_eq!(check(&["dynamic.sh"]).0, 1);
+    let (code, said) = check(&["service.md"]);
+    assert_eq!(code, 1, "{said}");
+    for line in ["service:look (bash): allowed", "service:restart (bash): would ask", "service:py (python): allowed"] {
+        assert!(said.contains(line), "{said}");
+    }
+    // Where people sign, being asked is what it is for; a built-in deny is a question, a written one final.
+    for (file, expected) in [("ask.sh", 0), ("bad.sh", 0), ("dynamic.sh", 0), ("service.md", 0), ("broken.sh", 1)] {
+        assert_eq!(check(&["--boundary", file]).0, expected, "{file}");
+    }
+    std::fs::write(dir.path().join("strict.yaml"), "version: 1\ndefault: {run: {deny: [rm]}}\n").expect("written");
+    assert_eq!(check(&["--boundary", "--policy", "strict.yaml", "bad.sh"]).0, 1);
+    assert_eq!(check(&["nothing.sh"]).0, 2);
+    assert_eq!(check(&["good.sh", "--help"]).0, 2, "help is no yes");
+}
+
+#[test]
+fn an_invalid_policy_refuses_and_never_falls_back() {
+    let dir = repository(&[("good.sh", "git status\n")]);
+    let check = || answer(dir.path(), &["check", "good.sh"]);
+    assert_eq!(check().0, 0);
+    for (content, word) in [
+        ("version: 1\ndefault: {run: {denny: [rm]}}\n", "did you mean \"deny\"?"),
+        ("version: 1\nversion: 1\n", "stands already"),
+        ("a: &a [x]\nb: [*a, *a]\n", "anchors"),
+        ("", "must be a map"),
+        ("{", "not readable"),
+        ("version: 1\ngrants: [{type: run, pattern: x, scope: session}]\n", "in memory"),
+    ] {
+        std::fs::write(dir.path().join(".rundownrc"), content).expect("written");
+        let (code, said) = check();
+        assert!(code == 2 && said.contains(word) && said.contains(".rundownrc"), "{content:?}: {code}: {said}");
+    }
+}
+
+#[test]
+fn the_policy_is_the_nearest_one_upward() {
+    let deny = |name: &str| format!("{{\"version\": 1, \"default\": {{\"run\": {{\"deny\": [\"{name}\"]}}}}}}\n");
+    let dir = repository(&[("a/b/x.sh", "git status && npm test\n"), (".rundownrc.yml", &deny("npm"))]);
+    let said = || answer(&dir.path().join("a/b"), &["check", "x.sh"]).1;
+    let write = |name: &str, content: &str| std::fs::write(dir.path().join(name), content).expect("written");
+    assert!(said().contains("run.deny \"npm\""), "{}", said());
+    // The nearer directory goes first, and in one directory the order is fixed.
+    let mut last = "git";
+    for name in [".rundownrc.yaml", ".rundownrc.json", ".rundownrc", "countersign.policy.yaml"] {
+        last = if last == "git" { "npm" } else { "git" };
+        write(&format!("a/{name}"), &deny(last));
+        assert!(said().contains(&format!("run.deny \"{last}\"")) && said().contains(name), "{name}: {}", said());
+    }
+    // A package.json counts where it speaks of policy.
+    write("a/b/package.json", "{\n\t\"name\": \"x\",\n\t\"version\": \"1.0.0\"\n}\n");
+    assert!(said().contains("countersign.policy.yaml"), "{}", said());
+    write(
+        "a/b/package.json",
+        "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"default\": {\"run\": {\"deny\": [\"git\"]}}}\n}\n",
+    );
+    assert!(said().contains("package.json") && said().contains("run.deny \"git\""), "{}", said());
+    write("a/b/package.json", "{\n\t\"rundown\": {\"version\": 1, \"run\": 2}\n}\n");
+    assert!(said().contains("package.json:2:28: unknown key"), "{}", said());
+    // Code is not run to learn what may run.
+    for name in ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"] {
+        write(&format!("a/b/{name}"), "export default {}\n");
+        let (code, said) = answer(&dir.path().join("a/b"), &["check", "x.sh"]);
+        assert!(code == 2 && said.contains("it is code") && said.contains(name), "{said}");
+        std::fs::remove_file(dir.path().join(format!("a/b/{name}"))).expect("removed");
+    }
+}
+
+#[test]
+fn a_policy_that_others_decide_is_not_taken_by_discovery() {
+    let dir = repository(&[("x.sh", "git status\n"), (".rundownrc", "version: 1\n")]);
+    let file = dir.path().join(".rundownrc");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("set");
+    let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+    assert!(code == 2 && said.contains("everybody can write it"), "{said}");
+    assert_eq!(answer(dir.path(), &["check", "--policy", ".rundownrc", "x.sh"]).0, 0, "named, it is the caller's");
+    std::fs::remove_file(&file).expect("removed");
+    std::os::unix::fs::symlink("nowhere", &file).expect("a link");
+    assert_eq!(answer(dir.path(), &["check", "x.sh"]).0, 2, "a link that leads nowhere is no missing file");
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::create_dir(&file).expect("made");
+    let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+    assert!(code == 2 && said.contains("not a regular file"), "{said}");
+}
+
+#[test]
+fn explain_names_place_wrapper_and_rule_of_every_command() {
+    let dir = repository(&[("x.sh", "git ls-files | env xargs rm\nPATH=/x:$PATH make \"$(docker ps)\"\n")]);
+    let (code, said) = answer(dir.path(), &["explain", "x.sh"]);
+    assert_eq!(code, 0);
+    let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}"));
+    let rm = line("run rm ");
+    assert!(
+        rm.starts_with("1:")
+            && rm.contains("env > xargs")
+            && rm.contains("DENIED")
+            && rm.ends_with("run.deny \"rm\", built in"),
+        "{rm}"
+    );
+    assert!(line("run git").contains("allowed") && line("run docker").contains("DENIED"), "{said}");
+    assert!(line("set PATH").contains("asked"), "{said}");
+    assert!(said.contains("there the sandbox holds"), "{said}");
+    let columns: Vec<usize> =
+        said.lines().filter(|line| line.contains("run.")).filter_map(|line| line.find("run.")).collect();
+    assert!(columns.len() > 2 && columns.windows(2).all(|pair| pair[0] == pair[1]), "not aligned: {said}");
+    let value = json(dir.path(), &["explain", "x.sh", "--json"]);
+    let commands = value["scripts"][0]["commands"].as_array().expect("commands");
+    let rm = commands.iter().find(|one| one["what"] == "rm").expect("rm");
+    assert_eq!((&rm["verdict"], &rm["line"]), (&Value::from("deny"), &Value::from(1)));
+    assert_eq!(rm["via"], serde_json::json!(["env", "xargs"]));
+}
+
+#[test]
+fn what_a_script_says_never_steers_the_terminal() {
+    let dir = repository(&[("x.sh", "'\u{1b}[2Jgit\u{202e}' x\n'a\nDENIED b' y\n$X\u{1b}]0;t\u{7}\n")]);
+    for command in ["check", "explain"] {
+        let (_, said) = answer(dir.path(), &[command, "x.sh"]);
+        assert!(!said.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{said:?}");
+        assert!(said.lines().all(|line| !line.starts_with("DENIED")), "{said}");
+    }
+}
+
+#[test]
+fn show_tells_where_each_rule_comes_from() {
+    let policy = "version: 1\ndefault: {mode: prompted, run: {deny: [jq]}, approvals: {required: 2, from: [ops]}}\noverrides: [{runbook: \"deploy/**\", mode: execute, run: {allow: [kubectl]}}]\ngrants: [{type: run, pattern: curl, scope: permanent}]\n";
+    let dir = repository(&[("countersign.policy.yaml", policy)]);
+    let (code, said) = answer(dir.path(), &["show", "--runbook", "./deploy/../deploy/x.md"]);
+    assert_eq!(code, 0, "{said}");
+    let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}"));
+    assert!(line("mode").contains("execute, overrides[0] (deploy/**)"), "{said}");
+    assert!(line(" jq ").ends_with("default") && line(" kubectl ").contains("allow"), "{said}");
+    assert!(line(" curl ").ends_with("grants[0]"), "{said}");
+    assert!(line(" sudo ").ends_with("built in") && said.contains("  /usr\n"), "{said}");
+    let plain = json(dir.path(), &["show", "--json"]);
+    assert_eq!(plain["mode"]["value"], "prompted");
+    assert!(plain["rules"].as_array().expect("rules").iter().any(|rule| rule["pattern"] == "{repo}/**"));
+    assert!(plain["always_readable"].as_array().is_some_and(|paths| !paths.is_empty()));
+}
+
+#[test]
+fn check_warns_of_interpreters_and_of_everything() {
+    let policy = "version: 1\ndefault: {run: {allow: [\"*\", bash, python3.11, git]}}\n";
+    let dir = repository(&[("countersign.policy.yaml", policy), ("x.sh", "make x\n")]);
+    let said = answer(dir.path(), &["check", "x.sh"]).1;
+    for word in ["\"*\" (default) allows everything", "\"bash\" (default)", "\"python3.11\""] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!said.contains("\"git\""), "{said}");
+    let dir = repository(&[("x.sh", "make x\n")]);
+    let said = answer(dir.path(), &["check", "x.sh"]).1;
+    assert!(said.contains("warning: make is allowed and runs whatever"), "{said}");
+}
+
+#[test]
+fn the_override_is_found_by_the_path_in_the_repository() {
+    let policy = "version: 1\ndefault: {mode: execute}\noverrides: [{runbook: \"community/**\", mode: deny}]\n";
+    let dir = repository(&[(".rundownrc", policy), ("community/.x/a.sh", "jq .\n"), ("b.sh", "jq .\n")]);
+    std::os::unix::fs::symlink("community/.x", dir.path().join("mine")).expect("a link");
+    let code = |directory: &str, file: &str| answer(&dir.path().join(directory), &["check", file]).0;
+    assert_eq!(code("", "b.sh"), 0);
+    for (directory, file) in [
+        ("", "community/.x/a.sh"),
+        ("", "./community/../community/.x/a.sh"),
+        ("community", ".x/a.sh"),
+        ("", "mine/a.sh"),
+    ] {
+        assert_eq!(code(directory, file), 1, "{directory} {file}");
+    }
+}

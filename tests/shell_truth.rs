@@ -1,0 +1,293 @@
+//! What bash and dash really run of generated scripts, against what the reader of shell found in them.
+//!
+//! Every program that ran must have been found, or the script was called unknown or refused: no misses. Against the cheap way out,
+//! the shares of what is unknown or refused are limited too. `scripts/shell-truth` runs more.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use countersign::shell::commands::{Found, NotUnderstood, Shell, Size, What, find, find_in};
+
+#[path = "shell_truth/generator.rs"]
+mod generator;
+use generator::{Form, PROGRAMS, script};
+
+/// Programs of the host that scripts may call; the generator gives them nothing that does harm.
+const TOOLS: &[&str] = &[
+    "bash", "cat", "dash", "env", "false", "find", "flock", "ionice", "nice", "nohup", "setsid", "sh", "stdbuf",
+    "taskset", "timeout", "true", "xargs",
+];
+/// Scripts that one shell runs, each in a subshell of its own.
+const BATCH: usize = 50;
+/// How long a batch may take on a busy machine, and what it leaves behind when it has ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+const STRAGGLERS: Duration = Duration::from_millis(500);
+/// How many scripts run where nothing else is asked for, in each form.
+const SCRIPTS: [(Form, usize); 4] =
+    [(Form::Everyday, 5_000), (Form::Traps, 7_000), (Form::Hidden, 3_000), (Form::Damaged, 6_000)];
+
+#[test]
+fn every_program_that_runs_was_found_and_little_is_refused() {
+    let total: Option<usize> = std::env::var("SHELL_TRUTH_SCRIPTS").ok().map(|text| text.parse().expect("a number"));
+    let seed: u64 = std::env::var("SHELL_TRUTH_SEED").ok().map_or(1, |text| text.parse().expect("a number"));
+    let world = World::new();
+    let mut shown = String::new();
+    let mut misses = Vec::new();
+    let mut refused_too_often = false;
+    for (form, usual) in SCRIPTS {
+        let count = total.map_or(usual, |total| total / SCRIPTS.len());
+        let scripts: Vec<String> =
+            (0..count).map(|number| script(seed.wrapping_mul(1_000_003).wrapping_add(number as u64), form)).collect();
+        let outcome = world.run(&scripts);
+        let (mut ran, mut bash, mut either) = (0, 0, 0);
+        for (script, truth) in scripts.iter().zip(&outcome) {
+            ran += truth.bash.len() + truth.dash.len();
+            let as_bash = find_in(Shell::Bash, script, Size::Step);
+            let as_either = find(script, Size::Step);
+            bash += usize::from(covers_all(&as_bash));
+            either += usize::from(covers_all(&as_either));
+            for (shell, ran, found) in [
+                ("bash", &truth.bash, &as_bash),
+                ("bash, for sh", &truth.bash, &as_either),
+                ("dash", &truth.dash, &as_either),
+            ] {
+                if let Some(miss) = missed(ran, found) {
+                    misses.push(format!("{form:?}: {shell} ran {miss:?}, which was not found in:\n{script}\n"));
+                }
+            }
+        }
+        let share = |part: usize| part as f64 * 100.0 / count.max(1) as f64;
+        writeln!(
+            shown,
+            "{form:?}: {count} scripts, {ran} programs ran; unknown or refused: {:.2} % for bash, {:.2} % for sh",
+            share(bash),
+            share(either)
+        )
+        .unwrap();
+        assert!(ran > count, "{form:?}: only {ran} programs ran in {count} scripts: the test runs nothing");
+        let most = match form {
+            Form::Everyday => 2.0,
+            Form::Traps => 20.0,
+            // What can't be known, and what is mostly no valid script.
+            Form::Hidden | Form::Damaged => 100.0,
+        };
+        refused_too_often |= share(bash.max(either)) > most;
+    }
+    let stuck = world.stuck.load(Ordering::Relaxed);
+    println!("{shown}{stuck} scripts did not end");
+    assert!(stuck <= 40, "{stuck} scripts did not end: what they would have run is not known");
+    let first: Vec<&str> = misses.iter().take(8).map(String::as_str).collect();
+    assert!(misses.is_empty(), "{shown}{} misses:\n{}", misses.len(), first.join("\n"));
+    assert!(!refused_too_often, "{shown}at most 2 % of everyday scripts and 20 % of traps may be unknown or refused");
+}
+
+#[test]
+fn what_scripts_written_by_hand_run_was_found() {
+    let scripts: Vec<String> = include_str!("shell_truth/by_hand.txt").split("\n%%\n").map(str::to_owned).collect();
+    let world = World::new();
+    let outcome = world.run(&scripts);
+    let mut misses = Vec::new();
+    let mut ran = 0;
+    for (script, truth) in scripts.iter().zip(&outcome) {
+        ran += truth.bash.len() + truth.dash.len();
+        let (as_bash, as_either) = (find_in(Shell::Bash, script, Size::Step), find(script, Size::Step));
+        if std::env::var_os("SHELL_TRUTH_SHOW").is_some() {
+            let word = |found: &Result<Vec<Found>, NotUnderstood>| match found {
+                Err(why) => format!("refused: {why}"),
+                Ok(_) if covers_all(found) => "unknown".to_owned(),
+                Ok(_) => "found".to_owned(),
+            };
+            println!("{script:?}: {:?} {:?}; {} | {}", truth.bash, truth.dash, word(&as_bash), word(&as_either));
+        }
+        for (shell, ran, found) in [
+            ("bash", &truth.bash, &as_bash),
+            ("bash, for sh", &truth.bash, &as_either),
+            ("dash", &truth.dash, &as_either),
+        ] {
+            if let Some(miss) = missed(ran, found) {
+                misses.push(format!("{shell} ran {miss:?}, which was not found in:\n{script}\n"));
+            }
+        }
+    }
+    assert!(ran > scripts.len(), "only {ran} programs ran: the test runs nothing");
+    assert!(misses.is_empty(), "{}", misses.join("\n"));
+}
+
+/// Policy asks about the script as a whole, or denies it.
+fn covers_all(found: &Result<Vec<Found>, NotUnderstood>) -> bool {
+    found.as_ref().map_or(true, |found| found.iter().any(|one| matches!(one.what, What::Unknown(_))))
+}
+
+/// The first program that ran and was not found.
+fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<Found>, NotUnderstood>) -> Option<&'r str> {
+    if covers_all(found) {
+        return None;
+    }
+    let found = found.as_ref().unwrap();
+    let named = |name: &str| {
+        found.iter().any(|one| matches!(&one.what, What::Command(command) if command.rsplit('/').next() == Some(name)))
+    };
+    ran.iter().map(String::as_str).find(|name| !named(name))
+}
+
+/// What ran, by shell.
+#[derive(Default, Clone)]
+struct Truth {
+    bash: BTreeSet<String>,
+    dash: BTreeSet<String>,
+}
+
+/// A folder with the programs.
+struct World {
+    folder: tempfile::TempDir,
+    /// Batches that did not end.
+    stuck: AtomicUsize,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["programs", "tools"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shell_truth/stub.c");
+        let stub = folder.path().join("stub");
+        let compiled = |flags: &[&str]| {
+            let status = Command::new("cc")
+                .args(flags)
+                .arg("-O1")
+                .arg("-o")
+                .arg(&stub)
+                .arg(&source)
+                .stderr(Stdio::null())
+                .status();
+            status.expect("a C compiler").success()
+        };
+        assert!(compiled(&["-static"]) || compiled(&[]), "stub.c compiles");
+        for name in PROGRAMS {
+            std::fs::hard_link(&stub, folder.path().join("programs").join(name)).unwrap();
+        }
+        for name in TOOLS {
+            let path =
+                ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+            if let Some(path) = path {
+                std::os::unix::fs::symlink(path, folder.path().join("tools").join(name)).unwrap();
+            }
+        }
+        Self { folder, stuck: AtomicUsize::new(0) }
+    }
+
+    /// Runs all scripts in both shells.
+    fn run(&self, scripts: &[String]) -> Vec<Truth> {
+        let results = Mutex::new(vec![Truth::default(); scripts.len()]);
+        let next = AtomicUsize::new(0);
+        let batches = scripts.len().div_ceil(BATCH) * 2;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let batch = next.fetch_add(1, Ordering::Relaxed);
+                        if batch >= batches {
+                            break;
+                        }
+                        let first = batch / 2 * BATCH;
+                        let shell = if batch % 2 == 0 { "bash" } else { "dash" };
+                        let these = &scripts[first..(first + BATCH).min(scripts.len())];
+                        let ran = self.batch(shell, these);
+                        let mut results = results.lock().unwrap();
+                        for (at, ran) in ran.into_iter().enumerate() {
+                            let truth = &mut results[first + at];
+                            if shell == "bash" { truth.bash = ran } else { truth.dash = ran }
+                        }
+                    }
+                });
+            }
+        });
+        results.into_inner().unwrap()
+    }
+
+    /// What each script ran. Most are read by `.` in a subshell; the first three of a batch by a shell of their own.
+    fn batch(&self, shell: &str, scripts: &[String]) -> Vec<BTreeSet<String>> {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
+        let work = folder.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        std::fs::write(work.join("o"), "a\nb\n").unwrap();
+        let record = |number: usize| folder.path().join(format!("r{number}"));
+        let mut next = 0;
+        while next < scripts.len() {
+            let mut driver = String::new();
+            for (number, script) in scripts.iter().enumerate().skip(next) {
+                std::fs::write(folder.path().join(format!("s{number}")), script).unwrap();
+                let how = match number {
+                    0 => format!("exec {shell} ../s{number}"),
+                    1 => format!("exec {shell} < ../s{number}"),
+                    2 => format!("exec {shell} -c \"$(cat ../s{number})\""),
+                    _ => format!(". ../s{number}"),
+                };
+                writeln!(driver, "( ulimit -t 2 -f 1000; cd work; {how} ) 9>r{number}").unwrap();
+            }
+            std::fs::write(folder.path().join("driver"), driver).unwrap();
+            if self.drive(shell, folder.path()) {
+                break;
+            }
+            // A coprocess and a process substitution can wait for each other for ever. What ran until then counts; the rest goes on.
+            next = (next..scripts.len()).rfind(|number| record(*number).exists()).unwrap_or(next) + 1;
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+        }
+        let read = |number: usize| {
+            std::fs::read_to_string(record(number)).unwrap_or_default().lines().map(str::to_owned).collect()
+        };
+        (0..scripts.len()).map(read).collect()
+    }
+
+    /// Runs a folder's driver; false if it had to be killed.
+    fn drive(&self, shell: &str, folder: &Path) -> bool {
+        let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
+        let mut child = Command::new(shell)
+            .arg("driver")
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", format!("{}:{}", path("programs"), path("tools")))
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", folder.join("work"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("bash and dash");
+        // The end of its output is the end of all that it started.
+        let mut output = child.stdout.take().unwrap();
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = output.read_to_end(&mut Vec::new());
+            let _ = done.send(());
+        });
+        let began = Instant::now();
+        let mut ended = None;
+        while wait.recv_timeout(Duration::from_millis(20)).is_err() {
+            let now = Instant::now();
+            if ended.is_none() && child.try_wait().unwrap().is_some() {
+                ended = Some(now);
+            }
+            if ended.map_or(now - began > PATIENCE, |ended| now - ended > STRAGGLERS) {
+                let group = format!("-{}", child.id());
+                let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+                break;
+            }
+        }
+        // Nothing but a kill keeps it from its end.
+        let finished = ended.is_some() || began.elapsed() <= PATIENCE;
+        child.wait().unwrap();
+        finished
+    }
+}

@@ -1,0 +1,278 @@
+//! A person of a test's own, at a terminal of their own.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+/// How long anything may take on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A home with a key, and a directory to work in.
+pub struct Person {
+    dir: tempfile::TempDir,
+    /// How the sandbox is asked for: what this host holds.
+    pub sandbox: &'static str,
+}
+
+impl Person {
+    pub fn new() -> Self {
+        let person = Self::without_key();
+        let made = person.command(&["key", "generate", "--comment", "pat"]).output().expect("started");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        person
+    }
+
+    pub fn without_key() -> Self {
+        let dir = tempfile::Builder::new().prefix("countersign-run-test-").tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("mode");
+        for below in ["home", "work", "tmp"] {
+            fs::create_dir(dir.path().join(below)).expect("made");
+        }
+        // A step of root's has an id of its own: to it these are somebody else's.
+        for below in ["work", "tmp"] {
+            fs::set_permissions(dir.path().join(below), Permissions::from_mode(0o777)).expect("mode");
+        }
+        Self { dir, sandbox: "--sandbox" }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Whether this host makes the namespaces of a sandbox.
+    pub fn holds_namespaces(&self) -> bool {
+        let report = self.command(&["doctor", "--json"]).output().expect("started");
+        let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+        let mut lines = report["lines"].as_array().expect("lines").iter();
+        lines.any(|line| line["what"] == "layer namespaces" && line["holds"] == "ok")
+    }
+
+    /// Writes a file of the work directory.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path("work").join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        fs::write(path, text).expect("written");
+    }
+
+    /// Writes `name` with these steps of bash.
+    pub fn runbook(&self, name: &str, front: &str, steps: &[(&str, &str)]) {
+        let mut text = format!("---\ncountersign: 1\n{front}\n---\n");
+        for (attributes, script) in steps {
+            text.push_str(&format!("\n```bash {{#{attributes}}}\n{script}\n```\n"));
+        }
+        self.write(name, &text);
+    }
+
+    /// The program in the work directory, with nothing of whoever runs the tests.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(self.path("work")).env_clear().stdin(Stdio::null());
+        command.envs(self.environment());
+        command
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let home = self.path("home").to_string_lossy().into_owned();
+        // Not that of the tests, in which the work directory lies: policy lets steps write there.
+        let tmp = self.path("tmp").to_string_lossy().into_owned();
+        [("PATH", path), ("HOME", home), ("TMPDIR", tmp), ("USER", "pat".to_owned()), ("TERM", "xterm".to_owned())]
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec()
+    }
+
+    /// `countersign run` with this host's sandbox, without a terminal.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[])
+    }
+
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let mut command = self.command(&["run", self.sandbox]);
+        command.args(arguments).envs(environment.iter().copied());
+        Ran::of(command.output().expect("started"))
+    }
+
+    /// `countersign run` as it is, without a terminal.
+    pub fn run_plain(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(&["run"]).args(arguments).output().expect("started"))
+    }
+
+    /// `countersign run` at a terminal of its own.
+    pub fn at_terminal(&self, arguments: &[&str]) -> Terminal {
+        let words: Vec<String> = [PROGRAM, "run", self.sandbox]
+            .iter()
+            .chain(arguments)
+            .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
+            .collect();
+        // `script` of util-linux makes the terminal, and gives the program's exit code.
+        let mut command = Command::new("script");
+        command.args(["-qefc", &format!("exec {}", words.join(" ")), "/dev/null"]);
+        command.current_dir(self.path("work")).env_clear().envs(self.environment()).env("SHELL", "/bin/sh");
+        Terminal::begin(command)
+    }
+
+    /// The lines of the local log.
+    pub fn log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.path("home/.local/state/countersign/local/receipts.ndjson")
+    }
+
+    /// The statements of the local log.
+    pub fn receipts(&self) -> Vec<Value> {
+        use base64::Engine as _;
+        let payload = |line: &Value| {
+            let payload = line["payload"].as_str().expect("a payload");
+            serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload).expect("base64"))
+                .expect("JSON")
+        };
+        self.log().iter().map(payload).collect()
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// A command at a terminal.
+pub struct Terminal {
+    child: Child,
+    keys: Option<ChildStdin>,
+    pieces: Receiver<Vec<u8>>,
+    /// Everything that the terminal showed, raw.
+    pub seen: Vec<u8>,
+    read: usize,
+}
+
+impl Terminal {
+    fn begin(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is needed");
+        let mut out = child.stdout.take().expect("piped");
+        let (to, pieces) = channel();
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = out.read(&mut piece) {
+                if to.send(piece[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let keys = child.stdin.take();
+        Self { child, keys, pieces, seen: Vec::new(), read: 0 }
+    }
+
+    /// Waits until the terminal shows `text`, after what was waited for before.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) -> &mut Self {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let at = self.seen[self.read..].windows(text.len()).position(|window| window == text.as_bytes());
+            if let Some(at) = at {
+                self.read += at + text.len();
+                return self;
+            }
+            match self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(piece) => self.seen.extend(piece),
+                Err(_) => panic!("{text:?} was not shown:\n{}", self.text()),
+            }
+        }
+    }
+
+    /// Types keys.
+    pub fn types(&mut self, keys: &str) -> &mut Self {
+        let input = self.keys.as_mut().expect("open");
+        input.write_all(keys.as_bytes()).and_then(|()| input.flush()).expect("typed");
+        self
+    }
+
+    /// Waits for a question and answers it.
+    #[track_caller]
+    pub fn answers(&mut self, keys: &str) -> &mut Self {
+        self.wait_for("allow it? [").wait_for("] ").types(&format!("{keys}\n"))
+    }
+
+    /// Waits for the end: the exit code, and all that was shown.
+    #[track_caller]
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let end = Instant::now() + DEADLINE;
+        // The pipe is kept open until the program has ended: its end would be a key too.
+        while let Ok(piece) = self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.seen.extend(piece);
+        }
+        assert!(Instant::now() < end, "it does not end:\n{}", self.text());
+        drop(self.keys.take());
+        let code = self.child.wait().expect("waited").code();
+        (code, self.text())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.seen).replace('\r', "")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `holds`.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process with this text in its command line lives.
+pub fn lives(text: &str) -> bool {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| line.split(|byte| *byte == 0).any(|word| word == text.as_bytes()))
+}
+
+/// A file's text.
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

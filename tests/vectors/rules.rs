@@ -1,0 +1,136 @@
+//! What policy says of a command, a path, a variable.
+
+use countersign::policy::builtins::Builtins;
+use countersign::policy::decide::{Flags, Verdict, Where, decide_env, decide_path, decide_script};
+use countersign::policy::file::Policy;
+use countersign::policy::lists::{KINDS, Side, word};
+use countersign::policy::paths::{Places, RunbookPath, absolute};
+use countersign::policy::resolve_path;
+use countersign::record::authorization::PermissionKind;
+use countersign::shell::commands::Size;
+use serde_json::Value;
+
+use super::{Outcome, same, text};
+
+/// `policy.json` and what has its shape: a list of decisions.
+pub fn decisions(file: &Value) -> Vec<Outcome> {
+    let vectors = file.as_array().map_or(&[][..], Vec::as_slice);
+    let name = |vector: &Value| vector["id"].as_str().unwrap_or("a vector without id").to_owned();
+    vectors.iter().map(|vector| (name(vector), one(vector))).collect()
+}
+
+fn one(vector: &Value) -> Result<(), String> {
+    for key in vector.as_object().into_iter().flat_map(|vector| vector.keys()) {
+        if !KNOWN.contains(&&**key) {
+            return Err(format!("the vector has a field {key:?}, which this reader does not know"));
+        }
+    }
+    let (answer, asks) = answer(vector)?;
+    let expected = text(vector, "expected")?;
+    let others = vector["accept"].as_array().into_iter().flatten();
+    // Nothing runs under a policy that can't be read.
+    let refused = answer == "invalid" && ["deny", "error", "refuse"].contains(&expected);
+    if answer != expected && !refused && !others.filter_map(Value::as_str).any(|other| other == answer) {
+        return Err(format!("expected {expected}, got {answer}: {}", asks.join(", ")));
+    }
+    match vector["asks"].as_array() {
+        Some(list) => same("asks", asks, list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        None => Ok(()),
+    }
+}
+
+/// The word of the answer, and each thing that is not simply allowed.
+fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
+    let policy = match &vector["policy"] {
+        Value::Null => Policy::untouched(),
+        // Text is a file with what JSON could not hold.
+        written => match Policy::load(&written.as_str().map_or_else(|| written.to_string(), str::to_owned)) {
+            Ok(policy) => policy,
+            Err(errors) => return Ok(("invalid", errors.iter().map(ToString::to_string).collect())),
+        },
+    };
+    let runbook = RunbookPath::of_file(vector["runbook"].as_str().unwrap_or_default());
+    let ruling = resolve_path(&policy, Builtins::current(), &runbook);
+    let at = if vector["at"] == "boundary" { Where::Boundary } else { Where::Terminal };
+    let context = |name: &str, default: &'static str| vector["ctx"][name].as_str().unwrap_or(default).to_owned();
+    let flags = flags(&vector["cli"], Places::new(&context("repo", "/repo"), &context("tmp", "/tmp")))?;
+    let input = text(vector, "input")?;
+    let kind = kind(text(vector, "kind")?)?;
+    let (verdict, decided) = match kind {
+        PermissionKind::Run => {
+            let decision = decide_script(&ruling, input, Size::File, at, &flags);
+            (decision.verdict, decision.decided)
+        }
+        PermissionKind::Env => {
+            let decided = decide_env(&ruling, input, at, &flags);
+            (decided.verdict, vec![decided])
+        }
+        PermissionKind::Read | PermissionKind::Write => {
+            let path = absolute(&context("cwd", "/repo"), input);
+            let decided = decide_path(&ruling, kind, &path, at, &flags);
+            (decided.verdict, vec![decided])
+        }
+    };
+    let asks = decided.iter().filter(|one| one.verdict != Verdict::Allow);
+    let mut asks: Vec<String> =
+        asks.map(|one| format!("{} {}: {}", word(one.kind), one.what, verdict_word(one.verdict))).collect();
+    asks.dedup();
+    Ok((verdict_word(verdict), asks))
+}
+
+const fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Ask(_) => "prompt",
+        Verdict::Deny => "deny",
+    }
+}
+
+fn kind(word_of: &str) -> Result<PermissionKind, String> {
+    KINDS.into_iter().find(|kind| word(*kind) == word_of).ok_or_else(|| format!("no kind {word_of:?}"))
+}
+
+fn flags(cli: &Value, places: Option<Places>) -> Result<Flags, String> {
+    let mut flags = Flags { places, ..Flags::default() };
+    for (key, value) in cli.as_object().into_iter().flatten() {
+        let on = value == &Value::Bool(true);
+        match key.as_str() {
+            "yes" => flags.yes = on,
+            "nonInteractive" => flags.non_interactive = on,
+            "allowAll" => flags.allow_all = on,
+            "denyAll" => flags.deny_all = on,
+            "session" => {
+                for (kind_of, names) in value.as_object().into_iter().flatten() {
+                    for name in names.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                        flags.session.allow(kind(kind_of)?, name);
+                    }
+                }
+            }
+            "sessionAllowsAll" => flags.session.all(kind(value.as_str().unwrap_or_default())?, Side::Allow),
+            "sessionDeniesAll" => flags.session.all(kind(value.as_str().unwrap_or_default())?, Side::Deny),
+            other => {
+                for pattern in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    flags.granted.grant(kind(other)?, pattern).map_err(|error| error.to_string())?;
+                }
+            }
+        }
+    }
+    Ok(flags)
+}
+
+const KNOWN: [&str; 14] = [
+    "id",
+    "policy",
+    "runbook",
+    "at",
+    "cli",
+    "ctx",
+    "kind",
+    "input",
+    "expected",
+    "accept",
+    "asks",
+    "why",
+    "peer",
+    "ground_truth",
+];
