@@ -31,6 +31,7 @@ impl Bench {
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),
             private: vec![],
+            unwritable: vec![],
         })
         .expect("a sandbox");
         assert_eq!(sandbox.probe().level(), Level::Strict, "{:#?}", sandbox.probe().layers);

@@ -79,7 +79,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     // Runs with a user id of their own must be able to enter it.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
     let place = home.path().to_owned();
-    let setup = Setup { launcher: None, scratch: place.clone(), spool: place, private: Vec::new() };
+    let setup =
+        Setup { launcher: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = profile(args, &sandbox.probe().held())?;
     if args.explain && !talk.json {
