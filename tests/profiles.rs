@@ -34,7 +34,7 @@ fn refused(declares: &str, allows: &str) -> String {
             setup.policy = format!("{POLICY}overrides:\n  - {{runbook: host, sandbox: {{{allows}}}}}\n");
         }
     });
-    world.try_start().expect_err("it does not serve")
+    world.try_start().expect_err("it does not serve").replace("\\\"", "\"")
 }
 
 #[test]
