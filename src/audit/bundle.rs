@@ -316,7 +316,8 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         }
         Ok(((), format!("spent at {at}, valid from {} until {}", signed.not_before, signed.expires_at)))
     });
-    let _permissions = ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate()));
+    let _permissions =
+        ledger.check(C::Permissions, || check_asked(rules?, authorization?.predicate(), sealed?.seal.predicate()));
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
 
     // How it ended.

@@ -11,17 +11,18 @@ use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::permissions::check_permissions;
 use crate::decision::quorum::{self, Count, NotCounted, QuorumMet, Rules};
 use crate::decision::step::HashedStep;
+use crate::policy;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::{self, Ruling};
-use crate::record::authorization::{Authorization, authorization_digest};
+use crate::policy::permissions::{PolicyDenied, questions};
+use crate::record::authorization::{Authorization, Permission, authorization_digest};
 use crate::record::bundle::Bundle;
 use crate::record::consumption::Consumption;
 use crate::record::envelope::Verified;
 use crate::record::ident::StepRef;
 use crate::record::profile::Layer;
 use crate::record::receipt::{Files, Receipt, Status, Stream};
-use crate::record::seal::Seal;
+use crate::record::seal::{ENGINE, Seal};
 use crate::record::step::RegistryLeaf;
 use crate::record::validity::Timestamp;
 use crate::trust::chain::Chain;
@@ -29,10 +30,9 @@ use crate::trust::roster::TrustedRoster;
 
 /// What policy says of the step.
 pub(crate) struct InForce {
-    pub(crate) ruling: Ruling,
+    /// What it asks of every run, or why it lets none run.
+    pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
     pub(crate) rules: Rules,
-    /// Policy or built-ins hold rules that this version can't decide.
-    pub(crate) undecidable: bool,
 }
 
 pub(crate) fn check_seal(
@@ -111,9 +111,8 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce,
     let ruling = policy::resolve(&policy, &builtins, &definition.reference);
     let rules = Rules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
         .map_err(failed)?;
-    // Built-in lists of this version are empty but for their version.
-    let lists = bundle.builtins.as_object().is_some_and(|lists| lists.keys().any(|key| key != "version"));
-    Ok((InForce { ruling, rules, undecidable: policy.has_rules() || lists }, String::new()))
+    let asked = questions(&ruling, definition);
+    Ok((InForce { asked, rules }, String::new()))
 }
 
 pub(crate) fn check_excluded(
@@ -161,15 +160,17 @@ pub(crate) fn check_quorum(rules: &Rules, count: &Count, receipt: &Receipt) -> R
     Ok((met, detail))
 }
 
-pub(crate) fn check_asked(rules: &InForce, signed: &Authorization) -> Result<((), String), Stop> {
-    let _covered = check_permissions(&rules.ruling, &[], &signed.permissions).map_err(failed)?;
-    if rules.undecidable {
-        return Err(Stop::NotChecked(
-            "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate"
-                .to_owned(),
-        ));
+pub(crate) fn check_asked(rules: &InForce, signed: &Authorization, seal: &Seal) -> Result<((), String), Stop> {
+    let asked = rules.asked.as_ref().map_or(0, Vec::len);
+    match check_permissions(&rules.asked, &signed.permissions) {
+        Ok(_covered) => Ok(((), format!("policy lets the step run; of {asked} questions all are signed"))),
+        // What a script runs follows from reading it, and another version may read it otherwise.
+        Err(error) if seal.engine != ENGINE => Err(Stop::NotChecked(format!(
+            "decided by {:?}; this is {ENGINE}, which reads it otherwise: {error}",
+            seal.engine
+        ))),
+        Err(error) => Err(failed(error)),
     }
-    Ok(((), "policy lets the step run and asks nothing".to_owned()))
 }
 
 pub(crate) fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), Stop> {

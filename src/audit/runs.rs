@@ -10,7 +10,7 @@ use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Unchecked, Verdict, What};
 use crate::audit::kept::{Kept, KeptLive, KeptRun, KeptRuns};
 use crate::audit::ledger::Stop;
-use crate::audit::sealed::{InForce, RULES_NOT_DECIDED, State};
+use crate::audit::sealed::{InForce, LISTS_NOT_READ, State};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
 use crate::decision::exclusion::{self, Excluded, Tokens};
@@ -479,10 +479,9 @@ impl Again {
             }
         };
         if state.undecidable {
-            self.leave_open(What::Permissions, RULES_NOT_DECIDED);
-        }
-        if let Err(error) = check_permissions(&step.ruling, &[], &signed.permissions) {
-            self.find(What::Permissions, error.to_string());
+            self.leave_open(What::Permissions, LISTS_NOT_READ);
+        } else if let Err(error) = check_permissions(&step.asked, &signed.permissions) {
+            self.read_otherwise(What::Permissions, error.to_string());
         }
         let required = &step.profile.require;
         let lacking: Vec<_> = required.iter().filter(|layer| !signed.sandbox.require.contains(layer)).collect();

@@ -13,6 +13,7 @@ use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest
 use crate::crypto::json;
 use crate::crypto::sshsig::SshKey;
 use crate::decision::in_force::{StepInForce, steps_in_force};
+use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::patterns::Pattern;
 use crate::record::authorization::BoundaryRef;
@@ -23,7 +24,7 @@ use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use crate::record::ident::{Epoch, Name, StepRef};
 use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
-use crate::record::seal::{MAX_BLOB_BYTES, Seal};
+use crate::record::seal::{ENGINE, MAX_BLOB_BYTES, Seal};
 use crate::record::step::{MAX_DEFINITION_BYTES, RegistryLeaf};
 use crate::record::token::{Scope, SealedToken};
 use crate::registry::Registry;
@@ -57,13 +58,12 @@ pub(crate) struct State {
     pub(crate) tokens: Arc<[SealedToken]>,
     /// The patterns of each token, read when it is first asked; nothing where one of them is none.
     patterns: Box<[OnceLock<Option<Patterns>>]>,
-    /// Policy or built-ins hold rules that this version can't decide.
+    /// The built-in lists are of another version.
     pub(crate) undecidable: bool,
 }
 
 /// What a sealed state leaves open although it can be read: nobody's fault, and nothing that was established.
-pub(crate) const RULES_NOT_DECIDED: &str =
-    "policy or built-ins hold rules about commands, files or environment, which this version can't evaluate";
+pub(crate) const LISTS_NOT_READ: &str = "the sealed built-in lists are of another version, which this one can't read";
 
 /// Those of one token.
 type Patterns = Box<[Pattern]>;
@@ -72,10 +72,9 @@ type Patterns = Box<[Pattern]>;
 #[derive(Debug)]
 pub(crate) struct Steps {
     /// The digests of all that they follow from.
-    of: (BlobDigest, RegistryRoot, PolicyDigest, [u8; 32], BlobDigest),
+    of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
     registry: Arc<Registry>,
     held: BTreeMap<StepRef, StepInForce>,
-    undecidable: bool,
     /// Why the profiles in `held` are not those of the configuration, where it does not give them.
     pub(crate) unprofiled: Option<String>,
     /// The longest that any of them may run.
@@ -314,9 +313,6 @@ impl Seals {
     }
 }
 
-/// This program, as its seals name it.
-const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
-
 /// The versions of the roster that are known, all connected with the trusted one.
 #[derive(Debug, Clone)]
 pub(crate) struct Rosters {
@@ -489,11 +485,14 @@ fn read(
     }
     let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
     let tokens: Vec<SealedToken> = hold!(document("list of tokens", &tokens));
-    let of = (seal.registry, seal.registry_root, seal.policy, *seal.roster.as_bytes(), seal.configuration);
+    let of =
+        (seal.registry, seal.registry_root, seal.policy, seal.builtins, *seal.roster.as_bytes(), seal.configuration);
     let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
     let builtins: Value = hold!(document("built-in lists", &builtins));
-    // Built-in lists of this version are empty but for their version.
-    let lists = builtins.as_object().is_none_or(|lists| lists.keys().any(|key| key != "version"));
+    let lists = Builtins::from_sealed(&builtins);
+    let undecidable = lists.is_err();
+    // Without them everything is asked for, and then nothing of it is decided.
+    let lists = lists.unwrap_or_default();
     let steps = match before.filter(|before| before.steps.of == of) {
         Some(before) => before.steps.clone(),
         None => {
@@ -546,15 +545,14 @@ fn read(
                     Arc::new(registry)
                 }
             };
-            let held = match steps_in_force(&registry, &policy, roster, &configuration) {
+            let held = match steps_in_force(&registry, &policy, &lists, roster, &configuration) {
                 Ok(held) => held,
                 Err(messages) => return Ok(Err(Unread::Refused(messages))),
             };
             let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
-            Arc::new(Steps { of, registry, held, undecidable: policy.has_rules(), unprofiled, longest_ms })
+            Arc::new(Steps { of, registry, held, unprofiled, longest_ms })
         }
     };
-    let undecidable = steps.undecidable || lists;
     let patterns = tokens.iter().map(|_| OnceLock::new()).collect();
     Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), patterns, undecidable }))
 }

@@ -18,7 +18,6 @@ use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256
 use crate::crypto::json;
 use crate::crypto::sshsig::Presence;
 use crate::decision::exclusion::{self, Excluded, Tokens};
-use crate::decision::permissions::check_permissions;
 use crate::decision::place::check_place;
 use crate::decision::quorum::{self, Count, NotCounted};
 use crate::record::authorization::{Authorization, StepReference};
@@ -78,8 +77,8 @@ impl Boundary {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        let _ =
-            check_permissions(&held.ruling, &[], &[]).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        // A written deny is final: nobody is asked to sign what no signature passes.
+        let permissions = held.asked.clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {
             let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
@@ -102,7 +101,7 @@ impl Boundary {
             step: StepReference { reference, digest: step.digest },
             params: params.value().clone(),
             rendered: held.hashed.rendered(),
-            permissions: Vec::new(),
+            permissions,
             sandbox: held.profile.clone(),
             proposer,
             reason: body.reason,

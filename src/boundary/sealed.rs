@@ -11,25 +11,22 @@ use serde_json::Value;
 use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, SealDigest, sha256};
 use crate::crypto::json;
-use crate::decision::in_force::{StepInForce, steps_in_force};
+use crate::decision::in_force::{StepInForce, place, steps_in_force};
+use crate::policy::builtins::{self, Builtins};
 use crate::policy::file::Policy;
+use crate::policy::permissions::PolicyDenied;
 use crate::record::authorization::BoundaryRef;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::configuration::Configuration;
 use crate::record::document::Malformed;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
-use crate::record::seal::{Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
+use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::{RegisteredStep, Registry};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
-
-/// The built-in policy lists of this version: none yet, so that nothing is denied that nobody wrote down.
-pub const BUILTINS: &[u8] = br#"{"version":1}"#;
-/// The program, as seals name it.
-pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 /// Everything that a seal seals, before it is sealed.
 #[derive(Debug, Clone)]
@@ -138,6 +135,21 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError(vec![message.to_string()])
 }
 
+/// No run of a step could be signed whose questions no authorization holds: said at the seal, not at each proposal.
+fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
+    let errors: Vec<_> = steps
+        .iter()
+        .filter_map(|(reference, step)| match &step.asked {
+            Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => Some(format!(
+                "{}: {denied}",
+                registry.get(reference).map_or_else(|| reference.to_string(), |step| place(step))
+            )),
+            Ok(_) | Err(PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_)) => None,
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(SealError(errors)) }
+}
+
 impl Material {
     /// Checks that every step can have what it asks for, and drafts the seal.
     ///
@@ -159,7 +171,9 @@ impl Material {
                 tokens.len()
             )
         })?;
-        let _steps = steps_in_force(&self.registry, &self.policy, roster, &self.configuration).map_err(SealError)?;
+        let steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
+            .map_err(SealError)?;
+        check_can_be_asked(&self.registry, &steps)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
                 "the roster names the policy {}, the policy is {}: a changed policy needs a signed roster",
@@ -191,7 +205,7 @@ impl Material {
         blob(self.policy.canonical().to_vec());
         blob(roster.payload().to_vec());
         let rosters = (roster.version() > 1).then(|| blob(versions));
-        let builtins = blob(BUILTINS.to_vec());
+        let builtins = blob(builtins::CANONICAL.to_vec());
         let tokens = blob(list);
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
         let (before, genesis, epoch) = match basis {
@@ -224,7 +238,7 @@ impl Material {
     /// Every receipt under this seal must fit into a bundle with all that its verification needs: otherwise a step would
     /// run of which nobody could be shown the evidence.
     fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
-        let common = versions + self.policy.canonical().len() + BUILTINS.len() + MOST_OF_A_RUN;
+        let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
         let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
         let (step, step_bytes) = largest.map_or_else(
             || ("no step".to_owned(), 0),
@@ -337,7 +351,10 @@ impl Sealed {
         if registry.root() != seal.registry_root {
             return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
         }
-        let steps = steps_in_force(&registry, &policy, &roster, &configuration).map_err(SealError)?;
+        let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
+            SealError(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
+        })?;
+        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(SealError)?;
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
             id: seal.boundary.id.unwrap_or(digest),

@@ -9,6 +9,7 @@ use crate::boundary::{Boundary, BoundaryKey};
 use crate::crypto::digest::SealDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::decision::in_force::{place, steps_in_force};
+use crate::policy::builtins::Builtins;
 use crate::record::document::Malformed;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{NetworkMode, Workdir};
@@ -72,9 +73,13 @@ pub fn restore(
 /// Every step that names what it can't be given, with its place.
 pub fn check_on_host(material: &Material, sandbox: &dyn Sandbox, runbooks: &[PathBuf]) -> Result<(), Vec<String>> {
     // What contradicts itself is said by the draft.
-    let Ok(steps) =
-        steps_in_force(&material.registry, &material.policy, material.rosters.last(), &material.configuration)
-    else {
+    let Ok(steps) = steps_in_force(
+        &material.registry,
+        &material.policy,
+        Builtins::current(),
+        material.rosters.last(),
+        &material.configuration,
+    ) else {
         return Ok(());
     };
     let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();

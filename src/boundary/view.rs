@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
+use crate::record::authorization::Permission;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
@@ -97,6 +98,11 @@ pub struct StepView {
     pub definition: Value,
     /// Rules that must all be met: the step's and policy's.
     pub approvals: Vec<Approvals>,
+    /// What policy asks of every run, for signatures to grant.
+    pub permissions: Vec<Permission>,
+    /// Why policy lets no run of it happen, whoever signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<String>,
     /// The effective sandbox.
     pub sandbox: Profile,
     /// The last run of this step that succeeded.

@@ -281,6 +281,9 @@ fn offline(
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
         return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
     }
+    if let Some(denied) = &step.denied {
+        return Err(Failure::new(Exit::Refused, denied.clone()));
+    }
     let registry: RegistryView = client.get("/v1/registry")?;
     let definition: StepDefinition = strict::typed(&step.definition)
         .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}")))?;
@@ -311,7 +314,7 @@ fn offline(
         step: StepReference { reference: definition.reference.clone(), digest: step.digest },
         params: params.value().clone(),
         rendered: RenderedDigest::of(definition.source.as_bytes()),
-        permissions: Vec::new(),
+        permissions: step.permissions.clone(),
         sandbox: step.sandbox.clone(),
         proposer,
         reason: args.reason(),

@@ -10,8 +10,10 @@ use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
+use crate::policy::permissions::{PolicyDenied, questions};
 use crate::policy::profile::{Given, effective};
 use crate::policy::{Ruling, resolve};
+use crate::record::authorization::Permission;
 use crate::record::bundle::StepProof;
 use crate::record::configuration::Configuration;
 use crate::record::ident::StepRef;
@@ -25,6 +27,8 @@ use crate::trust::roster::TrustedRoster;
 pub struct StepInForce {
     /// What policy says.
     pub ruling: Ruling,
+    /// What policy asks of every run, for signatures to grant; or why it lets none run, whoever signs.
+    pub asked: Result<Vec<Permission>, PolicyDenied>,
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
@@ -51,6 +55,7 @@ pub fn place(step: &RegisteredStep) -> String {
 pub fn steps_in_force(
     registry: &Registry,
     policy: &Policy,
+    builtins: &Builtins,
     roster: &TrustedRoster,
     configuration: &Configuration,
 ) -> Result<BTreeMap<StepRef, StepInForce>, Vec<String>> {
@@ -61,7 +66,7 @@ pub fn steps_in_force(
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{}: {error}", place(step)));
-        let ruling = resolve(policy, Builtins::current(), reference);
+        let ruling = resolve(policy, builtins, reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match Rules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,
@@ -86,7 +91,8 @@ pub fn steps_in_force(
                 let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 match proof {
                     Ok(proof) => {
-                        let step = StepInForce { ruling, hashed, rules, approvals, profile, proof };
+                        let asked = questions(&ruling, definition);
+                        let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, proof };
                         steps.insert(reference.clone(), step);
                     }
                     Err(error) => refuse(&error),

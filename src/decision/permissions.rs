@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::Ruling;
-use crate::policy::file::Mode;
+use crate::policy::permissions::PolicyDenied;
 use crate::record::authorization::Permission;
 use crate::record::profile::Profile;
 use crate::record::refusal::Code;
@@ -18,20 +17,17 @@ pub struct PermissionsCovered(());
 #[must_use]
 pub struct ProfileHolds(());
 
-/// Checks that policy lets the step run, and that all it asks is among the signed permissions.
+/// Checks that policy lets the step run, and that all it asks now is among the signed permissions.
 ///
-/// Compared are type, what and why. In this version policy asks nothing: `asked` is empty.
+/// Compared are type, what and why. More may be signed than is asked: policy may have come to ask less.
 ///
 /// # Errors
 /// When policy denies the step, or asks what nobody signed.
 pub fn check_permissions(
-    ruling: &Ruling,
-    asked: &[Permission],
+    asked: &Result<Vec<Permission>, PolicyDenied>,
     signed: &[Permission],
 ) -> Result<PermissionsCovered, PermissionsError> {
-    if ruling.mode.value == Mode::Deny {
-        return Err(PermissionsError::Denied { by: ruling.mode.origin.to_string() });
-    }
+    let asked = asked.as_ref().map_err(|denied| PermissionsError::Denied(denied.clone()))?;
     let missing: Vec<_> = asked.iter().filter(|question| !signed.contains(question)).cloned().collect();
     if missing.is_empty() { Ok(PermissionsCovered(())) } else { Err(PermissionsError::NotSigned { missing }) }
 }
@@ -65,10 +61,7 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionsError {
     /// Policy denies the step, whoever signs.
-    Denied {
-        /// The rule that says so.
-        by: String,
-    },
+    Denied(PolicyDenied),
     /// Policy asks what nobody signed.
     NotSigned {
         /// The questions.
@@ -86,7 +79,7 @@ impl PermissionsError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Denied { .. } => Code::PolicyDenied,
+            Self::Denied(_) => Code::PolicyDenied,
             Self::NotSigned { .. } | Self::OtherSandbox { .. } => Code::ContextChanged,
         }
     }
@@ -95,9 +88,7 @@ impl PermissionsError {
 impl fmt::Display for PermissionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied { by } => {
-                write!(f, "policy denies this step ({by}), no signature passes that; change the policy")
-            }
+            Self::Denied(denied) => denied.fmt(f),
             Self::NotSigned { missing } => {
                 let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
                 write!(f, "policy asks for {} now, which was not signed; propose it again", names.join(", "))
@@ -119,34 +110,48 @@ impl std::error::Error for PermissionsError {}
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
+    use crate::policy::permissions::questions;
     use crate::policy::{self, builtins::Builtins, file::Policy};
     use crate::record::authorization::{PermissionKind, PermissionReason};
+    use crate::record::step::StepDefinition;
 
-    fn ruling(mode: &str) -> Ruling {
-        let policy = format!("version: 1\ndefault: {{mode: {mode}, approvals: {{from: [ops]}}}}\n");
-        let policy = Policy::load(&policy).expect("policy");
-        policy::resolve(&policy, Builtins::current(), &"a:b".parse().expect("ref"))
+    /// What a policy asks of a step that runs `git` and `kubectl`.
+    fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
+        let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
+        let step = serde_json::json!({
+            "ref": "a:b", "title": "A", "format": "markdown", "interpreter": "bash", "source": "git pull\nkubectl get pods\n",
+            "files": [], "params": {"type": "object"}, "template": "none", "sandbox": {}, "secrets": [], "outputs": [],
+            "session": "none", "approvals": {"required": 1, "from": []},
+        });
+        let step: StepDefinition = serde_json::from_value(step).expect("a step");
+        questions(
+            &policy::resolve(&Policy::load(&policy).expect("policy"), Builtins::current(), &step.reference),
+            &step,
+        )
     }
 
     #[test]
     fn a_denied_step_is_passed_by_no_signature() {
-        let error = check_permissions(&ruling("deny"), &[], &[]).expect_err("denied");
-        assert_eq!(error.code(), Code::PolicyDenied);
-        for mode in ["prompted", "execute"] {
-            assert!(check_permissions(&ruling(mode), &[], &[]).is_ok(), "{mode}");
+        let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
+        for rule in ["mode: deny", "mode: execute, run: {deny: [kubectl]}", "mode: prompted, run: {deny: [kubectl]}"] {
+            let error = check_permissions(&asked(rule), std::slice::from_ref(&kubectl)).expect_err("denied");
+            assert_eq!(error.code(), Code::PolicyDenied, "{rule}");
+            assert!(error.to_string().contains("kubectl"), "{error}");
         }
+        for rule in ["mode: execute", "mode: deny, run: {allow: [kubectl]}", "mode: prompted, run: {allow: [kubectl]}"]
+        {
+            assert!(check_permissions(&asked(rule), &[]).is_ok(), "{rule}");
+        }
+        assert!(check_permissions(&asked("mode: prompted"), &[]).is_err(), "what is unlisted is asked for");
     }
 
     #[test]
     fn every_question_must_have_been_signed_to_the_letter() {
         let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
         let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
-        let asked = [kubectl.clone()];
-        assert!(
-            check_permissions(&ruling("prompted"), &asked, &[other.clone(), kubectl]).is_ok(),
-            "more may be signed"
-        );
-        let error = check_permissions(&ruling("prompted"), &asked, &[other]).expect_err("another reason");
+        let asked = Ok(vec![kubectl.clone()]);
+        assert!(check_permissions(&asked, &[other.clone(), kubectl]).is_ok(), "more may be signed");
+        let error = check_permissions(&asked, &[other]).expect_err("another reason");
         assert_eq!(error.code(), Code::ContextChanged);
     }
 

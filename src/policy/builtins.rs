@@ -14,8 +14,8 @@ use crate::policy::lists::Lists;
 /// The built-in lists in their canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
 
-/// Built-in lists, compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Built-in lists, compiled; by default there is nothing in them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builtins {
     lists: Arc<Lists>,
 }

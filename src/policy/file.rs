@@ -318,14 +318,6 @@ impl Policy {
         self.digest
     }
 
-    /// Whether it says anything of commands, paths or variables.
-    #[must_use]
-    pub fn has_rules(&self) -> bool {
-        let lists = |rule: &[Written]| !rule.is_empty();
-        let Compiled { default, overrides, grants } = &self.compiled;
-        lists(default) || overrides.iter().any(|(_, written)| lists(written)) || !grants.is_empty()
-    }
-
     /// Whether it says more about the sandbox than this version can decide.
     #[must_use]
     pub const fn has_sandbox_rules(&self) -> bool {
@@ -705,7 +697,7 @@ mod tests {
         let (a, b) = (Policy::load(yaml).expect("yaml"), Policy::load(json).expect("json"));
         assert_eq!(a.digest(), b.digest());
         assert_eq!(&a.canonical()[..], json.as_bytes());
-        assert!(!a.has_rules() && !a.has_sandbox_rules());
+        assert!(!a.has_sandbox_rules());
     }
 
     #[test]
@@ -852,7 +844,7 @@ grants:
             policy.digest().to_string(),
             "sha256:66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
         );
-        assert!(policy.has_rules() && !policy.has_sandbox_rules());
+        assert!(!policy.has_sandbox_rules());
         assert!(errors(text).is_empty(), "and a boundary serves under it");
         let ruling = crate::policy::resolve(&policy, Builtins::current(), &"nginx:restart".parse().expect("a ref"));
         let approvals = ruling.approvals.expect("approvals").value;

@@ -277,6 +277,12 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lists([Rules; 4]);
 
+impl Default for Lists {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Lists {
     /// Lists without patterns.
     #[must_use]

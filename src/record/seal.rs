@@ -91,6 +91,9 @@ pub struct Followed {
     pub checkpoint: String,
 }
 
+/// This program, as seals name it.
+pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
+
 impl Seal {
     /// The statement with its subject, the registry's root.
     #[must_use]

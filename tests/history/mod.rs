@@ -15,6 +15,7 @@ use countersign::crypto::note::sign_note;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use countersign::crypto::sshsig::SshKey;
 use countersign::decision::in_force::steps_in_force;
+use countersign::policy::builtins::Builtins;
 use countersign::policy::file::Policy;
 use countersign::record::checkpoint::Checkpoint;
 use countersign::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
@@ -243,8 +244,9 @@ impl Log {
             TrustedRoster::from_payload(&roster).ok(),
             serde_json::from_value::<Configuration>(sealed.configuration.clone()).ok(),
         );
+        let lists = Builtins::from_sealed(&sealed.builtins).unwrap_or_default();
         if let (Some(policy), Some(roster), Some(configuration)) = &read
-            && let Ok(steps) = steps_in_force(&registry, policy, roster, configuration)
+            && let Ok(steps) = steps_in_force(&registry, policy, &lists, roster, configuration)
         {
             let profile = |held| serde_json::to_value(held).expect("a profile");
             self.sandbox = steps.iter().map(|(name, held)| (name.to_string(), profile(&held.profile))).collect();

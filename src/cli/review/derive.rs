@@ -11,9 +11,10 @@ use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
 use crate::policy;
 use crate::policy::builtins::Builtins;
-use crate::policy::file::{Mode, Policy};
+use crate::policy::file::Policy;
+use crate::policy::permissions::{self, PolicyDenied};
 use crate::policy::profile::{Given, Level, effective};
-use crate::record::authorization::Authorization;
+use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use crate::record::ident::Name;
@@ -35,6 +36,8 @@ pub struct Sources {
     pub seal: Option<Envelope>,
     /// The policy that the seal names.
     pub policy: Option<Vec<u8>>,
+    /// The built-in lists that the seal names.
+    pub builtins: Option<Vec<u8>>,
     /// The configuration that the seal names.
     pub configuration: Option<Vec<u8>>,
     /// Whom to believe.
@@ -211,6 +214,9 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
     found
 }
 
+const RUNS: &str = "policy lets this step run";
+const PERMISSIONS: &str = "permissions are what this program derives";
+
 impl Derived {
     fn note(&mut self, what: &'static str, finding: Finding) {
         self.checks.push(Check { what, finding });
@@ -307,7 +313,6 @@ impl Derived {
     fn context(&mut self, sources: &Sources, signed: &Authorization, seal: Option<&Seal>) {
         const TRUSTED: &str = "the roster in force is the one you trust";
         const POLICY: &str = "the policy in force is the one that this roster names";
-        const PERMISSIONS: &str = "permissions are what this program derives";
         const SANDBOX: &str = "the sandbox is what this program derives";
         let unknown = |why: &str| Finding::NotChecked(why.to_owned());
         let roster = sources.roster.roster();
@@ -333,10 +338,7 @@ impl Derived {
                 } else {
                     json::parse(bytes, bytes.len())
                         .map_err(|error| error.to_string())
-                        .and_then(|value| {
-                            Policy::from_sealed(&value)
-                                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-                        })
+                        .and_then(|value| Policy::from_sealed(&value).map_err(|errors| join(&errors)))
                         .map_err(Finding::Fails)
                 }
             }
@@ -352,32 +354,42 @@ impl Derived {
             }
         };
         self.note(POLICY, Finding::Holds);
-        let ruling = policy::resolve(&policy, Builtins::current(), &signed.step.reference);
-        self.note(
-            "policy lets this step run",
-            match ruling.mode.value {
-                Mode::Deny => {
-                    Finding::Fails(format!("policy denies it ({}), no signature passes that", ruling.mode.origin))
-                }
-                Mode::Prompted | Mode::Execute => Finding::Holds,
-            },
-        );
-        // Policy of this version asks nothing beyond mode and approvals.
-        let rules_beyond = policy.has_rules() || policy.has_sandbox_rules();
-        self.note(
-            PERMISSIONS,
-            if rules_beyond {
-                unknown("this version can't derive what such a policy asks: review with the boundary's version")
-            } else if signed.permissions.is_empty() {
-                Finding::Holds
-            } else {
-                Finding::Fails(format!("policy asks for none, {} would be signed", signed.permissions.len()))
-            },
-        );
-        let Some((definition, _)) = &self.definition else {
-            self.note(SANDBOX, unknown("there is no definition to derive it from"));
-            return;
+        let lists = match (&sources.builtins, seal) {
+            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.builtins => json::parse(bytes, bytes.len())
+                .map_err(|error| error.to_string())
+                .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| join(&errors)))
+                .map_err(|error| unknown(&format!("the built-in lists: {error}; review with the boundary's version"))),
+            (Some(bytes), Some(seal)) => {
+                let digest = BlobDigest::of(bytes);
+                Err(Finding::Fails(format!("the built-in lists given are {digest}, sealed are {}", seal.builtins)))
+            }
+            _ => Err(unknown("the built-in lists could not be had")),
         };
+        let definition = self.definition.as_ref().map(|(definition, _)| definition.clone());
+        let (lists, definition) = match (lists, definition) {
+            (Ok(lists), Some(definition)) => (lists, definition),
+            (lists, _) => {
+                self.note(
+                    PERMISSIONS,
+                    lists.err().unwrap_or_else(|| unknown("there is no definition to derive them from")),
+                );
+                self.note(SANDBOX, unknown("there is nothing to derive it from"));
+                return;
+            }
+        };
+        let ruling = policy::resolve(&policy, &lists, &signed.step.reference);
+        if policy.has_sandbox_rules() {
+            self.note(
+                SANDBOX,
+                unknown("this version can't derive what such a policy gives: review with the boundary's version"),
+            );
+        }
+        let asked = permissions::questions(&ruling, &definition);
+        // The lists are sealed by the boundary alone: what those of this program ask besides must be signed too.
+        let own =
+            permissions::questions(&policy::resolve(&policy, Builtins::current(), &signed.step.reference), &definition);
+        self.permissions(signed, asked, own);
+        let definition = &definition;
         self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
         let given = match (&sources.configuration, seal) {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => configured(bytes),
@@ -401,6 +413,50 @@ impl Derived {
             Err(error) => Finding::Fails(error),
         };
         self.note(SANDBOX, finding);
+    }
+
+    /// What policy asks, and that exactly this is to be signed.
+    fn permissions(
+        &mut self,
+        signed: &Authorization,
+        asked: Result<Vec<Permission>, PolicyDenied>,
+        own: Result<Vec<Permission>, PolicyDenied>,
+    ) {
+        let named = |permissions: &[&Permission]| {
+            permissions.iter().map(|permission| format!("{:?}", permission.what)).collect::<Vec<_>>().join(", ")
+        };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(denied) => {
+                self.note(RUNS, Finding::Fails(denied.to_string()));
+                return;
+            }
+        };
+        self.note(RUNS, Finding::Holds);
+        let lacking: Vec<_> = asked.iter().filter(|one| !signed.permissions.contains(one)).collect();
+        let surplus: Vec<_> = signed.permissions.iter().filter(|one| !asked.contains(one)).collect();
+        let finding = if !lacking.is_empty() {
+            Finding::Fails(format!("policy asks for {} too, which would not be signed", named(&lacking)))
+        } else if !surplus.is_empty() {
+            Finding::Fails(format!("policy does not ask for {}, which would be signed", named(&surplus)))
+        } else {
+            match own {
+                Ok(own) => {
+                    let more: Vec<_> = own.iter().filter(|one| !signed.permissions.contains(one)).collect();
+                    if more.is_empty() {
+                        Finding::Holds
+                    } else {
+                        Finding::Fails(format!(
+                            "the boundary's built-in lists are not those of this program, which would ask for {} too: use \
+                             one version of countersign on both sides",
+                            named(&more)
+                        ))
+                    }
+                }
+                Err(denied) => Finding::Fails(format!("by the built-in lists of this program: {denied}")),
+            }
+        };
+        self.note(PERMISSIONS, finding);
     }
 
     fn signatures(&mut self, sources: &Sources) {
@@ -489,4 +545,8 @@ fn differences(derived: &Profile, signed: &Profile) -> String {
         })
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+fn join<T: ToString>(errors: &[T]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -242,6 +242,7 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
             sources.seal =
                 have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
             sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
+            sources.builtins = have("the built-in lists", client.blob(seal.builtins.as_bytes()));
             sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
             let versions = have("the roster in force", versions_in_force(client, seal));
             sources.roster = believe(trust, &signed.boundary.name, versions.as_deref(), &mut missing);

@@ -12,6 +12,7 @@ use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::SshKey;
+use crate::policy::builtins::CANONICAL;
 use crate::record::authorization::{Authorization, BoundaryRef, StepReference};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{Limits, Proc};
@@ -105,7 +106,7 @@ impl Case {
             registry_root: RegistryRoot::from_bytes([7; 32]),
             registry: BlobDigest::of(b"registry"),
             policy: PolicyDigest::of(&policy),
-            builtins: BlobDigest::of(b"builtins"),
+            builtins: BlobDigest::of(CANONICAL),
             roster: roster.digest(),
             rosters: None,
             tokens: BlobDigest::of(b"tokens"),
@@ -152,6 +153,7 @@ impl Case {
             definition: Some(definition),
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
             policy: Some(policy),
+            builtins: Some(CANONICAL.to_vec()),
             configuration: Some(configuration),
             roster: RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned()),
             signatures: Vec::new(),
