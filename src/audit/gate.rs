@@ -431,7 +431,7 @@ mod tests {
 
     use super::*;
     use crate::audit::bundle::{Options, Trust, verify};
-    use crate::audit::fixture::{Case, Stage};
+    use crate::audit::fixture::{Case, Stage, read_by_another_version};
     use crate::record::profile::STRICT;
 
     const NOW: &str = "2026-11-20T10:00:00Z";
@@ -589,8 +589,7 @@ mod tests {
 
     #[test]
     fn whatever_was_not_checked_is_a_no_unless_it_is_left_open_by_name() {
-        let edit = |policy: &mut Value| policy["default"]["run"] = json!({"allow": ["systemctl"]});
-        let report = Case::new().edit(Stage::Policy, edit).report(options());
+        let report = read_by_another_version().report(options());
         assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked);
         let asked = demands(&report);
         assert_eq!(unmet_of(&report, &asked), ["permissions"]);

@@ -115,11 +115,11 @@ mod tests {
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step::StepDefinition;
 
-    /// What a policy asks of a step that runs `git` and `kubectl`.
+    /// What a policy asks of a step that runs `git` and `frobnicate`.
     fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
         let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
         let step = serde_json::json!({
-            "ref": "a:b", "title": "A", "format": "markdown", "interpreter": "bash", "source": "git pull\nkubectl get pods\n",
+            "ref": "a:b", "title": "A", "format": "markdown", "interpreter": "bash", "source": "git pull\nfrobnicate get pods\n",
             "files": [], "params": {"type": "object"}, "template": "none", "sandbox": {}, "secrets": [], "outputs": [],
             "session": "none", "approvals": {"required": 1, "from": []},
         });
@@ -132,13 +132,17 @@ mod tests {
 
     #[test]
     fn a_denied_step_is_passed_by_no_signature() {
-        let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
-        for rule in ["mode: deny", "mode: execute, run: {deny: [kubectl]}", "mode: prompted, run: {deny: [kubectl]}"] {
-            let error = check_permissions(&asked(rule), std::slice::from_ref(&kubectl)).expect_err("denied");
+        let frobnicate =
+            Permission { kind: PermissionKind::Run, what: "frobnicate".into(), why: PermissionReason::Unlisted };
+        for rule in
+            ["mode: deny", "mode: execute, run: {deny: [frobnicate]}", "mode: prompted, run: {deny: [frobnicate]}"]
+        {
+            let error = check_permissions(&asked(rule), std::slice::from_ref(&frobnicate)).expect_err("denied");
             assert_eq!(error.code(), Code::PolicyDenied, "{rule}");
-            assert!(error.to_string().contains("kubectl"), "{error}");
+            assert!(error.to_string().contains("frobnicate"), "{error}");
         }
-        for rule in ["mode: execute", "mode: deny, run: {allow: [kubectl]}", "mode: prompted, run: {allow: [kubectl]}"]
+        for rule in
+            ["mode: execute", "mode: deny, run: {allow: [frobnicate]}", "mode: prompted, run: {allow: [frobnicate]}"]
         {
             assert!(check_permissions(&asked(rule), &[]).is_ok(), "{rule}");
         }

@@ -26,7 +26,7 @@ pub enum DeclaredNetwork {
 pub const HOST_KEYS: [&str; 7] = ["read", "write", "deny", "sockets", "network", "workdir", "run_as"];
 
 /// Bytes of all hosts, and of all paths and patterns: an authorization and a receipt must have room for them.
-const MOST_HOSTS_BYTES: usize = 3 << 10;
+const MOST_HOSTS_BYTES: usize = 1536;
 const MOST_BYTES: usize = 6 << 10;
 
 impl DeclaredSandbox {

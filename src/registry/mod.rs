@@ -410,7 +410,7 @@ mod tests {
         let found: Vec<_> = steps.iter().map(|(at, step)| (at.line, step.definition.reference.as_str())).collect();
         assert_eq!(found, [(4, "deploy/x:z"), (8, "deploy/x:a")]);
         let errors = read("bad.md").expect_err("twice");
-        assert!(errors[0].to_string().starts_with("bad.md:8:5: the step deploy/bad:z stands already"), "{errors:?}");
+        assert!(errors[0].to_string().starts_with("bad.md:8:6: the step deploy/bad:z stands already"), "{errors:?}");
         assert_eq!(read("prose.md").expect("no step").len(), 0);
         assert!(read("none.md").is_err());
     }

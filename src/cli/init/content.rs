@@ -65,6 +65,10 @@ pub fn policy(required: usize) -> String {
          default:\n\
          \x20 # What no list names: prompted asks the approvers, execute allows, deny denies. Lists and more: see README.\n\
          \x20 mode: prompted\n\
+         \x20 # What approvers are not asked about: the shell's own words that start no program.\n\
+         \x20 run:\n\
+         \x20   allow: [\":\", \"[\", break, cd, continue, declare, echo, exit, export, \"false\", local, printf, pwd, read, readonly,\n\
+         \x20           return, set, shift, test, \"true\", trap, unset, wait]\n\
          \x20 # How many people of which groups approve a run. A runbook can only ask for more.\n\
          \x20 approvals: {{required: {required}, from: [ops]}}\n\
          # Every override whose pattern matches a runbook's path applies, in order:\n\

@@ -13,7 +13,9 @@ use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDige
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::SshKey;
 use crate::policy::builtins::CANONICAL;
-use crate::record::authorization::{Authorization, BoundaryRef, StepReference};
+use crate::record::authorization::{
+    Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
+};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{Limits, Proc};
 use crate::record::roster::Roster;
@@ -34,6 +36,10 @@ fn ssh(seed: u8, name: &str) -> SshKey {
 
 fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
     EnvelopeSignature::new(ssh(seed, "").keyid(), &key(seed).sign(&pae(PAYLOAD_TYPE, payload)))
+}
+
+fn kubectl() -> Permission {
+    Permission { kind: PermissionKind::Run, what: "kubectl".to_owned(), why: PermissionReason::BuiltInDeny }
 }
 
 /// Everything that a review is made of, before it is hashed and signed.
@@ -59,7 +65,9 @@ fn case() -> Case {
             "params": {"type": "object", "required": ["host"], "properties": {"host": {"type": "string", "x-leading-dash": true}}},
             "template": "none", "sandbox": {}, "approvals": {"required": 1, "from": []}, "secrets": [], "outputs": [], "session": "none",
         }),
-        policy: json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops", "security"], "each": true}}}),
+        policy: json!({"version": 1, "default": {
+            "mode": "prompted", "run": {"allow": ["set", "systemctl"]}, "approvals": {"required": 1, "from": ["ops", "security"], "each": true},
+        }}),
         configuration: json!({
             "limits": {"default": Limits::default(), "maximum": Limits::default()},
             "sandbox": {"level": "strict", "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"]},
@@ -240,6 +248,24 @@ fn any_contradiction_is_unsound_and_named() {
                 ..case()
             },
         ),
+        (
+            "policy lets",
+            Case {
+                policy: json!({"version": 1, "default": {
+                    "run": {"allow": ["set"], "deny": ["systemctl"]}, "approvals": {"required": 1, "from": ["ops"]},
+                }}),
+                ..case()
+            },
+        ),
+        (
+            "permissions are",
+            Case {
+                policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
+                ..case()
+            },
+        ),
+        ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
+        ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
     ];
     for (at, (what, case)) in cases.iter().enumerate() {
         let sources = case.sources();
@@ -259,6 +285,7 @@ fn what_could_not_be_had_is_not_signed_blindly() {
         |sources| sources.definition = None,
         |sources| sources.seal = None,
         |sources| sources.policy = None,
+        |sources| sources.builtins = None,
         |sources| sources.configuration = None,
     ];
     for (at, remove) in without.iter().enumerate() {
