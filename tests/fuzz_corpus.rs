@@ -24,7 +24,7 @@ macro_rules! replays {
 
 replays! {
     bundle_verify envelope json_reader launcher_request markdown_runbook note_and_proof policy_yaml roster_toml ssh_key_line
-    sshsig_blob statement_each_kind
+    shell_commands sshsig_blob statement_each_kind
 }
 
 #[test]

@@ -517,6 +517,42 @@ fn liars() -> Vec<(Told, bool)> {
         false,
         told(&configured(json!({"of": "a later version"})), &held(&|_| {})),
     );
+    // What a level stood for when it was sealed, which may be less than it is now.
+    let four = json!(["capabilities", "landlock", "namespaces", "network"]);
+    let require = |layers: Value| move |sandbox: &mut Value| sandbox["require"] = layers.clone();
+    let strict =
+        |layers: Value| move |sealed: &mut history::Sealed| sealed.configuration["sandbox"]["require"] = layers.clone();
+    push("strict of four layers", true, told(&strict(four.clone()), &require(four.clone())));
+    push("strict of four layers, none signed", false, told(&strict(four.clone()), &require(json!([]))));
+    push("strict of no layers, none signed", false, told(&strict(json!([])), &require(json!([]))));
+    push("strict of now, four signed", false, told(&|_| {}, &require(four)));
+    // What a step declares of the host, and policy allows it.
+    let of_host = |step: Value, rule: Value| {
+        move |sealed: &mut history::Sealed| {
+            sealed.steps[0]["sandbox"] = step.clone();
+            let rules = sealed.policy["overrides"].as_array_mut().expect("overrides");
+            rules.push(json!({"runbook": "nginx*", "sandbox": rule.clone()}));
+        }
+    };
+    let reads =
+        of_host(json!({"read": ["/srv/app"], "deny": ["**/.env"]}), json!({"read": ["/srv"], "deny": ["**/*.pem"]}));
+    push("a path that policy allows", true, told(&reads, &as_it_is));
+    push("without what is denied below it", false, told(&reads, &|sandbox| sandbox["deny"] = json!([])));
+    for (step, rule) in [
+        (json!({"write": ["/srv/app"], "workdir": "in-place"}), json!({"write": ["/srv"], "workdir": "in-place"})),
+        (json!({"write": ["/srv/app"], "workdir": "copy"}), json!({"read": ["/srv/app"]})),
+        (
+            json!({"network": {"allow": ["a.example:443"]}}),
+            json!({"network": {"allow": ["a.example:443", "b.example:80"]}}),
+        ),
+        (json!({"network": "host"}), json!({"network": "host"})),
+        (json!({"sockets": ["/run/x.sock"]}), json!({"sockets": ["/run/x.sock"]})),
+        (json!({"run_as": "web"}), json!({"run_as": "web"})),
+        (json!({"off_reason": "it needs the host's packages"}), json!({"may_be_off": true})),
+    ] {
+        push(&format!("{step} by {rule}"), true, told(&of_host(step.clone(), rule), &as_it_is));
+        push(&format!("{step} by nothing"), false, told(&of_host(step, json!({"proc": "minimal"})), &as_it_is));
+    }
     // Asking for what cannot be had.
     let mut log = honest();
     log.sealed.steps[0]["sandbox"] = json!({"limits": {"wall_ms": 300_001}});

@@ -143,6 +143,10 @@ fn a_policy_that_others_decide_is_not_taken_by_discovery() {
     std::fs::remove_file(&file).expect("removed");
     std::os::unix::fs::symlink("nowhere", &file).expect("a link");
     assert_eq!(answer(dir.path(), &["check", "x.sh"]).0, 2, "a link that leads nowhere is no missing file");
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::create_dir(&file).expect("made");
+    let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+    assert!(code == 2 && said.contains("not a regular file"), "{said}");
 }
 
 #[test]

@@ -5,7 +5,6 @@ mod terminal;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -343,36 +342,70 @@ fn a_step_inherits_what_policy_allows_and_never_what_changes_what_runs() {
 #[test]
 fn a_step_works_in_the_current_directory_as_far_as_policy_lets_it() {
     let person = person();
-    let file = |name: &str, text: &str| {
-        person.write(name, text);
-        fs::set_permissions(person.path("work").join(name), fs::Permissions::from_mode(0o666)).expect("mode");
-    };
-    file("data.txt", "old");
-    file(".env", "secret");
-    let script = "read -r x < data.txt; printf '%s ' \"$x\"; printf new > data.txt; cat data.txt .env 2>/dev/null";
+    person.write("data.txt", "old");
+    person.write(".env", "secret");
+    // A new file: what others own can't be written in an overlay, and to a step of root's all is somebody else's.
+    let script = "cat data.txt .env 2>/dev/null; printf ' new' > made.txt; cat made.txt";
     person.runbook("a.md", "", &[("one", script)]);
-    let run = |arguments: &[&str]| {
-        file("data.txt", "old");
-        let ran = person.run(&[&["a.md", "--policy", "policy.yaml"], arguments].concat());
-        (ran.out, ran.err, read(&person.path("work/data.txt")))
-    };
+    let made = person.path("work/made.txt");
     if !person.holds_namespaces() {
         eprintln!("not run: work in the current directory: this host makes no namespaces");
         return;
     }
-    let (out, err, left) = run(&[]);
-    assert_eq!((out.as_str(), left.as_str()), ("old new", "old"), "what it writes is discarded: {err}");
-    assert!(err.contains("overlay") && err.contains("--allow-write ."), "{err}");
-    assert_eq!(person.receipts()[0]["predicate"]["sandbox"]["fs"]["mode"], "overlay");
-    let (out, err, left) = run(&["--allow-write", "."]);
-    assert_eq!((out.as_str(), left.as_str()), ("old new", "new"), "{err}");
-    assert_eq!(person.receipts()[1]["predicate"]["sandbox"]["fs"]["mode"], "in-place");
+    let ran = person.run(&["a.md", "--policy", "policy.yaml"]).ended(0);
+    assert_eq!((ran.out.as_str(), made.exists()), ("old new", false), "what it writes is discarded: {}", ran.err);
+    assert!(ran.err.contains("overlay") && ran.err.contains("--allow-write ."), "{}", ran.err);
+    let ran = person.run(&["a.md", "--policy", "policy.yaml", "--allow-write", "."]).ended(0);
+    assert_eq!((ran.out.as_str(), read(&made).as_str()), ("old new", " new"), "{}", ran.err);
+    let modes: Vec<Value> =
+        person.receipts().iter().map(|receipt| receipt["predicate"]["sandbox"]["fs"]["mode"].clone()).collect();
+    assert_eq!(modes, ["overlay", "in-place"]);
+    fs::remove_file(&made).expect("removed");
     person.write("closed.yaml", &POLICY.replace("default:\n", "default:\n  read: {deny: ['{repo}', '{repo}/**']}\n"));
-    let ran = person.run(&["a.md", "--policy", "closed.yaml"]);
-    assert!(ran.out.trim() == "new" && ran.err.contains("an empty directory"), "{ran:?}");
+    let ran = person.run(&["a.md", "--policy", "closed.yaml"]).ended(0);
+    assert!(ran.out == " new" && !made.exists() && ran.err.contains("an empty directory"), "{ran:?}");
     // Without a sandbox nothing stays out of its reach.
     let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
-    assert_eq!(ran.out, "new newsecret");
+    assert_eq!(ran.out, "oldsecret new");
+}
+
+#[test]
+fn a_step_is_given_the_paths_of_the_command_line_and_no_others() {
+    let person = person();
+    if !person.holds_namespaces() {
+        eprintln!("not run: paths of the command line: this host makes no namespaces");
+        return;
+    }
+    for name in ["given", "other"] {
+        person.write(&format!("../{name}/x"), name);
+    }
+    fs::set_permissions(person.path("given"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("mode");
+    let (given, other) = (person.path("given"), person.path("other"));
+    let script = format!(
+        "cat {0}/x {1}/x 2>/dev/null; (printf new > {0}/made) 2>/dev/null; true",
+        given.display(),
+        other.display()
+    );
+    person.runbook("a.md", "", &[("one", &script)]);
+    let run = |arguments: &[&str]| person.run(&[&["a.md", "--policy", "policy.yaml"], arguments].concat());
+    assert_eq!(run(&[]).ended(0).out, "");
+    assert_eq!(run(&["--allow-read", "../given"]).ended(0).out, "given");
+    assert!(!given.join("made").exists());
+    let ran = run(&["--allow-write", "../given"]).ended(2);
+    assert!(ran.err.contains("--allow-write ."), "{}", ran.err);
+    assert_eq!(run(&["--allow-write", ".,../given"]).ended(0).out, "given");
+    assert_eq!(read(&given.join("made")), "new");
+    for wrong in ["../none", "../g*", "{repo}"] {
+        run(&["--allow-read", wrong]).ended(2);
+    }
+}
+
+#[test]
+fn a_step_that_writes_policy_for_later_runs_is_told_on() {
+    let person = person();
+    person.runbook("a.md", "", &[("one", "printf 'version: 1\\ndefault: {mode: execute}\\n' > .rundownrc")]);
+    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml", "--no-sandbox"]).ended(0);
+    assert!(ran.err.contains("WARNING: the policy that is found from here is another"), "{}", ran.err);
 }
 
 #[test]

@@ -34,13 +34,14 @@ use countersign::record::roster::Roster;
 use countersign::record::seal::Seal;
 use countersign::registry::markdown;
 use countersign::sandbox::protocol;
+use countersign::shell::commands::{self, Shell, Size};
 use countersign::trust::roster::TrustedRoster;
 
 /// One entry function.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const ALL: [(&str, Target); 11] = [
+pub const ALL: [(&str, Target); 12] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("json_reader", json_reader),
@@ -50,6 +51,7 @@ pub const ALL: [(&str, Target); 11] = [
     ("policy_yaml", policy_yaml),
     ("roster_toml", roster_toml),
     ("ssh_key_line", ssh_key_line),
+    ("shell_commands", shell_commands),
     ("sshsig_blob", sshsig_blob),
     ("statement_each_kind", statement_each_kind),
 ];
@@ -278,4 +280,29 @@ fn golden_key() -> &'static SshKey {
         let line = include_str!("../../tests/conformance/golden/valid/keys/bob.pub");
         SshKey::parse(line.trim_end()).expect("a golden key")
     })
+}
+
+/// A script: what bash would run, bash or dash would, at places that it has.
+pub fn shell_commands(data: &[u8]) {
+    let Ok(script) = std::str::from_utf8(data) else { return };
+    let bash = commands::find_in(Shell::Bash, script, Size::Step);
+    let either = commands::find(script, Size::Step);
+    let lines = script.split('\n').count();
+    for found in [&bash, &either] {
+        match found {
+            Ok(found) => {
+                assert!(found.is_sorted_by_key(|one| one.place));
+                assert!(found.len() <= 4 * script.len() && found.iter().all(|one| one.source.chars().count() <= 200));
+                assert!(
+                    found.iter().all(|one| one.place.line >= 1 && one.place.line <= lines && one.place.column >= 1)
+                );
+            }
+            Err(why) => assert!(!why.message.is_empty() && why.place.line <= lines),
+        }
+    }
+    if let Ok(either) = either {
+        // What holds for both holds for bash.
+        let bash = bash.expect("bash's reading is a part of both");
+        assert!(bash.iter().all(|one| either.iter().any(|other| one.what == other.what && one.place == other.place)));
+    }
 }

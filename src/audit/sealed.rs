@@ -21,7 +21,7 @@ use crate::record::document::{Statement, check_sorted};
 use crate::record::enforcement::Level;
 use crate::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use crate::record::ident::{Epoch, Name, StepRef};
-use crate::record::profile::{Limits, STRICT};
+use crate::record::profile::{Layer, Limits};
 use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::record::seal::{MAX_BLOB_BYTES, Seal};
 use crate::record::step::{MAX_DEFINITION_BYTES, RegistryLeaf};
@@ -509,7 +509,9 @@ fn read(
             let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
             let configuration: Value = hold!(document("configuration", &configuration));
             let (configuration, unprofiled) = match json::typed::<Configuration>(&configuration) {
-                Ok(whole) => (whole, None),
+                Ok(Configuration { limits, sandbox: ConfiguredSandbox { level, require } }) => {
+                    (Configuration { limits, sandbox: as_sealed(level, require) }, None)
+                }
                 Err(error) => match in_part(&configuration) {
                     Some(part) => {
                         let why = format!("the sealed configuration does not give every profile ({error})");
@@ -558,7 +560,7 @@ fn read(
 }
 
 /// What a configuration stands for that says less than ours do. The page of formats asks for `{limits, sandbox}` and no
-/// more, so this is no defect: the layers of its level are required all the same, all else of the profiles is not
+/// more, so this is no defect: the layers of its level are required all the same, limits and further layers are not
 /// checked, and a run may last as long as by default. It excuses nothing that a seal could not give away by saying it:
 /// the configuration is the boundary's own word, signed by nobody else.
 fn in_part(value: &Value) -> Option<Configuration> {
@@ -571,7 +573,6 @@ fn in_part(value: &Value) -> Option<Configuration> {
     let level: Level = serde_json::from_value(sandbox.get("level")?.clone()).ok()?;
     let require = match sandbox.get("require") {
         Some(require) => serde_json::from_value(require.clone()).ok()?,
-        None if level == Level::Strict => STRICT.to_vec(),
         None => Vec::new(),
     };
     let any = u64::MAX;
@@ -585,7 +586,19 @@ fn in_part(value: &Value) -> Option<Configuration> {
         output_bytes: any,
     };
     let limits = ConfiguredLimits { default: Limits::default(), maximum };
-    Some(Configuration { limits, sandbox: ConfiguredSandbox { level, require } })
+    Some(Configuration { limits, sandbox: as_sealed(level, require) })
+}
+
+/// A level is a shorthand for layers, and later versions put more into it: what it stood for when it was sealed stands
+/// beside it, and is what people signed then. It never stood for fewer than these.
+fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
+    const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
+    if level == Level::Strict {
+        require.extend(FIRST);
+    }
+    require.sort_unstable();
+    require.dedup();
+    ConfiguredSandbox { level: Level::BestEffort, require }
 }
 
 /// A blob that must be the canonical JSON of what it is, of at most `most` bytes.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::configured::ConfigArgs;
+use crate::cli::configured::{self, ConfigArgs};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::hardening::{self, Stands};
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::node::config::Config;
@@ -26,6 +27,7 @@ use crate::trust::signer::FileSigner;
 #[command(after_help = "Examples:
   countersign doctor                 # in a boundary's directory, or anywhere for the host alone
   countersign doctor boundary-1
+  countersign doctor --production boundary-1   # before it decides anything that matters
 
 Ends with 1 when something is to be mended.")]
 pub struct Args {
@@ -34,7 +36,7 @@ pub struct Args {
     dir: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The hardening list (not in this version)
+    /// The hardening list: each point passes, fails, or is yours to see to
     #[arg(long)]
     production: bool,
 }
@@ -60,11 +62,6 @@ enum State {
 /// # Errors
 /// For what this version has not got.
 pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
-    if args.production {
-        return Err(Failure::usage(
-            "--production is not supported by this version: run `countersign doctor` without it",
-        ));
-    }
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
@@ -72,6 +69,14 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Some(Ok(config)) => config.level,
         _ => Level::Strict,
     };
+    if args.production {
+        let config = match config {
+            Some(Ok(config)) => config,
+            Some(Err(problems)) => return Err(configured::problems(problems)),
+            None => return Err(Failure::usage("no boundary is here: name its directory, doctor --production DIR")),
+        };
+        return production(&config, talk);
+    }
     let mut lines = host(wanted);
     match &config {
         None => lines.push(Line {
@@ -95,6 +100,31 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     }
     let bad = lines.iter().any(|line| line.holds == State::Mend);
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
+}
+
+/// The hardening list.
+fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
+    let level = host(Level::Strict).iter().all(|line| line.holds != State::Mend);
+    let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
+    let count = |stands| points.iter().filter(|point| point.stands == stands).count();
+    let failed = count(Stands::Fail);
+    if talk.json {
+        talk.object(&json!({ "points": points }))?;
+    } else {
+        let width = points.iter().map(|point| point.what.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        for point in &points {
+            let mark = match point.stands {
+                Stands::Pass => "pass ",
+                Stands::Fail => "FAIL ",
+                Stands::Yours => "yours",
+            };
+            text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, Shown::text(&point.says).as_str()));
+        }
+        text.push_str(&format!("\n{} pass, {failed} fail, {} are yours.\n", count(Stands::Pass), count(Stands::Yours)));
+        talk.put(text.as_bytes())?;
+    }
+    Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
 }
 
 /// The layers, found by doing the whole set-up once.

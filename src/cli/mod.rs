@@ -16,6 +16,7 @@ pub mod exit;
 pub mod export;
 pub mod follow;
 pub mod gate;
+pub mod hardening;
 pub mod inbox;
 pub mod init;
 pub mod key;
@@ -30,6 +31,7 @@ pub mod registry;
 pub mod review;
 pub mod roster;
 pub mod run;
+pub mod sandbox;
 pub mod schema;
 pub mod screen;
 pub mod serve;
@@ -94,14 +96,13 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with what there is until then.
-const LATER: [(&str, &str); 8] = [
+const LATER: [(&str, &str); 7] = [
     ("grant", "each run takes its own approvals"),
     (
         "revoke",
         "`countersign deny` stops one run; a lost key goes with the next version of the roster, `countersign roster remove`",
     ),
     ("void-all", "stop the boundary, or let proposals expire"),
-    ("sandbox", "`countersign doctor` says what the sandbox holds on this host"),
     ("mcp", "agents call `countersign propose --json`, or HTTP"),
     ("lock", "approvers sign a step's digest; `countersign registry list` shows it"),
     ("check", "`countersign registry list --dir DIR` says every error of the files"),
@@ -197,6 +198,8 @@ enum Command {
     Serve(serve::Args),
     /// Say what holds on this host, and what to mend
     Doctor(doctor::Args),
+    /// Try what a sandbox leaves to a command
+    Sandbox(sandbox::Args),
     /// Make keys, show keys
     Key(key::Args),
     /// Make, list and end tokens
@@ -238,6 +241,7 @@ impl Cli {
             Command::Init(args) => init::run(args, talk),
             Command::Serve(args) => serve::run(args, talk),
             Command::Doctor(args) => doctor::run(args, talk),
+            Command::Sandbox(args) => sandbox::run(args, talk),
             Command::Key(args) => key::run(args, talk),
             Command::Token(args) => token::run(args, talk),
             Command::Store(args) => store::run(args, talk),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::configured::problems;
 use crate::cli::exit::Failure;
+use crate::cli::screen::Shown;
 use crate::cli::trust::read_bounded;
 use crate::node::problem::{Problem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
@@ -44,12 +45,20 @@ impl Project {
         let unreadable = |error: io::Error| Failure::usage(format!("the working directory can't be read: {error}"));
         let cwd = std::env::current_dir().and_then(|cwd| cwd.canonicalize()).map_err(unreadable)?;
         let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
-        let tmp = std::env::temp_dir();
+        let tmp = cwd.join(std::env::temp_dir());
         let tmp = tmp.canonicalize().unwrap_or(tmp);
+        // A rule for a place that is nowhere would deny nothing.
+        if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
+            let place = place.to_string_lossy();
+            return Err(Failure::usage(format!(
+                "the path {} is not UTF-8, so no rule for it could be held: go to another directory",
+                Shown::text(&place).as_str()
+            )));
+        }
         Ok(Self { cwd, repo, tmp })
     }
 
-    /// What `{repo}` and `{tmp}` stand for; nothing where the paths are no text.
+    /// What `{repo}` and `{tmp}` stand for.
     #[must_use]
     pub fn places(&self) -> Option<Places> {
         Places::new(self.repo.to_str()?, self.tmp.to_str()?)
@@ -130,6 +139,9 @@ fn is_there(file: &Path) -> Result<bool, Failure> {
     let metadata = std::fs::metadata(file).map_err(|error| {
         refuse(file, &format!("it can't be read ({error}): mend or remove it, or name a policy with --policy"))
     })?;
+    if !metadata.is_file() {
+        return Err(refuse(file, "it is not a regular file: remove it, or name a policy with --policy"));
+    }
     let own = rustix::process::geteuid().as_raw();
     if ![own, 0].contains(&metadata.uid()) {
         return Err(refuse(

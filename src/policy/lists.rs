@@ -114,6 +114,15 @@ impl Listed {
         &self.text
     }
 
+    /// How many patterns without braces it stands for.
+    #[must_use]
+    pub fn ways(&self) -> usize {
+        match &*self.matcher {
+            Matcher::Name(pattern) => pattern.ways(),
+            Matcher::Path(pattern) => pattern.ways(),
+        }
+    }
+
     /// The pattern over paths, if it is one.
     #[must_use]
     pub fn path(&self) -> Option<&PathPattern> {

@@ -155,6 +155,12 @@ impl PathPattern {
         self.rest.as_ref().map(Pattern::as_str)
     }
 
+    /// How many patterns without braces it stands for.
+    #[must_use]
+    pub fn ways(&self) -> usize {
+        self.rest.as_ref().map_or(1, Pattern::ways)
+    }
+
     /// Whether it matches `path`, which is absolute and normalised. Without places `{repo}` and `{tmp}` match nothing.
     #[must_use]
     pub fn matches(&self, path: &str, places: Option<&Places>) -> bool {

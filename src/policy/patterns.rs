@@ -8,13 +8,14 @@
 
 use std::fmt;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
     matcher: Matcher,
+    ways: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, and what to write instead.
     pub fn parse_with(text: &str, dots: Dots, case: Case) -> Result<Self, PatternError> {
-        let translated = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
+        let (translated, ways) = translate(text, dots).map_err(|message| PatternError::new(text, message))?;
         let matcher = match translated {
             Translated::Literal(literal) => Matcher::Literal(case.fold(literal), case),
             Translated::Regex(regex) => RegexBuilder::new(&regex)
@@ -90,13 +91,13 @@ impl Pattern {
                 .map(Matcher::Glob)
                 .map_err(|_| PatternError::new(text, "it is too large when compiled: split it"))?,
         };
-        Ok(Self { text: text.to_owned(), matcher })
+        Ok(Self { text: text.to_owned(), matcher, ways })
     }
 
     /// A pattern that matches nothing but `text`, whatever stands in it.
     #[must_use]
     pub fn literal(text: &str, case: Case) -> Self {
-        Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case) }
+        Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
     /// The pattern as it was written.
@@ -111,6 +112,12 @@ impl Pattern {
         if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
     }
 
+    /// How many patterns without braces it stands for: what it costs.
+    #[must_use]
+    pub const fn ways(&self) -> usize {
+        self.ways
+    }
+
     /// Whether it matches `path`, whole, in time linear in its length. A leading `./` does not count.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
@@ -118,7 +125,7 @@ impl Pattern {
         match &self.matcher {
             Matcher::Literal(literal, Case::Counts) => literal == path,
             Matcher::Literal(literal, Case::Any) => *literal == path.to_lowercase(),
-            Matcher::Glob(regex) => regex.is_match(path),
+            Matcher::Glob(regex) => regex.is_match(path.as_bytes()),
         }
     }
 }
@@ -145,7 +152,8 @@ enum Translated {
     Regex(String),
 }
 
-fn translate(text: &str, dots: Dots) -> Result<Translated, String> {
+/// What it means, and how many alternatives its braces make.
+fn translate(text: &str, dots: Dots) -> Result<(Translated, usize), String> {
     if text.is_empty() {
         return Err("it is empty: write ** to match everything".to_owned());
     }
@@ -166,9 +174,9 @@ fn translate(text: &str, dots: Dots) -> Result<Translated, String> {
     if let [only] = alternatives.as_slice()
         && let Some(literal) = literal(only)
     {
-        return Ok(Translated::Literal(literal));
+        return Ok((Translated::Literal(literal), 1));
     }
-    Ok(Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))))
+    Ok((Translated::Regex(format!(r"(?s)\A(?:{})\z", regexes.join("|"))), alternatives.len()))
 }
 
 /// What tokens without a wildcard stand for.
@@ -373,7 +381,7 @@ impl Dots {
     const fn segment(self) -> &'static str {
         match self {
             Self::Written => SEGMENT,
-            Self::Any => "[^/]+",
+            Self::Any => "(?-u:[^/])+",
         }
     }
 }
@@ -414,7 +422,7 @@ fn inner_regex(tokens: &[Token]) -> String {
         match token {
             Token::Star if at > 0 && tokens[at - 1] == Token::Star => {}
             Token::Literal(c) => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-            Token::Star => regex.push_str("[^/]*"),
+            Token::Star => regex.push_str("(?-u:[^/])*"),
             Token::Any => regex.push_str("[^/]"),
             Token::Class(set, negated) => regex.push_str(&class_regex(set, *negated, false)),
             Token::Slash => {}
@@ -429,8 +437,9 @@ fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
 
 const BESIDE_BRACES: &str =
     "** in or beside braces means different things to readers: write one pattern for each alternative";
-/// A segment that does not begin with a dot.
-const SEGMENT: &str = "[^./][^/]*";
+/// A segment that does not begin with a dot. Any byte but a slash is any part of a character, and compiles to far less than
+/// any character does; what follows in a pattern begins with a character's first byte.
+const SEGMENT: &str = "(?-u:[^./])(?-u:[^/])*";
 /// A pattern is written by a person; more is a mistake or an attack on the compiler.
 pub const MAX_PATTERN_BYTES: usize = 512;
 /// Bounds what nested braces multiply to.
@@ -465,6 +474,24 @@ mod tests {
             let expected: Vec<&str> = expected.as_array().expect("a list").iter().filter_map(|p| p.as_str()).collect();
             let found: Vec<&str> = paths.iter().copied().filter(|path| compiled.matches(path)).collect();
             assert_eq!(found, expected, "{pattern}, {dots:?}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_never_takes_a_part_of_a_character() {
+        for (pattern, path, expected) in [
+            ("*é", "xé", true),
+            ("?", "é", true),
+            ("??", "é", false),
+            ("*?", "é", true),
+            ("*??", "é", false),
+            ("[^x]", "é", true),
+            ("[é-í]", "è", false),
+            ("a/**/é", "a/ü/é", true),
+            ("É*", "éa", true),
+        ] {
+            let pattern = Pattern::parse_with(pattern, Dots::Any, Case::Any).expect(pattern);
+            assert_eq!(pattern.matches(path), expected, "{} {path}", pattern.as_str());
         }
     }
 

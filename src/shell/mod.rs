@@ -1,16 +1,29 @@
 //! Shell syntax: what a script would run.
 //!
-//! - [`commands`] the public thing: every command of a script, with its place
-//! - `wrappers` programs and builtins that run their arguments; `options` reads the options of each
+//! - [`commands`] the public thing: every command of a script, with its place; `finding` walks the tree for it
+//! - `wrappers` the table of programs and builtins that run their arguments: `shells`, `launchers`, `builtins`, `git`; `options` reads
+//!   the options of each by its grammar in `grammars`
 //! - `settings` variables that change what later commands do or are
-//! - `syntax` the tree, and the limits; `grammar` and `words` read a script into it
+//! - `syntax` the tree and its limits; `grammar`, `compounds`, `redirects` read commands into it, `words`, `quotes`, `expansions`,
+//!   `arithmetic` what they are made of
 //!
 //! The reader is a small conservative one of our own: whatever it does not read exactly as bash and dash do is refused, never
 //! guessed. SECURITY.md says why no library does this, and what is not read.
+mod arithmetic;
+mod builtins;
 pub mod commands;
+mod compounds;
+mod expansions;
+mod finding;
+mod git;
 mod grammar;
+mod grammars;
+mod launchers;
 mod options;
+mod quotes;
+mod redirects;
 mod settings;
+mod shells;
 mod syntax;
 mod words;
 mod wrappers;

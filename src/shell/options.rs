@@ -144,8 +144,7 @@ fn read_short<'w>(
     next: Option<&'w Word>,
     options: &mut Options<'w>,
 ) -> Result<bool, Stuck<'w>> {
-    let mut letters = word.text[1..].char_indices();
-    while let Some((at, letter)) = letters.next() {
+    for (at, letter) in word.text[1..].char_indices() {
         let rest = &word.text[1 + at + letter.len_utf8()..];
         let name = letter.to_string();
         if grammar.flags.contains(letter) {

@@ -8,6 +8,16 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// A shell runs the file that this variable names, or what it says for another name.
+pub(super) fn names_a_file(name: &str) -> bool {
+    matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")
+}
+
+/// A shell expands the value of this variable, with its substitutions.
+pub(super) fn is_expanded(name: &str) -> bool {
+    matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
+}
+
 /// In order.
 const EXACT: &[&str] = &[
     "AWKPATH",

@@ -229,6 +229,7 @@ impl Order {
             scratch: planted.scratch(),
             spool: planted.spool(),
             private,
+            unwritable: vec![planted.runbooks()],
             unwritable: vec![],
         };
         Some(LinuxSandbox::new(&setup).expect("a sandbox"))

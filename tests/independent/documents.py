@@ -217,15 +217,34 @@ ENFORCED = obj(
         "left": number(),
         "limits": obj({}, {name: HELD for name in ("cpu", "disk", "file", "memory", "output", "processes", "wall")}),
         "net": MODES,
+        "contacted": TEXTS,
+        "turned_away": number(),
         "ns": WORDS,
         "seccomp": obj({"sha256": HEX}),
     },
 )
 PERSON = {"name": NAME, "keys": arr(text())}
 APPROVALS = obj({"required": number(), "from": arr(NAME)}, {"each": boolean})
-DECLARED = obj(
-    {}, {"limits": obj({}, {name: number() for name in PROFILE_LIMITS}), "proc": one_of("minimal", "full")}
-)
+
+
+def network(value, place):
+    """`none`, `host`, or which hosts."""
+    if isinstance(value, dict):
+        return obj({"allow": arr(text(), low=1)})(value, place)
+    return one_of("none", "host")(value, place)
+
+
+LISTS = ("read", "write", "deny", "sockets")
+# What a step declares of its sandbox, and a rule of policy allows.
+OF_SANDBOX = {
+    "limits": obj({}, {name: number() for name in PROFILE_LIMITS}),
+    "proc": one_of("minimal", "full"),
+    **{name: arr(text()) for name in LISTS},
+    "workdir": WORKDIRS,
+    "network": network,
+    "run_as": text(),
+}
+DECLARED = obj({}, {**OF_SANDBOX, "off_reason": text()})
 
 KINDS = {
     "authorization": obj(

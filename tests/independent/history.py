@@ -480,7 +480,7 @@ class History:
             check_sandbox(receipt, authorization)
             if configuration is None or policy is None or ref not in sealed.profiles:
                 return None
-            missing = set(configuration.require) - set(authorization["sandbox"]["require"])
+            missing = set(sealed.profiles[ref]["require"]) - set(authorization["sandbox"]["require"])
             if missing:
                 raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
             if policy.open_sandbox:

@@ -4,19 +4,18 @@ import itertools
 import re
 
 from globs import matches
-from documents import PROFILE_LIMITS, number, obj, one_of
+from documents import OF_SANDBOX, boolean
 from wire import Bad, canonical, match, seconds
 
 DAY = 24 * 3600
 SKEW = 60
 MAX_GROUPS = 8
 MODES = ("prompted", "execute", "deny")
-LIMITS = obj({}, {name: number() for name in PROFILE_LIMITS})
-PROC = one_of("minimal", "full")
+SANDBOX = {**OF_SANDBOX, "may_be_off": boolean}
 
 
 class Policy:
-    """One policy over the path of a ref: `mode`, `approvals` (or None), `limits`, `proc` (or None).
+    """One policy over the path of a ref: `mode`, `approvals` (or None), `sandbox`: what holds of it, the later rule first.
 
     `open` are words of rules that are not evaluated here, `open_sandbox` those about the sandbox.
     """
@@ -29,7 +28,7 @@ class Policy:
             raise Bad("overrides are no array")
         self.open = set(value) - {"version", "default", "overrides"}
         self.mode, self.approvals, self.max_window = "prompted", None, None
-        self.limits, self.proc, self.open_sandbox = {}, None, set()
+        self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         path = ref.split(":")[0]
         for place, rule in enumerate([value.get("default", {})] + overrides):
             if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):
@@ -38,7 +37,7 @@ class Policy:
             sandbox = rule.get("sandbox", {})
             if not isinstance(sandbox, dict):
                 raise Bad("a rule's sandbox is no object")
-            self.open_sandbox |= set(sandbox) - {"limits", "proc"}
+            self.open_sandbox |= set(sandbox) - set(SANDBOX)
             # Every matching override applies in order, the later wins.
             # A dot directory escapes none, and an ending of a format may be written.
             endings = ("", ".runbook.md", ".mdx", ".md")
@@ -49,11 +48,12 @@ class Policy:
                     raise Bad(f"the policy has a mode {rule['mode']!r}")
                 self.mode = rule["mode"]
             self.approvals = rule.get("approvals", self.approvals)
-            LIMITS(sandbox.get("limits", {}), "/sandbox/limits")
-            self.limits = {**self.limits, **sandbox.get("limits", {})}
-            if "proc" in sandbox:
-                PROC(sandbox["proc"], "/sandbox/proc")
-                self.proc = sandbox["proc"]
+            for name in set(sandbox) & set(SANDBOX):
+                SANDBOX[name](sandbox[name], f"/sandbox/{name}")
+            # Limits by their names; deny patterns add up.
+            limits = {**self.sandbox["limits"], **sandbox.get("limits", {})}
+            denied = self.sandbox["deny"] + sandbox.get("deny", [])
+            self.sandbox = {**self.sandbox, **sandbox, "limits": limits, "deny": denied}
             self.max_window = rule.get("max_window_s", self.max_window)
 
 

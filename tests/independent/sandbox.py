@@ -2,12 +2,17 @@
 
 A limit is what the step declares, else what policy says, else the configuration's default. A step may ask for more only
 up to what policy says or, where policy is silent, up to the larger of default and maximum. Zero is no limit. Layers are
-those of the configuration; `strict` stands for at least four of them. All else is the same for every run.
+those of the configuration; `strict` stands for at least four of them. What a step declares of the host it gets where a rule
+of policy allows it by the same word, paths also below; deny patterns of both add up.
 """
+
+import os
+import re
 
 from documents import LAYER, PROFILE_LIMITS, arr, number, obj, one_of
 from wire import Bad
 
+# The fewest that the level ever stood for.
 STRICT = {"capabilities", "landlock", "namespaces", "network"}
 LEVEL = one_of("strict", "best-effort", "off")
 SEVEN = obj({name: number() for name in PROFILE_LIMITS})
@@ -39,26 +44,23 @@ class Configuration:
             PART(value, "/configuration")
             self.open = f"the configuration does not give every profile ({error})"
         sandbox = value["sandbox"]
-        strict = sandbox["level"] == "strict"
-        self.require = sorted(set(sandbox.get("require", STRICT if strict else ())))
-        if strict and not STRICT <= set(self.require):
-            # A level is a shorthand for layers: this one would promise what the list does not hold.
-            self.require = sorted(STRICT | set(self.require))
+        # A level is a shorthand for layers, as it was when it was sealed.
+        self.require = set(sandbox.get("require", ())) | (STRICT if sandbox["level"] == "strict" else set())
         self.default = self.maximum = None
         if self.open is None:
             self.default, self.maximum = value["limits"]["default"], value["limits"]["maximum"]
 
     def wall_ms(self, step, policy):
         """How long a run may last."""
-        declared = step["sandbox"].get("limits", {}).get("wall_ms")
+        declared, ruled = step["sandbox"].get("limits", {}).get("wall_ms"), policy.sandbox["limits"].get("wall_ms")
         default = DEFAULT_WALL_MS if self.default is None else self.default["wall_ms"]
-        return next(value for value in (declared, policy.limits.get("wall_ms"), default) if value is not None)
+        return next(value for value in (declared, ruled, default) if value is not None)
 
-    def check_limits(self, step, policy):
+    def limits(self, step, policy):
         """The seven limits, or Bad where the step asks for what it can't have. Without a configuration those of it are None."""
         limits = {}
         for name in PROFILE_LIMITS:
-            declared, ruled = step["sandbox"].get("limits", {}).get(name), policy.limits.get(name)
+            declared, ruled = step["sandbox"].get("limits", {}).get(name), policy.sandbox["limits"].get(name)
             default = None if self.default is None else self.default[name]
             most = ruled
             if most is None and default is not None:
@@ -72,19 +74,69 @@ class Configuration:
 
     def profile(self, step, policy):
         """The whole profile; where the configuration does not give it, layers and limits are not those that follow."""
-        limits = self.check_limits(step, policy)
-        declared = step["sandbox"].get("proc")
-        if declared == "full" and policy.proc == "minimal":
+        limits = self.limits(step, policy)
+        declared, rule = step["sandbox"], policy.sandbox
+        if declared.get("proc") == "full" and rule.get("proc") == "minimal":
             raise Bad(f"{step['ref']} declares proc=full, policy says minimal")
-        return {
-            "require": self.require,
-            "read": [],
-            "write": [],
-            "deny": [],
-            "workdir": "private",
-            "network": {"mode": "none", "hosts": []},
-            "sockets": [],
-            "proc": declared or policy.proc or "minimal",
-            "run_as": "isolated",
+        check_host(step["ref"], declared, rule)
+        asked = declared.get("network", "none")
+        hosts = sorted(set(asked["allow"])) if isinstance(asked, dict) else []
+        mode = "allow" if hosts else asked
+        require = set() if "off_reason" in declared else set(self.require)
+        if mode == "host":
+            # The host's network is held by nothing.
+            require -= {"network"}
+        reaches = "read" in declared or "write" in declared
+        profile = {
+            "require": sorted(require),
+            "read": sorted(set(declared.get("read", []))),
+            "write": sorted(set(declared.get("write", []))),
+            "deny": sorted(set(rule["deny"] + declared.get("deny", []))) if reaches else [],
+            "workdir": declared.get("workdir", "private"),
+            "network": {"mode": mode, "hosts": hosts},
+            "sockets": sorted(set(declared.get("sockets", []))),
+            "proc": declared.get("proc") or rule.get("proc") or "minimal",
+            "run_as": declared.get("run_as", "isolated"),
             "limits": limits,
         }
+        if "off_reason" in declared:
+            profile["off_reason"] = declared["off_reason"]
+        return profile
+
+
+def check_host(ref, declared, rule):
+    """Nothing of the host is given that only one of the two says."""
+
+    def need(holds, what):
+        if not holds:
+            raise Bad(f"{ref} declares {what}, which no rule of policy allows")
+
+    def within(path, lists):
+        return any(path == one or path.startswith(one + "/") for one in lists)
+
+    for name in ("read", "write", "sockets"):
+        for path in declared.get(name, []):
+            if not path.startswith("/") or os.path.normpath(path) != path or re.search(r"[\x00-\x1f\x7f*?\[{]", path):
+                raise Bad(f"{ref}: {path!r} is no plain path of the host")
+    readable, writable = rule.get("read", []) + rule.get("write", []), rule.get("write", [])
+    in_place = declared.get("workdir") == "in-place"
+    for path in declared.get("read", []):
+        need(within(path, readable), f"read={path}")
+    for path in declared.get("write", []):
+        # A tree that is copied or overlaid is only read.
+        need(within(path, writable if in_place else readable), f"write={path}")
+    if (declared.get("workdir", "private") != "private") != bool(declared.get("write")):
+        raise Bad(f"{ref}: a tree to write and how it is given go together")
+    need(not in_place or rule.get("workdir") == "in-place", "workdir=in-place")
+    for path in declared.get("sockets", []):
+        need(path in rule.get("sockets", []), f"sockets={path}")
+    if "run_as" in declared:
+        need(rule.get("run_as") == declared["run_as"], f"run_as={declared['run_as']}")
+    asked, allowed = declared.get("network", "none"), rule.get("network", "none")
+    if asked == "host":
+        need(allowed == "host", "network=host")
+    elif isinstance(asked, dict):
+        listed = allowed["allow"] if isinstance(allowed, dict) else []
+        for host in asked["allow"]:
+            need(allowed == "host" or host in listed, f"network={host}")
+    need("off_reason" not in declared or rule.get("may_be_off") is True, "sandbox=off")

@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 
 /// Programs that exist and say that they ran. Those with `n` fail.
-pub const PROGRAMS: &[&str] = &[
+pub(crate) const PROGRAMS: &[&str] = &[
     "ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ivy", "joe", "kim", "lea", "max", "ora", "pam", "rex",
     "sam", "tom", "nay", "nix",
 ];
 
 /// Numbers from a seed.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
 
@@ -24,7 +24,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 
@@ -39,7 +39,7 @@ impl Random {
 
 /// What may be in a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// What people write in runbooks.
     Everyday,
     /// Whatever the grammar allows, with all names written out.
@@ -51,7 +51,7 @@ pub enum Form {
 }
 
 /// One script.
-pub fn script(seed: u64, form: Form) -> String {
+pub(crate) fn script(seed: u64, form: Form) -> String {
     let mut maker = Maker {
         random: Random::new(seed),
         traps: form != Form::Everyday,
@@ -608,7 +608,7 @@ impl Maker {
             27 => format!("{inner} | {} | {inner}", self.simple(depth)),
             28 => format!("! {}", self.simple(depth)),
             29 => format!("time {}", self.simple(depth)),
-            30 => format!("coproc {inner}"),
+            30 => format!("coproc {inner} | tom"),
             31 => format!("coproc C {{ {}}}", self.body(depth)),
             32 => {
                 let list = self.list(depth.min(1));
@@ -666,7 +666,7 @@ impl Maker {
             59 => format!("export x=$({inner}) y=`{inner}`; declare -a z=($({inner})); readonly w=1"),
             60 => format!("{inner} \"$(\n{}\n)\"", self.list(depth.min(1))),
             61 if self.hidden => format!("hash -p \"$(command -v {inner})\" zed; zed"),
-            62 => format!("until {inner} || true; do :; done"),
+            62 if self.calls => format!("until {inner} || true; do :; done"),
             _ => self.odd_simple(depth),
         }
     }

@@ -242,7 +242,9 @@ fn sandbox(screen: &mut Screen, signed: &Authorization) {
     }
 }
 
-fn profile_words(profile: &Profile) -> Vec<String> {
+/// A profile in words, a line each.
+#[must_use]
+pub fn profile_words(profile: &Profile) -> Vec<String> {
     let list = |items: &[String], none: &str| {
         if items.is_empty() {
             none.to_owned()

@@ -15,7 +15,7 @@ use crate::crypto::digest::PolicyDigest;
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Flags, Granted, Verdict, Where, decide_env, decide_path};
 use crate::policy::file::Policy;
-use crate::policy::paths::{RunbookPath, absolute};
+use crate::policy::paths::RunbookPath;
 use crate::policy::permissions::decide_step;
 use crate::policy::{Ruling, resolve_path};
 use crate::record::authorization::{MAX_PERMISSIONS, PermissionKind};
@@ -61,6 +61,10 @@ pub(super) struct Rules {
     policy: Policy,
     /// Where the policy is from, in words.
     from: String,
+    /// What is found upward, before anything runs.
+    found: Option<PolicyDigest>,
+    /// Paths of the command line outside of the current directory, links resolved.
+    elsewhere: [Vec<PathBuf>; 2],
     flags: Flags,
     runbook: RunbookPath,
 }
@@ -96,10 +100,19 @@ impl Rules {
             (found.policy, from)
         };
         let mut granted = Granted::default();
+        let mut elsewhere = [Vec::new(), Vec::new()];
         for (kind, flag, patterns) in args.grants() {
             for pattern in patterns {
                 let pattern = match kind {
-                    PermissionKind::Read | PermissionKind::Write => below(project, pattern),
+                    PermissionKind::Read | PermissionKind::Write => {
+                        let real = real_path(project, flag, pattern)?;
+                        let text =
+                            if real == Path::new("/") { String::new() } else { real.to_string_lossy().into_owned() };
+                        if !real.starts_with(&project.cwd) && !project.cwd.starts_with(&real) {
+                            elsewhere[usize::from(kind == PermissionKind::Write)].push(real);
+                        }
+                        format!("{}/**", literal(&text))
+                    }
                     PermissionKind::Run | PermissionKind::Env => pattern.clone(),
                 };
                 granted.grant(kind, &pattern).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
@@ -114,7 +127,15 @@ impl Rules {
             // `-y`, answers and their absence are dealt with where questions are answered, so that a receipt tells them.
             ..Flags::default()
         };
-        Ok(Self { args: args.clone(), policy, from, flags, runbook: RunbookPath::of_file(&runbook.name) })
+        Ok(Self {
+            args: args.clone(),
+            policy,
+            from,
+            found: upward(project),
+            elsewhere,
+            flags,
+            runbook: RunbookPath::of_file(&runbook.name),
+        })
     }
 
     /// What policy says of the runbook.
@@ -211,21 +232,21 @@ impl Rules {
     /// A pattern with its place written out, taken literally.
     fn whole(&self, pattern: &str) -> Option<String> {
         let places = self.flags.places.as_ref();
-        let literal = |place: &str| {
-            let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '!' | '\\' | ',');
-            place.chars().fold(String::new(), |mut text, c| {
-                if special(c) {
-                    text.push('\\');
-                }
-                text.push(c);
-                text
-            })
-        };
         match (pattern.strip_prefix("{repo}"), pattern.strip_prefix("{tmp}")) {
             (Some(rest), _) => places.map(|places| format!("{}{rest}", literal(places.repo()))),
             (_, Some(rest)) => places.map(|places| format!("{}{rest}", literal(places.tmp()))),
             _ => Some(pattern.to_owned()),
         }
+    }
+
+    /// Paths outside of the current directory that the command line gives to a step: to read, and to write.
+    pub(super) fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
+        (&self.elsewhere[0], &self.elsewhere[1])
+    }
+
+    /// Whether the policy of runs to come is another than before: only a person writes policy.
+    pub(super) fn was_changed(&self, project: &Project) -> bool {
+        upward(project) != self.found
     }
 
     /// Who answers what is asked.
@@ -279,12 +300,33 @@ impl Rules {
 /// As many denials as are told one by one.
 const SHOWN_DENIED: usize = 8;
 
-/// A path of the command line as a pattern: whole, and with all below it.
-fn below(project: &Project, path: &str) -> String {
-    if path.starts_with('{') || path.contains('*') {
-        return path.to_owned();
+/// A path of the command line, links resolved: what is given to a step has to be there.
+fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failure> {
+    let shown = Shown::text(path);
+    if path.contains(['*', '?', '{']) {
+        return Err(Failure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
     }
-    let whole = absolute(&project.cwd.to_string_lossy(), path);
-    let real = Path::new(&whole).canonicalize().map_or(whole, |real| real.to_string_lossy().into_owned());
-    if real == "/" { "/**".to_owned() } else { format!("{real}/**") }
+    let real = project.cwd.join(path).canonicalize();
+    let real = real.map_err(|error| Failure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
+    match real.to_str() {
+        Some(_) => Ok(real),
+        None => Err(Failure::usage(format!("{flag} {}: its real name is no text", shown.as_str()))),
+    }
+}
+
+/// The policy that a run without `--policy` would have, if it can be read.
+fn upward(project: &Project) -> Option<PolicyDigest> {
+    project.policy(None).ok().map(|found| found.policy.digest())
+}
+
+/// A path as a pattern that means just it.
+fn literal(path: &str) -> String {
+    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');
+    path.chars().fold(String::new(), |mut text, c| {
+        if special(c) {
+            text.push('\\');
+        }
+        text.push(c);
+        text
+    })
 }

@@ -44,8 +44,10 @@ use crate::cli::talk::Talk;
   countersign run --log                                    your own receipts, and whether their chain is whole
 
 Each step's script is parsed and every command in it decided before anything is asked: one that policy denies ends it
-all. Each step runs with the policy's part of your environment, never with LD_*, BASH_ENV and the like or your ssh
-agent, and without your terminal as its input. Ctrl-C ends it with everything it started.
+all. A step works in the current directory where policy lets it write there, else in an overlay of it, whose changes are
+discarded, else in an empty directory. It has the policy's part of your environment, never LD_*, BASH_ENV and the like
+or your ssh agent, and not your terminal as its input; PATH and HOME are the sandbox's. Run by root, it has a user id of
+its own. Ctrl-C ends it with everything it started.
 
 The receipt is signed with your own key and goes to your own log. It is no approval by anybody: gate, verify and audit
 never take it.
@@ -125,7 +127,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         talk.say("note: no receipt is kept (--no-receipt)");
     }
     let hold = Hold::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(hold.scratch())?;
     let mut walk = Walk {
         project: &project,
         runbook: &runbook,

@@ -60,6 +60,7 @@ pub(super) fn profile(
     held: Vec<crate::record::profile::Layer>,
     ruling: &Ruling,
     declared: &DeclaredSandbox,
+    rules: &Rules,
     work: &mut Work,
 ) -> Result<Profile, Failure> {
     let level = match wanted {
@@ -71,7 +72,12 @@ pub(super) fn profile(
     let given = Given { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
-    work.put(&mut profile);
+    if matches!(wanted, Wanted::Off(_)) {
+        // Whatever there is can be reached anyway.
+        work.put_off(&mut profile);
+    } else {
+        work.put(&mut profile, rules)?;
+    }
     if let Wanted::Off(flag) = wanted {
         profile.off_reason = Some(format!("the person at the terminal gave {flag}"));
     }
@@ -85,8 +91,10 @@ impl Hold {
     /// When no run can be prepared at all.
     pub(super) fn prepare(wanted: Wanted, log: Option<&Path>, talk: &Talk) -> Result<Self, Failure> {
         // The person's keys and receipts are in no step's view.
-        let private: Vec<PathBuf> =
-            Home::of_process().config.into_iter().chain(log.map(Path::to_owned)).filter(|path| path.exists()).collect();
+        let home = Home::of_process();
+        let ssh = home.home.map(|home| home.join(".ssh"));
+        let own = home.config.into_iter().chain(ssh).chain(log.map(Path::to_owned));
+        let private: Vec<PathBuf> = own.filter(|path| path.exists()).collect();
         let private = if matches!(wanted, Wanted::Off(_)) { Vec::new() } else { private };
         let hold = Self::new(wanted, private)?;
         if wanted == Wanted::BestEffort {
@@ -137,6 +145,11 @@ impl Hold {
         Ok(Self { wanted, sandbox: LinuxSandbox::new(&setup).map_err(failed)?, scratch })
     }
 
+    /// The directory that is removed with this.
+    pub(super) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// What was asked for.
     pub(super) const fn wanted(&self) -> Wanted {
         self.wanted
@@ -157,16 +170,17 @@ impl Hold {
         &self,
         ruling: &Ruling,
         declared: &DeclaredSandbox,
+        rules: &Rules,
         work: &mut Work,
     ) -> Result<Prepared, Failure> {
         let held = self.sandbox.probe().held();
-        let checked = self.sandbox.check(&profile(self.wanted, held.clone(), ruling, declared, work)?);
+        let checked = self.sandbox.check(&profile(self.wanted, held.clone(), ruling, declared, rules, work)?);
         let checked = match checked {
             Err(why @ (Unavailable::Path { .. } | Unavailable::Private { .. }))
                 if matches!(work, Work::InPlace { .. } | Work::Overlay { .. }) =>
             {
                 *work = Work::Private(why.to_string());
-                self.sandbox.check(&profile(self.wanted, held, ruling, declared, work)?)
+                self.sandbox.check(&profile(self.wanted, held, ruling, declared, rules, work)?)
             }
             other => other,
         };
@@ -189,7 +203,6 @@ impl Hold {
         live: &mut dyn FnMut(Chunk<'_>),
         cancel: &CancelFlag,
     ) -> Report {
-        debug_assert!(self.scratch.path().exists(), "removed with this and not before");
         self.sandbox.run(prepared, plan, live, cancel)
     }
 }

@@ -74,6 +74,9 @@ impl Runbook {
             .join(file)
             .canonicalize()
             .map_err(|error| Failure::usage(format!("can't read {}: {error}", Shown::text(&shown).as_str())))?;
+        if !real.is_file() {
+            return Err(Failure::usage(format!("{} is no file", Shown::text(&shown).as_str())));
+        }
         let name = project.runbook(&real);
         let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
             let list = errors.into_iter().map(|e| Problem {

@@ -1,5 +1,6 @@
 //! Ctrl-C and its like: they end a run and its whole tree, never a receipt that is being written.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,8 @@ enum Now {
 struct State {
     now: Now,
     caught: Option<u8>,
+    /// Removed when a signal ends the program.
+    scratch: PathBuf,
 }
 
 /// Listens for SIGINT, SIGTERM and SIGHUP.
@@ -31,13 +34,14 @@ struct State {
 pub(super) struct Signals(Arc<Mutex<State>>);
 
 impl Signals {
-    /// Begins to listen; when this returns, no such signal ends the program by itself any more.
+    /// Begins to listen, and removes `scratch` when a signal ends the program; when this returns, no such signal ends the program by itself any more.
     ///
     /// # Errors
     /// When the program can't listen.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen(scratch: &Path) -> Result<Self, Failure> {
         let failed = |what: String| Failure::new(Exit::Unreachable, format!("can't listen for Ctrl-C: {what}"));
-        let signals = Self(Arc::default());
+        let state = State { scratch: scratch.to_owned(), ..State::default() };
+        let signals = Self(Arc::new(Mutex::new(state)));
         let heard = signals.clone();
         let (ready, listening) = mpsc::channel();
         let thread = std::thread::Builder::new().name("signals".to_owned());
@@ -72,7 +76,10 @@ impl Signals {
     fn take(&self, signal: u8) {
         let mut state = self.lock();
         match &state.now {
-            Now::Idle => std::process::exit(i32::from(Exit::Signal(signal).code())),
+            Now::Idle => {
+                let _ = std::fs::remove_dir_all(&state.scratch);
+                std::process::exit(i32::from(Exit::Signal(signal).code()));
+            }
             Now::Running(flag) => flag.cancel(),
             Now::Finishing => {}
         }

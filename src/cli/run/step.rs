@@ -59,7 +59,7 @@ impl Walk<'_> {
         // Everything is decided before anything is asked: what is denied can't hide behind a question.
         let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
         let mut work = self.hold.work(self.rules, &ruling, self.project);
-        let prepared = self.hold.check(&ruling, &definition.sandbox, &mut work)?;
+        let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
         let inherited =
             environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
         let mut answers = self.rules.given_beforehand();
@@ -172,6 +172,12 @@ impl Walk<'_> {
         let after = After { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
         // Before the output is waited for: whoever reads it may never read on.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
+        if self.rules.was_changed(self.project) {
+            self.talk.say(
+                "WARNING: the policy that is found from here is another than before the step ran: look at what was written \
+                 before you run anything else",
+            );
+        }
         let signal = self.signals.all_is_written();
         let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
         let written = taken.written();

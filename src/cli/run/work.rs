@@ -4,8 +4,9 @@
 //! is discarded; else an empty directory. What `read` and `write` deny is masked below it.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::cli::exit::Failure;
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
 use crate::policy::Ruling;
@@ -65,21 +66,49 @@ impl Work {
     }
 
     /// Puts it into a profile. A step that declares what it needs of the host gets that and nothing else.
-    pub(super) fn put(&mut self, profile: &mut Profile) {
+    ///
+    /// # Errors
+    /// When the command line gives paths that can't be given beside it.
+    pub(super) fn put(&mut self, profile: &mut Profile, rules: &Rules) -> Result<(), Failure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;
-            return;
+            return Ok(());
         }
+        let (read, write) = rules.elsewhere();
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        if let (Some(path), Self::Overlay { .. }) = (write.first(), &*self) {
+            return Err(Failure::usage(format!(
+                "--allow-write {}: what is written stays there only if the current directory may be written too: add \
+                 --allow-write .",
+                path.display()
+            )));
+        }
+        profile.read.extend(read.iter().map(text));
+        profile.read.sort();
+        profile.read.dedup();
         let (workdir, directory, deny) = match self {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
-            Self::Private(_) | Self::Declared => return,
+            Self::Private(_) | Self::Declared => {
+                profile.write.extend(write.iter().map(text));
+                return Ok(());
+            }
         };
         profile.workdir = workdir;
-        profile.write = vec![directory.clone()];
+        // The first one is where it begins.
+        profile.write = std::iter::once(directory.clone()).chain(write.iter().map(text)).collect();
         profile.deny.extend(deny.iter().cloned());
         profile.deny.sort();
         profile.deny.dedup();
+        Ok(())
+    }
+
+    /// Puts the directory alone into a profile that holds nothing back.
+    pub(super) fn put_off(&self, profile: &mut Profile) {
+        if let Self::InPlace { directory, .. } = self {
+            profile.workdir = Workdir::InPlace;
+            profile.write = vec![directory.clone()];
+        }
     }
 
     /// In words.

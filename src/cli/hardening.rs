@@ -1,0 +1,244 @@
+//! The hardening list of `doctor --production`: each point passes, fails, or is the operator's to see to.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::node::config::Config;
+use crate::node::files::Files;
+use crate::node::private;
+use crate::record::declared::DeclaredNetwork;
+use crate::record::enforcement::Level;
+use crate::record::profile::Workdir;
+use crate::record::step::StepDefinition;
+
+/// One point of the list.
+#[derive(Debug, Serialize)]
+pub struct Point {
+    /// How it stands.
+    pub stands: Stands,
+    /// What.
+    pub what: &'static str,
+    /// What was found, and what to do.
+    pub says: String,
+}
+
+/// How a point stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stands {
+    /// It was looked at and is as it should be.
+    Pass,
+    /// It was looked at and is not.
+    Fail,
+    /// This program can't see it: the operator's.
+    Yours,
+}
+
+/// Goes through the list for a boundary. `held` is the level that this host holds.
+#[must_use]
+pub fn list(config: &Config, held: Level) -> Vec<Point> {
+    let files = Files::read(config);
+    let mut points = vec![listening(config)];
+    let mut say = |stands, what, says: String| points.push(Point { stands, what, says });
+    let either = |good: bool| if good { Stands::Pass } else { Stands::Fail };
+    say(
+        Stands::Yours,
+        "proxy",
+        "where clients come from other machines: a reverse proxy beside this service that ends TLS; name it in `hosts`"
+            .into(),
+    );
+    let root = rustix::process::geteuid().is_root();
+    say(
+        either(!root),
+        "not root",
+        if root {
+            "this runs as root: serve as a user of its own (`User=` in the unit that `init` wrote); runs are in user namespaces"
+                .into()
+        } else {
+            "an ordinary user".into()
+        },
+    );
+    say(
+        either(config.level == Level::Strict && held == Level::Strict),
+        "sandbox",
+        format!("configured: {}; this host holds: {}", config.level.word(), held.word()),
+    );
+    let (stands, says) = machine();
+    say(stands, "container or VM", says);
+    let found = private::check(config);
+    say(
+        either(found.is_empty()),
+        "private set",
+        if found.is_empty() {
+            "key, store, configuration, policy and roster are where no run can come".into()
+        } else {
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        },
+    );
+    let open: Vec<String> = [&config.key, &config.path, &config.policy, &config.roster, &config.database]
+        .into_iter()
+        .filter_map(|path| open_to_others(path, *path == config.key || *path == config.database))
+        .collect();
+    say(
+        either(open.is_empty()),
+        "modes of keys and files",
+        if open.is_empty() { "closed to others".into() } else { open.join("; ") },
+    );
+    match &files {
+        Err(problems) => {
+            let first = problems.list().first().map(ToString::to_string).unwrap_or_default();
+            say(Stands::Fail, "files", format!("they can't be read, so the points below are not looked at: {first}"));
+        }
+        Ok(files) => {
+            match &files.roster {
+                Ok(roster) => {
+                    let tables = roster.tables();
+                    let (threshold, people) = (tables.threshold, tables.approver.len());
+                    say(
+                        either(threshold > 0),
+                        "roster guarded",
+                        if threshold > 0 {
+                            format!("its next version needs {threshold} of {people} approvers")
+                        } else {
+                            "threshold 0: whoever writes the file decides who may approve; set `threshold`".into()
+                        },
+                    );
+                    say(
+                        either(people > 1),
+                        "more than one approver",
+                        format!("{people}; a lone one who is away or loses a key stops everything"),
+                    );
+                    let witnesses = tables.witness.len();
+                    say(
+                        either(witnesses > 0),
+                        "witnesses",
+                        if witnesses > 0 {
+                            format!("{witnesses} in the roster")
+                        } else {
+                            "none: a boundary that shows two histories, or an old one, is not found out; add [[witness]]".into()
+                        },
+                    );
+                }
+                Err(problems) => {
+                    let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                    say(Stands::Fail, "roster guarded", format!("the roster can't be read: {first}"));
+                }
+            }
+            let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &step.definition).collect();
+            let (stands, says) = interpreters(&steps);
+            say(stands, "allowed interpreters", says);
+            let (stands, says) = of_host(&steps);
+            say(stands, "steps that need the host", says);
+        }
+    }
+    let days = |seconds: i64| seconds / 86_400;
+    let kept = config.retention;
+    say(
+        Stands::Pass,
+        "retention",
+        format!(
+            "outputs {} days, proposals {} days; receipts, seals and the log stay for good: watch the disk",
+            days(kept.outputs_s),
+            days(kept.proposals_s)
+        ),
+    );
+    say(
+        if config.known_checkpoints.is_empty() { Stands::Yours } else { Stands::Pass },
+        "backups",
+        if config.known_checkpoints.is_empty() {
+            "`countersign store backup` to another machine, tried with `store restore`; name a copy's checkpoint under \
+             `known_checkpoints`, so that a store put back too far is not served"
+                .into()
+        } else {
+            format!("{} checkpoints elsewhere are compared at each start", config.known_checkpoints.len())
+        },
+    );
+    say(
+        Stands::Yours,
+        "monitoring",
+        "/ready and /metrics, and `countersign audit` from another machine that keeps its --state".into(),
+    );
+    points
+}
+
+fn listening(config: &Config) -> Point {
+    let loopback = config.listen.ip().is_loopback();
+    Point {
+        stands: if loopback { Stands::Pass } else { Stands::Fail },
+        what: "loopback or TLS",
+        says: if loopback {
+            format!("{} is a loopback address", config.listen)
+        } else {
+            format!(
+                "{} is reached from other machines, in the clear: listen on 127.0.0.1 behind a TLS proxy",
+                config.listen
+            )
+        },
+    }
+}
+
+/// Whether something stands between this service and the rest of a machine.
+fn machine() -> (Stands, String) {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
+        return (Stands::Pass, "a container".into());
+    }
+    if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
+        return (Stands::Pass, "a virtual machine; keep other services off it".into());
+    }
+    let says = "none is seen: give the boundary a machine, a VM or a container of its own, so that a kernel hole reaches nothing else";
+    (Stands::Yours, says.into())
+}
+
+fn open_to_others(path: &Path, secret: bool) -> Option<String> {
+    let found = path.metadata().ok()?;
+    let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    let bad = if secret { 0o077 } else { 0o022 };
+    if mode & bad != 0 {
+        Some(format!("{} has mode {mode:04o}: chmod {} it", path.display(), if secret { "600" } else { "go-w" }))
+    } else if found.uid() != me && found.uid() != 0 {
+        Some(format!("{} belongs to the user {}: give it to the service's", path.display(), found.uid()))
+    } else {
+        None
+    }
+}
+
+fn interpreters(steps: &[&StepDefinition]) -> (Stands, String) {
+    let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let general: Vec<&str> = names.iter().copied().filter(|name| !matches!(*name, "bash" | "sh")).collect();
+    if general.is_empty() {
+        return (Stands::Pass, format!("{} only, whose commands policy can read", names.join(", ")));
+    }
+    let says = format!(
+        "steps use {}: what those do only the sandbox holds, policy can't read it; approve such steps with that in mind",
+        general.join(", ")
+    );
+    (Stands::Yours, says)
+}
+
+fn of_host(steps: &[&StepDefinition]) -> (Stands, String) {
+    let needs = |step: &&&StepDefinition| {
+        let sandbox = &step.sandbox;
+        sandbox.off_reason.is_some()
+            || sandbox.run_as.is_some()
+            || sandbox.sockets.is_some()
+            || sandbox.workdir == Some(Workdir::InPlace)
+            || sandbox.network == Some(DeclaredNetwork::Host)
+    };
+    let named: Vec<&str> = steps.iter().filter(needs).map(|step| step.reference.as_str()).collect();
+    if named.is_empty() {
+        (Stands::Pass, "none: no sandbox is off, no live tree, no socket, no whole network".into())
+    } else {
+        (
+            Stands::Yours,
+            format!(
+                "{}: each is a hole in the sandbox that policy opened; ask for two approvals there",
+                named.join(", ")
+            ),
+        )
+    }
+}

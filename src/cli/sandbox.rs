@@ -1,0 +1,238 @@
+//! `sandbox`: tries a profile on a command, without a boundary.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::review::render::profile_words;
+use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
+use crate::cli::trust::read_bounded;
+use crate::record::declared::{DeclaredNetwork, workdir};
+use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::step::DeclaredSandbox;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::capture::Stream;
+use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::sandbox::{End, Plan, Sandbox as _};
+
+/// Try what a sandbox leaves to a command.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign sandbox -- ls -la /                       # what a step sees
+  countersign sandbox --read /srv/app -- cat /srv/app/version
+  countersign sandbox --write . --workdir overlay --deny '**/.env' -- sh -c 'echo x > new; ls -la'
+  countersign sandbox --net api.example.com:443 -- curl -sS https://api.example.com/
+  countersign sandbox --explain                         # in words, nothing runs
+  countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
+
+Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code.")]
+pub struct Args {
+    /// strict, best-effort, off, or a file with a profile as authorizations have it
+    #[arg(long, default_value = "strict", value_name = "LEVEL|FILE")]
+    profile: String,
+    /// A path of the host that may be read
+    #[arg(long, value_name = "PATH")]
+    read: Vec<PathBuf>,
+    /// A directory of the host that may be written, as --workdir says
+    #[arg(long, value_name = "PATH")]
+    write: Vec<PathBuf>,
+    /// How the directories of --write are given: copy, overlay, in-place
+    #[arg(long, value_parser = workdir, default_value = "overlay")]
+    workdir: Workdir,
+    /// A pattern that stays out of reach below them
+    #[arg(long, value_name = "GLOB")]
+    deny: Vec<String>,
+    /// none, host, or name:port,…
+    #[arg(long, value_name = "NETWORK", default_value = "none")]
+    net: String,
+    /// A Unix socket of the host that may be reached
+    #[arg(long, value_name = "PATH")]
+    socket: Vec<PathBuf>,
+    /// The whole of /proc of the run's own processes
+    #[arg(long)]
+    full_proc: bool,
+    /// Seconds that it may take
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: Option<u64>,
+    /// Say the profile in words before, and what held after
+    #[arg(long)]
+    explain: bool,
+    /// The command
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the profile can't be read or held here.
+pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+    if args.command.is_empty() && !args.explain {
+        return Err(Failure::usage("no command is given: write it after --, or --explain to see the profile alone"));
+    }
+    let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
+    let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
+    // Runs with a user id of their own must be able to enter it.
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
+    let place = home.path().to_owned();
+    let setup =
+        Setup { launcher: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
+    let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
+    let profile = profile(args, &sandbox.probe().held())?;
+    if args.explain && !talk.json {
+        for line in profile_words(&profile) {
+            talk.say(Shown::text(&line).as_str());
+        }
+    }
+    let prepared = sandbox.check(&profile).map_err(|why| Failure::new(Exit::Refused, why.to_string()))?;
+    if args.explain && !talk.json {
+        let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
+        let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
+        talk.say(&format!("level here: {}{lacks}", prepared.level().word()));
+    }
+    if args.command.is_empty() {
+        if talk.json {
+            talk.object(&json!({"profile": profile, "level": prepared.level(), "missing": prepared.missing()}))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let plan =
+        Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
+    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    let report = sandbox.run(
+        prepared,
+        plan,
+        &mut |chunk| {
+            // A reader that went away does not end the run; its end is awaited all the same.
+            let _ = match chunk.stream {
+                Stream::Stdout if !talk.json => std::io::stdout().write_all(chunk.bytes),
+                _ => std::io::stderr().write_all(chunk.bytes),
+            };
+        },
+        &flag,
+    );
+    let exit = match &report.end {
+        End::Exited(code) => Exit::Step(*code),
+        End::Signalled(signal) => Exit::Signal(*signal),
+        End::TimedOut => Exit::TimedOut,
+        End::Cancelled => Exit::Refused,
+        End::Killed(_) => Exit::Signal(9),
+        End::NotStarted(_) | End::Lost(_) => Exit::Unreachable,
+    };
+    match &report.end {
+        End::Killed(limit) => talk.say(&format!("ended by the limit {limit}")),
+        End::TimedOut => talk.say("ended by the limit wall_ms"),
+        End::NotStarted(why) | End::Lost(why) => talk.say(&format!("it did not run: {why}")),
+        _ => {}
+    }
+    if talk.json {
+        talk.object(&json!({
+            "profile": profile, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
+            "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
+            "memory_peak_bytes": report.usage.memory_peak_bytes,
+        }))?;
+    } else if args.explain {
+        let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
+        talk.say(&format!("held, as a receipt has it: {facts}"));
+    }
+    Ok(exit)
+}
+
+fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
+    let usage = |why: String| Failure::usage(why);
+    let (mut require, off_reason) = match args.profile.as_str() {
+        "strict" => (STRICT.to_vec(), None),
+        "best-effort" => (held.to_vec(), None),
+        "off" => (Vec::new(), Some("tried by hand".to_owned())),
+        file => return from_file(Path::new(file)),
+    };
+    let mut declared = DeclaredSandbox::default();
+    let mut take = |key: &str, items: Vec<String>| {
+        if items.is_empty() { Ok(()) } else { declared.take_text(key, &items.join(",")) }
+    };
+    take("read", real(&args.read)?).map_err(usage)?;
+    take("write", real(&args.write)?).map_err(usage)?;
+    take("sockets", real(&args.socket)?).map_err(usage)?;
+    take("deny", args.deny.clone()).map_err(usage)?;
+    take("network", vec![args.net.clone()]).map_err(usage)?;
+    if declared.write.is_some() {
+        declared.workdir = Some(args.workdir);
+    }
+    declared.check().map_err(usage)?;
+    for pattern in declared.deny.iter().flatten() {
+        crate::policy::host::check_deny(pattern).map_err(usage)?;
+    }
+    let network = match declared.network {
+        Some(DeclaredNetwork::Allow(hosts)) => Network { mode: NetworkMode::Allow, hosts },
+        Some(DeclaredNetwork::Host) => Network { mode: NetworkMode::Host, hosts: Vec::new() },
+        Some(DeclaredNetwork::None) | None => Network { mode: NetworkMode::None, hosts: Vec::new() },
+    };
+    if network.mode == NetworkMode::Host {
+        require.retain(|layer| *layer != Layer::Network);
+    }
+    let mut limits = Limits::default();
+    if let Some(seconds) = args.timeout {
+        limits.wall_ms = seconds * 1000;
+    }
+    Ok(Profile {
+        require,
+        read: declared.read.unwrap_or_default(),
+        write: declared.write.unwrap_or_default(),
+        deny: declared.deny.unwrap_or_default(),
+        workdir: declared.workdir.unwrap_or(Workdir::Private),
+        network,
+        sockets: declared.sockets.unwrap_or_default(),
+        proc: if args.full_proc { Proc::Full } else { Proc::Minimal },
+        run_as: "isolated".to_owned(),
+        limits,
+        off_reason,
+    })
+}
+
+/// Real paths: what is typed here may be relative or a link, what is signed may not.
+fn real(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+    let real = |path: &PathBuf| {
+        let found = path
+            .canonicalize()
+            .map_err(|error| Failure::usage(format!("{}: {error}; name what is there", path.display())))?;
+        let text = found.into_os_string().into_string();
+        let text = text.map_err(|_| Failure::usage(format!("{}: its name is no UTF-8", path.display())))?;
+        if text.contains(',') {
+            return Err(Failure::usage(format!("{text}: a comma can't stand in a path here")));
+        }
+        Ok(text)
+    };
+    paths.iter().map(real).collect()
+}
+
+fn from_file(path: &Path) -> Result<Profile, Failure> {
+    let words = "it is neither strict, best-effort or off, nor a file with a profile";
+    let bytes = read_bounded(path, MOST).map_err(|failure| Failure::usage(format!("{}; {words}", failure.message)))?;
+    serde_json::from_slice(&bytes).map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))
+}
+
+/// The command as a script: each word quoted, so that no shell reads into it.
+fn script(command: &[String]) -> Vec<u8> {
+    let quoted: Vec<String> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    format!("exec {}\n", quoted.join(" ")).into_bytes()
+}
+
+/// The largest profile: an authorization holds 20 KiB in all.
+const MOST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reaches_the_step_word_by_word() {
+        let words = ["printf", "%s|", "a b", "it's", "$HOME", "", "x\ny"].map(str::to_owned);
+        let done =
+            std::process::Command::new("sh").arg("-c").arg(String::from_utf8(script(&words)).expect("text")).output();
+        assert_eq!(String::from_utf8_lossy(&done.expect("sh").stdout), "a b|it's|$HOME||x\ny|");
+    }
+}

@@ -1,0 +1,266 @@
+//! Builtins that run texts or commands, or set variables.
+
+use crate::shell::finding::Reader;
+use crate::shell::grammar::RESERVED;
+use crate::shell::grammars::MAPFILE;
+use crate::shell::options::Grammar;
+use crate::shell::syntax::{HOLE, Word};
+use crate::shell::wrappers::{Call, Done, is_known};
+
+impl<'a> Call<'_, '_, 'a> {
+    pub(super) fn eval(&mut self) -> Done {
+        let mut words: Vec<&Word> = self.arguments.iter().collect();
+        if words.first().is_some_and(|word| word.exactly() == Some("--")) {
+            words.remove(0);
+        }
+        let context = self.shell_context(true);
+        self.finding.text(&words, Reader::Here, context)
+    }
+
+    pub(super) fn source(&mut self) -> Done {
+        self.unknown(self.arguments.first().unwrap_or(self.name), "the commands of a file run, which is not in view");
+        self.finding.undefines(None);
+        Ok(())
+    }
+
+    pub(super) fn trap(&mut self) -> Done {
+        let mut words = self.arguments;
+        match words.first().and_then(Word::exactly) {
+            Some("--") => words = &words[1..],
+            Some("-l" | "-p" | "-P") => return Ok(()),
+            _ => {}
+        }
+        let Some((action, signals)) = words.split_first() else { return Ok(()) };
+        if !action.one {
+            self.unknown(action, "the text that runs is not written out");
+            return Ok(());
+        }
+        let resets = match action.exactly() {
+            Some("" | "-") => true,
+            Some(text) => text.bytes().all(|byte| byte.is_ascii_digit()) || signals.is_empty(),
+            None => false,
+        };
+        if resets {
+            return Ok(());
+        }
+        let context = self.shell_context(true);
+        self.finding.text(&[action], Reader::Here, context)
+    }
+
+    pub(super) fn alias(&mut self) -> Done {
+        for word in self.arguments {
+            if word.exactly().is_some_and(|text| text.starts_with('-') || !text.contains('=')) {
+                continue;
+            }
+            let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
+                self.unknown(word, "an alias is not written out");
+                continue;
+            };
+            let name = word.text.split_once('=').map_or("", |(name, _)| name);
+            let plain_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+                && !RESERVED.contains(&name);
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _./:,+@%-=".contains(&byte);
+            let first = value.split(' ').next().unwrap_or_default();
+            let base = first.rsplit_once('/').map_or(first, |(_, base)| base);
+            let simple = value.bytes().all(plain)
+                && plain_name
+                && !value.ends_with(' ')
+                && !first.contains('=')
+                && !is_known(base)
+                && !RESERVED.contains(&first)
+                && !matches!(first, "" | "in");
+            if !simple {
+                self.unknown(word, "an alias that is more than a command and its arguments");
+            }
+            let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };
+            let context = self.shell_context(true);
+            if simple {
+                self.finding.text(&[&value], Reader::Here, context)?;
+            } else {
+                let partial = Word { text: format!("{}{HOLE}", value.text), exact: false, ..value };
+                self.finding.text(&[&partial], Reader::Here, context)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `command`
+    pub(super) fn lookup(&mut self) -> Done {
+        let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
+        if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
+            // It says what a name is, and runs nothing.
+            return Ok(());
+        }
+        let Some(options) = self.options(&Grammar { flags: "p", ..Grammar::NONE }) else { return Ok(()) };
+        self.resolve(options.rest, 0, false)
+    }
+
+    pub(super) fn declare(&mut self, base: &str) -> Done {
+        let context = self.outside;
+        let mut reference = false;
+        self.finding.evaluates |= base != "export";
+        for word in self.arguments {
+            if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
+                reference |= word.text.contains('n') && base != "export" && base != "readonly";
+                continue;
+            }
+            if word.exactly() == Some("--") {
+                continue;
+            }
+            self.finding.declares(word, context);
+            if reference {
+                match word.text.split_once('=') {
+                    Some((_, name)) if !name.contains(HOLE) => {
+                        let target = Word { text: name.to_owned(), ..word.clone() };
+                        self.finding.declares(&target, context);
+                    }
+                    Some(_) => self.finding.unknown(word, "sets a variable whose name is not written out", context),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A builtin that sets the variables that its operands name.
+    pub(super) fn names(&mut self, grammar: &Grammar, skip: usize) -> Done {
+        self.finding.evaluates = true;
+        let Some(options) = self.options(grammar) else { return Ok(()) };
+        for value in options.values(&["a"]) {
+            self.finding.declares(value, self.outside);
+        }
+        for word in options.rest.iter().skip(skip) {
+            self.finding.declares(word, self.outside);
+            if skip > 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn mapfile(&mut self) -> Done {
+        self.finding.evaluates = true;
+        let Some(options) = self.options(&MAPFILE) else { return Ok(()) };
+        for value in options.values(&["C"]) {
+            let context = self.shell_context(true);
+            self.finding.text(&[value], Reader::Here, context)?;
+        }
+        for word in options.rest {
+            self.finding.declares(word, self.outside);
+        }
+        Ok(())
+    }
+
+    pub(super) fn printf(&mut self) -> Done {
+        match self.arguments.first() {
+            Some(first) if first.known() == "-v" && first.exact => {
+                self.finding.evaluates = true;
+                if let Some(name) = self.arguments.get(1) {
+                    self.finding.declares(name, self.outside);
+                }
+            }
+            Some(first) if first.text.starts_with("-v") => {
+                self.finding.evaluates = true;
+                let name = Word { text: first.text[2..].to_owned(), ..first.clone() };
+                self.finding.declares(&name, self.outside);
+            }
+            Some(first) if !first.one && first.known().is_empty() && !first.glob => {
+                self.finding.unknown(first, "may become an option that sets a variable", self.outside);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn wait(&mut self) -> Done {
+        for pair in self.arguments.windows(2) {
+            if pair[0].exactly() == Some("-p") {
+                self.finding.declares(&pair[1], self.outside);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn unset(&mut self) -> Done {
+        self.finding.evaluates = true;
+        for word in self.arguments {
+            self.finding.undefines(word.exactly());
+            if word.exactly() == Some("PATH") {
+                self.finding.sets(word, Some("PATH"), self.outside);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set(&mut self) -> Done {
+        for word in self.arguments {
+            match word.exactly() {
+                Some("-" | "--") => break,
+                Some("keyword" | "history" | "histexpand" | "extdebug") => {
+                    self.unknown(word, "a setting that changes how the script is read");
+                }
+                Some(text) if text.starts_with('-') && text.contains(['k', 'H']) && !text.starts_with("--") => {
+                    self.unknown(word, "a setting that changes how the script is read");
+                }
+                None if word.known().is_empty() => {
+                    self.unknown(word, "a setting that may change how the script is read");
+                }
+                None if word.known().starts_with('-') => {
+                    self.unknown(word, "a setting that may change how the script is read");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn hash(&mut self) -> Done {
+        let Some(options) = self.options(&Grammar { flags: "rdtlv", values: "p", ..Grammar::NONE }) else {
+            return Ok(());
+        };
+        for value in options.values(&["p"]) {
+            match value.exactly() {
+                Some(name) => self.finding.runs(name, value, self.inside),
+                None => self.finding.unknown(value, "the name of the command is not written out", self.inside),
+            }
+            for name in options.rest {
+                self.finding.unknown(name, "runs another program under this name", self.inside);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn enable(&mut self) -> Done {
+        for word in self.arguments {
+            if word.exactly().is_none_or(|text| text.starts_with('-') && text.contains('f')) {
+                self.unknown(word, "loads code into the shell");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn jobs(&mut self) -> Done {
+        match self.arguments.iter().position(|word| !word.exact || word.text.starts_with("-x")) {
+            Some(at) if self.arguments[at].exact => self.resolve(&self.arguments[at + 1..], 0, true),
+            Some(at) => {
+                self.unknown(&self.arguments[at], "may become an option that runs a command");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn complete(&mut self) -> Done {
+        for (at, word) in self.arguments.iter().enumerate() {
+            let text = word.text.as_str();
+            if text.starts_with('-') && text.contains(['C', 'W', 'x', 'f', 'F']) || !word.exact {
+                let value = self.arguments.get(at + 1).unwrap_or(word);
+                self.unknown(value, "runs what its arguments say");
+                if text == "-C" {
+                    self.finding.text(&[value], Reader::Here, self.inside)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

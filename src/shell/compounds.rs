@@ -1,0 +1,246 @@
+//! Compound commands: conditions, loops, `case`, `[[ ]]`, functions.
+
+use crate::shell::grammar::Until;
+use crate::shell::syntax::{Compound, Item, List, Node, Parser, Read, Word};
+use crate::shell::words::Kind;
+
+impl Parser<'_> {
+    /// With the redirections behind it.
+    pub(super) fn compound(&mut self, mut compound: Compound) -> Read<Node> {
+        loop {
+            self.blanks();
+            if !self.redirect(&mut compound.redirects, &mut compound.sets)? {
+                return Ok(Node::Compound(compound));
+            }
+        }
+    }
+
+    pub(super) fn condition(&mut self) -> Read<Node> {
+        let mut lists = Vec::new();
+        loop {
+            let mut list = List::new();
+            self.list(&mut list, Until::Words(&["then"]))?;
+            self.expect("then", "an `if` has no `then`: write it")?;
+            lists.push(list);
+            let mut list = List::new();
+            self.list(&mut list, Until::Words(&["elif", "else", "fi"]))?;
+            lists.push(list);
+            match self.keyword()? {
+                Some(("elif", end)) => self.pos = end,
+                Some(("else", end)) => {
+                    self.pos = end;
+                    let mut list = List::new();
+                    self.list(&mut list, Until::Words(&["fi"]))?;
+                    lists.push(list);
+                    break;
+                }
+                _ => break,
+            }
+        }
+        self.expect("fi", "an `if` is not closed: write its `fi`")?;
+        self.compound(Compound { lists, ..Compound::default() })
+    }
+
+    /// What follows `for` and `select`.
+    pub(super) fn each(&mut self, arithmetic: bool) -> Read<Node> {
+        let mut compound = Compound::default();
+        self.blanks();
+        if arithmetic && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') && self.bash() {
+            self.pos += 1;
+            self.peek();
+            self.pos += 1;
+            let Some(word) = self.arithmetic_word()? else {
+                return self.syntax("the `((` of a loop is not closed: close it with `))`");
+            };
+            compound.words.push(word);
+            self.blanks();
+            self.take(b';');
+        } else {
+            compound.sets.push(self.word(Kind::Argument)?);
+            self.blanks();
+            let direct = self.take(b';');
+            self.lines()?;
+            if !direct && self.lower_word("in") {
+                loop {
+                    self.blanks();
+                    match self.peek() {
+                        Some(b';' | b'\n') => {
+                            self.take(b';');
+                            break;
+                        }
+                        _ => compound.words.push(self.word(Kind::Argument)?),
+                    }
+                }
+            }
+        }
+        self.lines()?;
+        let list = match self.keyword()? {
+            Some(("do", end)) => {
+                self.pos = end;
+                self.block("done")?
+            }
+            Some(("{", end)) if self.bash() => {
+                self.pos = end;
+                self.block("}")?
+            }
+            _ => return self.syntax("a loop has no `do`: write it"),
+        };
+        compound.lists.push(list);
+        self.compound(compound)
+    }
+
+    /// Takes `word` if it is what stands here, unquoted and whole.
+    pub(super) fn lower_word(&mut self, word: &str) -> bool {
+        let start = self.pos;
+        for byte in word.bytes() {
+            if !self.take(byte) {
+                self.pos = start;
+                return false;
+            }
+        }
+        if matches!(self.peek(), None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>')) {
+            return true;
+        }
+        self.pos = start;
+        false
+    }
+
+    pub(super) fn case(&mut self) -> Read<Node> {
+        let mut compound = Compound::default();
+        self.blanks();
+        compound.words.push(self.word(Kind::Argument)?);
+        self.lines()?;
+        if !self.lower_word("in") {
+            return self.syntax("a `case` has no `in`: write it");
+        }
+        loop {
+            self.lines()?;
+            let bracket = self.take(b'(');
+            if !bracket && self.lower_word("esac") {
+                break;
+            }
+            loop {
+                self.blanks();
+                compound.words.push(self.word(Kind::Pattern)?);
+                self.blanks();
+                if self.take(b')') {
+                    break;
+                }
+                if !self.take(b'|') {
+                    return self.syntax("a pattern of `case` is not closed: close it with `)`");
+                }
+            }
+            let mut list = List::new();
+            self.list(&mut list, Until::Clause)?;
+            compound.lists.push(list);
+            if self.take(b';') {
+                if self.take(b';') {
+                    if self.peek() == Some(b'&') && self.bash() {
+                        self.pos += 1;
+                    }
+                } else {
+                    self.take(b'&');
+                }
+            } else {
+                self.expect("esac", "a `case` is not closed: write its `esac`")?;
+                break;
+            }
+        }
+        self.compound(compound)
+    }
+
+    /// What follows `[[`.
+    pub(super) fn test(&mut self) -> Read<Node> {
+        let mut compound = Compound::default();
+        let mut kind = Kind::Argument;
+        let mut depth = 0usize;
+        loop {
+            while matches!(self.peek(), Some(b' ' | b'\t')) {
+                self.pos += 1;
+            }
+            match self.peek() {
+                None => return self.syntax("`[[` is not closed: close it with `]]`"),
+                Some(b'\n') => self.newline()?,
+                Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
+                Some(b'(') if kind != Kind::Regex => {
+                    depth += 1;
+                    self.pos += 1;
+                }
+                Some(b')') if depth > 0 => {
+                    depth -= 1;
+                    self.pos += 1;
+                }
+                Some(byte @ (b'&' | b'|')) if self.peek_second() == Some(byte) => {
+                    self.pos += 1;
+                    self.peek();
+                    self.pos += 1;
+                }
+                Some(b'<' | b'>') if self.peek_second() != Some(b'(') => self.pos += 1,
+                Some(b';' | b'&' | b')') => {
+                    return self.syntax("an operator that `[[ ]]` does not know: close it with `]]` before");
+                }
+                Some(b'|') if kind != Kind::Regex => {
+                    return self.syntax("an operator that `[[ ]]` does not know: close it with `]]` before");
+                }
+                Some(_) => {
+                    let word = self.word(kind)?;
+                    kind = Kind::Argument;
+                    match word.source() {
+                        "]]" => break,
+                        "=~" => kind = Kind::Regex,
+                        "==" | "=" | "!=" => kind = Kind::Pattern,
+                        "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => self.evaluates = true,
+                        _ => {}
+                    }
+                    compound.words.push(word);
+                }
+            }
+        }
+        self.compound(compound)
+    }
+
+    pub(super) fn coproc(&mut self) -> Read<Node> {
+        self.blanks();
+        let mut compound = Compound::default();
+        let begins = |parser: &mut Self| -> Read<bool> {
+            parser.blanks();
+            let word = parser.keyword()?;
+            Ok(parser.peek() == Some(b'(') || word.is_some())
+        };
+        if !begins(self)? {
+            // A name counts only before a compound command; else it is the command.
+            let start = self.pos;
+            let word = self.word(Kind::First)?;
+            if word.exact && begins(self)? {
+                compound.sets.push(word);
+            } else {
+                self.pos = start;
+            }
+        }
+        let node = self.command(true)?;
+        compound.lists.push(vec![Item { nodes: vec![node], and: false, certain: false }]);
+        Ok(Node::Compound(compound))
+    }
+
+    /// The body of function `name`.
+    pub(super) fn function(&mut self, name: Word) -> Read<Node> {
+        if !name.exact {
+            return self.guard("a function whose name is not written out: write it out");
+        }
+        self.lines()?;
+        let body = self.command(true)?;
+        if !matches!(body, Node::Compound(_)) && self.bash() {
+            return self.syntax("a function's body has to be a group: put it in `{ }`");
+        }
+        Ok(Node::Function { name, body: Box::new(body) })
+    }
+
+    /// A list and the reserved word that ends it.
+    pub(super) fn block(&mut self, end: &'static str) -> Read<List> {
+        let mut list = List::new();
+        let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };
+        self.list(&mut list, Until::Words(until))?;
+        self.expect(end, "a group or a loop is not closed: write its `}` or `done`")?;
+        Ok(list)
+    }
+}

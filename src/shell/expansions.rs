@@ -1,0 +1,326 @@
+//! What a dollar or a backtick begins, and the bodies of here-documents.
+
+use std::rc::Rc;
+
+use crate::shell::grammar::Until;
+use crate::shell::syntax::{HOLE, List, Origin, Parser, Part, Read, Word};
+use crate::shell::words::{Building, Quote, finished};
+
+impl Parser<'_> {
+    /// What a dollar begins.
+    pub(super) fn dollar(&mut self, w: &mut Building, quote: Quote) -> Read<()> {
+        let start = self.pos;
+        self.pos += 1;
+        let quoted = quote != Quote::None;
+        let Some(byte) = self.peek() else {
+            w.word.text.push('$');
+            return Ok(());
+        };
+        match byte {
+            b'(' => {
+                if self.peek_second() == Some(b'(') {
+                    self.pos += 1;
+                    self.peek();
+                    self.pos += 1;
+                    self.arithmetic(w, false)?;
+                    w.hole(true);
+                } else {
+                    self.substitution(w)?;
+                    w.hole(quoted);
+                }
+            }
+            b'{' => {
+                self.parameter(w, quoted)?;
+                let raw = &self.text[start..self.pos];
+                if raw.ends_with("@P}") {
+                    w.word.parts.push(Part::Unknown(PROMPT, self.origin.place(start)));
+                }
+                w.hole(quoted && !raw.contains('@'));
+            }
+            b'\'' if !quoted && self.bash() => {
+                w.word.quoted = true;
+                self.pos += 1;
+                self.escaped(w)?;
+                w.plain = false;
+            }
+            b'"' if !quoted => {
+                // Bash takes the dollar away, dash keeps it.
+                if !self.bash() {
+                    w.word.text.push('$');
+                }
+            }
+            b'[' if self.bash() => return self.guard("`$[` is arithmetic in an old form: write `$((…))`"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
+                while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
+                    self.pos += 1;
+                }
+                w.hole(quoted);
+            }
+            b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
+                self.pos += 1;
+                w.hole(quoted && byte != b'@');
+            }
+            _ => w.word.text.push('$'),
+        }
+        Ok(())
+    }
+
+    /// `(list)` of `$(…)`, `<(…)`, `>(…)`.
+    pub(super) fn substitution(&mut self, w: &mut Building) -> Read<()> {
+        self.open()?;
+        self.pos += 1;
+        self.substitutions += 1;
+        let outside = std::mem::take(&mut self.pending);
+        let mut list = List::new();
+        self.list(&mut list, Until::Parenthesis)?;
+        if !self.take(b')') {
+            return self.syntax("a substitution is not closed: close it with `)`");
+        }
+        if !self.pending.is_empty() {
+            return self
+                .guard("a here-document begins in a substitution that ends before its body: put the body inside");
+        }
+        self.pending = outside;
+        self.substitutions -= 1;
+        self.close();
+        w.word.parts.push(Part::Script(Rc::new(list)));
+        Ok(())
+    }
+
+    /// `` `list` ``: its text is read after the backslashes of this form are gone.
+    pub(super) fn backtick(&mut self, w: &mut Building, quote: Quote) -> Read<()> {
+        self.open()?;
+        let start = self.pos + 1;
+        let bytes = self.text.as_bytes();
+        let mut at = start;
+        let mut escapes = false;
+        loop {
+            match bytes.get(at) {
+                None => return self.syntax("a backtick is not closed: close it"),
+                Some(b'`') => break,
+                Some(b'\\') => {
+                    match bytes.get(at + 1) {
+                        Some(b'\n') => {
+                            return self.guard("a line goes on by a backslash inside backticks: write `$(…)`");
+                        }
+                        Some(b'"') if quote != Quote::None => {
+                            return self.guard("an escaped quote in backticks in quotes: write `$(…)`");
+                        }
+                        Some(b'$' | b'`' | b'\\') => escapes = true,
+                        _ => {}
+                    }
+                    at += 2;
+                }
+                Some(_) => at += 1,
+            }
+        }
+        let inner = &self.text[start..at];
+        let unescaped;
+        let (text, origin) = if escapes {
+            unescaped = without_escapes(inner);
+            (unescaped.as_str(), Origin::Fixed(self.place()))
+        } else {
+            (inner, Origin::Shift(self.origin.place(start)))
+        };
+        let origin = match (self.origin, origin) {
+            (Origin::Fixed(place), _) => Origin::Fixed(place),
+            (_, origin) => origin,
+        };
+        let mut inside = Parser::new(text, self.dialect, origin, self.depth);
+        inside.substitutions = self.substitutions + 1;
+        inside.retries = self.retries;
+        inside.bodies = std::mem::take(&mut self.bodies);
+        let mut list = List::new();
+        inside.whole(&mut list)?;
+        self.bodies = std::mem::take(&mut inside.bodies);
+        self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
+        self.retries = inside.retries;
+        self.pos = at + 1;
+        self.close();
+        w.word.parts.push(Part::Script(Rc::new(list)));
+        w.hole(quote != Quote::None);
+        Ok(())
+    }
+
+    /// `{name…}` of `${name…}`.
+    pub(super) fn parameter(&mut self, w: &mut Building, quoted: bool) -> Read<()> {
+        self.open()?;
+        let start = self.place();
+        self.pos += 1;
+        let mut indirect = false;
+        if matches!(self.peek(), Some(b'!' | b'#'))
+            && !matches!(self.peek_second(), Some(b'}' | b':' | b'-' | b'=' | b'+' | b'%'))
+        {
+            indirect = self.peek() == Some(b'!');
+            self.pos += 1;
+        }
+        let name = self.pos;
+        match self.peek() {
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => {
+                while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
+                    self.pos += 1;
+                }
+            }
+            Some(b'0'..=b'9') => {
+                while matches!(self.peek(), Some(b'0'..=b'9')) {
+                    self.pos += 1;
+                }
+            }
+            Some(b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!') => self.pos += 1,
+            None => return self.syntax("`${` is not closed: close it with `}`"),
+            Some(_) => return self.guard("`${` without a name behind it: quote it, or name a variable"),
+        }
+        self.evaluates |= indirect;
+        let name = self.text[name..self.pos].replace("\\\n", "");
+        let assigns = match self.peek() {
+            Some(b'=') => true,
+            Some(b':') => {
+                let second = self.peek_second();
+                // `${name:offset}`
+                self.evaluates |= !matches!(second, Some(b'=' | b'-' | b'+' | b'?'));
+                second == Some(b'=')
+            }
+            Some(b'[') => {
+                let all = ["[@]", "[*]"].iter().any(|all| self.text[self.pos..].starts_with(all));
+                self.evaluates |= !all;
+                false
+            }
+            _ => false,
+        };
+        if assigns && indirect {
+            w.word.parts.push(Part::Unknown("sets a variable whose name is in another one", start));
+        } else if assigns {
+            w.word.parts.push(Part::Sets(name, start));
+        }
+        loop {
+            let Some(byte) = self.peek() else {
+                return self.syntax("`${` is not closed: close it with `}`");
+            };
+            match byte {
+                b'}' => {
+                    self.pos += 1;
+                    self.close();
+                    return Ok(());
+                }
+                b'\\' => {
+                    self.pos += 1;
+                    let Some(character) = self.text[self.pos..].chars().next() else {
+                        return self.guard("the script ends with a backslash: take it away");
+                    };
+                    self.pos += character.len_utf8();
+                }
+                b'\'' if quoted => self.odd_quote(w)?,
+                b'\'' => self.single(&mut Building::new(0))?,
+                b'"' => {
+                    self.pos += 1;
+                    let from = self.pos;
+                    let mut scratch = Building::new(0);
+                    self.double(&mut scratch, Quote::Double)?;
+                    w.word.parts.append(&mut scratch.word.parts);
+                    if quoted && self.text[from..self.pos - 1].contains(['\'', '}', '`', '"']) {
+                        return self.guard("quotes in `${…}` in quotes: use a variable for that part");
+                    }
+                }
+                b'$' => {
+                    let mut scratch = Building::new(0);
+                    self.dollar(&mut scratch, if quoted { Quote::Double } else { Quote::None })?;
+                    w.word.parts.append(&mut scratch.word.parts);
+                }
+                b'`' => {
+                    let mut scratch = Building::new(0);
+                    self.backtick(&mut scratch, if quoted { Quote::Double } else { Quote::None })?;
+                    w.word.parts.append(&mut scratch.word.parts);
+                }
+                b'<' | b'>' if self.peek_second() == Some(b'(') => {
+                    return self.guard("`<(` or `>(` inside `${…}`: use a variable for that part");
+                }
+                _ => {
+                    self.pos += 1;
+                    while !self.text.is_char_boundary(self.pos) {
+                        self.pos += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A single quote within `${…}` within double quotes. Some shells take it for a quote, some do not: they agree where the text up to
+    /// the next one ends nothing. What it expands is read in any case.
+    pub(super) fn odd_quote(&mut self, w: &mut Building) -> Read<()> {
+        let from = self.pos + 1;
+        let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
+        let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
+            return self.guard("a single quote in `${…}` in double quotes: use a variable for that part");
+        };
+        let end = from + inside.len();
+        self.pos = from;
+        while self.pos < end {
+            if self.text.as_bytes()[self.pos] == b'$' {
+                let mut scratch = Building::new(0);
+                self.dollar(&mut scratch, Quote::Double)?;
+                w.word.parts.append(&mut scratch.word.parts);
+            } else {
+                self.pos += 1;
+            }
+        }
+        if self.pos != end {
+            return self.guard("a single quote in `${…}` in double quotes: use a variable for that part");
+        }
+        self.pos += 1;
+        Ok(())
+    }
+
+    /// The body of a here-document: the text from `start` to `end`.
+    pub(super) fn body(&mut self, start: usize, end: usize, quoted: bool, tabs: bool) -> Read<Word> {
+        let raw = &self.text[start..end];
+        let at = self.origin.place(start);
+        if quoted {
+            let text = if tabs { without_tabs(raw) } else { raw.to_owned() };
+            let exact = !text.contains(HOLE);
+            return Ok(Word { at, text, raw: Some(raw.into()), exact, one: true, quoted: true, ..Word::default() });
+        }
+        let mut inside = Parser::new(&self.text[..end], self.dialect, self.origin, self.depth);
+        inside.pos = start;
+        inside.substitutions = self.substitutions;
+        inside.retries = self.retries;
+        inside.bodies = std::mem::take(&mut self.bodies);
+        let mut w = Building::new(at);
+        if let Err(mut flaw) = inside.double(&mut w, Quote::Body) {
+            // The shell may take more lines for the body than we do.
+            flaw.guard = true;
+            return Err(flaw);
+        }
+        self.bodies = std::mem::take(&mut inside.bodies);
+        self.evaluates |= inside.evaluates;
+        self.differs |= inside.differs;
+        self.retries = inside.retries;
+        let mut word = finished(w, raw);
+        if tabs {
+            word.text = without_tabs(&word.text);
+        }
+        Ok(word)
+    }
+}
+
+/// Runs `x` in the value of a variable.
+pub(super) const PROMPT: &str = "`${…@P}` runs what is in the variable";
+
+pub(super) fn without_tabs(text: &str) -> String {
+    text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+}
+
+pub(super) fn without_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\\'
+            && let Some(next) = characters.next_if(|next| matches!(next, '$' | '`' | '\\'))
+        {
+            out.push(next);
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}

@@ -1,0 +1,536 @@
+//! The walk through a script's tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::shell::commands::{Found, Place, Shell, What};
+use crate::shell::settings;
+use crate::shell::syntax::{
+    self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word,
+};
+use crate::shell::words::is_name;
+use crate::shell::wrappers;
+
+/// What was found, with its byte in place of line and column.
+pub(super) struct Raw {
+    at: usize,
+    what: What,
+    via: Vec<String>,
+    source: String,
+}
+
+/// What is known around a command.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The here-documents of the text that it stands in.
+    bodies: &'a [Word],
+    /// Whose grammar that text has.
+    dialect: Dialect,
+    /// What runs it.
+    via: &'a [String],
+    /// The script's own shell runs it: its functions count.
+    here: bool,
+    /// It is in a function's body, which may run later; the number of the statement that defines it.
+    function: Option<usize>,
+    /// It certainly runs, in this shell, when the script does.
+    top: bool,
+    /// What it reads as standard input, if that stands in the script.
+    pub(super) input: Option<&'a Word>,
+    /// Texts in texts, and wrappers in wrappers.
+    nested: usize,
+}
+
+impl<'a> Context<'a> {
+    /// What the shell around runs itself, for a builtin whose context is `outside`; with that shell's functions or without.
+    pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
+        Self { here: outside.here && functions, ..self }
+    }
+
+    /// The same, for what does not read this command's standard input.
+    pub(super) fn without_input(self) -> Self {
+        Self { input: None, ..self }
+    }
+}
+
+/// How a text that a command gets is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// By the shell that reads the text around it, which knows its functions.
+    Here,
+    /// By a new bash.
+    Bash,
+    /// By a new dash.
+    Dash,
+    /// By `sh`, or by somebody's login shell.
+    Sh,
+}
+
+/// The walk through the tree.
+pub(super) struct Finding<'s> {
+    script: &'s str,
+    shell: Shell,
+    found: Vec<Raw>,
+    depth: usize,
+    /// Bytes of texts in texts that may still be read.
+    budget: usize,
+    /// Functions that are certainly defined, with the number of the statement that does it.
+    certain: BTreeMap<String, usize>,
+    /// All functions so far.
+    functions: BTreeSet<String>,
+    /// Calls in functions' bodies: which of `found`, and the number of the statement that the body is in.
+    calls: Vec<(usize, usize)>,
+    /// The first statement that may call a function.
+    first_call: Option<usize>,
+    /// Statements so far.
+    statement: usize,
+    /// Functions may be undefined again.
+    unset: bool,
+    /// Values are evaluated as arithmetic or as names somewhere.
+    pub(super) evaluates: bool,
+    /// bash and dash may read the text differently that is walked through.
+    differs: bool,
+    /// Texts that would run a command if they were evaluated so.
+    traps: Vec<Raw>,
+}
+
+impl<'s> Finding<'s> {
+    pub(super) fn new(script: &'s str, shell: Shell) -> Self {
+        Self {
+            script,
+            shell,
+            found: Vec::new(),
+            depth: 0,
+            budget: 4 * script.len() + 4096,
+            certain: BTreeMap::new(),
+            functions: BTreeSet::new(),
+            calls: Vec::new(),
+            first_call: None,
+            statement: 0,
+            unset: false,
+            evaluates: false,
+            differs: false,
+            traps: Vec::new(),
+        }
+    }
+
+    pub(super) fn whole(&mut self) -> Result<(), Flaw> {
+        self.pass(Dialect::Bash)?;
+        if self.shell == Shell::Sh && self.differs {
+            self.pass(Dialect::Dash)?;
+        }
+        if self.evaluates {
+            self.found.append(&mut self.traps);
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
+        let first = self.found.len();
+        self.certain.clear();
+        self.functions.clear();
+        self.first_call = None;
+        self.statement = 0;
+        self.unset = false;
+        let read = syntax::parse(self.script, dialect, Origin::Shift(0), 0);
+        if let Some(flaw) = read.flaw.filter(|flaw| flaw.guard || dialect == Dialect::Bash) {
+            return Err(flaw);
+        }
+        self.evaluates |= read.evaluates;
+        self.differs |= read.differs;
+        let context = Context {
+            bodies: &read.bodies,
+            dialect,
+            via: &[],
+            here: true,
+            function: None,
+            top: true,
+            input: None,
+            nested: 0,
+        };
+        self.list(&read.list, context)?;
+        for (index, statement) in std::mem::take(&mut self.calls) {
+            let What::Command(name) = &self.found[index].what else { continue };
+            let Some(defined) = self.certain.get(name) else { continue };
+            let before_calls = self.first_call.is_none_or(|first| *defined < first);
+            if !self.unset && (before_calls || *defined < statement) {
+                self.found[index].what = What::Function(name.clone());
+            }
+        }
+        if self.unset {
+            for raw in &mut self.found[first..] {
+                if let What::Function(name) = &raw.what {
+                    raw.what = What::Command(name.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn done(mut self) -> Vec<Found> {
+        self.found.sort_by_key(|raw| raw.at);
+        let (mut line, mut column, mut at) = (1, 1, 0);
+        let mut found: Vec<Found> = Vec::with_capacity(self.found.len());
+        let mut same = 0;
+        for raw in self.found {
+            if raw.at != at {
+                same = found.len();
+            }
+            for byte in &self.script.as_bytes()[at..raw.at.max(at)] {
+                if *byte == b'\n' {
+                    (line, column) = (line + 1, 1);
+                } else if byte & 0xC0 != 0x80 {
+                    // The first byte of a character.
+                    column += 1;
+                }
+            }
+            at = at.max(raw.at);
+            let one = Found { what: raw.what, place: Place { line, column }, via: raw.via, source: raw.source };
+            // Both dialects find most things. At one place stand few.
+            if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
+                found.push(one);
+            }
+        }
+        found
+    }
+
+    fn list(&mut self, list: &List, context: Context<'_>) -> Result<(), Flaw> {
+        let mut failed = false;
+        for item in list {
+            if context.top {
+                self.statement += 1;
+            }
+            // In dash `[[ a && b ]]` is a command `[[`, which there is none of, or which lacks its `]]`: b does not run.
+            failed = context.dialect == Dialect::Dash && (item.and && failed || half_a_test(item));
+            if item.and && failed {
+                continue;
+            }
+            self.item(item, context)?;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, item: &Item, context: Context<'_>) -> Result<(), Flaw> {
+        for node in &item.nodes {
+            self.node(node, Context { top: context.top && item.certain, ..context })?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, context: Context<'_>) -> Result<(), Flaw> {
+        self.depth += 1;
+        match node {
+            Node::Simple(simple) => self.simple(simple, context)?,
+            Node::Compound(compound) => self.compound(compound, context)?,
+            Node::Function { name, body } => {
+                self.functions.insert(name.text.clone());
+                if context.top && context.here && !name.text.contains('/') && !SPECIAL.contains(&name.text.as_str()) {
+                    self.certain.entry(name.text.clone()).or_insert(self.statement);
+                }
+                let function = context.function.or(Some(self.statement));
+                self.node(body, Context { function, top: false, input: None, ..context })?;
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn compound(&mut self, compound: &Compound, context: Context<'_>) -> Result<(), Flaw> {
+        for name in &compound.sets {
+            self.parts(name, context)?;
+            self.sets(name, name.exactly(), context);
+        }
+        for word in &compound.words {
+            self.word(word, context)?;
+        }
+        self.redirects(&compound.redirects, context)?;
+        for list in &compound.lists {
+            self.list(
+                list,
+                Context { top: context.top && compound.group && compound.redirects.is_empty(), input: None, ..context },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn redirects<'a>(&mut self, redirects: &'a [Redirect], context: Context<'a>) -> Result<Option<&'a Word>, Flaw> {
+        let mut input = None;
+        let mut inputs = 0;
+        for redirect in redirects {
+            self.word(&redirect.target, context)?;
+            let body = redirect.body.and_then(|body| context.bodies.get(body));
+            if let Some(body) = body {
+                self.word(body, context)?;
+            }
+            if redirect.input {
+                inputs += 1;
+                input = body.or((redirect.operator == "<<<").then_some(&redirect.target));
+            }
+        }
+        Ok(input.filter(|_| inputs == 1))
+    }
+
+    fn simple(&mut self, simple: &Simple, context: Context<'_>) -> Result<(), Flaw> {
+        for assign in &simple.assigns {
+            self.word(assign, context)?;
+            self.sets(assign, assign.name.map(|length| &assign.text[..length]), context);
+        }
+        let input = self.redirects(&simple.redirects, context)?;
+        for word in &simple.words {
+            self.word(word, context)?;
+        }
+        if simple.words.is_empty() {
+            return Ok(());
+        }
+        self.resolve(&simple.words, Context { input, ..context })
+    }
+
+    /// What a word's expansion does, and whether it is a trap.
+    fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
+        if let Some(bracket) = word.text.find('[')
+            && (word.text[bracket..].contains("$(") || word.text[bracket..].contains('`'))
+        {
+            self.traps.push(raw(word, What::Unknown(TRAP), context));
+        }
+        self.parts(word, context)
+    }
+
+    fn parts(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
+        for part in &word.parts {
+            match part {
+                Part::Script(list) => {
+                    self.depth += 1;
+                    self.list(list, Context { top: false, input: None, ..context })?;
+                    self.depth -= 1;
+                }
+                Part::Sets(name, at) => {
+                    if settings::changes(name) {
+                        let mut raw = raw(word, What::Setting(name.clone()), context);
+                        raw.at = *at;
+                        self.found.push(raw);
+                    }
+                }
+                Part::Unknown(why, at) => {
+                    let mut raw = raw(word, What::Unknown(why), context);
+                    raw.at = *at;
+                    self.found.push(raw);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A variable of this name is set; none where the name is not known.
+    pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
+        match name {
+            Some(name) if settings::changes(name) => {
+                self.found.push(raw(word, What::Setting(name.to_owned()), context));
+                let value = word.text.split_once('=').map(|(_, value)| value);
+                let evaluated =
+                    |value: &str| value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}");
+                if settings::names_a_file(name) && value != Some("")
+                    || settings::is_expanded(name) && value.is_none_or(evaluated)
+                {
+                    self.unknown(word, "a variable whose value runs, or names what runs", context);
+                }
+            }
+            Some(_) => {}
+            None => self.unknown(word, "sets a variable whose name is not written out", context),
+        }
+    }
+
+    /// An argument of the form `name`, `name=value`, `name+=value` or `name[i]=value` sets a variable.
+    pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
+        let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
+        let whole = !word.text[end..].starts_with(HOLE);
+        self.sets(word, whole.then_some(&word.text[..end]), context);
+    }
+
+    /// What `word` runs can't be known.
+    pub(super) fn unknown(&mut self, word: &Word, why: &'static str, context: Context<'_>) {
+        if context.function.is_none() {
+            self.may_call();
+        }
+        self.found.push(raw(word, What::Unknown(why), context));
+    }
+
+    fn may_call(&mut self) {
+        self.first_call.get_or_insert(self.statement);
+    }
+
+    /// Functions may be undefined from here on.
+    pub(super) fn undefines(&mut self, name: Option<&str>) {
+        self.unset |= name.is_none_or(|name| self.functions.contains(name));
+    }
+
+    /// A program at `word` under another name than the word's.
+    pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
+        self.found.push(raw(word, What::Command(name.to_owned()), context));
+    }
+
+    /// The command that `words` are: its name, and what it runs in turn.
+    pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), Flaw> {
+        let Some((first, arguments)) = words.split_first() else { return Ok(()) };
+        let Some(name) = first.exactly() else {
+            let assigns = context.dialect == Dialect::Dash && assigns_for_bash(first);
+            if !assigns {
+                self.unknown(first, "the name of the command is not written out", context);
+            }
+            return Ok(());
+        };
+        if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
+            // What bash's grammar has in such a place (`[[ -f a || -f b ]]`): no program has this name.
+            return Ok(());
+        }
+        if name.is_empty() || name.starts_with('-') || name.contains("{}") {
+            self.unknown(first, "the name of the command is not written out", context);
+            return Ok(());
+        }
+        if context.here && self.functions.contains(name) && context.function.is_none() {
+            self.may_call();
+        }
+        if context.here && context.function.is_none() && self.certain.contains_key(name) {
+            self.found.push(raw(first, What::Function(name.to_owned()), context));
+            return Ok(());
+        }
+        if context.here
+            && let Some(statement) = context.function
+        {
+            self.calls.push((self.found.len(), statement));
+        }
+        self.found.push(raw(first, What::Command(name.to_owned()), context));
+        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        if !wrappers::is_known(base) {
+            return Ok(());
+        }
+        if context.nested >= MAX_NESTED {
+            return Err(Flaw {
+                at: first.at,
+                message: "commands in commands, deeper than 12: write it flatter",
+                guard: true,
+            });
+        }
+        let mut via = context.via.to_vec();
+        via.push(base.to_owned());
+        let inside = Context { via: &via, here: false, top: false, nested: context.nested + 1, ..context };
+        wrappers::run(self, base, first, arguments, inside, context)
+    }
+
+    /// The text of `words`, joined by blanks, is run by `reader`.
+    pub(super) fn text(&mut self, words: &[&Word], reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
+        let Some(first) = words.first() else { return Ok(()) };
+        let joined;
+        let (text, origin) = if let [word] = words {
+            let source = word.source();
+            let origin = match source.find(word.text.as_str()) {
+                Some(inside) if self.script[word.at..].starts_with(source) => Origin::Shift(word.at + inside),
+                _ => Origin::Fixed(word.at),
+            };
+            (word.text.as_str(), origin)
+        } else {
+            joined = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+            (joined.as_str(), Origin::Fixed(first.at))
+        };
+        let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
+        if let Some(hidden) = hidden {
+            self.unknown(hidden, "the text that runs is not written out", context);
+        } else if reader == Reader::Here && context.function.is_none() {
+            // The text may call a function of this script.
+            self.may_call();
+        }
+        if text.len() > self.budget {
+            return Err(Flaw {
+                at: first.at,
+                message: "too many texts that run as scripts: write it flatter",
+                guard: true,
+            });
+        }
+        if context.nested >= MAX_NESTED {
+            return Err(Flaw {
+                at: first.at,
+                message: "commands in commands, deeper than 12: write it flatter",
+                guard: true,
+            });
+        }
+        self.budget -= text.len();
+        let dialects: &[Dialect] = match reader {
+            Reader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
+            Reader::Here => &[Dialect::Dash],
+            Reader::Bash => &[Dialect::Bash],
+            Reader::Dash => &[Dialect::Dash],
+            Reader::Sh => &[Dialect::Bash, Dialect::Dash],
+        };
+        let outer = std::mem::take(&mut self.differs);
+        for dialect in dialects {
+            if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {
+                break;
+            }
+            let read = syntax::parse(text, *dialect, origin, (self.depth + context.nested).min(MAX_DEPTH));
+            let (depth, before) = (self.depth, self.found.len());
+            let last = dialects.len() == 1 || *dialect == Dialect::Bash;
+            match read.flaw {
+                // What is known of it is shown; that not all is known stands there already.
+                Some(_) if hidden.is_some() => {}
+                Some(flaw) if flaw.guard || last && !(reader == Reader::Here && *dialect == Dialect::Dash) => {
+                    return Err(flaw);
+                }
+                _ => {}
+            }
+            self.evaluates |= read.evaluates;
+            self.differs |= read.differs;
+            let inside = Context {
+                bodies: &read.bodies,
+                dialect: *dialect,
+                here: context.here && reader == Reader::Here,
+                top: false,
+                input: None,
+                nested: context.nested + 1,
+                ..context
+            };
+            let walked = self.list(&read.list, inside);
+            self.depth = depth;
+            if hidden.is_none() {
+                walked?;
+            } else {
+                let seen = self.found.split_off(before);
+                self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, What::Unknown(_))));
+                self.calls.retain(|(index, _)| *index < before);
+            }
+        }
+        self.differs = outer || self.differs && reader == Reader::Here;
+        Ok(())
+    }
+}
+
+/// `[[` as a command, without `]]`.
+fn half_a_test(item: &Item) -> bool {
+    let [Node::Simple(simple)] = item.nodes.as_slice() else { return false };
+    let named = simple.words.first().is_some_and(|word| word.source() == "[[");
+    named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.source() != "]]")
+}
+
+/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form.
+fn assigns_for_bash(word: &Word) -> bool {
+    let source = word.source();
+    let Some(end) = source.find(['[', '+']) else { return false };
+    let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
+    is_name(&source[..end]) && (element || source[end..].starts_with("+="))
+}
+
+fn raw(word: &Word, what: What, context: Context<'_>) -> Raw {
+    let source = word.source();
+    let cut = source.char_indices().nth(200).map_or(source.len(), |(at, _)| at);
+    Raw { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
+}
+
+/// Texts in texts and wrappers in wrappers. Bounds the stack, and what is copied.
+const MAX_NESTED: usize = 12;
+
+/// Builtins that no function hides, in a POSIX shell.
+const SPECIAL: &[&str] = &[
+    ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
+    "times", "trap", "unset",
+];
+
+/// Words of bash's grammar that dash takes for names of programs.
+const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
+
+const TRAP: &str = "a text that runs a command where a variable's value is evaluated";

@@ -1,0 +1,551 @@
+//! The options of each program in the table.
+
+use crate::shell::options::{Grammar, Takes};
+
+use Takes::{Nothing, Optional, Value};
+
+pub(super) const EXEC: Grammar = Grammar { flags: "cl", values: "a", ..Grammar::NONE };
+
+pub(super) const PKEXEC: Grammar =
+    Grammar { long: &[("user", Value), ("disable-internal-agent", Nothing), ("keep-cwd", Nothing)], ..Grammar::NONE };
+
+pub(super) const ENV: Grammar = Grammar {
+    flags: "i0v",
+    values: "uCSa",
+    long: &[
+        ("argv0", Value),
+        ("block-signal", Optional),
+        ("chdir", Value),
+        ("debug", Nothing),
+        ("default-signal", Optional),
+        ("ignore-environment", Nothing),
+        ("ignore-signal", Optional),
+        ("list-signal-handling", Nothing),
+        ("null", Nothing),
+        ("split-string", Value),
+        ("unset", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const TIME: Grammar = Grammar {
+    flags: "pvaqlhV",
+    values: "of",
+    long: &[
+        ("append", Nothing),
+        ("format", Value),
+        ("output", Value),
+        ("portability", Nothing),
+        ("quiet", Nothing),
+        ("verbose", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const TIMEOUT: Grammar = Grammar {
+    flags: "vfp",
+    values: "ks",
+    long: &[
+        ("foreground", Nothing),
+        ("kill-after", Value),
+        ("preserve-status", Nothing),
+        ("signal", Value),
+        ("verbose", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const NICE: Grammar = Grammar { values: "n", long: &[("adjustment", Value)], ..Grammar::NONE };
+
+pub(super) const IONICE: Grammar = Grammar {
+    flags: "t",
+    values: "cnpPu",
+    long: &[
+        ("class", Value),
+        ("classdata", Value),
+        ("ignore", Nothing),
+        ("pgid", Value),
+        ("pid", Value),
+        ("uid", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const SETSID: Grammar =
+    Grammar { flags: "cfw", long: &[("ctty", Nothing), ("fork", Nothing), ("wait", Nothing)], ..Grammar::NONE };
+
+pub(super) const STDBUF: Grammar =
+    Grammar { values: "ioe", long: &[("error", Value), ("input", Value), ("output", Value)], ..Grammar::NONE };
+
+pub(super) const CHROOT: Grammar =
+    Grammar { long: &[("groups", Value), ("skip-chdir", Nothing), ("userspec", Value)], ..Grammar::NONE };
+
+pub(super) const UNSHARE: Grammar = Grammar {
+    flags: "muinpCUTrcfh",
+    values: "RwSGl",
+    long: &[
+        ("boottime", Value),
+        ("cgroup", Optional),
+        ("fork", Nothing),
+        ("ipc", Optional),
+        ("keep-caps", Nothing),
+        ("kill-child", Optional),
+        ("load-interp", Value),
+        ("map-auto", Nothing),
+        ("map-current-user", Nothing),
+        ("map-group", Value),
+        ("map-groups", Value),
+        ("map-root-user", Nothing),
+        ("map-user", Value),
+        ("map-users", Value),
+        ("monotonic", Value),
+        ("mount", Optional),
+        ("mount-proc", Optional),
+        ("net", Optional),
+        ("pid", Optional),
+        ("propagation", Value),
+        ("root", Value),
+        ("setgid", Value),
+        ("setgroups", Value),
+        ("setuid", Value),
+        ("time", Optional),
+        ("user", Optional),
+        ("uts", Optional),
+        ("wd", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const NSENTER: Grammar = Grammar {
+    flags: "aFeZc",
+    values: "tSG",
+    optional: "muinpCUTrwW",
+    long: &[
+        ("all", Nothing),
+        ("cgroup", Optional),
+        ("env", Nothing),
+        ("follow-context", Nothing),
+        ("ipc", Optional),
+        ("mount", Optional),
+        ("net", Optional),
+        ("no-fork", Nothing),
+        ("pid", Optional),
+        ("preserve-credentials", Nothing),
+        ("root", Optional),
+        ("setgid", Value),
+        ("setuid", Value),
+        ("target", Value),
+        ("time", Optional),
+        ("user", Optional),
+        ("uts", Optional),
+        ("wd", Optional),
+        ("wdns", Optional),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const SETARCH: Grammar = Grammar {
+    flags: "BFILRSTXZv3",
+    long: &[
+        ("3gb", Nothing),
+        ("4gb", Nothing),
+        ("32bit", Nothing),
+        ("addr-compat-layout", Nothing),
+        ("addr-no-randomize", Nothing),
+        ("fdpic-funcptrs", Nothing),
+        ("mmap-page-zero", Nothing),
+        ("read-implies-exec", Nothing),
+        ("short-inode", Nothing),
+        ("sticky-timeouts", Nothing),
+        ("uname-2.6", Nothing),
+        ("verbose", Nothing),
+        ("whole-seconds", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const SETPRIV: Grammar = Grammar {
+    flags: "d",
+    long: &[
+        ("ambient-caps", Value),
+        ("apparmor-profile", Value),
+        ("bounding-set", Value),
+        ("clear-groups", Nothing),
+        ("egid", Value),
+        ("euid", Value),
+        ("groups", Value),
+        ("inh-caps", Value),
+        ("init-groups", Nothing),
+        ("keep-groups", Nothing),
+        ("no-new-privs", Nothing),
+        ("nnp", Nothing),
+        ("pdeathsig", Value),
+        ("regid", Value),
+        ("reset-env", Nothing),
+        ("reuid", Value),
+        ("rgid", Value),
+        ("ruid", Value),
+        ("securebits", Value),
+        ("selinux-label", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const TASKSET: Grammar =
+    Grammar { flags: "apc", long: &[("all-tasks", Nothing), ("cpu-list", Nothing), ("pid", Nothing)], ..Grammar::NONE };
+
+pub(super) const CHRT: Grammar = Grammar {
+    flags: "abdfGimoprRvR",
+    values: "TPD",
+    long: &[
+        ("all-tasks", Nothing),
+        ("batch", Nothing),
+        ("deadline", Nothing),
+        ("fifo", Nothing),
+        ("idle", Nothing),
+        ("other", Nothing),
+        ("reset-on-fork", Nothing),
+        ("rr", Nothing),
+        ("sched-deadline", Value),
+        ("sched-period", Value),
+        ("sched-runtime", Value),
+        ("verbose", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const PRLIMIT: Grammar = Grammar {
+    values: "op",
+    optional: "cdefilmnqrstuvxy",
+    long: &[
+        ("as", Optional),
+        ("core", Optional),
+        ("cpu", Optional),
+        ("data", Optional),
+        ("fsize", Optional),
+        ("memlock", Optional),
+        ("nofile", Optional),
+        ("noheadings", Nothing),
+        ("nproc", Optional),
+        ("output", Value),
+        ("pid", Value),
+        ("raw", Nothing),
+        ("rss", Optional),
+        ("stack", Optional),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const XARGS: Grammar = Grammar {
+    flags: "0oprtx",
+    values: "adEILnPs",
+    optional: "eil",
+    long: &[
+        ("arg-file", Value),
+        ("delimiter", Value),
+        ("eof", Optional),
+        ("exit", Nothing),
+        ("interactive", Nothing),
+        ("max-args", Value),
+        ("max-chars", Value),
+        ("max-lines", Optional),
+        ("max-procs", Value),
+        ("no-run-if-empty", Nothing),
+        ("null", Nothing),
+        ("open-tty", Nothing),
+        ("process-slot-var", Value),
+        ("replace", Optional),
+        ("show-limits", Nothing),
+        ("verbose", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const GIT: Grammar = Grammar {
+    flags: "pPvh",
+    values: "Cc",
+    long: &[
+        ("attr-source", Value),
+        ("bare", Nothing),
+        ("config-env", Value),
+        ("exec-path", Optional),
+        ("git-dir", Value),
+        ("glob-pathspecs", Nothing),
+        ("html-path", Nothing),
+        ("icase-pathspecs", Nothing),
+        ("info-path", Nothing),
+        ("list-cmds", Optional),
+        ("literal-pathspecs", Nothing),
+        ("man-path", Nothing),
+        ("namespace", Value),
+        ("no-advice", Nothing),
+        ("no-lazy-fetch", Nothing),
+        ("no-optional-locks", Nothing),
+        ("no-pager", Nothing),
+        ("no-replace-objects", Nothing),
+        ("noglob-pathspecs", Nothing),
+        ("paginate", Nothing),
+        ("super-prefix", Value),
+        ("work-tree", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const SSH: Grammar =
+    Grammar { flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopQRSWwP", ..Grammar::NONE };
+
+pub(super) const SU: Grammar = Grammar {
+    flags: "flmpPTh",
+    values: "cgGsw",
+    long: &[
+        ("command", Value),
+        ("fast", Nothing),
+        ("group", Value),
+        ("login", Nothing),
+        ("no-pty", Nothing),
+        ("preserve-environment", Nothing),
+        ("pty", Nothing),
+        ("session-command", Value),
+        ("shell", Value),
+        ("supp-group", Value),
+        ("whitelist-environment", Value),
+    ],
+    permutes: true,
+    ..Grammar::NONE
+};
+
+pub(super) const RUNUSER: Grammar = Grammar {
+    flags: "flmpPTh",
+    values: "cgGsuw",
+    long: &[
+        ("command", Value),
+        ("fast", Nothing),
+        ("group", Value),
+        ("login", Nothing),
+        ("no-pty", Nothing),
+        ("preserve-environment", Nothing),
+        ("pty", Nothing),
+        ("session-command", Value),
+        ("shell", Value),
+        ("supp-group", Value),
+        ("user", Value),
+        ("whitelist-environment", Value),
+    ],
+    permutes: true,
+    ..Grammar::NONE
+};
+
+pub(super) const SUDO: Grammar = Grammar {
+    flags: "AbBEeHiKklNnPSsVv",
+    values: "aCcDghpRrTtUu",
+    long: &[
+        ("askpass", Nothing),
+        ("auth-type", Value),
+        ("background", Nothing),
+        ("bell", Nothing),
+        ("chdir", Value),
+        ("chroot", Value),
+        ("close-from", Value),
+        ("command-timeout", Value),
+        ("edit", Nothing),
+        ("group", Value),
+        ("host", Value),
+        ("list", Nothing),
+        ("login", Nothing),
+        ("login-class", Value),
+        ("no-update", Nothing),
+        ("non-interactive", Nothing),
+        ("other-user", Value),
+        ("preserve-env", Optional),
+        ("preserve-groups", Nothing),
+        ("prompt", Value),
+        ("remove-timestamp", Nothing),
+        ("reset-timestamp", Nothing),
+        ("role", Value),
+        ("set-home", Nothing),
+        ("shell", Nothing),
+        ("stdin", Nothing),
+        ("type", Value),
+        ("user", Value),
+        ("validate", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const DOAS: Grammar = Grammar { flags: "Lns", values: "aCu", ..Grammar::NONE };
+
+pub(super) const WATCH: Grammar = Grammar {
+    flags: "bcegptwxrCh",
+    values: "nqs",
+    optional: "d",
+    long: &[
+        ("beep", Nothing),
+        ("chgexit", Nothing),
+        ("color", Nothing),
+        ("differences", Optional),
+        ("equexit", Value),
+        ("errexit", Nothing),
+        ("exec", Nothing),
+        ("interval", Value),
+        ("no-color", Nothing),
+        ("no-rerun", Nothing),
+        ("no-title", Nothing),
+        ("no-wrap", Nothing),
+        ("precise", Nothing),
+        ("shotsdir", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const SCRIPT: Grammar = Grammar {
+    flags: "aefqh",
+    values: "BcEIOTmo",
+    optional: "t",
+    long: &[
+        ("append", Nothing),
+        ("command", Value),
+        ("echo", Value),
+        ("flush", Nothing),
+        ("force", Nothing),
+        ("log-in", Value),
+        ("log-io", Value),
+        ("log-out", Value),
+        ("log-timing", Value),
+        ("logging-format", Value),
+        ("output-limit", Value),
+        ("quiet", Nothing),
+        ("return", Nothing),
+        ("timing", Optional),
+    ],
+    permutes: true,
+};
+
+pub(super) const FLOCK: Grammar = Grammar {
+    flags: "sxeunoFvh",
+    values: "wE",
+    long: &[
+        ("close", Nothing),
+        ("conflict-exit-code", Value),
+        ("exclusive", Nothing),
+        ("fcntl", Nothing),
+        ("nb", Nothing),
+        ("no-fork", Nothing),
+        ("nonblock", Nothing),
+        ("nonblocking", Nothing),
+        ("shared", Nothing),
+        ("timeout", Value),
+        ("unlock", Nothing),
+        ("verbose", Nothing),
+        ("wait", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const PARALLEL: Grammar = Grammar {
+    flags: "0kmXqtuv",
+    values: "aCIjLnNPs",
+    long: &[
+        ("arg-file", Value),
+        ("bar", Nothing),
+        ("block", Value),
+        ("colsep", Value),
+        ("delay", Value),
+        ("dry-run", Nothing),
+        ("eta", Nothing),
+        ("group", Nothing),
+        ("halt", Value),
+        ("jobs", Value),
+        ("joblog", Value),
+        ("keep-order", Nothing),
+        ("line-buffer", Nothing),
+        ("load", Value),
+        ("max-args", Value),
+        ("max-procs", Value),
+        ("no-notice", Nothing),
+        ("no-run-if-empty", Nothing),
+        ("null", Nothing),
+        ("pipe", Nothing),
+        ("progress", Nothing),
+        ("quote", Nothing),
+        ("results", Value),
+        ("resume", Nothing),
+        ("retries", Value),
+        ("tag", Nothing),
+        ("timeout", Value),
+        ("ungroup", Nothing),
+        ("verbose", Nothing),
+        ("will-cite", Nothing),
+        ("xargs", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const SYSTEMD_RUN: Grammar = Grammar {
+    flags: "rPqGdSth",
+    values: "HMEpu",
+    long: &[
+        ("collect", Nothing),
+        ("description", Value),
+        ("expand-environment", Value),
+        ("gid", Value),
+        ("host", Value),
+        ("machine", Value),
+        ("nice", Value),
+        ("no-ask-password", Nothing),
+        ("no-block", Nothing),
+        ("on-active", Value),
+        ("on-boot", Value),
+        ("on-calendar", Value),
+        ("on-clock-change", Nothing),
+        ("on-startup", Value),
+        ("on-timezone-change", Nothing),
+        ("on-unit-active", Value),
+        ("on-unit-inactive", Value),
+        ("path-property", Value),
+        ("pipe", Nothing),
+        ("property", Value),
+        ("pty", Nothing),
+        ("quiet", Nothing),
+        ("remain-after-exit", Nothing),
+        ("same-dir", Nothing),
+        ("scope", Nothing),
+        ("send-sighup", Nothing),
+        ("service-type", Value),
+        ("setenv", Value),
+        ("shell", Nothing),
+        ("slice", Value),
+        ("slice-inherit", Nothing),
+        ("socket-property", Value),
+        ("system", Nothing),
+        ("timer-property", Value),
+        ("uid", Value),
+        ("unit", Value),
+        ("user", Nothing),
+        ("wait", Nothing),
+        ("working-directory", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const STRACE: Grammar = Grammar {
+    flags: "cCdDfFhiknqrtTvVwxyYzZ",
+    values: "abeEIoOpPsSuUX",
+    long: &[
+        ("columns", Value),
+        ("env", Value),
+        ("follow-forks", Nothing),
+        ("no-abbrev", Nothing),
+        ("output", Value),
+        ("output-append-mode", Nothing),
+        ("quiet", Optional),
+        ("string-limit", Value),
+        ("summary-only", Nothing),
+        ("trace", Value),
+        ("user", Value),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const READ: Grammar = Grammar { flags: "ers", values: "adinNptu", ..Grammar::NONE };
+
+pub(super) const MAPFILE: Grammar = Grammar { flags: "t", values: "dnOsuCc", ..Grammar::NONE };

@@ -1,0 +1,455 @@
+//! Programs that run their arguments in ways of their own.
+
+use crate::shell::finding::Reader;
+use crate::shell::grammars::{
+    ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
+};
+use crate::shell::options::{Grammar, read};
+use crate::shell::syntax::{HOLE, Word};
+use crate::shell::wrappers::{Call, Done};
+
+impl<'a> Call<'_, '_, 'a> {
+    pub(super) fn env(&mut self) -> Done {
+        self.env_with(self.arguments, 0)
+    }
+
+    pub(super) fn env_with(&mut self, words: &[Word], depth: usize) -> Done {
+        let Some(options) = self.options_of(&ENV, words) else { return Ok(()) };
+        for name in options.values(&["u", "unset"]) {
+            self.finding.sets(name, name.exactly(), self.inside);
+        }
+        if options.has(&["S", "split-string"]) {
+            let mut split = Vec::new();
+            for given in &options.given {
+                let (true, Some(value)) = (matches!(given.name.as_str(), "S" | "split-string"), &given.value) else {
+                    continue;
+                };
+                match value.exactly().and_then(|text| split_string(text, value)) {
+                    Some(words) => split.extend(words),
+                    None => {
+                        self.unknown(value, "the text that runs is not written out");
+                        return Ok(());
+                    }
+                }
+            }
+            split.extend(options.rest.iter().cloned());
+            if depth > 8 {
+                self.unknown(self.name, "`env -S` in `env -S`");
+                return Ok(());
+            }
+            return self.env_with(&split, depth + 1);
+        }
+        let mut rest = options.rest;
+        if rest.first().and_then(Word::exactly) == Some("-") {
+            rest = &rest[1..];
+        }
+        self.assignments(rest)
+    }
+
+    /// `NAME=value …` and then a command.
+    pub(super) fn assignments(&mut self, mut rest: &[Word]) -> Done {
+        while let Some((first, others)) = rest.split_first() {
+            if !first.known().contains('=') {
+                break;
+            }
+            if !first.one {
+                self.unknown(first, "may become several words, or none, before the command is named");
+                return Ok(());
+            }
+            self.finding.declares(first, self.inside);
+            rest = others;
+        }
+        self.finding.resolve(rest, self.inside)
+    }
+
+    pub(super) fn xargs(&mut self) -> Done {
+        let Some(options) = self.options(&XARGS) else { return Ok(()) };
+        if options.rest.is_empty() {
+            return Ok(());
+        }
+        let mark = options.given.iter().rev().find_map(|given| match given.name.as_str() {
+            "I" => Some(given.value.as_ref().map_or("{}".to_owned(), |value| value.text.clone())),
+            "i" | "replace" => Some(given.value.as_ref().map_or("{}".to_owned(), |value| value.text.clone())),
+            _ => None,
+        });
+        let mut words: Vec<Word> = match &mark {
+            Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
+                self.unknown(self.name, "what `xargs` replaces is not written out");
+                return Ok(());
+            }
+            Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
+            None => options.rest.to_vec(),
+        };
+        if mark.is_none() {
+            words.push(Word::unknown(self.name.at));
+        }
+        self.finding.resolve(&words, self.inside.without_input())
+    }
+
+    pub(super) fn find(&mut self) -> Done {
+        let words = self.arguments;
+        let mut next = 0;
+        while let Some(word) = words.get(next) {
+            next += 1;
+            let Some(text) = word.exactly() else {
+                let harmless = if word.one {
+                    let before_plain = words.get(next).is_some_and(|after| {
+                        !after.known().is_empty() && !after.known().starts_with(['-', '(', ')', '!', ',', '{', ';'])
+                    });
+                    !word.known().is_empty() && !word.known().starts_with('-')
+                        || !(before_plain && ends(&words[next..]))
+                } else {
+                    word.glob && !could_be_action(word)
+                };
+                if !harmless {
+                    self.unknown(word, "may become an action of `find`");
+                }
+                continue;
+            };
+            if !matches!(text, "-exec" | "-execdir" | "-ok" | "-okdir") {
+                if TAKES_WORD.contains(&text) {
+                    // Its value may look like an action.
+                    let value = words.get(next);
+                    if value.is_some_and(|value| value.one) {
+                        next += 1;
+                    }
+                }
+                continue;
+            }
+            let command = &words[next..];
+            let end = command.iter().enumerate().position(|(at, word)| match word.exactly() {
+                Some(";") => true,
+                Some("+") => at > 0 && command[at - 1].exactly() == Some("{}"),
+                _ => false,
+            });
+            let Some(end) = end else {
+                if command.iter().any(|word| !word.exact) {
+                    self.unknown(word, "an action of `find` whose end is not written out");
+                }
+                let replaced: Vec<Word> = command.iter().map(|word| word.replaced("{}")).collect();
+                self.finding.resolve(&replaced, self.inside)?;
+                return Ok(());
+            };
+            if let Some(hidden) = command[..end].iter().find(|word| !word.one && !word.glob) {
+                // It could hold the end of the action, and the next one.
+                let hidden = hidden.clone();
+                self.unknown(&hidden, "may become an action of `find`");
+            }
+            let replaced: Vec<Word> = command[..end].iter().map(|word| word.replaced("{}")).collect();
+            self.finding.resolve(&replaced, self.inside.without_input())?;
+            next += end + 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn ssh(&mut self) -> Done {
+        let Some(mut options) = self.options(&SSH) else { return Ok(()) };
+        let Some((host, rest)) = options.rest.split_first() else { return Ok(()) };
+        if !host.one {
+            self.unknown(host, "may become several words, or none, before the command is named");
+            return Ok(());
+        }
+        let Some(more) = self.options_of(&SSH, rest) else { return Ok(()) };
+        options.given.extend(more.given);
+        for value in options.values(&["o"]) {
+            let value = value.clone();
+            let split = value
+                .text
+                .trim_start()
+                .split_once(['=', ' '])
+                .map(|(name, text)| (name.trim().to_ascii_lowercase(), text));
+            match split {
+                Some((name, text))
+                    if matches!(
+                        name.as_str(),
+                        "proxycommand" | "localcommand" | "knownhostscommand" | "remotecommand"
+                    ) =>
+                {
+                    let text = text.trim_start_matches(['=', ' ']).to_owned();
+                    self.git_text(&value, &text)?;
+                }
+                Some((name, _))
+                    if matches!(
+                        name.as_str(),
+                        "include" | "pkcs11provider" | "securitykeyprovider" | "xauthlocation"
+                    ) =>
+                {
+                    self.unknown(&value, "ssh takes what it runs from elsewhere");
+                }
+                Some((name, _)) if !name.contains(HOLE) => {}
+                _ if value.exact => {}
+                _ => self.unknown(&value, "which option of ssh is set is not written out"),
+            }
+        }
+        for value in options.values(&["F", "I"]) {
+            self.finding.unknown(value, "ssh takes what it runs from elsewhere", self.inside);
+        }
+        if more.rest.is_empty() {
+            if options.has(&["N", "W", "O", "V", "Q", "G"]) {
+                return Ok(());
+            }
+            return self.standard_input(Reader::Sh);
+        }
+        if options.has(&["s"]) {
+            return Ok(());
+        }
+        let words: Vec<&Word> = more.rest.iter().collect();
+        self.finding.text(&words, Reader::Sh, self.inside.without_input())
+    }
+
+    pub(super) fn su(&mut self, grammar: &Grammar) -> Done {
+        let Some(options) = self.options(grammar) else { return Ok(()) };
+        for value in options.values(&["s", "shell"]) {
+            let known = value.exactly().is_some_and(|shell| {
+                let base = shell.rsplit_once('/').map_or(shell, |(_, base)| base);
+                matches!(base, "sh" | "bash" | "dash")
+            });
+            if !known {
+                self.finding.unknown(value, "a shell whose grammar is not read here", self.inside);
+            }
+        }
+        let mut text = false;
+        for value in options.values(&["c", "command", "session-command"]) {
+            text = true;
+            self.finding.text(&[value], Reader::Sh, self.inside)?;
+        }
+        let operands: Vec<&Word> = options.operands.iter().copied().chain(options.rest).collect();
+        let mut operands = &operands[..];
+        if operands.first().and_then(|word| word.exactly()) == Some("-") {
+            operands = &operands[1..];
+        }
+        if operands.len() > 1 {
+            // They go to the user's shell, behind the user's name.
+            let arguments: Vec<Word> = operands[1..].iter().map(|word| (*word).clone()).collect();
+            return self.shell_with(Reader::Sh, &arguments);
+        }
+        if text { Ok(()) } else { self.standard_input(Reader::Sh) }
+    }
+
+    pub(super) fn runuser(&mut self) -> Done {
+        // With `-u` it runs a command, whose own options are not read; else it is `su`.
+        let direct = read(&Grammar { permutes: false, ..RUNUSER }, self.arguments);
+        match direct {
+            Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
+            _ => self.su(&RUNUSER),
+        }
+    }
+
+    pub(super) fn sudo(&mut self) -> Done {
+        let Some(options) = self.options(&SUDO) else { return Ok(()) };
+        if options.has(&["e", "edit"]) {
+            self.unknown(self.name, "an editor runs, which is not in view");
+            return Ok(());
+        }
+        if options.rest.is_empty() {
+            if options.has(&["s", "i", "shell", "login"]) {
+                return self.standard_input(Reader::Sh);
+            }
+            return Ok(());
+        }
+        self.assignments(options.rest)
+    }
+
+    pub(super) fn watch(&mut self) -> Done {
+        let Some(options) = self.options(&WATCH) else { return Ok(()) };
+        if options.has(&["x", "exec"]) {
+            return self.finding.resolve(options.rest, self.inside);
+        }
+        let words: Vec<&Word> = options.rest.iter().collect();
+        self.finding.text(&words, Reader::Sh, self.inside)
+    }
+
+    pub(super) fn script(&mut self) -> Done {
+        let dashes = self.arguments.iter().position(|word| word.exactly() == Some("--"));
+        let Some(options) = self.options(&SCRIPT) else { return Ok(()) };
+        let mut text = false;
+        for value in options.values(&["c", "command"]) {
+            text = true;
+            self.finding.text(&[value], Reader::Sh, self.inside)?;
+        }
+        if dashes.is_some() && !options.rest.is_empty() {
+            // `script file -- command`; and `script -- file`, where a file's name is taken for a command.
+            let words: Vec<&Word> = options.rest.iter().collect();
+            return self.finding.text(&words, Reader::Sh, self.inside);
+        }
+        if options.operands.len() > 1 {
+            // BSD: script file command
+            let words: Vec<Word> = options.operands[1..].iter().map(|word| (*word).clone()).collect();
+            self.finding.resolve(&words, self.inside)?;
+        }
+        if text { Ok(()) } else { self.standard_input(Reader::Sh) }
+    }
+
+    pub(super) fn flock(&mut self) -> Done {
+        let Some(options) = self.options(&FLOCK) else { return Ok(()) };
+        let Some((file, rest)) = options.rest.split_first() else { return Ok(()) };
+        if !file.one {
+            self.unknown(file, "may become several words, or none, before the command is named");
+            return Ok(());
+        }
+        if rest.first().is_some_and(|word| matches!(word.exactly(), Some("-c" | "--command"))) {
+            let words: Vec<&Word> = rest[1..].iter().collect();
+            return self.finding.text(&words, Reader::Sh, self.inside);
+        }
+        self.finding.resolve(rest, self.inside)
+    }
+
+    pub(super) fn parallel(&mut self) -> Done {
+        let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
+        let separator = |word: &Word| word.exactly().is_some_and(|text| text.starts_with(":::"));
+        let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
+        let (command, inputs) = options.rest.split_at(end);
+        if command.is_empty() {
+            // Its inputs are the commands.
+            if inputs.is_empty() || inputs.iter().any(|word| separator(word) && word.text.starts_with("::::")) {
+                self.unknown(self.name, "`parallel` runs lines that are not in view");
+            }
+            for word in inputs.iter().filter(|word| !separator(word)) {
+                self.finding.text(&[word], Reader::Sh, self.inside)?;
+            }
+            return Ok(());
+        }
+        let words: Vec<Word> = command
+            .iter()
+            .map(|word| if word.text.contains('{') { word.replaced("{") } else { word.clone() })
+            .collect();
+        if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
+            // Inputs are quoted where they stand as arguments; in a text they would be code.
+            let plain = words[0].text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-".contains(&byte));
+            if plain {
+                return self.finding.resolve(&words, self.inside.without_input());
+            }
+        }
+        let words: Vec<&Word> = words.iter().collect();
+        self.finding.text(&words, Reader::Sh, self.inside.without_input())
+    }
+
+    pub(super) fn systemd_run(&mut self) -> Done {
+        let Some(options) = self.options(&SYSTEMD_RUN) else { return Ok(()) };
+        for value in options.values(&["E", "setenv"]) {
+            self.finding.declares(value, self.inside);
+        }
+        for value in options.values(&["p", "property", "path-property", "socket-property", "timer-property"]) {
+            if value.known().is_empty() || value.known().starts_with("Exec") || value.known().starts_with("Env") {
+                self.finding.unknown(value, "a property of a unit that may run a command", self.inside);
+            }
+        }
+        if options.has(&["S", "shell"]) {
+            return self.standard_input(Reader::Sh);
+        }
+        self.finding.resolve(options.rest, self.inside)
+    }
+
+    pub(super) fn strace(&mut self) -> Done {
+        let Some(options) = self.options(&STRACE) else { return Ok(()) };
+        for value in options.values(&["E", "env"]) {
+            self.finding.declares(value, self.inside);
+        }
+        for value in options.values(&["o", "output"]) {
+            if value.known().is_empty() || value.known().starts_with(['|', '!']) {
+                self.finding.unknown(value, "strace may write to a command", self.inside);
+            }
+        }
+        self.finding.resolve(options.rest, self.inside)
+    }
+
+    pub(super) fn nice(&mut self) -> Done {
+        // `nice -10`, `nice --10`: the old forms of `-n`.
+        let old = |word: &Word| {
+            word.exactly().is_some_and(|text| {
+                let number =
+                    text.strip_prefix("--").or_else(|| text.strip_prefix("-+")).or_else(|| text.strip_prefix('-'));
+                number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+        };
+        let mut words = self.arguments;
+        while words.first().is_some_and(old) {
+            words = &words[1..];
+        }
+        let Some(options) = self.options_of(&NICE, words) else { return Ok(()) };
+        self.command(options.rest, 0)
+    }
+}
+
+/// Whether one of the words ends an action of `find`.
+pub(super) fn ends(words: &[Word]) -> bool {
+    words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
+}
+
+/// Whether a pattern may match the name of an action.
+pub(super) fn could_be_action(word: &Word) -> bool {
+    let source = word.source();
+    source.contains(['\'', '"', '\\', '$', '`']) || source.chars().all(|letter| "-execdirok*?[]!^".contains(letter))
+}
+
+/// The words of `env -S`, where they are plain.
+pub(super) fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
+    if text.contains(['\\', '$', '#']) {
+        return None;
+    }
+    let mut words = Vec::new();
+    let mut current: Option<String> = None;
+    let mut quote = None;
+    for character in text.chars() {
+        match (quote, character) {
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(character);
+                current.get_or_insert_default();
+            }
+            (None, ' ' | '\t' | '\n') => words.extend(current.take()),
+            _ => current.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(current);
+    let word = |text: String| Word { raw: Some(word.source().into()), ..Word::literal(text, word.at) };
+    quote.is_none().then(|| words.into_iter().map(word).collect())
+}
+
+/// What takes the next word in `find`.
+pub(super) const TAKES_WORD: &[&str] = &[
+    "-amin",
+    "-anewer",
+    "-atime",
+    "-cmin",
+    "-cnewer",
+    "-ctime",
+    "-D",
+    "-files0-from",
+    "-fls",
+    "-fprint",
+    "-fprint0",
+    "-fstype",
+    "-gid",
+    "-group",
+    "-ilname",
+    "-iname",
+    "-inum",
+    "-ipath",
+    "-iregex",
+    "-iwholename",
+    "-links",
+    "-lname",
+    "-maxdepth",
+    "-mindepth",
+    "-mmin",
+    "-mtime",
+    "-name",
+    "-newer",
+    "-path",
+    "-perm",
+    "-printf",
+    "-regex",
+    "-regextype",
+    "-samefile",
+    "-size",
+    "-type",
+    "-uid",
+    "-used",
+    "-user",
+    "-wholename",
+    "-xtype",
+    "-context",
+    "-since",
+    "-newermt",
+];

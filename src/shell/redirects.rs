@@ -1,0 +1,150 @@
+//! Redirections and here-documents.
+
+use crate::shell::syntax::{Parser, Pending, Read, Redirect, Word};
+use crate::shell::words::Kind;
+
+impl Parser<'_> {
+    /// Takes a redirection, if one stands here.
+    pub(super) fn redirect(&mut self, redirects: &mut Vec<Redirect>, sets: &mut Vec<Word>) -> Read<bool> {
+        let start = self.pos;
+        let mut number = None;
+        match self.peek() {
+            Some(b'0'..=b'9') => {
+                let mut digits = String::new();
+                while let Some(digit @ b'0'..=b'9') = self.peek() {
+                    digits.push(char::from(digit));
+                    self.pos += 1;
+                }
+                number = Some(digits);
+            }
+            Some(b'{') => {
+                self.pos += 1;
+                let at = self.place();
+                let name = self.pos;
+                while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'[' | b']')) {
+                    self.pos += 1;
+                }
+                let name = self.text[name..self.pos].replace("\\\n", "");
+                if self.take(b'}') && !name.is_empty() && matches!(self.peek(), Some(b'<' | b'>')) && self.bash() {
+                    if self.peek_second() == Some(b'(') {
+                        return self.guard("`<(` behind a bracket: put a blank between");
+                    }
+                    sets.push(Word { name: Some(name.len()), ..Word::literal(name, at) });
+                    number = Some("9".to_owned());
+                } else {
+                    self.pos = start;
+                    return Ok(false);
+                }
+            }
+            Some(b'&') if self.peek_second() == Some(b'>') && self.bash() => {
+                self.pos += 1;
+                self.peek();
+                self.pos += 1;
+                self.take(b'>');
+                self.blanks();
+                let target = self.word(Kind::Argument)?;
+                redirects.push(Redirect { operator: "&>", input: false, target, body: None });
+                return Ok(true);
+            }
+            _ => {}
+        }
+        let Some(direction @ (b'<' | b'>')) = self.peek() else {
+            self.pos = start;
+            return Ok(false);
+        };
+        if self.peek_second() == Some(b'(') && self.bash() {
+            self.pos = start;
+            return Ok(false);
+        }
+        self.pos += 1;
+        let operator = match (direction, self.peek()) {
+            (b'<', Some(b'<')) => {
+                self.pos += 1;
+                if self.peek() == Some(b'<') && self.bash() {
+                    self.pos += 1;
+                    "<<<"
+                } else if self.take(b'-') {
+                    "<<-"
+                } else {
+                    "<<"
+                }
+            }
+            (b'<', Some(b'&')) => "<&",
+            (b'<', Some(b'>')) => "<>",
+            (b'<', _) => "<",
+            (_, Some(b'>')) => ">>",
+            (_, Some(b'|')) => ">|",
+            (_, Some(b'&')) => ">&",
+            _ => ">",
+        };
+        if matches!(operator, "<&" | "<>" | ">>" | ">|" | ">&") {
+            self.pos += 1;
+        }
+        let input =
+            direction == b'<' && number.as_deref().is_none_or(|number| number.trim_start_matches('0').is_empty());
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.pos += 1;
+        }
+        if self.peek() == Some(b'#') {
+            return self.guard("`#` behind a redirection: quote it");
+        }
+        let target = self.word(Kind::Argument)?;
+        let mut body = None;
+        if matches!(operator, "<<" | "<<-") {
+            if !target.exact || !target.parts.is_empty() || target.source().contains(['$', '`', '\n']) {
+                return self.guard("a here-document whose delimiter is no plain word: write a plain one");
+            }
+            body = Some(self.bodies.len());
+            self.pending.push(Pending {
+                body: self.bodies.len(),
+                delimiter: target.text.clone(),
+                quoted: target.quoted,
+                tabs: operator == "<<-",
+            });
+            self.bodies.push(Word::literal("", target.at));
+        }
+        redirects.push(Redirect { operator, input, target, body });
+        Ok(true)
+    }
+
+    /// The lines of a here-document, and the one that ends it.
+    pub(super) fn here_document(&mut self, pending: &Pending) -> Read<()> {
+        let start = self.pos;
+        // The line before ended with a backslash that makes it go on, in a body that is expanded.
+        let mut goes_on = false;
+        loop {
+            if self.pos >= self.text.len() {
+                return self.guard("a here-document has no end: write its delimiter on a line of its own");
+            }
+            let rest = &self.text[self.pos..];
+            let line = rest.split_once('\n').map_or(rest, |(line, _)| line);
+            let stripped = if pending.tabs { line.trim_start_matches('\t') } else { line };
+            if stripped == pending.delimiter {
+                if goes_on {
+                    return self.guard("a here-document ends behind a backslash: take the backslash away");
+                }
+                break;
+            }
+            if self.substitutions > 0
+                && stripped.strip_prefix(pending.delimiter.as_str()).is_some_and(|rest| rest.contains(')'))
+            {
+                return self
+                    .guard("a here-document ends on the line of a bracket: give its delimiter a line of its own");
+            }
+            goes_on = !pending.quoted && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+            if goes_on {
+                let begun = stripped.strip_suffix('\\').unwrap_or(stripped);
+                if pending.delimiter.starts_with(begun) {
+                    return self.guard("a here-document's line goes on by a backslash: take the backslash away");
+                }
+            }
+            self.pos = (self.pos + line.len() + 1).min(self.text.len());
+        }
+        let end = self.pos;
+        let line = self.text[end..].split_once('\n').map_or(self.text.len() - end, |(line, _)| line.len());
+        // The newline behind the delimiter stays: it ends nothing that has not ended.
+        self.pos = (end + line + 1).min(self.text.len());
+        self.bodies[pending.body] = self.body(start, end, pending.quoted, pending.tabs)?;
+        Ok(())
+    }
+}

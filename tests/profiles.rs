@@ -1,0 +1,208 @@
+//! What steps declare of the host, from runbook and policy to the receipt; `countersign sandbox` and `doctor --production`.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use support::people::alice;
+use support::{POLICY, SMALL, World, runbook};
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A directory of the host with a file and a denied one.
+fn tree() -> (tempfile::TempDir, String) {
+    let dir = tempfile::Builder::new().prefix("countersign-tree-").tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    for (name, text) in [("plain", "plain text\n"), (".env", "the secret\n")] {
+        std::fs::write(dir.path().join(name), text).expect("a file");
+        std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(0o666)).expect("mode");
+    }
+    let path = dir.path().canonicalize().expect("real").display().to_string();
+    (dir, path)
+}
+
+/// What `serve` says of a step that declares this, under a policy that allows it that.
+fn refused(declares: &str, allows: &str) -> String {
+    let mut world = World::prepared(|setup| {
+        setup.runbook("host.md", runbook(SMALL, &[(&format!("go {declares}"), "true")]));
+        if !allows.is_empty() {
+            setup.policy = format!("{POLICY}overrides:\n  - {{runbook: host, sandbox: {{{allows}}}}}\n");
+        }
+    });
+    world.try_start().expect_err("it does not serve").replace("\\\"", "\"")
+}
+
+#[test]
+fn what_policy_does_not_allow_is_an_error_at_the_seal_with_its_place() {
+    let (_dir, tree) = tree();
+    for (declares, write) in [
+        ("network=host".to_owned(), "`sandbox: {network: host}`".to_owned()),
+        ("network=api.example.com:443".to_owned(), "network: {allow: [\"api.example.com:443\"]}".to_owned()),
+        (format!("read={tree}"), format!("read: [\"{tree}\"]")),
+        (format!("write={tree} workdir=in-place"), format!("write: [\"{tree}\"]")),
+        ("sandbox=off reason=\"needs the host's packages\"".to_owned(), "may_be_off: true".to_owned()),
+        ("run-as=web".to_owned(), "run_as: web".to_owned()),
+    ] {
+        let text = refused(&declares, "");
+        assert!(
+            text.contains("host.md:7:11: host:go: the step declares") && text.contains(&write),
+            "{declares}: {text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
+    let (dir, tree) = tree();
+    std::os::unix::fs::symlink(&tree, dir.path().join("link")).expect("a link");
+    for (declares, allows, expected) in [
+        ("read=/no/such/place".to_owned(), "read: [/no/such/place]".to_owned(), "/no/such/place can't be read"),
+        (format!("read={tree}/link"), format!("read: [\"{tree}\"]"), "write the real path"),
+        (format!("sockets={tree}/plain"), format!("sockets: [\"{tree}/plain\"]"), "is no socket"),
+    ] {
+        let text = refused(&declares, &allows);
+        assert!(text.contains("host.md:7:11: host:go: ") && text.contains(expected), "{declares}: {text}");
+    }
+    // The directory above the boundary's own.
+    let mut world = World::prepared(|_| {});
+    let above = world.path("").canonicalize().expect("real").display().to_string();
+    let above = above.trim_end_matches('/').to_owned();
+    world.write("b/runbooks/host.md", &runbook(SMALL, &[(&format!("go read={above}"), "true")]));
+    world.write(
+        "b/boundary/policy.yaml",
+        &format!("{POLICY}overrides:\n  - {{runbook: host, sandbox: {{read: [\"{above}\"]}}}}\n"),
+    );
+    let text = world.try_start().expect_err("the private set is below it");
+    assert!(text.contains("host.md:7:11: host:go: a step could reach"), "{text}");
+    let runbooks = format!("{above}/b/runbooks");
+    let step = runbook(SMALL, &[(&format!("go write={runbooks} workdir=in-place"), "true")]);
+    world.write("b/runbooks/host.md", &step);
+    world.write(
+        "b/boundary/policy.yaml",
+        &format!(
+            "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{write: [\"{runbooks}\"], workdir: in-place}}}}\n"
+        ),
+    );
+    let text = world.try_start().expect_err("no run writes a runbook");
+    assert!(text.contains("no run ever writes a runbook"), "{text}");
+}
+
+#[test]
+fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
+    let (_dir, tree) = tree();
+    let world = World::with(|setup| {
+        let script =
+            format!("cat {tree}/plain; cat {tree}/.env; rm -f {tree}/.env; echo new > {tree}/made; ls -A {tree}; true");
+        let declares = format!("go write={tree} workdir=overlay network=api.example.com:443");
+        setup.runbook("host.md", runbook(SMALL, &[(&declares, &script)]));
+        setup.policy = format!(
+            "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{read: [\"{tree}\"], deny: [\"**/.env\"], network: {{allow: \
+             [\"api.example.com:443\"]}}}}}}\n"
+        );
+    });
+    let sealed = world.wire.get("/v1/steps/host:go", &world.reader).ok(200);
+    assert_eq!(
+        (
+            &sealed["sandbox"]["write"],
+            &sealed["sandbox"]["deny"],
+            &sealed["sandbox"]["workdir"],
+            &sealed["sandbox"]["network"]
+        ),
+        (
+            &json!([tree]),
+            &json!(["**/.env"]),
+            &json!("overlay"),
+            &json!({"mode": "allow", "hosts": ["api.example.com:443"]})
+        )
+    );
+    let finished = world.run("host:go", json!({}), &[&alice()]);
+    assert_eq!(world.output(&finished, "stdout"), "plain text\n.env\nmade\nplain\n");
+    let receipt: Value = world.receipt(&finished);
+    let held = &receipt["sandbox"];
+    assert_eq!(
+        (&held["level"], &held["fs"]["mode"], &held["fs"]["deny"]),
+        (&json!("strict"), &json!("overlay"), &json!("stable"))
+    );
+    assert_eq!((&held["net"], &held["contacted"]), (&json!("allow"), &json!([])));
+    assert_eq!(std::fs::read_dir(&tree).expect("the tree").count(), 2, "nothing of it is on the host");
+    world.assert_verified(&finished);
+    world.assert_audited();
+}
+
+#[test]
+fn sandbox_tries_a_profile_on_a_command() {
+    let (dir, tree) = tree();
+    let world = World::prepared(|_| {});
+    let run = |arguments: &[&str]| {
+        let mut command = world.program(&["sandbox"]);
+        command.args(arguments).current_dir(dir.path()).output().expect("runs")
+    };
+    let plain = run(&["--", "sh", "-c", "id -un; exit 7"]);
+    assert_eq!((plain.status.code(), said(&plain).as_str()), (Some(7), "step\n"));
+    let hidden = run(&["--", "cat", &format!("{tree}/plain")]);
+    assert_ne!(hidden.status.code(), Some(0), "{}", said(&hidden));
+    let read =
+        run(&["--read", ".", "--deny", "**/.env", "--", "cat", &format!("{tree}/plain"), &format!("{tree}/.env")]);
+    assert!(said(&read).contains("plain text") && !said(&read).contains("the secret"), "{}", said(&read));
+    let written = run(&["--write", ".", "--", "sh", "-c", &format!("echo x > {tree}/new && ls {tree}")]);
+    assert!(said(&written).contains("new"), "{}", said(&written));
+    assert!(!dir.path().join("new").exists(), "an overlay by default");
+    let explained = run(&["--explain", "--net", "a.example:443"]);
+    for words in ["network: only \"a.example:443\"", "level here: strict", "required layers: capabilities, filesystem"]
+    {
+        assert!(said(&explained).contains(words), "{words}: {}", said(&explained));
+    }
+    let json = run(&["--json", "--", "true"]);
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["sandbox"]["level"], "strict");
+    world.write("signed.json", &json["profile"].to_string());
+    let file = world.path("signed.json").display().to_string();
+    assert_eq!(run(&["--profile", &file, "--", "true"]).status.code(), Some(0));
+    assert_eq!(run(&["--timeout", "1", "--", "sleep", "30"]).status.code(), Some(124));
+    for (arguments, word) in [
+        (&["--"][..], "no command"),
+        (&["--profile", "paranoid", "--", "true"], "neither strict, best-effort or off"),
+        (&["--read", "/no/such", "--", "true"], "name what is there"),
+        (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
+        (&["--net", "10.0.0.1:80", "--", "true"], "no name"),
+    ] {
+        let output = run(arguments);
+        assert!(output.status.code() == Some(2) && said(&output).contains(word), "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn doctor_production_prints_the_hardening_list() {
+    let world = World::prepared(|_| {});
+    let list =
+        |world: &World| world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
+    let text = said(&list(&world));
+    for point in [
+        "pass   loopback or TLS",
+        "yours  proxy",
+        "not root",
+        "container or VM",
+        "pass   private set",
+        "pass   roster guarded",
+        "pass   modes of keys and files",
+        "backups",
+        "retention",
+        "monitoring",
+        "FAIL   witnesses",
+        "allowed interpreters",
+        "steps that need the host",
+    ] {
+        assert!(text.contains(point), "{point}\n{text}");
+    }
+    assert_eq!(list(&world).status.code(), Some(1), "a point fails");
+    std::fs::set_permissions(world.path("b/boundary/policy.yaml"), std::fs::Permissions::from_mode(0o666))
+        .expect("mode");
+    assert!(said(&list(&world)).contains("FAIL   modes of keys and files"), "{}", said(&list(&world)));
+    let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
+    assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));
+}

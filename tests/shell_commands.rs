@@ -1,0 +1,685 @@
+//! What is found in a script, through the library's interface: one test for each promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use countersign::shell::commands::{Found, Shell, Size, What, find, find_in};
+
+/// What bash would run, in short: `git`, `env>rm` (rm by env), `f()`, `PATH=`, `?`.
+fn bash(script: &str) -> Vec<String> {
+    match find_in(Shell::Bash, script, Size::Step) {
+        Ok(found) => found.iter().map(short).collect(),
+        Err(why) => panic!("{script}: {why}"),
+    }
+}
+
+/// What bash or dash would run.
+fn either(script: &str) -> Vec<String> {
+    match find(script, Size::Step) {
+        Ok(found) => found.iter().map(short).collect(),
+        Err(why) => panic!("{script}: {why}"),
+    }
+}
+
+fn short(one: &Found) -> String {
+    let what = match &one.what {
+        What::Command(name) => name.clone(),
+        What::Function(name) => format!("{name}()"),
+        What::Setting(name) => format!("{name}="),
+        What::Unknown(_) => "?".to_owned(),
+    };
+    one.via.iter().chain([&what]).cloned().collect::<Vec<_>>().join(">")
+}
+
+#[track_caller]
+fn finds(script: &str, expected: &[&str]) {
+    assert_eq!(bash(script), expected, "{script}");
+}
+
+#[track_caller]
+fn is_unknown(script: &str) {
+    let found = bash(script);
+    assert!(found.iter().any(|one| one.ends_with('?')), "{script}: {found:?}");
+}
+
+#[track_caller]
+fn is_refused(script: &str) {
+    let found = find_in(Shell::Bash, script, Size::Step);
+    assert!(found.is_err(), "{script}: {found:?}");
+}
+
+#[test]
+fn ordinary_constructs_find_plain_commands_and_nothing_else() {
+    for script in [
+        "if git diff --quiet; then git push; fi",
+        "for f in a b *.txt \"$@\"; do git add \"$f\"; done",
+        "while git pull; do git push; done > log",
+        "git log \"$((1+1))\" $((n * 2)) 2>&1",
+        "git log '$(rm x)' '`rm`' \"\\$(rm)\" \\`rm\\`",
+        "git apply <<'EOF'\n$(rm x) `rm` ${x:-$(rm)}\nEOF",
+        "git apply <<-\"EOF\"\n\t$(rm x)\n\tEOF",
+        "git apply <<EOF\n\\$(rm) $NAME ${x:-y} $((1+1)) it's \"quoted\n\nEOF",
+        "case \"$x\" in\n  rm|'rm x') git a ;;\n  (*) git b ;;\nesac",
+        "[[ -f rm && \"$x\" == r* ]] && git a",
+        "git a # rm; $(rm)\n# rm\ngit b",
+        "git \"a\" \"$x\" \"${x:-rm}\" ${x%%rm*} ${#rm} \"${x[@]}\" -- {a,rm} ~ ?rm",
+        "git commit -m 'a; rm x' -m \"b | rm && rm\"",
+        "(git a; { git b; } | git c) && ! git d || git e &",
+        "rm=1 x=rm; git a rm",
+        "git log > rm < rm 2> rm",
+        "git() { command git push \"$@\"; }",
+    ] {
+        let found = bash(script);
+        let plain = |one: &String| matches!(one.as_str(), "git" | "command" | "command>git");
+        assert!(!found.is_empty() && found.iter().all(plain), "{script}: {found:?}");
+    }
+    for script in
+        ["[[ -f a && -d b ]] && git x", "[[ a == b || -f c ]]\ngit x", "arr=(a b); arr[0]=x; echo \"${arr[@]}\""]
+    {
+        assert!(matches!(either(script).as_slice(), [one] if one == "git" || one == "echo"), "{script}");
+    }
+}
+
+#[test]
+fn commands_are_found_in_every_construct() {
+    for script in [
+        "rm",
+        "a=1 rm",
+        "a=(x y) rm",
+        ">f rm",
+        "{v}>f rm",
+        "x | rm",
+        "x |& rm",
+        "x && rm",
+        "x || rm",
+        "x & rm",
+        "x; rm",
+        "x\nrm",
+        "! rm",
+        "time rm",
+        "time -p rm",
+        "(rm)",
+        "( (rm))",
+        "((rm) )",
+        "{ rm; }",
+        "if rm; then x; fi",
+        "if x; then rm; fi",
+        "if x; then y; else rm; fi",
+        "if x; then y; elif rm; then z; fi",
+        "while rm; do x; done",
+        "until x; do rm; done",
+        "for i in $(rm); do x; done",
+        "for i in a; do rm; done",
+        "for i; do rm; done",
+        "for ((i=$(rm);;)); do x; done",
+        "for ((;;)); { rm; }",
+        "select i in a; do rm; done",
+        "case $(rm) in a) x;; esac",
+        "case a in $(rm)) x;; esac",
+        "case a in a) rm;; esac",
+        "case a in a) x;& b) rm;;& esac",
+        "f() { rm; }",
+        "f() (rm)",
+        "function f { rm; }",
+        "function f() if rm; then x; fi",
+        "coproc rm",
+        "coproc { rm; }",
+        "coproc N { rm; }",
+        "[[ -n $(rm) ]]",
+        "[[ a =~ (b|$(rm)) ]]",
+        "[[ a && ( b || `rm` ) ]]",
+        "((1 + $(rm)))",
+        "x $(rm)",
+        "x \"$(rm)\"",
+        "x `rm`",
+        "x \"`rm`\"",
+        "x `x \\`rm\\``",
+        "x <(rm)",
+        "x >(rm)",
+        "x a<(rm)",
+        "x $((1+$(rm)))",
+        "x ${y:-$(rm)}",
+        "x \"${y:-$(rm)}\"",
+        "x ${y/a/`rm`}",
+        "x ${y:$(rm)}",
+        "x ${y[$(rm)]}",
+        "x \"${y:-'$(rm)'}\"",
+        "x \"${y:-\"$(rm)\"}\"",
+        "a=$(rm)",
+        "a+=$(rm)",
+        "a=(b $(rm))",
+        "a=([$(rm)]=x)",
+        "a[$(rm)]=x",
+        "x > $(rm)",
+        "x 2>\"$(rm)\"",
+        "x <<< $(rm)",
+        "x <<E\n$(rm)\nE\n",
+        "x <<E\n`rm`\nE\n",
+        "x <<E\n${a:-$(rm)}\nE\n",
+        "x <<-E\n\t$((1+$(rm)))\n\tE\n",
+        "x <<'A' <<B\n$(y)\nA\n$(rm)\nB\n",
+        "x @(a|$(rm))",
+        "x {a,$(rm)}",
+        "x $'a\\'b'$(rm)",
+        "x $\"$(rm)\"",
+        "x \\\n  $(rm)",
+        "i\\\nf rm; then x; fi",
+        "x $(# it's )\nrm)",
+        "x $(case a in a) rm;; esac)",
+        "x \"$(y <<'E'\nit's )\nE\nrm)\"",
+        "if (x) then rm; fi",
+        "{ (x) } && rm",
+    ] {
+        let found = bash(script);
+        assert!(found.iter().any(|one| one == "rm"), "{script}: {found:?}");
+    }
+}
+
+#[test]
+fn names_are_found_after_quote_removal() {
+    for script in [
+        "rm",
+        "\\rm",
+        "r\\m",
+        "'rm'",
+        "r''m",
+        "\"r\"m",
+        "r\"\"m",
+        "r\\\nm",
+        "\"r\\\nm\"",
+        "$'rm'",
+        "$'\\x72\\155'",
+        "$'r\\u006d'",
+        "''rm",
+    ] {
+        finds(script, &["rm"]);
+    }
+    finds("/usr/bin/rm x", &["/usr/bin/rm"]);
+    finds("./x '../y z'", &["./x"]);
+    finds("'if' x; \\time y; \"{\" z", &["if", "time", "time>y", "{"]);
+}
+
+#[test]
+fn what_cannot_be_known_is_unknown() {
+    for script in [
+        "$CMD x",
+        "\"$CMD\"",
+        "${CMD}x",
+        "$(echo rm) x",
+        "`echo rm`",
+        "{rm,x}",
+        "/bin/r?",
+        "~/rm",
+        "\"\" rm",
+        "\"$@\"",
+        "x; $y z",
+        "eval \"$x\"",
+        "eval rm $x",
+        "sh -c \"$x\"",
+        "sh -c",
+        "bash \"$x\" -c rm",
+        "sh script.sh",
+        "sh < file",
+        "x | sh",
+        "bash -s",
+        ". ./file",
+        "source <(x)",
+        "trap \"rm $x\" EXIT",
+        "alias \"$x\"",
+        "alias a='b; c'",
+        "alias if=b",
+        "alias a='env '",
+        "env $x rm",
+        "env \"$x\" rm",
+        "env -S \"$x\"",
+        "env --foo rm",
+        "nice -z rm",
+        "xargs env",
+        "xargs sh -c",
+        "xargs $x rm",
+        "echo x | xargs -I{} {}",
+        "xargs -I{} sh -c 'rm {}'",
+        "find . $x",
+        "find . -exec $x \\;",
+        "find . -exec {} \\;",
+        "find . * -exec rm \\;",
+        "sudo $x rm",
+        "sudo -e f",
+        "sudo -s",
+        "su",
+        "ssh host",
+        "ssh $x rm",
+        "ssh -F f host rm",
+        "ssh host \"$x\"",
+        "git $x",
+        "git -c \"$x\" y",
+        "git \"$x\" y",
+        "git clone ext::x",
+        "command $x",
+        "exec $x",
+        "\"$(x)\" y",
+        "hash -p \"$x\" y",
+        "enable -f x y",
+        "fc -s",
+        "set -k",
+        "export \"$x=1\"",
+        "read \"$x\"",
+        "printf -v \"$x\" y",
+        "x='a[$(rm)]'; echo $((x))",
+        "declare 'a[$(rm)]=1'",
+        "test -v 'a[$(rm)]'",
+        "[[ 'a[$(rm)]' -eq 1 ]]",
+        "x=${y@P}",
+        "PS4='$(rm)'",
+        "BASH_ENV=f x",
+        "bash <<E\n$x\nE\n",
+        "parallel",
+        "parallel :::: f",
+        "watch \"$x\"",
+        "zsh -c rm",
+        "chroot /x",
+        "compgen -W '$(rm)'",
+        "systemd-run -p ExecStart=x y",
+        "busybox $x",
+        "flock f $x",
+    ] {
+        is_unknown(script);
+    }
+}
+
+#[test]
+fn what_is_not_read_as_the_shells_do_is_refused_with_its_place() {
+    for script in [
+        "",
+        " \n",
+        "x '",
+        "x \"",
+        "x `",
+        "x $(",
+        "x ${",
+        "x $((",
+        "(x",
+        "{ x",
+        "if x",
+        "case x in",
+        "x )",
+        "x ;;",
+        "x <<E",
+        "x <<E\ny",
+        "fi",
+        "then x",
+        "x & & y",
+        "| x",
+        "x (y)",
+        "f() x",
+        "x\r\ny",
+        "x\0y",
+        "x \u{10FFFE}",
+        "x \\",
+        "x $[1]",
+        "x ${ y; }",
+        "x $((y) )",
+        "!(x)",
+        "x?(y)",
+        "a[1 + 1]=2",
+        "x \"`y \\\"z\\\"`\"",
+        "x `y \\\nz`",
+        "x ${y:-<(z)}",
+        "x <<$y\n$y\n",
+        "x <<E\na\\\nE\nE\n",
+        "x <<E \"\n\"\nE\n",
+        "x $(y <<E)\nE\n",
+        "x \"${y:-it's}\"",
+        "((1 + '2'))",
+    ] {
+        is_refused(script);
+    }
+    let why = find("git a\ngit b )\n", Size::Step).unwrap_err();
+    assert_eq!(why.to_string(), "2:7: `)` closes nothing: take it away");
+    assert!(find(&"x\n".repeat(40_000), Size::Step).is_err() && find(&"x\n".repeat(40_000), Size::File).is_ok());
+}
+
+#[test]
+fn every_wrapper_is_found_with_what_it_runs() {
+    for (script, inside) in [
+        ("env rm", "env>rm"),
+        ("env -i A=1 -- rm", "?"),
+        ("env -iu B A=1 rm", "env>rm"),
+        ("env -S 'A=1 rm x'", "env>rm"),
+        ("env - rm", "env>rm"),
+        ("/usr/bin/env rm", "env>rm"),
+        ("xargs rm", "xargs>rm"),
+        ("xargs -0 -n1 -P 4 -I{} rm {}", "xargs>rm"),
+        ("xargs --max-args=1 rm", "xargs>rm"),
+        ("xargs sh -c 'rm \"$1\"' _", "xargs>sh>rm"),
+        ("find . -exec rm {} \\;", "find>rm"),
+        ("find . -type f -execdir rm {} +", "find>rm"),
+        ("find . -ok rm \\; -okdir ls \\;", "find>ls"),
+        ("find . -exec a \\; -exec sh -c 'rm' \\;", "find>sh>rm"),
+        ("nohup rm", "nohup>rm"),
+        ("time -f x rm | y", "?"),
+        ("x | time -o f rm", "time>rm"),
+        ("timeout -k 5 --signal=9 10 rm", "timeout>rm"),
+        ("nice -n 5 rm", "nice>rm"),
+        ("nice -5 rm", "nice>rm"),
+        ("ionice -c3 rm", "ionice>rm"),
+        ("setsid -w rm", "setsid>rm"),
+        ("stdbuf -oL rm", "stdbuf>rm"),
+        ("chroot --userspec=a /x rm", "chroot>rm"),
+        ("unshare -rn --map-root-user rm", "unshare>rm"),
+        ("busybox rm", "busybox>rm"),
+        ("busybox sh -c rm", "busybox>sh>rm"),
+        ("sudo rm", "sudo>rm"),
+        ("sudo -u a -E B=1 -- rm", "?"),
+        ("sudo -nu a B=1 rm", "sudo>rm"),
+        ("sudo --user=a rm", "sudo>rm"),
+        ("doas -u a rm", "doas>rm"),
+        ("su -c 'rm' a", "su>rm"),
+        ("su - a -c rm", "su>rm"),
+        ("su a -- -c rm", "su>rm"),
+        ("runuser -u a -- rm", "runuser>rm"),
+        ("runuser -u a rm -rf x", "runuser>rm"),
+        ("ssh -p 22 a@b rm x", "ssh>rm"),
+        ("ssh a -p 22 'x; rm'", "ssh>rm"),
+        ("ssh -o ProxyCommand='rm %h' a x", "ssh>rm"),
+        ("ssh a <<E\nrm\nE\n", "ssh>rm"),
+        ("command rm", "command>rm"),
+        ("command -p rm", "command>rm"),
+        ("builtin eval rm", "builtin>eval>rm"),
+        ("exec rm", "exec>rm"),
+        ("exec -a x rm", "exec>rm"),
+        ("eval rm", "eval>rm"),
+        ("eval 'x;' rm", "eval>rm"),
+        ("parallel rm ::: a", "parallel>rm"),
+        ("parallel -j4 'rm {}' ::: a", "parallel>rm"),
+        ("parallel ::: 'rm a'", "parallel>rm"),
+        ("watch -n 1 'x | rm'", "watch>rm"),
+        ("watch -x rm", "watch>rm"),
+        ("script -qc 'rm' f", "script>rm"),
+        ("strace -f -o x rm", "strace>rm"),
+        ("flock -n f rm", "flock>rm"),
+        ("flock f -c 'rm'", "flock>rm"),
+        ("systemd-run --user -p A=b rm", "systemd-run>rm"),
+        ("git -c alias.x='!rm' x", "git>rm"),
+        ("git fetch --upload-pack=rm x", "git>rm"),
+        ("git ls-remote --upload-pack 'rm a' x", "git>rm"),
+        ("git clone -u rm x", "git>rm"),
+        ("git -c core.sshCommand='rm' x", "git>rm"),
+        ("git bisect run rm", "git>rm"),
+        ("git submodule foreach 'rm'", "git>rm"),
+        ("git rebase -x 'rm' y", "git>rm"),
+        ("git rebase --exec=rm y", "git>rm"),
+        ("git config alias.x '!rm'", "git>rm"),
+        ("sh -c rm", "sh>rm"),
+        ("bash -lc rm", "bash>rm"),
+        ("bash -ec rm", "bash>rm"),
+        ("bash -o pipefail -c rm", "bash>rm"),
+        ("bash --norc -c rm", "bash>rm"),
+        ("bash -c -x rm", "bash>rm"),
+        ("bash -Oc extglob rm", "bash>rm"),
+        ("dash -xc rm", "dash>rm"),
+        ("bash -c 'x $(rm)' a b", "bash>rm"),
+        ("sh <<E\nrm\nE\n", "sh>rm"),
+        ("bash <<< 'rm x'", "bash>rm"),
+        ("sudo bash -s <<'E'\nrm\nE\n", "sudo>bash>rm"),
+        ("trap 'rm' EXIT", "trap>rm"),
+        ("trap -- rm 0 INT", "trap>rm"),
+        ("alias a='rm -i'", "alias>rm"),
+        ("mapfile -C rm -c 1", "mapfile>rm"),
+        ("jobs -x rm", "jobs>rm"),
+        ("hash -p /bin/rm x", "hash>/bin/rm"),
+        ("env nice sudo timeout 5 rm", "env>nice>sudo>timeout>rm"),
+        ("sh -c 'sh -c \"sh -c rm\"'", "sh>sh>sh>rm"),
+        ("\\sudo rm", "sudo>rm"),
+        ("'env' \"rm\"", "env>rm"),
+    ] {
+        let found = bash(script);
+        if inside == "?" {
+            // `--` ends options before assignments for these, or a keyword has no such option: either way it must not be missed.
+            assert!(found.iter().any(|one| one.ends_with("rm") || one.ends_with('?')), "{script}: {found:?}");
+        } else {
+            assert!(found.iter().any(|one| one == inside), "{script}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn wrappers_that_run_nothing_find_nothing_more() {
+    for script in [
+        "command -v rm",
+        "command -v \"$x\"",
+        "command -V rm",
+        "trap - INT",
+        "trap '' INT",
+        "trap",
+        "trap EXIT",
+        "alias",
+        "alias a",
+        "env",
+        "env A=1",
+        "export A=1 B",
+        "sudo -v",
+        "ssh -N host",
+        "git log rm",
+        "find . -name rm -delete",
+        "find \"$dir\" -type f -name '*.o'",
+    ] {
+        let found = bash(script);
+        assert!(found.len() == 1, "{script}: {found:?}");
+    }
+}
+
+#[test]
+fn settings_are_found_wherever_they_are_made() {
+    for script in [
+        "PATH=/x:$PATH",
+        "PATH=/x git a",
+        "export PATH",
+        "export PATH=/x",
+        "export \"PATH=/x\"",
+        "declare -x PATH=/x",
+        "typeset PATH=x",
+        "readonly PATH=x",
+        "f() { local PATH=x; }",
+        "read -r PATH",
+        "read a PATH",
+        "printf -v PATH x",
+        "printf -vPATH x",
+        "for PATH in x; do y; done",
+        "select PATH in x; do y; done",
+        "mapfile PATH",
+        "getopts a PATH",
+        "x ${PATH:=y}",
+        "x ${PATH=y}",
+        "x \"${PATH:=y}\"",
+        "{PATH}>f",
+        "PATH+=:x",
+        "PATH[0]=x",
+        "PATH=(x)",
+        "((PATH=1))",
+        "declare -n r=PATH",
+        "env PATH=x y",
+        "env -i 'PATH=x' y",
+        "sudo PATH=x y",
+        "env -u PATH y",
+        "unset PATH",
+        "coproc PATH { x; }",
+    ] {
+        let found = bash(script);
+        assert!(found.iter().any(|one| one.ends_with("PATH=")), "{script}: {found:?}");
+    }
+    for name in [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "PYTHONPATH",
+        "NODE_OPTIONS",
+        "PERL5LIB",
+        "RUBYOPT",
+        "BASH_FUNC_x%%",
+    ] {
+        let found = bash(&format!("env '{name}=x' git a"));
+        assert!(found.contains(&format!("env>{name}=")), "{name}: {found:?}");
+    }
+    finds("A=1 NODE_ENV=production MY_PATH=x node app.js", &["node"]);
+}
+
+#[test]
+fn functions_count_only_where_they_are_certainly_defined() {
+    finds("f() { rm; }; f", &["rm", "f()"]);
+    finds("f() { g; }\ng() { rm; }\nf", &["g()", "rm", "f()"]);
+    finds("f() { rm; }; (f) | f; x $(f)", &["rm", "f()", "f()", "x", "f()"]);
+    for script in [
+        "f; f() { rm; }",
+        "if x; then f() { rm; }; fi; f",
+        "x && f() { rm; }; f",
+        "f() { rm; } & f",
+        "f() { rm; } | x; f",
+        "(f() { rm; }); f",
+        "f() { rm; }; unset -f f; f",
+        "f() { rm; }; unset f; f",
+        "f() { rm; }; command f",
+        "f() { rm; }; env f",
+        "f() { rm; }; sh -c f",
+        "g() { f; }; g; f() { rm; }",
+        "trap f EXIT; f() { rm; }",
+        "f() { rm; }; . ./x; f",
+        "g() { f() { rm; }; }; f",
+        "{ f() { rm; }; } < x; f",
+        "f() { rm; }; eval 'unset -f f'; f",
+    ] {
+        let found = bash(script);
+        assert!(found.iter().any(|one| one.split('>').next_back() == Some("f")), "{script}: {found:?}");
+    }
+    // No function hides these from a POSIX shell.
+    assert!(bash("eval() { x; }; eval rm").contains(&"eval>rm".to_owned()));
+}
+
+#[test]
+fn bash_and_dash_are_both_heeded() {
+    for (script, by) in [
+        ("((rm x))", "rm"),
+        ("ada &>o rm", "rm"),
+        ("[[ a || rm ]]", "rm"),
+        ("function f { rm; }", "rm"),
+        ("time rm", "time>rm"),
+        ("rm <(x)", "rm"),
+        ("x |& rm", "rm"),
+    ] {
+        let found = either(script);
+        assert!(found.iter().any(|one| one == by), "{script}: {found:?}");
+    }
+    assert!(bash("((rm x))").is_empty() && bash("[[ a || rm ]]").is_empty());
+    assert_eq!(bash("[[ a || $b ]]"), [""; 0]);
+    assert_eq!(either("[[ a || $b ]]"), ["?"]);
+    assert_eq!(either("x=(a b); y <<< z; w \"${x[1]}\""), ["y", "w"]);
+}
+
+#[test]
+fn places_point_into_the_script() {
+    let at = |script: &str| -> Vec<String> {
+        find_in(Shell::Bash, script, Size::Step)
+            .unwrap()
+            .iter()
+            .map(|one| format!("{} {}", one.place, short(one)))
+            .collect()
+    };
+    assert_eq!(at("é; rm\n\n  x \"$(rm)\" `y`"), ["1:1 é", "1:4 rm", "3:3 x", "3:8 rm", "3:14 y"]);
+    assert_eq!(at("sh -c '\nrm x; ls'"), ["1:1 sh", "2:1 sh>rm", "2:7 sh>ls"]);
+    assert_eq!(at("sh -c 'sh -c \"x rm\"'"), ["1:1 sh", "1:8 sh>sh", "1:15 sh>sh>x"]);
+    // Where quotes change the text, the place is the text's.
+    assert_eq!(at("x; sh -c 'a '\\''b'\\''; rm'"), ["1:1 x", "1:4 sh", "1:10 sh>a", "1:10 sh>rm"]);
+    assert_eq!(at("cat <<E\na $(rm)\nE\nls"), ["1:1 cat", "2:5 rm", "4:1 ls"]);
+    let found = find("sudo env rm 'a b'", Size::Step).unwrap();
+    assert_eq!(
+        (found[2].via.as_slice(), found[2].source.as_str()),
+        (["sudo".to_owned(), "env".to_owned()].as_slice(), "rm")
+    );
+    let long = format!("${{x:-{}}}", "y".repeat(500));
+    assert_eq!(find(&long, Size::Step).unwrap()[0].source.chars().count(), 200);
+}
+
+#[test]
+fn bombs_end_soon_and_in_a_small_stack() {
+    let bombs = [
+        "(",
+        "$(",
+        "{ ",
+        "`",
+        "if ",
+        "while ",
+        "case x in a) ",
+        "((",
+        "$((",
+        "${x:-",
+        "\"${x:-",
+        "\"$(",
+        "<(",
+        "a=(",
+        "[[ ( ",
+        "f() ",
+        "! ",
+        "time ",
+        "env ",
+        "xargs ",
+        "eval ",
+        "echo @(",
+        "x <<E ",
+        "\\\n",
+        "{a,",
+        "[",
+        "]",
+        "*",
+        "a=",
+        "$",
+        "'\"",
+        "sh -c '",
+        "eval \"",
+        "((x) ",
+        "(( $(",
+        "`\\`",
+        "find . -exec ",
+        "f() { f; }; ",
+        "x;",
+        "x $(y) `z`\n",
+        "x <<E\n$(y)\nE\n",
+        "\"$x\" ",
+        "coproc ",
+        "for i in a; do ",
+        "function f ",
+        "a[",
+        "\u{e9}",
+        "$'\\x",
+        "~",
+        "#\n",
+        "&&",
+        "x && ",
+        "alias a='b c' ",
+    ];
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+        for of in bombs {
+            let script = of.repeat(65_536 / of.len());
+            let began = Instant::now();
+            let _ = find(&script, Size::Step);
+            // Hundred times what it takes in a release: this is the test profile on a busy machine.
+            assert!(began.elapsed() < Duration::from_secs(3), "{of}: {:?}", began.elapsed());
+        }
+    });
+    thread.unwrap().join().unwrap();
+}
+
+#[test]
+fn what_bash_runs_is_a_part_of_what_either_runs() {
+    for script in include_str!("shell_truth/by_hand.txt").split("\n%%\n") {
+        let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, Size::Step), find(script, Size::Step)) else {
+            continue;
+        };
+        for one in bash {
+            assert!(either.iter().any(|other| one.what == other.what && one.place == other.place), "{script}: {one:?}");
+        }
+    }
+}
