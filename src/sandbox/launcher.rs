@@ -113,8 +113,8 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
             match protocol::receive_start(service) {
                 Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
                 // Unreadable: from the same binary, so something is very wrong. What was asked sees its sockets close.
-                Err(_) => {}
-                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
+                Ok(None) | Err(_) => return Ok(()),
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
 use crate::record::profile::STRICT;
@@ -69,6 +70,9 @@ impl LinuxSandbox {
     /// When the launcher can't be opened, a directory does not exist, or a run of an earlier service does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let launcher = File::open(setup.launcher.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
+        // Five descriptors a run: the usual soft limit of 1024 would be two hundred runs.
+        let files = rustix::process::getrlimit(Resource::Nofile);
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
         let scratch = setup.scratch.canonicalize()?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
