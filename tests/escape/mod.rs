@@ -230,7 +230,6 @@ impl Order {
             spool: planted.spool(),
             private,
             unwritable: vec![planted.runbooks()],
-            unwritable: vec![],
         };
         Some(LinuxSandbox::new(&setup).expect("a sandbox"))
     }
