@@ -32,7 +32,7 @@ pub const READERS: [(&str, Reader); 13] = [
 ];
 
 /// Files of later versions, by name.
-pub const LATER: [&str; 3] = ["gruntwork-runbooks.json", "rundown-runbooks.json", "sandbox-escapes.json"];
+pub const LATER: [&str; 2] = ["gruntwork-runbooks.json", "rundown-runbooks.json"];
 
 /// A check of each of `vectors`, named by its `id`.
 pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<Outcome> {
