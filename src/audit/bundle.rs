@@ -703,7 +703,11 @@ mod tests {
         });
         assert!(verified && left.contains(&"sandbox"), "{left:?}");
         let report = read_by_another_version().report(Options::default());
-        assert!(report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked, "{:?}", report.checks);
+        assert!(
+            report.verified && report.finding(CheckName::Permissions) == Finding::NotChecked,
+            "{:?}",
+            report.checks
+        );
         let (verified, left) = open(Stage::Roster, |roster| {
             roster["predicate"]["witness"] =
                 json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);

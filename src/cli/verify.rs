@@ -434,7 +434,7 @@ mod tests {
             format!("file digest   {digest}"),
             format!("trusted       roster {}", report.trust.roster),
             "the approvers' signatures  authorization-document".to_owned(),
-            "== Not checked ==\n  permissions".to_owned(),
+            "== Not checked ==\n  seal-in-force".to_owned(),
             "== Only the boundary's word ==".to_owned(),
         ] {
             assert!(printed.contains(&part), "{part}: {printed}");

@@ -156,7 +156,7 @@ impl Log {
         let mut sealed = Sealed {
             policy: json!({
                 "version": 1,
-                "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops", "security"]}},
+                "default": {"mode": "execute", "approvals": {"required": 1, "from": ["ops", "security"]}},
                 "overrides": [{"runbook": "two*", "approvals": {"required": 2, "from": ["ops", "security"]}}],
             }),
             builtins: json!({"version": 1}),

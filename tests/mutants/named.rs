@@ -470,8 +470,8 @@ fn decisions(found: &mut Vec<Named>) {
     );
     let denied =
         json!({"version": 1, "default": {"mode": "deny", "approvals": {"required": 2, "from": ["ops", "security"]}}});
-    let more = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 3, "from": ["ops", "security"]}}});
-    let plain = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 2, "from": ["ops", "security"]}}});
+    let more = json!({"version": 1, "default": {"mode": "prompted", "run": {"allow": ["printf", "systemctl"]}, "approvals": {"required": 3, "from": ["ops", "security"]}}});
+    let plain = json!({"version": 1, "default": {"mode": "prompted", "run": {"allow": ["printf", "systemctl"]}, "approvals": {"required": 2, "from": ["ops", "security"]}}});
     let policy = |value: Value| Story { policy: Some(value), ..Story::default() };
     refused(found, "policy-denies", &["permissions"], policy(denied));
     refused(found, "policy-asks-for-three", &["quorum"], policy(more));

@@ -454,8 +454,8 @@ fn the_whole_screen_is_as_it_is() {
     == To be signed, every field ==
         ._type = "https://in-toto.io/Statement/v1"
         .predicate.boundary.epoch = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
-        .predicate.boundary.id = "sha256:f049ec85f81ae7b0e1c7a784349a8456948d12e203238c80df3052e010d6c64
-      + d"
+        .predicate.boundary.id = "sha256:8565891feedb33c55a5853242c9dd370f4bcfe66272d636c1fdbe6a9f525a46
+      + b"
         .predicate.boundary.name = "prod-eu"
         .predicate.expires_at = "2026-11-20T10:39:00Z"
         .predicate.issued_at = "2026-11-20T09:39:00Z"
@@ -480,9 +480,11 @@ fn the_whole_screen_is_as_it_is() {
         .predicate.sandbox.proc = "minimal"
         .predicate.sandbox.read = []
         .predicate.sandbox.require[0] = "capabilities"
-        .predicate.sandbox.require[1] = "landlock"
-        .predicate.sandbox.require[2] = "namespaces"
-        .predicate.sandbox.require[3] = "network"
+        .predicate.sandbox.require[1] = "filesystem"
+        .predicate.sandbox.require[2] = "landlock"
+        .predicate.sandbox.require[3] = "namespaces"
+        .predicate.sandbox.require[4] = "network"
+        .predicate.sandbox.require[5] = "seccomp"
         .predicate.sandbox.run_as = "isolated"
         .predicate.sandbox.sockets = []
         .predicate.sandbox.workdir = "private"
@@ -512,13 +514,13 @@ fn the_whole_screen_is_as_it_is() {
 
     == Summary ==
       run once      nginx:restart
-      at boundary   prod-eu sha256:f049ec85f81ae7b0e1c7a784349a8456948d12e203238c80df3052e010d6c64d
+      at boundary   prod-eu sha256:8565891feedb33c55a5853242c9dd370f4bcfe66272d636c1fdbe6a9f525a46b
       for           ci-agent
       proposal      prp_019aa0b0-5c00-7000-8000-000000000001
       until         2026-11-20T10:39:00Z
       trusted by    example version 1, from --roster roster.json
       verdict       all derived by this program agrees with what is to be signed
-      digest        sha256:8469c5c33a2767207288eb1bf90c378fb4951728b448d05bc37800f929ed6266
+      digest        sha256:6c7a3f61363baef1384c140e81291de9057a08fadf2fca46dbe8e5c634e0f37b
     "#);
 }
 
