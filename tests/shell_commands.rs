@@ -444,6 +444,32 @@ fn every_wrapper_is_found_with_what_it_runs() {
 }
 
 #[test]
+fn a_command_behind_what_cannot_be_known_is_seen_too() {
+    for script in [
+        "ssh \"$HOST\" 'rm x'",
+        "ssh $HOST rm x",
+        "sudo $OPTIONS rm",
+        "env $X rm",
+        "env \"$X\" rm",
+        "timeout \"$T\" rm",
+        "timeout $T rm",
+        "xargs $X rm",
+        "nice -z rm",
+        "sudo --odd rm",
+        "command $X rm",
+        "flock \"$LOCK\" rm",
+        "trap \"rm -f $x\" EXIT",
+        "sh -c \"rm $x\"",
+        "eval rm \"$x\"",
+        "bash <<E\nrm $x\nE\n",
+    ] {
+        is_unknown(script);
+        let found = bash(script);
+        assert!(found.iter().any(|one| one.ends_with(">rm")), "{script}: {found:?}");
+    }
+}
+
+#[test]
 fn wrappers_that_run_nothing_find_nothing_more() {
     for script in [
         "command -v rm",

@@ -91,7 +91,7 @@ impl<'a> Call<'_, '_, 'a> {
             // It says what a name is, and runs nothing.
             return Ok(());
         }
-        let Some(options) = self.options(&Grammar { flags: "p", ..Grammar::NONE }) else { return Ok(()) };
+        let options = self.before_command(&Grammar { flags: "p", ..Grammar::NONE }, self.arguments, 0);
         self.resolve(options.rest, 0, false)
     }
 

@@ -14,7 +14,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn env_with(&mut self, words: &[Word], depth: usize) -> Done {
-        let Some(options) = self.options_of(&ENV, words) else { return Ok(()) };
+        let options = self.before_command(&ENV, words, 0);
         for name in options.values(&["u", "unset"]) {
             self.finding.sets(name, name.exactly(), self.inside);
         }
@@ -63,7 +63,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn xargs(&mut self) -> Done {
-        let Some(options) = self.options(&XARGS) else { return Ok(()) };
+        let options = self.before_command(&XARGS, self.arguments, 0);
         if options.rest.is_empty() {
             return Ok(());
         }
@@ -143,13 +143,12 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn ssh(&mut self) -> Done {
-        let Some(mut options) = self.options(&SSH) else { return Ok(()) };
+        let mut options = self.before_command(&SSH, self.arguments, 1);
         let Some((host, rest)) = options.rest.split_first() else { return Ok(()) };
         if !host.one {
             self.unknown(host, "may become several words, or none, before the command is named");
-            return Ok(());
         }
-        let Some(more) = self.options_of(&SSH, rest) else { return Ok(()) };
+        let more = self.before_command(&SSH, rest, 0);
         options.given.extend(more.given);
         for value in options.values(&["o"]) {
             let value = value.clone();
@@ -236,7 +235,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn sudo(&mut self) -> Done {
-        let Some(options) = self.options(&SUDO) else { return Ok(()) };
+        let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
             self.unknown(self.name, "an editor runs, which is not in view");
             return Ok(());
@@ -281,11 +280,10 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn flock(&mut self) -> Done {
-        let Some(options) = self.options(&FLOCK) else { return Ok(()) };
+        let options = self.before_command(&FLOCK, self.arguments, 1);
         let Some((file, rest)) = options.rest.split_first() else { return Ok(()) };
         if !file.one {
             self.unknown(file, "may become several words, or none, before the command is named");
-            return Ok(());
         }
         if rest.first().is_some_and(|word| matches!(word.exactly(), Some("-c" | "--command"))) {
             let words: Vec<&Word> = rest[1..].iter().collect();
@@ -325,7 +323,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn systemd_run(&mut self) -> Done {
-        let Some(options) = self.options(&SYSTEMD_RUN) else { return Ok(()) };
+        let options = self.before_command(&SYSTEMD_RUN, self.arguments, 0);
         for value in options.values(&["E", "setenv"]) {
             self.finding.declares(value, self.inside);
         }
@@ -341,7 +339,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn strace(&mut self) -> Done {
-        let Some(options) = self.options(&STRACE) else { return Ok(()) };
+        let options = self.before_command(&STRACE, self.arguments, 0);
         for value in options.values(&["E", "env"]) {
             self.finding.declares(value, self.inside);
         }
@@ -366,7 +364,7 @@ impl<'a> Call<'_, '_, 'a> {
         while words.first().is_some_and(old) {
             words = &words[1..];
         }
-        let Some(options) = self.options_of(&NICE, words) else { return Ok(()) };
+        let options = self.before_command(&NICE, words, 0);
         self.command(options.rest, 0)
     }
 }

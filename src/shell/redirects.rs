@@ -1,7 +1,7 @@
 //! Redirections and here-documents.
 
 use crate::shell::syntax::{Parser, Pending, Read, Redirect, Word};
-use crate::shell::words::Kind;
+use crate::shell::words::{Kind, is_name};
 
 impl Parser<'_> {
     /// Takes a redirection, if one stands here.
@@ -25,7 +25,11 @@ impl Parser<'_> {
                     self.pos += 1;
                 }
                 let name = self.text[name..self.pos].replace("\\\n", "");
-                if self.take(b'}') && !name.is_empty() && matches!(self.peek(), Some(b'<' | b'>')) && self.bash() {
+                if self.take(b'}')
+                    && is_name(name.split('[').next().unwrap_or_default())
+                    && matches!(self.peek(), Some(b'<' | b'>'))
+                    && self.bash()
+                {
                     if self.peek_second() == Some(b'(') {
                         return self.guard("`<(` behind a bracket: put a blank between");
                     }

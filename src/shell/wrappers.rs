@@ -224,6 +224,20 @@ impl<'a> Call<'_, '_, 'a> {
         self.options_of(grammar, self.arguments)
     }
 
+    /// The options before a command that stands behind `operands` words. Where they can't be told, that is said, and what stands there is
+    /// read as the command all the same: a name that a policy denies is seen also then.
+    pub(super) fn before_command<'w>(&mut self, grammar: &Grammar, words: &'w [Word], operands: usize) -> Options<'w> {
+        match read(grammar, words) {
+            Ok(options) => options,
+            Err((word, why)) => {
+                self.finding.unknown(word, why, self.inside);
+                let stuck = words.iter().position(|other| std::ptr::eq(other, word)).unwrap_or(words.len());
+                let from = if operands > 0 { stuck } else { (stuck + 1).min(words.len()) };
+                Options { rest: &words[from..], ..Options::default() }
+            }
+        }
+    }
+
     pub(super) fn options_of<'w>(&mut self, grammar: &Grammar, words: &'w [Word]) -> Option<Options<'w>> {
         match read(grammar, words) {
             Ok(options) => Some(options),
@@ -236,7 +250,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// Options, then `operands` words, then a command.
     pub(super) fn plain(&mut self, grammar: &Grammar, operands: usize) -> Done {
-        let Some(options) = self.options(grammar) else { return Ok(()) };
+        let options = self.before_command(grammar, self.arguments, operands);
         self.command(options.rest, operands)
     }
 
@@ -244,7 +258,6 @@ impl<'a> Call<'_, '_, 'a> {
         for word in rest.iter().take(operands) {
             if !word.one {
                 self.unknown(word, "may become several words, or none, before the command is named");
-                return Ok(());
             }
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
@@ -252,7 +265,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// As `plain`; without a command a shell is started.
     pub(super) fn login(&mut self, grammar: &Grammar, operands: usize) -> Done {
-        let Some(options) = self.options(grammar) else { return Ok(()) };
+        let options = self.before_command(grammar, self.arguments, operands);
         if options.has(&["s", "S"]) && grammar.flags.contains('s') || options.rest.len() <= operands {
             return self.standard_input(Reader::Sh);
         }
