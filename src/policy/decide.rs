@@ -532,6 +532,15 @@ mod tests {
     use crate::policy::paths::RunbookPath;
     use crate::policy::resolve_path;
 
+    #[test]
+    fn two_unknown_texts_that_begin_alike_stay_two_questions() {
+        let long = "x".repeat(300);
+        let place = |column| Place { line: 3, column };
+        assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
+        assert!(unknown_name(&long, place(400)).len() <= crate::record::authorization::MAX_PERMISSION_BYTES);
+        assert_eq!(unknown_name("$x", place(7)), "$x@3");
+    }
+
     fn ruling(policy: &str) -> Ruling {
         let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
         resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"))

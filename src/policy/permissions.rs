@@ -362,6 +362,6 @@ mod tests {
         let error = asked("", "bash", &"a".repeat(129)).expect_err("too long");
         assert!(error.to_string().contains("128 bytes"), "{error}");
         let unknown = asked("", "bash", &format!("\"$X{}\"\n", "é".repeat(90))).expect("cut");
-        assert!(unknown[0].ends_with("@1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(), "{unknown:?}");
+        assert!(unknown[0].ends_with("@1:1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(), "{unknown:?}");
     }
 }
