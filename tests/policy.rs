@@ -233,3 +233,37 @@ fn the_override_is_found_by_the_path_in_the_repository() {
         assert_eq!(code(directory, file), 1, "{directory} {file}");
     }
 }
+
+#[test]
+fn check_does_not_believe_a_first_line_that_it_does_not_read() {
+    let lines = [
+        "#!/usr/bin/env -S sh -c pwn",
+        "#!/tmp/evil/bash",
+        "#!bash",
+        "#!/bin/bash -c",
+        "#!/bin/bash --rcfile=x",
+        "#!/bin/bash -el",
+        "#!/usr/bin/env PATH=x bash",
+        "#! /usr/bin/env ./bash",
+    ];
+    for line in lines {
+        let dir = repository(&[("x.sh", &format!("{line}\ngit status\n"))]);
+        let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+        assert_ne!(code, 0, "{line}: {said}");
+    }
+    for line in ["#!/bin/bash", "#!/usr/bin/env bash", "#!/bin/sh -eu", "#! /bin/dash", "# no first line"] {
+        let dir = repository(&[("x.sh", &format!("{line}\ngit status\n"))]);
+        let (code, said) = answer(dir.path(), &["check", "x.sh"]);
+        assert_eq!(code, 0, "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_denied_system_path_is_denied_by_each_of_its_names_at_the_boundary() {
+    let policy = "version: 1\nextends: none\ndefault: {mode: execute, run: {allow: [cd], deny: [/usr/bin/dd]}}\n";
+    for name in ["dd", "/usr/bin/dd", "/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd"] {
+        let dir = repository(&[("x.sh", &format!("{name} x\n")), ("countersign.policy.yaml", policy)]);
+        let said = json(dir.path(), &["explain", "--boundary", "--json", "x.sh"]);
+        assert_eq!(said["verdict"], "deny", "{name}: {said}");
+    }
+}

@@ -709,3 +709,379 @@ fn what_bash_runs_is_a_part_of_what_either_runs() {
         }
     }
 }
+
+/// Each runs `rm`, or what nobody knows: it is found, or unknown, or refused; for bash and for `sh`.
+#[track_caller]
+fn rm_is_never_missed(scripts: &[&str]) {
+    for script in scripts {
+        for shell in [Shell::Bash, Shell::Sh] {
+            let Ok(found) = find_in(shell, script, Size::Step) else { continue };
+            let seen = found.iter().any(|one| match &one.what {
+                What::Command(name) => name.rsplit('/').next() == Some("rm"),
+                What::Unknown(_) => true,
+                What::Function(_) | What::Setting(_) => false,
+            });
+            assert!(seen, "{shell:?}: {script}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_quoted_function_name_defines_nothing() {
+    rm_is_never_missed(&[
+        "'rm'() { git; }\nrm x",
+        "\\rm() { git; }\nrm x",
+        "\"rm\"() { git; }\nrm x",
+        "r''m() { git; }\nrm x",
+        "$'rm'() { git; }\nrm x",
+        "function 'rm' { git; }\nrm x",
+        "'env'() { :; }\nenv rm",
+        "r\\\nm() { git; }\nrm x",
+    ]);
+    finds("f-a.b() { git; }\nf-a.b", &["git", "f-a.b()"]);
+}
+
+#[test]
+fn trap_texts_in_arrays_and_in_defaults_are_seen() {
+    rm_is_never_missed(&[
+        "a=('b[$(rm x)]'); ((a))",
+        "a+=('b[$(rm)]'); ((a))",
+        "a=([0]='b[$(rm)]'); [[ a -eq 1 ]]",
+        "x=${y:-'b[$(rm)]'}; ((x))",
+        ": ${x:='a[$(rm)]'}; ((x))",
+        ": \"${x:=a[\\$(rm)]}\"; ((x))",
+        ": ${x:=a[\\`rm\\`]}; ((x))",
+        ": ${x:=\"${y:-a[\\$(rm)]}\"}; ((x))",
+    ]);
+    finds("x=\"${a[0]} $(git)\"; ((x))", &["git"]);
+}
+
+#[test]
+fn options_of_git_are_read_in_clusters_abbreviated_and_glued() {
+    rm_is_never_missed(&[
+        "git rebase -ix 'rm e' HEAD~1",
+        "git rebase --exe='rm e' HEAD~1",
+        "git rebase --exe 'rm e' HEAD~1",
+        "git grep --open='rm e' foo",
+        "git grep -nO'rm' foo",
+        "git ls-remote --u=rm .",
+        "git ls-remote --exec=rm .",
+        "git clone -qu rm ./g h",
+        "git clone -qurm ./g h",
+        "git difftool -yx rm HEAD~1",
+        "git clone -ccore.sshCommand=rm x:y h",
+        "git clone -qc core.sshCommand=rm x:y h",
+        "git clone --confi core.sshCommand=rm x:y h",
+        "git clone --temp=d x:y h",
+        "git send-email --sendmail-cmd=rm x",
+        "git send-email --header-cmd rm x",
+        "git daemon --access-hook=rm",
+        "git instaweb --httpd=rm",
+        "git instaweb -d rm",
+        "git init --template=d",
+        "git remote-ext o 'rm x'",
+    ]);
+    for harmless in [
+        "git log --oneline -5",
+        "git send-email --to=a --cc=b x",
+        "git commit -m 'fix Context::new'",
+        "git push -u origin HEAD",
+        "git fetch -u origin",
+        "git clone -b x --depth 1 https://h/x",
+        "git grep -e -O x",
+        "git diff --exit-code",
+        "git config url.https://h/.insteadOf git@h:",
+    ] {
+        finds(harmless, &["git"]);
+    }
+}
+
+#[test]
+fn aliases_of_git_are_unknown_if_they_may_run_something() {
+    rm_is_never_missed(&[
+        "git -c alias.x='grep -Orm foo' x",
+        "git -c alias.b=rebase b -x rm HEAD~1",
+        "git -c alias.b=grep b -Orm foo",
+        "git config alias.b rebase; git b -x rm HEAD~1",
+        "git config --global alias.b '!rm x'",
+    ]);
+    finds("git config --global alias.st 'status -sb'", &["git"]);
+}
+
+#[test]
+fn settings_of_git_that_run_or_name_what_runs_are_seen() {
+    rm_is_never_missed(&[
+        "git -c protocol.ext.allow=always -c remote.o.url='ext::rm' ls-remote o",
+        "git -c url.ext::rm.insteadOf=q: ls-remote q:",
+        "git -c remote.o.pushurl=ext::rm push o",
+        "git -c gpg.ssh.defaultKeyCommand=rm commit -S",
+        "git -c sendemail.sendmailCmd=rm send-email x",
+        "git -c sendemail.headerCmd=rm send-email x",
+        "git -c imap.tunnel=rm imap-send",
+        "git -c 'submodule.x.update=!rm' submodule update",
+        "git -c gc.recentObjectsHook=rm gc",
+        "git -c instaweb.httpd=rm instaweb",
+    ]);
+    for place in [
+        "git -c core.hooksPath=hk commit",
+        "git -c include.path=f status",
+        "git -c includeIf.x.path=f status",
+        "git -c init.templateDir=d init",
+        "git -c core.attributesFile=f diff",
+        "git config core.hooksPath hk",
+    ] {
+        is_unknown(place);
+    }
+}
+
+#[test]
+fn a_function_that_is_undefined_anywhere_is_never_certain() {
+    rm_is_never_missed(&[
+        "g() { unset -f rm; }\nrm() { :; }\ng\nrm x",
+        "trap 'unset -f rm' USR1; rm() { :; }; kill -USR1 $$; rm",
+        "g() { unset -f \"$1\"; }\nrm() { :; }\ng rm\nrm x",
+    ]);
+}
+
+#[test]
+fn a_wrapper_behind_a_function_that_is_undefined_is_read() {
+    rm_is_never_missed(&[
+        "env() { :; }\nunset -f env\nenv rm x",
+        "git() { :; }; unset -f git; git -c alias.x='!rm' x",
+        "u() { unset -f env; }\nenv() { :; }\nu\nenv rm x",
+    ]);
+    finds("env() { :; }\nunset x\nenv rm x", &[":", "unset", "env()"]);
+}
+
+#[test]
+fn an_alias_may_rename_the_function_that_is_defined() {
+    rm_is_never_missed(&[
+        "shopt -s expand_aliases\nalias rm=git\nrm() { :; }\nunalias rm\nrm x",
+        "alias a=b rm=git\nrm() { :; }\nunalias rm\nrm x",
+    ]);
+}
+
+#[test]
+fn a_function_for_names_that_are_not_found_runs_unnamed() {
+    rm_is_never_missed(&["command_not_found_handle() { rm x; }\nnosuch\nrm() { :; }"]);
+}
+
+#[test]
+fn a_here_document_counts_only_if_nothing_else_is_standard_input() {
+    for script in [
+        "bash 3<f <<EOF 0>&3\ngit\nEOF",
+        "bash <<EOF 0<>f\ngit\nEOF",
+        "bash <<EOF 0>f\ngit\nEOF",
+        "bash <<EOF <&3\ngit\nEOF",
+        "bash <<EOF 00>&3\ngit\nEOF",
+    ] {
+        is_unknown(script);
+    }
+    finds("bash <<EOF >f 2>&1\ngit\nEOF", &["bash", "bash>git"]);
+}
+
+#[test]
+fn a_script_on_standard_input_may_be_eaten_by_what_it_runs() {
+    for script in [
+        "bash <<'E'\nr''ead x\n: '\nrm #'\nE",
+        "bash <<'E'\nselect x in a; do break; done\n: '\nrm #'\nE",
+        "bash <<'E'\nsel\\\nect x in a; do break; done\n: '\nrm #'\nE",
+        "bash <<'E'\nhe''ad -c 5\ngit rm\nE",
+        "bash <<'E'\ncat\n: '\nrm #'\nE",
+    ] {
+        is_unknown(script);
+    }
+    finds("bash <<'E'\ngit a\ngit b | cat\nE", &["bash", "bash>git", "bash>git", "bash>cat"]);
+    finds("sh <<E\nif true; then\n  echo a\nfi\nE", &["sh", "sh>true", "sh>echo"]);
+}
+
+#[test]
+fn xargs_may_forget_what_it_replaces() {
+    rm_is_never_missed(&[
+        "echo rm | xargs -I{} -L1 env",
+        "echo rm | xargs -I% -n 2 env",
+        "echo rm | xargs -I% -l env",
+        "echo rm | xargs --replace=% --max-args=2 env",
+    ]);
+}
+
+#[test]
+fn patterns_and_values_of_find_do_not_hide_its_actions() {
+    rm_is_never_missed(&[
+        "find . -e[a-z]ec rm \\;",
+        "find . [!a]exec rm \\;",
+        "find . -ex* rm \\;",
+        "find . *ok rm \\;",
+        "find . -fprintf -exec git -exec rm \\;",
+        "find . -newermt -exec -exec rm \\;",
+    ]);
+    finds("find . -name *.txt -exec git add {} \\;", &["find", "find>git"]);
+}
+
+#[test]
+fn an_indirect_expansion_is_not_one_word() {
+    rm_is_never_missed(&[
+        "set -- . rm; x=@; env -C\"${!x}\" git",
+        "a=(. rm); declare -n r='a[@]'; env -C\"$r\" git",
+        "a=(. rm); declare -n r; r='a[@]'; env -C\"$r\" git",
+        "y='$(rm)'; echo \"${y@\\\nP}\"",
+    ]);
+}
+
+#[test]
+fn the_architecture_of_setarch_may_be_left_out() {
+    rm_is_never_missed(&[
+        "setarch -R rm git",
+        "setarch -R rm <<< 'echo'",
+        "setarch x86_64 -R rm",
+        "setarch x86_64 rm",
+        "linux64 rm",
+        "linux32 -R rm",
+        "i386 rm",
+        "x86_64 rm",
+    ]);
+}
+
+#[test]
+fn whatever_evaluates_a_trap_text_sets_it_off() {
+    rm_is_never_missed(&[
+        "op=-v; test \"$op\" 'a[$(rm)]'",
+        "op=-v; [ \"$op\" 'a[$(rm)]' ]",
+        "op=-v; printf \"$op\" 'a[$(rm)]' x",
+        "sleep 0 & wait -p 'a[$(rm)]' -n",
+        "sleep 0 & wait -np'a[$(rm)]'",
+        "x='b[$(rm)]'; exec {a[x]}>/dev/null",
+        "x='b[$(rm)]'; a=(1 2); echo ${a[@]:x}",
+        "x='b[$(rm)]'; a=(1 2); echo ${a[*]:x:1}",
+        "y='$(rm)'; x='a[${y@P}]'; ((x))",
+        "x='a[${ rm; }]'; ((x))",
+        "x='$(rm)'; let \"a[$x]\"",
+        "x='$(rm)'; test -v \"a[$x]\"",
+        "x='$(rm)'; printf -v \"a[$x]\" 1",
+        "x='$(rm)'; read \"a[$x]\" <<< 1",
+        "x='$(rm)'; unset \"a[$x]\"",
+        "x='$(rm)'; declare \"a[$x]=1\"",
+    ]);
+}
+
+#[test]
+fn a_login_shell_runs_a_profile() {
+    for script in [
+        "bash -lc git",
+        "sh -l -c git",
+        "bash --login -c git",
+        "exec -l bash -c git",
+        "exec -a -bash bash -c git",
+        "env --argv0=-sh sh -c git",
+    ] {
+        is_unknown(script);
+    }
+}
+
+#[test]
+fn variables_that_name_a_program_for_a_tool_are_settings() {
+    for name in [
+        "RUSTC_WRAPPER",
+        "RUSTC",
+        "RUSTDOC",
+        "CARGO_HOME",
+        "CARGO_BUILD_RUSTC",
+        "CARGO_TARGET_X86_64_RUNNER",
+        "GOFLAGS",
+        "GOTOOLDIR",
+        "GOROOT",
+        "GOTOOLCHAIN",
+        "GNUMAKEFLAGS",
+        "CMAKE_C_COMPILER_LAUNCHER",
+        "LUA_INIT_5_4",
+        "SVN_SSH",
+        "HGEDITOR",
+        "OPENSSL_CONF",
+        "OPENSSL_ENGINES",
+        "KUBECONFIG",
+        "KUBECTL_EXTERNAL_DIFF",
+        "AWS_CONFIG_FILE",
+        "DOCKER_CONFIG",
+        "BUNDLE_GEMFILE",
+        "VIMINIT",
+        "EXINIT",
+        "INPUTRC",
+        "PARALLEL_HOME",
+        "PIP_CONFIG_FILE",
+    ] {
+        let found = bash(&format!("{name}=x git"));
+        assert!(found.contains(&format!("{name}=")), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn arithmetic_and_references_set_variables_too() {
+    for script in
+        ["let PATH=7; ls", "a[PATH=7]=1; ls", "[[ PATH=7 -eq 7 ]]; ls", "echo ${x:PATH=7}", "echo ${a[PATH=7]}"]
+    {
+        let found = bash(script);
+        assert!(found.contains(&"PATH=".to_owned()), "{script}: {found:?}");
+    }
+    for script in ["declare -n r; r=PATH; r=w; ls", "r=PATH; declare -n r; r=w; ls"] {
+        is_unknown(script);
+    }
+}
+
+#[test]
+fn more_programs_that_take_programs_are_read() {
+    rm_is_never_missed(&[
+        "parallel env ::: rm",
+        "parallel -I ,, ',, x' ::: rm",
+        "parallel env -- rm",
+        "ltrace -n 2 rm",
+        "ssh -o $'ProxyCommand\\trm' h x",
+        "ssh -o '\"ProxyCommand\" rm' h x",
+        "ssh -o 'ProxyCommand rm' h x",
+        "env -S $'rm\\vx'",
+        "env -S $'git\\frm'",
+        "sudo -s '$FOO'",
+        "chrt -b rm",
+        "/lib64/ld-linux-x86-64.so.2 /bin/dash -c rm",
+        "/lib/ld-musl-x86_64.so.1 /bin/rm x",
+        "coreutils --coreutils-prog=rm x",
+        "coreutils --coreutils-prog-shebang=rm x",
+        "start-stop-daemon -S -x /bin/rm -- x",
+        "start-stop-daemon --start --exec /bin/rm",
+        "busybox start-stop-daemon -S -x rm",
+        "rsync -e rm a b:",
+        "rsync -avze 'rm x' a b:",
+        "rsync --rsh=rm a b:",
+        "rsync --rsync-path 'rm x' a b:",
+        "tar --to-command=rm -xf x",
+        "tar --to-com rm -xf x",
+        "tar -xf x --checkpoint-action=exec=rm",
+        "tar -Irm -xf x",
+        "tar -cI rm -f x y",
+        "tar cIf rm x y",
+        "scp -S rm a b:",
+        "scp -o ProxyCommand=rm a b:",
+        "sftp -o'ProxyCommand rm' b",
+        "sort --compress-program=rm x",
+        "man -P rm ls",
+        "vim -c '!rm' x",
+        "split --filter=rm x",
+        "make SHELL=rm",
+        "make X='$(shell rm)'",
+        "ksh93 -c rm",
+        "bash-static -c rm",
+        "lksh -c rm",
+        "sem rm x",
+        "setuidgid x rm",
+    ]);
+    finds("su -s /tmp/x/bash -c git u", &["su", "su>/tmp/x/bash", "su>git"]);
+    for harmless in [
+        "tar -czf x.tar.gz a",
+        "tar xzf x.tgz -C/Incoming",
+        "make -j4 all",
+        "sort -k2 x",
+        "wget -qO- https://h/x",
+        "rsync -av a b",
+    ] {
+        assert_eq!(bash(harmless).len(), 1, "{harmless}");
+    }
+}

@@ -22,8 +22,9 @@ use generator::{Form, PROGRAMS, script};
 
 /// Programs of the host that scripts may call; the generator gives them nothing that does harm.
 const TOOLS: &[&str] = &[
-    "bash", "cat", "dash", "env", "false", "find", "flock", "git", "ionice", "nice", "nohup", "setsid", "sh", "stdbuf",
-    "taskset", "timeout", "true", "xargs",
+    "bash", "cat", "chmod", "dash", "env", "false", "find", "flock", "git", "head", "ionice", "linux64", "mkdir",
+    "nice", "nohup", "setarch", "setsid", "sh", "sleep", "sort", "split", "stdbuf", "tar", "taskset", "timeout",
+    "true", "xargs",
 ];
 /// Scripts that one shell runs, each in a subshell of its own.
 const BATCH: usize = 50;
@@ -31,8 +32,8 @@ const BATCH: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(20);
 const STRAGGLERS: Duration = Duration::from_millis(500);
 /// How many scripts run where nothing else is asked for, in each form.
-const SCRIPTS: [(Form, usize); 4] =
-    [(Form::Everyday, 5_000), (Form::Traps, 7_000), (Form::Hidden, 3_000), (Form::Damaged, 6_000)];
+const SCRIPTS: [(Form, usize); 5] =
+    [(Form::Everyday, 5_000), (Form::Traps, 7_000), (Form::Hidden, 2_000), (Form::Sly, 3_000), (Form::Damaged, 5_000)];
 
 #[test]
 fn every_program_that_runs_was_found_and_little_is_refused() {
@@ -72,12 +73,13 @@ fn every_program_that_runs_was_found_and_little_is_refused() {
             share(either)
         )
         .unwrap();
-        assert!(ran > count, "{form:?}: only {ran} programs ran in {count} scripts: the test runs nothing");
+        let least = if form == Form::Sly { count / 2 } else { count };
+        assert!(ran > least, "{form:?}: only {ran} programs ran in {count} scripts: the test runs nothing");
         let most = match form {
             Form::Everyday => 2.0,
             Form::Traps => 20.0,
             // What can't be known, and what is mostly no valid script.
-            Form::Hidden | Form::Damaged => 100.0,
+            Form::Hidden | Form::Sly | Form::Damaged => 100.0,
         };
         refused_too_often |= share(bash.max(either)) > most;
     }

@@ -500,10 +500,15 @@ fn listed(kind: PermissionKind, side: Side, entry: Entry, then: Then) -> Rule {
     Rule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
 }
 
-/// What is unknown, as a permission names it: its text, cut, and its line.
+/// What is unknown, as a permission names it: its text and its line; if it is cut, its column too.
 fn unknown_name(source: &str, place: Place) -> String {
-    let line = format!("@{}", place.line);
-    let mut end = source.len().min(crate::record::authorization::MAX_PERMISSION_BYTES - line.len());
+    let most = crate::record::authorization::MAX_PERMISSION_BYTES;
+    let mut line = format!("@{}", place.line);
+    if source.len() > most - line.len() {
+        // Two that begin alike stay two.
+        line = format!("@{}:{}", place.line, place.column);
+    }
+    let mut end = source.len().min(most - line.len());
     while !source.is_char_boundary(end) {
         end -= 1;
     }
@@ -526,6 +531,15 @@ mod tests {
     use crate::policy::file::Policy;
     use crate::policy::paths::RunbookPath;
     use crate::policy::resolve_path;
+
+    #[test]
+    fn two_unknown_texts_that_begin_alike_stay_two_questions() {
+        let long = "x".repeat(300);
+        let place = |column| Place { line: 3, column };
+        assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
+        assert!(unknown_name(&long, place(400)).len() <= crate::record::authorization::MAX_PERMISSION_BYTES);
+        assert_eq!(unknown_name("$x", place(7)), "$x@3");
+    }
 
     fn ruling(policy: &str) -> Ruling {
         let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");

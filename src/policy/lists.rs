@@ -231,6 +231,10 @@ impl List {
         matches!(&*self.entries[at].listed.matcher, Matcher::Name(pattern) if pattern.matches(name))
     }
 
+    fn is_path(&self, at: usize, path: &str, places: Option<&Places>) -> bool {
+        matches!(&*self.entries[at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places))
+    }
+
     /// The first pattern that matches a path, absolute and normalised.
     #[must_use]
     pub fn find_path(&self, path: &str, places: Option<&Places>) -> Option<&Entry> {
@@ -258,6 +262,16 @@ impl List {
             return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
         }
         let path = normalised(name);
+        // A program of the system has several names (`/bin` is `/usr/bin`, `/proc/self/root` is `/`): any of its name is met.
+        let same = |at: &usize| {
+            let entry = &self.entries[*at];
+            let last = entry.listed.text().rsplit('/').next();
+            last == Some(base)
+                && TRUSTED.iter().any(|directory| self.is_path(*at, &format!("{directory}/{base}"), places))
+        };
+        if let Some(at) = self.paths.iter().find(|at| same(at)) {
+            return Some(&self.entries[*at]);
+        }
         // A relative path is met by what is looked for anywhere.
         let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
         self.find_path(&path, places)
@@ -344,6 +358,12 @@ mod tests {
         }
         let by_path = list(PermissionKind::Run, Side::Deny, &["/usr/bin/dd"]);
         assert!(by_path.find_denied("dd", None).is_some(), "a bare name is looked for there");
+        for name in ["/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd", "/usr/sbin/dd"] {
+            assert!(by_path.find_denied(name, None).is_some(), "{name}");
+        }
+        for name in ["/usr/bin/ddx", "./d", "/dd/x"] {
+            assert!(by_path.find_denied(name, None).is_none(), "{name}");
+        }
         for name in ["rmx", "/rm/x", "a.sh", "/scripts/x/a.sh", "opt/y/tool", "tool"] {
             assert!(deny.find_denied(name, None).is_none(), "{name}");
         }

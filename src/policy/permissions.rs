@@ -155,6 +155,36 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: Where, flags: &Fl
     decision
 }
 
+/// Decides what a file would do that runs as its first line says, by bash if it says nothing, and the interpreter's name. A first
+/// line that is not read may run anything.
+#[must_use]
+pub fn decide_file(ruling: &Ruling, source: &str, size: Size, at: Where, flags: &Flags) -> (String, Decision) {
+    let name = if source.starts_with("#!") {
+        shebang(&without_settings(source)).map(str::to_owned)
+    } else {
+        Some("bash".to_owned())
+    };
+    let interpreter = name.clone().unwrap_or_else(|| "bash".to_owned());
+    let mut decision = decide_source(ruling, &interpreter, source, size, at, flags);
+    if name.is_none() {
+        decision.decided.insert(0, decide_unknown(ruling, source, SHEBANG, at, flags));
+        if decision.not_understood.is_none() {
+            decision.verdict = worst(&decision.decided);
+        }
+    }
+    (interpreter, decision)
+}
+
+/// The first line without settings of a shell that change nothing that is found: `#!/bin/sh -eu`.
+fn without_settings(source: &str) -> String {
+    let line = source.lines().next().unwrap_or_default();
+    let plain = line.trim_end().rsplit_once(" -").filter(|(program, letters)| {
+        let shell = ["/bash", "/sh", "/dash"].iter().any(|shell| program.trim_end().ends_with(shell));
+        shell && !letters.is_empty() && letters.bytes().all(|letter| b"efuvx".contains(&letter))
+    });
+    plain.map_or(line, |(program, _)| program).to_owned()
+}
+
 /// The name of the interpreter that a script's first line names; nothing where it has options, or stands elsewhere than
 /// where the system's programs do.
 #[must_use]
@@ -332,6 +362,6 @@ mod tests {
         let error = asked("", "bash", &"a".repeat(129)).expect_err("too long");
         assert!(error.to_string().contains("128 bytes"), "{error}");
         let unknown = asked("", "bash", &format!("\"$X{}\"\n", "é".repeat(90))).expect("cut");
-        assert!(unknown[0].ends_with("@1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(), "{unknown:?}");
+        assert!(unknown[0].ends_with("@1:1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(), "{unknown:?}");
     }
 }

@@ -1,10 +1,12 @@
 //! Builtins that run texts or commands, or set variables.
 
+use crate::shell::expansions::sets_of;
 use crate::shell::finding::Reader;
 use crate::shell::grammar::RESERVED;
-use crate::shell::grammars::MAPFILE;
+use crate::shell::grammars::{EXEC, MAPFILE};
 use crate::shell::options::Grammar;
-use crate::shell::syntax::{HOLE, Word};
+use crate::shell::shells::LOGIN;
+use crate::shell::syntax::{HOLE, Part, Word};
 use crate::shell::wrappers::{Call, Done, is_known};
 
 impl<'a> Call<'_, '_, 'a> {
@@ -54,9 +56,12 @@ impl<'a> Call<'_, '_, 'a> {
             }
             let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
                 self.unknown(word, "an alias is not written out");
+                self.finding.undefines(None);
                 continue;
             };
             let name = word.text.split_once('=').map_or("", |(name, _)| name);
+            // A function that is defined under this name gets the other one.
+            self.finding.undefines(Some(name));
             let plain_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
                 && !RESERVED.contains(&name);
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _./:,+@%-=".contains(&byte);
@@ -95,6 +100,17 @@ impl<'a> Call<'_, '_, 'a> {
         self.resolve(options.rest, 0, false)
     }
 
+    /// `exec`
+    pub(super) fn exec(&mut self) -> Done {
+        let options = self.before_command(&EXEC, self.arguments, 0);
+        let dash = options.values(&["a"]).any(|name| name.known().is_empty() || name.known().starts_with('-'));
+        let shell = options.rest.first().and_then(Word::exactly).is_some_and(|name| name.ends_with("sh"));
+        if (dash || options.has(&["l"])) && (shell || options.rest.first().is_none_or(|word| !word.exact)) {
+            self.unknown(self.name, LOGIN);
+        }
+        self.command(options.rest, 0)
+    }
+
     pub(super) fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let mut reference = false;
@@ -108,7 +124,13 @@ impl<'a> Call<'_, '_, 'a> {
                 continue;
             }
             self.finding.declares(word, context);
+            let end = word.text.find('=').unwrap_or(word.text.len());
+            if base != "export" && base != "readonly" {
+                let name = Word { text: word.text[..end].to_owned(), ..word.clone() };
+                self.place(&name);
+            }
             if reference {
+                self.finding.unknown(word, "a variable that is another one's name", context);
                 match word.text.split_once('=') {
                     Some((_, name)) if !name.contains(HOLE) => {
                         let target = Word { text: name.to_owned(), ..word.clone() };
@@ -116,6 +138,49 @@ impl<'a> Call<'_, '_, 'a> {
                     }
                     Some(_) => self.finding.unknown(word, "sets a variable whose name is not written out", context),
                     None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A word that the shell takes for the name of a variable, with an index or without: an index is evaluated, with what it expands.
+    pub(super) fn place(&mut self, word: &Word) {
+        self.finding.evaluates = true;
+        let Some(bracket) = word.text.find('[') else { return };
+        if word.text[bracket..].contains(HOLE) {
+            self.finding.unknown(word, "an index that is not written out may run a command", self.outside);
+        }
+    }
+
+    /// `let`
+    pub(super) fn arithmetic(&mut self) -> Done {
+        for word in self.arguments {
+            self.place(word);
+            let mut parts = Vec::new();
+            sets_of(&word.text, word.at, &mut parts);
+            for part in parts {
+                if let Part::Sets(name, _) = part {
+                    self.finding.sets(word, Some(&name), self.outside);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `test`, `[`: `-v` and `-R` take the name of a variable.
+    pub(super) fn test(&mut self) -> Done {
+        self.finding.evaluates |= self.arguments.iter().any(|word| !word.one);
+        for pair in self.arguments.windows(2) {
+            let named = match pair[0].exactly() {
+                Some(text) => matches!(text, "-v" | "-R"),
+                None => matches!(pair[0].known(), "" | "-"),
+            };
+            if named && (!pair[1].exact || pair[1].text.contains('[')) {
+                if pair[0].exact {
+                    self.place(&pair[1]);
+                } else {
+                    self.finding.evaluates = true;
                 }
             }
         }
@@ -130,6 +195,7 @@ impl<'a> Call<'_, '_, 'a> {
             self.finding.declares(value, self.outside);
         }
         for word in options.rest.iter().skip(skip) {
+            self.place(word);
             self.finding.declares(word, self.outside);
             if skip > 0 {
                 break;
@@ -146,6 +212,7 @@ impl<'a> Call<'_, '_, 'a> {
             self.finding.text(&[value], Reader::Here, context)?;
         }
         for word in options.rest {
+            self.place(word);
             self.finding.declares(word, self.outside);
         }
         Ok(())
@@ -156,13 +223,22 @@ impl<'a> Call<'_, '_, 'a> {
             Some(first) if first.known() == "-v" && first.exact => {
                 self.finding.evaluates = true;
                 if let Some(name) = self.arguments.get(1) {
+                    self.place(name);
                     self.finding.declares(name, self.outside);
                 }
             }
             Some(first) if first.text.starts_with("-v") => {
                 self.finding.evaluates = true;
                 let name = Word { text: first.text[2..].to_owned(), ..first.clone() };
+                self.place(&name);
                 self.finding.declares(&name, self.outside);
+            }
+            Some(first) if first.one && !first.exact && matches!(first.known(), "" | "-") => {
+                // It may be `-v`: then what follows names a variable.
+                self.finding.evaluates = true;
+                if let Some(name) = self.arguments.get(1).filter(|name| name.known().contains('[')) {
+                    self.place(name);
+                }
             }
             Some(first) if !first.one && first.known().is_empty() && !first.glob => {
                 self.finding.unknown(first, "may become an option that sets a variable", self.outside);
@@ -174,8 +250,19 @@ impl<'a> Call<'_, '_, 'a> {
 
     pub(super) fn wait(&mut self) -> Done {
         for pair in self.arguments.windows(2) {
-            if pair[0].exactly() == Some("-p") {
-                self.finding.declares(&pair[1], self.outside);
+            if pair[0].exactly().is_none_or(|text| text.starts_with('-') && text.ends_with('p')) {
+                self.place(&pair[1]);
+                if pair[0].exact {
+                    self.finding.declares(&pair[1], self.outside);
+                }
+            }
+        }
+        for word in self.arguments {
+            let glued = word.text.split_once('p').filter(|(flags, name)| flags.starts_with('-') && !name.is_empty());
+            if let Some((_, name)) = glued {
+                let name = Word { text: name.to_owned(), ..word.clone() };
+                self.place(&name);
+                self.finding.declares(&name, self.outside);
             }
         }
         Ok(())
@@ -184,6 +271,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn unset(&mut self) -> Done {
         self.finding.evaluates = true;
         for word in self.arguments {
+            self.place(word);
             self.finding.undefines(word.exactly());
             if word.exactly() == Some("PATH") {
                 self.finding.sets(word, Some("PATH"), self.outside);

@@ -1,5 +1,6 @@
 //! Compound commands: conditions, loops, `case`, `[[ ]]`, functions.
 
+use crate::shell::expansions::sets_of;
 use crate::shell::grammar::Until;
 use crate::shell::syntax::{Compound, Item, List, Node, Parser, Read, Word};
 use crate::shell::words::Kind;
@@ -154,6 +155,7 @@ impl Parser<'_> {
         let mut compound = Compound::default();
         let mut kind = Kind::Argument;
         let mut depth = 0usize;
+        let mut arithmetic = false;
         loop {
             while matches!(self.peek(), Some(b' ' | b'\t')) {
                 self.pos += 1;
@@ -189,11 +191,19 @@ impl Parser<'_> {
                         "]]" => break,
                         "=~" => kind = Kind::Regex,
                         "==" | "=" | "!=" => kind = Kind::Pattern,
-                        "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => self.evaluates = true,
+                        "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => arithmetic = true,
                         _ => {}
                     }
                     compound.words.push(word);
                 }
+            }
+        }
+        self.evaluates |= arithmetic;
+        if arithmetic {
+            for word in &mut compound.words {
+                let (text, at) = (std::mem::take(&mut word.text), word.at);
+                sets_of(&text, at, &mut word.parts);
+                word.text = text;
             }
         }
         self.compound(compound)
@@ -224,8 +234,10 @@ impl Parser<'_> {
 
     /// The body of function `name`.
     pub(super) fn function(&mut self, name: Word) -> Read<Node> {
-        if !name.exact {
-            return self.guard("a function whose name is not written out: write it out");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
+        // A quoted name defines nothing in bash, which goes on all the same.
+        if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
+            return self.guard("a function whose name is not written out: write it out, without quotes");
         }
         self.lines()?;
         let body = self.command(true)?;

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
+use crate::shell::finding::is_trap;
 use crate::shell::grammar::Until;
+use crate::shell::settings;
 use crate::shell::syntax::{HOLE, List, Origin, Parser, Part, Read, Word};
 use crate::shell::words::{Building, Quote, finished};
 
@@ -31,11 +33,12 @@ impl Parser<'_> {
             }
             b'{' => {
                 self.parameter(w, quoted)?;
-                let raw = &self.text[start..self.pos];
+                let raw = self.text[start..self.pos].replace("\\\n", "");
                 if raw.ends_with("@P}") {
                     w.word.parts.push(Part::Unknown(PROMPT, self.origin.place(start)));
                 }
-                w.hole(quoted && !raw.contains('@'));
+                // `${!x}` is `$@` where `x` says so.
+                w.hole(quoted && !raw.contains('@') && !raw.starts_with("${!"));
             }
             b'\'' if !quoted && self.bash() => {
                 w.word.quoted = true;
@@ -172,27 +175,33 @@ impl Parser<'_> {
             Some(_) => return self.guard("`${` without a name behind it: quote it, or name a variable"),
         }
         self.evaluates |= indirect;
+        // What stands behind the name is arithmetic: an offset, or an index.
+        let mut evaluated = false;
         let name = self.text[name..self.pos].replace("\\\n", "");
         let assigns = match self.peek() {
             Some(b'=') => true,
             Some(b':') => {
                 let second = self.peek_second();
                 // `${name:offset}`
-                self.evaluates |= !matches!(second, Some(b'=' | b'-' | b'+' | b'?'));
+                evaluated = !matches!(second, Some(b'=' | b'-' | b'+' | b'?'));
                 second == Some(b'=')
             }
             Some(b'[') => {
                 let all = ["[@]", "[*]"].iter().any(|all| self.text[self.pos..].starts_with(all));
-                self.evaluates |= !all;
+                let offset = self.text[self.pos..].get(3..).is_some_and(|rest| rest.starts_with([':', '\\']));
+                evaluated = !all || offset;
                 false
             }
             _ => false,
         };
+        self.evaluates |= evaluated;
         if assigns && indirect {
             w.word.parts.push(Part::Unknown("sets a variable whose name is in another one", start));
         } else if assigns {
             w.word.parts.push(Part::Sets(name, start));
         }
+        // What is known of the word behind the name.
+        let mut text = String::new();
         loop {
             let Some(byte) = self.peek() else {
                 return self.syntax("`${` is not closed: close it with `}`");
@@ -201,6 +210,12 @@ impl Parser<'_> {
                 b'}' => {
                     self.pos += 1;
                     self.close();
+                    if is_trap(&text) {
+                        w.word.parts.push(Part::Trap(start));
+                    }
+                    if evaluated {
+                        sets_of(&text, start, &mut w.word.parts);
+                    }
                     return Ok(());
                 }
                 b'\\' => {
@@ -208,16 +223,26 @@ impl Parser<'_> {
                     let Some(character) = self.text[self.pos..].chars().next() else {
                         return self.guard("the script ends with a backslash: take it away");
                     };
+                    text.push(character);
                     self.pos += character.len_utf8();
                 }
-                b'\'' if quoted => self.odd_quote(w)?,
-                b'\'' => self.single(&mut Building::new(0))?,
+                b'\'' if quoted => {
+                    let from = self.pos;
+                    self.odd_quote(w)?;
+                    text.push_str(&self.text[from..self.pos]);
+                }
+                b'\'' => {
+                    let mut scratch = Building::new(0);
+                    self.single(&mut scratch)?;
+                    text.push_str(&scratch.word.text);
+                }
                 b'"' => {
                     self.pos += 1;
                     let from = self.pos;
                     let mut scratch = Building::new(0);
                     self.double(&mut scratch, Quote::Double)?;
                     w.word.parts.append(&mut scratch.word.parts);
+                    text.push_str(&scratch.word.text);
                     if quoted && self.text[from..self.pos - 1].contains(['\'', '}', '`', '"']) {
                         return self.guard("quotes in `${…}` in quotes: use a variable for that part");
                     }
@@ -226,6 +251,7 @@ impl Parser<'_> {
                     let mut scratch = Building::new(0);
                     self.dollar(&mut scratch, if quoted { Quote::Double } else { Quote::None })?;
                     w.word.parts.append(&mut scratch.word.parts);
+                    text.push_str(&scratch.word.text);
                 }
                 b'`' => {
                     let mut scratch = Building::new(0);
@@ -236,10 +262,12 @@ impl Parser<'_> {
                     return self.guard("`<(` or `>(` inside `${…}`: use a variable for that part");
                 }
                 _ => {
+                    let from = self.pos;
                     self.pos += 1;
                     while !self.text.is_char_boundary(self.pos) {
                         self.pos += 1;
                     }
+                    text.push_str(&self.text[from..self.pos]);
                 }
             }
         }
@@ -301,6 +329,12 @@ impl Parser<'_> {
         }
         Ok(word)
     }
+}
+
+/// Variables that change what commands are, and that `text` may set as arithmetic.
+pub(super) fn sets_of(text: &str, at: usize, parts: &mut Vec<Part>) {
+    let names = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    parts.extend(names.filter(|name| settings::changes(name)).map(|name| Part::Sets(name.to_owned(), at)));
 }
 
 /// Runs `x` in the value of a variable.

@@ -82,8 +82,12 @@ pub(super) struct Finding<'s> {
     first_call: Option<usize>,
     /// Statements so far.
     statement: usize,
-    /// Functions may be undefined again.
+    /// Functions may be undefined again, or a name may be another one's when they are defined.
     unset: bool,
+    /// Names that are undefined somewhere, or that an alias gives.
+    undefined: BTreeSet<String>,
+    /// No function is taken for certain: some may be undefined.
+    wary: bool,
     /// Values are evaluated as arithmetic or as names somewhere.
     pub(super) evaluates: bool,
     /// bash and dash may read the text differently that is walked through.
@@ -99,13 +103,15 @@ impl<'s> Finding<'s> {
             shell,
             found: Vec::new(),
             depth: 0,
-            budget: 4 * script.len() + 4096,
+            budget: budget(script),
             certain: BTreeMap::new(),
             functions: BTreeSet::new(),
             calls: Vec::new(),
             first_call: None,
             statement: 0,
             unset: false,
+            undefined: BTreeSet::new(),
+            wary: false,
             evaluates: false,
             differs: false,
             traps: Vec::new(),
@@ -123,9 +129,27 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
+    /// Walks through the script as one of the two shells reads it. Where a function may not be what its name runs, whatever comes first,
+    /// the walk is made again and takes no function for certain: what stands behind such a name is a call's arguments.
     fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
-        let first = self.found.len();
+        let (found, traps) = (self.found.len(), self.traps.len());
+        self.wary = false;
+        self.walk(dialect)?;
+        let hidden = self.functions.iter().any(|name| name == NOT_FOUND || self.undefined.contains(name));
+        if (self.unset || hidden) && !self.certain.is_empty() {
+            self.found.truncate(found);
+            self.traps.truncate(traps);
+            self.wary = true;
+            self.budget = budget(self.script);
+            self.walk(dialect)?;
+        }
+        Ok(())
+    }
+
+    fn walk(&mut self, dialect: Dialect) -> Result<(), Flaw> {
         self.certain.clear();
+        self.calls.clear();
+        self.undefined.clear();
         self.functions.clear();
         self.first_call = None;
         self.statement = 0;
@@ -151,15 +175,8 @@ impl<'s> Finding<'s> {
             let What::Command(name) = &self.found[index].what else { continue };
             let Some(defined) = self.certain.get(name) else { continue };
             let before_calls = self.first_call.is_none_or(|first| *defined < first);
-            if !self.unset && (before_calls || *defined < statement) {
+            if before_calls || *defined < statement {
                 self.found[index].what = What::Function(name.clone());
-            }
-        }
-        if self.unset {
-            for raw in &mut self.found[first..] {
-                if let What::Function(name) = &raw.what {
-                    raw.what = What::Command(name.clone());
-                }
             }
         }
         Ok(())
@@ -222,7 +239,8 @@ impl<'s> Finding<'s> {
             Node::Compound(compound) => self.compound(compound, context)?,
             Node::Function { name, body } => {
                 self.functions.insert(name.text.clone());
-                if context.top && context.here && !name.text.contains('/') && !SPECIAL.contains(&name.text.as_str()) {
+                let plain = !name.text.contains('/') && !SPECIAL.contains(&name.text.as_str());
+                if context.top && context.here && plain && !self.wary {
                     self.certain.entry(name.text.clone()).or_insert(self.statement);
                 }
                 let function = context.function.or(Some(self.statement));
@@ -285,9 +303,7 @@ impl<'s> Finding<'s> {
 
     /// What a word's expansion does, and whether it is a trap.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
-        if let Some(bracket) = word.text.find('[')
-            && (word.text[bracket..].contains("$(") || word.text[bracket..].contains('`'))
-        {
+        if is_trap(&word.text) {
             self.traps.push(raw(word, What::Unknown(TRAP), context));
         }
         self.parts(word, context)
@@ -307,6 +323,11 @@ impl<'s> Finding<'s> {
                         raw.at = *at;
                         self.found.push(raw);
                     }
+                }
+                Part::Trap(at) => {
+                    let mut raw = raw(word, What::Unknown(TRAP), context);
+                    raw.at = *at;
+                    self.traps.push(raw);
                 }
                 Part::Unknown(why, at) => {
                     let mut raw = raw(word, What::Unknown(why), context);
@@ -356,9 +377,24 @@ impl<'s> Finding<'s> {
         self.first_call.get_or_insert(self.statement);
     }
 
-    /// Functions may be undefined from here on.
+    /// The function of this name may be undefined, or another one defined in its place; any where the name is not known.
     pub(super) fn undefines(&mut self, name: Option<&str>) {
-        self.unset |= name.is_none_or(|name| self.functions.contains(name));
+        match name {
+            Some(name) => {
+                self.undefined.insert(name.to_owned());
+            }
+            None => self.unset = true,
+        }
+    }
+
+    /// How much was found so far.
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// What was found behind the first `count`.
+    pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &What> {
+        self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
     }
 
     /// A program at `word` under another name than the word's.
@@ -500,6 +536,21 @@ impl<'s> Finding<'s> {
     }
 }
 
+/// How many bytes of texts in texts are read.
+fn budget(script: &str) -> usize {
+    4 * script.len() + 4096
+}
+
+/// Whether evaluating `text` as arithmetic or as a name may run a command, or set a variable that changes what commands are.
+pub(super) fn is_trap(text: &str) -> bool {
+    let runs = |text: &str| {
+        text.contains("$(")
+            || text.contains('`')
+            || text.split("${").skip(1).any(|rest| rest.starts_with([' ', '\t', '\n', '|']) || rest.contains('@'))
+    };
+    text.find('[').is_some_and(|bracket| runs(&text[bracket..]))
+}
+
 /// `[[` as a command, without `]]`.
 fn half_a_test(item: &Item) -> bool {
     let [Node::Simple(simple)] = item.nodes.as_slice() else { return false };
@@ -532,5 +583,8 @@ const SPECIAL: &[&str] = &[
 
 /// Words of bash's grammar that dash takes for names of programs.
 const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
+
+/// A function of this name runs where a command is not found.
+const NOT_FOUND: &str = "command_not_found_handle";
 
 const TRAP: &str = "a text that runs a command where a variable's value is evaluated";

@@ -2,6 +2,7 @@
 
 use crate::shell::finding::Reader;
 use crate::shell::grammars::GIT;
+use crate::shell::options::letters;
 use crate::shell::syntax::{HOLE, Word};
 use crate::shell::wrappers::{Call, Done};
 
@@ -21,67 +22,7 @@ impl<'a> Call<'_, '_, 'a> {
             return Ok(());
         };
         let literal: Vec<&str> = arguments.iter().map(|word| word.exactly().unwrap_or_default()).collect();
-        for (at, word) in arguments.iter().enumerate() {
-            let text = word.text.as_str();
-            let next = arguments.get(at + 1);
-            for option in [
-                "--upload-pack",
-                "--receive-pack",
-                "--exec",
-                "--extcmd",
-                "--open-files-in-pager",
-                "--to-cmd",
-                "--cc-cmd",
-                "--smtp-server",
-            ] {
-                if let Some(value) = text.strip_prefix(option) {
-                    match value.strip_prefix('=') {
-                        Some(value) => self.git_text(word, value)?,
-                        None if value.is_empty() => {
-                            if let Some(next) = next {
-                                self.finding.text(&[next], Reader::Sh, self.inside)?;
-                            }
-                        }
-                        None => {}
-                    }
-                }
-            }
-            // Git takes abbreviations.
-            let begun = text.split_once('=').map_or(text, |(name, _)| name);
-            if begun.len() > 3
-                && ["--upload-pack", "--receive-pack", "--extcmd"].iter().any(|o| o.starts_with(begun) && *o != begun)
-            {
-                self.unknown(word, "an option of git that may name a program");
-            }
-            let short = match command {
-                "clone" | "ls-remote" | "fetch-pack" => "-u",
-                "rebase" => "-x",
-                "difftool" => "-x",
-                "grep" => "-O",
-                _ => "",
-            };
-            if !short.is_empty() && text.starts_with(short) && !text.starts_with("--") {
-                match &text[2..] {
-                    "" => {
-                        if let Some(next) = next.filter(|_| short != "-O") {
-                            self.finding.text(&[next], Reader::Sh, self.inside)?;
-                        }
-                    }
-                    value => self.git_text(word, value)?,
-                }
-            }
-            if command == "clone" && (text == "-c" || text == "--config") {
-                if let Some(next) = next {
-                    self.git_setting(next)?;
-                }
-            } else if command == "clone" && text.starts_with("--config=") {
-                let value = Word { text: text["--config=".len()..].to_owned(), ..word.clone() };
-                self.git_setting(&value)?;
-            }
-            if text.starts_with("ext::") || text.contains("://ext::") {
-                self.unknown(word, "git runs what an `ext::` address says");
-            }
-        }
+        self.git_options(command, arguments)?;
         match (command, literal.first().copied()) {
             ("bisect", Some("run")) => self.finding.resolve(&arguments[1..], self.inside)?,
             ("submodule", _) if literal.contains(&"foreach") => {
@@ -91,6 +32,9 @@ impl<'a> Call<'_, '_, 'a> {
                     words.remove(0);
                 }
                 self.finding.text(&words, Reader::Sh, self.inside)?;
+            }
+            ("remote-ext" | "remote-fd" | "shell" | "for-each-repo" | "hook" | "p4", _) => {
+                self.unknown(self.name, "a command of git that runs others");
             }
             ("filter-branch", _) => self.unknown(self.name, "`git filter-branch` runs filters"),
             ("config", _) => {
@@ -106,6 +50,71 @@ impl<'a> Call<'_, '_, 'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Options of a command of git that say what it runs; git takes abbreviations, clusters, and options behind operands.
+    fn git_options(&mut self, command: &str, arguments: &[Word]) -> Done {
+        let sub = SUBS.iter().find(|sub| sub.names.contains(&command)).unwrap_or(&OTHER);
+        let mut operands = false;
+        for (at, word) in arguments.iter().enumerate() {
+            let text = word.text.as_str();
+            let next = arguments.get(at + 1);
+            if is_ext(text) {
+                self.unknown(word, "git runs what an `ext::` address says");
+            }
+            operands |= text == "--";
+            if operands {
+                continue;
+            }
+            if let Some(long) = text.strip_prefix("--") {
+                let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+                if name.is_empty() || sub.safe.contains(&name) {
+                    continue;
+                }
+                // A hole in the name may be the rest of any.
+                let name = name.split(HOLE).next().unwrap_or_default();
+                for (known, does) in sub.long {
+                    if known.starts_with(name) {
+                        self.git_value(*does, word, value, next)?;
+                    }
+                }
+            } else if let Some((letter, value)) = letters(word, sub.values, |letter| {
+                letter == HOLE || sub.short.iter().any(|(known, _)| *known == letter)
+            }) {
+                match sub.short.iter().find(|(known, _)| *known == letter) {
+                    Some((_, does)) => {
+                        self.git_value(*does, word, Some(value).filter(|value| !value.is_empty()), next)?;
+                    }
+                    None if sub.short.is_empty() => {}
+                    None => self.unknown(word, "is an option that is not written out"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn git_value(&mut self, does: Does, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
+        let value = match (value, next) {
+            (Some(value), _) => Word {
+                text: value.to_owned(),
+                raw: Some(word.source().into()),
+                exact: !value.contains(HOLE),
+                one: true,
+                ..word.clone()
+            },
+            // Its value can only stand in the same word.
+            (None, _) if does == Does::Glued => return Ok(()),
+            (None, Some(next)) => next.clone(),
+            (None, None) => return Ok(()),
+        };
+        match does {
+            Does::Runs | Does::Glued => self.finding.text(&[&value], Reader::Sh, self.inside),
+            Does::Sets => self.git_setting(&value),
+            Does::Unknown => {
+                self.unknown(&value, "an option of git that may name a program");
+                Ok(())
+            }
+        }
     }
 
     /// A program or a text that git runs.
@@ -135,12 +144,34 @@ impl<'a> Call<'_, '_, 'a> {
         if key.to_ascii_lowercase().starts_with("alias.") {
             return match value.strip_prefix('!') {
                 Some(text) => self.git_text(word, text),
-                None if value.contains("-c") || value.contains("--") || value.contains(HOLE) => {
-                    self.unknown(word, "an alias of git with options");
+                None => {
+                    let mut words = value.split_ascii_whitespace();
+                    let harmless = words.next().is_some_and(|first| RUNS_NOTHING.contains(&first));
+                    if !harmless || !word.exact {
+                        self.unknown(word, "an alias of git that is not read here");
+                    }
                     Ok(())
                 }
-                None => Ok(()),
             };
+        }
+        let lower = key.to_ascii_lowercase();
+        let last = lower.rsplit_once('.').map_or(lower.as_str(), |(_, last)| last);
+        if is_ext(value) || is_ext(&lower) || lower.starts_with("protocol.") {
+            self.unknown(word, "git runs what an `ext::` address says");
+            return Ok(());
+        }
+        if matches!(last, "url" | "pushurl" | "insteadof" | "pushinsteadof") {
+            if !word.exact {
+                self.unknown(word, "git runs what an `ext::` address says");
+            }
+            return Ok(());
+        }
+        if last == "update" && !value.starts_with('!') && word.exact {
+            return Ok(());
+        }
+        if matches!(last, "hookspath" | "path" | "templatedir" | "template" | "attributesfile" | "vcs") {
+            self.unknown(word, "git takes what it runs from there");
+            return Ok(());
         }
         match value.strip_prefix('!').unwrap_or(value) {
             "" | "true" | "false" | "auto" | "always" | "never" => Ok(()),
@@ -156,6 +187,9 @@ pub(super) fn runs_its_value(key: &str) -> bool {
     key.starts_with("alias.")
         || key.starts_with("pager.")
         || key.starts_with("includeif.")
+        || key.starts_with("protocol.")
+        || key.starts_with("submodule.") && last == "update"
+        || is_ext(&key)
         || matches!(
             last,
             "sshcommand"
@@ -193,5 +227,147 @@ pub(super) fn runs_its_value(key: &str) -> bool {
                 | "template"
                 | "templatedir"
                 | "proxy"
+                | "url"
+                | "pushurl"
+                | "insteadof"
+                | "pushinsteadof"
+                | "defaultkeycommand"
+                | "sendmailcmd"
+                | "headercmd"
+                | "tunnel"
+                | "recentobjectshook"
+                | "httpd"
         )
 }
+
+/// Whether an address in `text` is a command that git runs.
+fn is_ext(text: &str) -> bool {
+    text.match_indices("ext::").any(|(at, _)| !text[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric()))
+}
+
+/// What the value of an option of git does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    /// It is a program or a text that runs.
+    Runs,
+    /// The same, if it stands in the option's own word.
+    Glued,
+    /// It is a setting.
+    Sets,
+    /// It is a place to take programs from, or a name for one.
+    Unknown,
+}
+
+/// A command of git: options that say what it runs.
+struct Sub {
+    names: &'static [&'static str],
+    long: &'static [(&'static str, Does)],
+    short: &'static [(char, Does)],
+    /// Other letters that take the rest of their word, or the next word.
+    values: &'static str,
+    /// Long options that are whole names, though another one begins with them.
+    safe: &'static [&'static str],
+}
+
+const SUBS: &[Sub] = &[
+    Sub {
+        names: &["clone"],
+        long: &[("upload-pack", Does::Runs), ("config", Does::Sets), ("template", Does::Unknown)],
+        short: &[('u', Does::Runs), ('c', Does::Sets)],
+        values: "objC",
+        safe: &[],
+    },
+    Sub {
+        names: &["ls-remote"],
+        long: &[("upload-pack", Does::Runs), ("exec", Does::Runs)],
+        short: &[('u', Does::Runs)],
+        values: "o",
+        safe: &[],
+    },
+    Sub {
+        names: &["fetch", "pull", "fetch-pack", "push", "send-pack", "archive"],
+        long: &[("upload-pack", Does::Runs), ("receive-pack", Does::Runs), ("exec", Does::Runs)],
+        short: &[],
+        values: "ojsXS",
+        safe: &[],
+    },
+    Sub { names: &["rebase"], long: &[("exec", Does::Runs)], short: &[('x', Does::Runs)], values: "sXCS", safe: &[] },
+    Sub {
+        names: &["difftool", "mergetool"],
+        long: &[("extcmd", Does::Runs)],
+        short: &[('x', Does::Runs)],
+        values: "t",
+        safe: &[],
+    },
+    Sub {
+        names: &["grep"],
+        long: &[("open-files-in-pager", Does::Glued)],
+        short: &[('O', Does::Glued)],
+        values: "efABCm",
+        safe: &[],
+    },
+    Sub {
+        names: &["send-email"],
+        long: &[
+            ("to-cmd", Does::Runs),
+            ("cc-cmd", Does::Runs),
+            ("header-cmd", Does::Runs),
+            ("sendmail-cmd", Does::Runs),
+            ("smtp-server", Does::Runs),
+        ],
+        short: &[],
+        values: "",
+        safe: &["to", "cc"],
+    },
+    Sub {
+        names: &["daemon", "instaweb", "web--browse", "init"],
+        long: &[
+            ("access-hook", Does::Runs),
+            ("httpd", Does::Runs),
+            ("browser", Does::Runs),
+            ("template", Does::Unknown),
+        ],
+        short: &[('d', Does::Runs)],
+        values: "bp",
+        safe: &[],
+    },
+];
+
+/// A command that is not among them: all that might be an option of the kind.
+const OTHER: Sub = Sub {
+    names: &[],
+    long: &[
+        ("upload-pack", Does::Runs),
+        ("receive-pack", Does::Runs),
+        ("exec", Does::Runs),
+        ("extcmd", Does::Runs),
+        ("open-files-in-pager", Does::Runs),
+    ],
+    short: &[],
+    values: "",
+    safe: &["u", "r", "e", "o", "ex"],
+};
+
+/// Commands of git without options that say what runs.
+const RUNS_NOTHING: &[&str] = &[
+    "add",
+    "blame",
+    "branch",
+    "checkout",
+    "cherry-pick",
+    "commit",
+    "describe",
+    "diff",
+    "log",
+    "merge",
+    "reflog",
+    "reset",
+    "restore",
+    "rev-parse",
+    "shortlog",
+    "show",
+    "stash",
+    "status",
+    "switch",
+    "tag",
+];

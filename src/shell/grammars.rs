@@ -549,3 +549,59 @@ pub(super) const STRACE: Grammar = Grammar {
 pub(super) const READ: Grammar = Grammar { flags: "ers", values: "adinNptu", ..Grammar::NONE };
 
 pub(super) const MAPFILE: Grammar = Grammar { flags: "t", values: "dnOsuCc", ..Grammar::NONE };
+
+pub(super) const LOADER: Grammar = Grammar {
+    long: &[
+        ("argv0", Value),
+        ("audit", Value),
+        ("glibc-hwcaps-mask", Value),
+        ("glibc-hwcaps-prepend", Value),
+        ("inhibit-cache", Nothing),
+        ("inhibit-rpath", Value),
+        ("library-path", Value),
+        ("list", Nothing),
+        ("preload", Value),
+        ("verify", Nothing),
+    ],
+    ..Grammar::NONE
+};
+
+pub(super) const START_STOP_DAEMON: Grammar = Grammar {
+    flags: "SKTHtobmqvVCi",
+    values: "xapnuscgrkNPIdRO",
+    long: &[
+        ("background", Nothing),
+        ("chdir", Value),
+        ("chroot", Value),
+        ("chuid", Value),
+        ("exec", Value),
+        ("group", Value),
+        ("iosched", Value),
+        ("make-pidfile", Nothing),
+        ("name", Value),
+        ("nicelevel", Value),
+        ("no-close", Nothing),
+        ("notify-await", Nothing),
+        ("notify-timeout", Value),
+        ("oknodo", Nothing),
+        ("output", Value),
+        ("pid", Value),
+        ("pidfile", Value),
+        ("ppid", Value),
+        ("procsched", Value),
+        ("quiet", Nothing),
+        ("remove-pidfile", Nothing),
+        ("retry", Value),
+        ("signal", Value),
+        ("start", Nothing),
+        ("startas", Value),
+        ("status", Nothing),
+        ("stop", Nothing),
+        ("test", Nothing),
+        ("umask", Value),
+        ("user", Value),
+        ("verbose", Nothing),
+    ],
+    permutes: true,
+    ..Grammar::NONE
+};

@@ -5,6 +5,7 @@ use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
 };
 use crate::shell::options::{Grammar, read};
+use crate::shell::shells::LOGIN;
 use crate::shell::syntax::{HOLE, Word};
 use crate::shell::wrappers::{Call, Done};
 
@@ -15,6 +16,11 @@ impl<'a> Call<'_, '_, 'a> {
 
     pub(super) fn env_with(&mut self, words: &[Word], depth: usize) -> Done {
         let options = self.before_command(&ENV, words, 0);
+        for name in options.values(&["a", "argv0"]) {
+            if name.known().is_empty() || name.known().starts_with('-') {
+                self.finding.unknown(name, LOGIN, self.inside);
+            }
+        }
         for name in options.values(&["u", "unset"]) {
             self.finding.sets(name, name.exactly(), self.inside);
         }
@@ -80,7 +86,8 @@ impl<'a> Call<'_, '_, 'a> {
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
             None => options.rest.to_vec(),
         };
-        if mark.is_none() {
+        // `-n` and the like make `xargs` forget the mark, or the mark them: both are read.
+        if mark.is_none() || options.has(&["n", "L", "l", "max-args", "max-lines"]) {
             words.push(Word::unknown(self.name.at));
         }
         self.finding.resolve(&words, self.inside.without_input())
@@ -107,10 +114,11 @@ impl<'a> Call<'_, '_, 'a> {
                 continue;
             };
             if !matches!(text, "-exec" | "-execdir" | "-ok" | "-okdir") {
-                if TAKES_WORD.contains(&text) {
+                let newer = text.len() == "-newerXY".len() && text.starts_with("-newer");
+                let values = if text == "-fprintf" { 2 } else { usize::from(newer || TAKES_WORD.contains(&text)) };
+                for _ in 0..values {
                     // Its value may look like an action.
-                    let value = words.get(next);
-                    if value.is_some_and(|value| value.one) {
+                    if words.get(next).is_some_and(|value| value.one) {
                         next += 1;
                     }
                 }
@@ -151,34 +159,7 @@ impl<'a> Call<'_, '_, 'a> {
         let more = self.before_command(&SSH, rest, 0);
         options.given.extend(more.given);
         for value in options.values(&["o"]) {
-            let value = value.clone();
-            let split = value
-                .text
-                .trim_start()
-                .split_once(['=', ' '])
-                .map(|(name, text)| (name.trim().to_ascii_lowercase(), text));
-            match split {
-                Some((name, text))
-                    if matches!(
-                        name.as_str(),
-                        "proxycommand" | "localcommand" | "knownhostscommand" | "remotecommand"
-                    ) =>
-                {
-                    let text = text.trim_start_matches(['=', ' ']).to_owned();
-                    self.git_text(&value, &text)?;
-                }
-                Some((name, _))
-                    if matches!(
-                        name.as_str(),
-                        "include" | "pkcs11provider" | "securitykeyprovider" | "xauthlocation"
-                    ) =>
-                {
-                    self.unknown(&value, "ssh takes what it runs from elsewhere");
-                }
-                Some((name, _)) if !name.contains(HOLE) => {}
-                _ if value.exact => {}
-                _ => self.unknown(&value, "which option of ssh is set is not written out"),
-            }
+            self.ssh_option(value)?;
         }
         for value in options.values(&["F", "I"]) {
             self.finding.unknown(value, "ssh takes what it runs from elsewhere", self.inside);
@@ -196,6 +177,36 @@ impl<'a> Call<'_, '_, 'a> {
         self.finding.text(&words, Reader::Sh, self.inside.without_input())
     }
 
+    /// `-o Name=value` of ssh.
+    pub(super) fn ssh_option(&mut self, value: &Word) -> Done {
+        let separates = |letter: char| letter.is_ascii_whitespace() || matches!(letter, '=' | '"' | '\'');
+        let split = value
+            .text
+            .trim_start_matches(separates)
+            .split_once(separates)
+            .map(|(name, text)| (name.to_ascii_lowercase(), text));
+        match split {
+            Some((name, text))
+                if matches!(name.as_str(), "proxycommand" | "localcommand" | "knownhostscommand" | "remotecommand") =>
+            {
+                let text = text.trim_start_matches(separates).to_owned();
+                self.git_text(value, &text)?;
+            }
+            Some((name, _))
+                if matches!(
+                    name.as_str(),
+                    "include" | "pkcs11provider" | "smartcarddevice" | "securitykeyprovider" | "xauthlocation"
+                ) =>
+            {
+                self.unknown(value, "ssh takes what it runs from elsewhere");
+            }
+            Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {}
+            None if value.exact => {}
+            _ => self.unknown(value, "which option of ssh is set is not written out"),
+        }
+        Ok(())
+    }
+
     pub(super) fn su(&mut self, grammar: &Grammar) -> Done {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["s", "shell"]) {
@@ -205,6 +216,9 @@ impl<'a> Call<'_, '_, 'a> {
             });
             if !known {
                 self.finding.unknown(value, "a shell whose grammar is not read here", self.inside);
+            }
+            if let Some(shell) = value.exactly() {
+                self.finding.runs(shell, value, self.inside);
             }
         }
         let mut text = false;
@@ -245,6 +259,11 @@ impl<'a> Call<'_, '_, 'a> {
                 return self.standard_input(Reader::Sh);
             }
             return Ok(());
+        }
+        // The words go through a shell, with all quoted but `$`.
+        let shell = options.has(&["s", "i", "shell", "login"]);
+        if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
+            self.unknown(word, "the other user's shell expands this again");
         }
         self.assignments(options.rest)
     }
@@ -294,6 +313,12 @@ impl<'a> Call<'_, '_, 'a> {
 
     pub(super) fn parallel(&mut self) -> Done {
         let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
+        if options.has(&["I", "i", "replace"]) {
+            self.unknown(self.name, "what `parallel` replaces is not read here");
+        }
+        if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
+            self.unknown(self.name, "another `parallel` runs each word behind `--`");
+        }
         let separator = |word: &Word| word.exactly().is_some_and(|text| text.starts_with(":::"));
         let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
         let (command, inputs) = options.rest.split_at(end);
@@ -307,10 +332,14 @@ impl<'a> Call<'_, '_, 'a> {
             }
             return Ok(());
         }
-        let words: Vec<Word> = command
+        let mut words: Vec<Word> = command
             .iter()
             .map(|word| if word.text.contains('{') { word.replaced("{") } else { word.clone() })
             .collect();
+        if !command.iter().any(|word| word.text.contains('{')) {
+            // The inputs stand behind the command.
+            words.push(Word::unknown(self.name.at));
+        }
         if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
             // Inputs are quoted where they stand as arguments; in a text they would be code.
             let plain = words[0].text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-".contains(&byte));
@@ -377,12 +406,30 @@ pub(super) fn ends(words: &[Word]) -> bool {
 /// Whether a pattern may match the name of an action.
 pub(super) fn could_be_action(word: &Word) -> bool {
     let source = word.source();
-    source.contains(['\'', '"', '\\', '$', '`']) || source.chars().all(|letter| "-execdirok*?[]!^".contains(letter))
+    source.contains(['\'', '"', '\\', '$', '`', '('])
+        || ["-exec", "-execdir", "-ok", "-okdir"].iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
+}
+
+/// Whether a pattern may match `name`, if any `[…]` may be any character.
+fn could_match(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, _) => name.is_empty(),
+        (Some((b'*', rest)), _) => (0..=name.len()).any(|from| could_match(rest, &name[from..])),
+        (Some((b'?', rest)), Some((_, name))) => could_match(rest, name),
+        (Some((b'[', rest)), Some((first, after))) => {
+            *first == b'[' && could_match(rest, after)
+                || rest.iter().enumerate().any(|(at, byte)| *byte == b']' && could_match(&rest[at + 1..], after))
+        }
+        (Some((byte, rest)), Some((first, after))) => byte == first && could_match(rest, after),
+        (Some(_), None) => false,
+    }
 }
 
 /// The words of `env -S`, where they are plain.
 pub(super) fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
-    if text.contains(['\\', '$', '#']) {
+    let odd =
+        |letter: char| matches!(letter, '\\' | '$' | '#') || letter.is_control() && !matches!(letter, '\t' | '\n');
+    if text.contains(odd) {
         return None;
     }
     let mut words = Vec::new();

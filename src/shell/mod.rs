@@ -1,8 +1,8 @@
 //! Shell syntax: what a script would run.
 //!
 //! - [`commands`] the public thing: every command of a script, with its place; `finding` walks the tree for it
-//! - `wrappers` the table of programs and builtins that run their arguments: `shells`, `launchers`, `builtins`, `git`; `options` reads
-//!   the options of each by its grammar in `grammars`
+//! - `wrappers` the table of programs and builtins that run their arguments: `shells`, `launchers`, `carriers`, `builtins`, `git`;
+//!   `options` reads the options of each by its grammar in `grammars`
 //! - `settings` variables that change what later commands do or are
 //! - `syntax` the tree and its limits; `grammar`, `compounds`, `redirects` read commands into it, `words`, `quotes`, `expansions`,
 //!   `arithmetic` what they are made of
@@ -11,6 +11,7 @@
 //! guessed. SECURITY.md says why no library does this, and what is not read.
 mod arithmetic;
 mod builtins;
+mod carriers;
 pub mod commands;
 mod compounds;
 mod expansions;

@@ -167,6 +167,20 @@ fn read_short<'w>(
     Ok(false)
 }
 
+/// The first letter of a cluster `-abc` that `counts` says, and what stands behind it; letters in `values` take the rest of the word.
+pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) -> bool) -> Option<(char, &'w str)> {
+    let cluster = word.text.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
+    for (at, letter) in cluster.char_indices() {
+        if counts(letter) {
+            return Some((letter, &cluster[at + letter.len_utf8()..]));
+        }
+        if values.contains(letter) {
+            return None;
+        }
+    }
+    None
+}
+
 fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Stuck<'w>> {
     match next {
         Some(next) if next.one => Ok(next.clone()),

@@ -33,6 +33,7 @@ impl Parser<'_> {
                     if self.peek_second() == Some(b'(') {
                         return self.guard("`<(` behind a bracket: put a blank between");
                     }
+                    self.evaluates |= name.contains('[');
                     sets.push(Word { name: Some(name.len()), ..Word::literal(name, at) });
                     number = Some("9".to_owned());
                 } else {
@@ -84,8 +85,7 @@ impl Parser<'_> {
         if matches!(operator, "<&" | "<>" | ">>" | ">|" | ">&") {
             self.pos += 1;
         }
-        let input =
-            direction == b'<' && number.as_deref().is_none_or(|number| number.trim_start_matches('0').is_empty());
+        let input = number.as_deref().map_or(direction == b'<', |number| number.trim_start_matches('0').is_empty());
         while matches!(self.peek(), Some(b' ' | b'\t')) {
             self.pos += 1;
         }

@@ -1,7 +1,8 @@
 //! Shells that get a text, a file, or standard input.
 
+use crate::shell::commands::What;
 use crate::shell::finding::Reader;
-use crate::shell::syntax::Word;
+use crate::shell::syntax::{self, Dialect, Origin, Word};
 use crate::shell::wrappers::{Call, Done};
 
 impl<'a> Call<'_, '_, 'a> {
@@ -9,17 +10,43 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn standard_input(&mut self, reader: Reader) -> Done {
         match self.inside.input {
             Some(body) => {
-                let lines = body.text.lines().count();
-                if lines > 1 && EATERS.iter().any(|word| body.text.contains(word)) {
+                let before = self.finding.count();
+                self.finding.text(&[body], reader, self.inside)?;
+                if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
                     self.unknown(self.name, "a shell reads a script of which a command in it may read a part");
                 }
-                self.finding.text(&[body], reader, self.inside)
+                Ok(())
             }
             None => {
                 self.unknown(self.name, "a shell runs what it reads, which is not in view");
                 Ok(())
             }
         }
+    }
+
+    /// Whether a shell that reads `body` line by line runs no more than what was found in it from `before` on: nothing that it runs reads
+    /// from it too, or only whole lines, and each line is a script of its own.
+    fn read_as_a_whole(&mut self, body: &Word, reader: Reader, before: usize) -> bool {
+        let (mut nothing, mut lines) = (!body.text.contains("select") && !body.text.contains("\\\n"), true);
+        for what in self.finding.found_since(before) {
+            let name = match what {
+                What::Command(name) => name.rsplit('/').next().unwrap_or_default(),
+                What::Setting(_) => continue,
+                What::Function(_) | What::Unknown(_) => "",
+            };
+            nothing &= READS_NOTHING.contains(&name);
+            lines &= !READS_BYTES.contains(&name);
+        }
+        let dialects: &[Dialect] = match reader {
+            Reader::Here => &[],
+            Reader::Bash => &[Dialect::Bash],
+            Reader::Dash => &[Dialect::Dash],
+            Reader::Sh => &[Dialect::Bash, Dialect::Dash],
+        };
+        let alone = |line: &str| {
+            dialects.iter().all(|dialect| syntax::parse(line, *dialect, Origin::Fixed(body.at), 0).flaw.is_none())
+        };
+        nothing || lines && !dialects.is_empty() && body.exact && body.text.lines().all(alone)
     }
 
     /// A member of the shell family with its arguments.
@@ -53,6 +80,9 @@ impl<'a> Call<'_, '_, 'a> {
                 if matches!(name, "help" | "version") {
                     return Ok(());
                 }
+                if name == "login" {
+                    self.unknown(word, LOGIN);
+                }
                 if matches!(name, "rcfile" | "init-file") {
                     self.unknown(word, "a shell reads a file first, which is not in view");
                 }
@@ -74,6 +104,7 @@ impl<'a> Call<'_, '_, 'a> {
                         }
                         next += 1;
                     }
+                    'l' => self.unknown(word, LOGIN),
                     'i' => self.unknown(word, "an interactive shell runs start-up files, and expands its history"),
                     _ => {}
                 }
@@ -96,6 +127,9 @@ impl<'a> Call<'_, '_, 'a> {
     }
 }
 
+/// Files in the home folder, which a script may have written.
+pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view";
+
 /// Long options of bash, and whether each takes the next word.
 pub(super) const SHELL_LONG: &[(&str, bool)] = &[
     ("debug", false),
@@ -117,5 +151,14 @@ pub(super) const SHELL_LONG: &[(&str, bool)] = &[
     ("version", false),
 ];
 
-/// What reads lines of standard input, or changes what that is.
-pub(super) const EATERS: &[&str] = &["exec", "read", "mapfile", "head", "dd ", "sed "];
+/// What reads nothing from standard input.
+const READS_NOTHING: &[&str] = &[
+    ":", "[", "[[", "basename", "break", "cd", "chmod", "chown", "continue", "date", "declare", "dirname", "echo",
+    "exit", "export", "false", "hostname", "id", "local", "ls", "mkdir", "printf", "pwd", "readlink", "readonly",
+    "realpath", "return", "rmdir", "set", "shift", "sleep", "test", "touch", "true", "type", "ulimit", "umask",
+    "uname", "unset", "wait", "which", "whoami",
+];
+
+/// What may read a part of a line, or change what standard input is.
+const READS_BYTES: &[&str] =
+    &["", "busybox", "dd", "exec", "head", "mapfile", "od", "read", "readarray", "tail", "toybox", "xxd"];

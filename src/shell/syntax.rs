@@ -123,7 +123,7 @@ pub(super) struct Compound {
 pub(super) struct Redirect {
     /// Its operator, without the descriptor.
     pub(super) operator: &'static str,
-    /// It is for standard input: `<` without a number, or with 0.
+    /// It is for standard input: `<` without a number, or any with 0.
     pub(super) input: bool,
     /// The file, the descriptor, or the delimiter.
     pub(super) target: Word,
@@ -161,6 +161,8 @@ pub(super) enum Part {
     Script(std::rc::Rc<List>),
     /// `${name:=word}`, or arithmetic, sets a variable.
     Sets(String, usize),
+    /// A text in it would run a command if it were evaluated as arithmetic or as a name.
+    Trap(usize),
     /// Something that can't be known.
     Unknown(&'static str, usize),
 }

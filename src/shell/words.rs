@@ -1,6 +1,8 @@
 //! Words: quotes, expansions, substitutions, the bodies of here-documents.
 
-use crate::shell::syntax::{HOLE, Parser, Read, Word};
+use crate::shell::expansions::sets_of;
+use crate::shell::finding::is_trap;
+use crate::shell::syntax::{HOLE, Parser, Part, Read, Word};
 
 /// Where a word stands, and so what may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,6 +295,7 @@ impl Parser<'_> {
                 }
             }
         }
+        sets_of(&w.word.text[name..], w.word.at, &mut w.word.parts);
         let plus = self.peek() == Some(b'+') && self.peek_second() == Some(b'=');
         if plus || self.peek() == Some(b'=') {
             if plus {
@@ -320,6 +323,9 @@ impl Parser<'_> {
                 Some(b')') => break,
                 Some(_) => {
                     let mut element = self.word(Kind::Element)?;
+                    if is_trap(&element.text) {
+                        w.word.parts.push(Part::Trap(element.at));
+                    }
                     w.word.parts.append(&mut element.parts);
                 }
             }

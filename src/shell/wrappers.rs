@@ -5,99 +5,182 @@
 
 use crate::shell::finding::{Context, Finding, Reader};
 use crate::shell::grammars::{
-    CHROOT, CHRT, DOAS, EXEC, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, STDBUF, SU, TASKSET,
-    TIME, TIMEOUT, UNSHARE,
+    CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, STDBUF, SU, TASKSET, TIME,
+    TIMEOUT, UNSHARE,
 };
 use crate::shell::options::{Grammar, Options, read};
 use crate::shell::syntax::{Flaw, Word};
 
 /// Whether `name` is in the table.
 pub(super) fn is_known(name: &str) -> bool {
-    NAMES.binary_search(&name).is_ok()
+    NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name)
 }
+
+/// The dynamic loader, which runs the program that is its first operand.
+fn is_loader(name: &str) -> bool {
+    (name.starts_with("ld-") || name.starts_with("ld.")) && name.contains(".so")
+}
+
+/// Shells under other names: `bash-static`, `ksh93`, `oksh`, `zsh5`.
+fn is_shell(name: &str) -> bool {
+    let plain = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
+    let plain = plain.strip_suffix("-static").unwrap_or(plain);
+    plain.ends_with("sh") && SHELLS.iter().any(|shell| plain.ends_with(shell)) && plain.len() <= 6
+}
+
+const SHELLS: &[&str] =
+    &["bash", "dash", "ksh", "zsh", "yash", "posh", "hush", "csh", "sash", "nush", "pwsh", "osh", "elvish"];
 
 /// In order.
 const NAMES: &[&str] = &[
     ".",
     "[",
+    "aa-exec",
+    "aarch64",
     "alias",
+    "arm64",
     "ash",
+    "at",
+    "athlon",
     "bash",
+    "batch",
     "bind",
+    "bsdtar",
     "builtin",
     "busybox",
+    "bwrap",
+    "capsh",
+    "catchsegv",
+    "cgexec",
+    "choom",
+    "chpst",
     "chroot",
     "chrt",
     "command",
     "compgen",
     "complete",
+    "coreutils",
+    "cpulimit",
     "csh",
     "dash",
+    "dbus-run-session",
     "declare",
     "doas",
+    "dumb-init",
+    "eatmydata",
     "enable",
+    "entr",
     "env",
+    "envdir",
+    "envuidgid",
     "eval",
+    "ex",
     "exec",
     "export",
     "fakeroot",
+    "faketime",
     "fc",
     "find",
+    "firejail",
     "fish",
     "flock",
+    "gdb",
     "getopts",
     "git",
+    "gmake",
     "gosu",
     "hash",
+    "i386",
+    "i486",
+    "i586",
+    "i686",
     "ionice",
     "jobs",
     "ksh",
     "let",
+    "linux32",
+    "linux64",
     "local",
     "ltrace",
+    "make",
+    "man",
     "mapfile",
     "mksh",
+    "newgrp",
     "nice",
     "nohup",
     "nsenter",
+    "numactl",
     "parallel",
     "pkexec",
+    "ppc64",
     "printf",
     "prlimit",
+    "proot",
+    "proxychains",
+    "proxychains4",
     "rbash",
     "read",
     "readarray",
     "readonly",
+    "rsync",
+    "runcon",
     "runuser",
+    "s390x",
+    "scp",
     "script",
+    "sem",
     "set",
     "setarch",
+    "setlock",
     "setpriv",
     "setsid",
+    "setuidgid",
+    "sftp",
+    "sg",
     "sh",
     "shopt",
+    "softlimit",
+    "sort",
     "source",
+    "split",
     "ssh",
+    "start-stop-daemon",
     "stdbuf",
     "strace",
     "su",
     "su-exec",
     "sudo",
+    "sudoedit",
     "systemd-run",
+    "tar",
     "taskset",
     "tcsh",
     "test",
     "time",
     "timeout",
+    "tini",
+    "torsocks",
     "toybox",
     "trap",
     "typeset",
+    "uclampset",
+    "uname26",
+    "unbuffer",
     "unset",
     "unshare",
+    "valgrind",
+    "vi",
+    "view",
+    "vim",
     "wait",
     "watch",
+    "wget",
+    "x86_64",
     "xargs",
+    "xvfb-run",
     "yash",
+    "zip",
     "zsh",
 ];
 
@@ -128,7 +211,7 @@ pub(super) fn run(
         "alias" => call.alias(),
         "command" => call.lookup(),
         "builtin" => call.resolve(arguments, 0, true),
-        "exec" => call.plain(&EXEC, 0),
+        "exec" => call.exec(),
         "env" => call.env(),
         "xargs" => call.xargs(),
         "find" => call.find(),
@@ -143,7 +226,8 @@ pub(super) fn run(
         "flock" => call.flock(),
         "parallel" => call.parallel(),
         "systemd-run" => call.systemd_run(),
-        "strace" | "ltrace" => call.strace(),
+        "strace" => call.strace(),
+        "ltrace" => call.not_read(),
         "nohup" | "fakeroot" | "pkexec" => call.plain(if base == "pkexec" { &PKEXEC } else { &Grammar::NONE }, 0),
         "gosu" | "su-exec" => call.plain(&Grammar::NONE, 1),
         "time" => call.plain(&TIME, 0),
@@ -155,10 +239,26 @@ pub(super) fn run(
         "chroot" => call.login(&CHROOT, 1),
         "unshare" => call.login(&UNSHARE, 0),
         "nsenter" => call.login(&NSENTER, 0),
-        "setarch" => call.login(&SETARCH, 1),
+        "setarch" => call.setarch(),
+        "linux32" | "linux64" | "i386" | "i486" | "i586" | "i686" | "x86_64" | "athlon" | "uname26" | "s390x"
+        | "ppc64" | "arm64" | "aarch64" => call.login(&SETARCH, 0),
+        "coreutils" => call.coreutils(),
+        "start-stop-daemon" => call.start_stop_daemon(),
+        "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip" | "make" | "gmake" | "vim" | "vi"
+        | "view" | "ex" | "split" | "wget" => call.option_runs(base),
+        "sem" | "setuidgid" | "chpst" | "envuidgid" | "envdir" | "softlimit" | "setlock" | "sg" | "newgrp"
+        | "sudoedit" | "catchsegv" | "valgrind" | "unbuffer" | "entr" | "dumb-init" | "tini" | "cpulimit"
+        | "firejail" | "bwrap" | "proot" | "faketime" | "torsocks" | "proxychains" | "proxychains4"
+        | "dbus-run-session" | "xvfb-run" | "at" | "batch" | "choom" | "uclampset" | "numactl" | "capsh"
+        | "aa-exec" | "runcon" | "cgexec" | "eatmydata" | "gdb" => call.not_read(),
+        _ if is_loader(base) => call.loader(),
+        _ if is_shell(base) => {
+            call.unknown(name, "a shell whose grammar is not read here");
+            call.shell(Reader::Sh)
+        }
         "setpriv" => call.plain(&SETPRIV, 0),
-        "taskset" => call.plain(&TASKSET, 1),
-        "chrt" => call.plain(&CHRT, 1),
+        "taskset" => call.scheduled(&TASKSET),
+        "chrt" => call.scheduled(&CHRT),
         "prlimit" => call.plain(&PRLIMIT, 0),
         "doas" => call.login(&DOAS, 0),
         "export" | "readonly" | "declare" | "typeset" | "local" => call.declare(base),
@@ -168,15 +268,8 @@ pub(super) fn run(
         "printf" => call.printf(),
         "wait" => call.wait(),
         "unset" => call.unset(),
-        "let" => {
-            call.finding.evaluates = true;
-            Ok(())
-        }
-        "test" | "[" => {
-            call.finding.evaluates |=
-                arguments.iter().any(|word| matches!(word.text.as_str(), "-v" | "-R") || !word.one);
-            Ok(())
-        }
+        "let" => call.arithmetic(),
+        "test" | "[" => call.test(),
         "set" | "shopt" => call.set(),
         "hash" => call.hash(),
         "enable" => call.enable(),
@@ -260,7 +353,31 @@ impl<'a> Call<'_, '_, 'a> {
                 self.unknown(word, "may become several words, or none, before the command is named");
             }
         }
+        if operands > 0 && rest.len() <= operands && !rest.is_empty() {
+            // Other versions take fewer words before the command.
+            self.unknown(self.name, "there are too few words for what is known of this program");
+        }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
+    }
+
+    /// With `-p` of a process that runs, else of a command behind a mask or a priority.
+    fn scheduled(&mut self, grammar: &Grammar) -> Done {
+        let options = self.before_command(grammar, self.arguments, 1);
+        if options.has(&["p", "pid"]) && options.rest.len() <= 2 {
+            return Ok(());
+        }
+        self.command(options.rest, 1)
+    }
+
+    /// `setarch [architecture] [options] [command]`
+    fn setarch(&mut self) -> Done {
+        match self.arguments.split_first() {
+            Some((first, rest)) if first.exactly().is_some_and(|text| !text.starts_with('-')) => {
+                self.arguments = rest;
+                self.login(&SETARCH, 0)
+            }
+            _ => self.login(&SETARCH, 0),
+        }
     }
 
     /// As `plain`; without a command a shell is started.

@@ -46,7 +46,9 @@ pub(crate) enum Form {
     Traps,
     /// The same, and names that only running tells.
     Hidden,
-    /// The same, and then bytes are changed.
+    /// What misleads readers that know the grammar only.
+    Sly,
+    /// Whatever the grammar allows, and then bytes are changed.
     Damaged,
 }
 
@@ -56,11 +58,14 @@ pub(crate) fn script(seed: u64, form: Form) -> String {
         random: Random::new(seed),
         traps: form != Form::Everyday,
         calls: form != Form::Damaged,
-        hidden: matches!(form, Form::Hidden | Form::Damaged),
+        hidden: matches!(form, Form::Hidden | Form::Sly | Form::Damaged),
         delimiters: 0,
         functions: Vec::new(),
     };
-    let mut text = maker.whole();
+    let mut text = if form == Form::Sly { maker.sly() } else { maker.whole() };
+    if form == Form::Sly && maker.random.one_in(3) {
+        text = format!("{}\n{text}\n{}", maker.simple(0), maker.simple(0));
+    }
     if form == Form::Damaged {
         damage(&mut text, &mut maker.random);
     }
@@ -245,7 +250,7 @@ impl Maker {
                 match self.random.below(3) {
                     0 => format!("bash -c '{program} \"$1\"; {more}' _ x"),
                     1 => format!("sh -c \"{program} && {more}\""),
-                    _ => format!("bash -lc '{program}'"),
+                    _ => format!("bash -ec '{program}'"),
                 }
             }
             12 => {
@@ -567,9 +572,193 @@ impl Maker {
         }
     }
 
+    /// What misleads readers that know the grammar, but not all that the shells and the programs do with it.
+    fn sly(&mut self) -> String {
+        let (inner, other) = (self.program(), self.program());
+        let wrapper = self.random.pick(&["env", "nice", "nohup", "timeout", "xargs", "command", "setsid"]);
+        let value =
+            self.random.pick(&["'b[$({})]'", "\"b[\\$({})]\"", "b[\\$\\({}\\)]", "'b[`{}`]'"]).replace("{}", inner);
+        let evaluate = self.random.pick(&[
+            "((x))",
+            "echo $((x))",
+            "[[ x -eq 1 ]]",
+            "echo ${y:x}",
+            "let x",
+            "a[x]=1",
+            "echo ${a[x]}",
+            "declare -i n=x",
+            "for ((;x;)); do :; done",
+            "x=1; a=(1 2); echo ${a[@]:x}",
+            "exec {a[x]}>o",
+            "test -v \"$x\"",
+            "unset \"$x\"",
+            "printf -v \"$x\" 1",
+            "read \"$x\" < o",
+            "echo ${!x}",
+            "o=-v; test $o \"$x\"",
+            "((y=1?x:2))",
+        ]);
+        match self.random.below(if self.calls { 26 } else { 18 }) {
+            0 => format!("x=({value}); {evaluate}"),
+            1 => format!("x=${{y:-{value}}}; {evaluate}"),
+            2 => format!(": ${{x:={value}}}; {evaluate}"),
+            3 => format!("x={value}; {evaluate}"),
+            4 => format!(
+                "x='$({inner})'; {} \"a[$x]\"",
+                self.random.pick(&["let", "test -v", "unset", "declare", "printf -v"])
+            ),
+            5 => {
+                let options = self.random.pick(&[
+                    "-n1 -I%",
+                    "-I% -n1",
+                    "-I% -n 2",
+                    "-i -L1",
+                    "-I{} -l",
+                    "--rep=% --max-a 2",
+                    "-tI%",
+                    "-rI %",
+                ]);
+                format!("echo {inner} | xargs {options} {}", self.random.pick(&["env", "nice", "env %", "echo"]))
+            }
+            6 => {
+                let test = self.random.pick(&[
+                    "-fprintf -exec ada -exec",
+                    "-newermt -exec -exec",
+                    "-e[x]ec",
+                    "-ex*",
+                    "-?xec",
+                    "-name -ok -exec",
+                    "-fprint -ok -exec",
+                ]);
+                format!("> ./-exec; find . -maxdepth 0 {test} {inner} \\; {}", self.random.pick(&["", "-exec nay \\;"]))
+            }
+            7 => {
+                let option = self.random.pick(&[
+                    "--upload-pack=",
+                    "--u=",
+                    "--upload-pack ",
+                    "--exec=",
+                    "--ex=",
+                    "-u",
+                    "-u ",
+                    "-qu ",
+                    "-qu",
+                ]);
+                format!("git ls-remote {option}{inner} .")
+            }
+            8 => {
+                let option = self.random.pick(&[
+                    "--upload-pack=",
+                    "--u=",
+                    "--up ",
+                    "-u",
+                    "-qu",
+                    "-qu ",
+                    "-nqu ",
+                    "-ccore.sshCommand=",
+                    "-qccore.sshCommand=",
+                    "--con=core.sshCommand=",
+                    "-c core.sshCommand=",
+                ]);
+                format!("git clone {option}{inner} {} zz", self.random.pick(&[".", "x:y"]))
+            }
+            9 => {
+                let call = self.random.pick(&[
+                    "grep -nO{} a",
+                    "grep -O{} a",
+                    "grep --open={} a",
+                    "grep --op={} a",
+                    "-c alias.x='grep -O{} a' x",
+                    "-c alias.x=grep x -O{} a",
+                ]);
+                format!("git init -q .; echo a > a; git add a; git {}", call.replace("{}", inner))
+            }
+            10 => {
+                let setting = self.random.pick(&[
+                    "alias.x=!{} ",
+                    "alias.x='!{}'",
+                    "core.fsmonitor={}",
+                    "core.pager={}",
+                    "core.sshCommand={}",
+                ]);
+                format!(
+                    "git -c {} {}",
+                    setting.replace("{}", inner),
+                    self.random.pick(&["x", "status", "ls-remote x:y"])
+                )
+            }
+            11 => {
+                let more = self.random.pick(&["0<&3", "0>&3", "<&3", "2>o 0>&3", "3>&0", "0<>f"]);
+                format!(
+                    "echo '{inner} a' > f\n{} 3<f <<E {more}\n{other}\nE\n",
+                    self.random.pick(&["bash", "sh", "dash"])
+                )
+            }
+            12 => {
+                let reads = self.random.pick(&[
+                    "read x",
+                    "r''ead x",
+                    "select x in a; do break; done",
+                    "he\\ad -n1",
+                    "cat",
+                    ":",
+                    "mapfile x",
+                ]);
+                format!("bash <<'E'\n{reads}\n: '\n{inner} #'\nE\n")
+            }
+            13 => {
+                let reads = self.random.pick(&["read x", "echo x", "head -c 5", ":", "if :; then {other}; fi"]);
+                format!("bash <<'E'\n{}\n{inner} a\nE\n", reads.replace("{other}", other))
+            }
+            14 => {
+                let call = self.random.pick(&[
+                    "setarch -R {} a",
+                    "setarch x86_64 {} a",
+                    "setarch x86_64 -R {}",
+                    "linux64 {}",
+                    "linux64 -R {} a",
+                ]);
+                call.replace("{}", inner)
+            }
+            15 => format!("y='$({inner})'; echo \"${{y@{}P}}\"", self.random.pick(&["", "\\\n"])),
+            16 => format!("set -- . {inner}; x={}; env -C\"${{!x}}\" {other}", self.random.pick(&["@", "1"])),
+            17 => format!("a=(. {inner}); declare -n r='a[@]'; env -C\"$r\" {other}"),
+            18 => {
+                let name = self.random.pick(&["'{}'", "\"{}\"", "\\{}", "{}", "$'{}'", "{}''"]).replace("{}", inner);
+                format!("{name}() {{ {other}; }}\n{inner} x")
+            }
+            19 => format!(
+                "g() {{ {} {inner}; }}\n{inner}() {{ :; }}\n{}\n{inner} x",
+                self.random.pick(&["unset -f", "unset", ":"]),
+                self.random.pick(&["g", ":"])
+            ),
+            20 => format!(
+                "{wrapper}() {{ :; }}\n{}\n{wrapper} {inner} a",
+                self.random.pick(&[format!("unset -f {wrapper}").as_str(), ":", "unset -f x"])
+            ),
+            21 => format!("u() {{ unset -f {wrapper}; }}\n{wrapper}() {{ :; }}\nu\n{wrapper} 5 {inner} a"),
+            22 => format!(
+                "{}alias {inner}={other}\n{inner}() {{ :; }}\nunalias {inner}\n{inner} x",
+                self.random.pick(&["shopt -s expand_aliases\n", ""])
+            ),
+            23 => format!(
+                "command_not_found_handle() {{ {inner} x; }}\n{}\n{inner}() {{ :; }}",
+                self.random.pick(&["nosuch", ":"])
+            ),
+            24 => format!(
+                "{inner}() {{ {other}; }}\n{inner} a\n{} {inner}",
+                self.random.pick(&["env", "command", "eval", "exec", "echo a | xargs"])
+            ),
+            _ => format!(
+                "trap 'unset -f {inner}' {}\n{inner}() {{ :; }}\nfalse\n{inner}",
+                self.random.pick(&["ERR", "DEBUG", "EXIT"])
+            ),
+        }
+    }
+
     fn trap(&mut self, depth: usize) -> String {
         let inner = self.program();
-        match self.random.below(64) {
+        match self.random.below(68) {
             0 => format!("if {}then {}fi", self.body(depth), self.body(depth)),
             1 => format!("if {}then {}else {}fi", self.body(depth), self.body(depth), self.body(depth)),
             2 => format!("if nay; then {}elif {}then {}fi", self.body(depth), self.body(depth), self.body(depth)),
@@ -666,6 +855,7 @@ impl Maker {
             59 => format!("export x=$({inner}) y=`{inner}`; declare -a z=($({inner})); readonly w=1"),
             60 => format!("{inner} \"$(\n{}\n)\"", self.list(depth.min(1))),
             61 if self.hidden => format!("hash -p \"$(command -v {inner})\" zed; zed"),
+            63..=66 if self.hidden => self.sly(),
             62 if self.calls => format!("until {inner} || true; do :; done"),
             _ => self.odd_simple(depth),
         }

@@ -15,7 +15,7 @@ use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Decision, Flags, Verdict, Where};
 use crate::policy::lists::word;
 use crate::policy::paths::RunbookPath;
-use crate::policy::permissions::decide_source;
+use crate::policy::permissions::{decide_file, decide_source};
 use crate::policy::resolve_path;
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::registry::markdown;
@@ -124,7 +124,10 @@ impl Source {
                     "runbooks in MDX come with a later version: name a Countersign Markdown file",
                 ));
             }
-            _ => vec![decide(shown, interpreter(&text), &text, Size::File)],
+            _ => {
+                let (interpreter, decision) = decide_file(&held.ruling, &text, Size::File, self.at(), &flags);
+                vec![Answered { name: shown, interpreter, decision }]
+            }
         };
         Ok((held, answered))
     }
@@ -144,16 +147,6 @@ fn steps(file: &Path, text: &str) -> Result<Vec<markdown::Found>, Failure> {
             Err(problems(Problems::new(list)))
         }
     }
-}
-
-/// The interpreter that a script's first line names; else bash.
-fn interpreter(text: &str) -> String {
-    let Some(line) = text.strip_prefix("#!").and_then(|rest| rest.lines().next()) else { return "bash".to_owned() };
-    let mut words = line.split_ascii_whitespace();
-    let program = words.next().unwrap_or_default();
-    let name = program.rsplit('/').next().unwrap_or_default();
-    let name = if name == "env" { words.find(|word| !word.starts_with('-')).unwrap_or(name) } else { name };
-    name.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// The verdict of all scripts together.

@@ -1,0 +1,204 @@
+//! Programs that run what one of their options says, or whose grammar is not read here.
+
+use crate::shell::finding::Reader;
+use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
+use crate::shell::options::{Grammar, letters};
+use crate::shell::syntax::Word;
+use crate::shell::wrappers::{Call, Done};
+
+/// What an option's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A program, or a text that a shell runs.
+    Runs,
+    /// Something that can make the program run others.
+    Unknown,
+    /// An option of ssh.
+    Ssh,
+}
+
+/// The options of one program that make it run something.
+struct Carrier {
+    name: &'static str,
+    /// Long ones; they may be abbreviated.
+    long: &'static [(&'static str, Value)],
+    /// Letters.
+    short: &'static [(char, Value)],
+    /// Other letters that take a value.
+    values: &'static str,
+    /// Beginnings of words that are no option, and say what runs all the same.
+    words: &'static [&'static str],
+}
+
+use Value::{Runs, Ssh, Unknown};
+
+const CARRIERS: &[Carrier] = &[
+    Carrier {
+        name: "rsync",
+        long: &[("rsh", Runs), ("rsync-path", Runs), ("remote-option", Unknown)],
+        short: &[('e', Runs), ('M', Unknown)],
+        values: "fBT@",
+        words: &[],
+    },
+    Carrier {
+        name: "tar",
+        long: &[
+            ("to-command", Runs),
+            ("checkpoint-action", Unknown),
+            ("use-compress-program", Runs),
+            ("rsh-command", Runs),
+            ("rmt-command", Runs),
+            ("info-script", Runs),
+            ("new-volume-script", Runs),
+        ],
+        short: &[('I', Runs), ('F', Runs)],
+        values: "bfCKNTVXgHL",
+        words: &[],
+    },
+    Carrier {
+        name: "scp",
+        long: &[],
+        short: &[('S', Runs), ('D', Unknown), ('o', Ssh), ('F', Unknown)],
+        values: "cijlPXJ",
+        words: &[],
+    },
+    Carrier {
+        name: "sftp",
+        long: &[],
+        short: &[('S', Runs), ('D', Unknown), ('o', Ssh), ('F', Unknown), ('b', Unknown), ('s', Unknown)],
+        values: "BciJlPRX",
+        words: &[],
+    },
+    Carrier { name: "sort", long: &[("compress-program", Runs)], short: &[], values: "koStT", words: &[] },
+    Carrier {
+        name: "man",
+        long: &[("pager", Runs), ("html", Unknown), ("preprocessor", Unknown), ("config-file", Unknown)],
+        short: &[('P', Runs), ('H', Unknown), ('C', Unknown)],
+        values: "RLmMSserpTXE",
+        words: &[],
+    },
+    Carrier { name: "zip", long: &[("unzip-command", Runs)], short: &[], values: "", words: &["-TT"] },
+    Carrier {
+        name: "make",
+        long: &[("eval", Unknown)],
+        short: &[('E', Unknown)],
+        values: "CfIoWjlO",
+        words: &["SHELL", ".SHELL", "MAKE", "GNUMAKE"],
+    },
+    Carrier {
+        name: "vim",
+        long: &[("cmd", Unknown), ("remote", Unknown), ("startuptime", Unknown)],
+        short: &[('c', Unknown), ('S', Unknown), ('s', Unknown), ('u', Unknown), ('U', Unknown), ('q', Unknown)],
+        values: "tTiwW",
+        words: &["+"],
+    },
+    Carrier { name: "split", long: &[("filter", Runs)], short: &[], values: "abClntnN", words: &[] },
+    Carrier {
+        name: "wget",
+        long: &[("use-askpass", Runs), ("execute", Unknown), ("config", Unknown)],
+        short: &[('e', Unknown)],
+        values: "aBDGiIlAoOPQRtTUwX",
+        words: &[],
+    },
+];
+
+impl<'a> Call<'_, '_, 'a> {
+    /// A program whose options can make it run something.
+    pub(super) fn option_runs(&mut self, base: &str) -> Done {
+        let same = match base {
+            "bsdtar" => "tar",
+            "gmake" => "make",
+            "vi" | "view" | "ex" => "vim",
+            base => base,
+        };
+        let Some(carrier) = CARRIERS.iter().find(|carrier| carrier.name == same) else { return Ok(()) };
+        // `tar cIf program file`: letters without a dash, values behind them in order.
+        if same == "tar"
+            && let Some(first) = self.arguments.first().filter(|word| !word.known().starts_with('-'))
+            && (first.known().contains(['I', 'F']) || !first.exact)
+        {
+            self.unknown(first, "options of tar in the old form");
+        }
+        for (at, word) in self.arguments.iter().enumerate() {
+            let text = word.text.as_str();
+            let next = self.arguments.get(at + 1);
+            if carrier.words.iter().any(|begin| text.starts_with(begin))
+                || same == "make" && (text.contains("$(") || text.contains("${"))
+            {
+                self.unknown(word, "an argument that can make this program run others");
+            } else if let Some(long) = text.strip_prefix("--") {
+                let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+                let option = carrier.long.iter().find(|(known, _)| !name.is_empty() && known.starts_with(name));
+                if let Some((_, kind)) = option {
+                    self.carried(*kind, word, value, next)?;
+                }
+            } else if let Some((letter, value)) =
+                letters(word, carrier.values, |letter| carrier.short.iter().any(|(known, _)| *known == letter))
+            {
+                let kind = carrier.short.iter().find(|(known, _)| *known == letter).map_or(Unknown, |(_, kind)| *kind);
+                self.carried(kind, word, Some(value).filter(|value| !value.is_empty()), next)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the value of an option says: `value`, or else the next word.
+    pub(super) fn carried(&mut self, kind: Value, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
+        let value = match (value, next) {
+            (Some(value), _) => Word { text: value.to_owned(), raw: Some(word.source().into()), ..word.clone() },
+            (None, Some(next)) => next.clone(),
+            (None, None) => return Ok(()),
+        };
+        match kind {
+            Value::Runs => self.finding.text(&[&value], Reader::Sh, self.inside),
+            Value::Ssh => self.ssh_option(&value),
+            Value::Unknown => {
+                self.unknown(&value, "an option that can make this program run others");
+                Ok(())
+            }
+        }
+    }
+
+    /// A program that runs its arguments, by a grammar that is not read here.
+    pub(super) fn not_read(&mut self) -> Done {
+        self.unknown(self.name, "a program that starts others, whose options are not read here");
+        let options = self.before_command(&Grammar::NONE, self.arguments, 0);
+        self.command(options.rest, 0)
+    }
+
+    /// `ld.so`
+    pub(super) fn loader(&mut self) -> Done {
+        let options = self.before_command(&LOADER, self.arguments, 0);
+        for value in options.values(&["preload", "audit", "library-path"]) {
+            self.finding.unknown(value, "the loader takes code from there", self.inside);
+        }
+        self.command(options.rest, 0)
+    }
+
+    /// `coreutils --coreutils-prog=rm`
+    pub(super) fn coreutils(&mut self) -> Done {
+        let Some((first, rest)) = self.arguments.split_first() else { return Ok(()) };
+        let program = first
+            .exactly()
+            .and_then(|text| text.strip_prefix("--coreutils-prog"))
+            .and_then(|text| text.split_once('='));
+        let Some((_, program)) = program else {
+            self.unknown(first, "which program of `coreutils` runs is not written out");
+            return Ok(());
+        };
+        let mut words = vec![Word { raw: Some(first.source().into()), ..Word::literal(program, first.at) }];
+        words.extend(rest.iter().cloned());
+        self.finding.resolve(&words, self.inside)
+    }
+
+    pub(super) fn start_stop_daemon(&mut self) -> Done {
+        let Some(options) = self.options(&START_STOP_DAEMON) else { return Ok(()) };
+        for value in options.values(&["x", "exec", "a", "startas"]) {
+            let mut words = vec![value.clone()];
+            words.extend(options.operands.iter().map(|word| (*word).clone()));
+            words.extend(options.rest.iter().cloned());
+            self.finding.resolve(&words, self.inside)?;
+        }
+        Ok(())
+    }
+}
