@@ -492,15 +492,11 @@ impl Again {
                 format!("the sealed state requires layers that nobody signed: {}", words.join(", ")),
             );
         } else if let Some(why) = &state.steps.unprofiled {
-            // Limits and further layers are open, and what rules about files would give; all else is the same for every run.
+            // Limits and further layers are open, and what is denied besides; all else is the same for every run.
             let mut known = step.profile.clone();
             known.limits.clone_from(&signed.sandbox.limits);
             known.require.clone_from(&signed.sandbox.require);
-            if state.undecidable {
-                known.read.clone_from(&signed.sandbox.read);
-                known.write.clone_from(&signed.sandbox.write);
-                known.deny.clone_from(&signed.sandbox.deny);
-            }
+            known.deny.clone_from(&signed.sandbox.deny);
             if let Err(error) = check_profile(&known, &signed.sandbox) {
                 self.read_otherwise(What::Sandbox, error.to_string());
             }
