@@ -137,7 +137,9 @@ pub(super) fn resolve(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<O
     }
     let network = network(allowed, declared)?;
     let reaches = declared.read.is_some() || declared.write.is_some();
-    let deny = if reaches { denied(allowed, declared)? } else { Vec::new() };
+    let by_policy = allowed.deny.iter().map(|rule| &rule.value);
+    let written = by_policy.chain(declared.deny.iter().flatten()).cloned();
+    let deny = if reaches { denied(written.collect())? } else { Vec::new() };
     let sorted = |list: &Option<Vec<String>>| {
         let mut list = list.clone().unwrap_or_default();
         list.sort();
@@ -188,10 +190,8 @@ fn network(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<Network, Pro
     }
 }
 
-/// Every pattern that somebody wrote for this step. One that can't be read, or leaves nothing, is an error.
-fn denied(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<Vec<String>, ProfileError> {
-    let by_policy = allowed.deny.iter().map(|rule| &rule.value);
-    let mut patterns: Vec<String> = by_policy.chain(declared.deny.iter().flatten()).cloned().collect();
+/// Patterns as a profile has them: sorted, each once. One that can't be read, or leaves nothing, is an error.
+pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileError> {
     patterns.sort();
     patterns.dedup();
     for text in &patterns {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::policy::{Ruling, host};
+use crate::record::authorization::PermissionKind;
 use crate::record::configuration::Configuration;
 use crate::record::enforcement;
 use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT};
@@ -154,7 +155,10 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
         (Some(proc), _) => proc,
         (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
     };
-    let host = host::resolve(&ruling.host, declared)?;
+    let mut host = host::resolve(&ruling.host, declared)?;
+    if !(host.read.is_empty() && host.write.is_empty()) {
+        host.deny = host::denied(host.deny.into_iter().chain(listed_denies(ruling, !host.write.is_empty())).collect())?;
+    }
     let mut require = match &given.level {
         // Nothing can be demanded of what is off.
         _ if host.off_reason.is_some() => Vec::new(),
@@ -183,6 +187,19 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
     })
 }
 
+/// What the lists of policy deny, for a step that gets something of the host: no word of theirs is without effect. Places of
+/// a terminal (`{repo}`, `{tmp}`) are none here: the run's own directories stand for them, and nothing is in those.
+fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> {
+    let kinds: &[PermissionKind] =
+        if writes { &[PermissionKind::Read, PermissionKind::Write] } else { &[PermissionKind::Read] };
+    kinds
+        .iter()
+        .flat_map(|kind| [&ruling.written, &*ruling.built_in].map(|lists| lists.of(*kind).deny.entries()))
+        .flatten()
+        .map(|entry| entry.listed.text().to_string())
+        .filter(|text| !text.starts_with('{'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +223,30 @@ mod tests {
             limits: Some(DeclaredLimits { wall_ms: Some(wall_ms), ..DeclaredLimits::default() }),
             ..DeclaredSandbox::default()
         }
+    }
+
+    #[test]
+    fn what_the_lists_deny_is_denied_where_the_host_is_in_view() {
+        let policy = |extends: &str| {
+            let text = format!(
+                "version: 1\n{extends}default: {{read: {{deny: [\"**/*.sql\", \"{{repo}}/x\"]}}, write: {{deny: [\"**/*.lock\"]}}}}\n\
+                 overrides: [{{runbook: a, sandbox: {{read: [/srv], write: [/srv], workdir: overlay}}}}]\n"
+            );
+            resolve(&Policy::load(&text).expect("a policy"), Builtins::current(), &"a:b".parse().expect("a ref"))
+        };
+        let declared = |write: bool| DeclaredSandbox {
+            read: (!write).then(|| vec!["/srv/a".to_owned()]),
+            write: write.then(|| vec!["/srv/a".to_owned()]),
+            workdir: write.then_some(Workdir::Overlay),
+            ..DeclaredSandbox::default()
+        };
+        let deny = |extends: &str, declared: &DeclaredSandbox| {
+            effective(&policy(extends), declared, &given()).expect("a profile").deny
+        };
+        assert_eq!(deny("extends: none\n", &declared(false)), ["**/*.sql"]);
+        assert_eq!(deny("extends: none\n", &declared(true)), ["**/*.lock", "**/*.sql"]);
+        assert!(deny("", &declared(false)).contains(&"**/.env".to_owned()), "a built-in one");
+        assert_eq!(deny("", &DeclaredSandbox::default()), [""; 0], "nothing of the host is in view");
     }
 
     #[test]

@@ -39,7 +39,7 @@ class Sealed:
         self.roster = self.policy = self.tokens = self.steps = self.configuration = None
         # By ref: what holds for a step, and its profile.
         self.policies, self.profiles = {}, {}
-        self.lists, self.longest = False, 0
+        self.lists, self.longest, self.builtins = False, 0, None
 
     def token(self, name, at):
         """The sealed token of this name, unless it has ended."""
@@ -184,6 +184,7 @@ class History:
                 self.say(index, "seal", "the sealed policy is not the roster's")
         sealed.policy = self.attempt(index, "blob", lambda: self.json_blob(seal["policy"]))
         builtins = self.attempt(index, "blob", lambda: self.json_blob(seal["builtins"]))
+        sealed.builtins = builtins
         sealed.lists = not isinstance(builtins, dict) or bool(set(builtins) - {"version"})
         sealed.configuration = self.attempt(
             index, "blob", lambda: Configuration(self.json_blob(seal["configuration"]))
@@ -201,7 +202,7 @@ class History:
             return
         groups = {group["name"] for group in sealed.roster.predicate["group"]}
         for ref, step in sealed.steps.items():
-            policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref)
+            policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)
             missing = set(rules.Rules(policy.approvals, step["approvals"]).groups) - groups
             if missing:
                 raise Bad(f"{ref} asks for {', '.join(sorted(missing))}, a group that the roster does not have")

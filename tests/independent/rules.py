@@ -20,7 +20,7 @@ class Policy:
     `open` are words of rules that are not evaluated here, `open_sandbox` those about the sandbox.
     """
 
-    def __init__(self, value, ref):
+    def __init__(self, value, ref, builtins=None):
         if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default", {}), dict):
             raise Bad("no policy of version 1")
         overrides = value.get("overrides", [])
@@ -29,6 +29,9 @@ class Policy:
         self.open = set(value) - {"version", "default", "overrides"}
         self.mode, self.approvals, self.max_window = "prompted", None, None
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
+        self.denied = {"read": [], "write": []}
+        if value.get("extends") != "none" and isinstance(builtins, dict):
+            self.deny(builtins)
         path = ref.split(":")[0]
         for place, rule in enumerate([value.get("default", {})] + overrides):
             if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):
@@ -48,6 +51,7 @@ class Policy:
                     raise Bad(f"the policy has a mode {rule['mode']!r}")
                 self.mode = rule["mode"]
             self.approvals = rule.get("approvals", self.approvals)
+            self.deny(rule)
             for name in set(sandbox) & set(SANDBOX):
                 SANDBOX[name](sandbox[name], f"/sandbox/{name}")
             # Limits by their names; deny patterns add up.
@@ -55,6 +59,14 @@ class Policy:
             denied = self.sandbox["deny"] + sandbox.get("deny", [])
             self.sandbox = {**self.sandbox, **sandbox, "limits": limits, "deny": denied}
             self.max_window = rule.get("max_window_s", self.max_window)
+
+    def deny(self, rule):
+        """What lists deny is hidden from a step that gets something of the host; places of a terminal are none here."""
+        for kind, found in self.denied.items():
+            lists = rule.get(kind, {})
+            if not isinstance(lists, dict) or not isinstance(lists.get("deny", []), list):
+                raise Bad(f"the list {kind} of a rule is malformed")
+            found += [text for text in lists.get("deny", []) if isinstance(text, str) and not text.startswith("{")]
 
 
 class Rules:

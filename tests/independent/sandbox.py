@@ -87,11 +87,14 @@ class Configuration:
             # The host's network is held by nothing.
             require -= {"network"}
         reaches = "read" in declared or "write" in declared
+        denied = rule["deny"] + declared.get("deny", []) + policy.denied["read"]
+        if declared.get("write"):
+            denied = denied + policy.denied["write"]
         profile = {
             "require": sorted(require),
             "read": sorted(set(declared.get("read", []))),
             "write": sorted(set(declared.get("write", []))),
-            "deny": sorted(set(rule["deny"] + declared.get("deny", []))) if reaches else [],
+            "deny": sorted(set(denied)) if reaches else [],
             "workdir": declared.get("workdir", "private"),
             "network": {"mode": mode, "hosts": hosts},
             "sockets": sorted(set(declared.get("sockets", []))),
