@@ -206,6 +206,7 @@ mod tests {
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
     use crate::policy::resolve;
+    use crate::record::profile::Workdir;
     use crate::record::step::DeclaredLimits;
 
     fn given() -> Given {
