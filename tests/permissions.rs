@@ -8,7 +8,7 @@ use support::people::{alice, envelope, payload_of, predicate_of};
 use support::{SMALL, World, bytes_of, id_of, people, runbook};
 
 /// Lists `printf`, denies `dd`, and leaves the rest to the built-in lists and to whoever signs.
-const POLICY: &str = "version: 1\ndefault:\n  mode: prompted\n  run: {allow: [printf], deny: [dd]}\n  approvals: {required: 1, from: [ops]}\n";
+const POLICY: &str = "version: 1\ndefault:\n  mode: prompted\n  run: {allow: [printf, \"false\"], deny: [dd]}\n  approvals: {required: 1, from: [ops]}\n";
 
 fn asking() -> World {
     World::with(|setup| {
@@ -132,12 +132,13 @@ fn a_script_that_is_not_understood_and_too_many_questions_are_said_at_the_seal_o
     let said = world.try_start().expect_err("nothing could be signed");
     assert!(said.contains("many:all") && said.contains("65") && said.contains("64"), "{said}");
     // An override that lists them helps.
+    let deep = format!("{}printf a{}", "( ".repeat(120), " )".repeat(120));
     let listed = format!("{POLICY}overrides: [{{runbook: many, run: {{allow: [\"program*\"]}}}}]\n");
     let world = World::with(|setup| {
         setup.policy = listed;
-        setup.runbook("many.md", runbook(SMALL, &[("all", &many), ("carriage", "printf a\r\nprintf b")]));
+        setup.runbook("many.md", runbook(SMALL, &[("all", &many), ("deep", &deep)]));
     });
     assert_eq!(world.wire.get("/v1/steps/many:all", &world.reader).ok(200)["permissions"], json!([]));
-    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("many:carriage", json!({})));
+    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("many:deep", json!({})));
     assert!(reply.problem("policy-denied")["detail"].as_str().expect("words").contains("1:"), "{}", reply.text());
 }

@@ -49,14 +49,8 @@ pub struct Flags {
 }
 
 /// Grants of the command line: patterns, as in an allow list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Granted(Lists);
-
-impl Default for Granted {
-    fn default() -> Self {
-        Self(Lists::empty())
-    }
-}
 
 impl Granted {
     /// Grants what `pattern` matches; a relative path of a command, `./deploy.sh` for one, just as it is written.
@@ -72,16 +66,10 @@ impl Granted {
 }
 
 /// Answers for a session. They live in memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Session {
     allowed: Lists,
     all: Vec<(PermissionKind, Side)>,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self { allowed: Lists::empty(), all: Vec::new() }
-    }
 }
 
 impl Session {

@@ -109,10 +109,9 @@ impl LinuxSandbox {
             // A group that can be made and not be born in is none; then all is tried again without.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
+                && self.trial_without_groups(&lacking).is_ok()
             {
-                if self.trial_without_groups(&lacking).is_ok() {
-                    break None;
-                }
+                break None;
             }
             let part = match failure.stage {
                 Stage::Landlock => &mut lacking.landlock,

@@ -196,7 +196,8 @@ class _Bundle:
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
         longest = policy.max_window if policy else None
         self.run("window", [held_need, "consumption-signature"], lambda: self.check_window(longest))
-        self.run("permissions", [held_need, "step", "seal"], lambda: self.check_permissions(policy))
+        if "permissions" not in self.report.found:
+            self.run("permissions", [held_need, "step", "seal"], lambda: self.check_permissions(policy))
 
     def check_authorization_signatures(self):
         """Each by a rostered approver, in one order, and it holds: pairs of person and whether they touched the key."""
@@ -219,7 +220,11 @@ class _Bundle:
             for name in ("authorization-signatures", "quorum"):
                 self.report.found[name] = (NOT_CHECKED, "because excluded is not established")
             return None
-        policy = rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"])
+        policy = self.run("quorum", [], self.policy)
+        if policy is None:
+            for name in ("excluded", "authorization-signatures", "permissions"):
+                self.report.found[name] = (NOT_CHECKED, "because the rules can't be read")
+            return None
         people = self.run("authorization-signatures", [], lambda: self.people(policy))
         if people is None:
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
@@ -227,6 +232,9 @@ class _Bundle:
         self.run("excluded", [], lambda: self.check_nobody(excluded, people[0]))
         self.run("quorum", ["excluded"], lambda: self.check_quorum(people))
         return policy
+
+    def policy(self):
+        return rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"], self.bundle["builtins"])
 
     def excluded(self):
         return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last)
@@ -293,7 +301,7 @@ class _Bundle:
             raise Bad(wrong)
 
     def check_permissions(self, policy):
-        policy = policy or rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"])
+        policy = policy or self.policy()
         if policy.mode == "deny" and not policy.open and not self.bundle["builtins"].get("run", {}).get("allow"):
             raise Bad("policy denies this: it allows no command")
         # What a script runs is found by parsing it.

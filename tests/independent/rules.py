@@ -14,6 +14,24 @@ MODES = ("prompted", "execute", "deny")
 SANDBOX = {**OF_SANDBOX, "may_be_off": boolean}
 
 
+def check_builtins(value):
+    """The form of built-in lists; what their patterns say is left to who reads scripts."""
+    kinds = ("run", "read", "write", "env")
+    if not isinstance(value, dict) or value.get("version") != 1 or isinstance(value["version"], bool):
+        raise Bad("no built-in lists of version 1")
+    if not set(value) <= {"version", *kinds}:
+        raise Bad("the built-in lists have an unknown word")
+    for kind in set(value) - {"version"}:
+        lists = value[kind]
+        if not isinstance(lists, dict) or not set(lists) <= {"allow", "deny"}:
+            raise Bad(f"the built-in list {kind} is malformed")
+        for patterns in lists.values():
+            if not isinstance(patterns, list) or not all(isinstance(text, str) and text for text in patterns):
+                raise Bad(f"the built-in list {kind} is malformed")
+            if kind in ("read", "write") and not all(text.startswith(("/", "**", "{repo}", "{tmp}")) for text in patterns):
+                raise Bad(f"a pattern of the built-in list {kind} is relative")
+
+
 class Policy:
     """One policy over the path of a ref: `mode`, `approvals` (or None), `sandbox`: what holds of it, the later rule first.
 
@@ -30,8 +48,10 @@ class Policy:
         self.mode, self.approvals, self.max_window = "prompted", None, None
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         self.denied = {"read": [], "write": []}
-        if value.get("extends") != "none" and isinstance(builtins, dict):
-            self.deny(builtins)
+        if builtins is not None:
+            check_builtins(builtins)
+            if value.get("extends") != "none":
+                self.deny(builtins)
         path = ref.split(":")[0]
         for place, rule in enumerate([value.get("default", {})] + overrides):
             if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):

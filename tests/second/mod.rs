@@ -36,6 +36,14 @@ impl Verdict {
     }
 
     /// Where two verdicts differ, in words.
+    /// Without what the second verifier leaves open always: what policy asks of scripts, which it does not read.
+    pub fn but_for_scripts(mut self) -> Self {
+        if self.findings.get("permissions").is_some_and(|found| found == "not-checked") {
+            self.findings.remove("permissions");
+        }
+        self
+    }
+
     /// The second verifier does not read scripts, so it never establishes what policy asks of them.
     fn is_left_open(&self, second: &Self, name: &str) -> bool {
         let is = |verdict: &Self, word: &str| verdict.findings.get(name).is_some_and(|found| found == word);
