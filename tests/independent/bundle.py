@@ -225,6 +225,8 @@ class _Bundle:
             for name in ("excluded", "authorization-signatures", "permissions"):
                 self.report.found[name] = (NOT_CHECKED, "because the rules can't be read")
             return None
+        # That was only the reading of its rules.
+        del self.report.found["quorum"]
         people = self.run("authorization-signatures", [], lambda: self.people(policy))
         if people is None:
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
