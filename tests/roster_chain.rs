@@ -565,7 +565,7 @@ fn an_edited_policy_is_in_force_only_once_a_signed_roster_names_it() {
     assert!(world.sign_version(2, &bob(), &pinned).status.success());
     // Edited again after it was signed: what was signed is not there, and what is there was not signed.
     world.stop();
-    world.write("b/boundary/policy.yaml", &policy.replace("prompted", "execute"));
+    world.write("b/boundary/policy.yaml", &policy.replace("execute", "prompted"));
     world.start();
     assert_eq!(world.in_force(), 1);
     assert!(world.notes().contains("is signed and not in force: it names the policy"), "{}", world.notes());
