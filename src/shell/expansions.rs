@@ -52,7 +52,7 @@ impl Parser<'_> {
                     w.word.text.push('$');
                 }
             }
-            b'[' if self.bash() => return self.guard("`$[` is arithmetic in an old form: write `$((…))`"),
+            b'[' if self.bash() => return self.guard("`$[` is arithmetic in an old form: write `$((...))`"),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
                     self.pos += 1;
@@ -104,10 +104,10 @@ impl Parser<'_> {
                 Some(b'\\') => {
                     match bytes.get(at + 1) {
                         Some(b'\n') => {
-                            return self.guard("a line goes on by a backslash inside backticks: write `$(…)`");
+                            return self.guard("a line goes on by a backslash inside backticks: write `$(...)`");
                         }
                         Some(b'"') if quote != Quote::None => {
-                            return self.guard("an escaped quote in backticks in quotes: write `$(…)`");
+                            return self.guard("an escaped quote in backticks in quotes: write `$(...)`");
                         }
                         Some(b'$' | b'`' | b'\\') => escapes = true,
                         _ => {}
@@ -244,7 +244,7 @@ impl Parser<'_> {
                     w.word.parts.append(&mut scratch.word.parts);
                     text.push_str(&scratch.word.text);
                     if quoted && self.text[from..self.pos - 1].contains(['\'', '}', '`', '"']) {
-                        return self.guard("quotes in `${…}` in quotes: use a variable for that part");
+                        return self.guard("quotes in `${...}` in quotes: use a variable for that part");
                     }
                 }
                 b'$' => {
@@ -259,7 +259,7 @@ impl Parser<'_> {
                     w.word.parts.append(&mut scratch.word.parts);
                 }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("`<(` or `>(` inside `${…}`: use a variable for that part");
+                    return self.guard("`<(` or `>(` inside `${...}`: use a variable for that part");
                 }
                 _ => {
                     let from = self.pos;
@@ -279,7 +279,7 @@ impl Parser<'_> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
         let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
-            return self.guard("a single quote in `${…}` in double quotes: use a variable for that part");
+            return self.guard("a single quote in `${...}` in double quotes: use a variable for that part");
         };
         let end = from + inside.len();
         self.pos = from;
@@ -293,7 +293,7 @@ impl Parser<'_> {
             }
         }
         if self.pos != end {
-            return self.guard("a single quote in `${…}` in double quotes: use a variable for that part");
+            return self.guard("a single quote in `${...}` in double quotes: use a variable for that part");
         }
         self.pos += 1;
         Ok(())
@@ -338,7 +338,7 @@ pub(super) fn sets_of(text: &str, at: usize, parts: &mut Vec<Part>) {
 }
 
 /// Runs `x` in the value of a variable.
-pub(super) const PROMPT: &str = "`${…@P}` runs what is in the variable";
+pub(super) const PROMPT: &str = "`${...@P}` runs what is in the variable";
 
 pub(super) fn without_tabs(text: &str) -> String {
     text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()

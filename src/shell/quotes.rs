@@ -110,7 +110,7 @@ impl Parser<'_> {
                     self.pos -= 1;
                     self.number(w, 8, 3)
                 }
-                b'c' => return self.guard("`\\c` in `$'…'`: write the character by its number"),
+                b'c' => return self.guard("`\\c` in `$'...'`: write the character by its number"),
                 _ => {
                     self.pos -= 1;
                     w.word.text.push('\\');
