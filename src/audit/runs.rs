@@ -480,7 +480,7 @@ impl Again {
         };
         if state.undecidable {
             self.leave_open(What::Permissions, LISTS_NOT_READ);
-        } else if let Err(error) = check_permissions(&step.asked, &signed.permissions) {
+        } else if let Err(error) = check_permissions(step.asked(), &signed.permissions) {
             self.read_otherwise(What::Permissions, error.to_string());
         }
         let required = &step.profile.require;

@@ -141,8 +141,8 @@ impl Boundary {
             digest: step.digest,
             definition,
             approvals: held.approvals.clone(),
-            permissions: held.asked.clone().unwrap_or_default(),
-            denied: held.asked.as_ref().err().map(ToString::to_string),
+            permissions: held.asked().clone().unwrap_or_default(),
+            denied: held.asked().as_ref().err().map(ToString::to_string),
             sandbox: held.profile.clone(),
             last_success: self.last_success(caller, reference)?,
         })

@@ -257,7 +257,7 @@ impl Boundary {
             );
         };
         let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
-        let permissions = check_permissions(&held.asked, &signed.permissions).map_err(|e| about(e.into()))?;
+        let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
         let profile = check_profile(&held.profile, &signed.sandbox).map_err(|e| about(e.into()))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)

@@ -78,7 +78,8 @@ impl Boundary {
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
         // A written deny is final: nobody is asked to sign what no signature passes.
-        let permissions = held.asked.clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
+        let permissions =
+            held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {
             let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);

@@ -139,7 +139,7 @@ fn one(message: impl std::fmt::Display) -> SealError {
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> = steps
         .iter()
-        .filter_map(|(reference, step)| match &step.asked {
+        .filter_map(|(reference, step)| match step.asked() {
             Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => Some(format!(
                 "{}: {denied}",
                 registry.get(reference).map_or_else(|| reference.to_string(), |step| place(step))

@@ -3,6 +3,7 @@
 //! The boundary decides with it, and the auditor works it out again from the seal's blobs.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::hex;
@@ -27,8 +28,7 @@ use crate::trust::roster::TrustedRoster;
 pub struct StepInForce {
     /// What policy says.
     pub ruling: Ruling,
-    /// What policy asks of every run, for signatures to grant; or why it lets none run, whoever signs.
-    pub asked: Result<Vec<Permission>, PolicyDenied>,
+    asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
@@ -39,6 +39,15 @@ pub struct StepInForce {
     pub profile: Profile,
     /// The step's place in the registry, as a bundle's JSON has it.
     pub proof: String,
+}
+
+impl StepInForce {
+    /// What policy asks of every run, for signatures to grant; or why it lets none run, whoever signs.
+    ///
+    /// The script is read when this is first asked: most states are made for one step or two.
+    pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
+        self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
+    }
 }
 
 /// Where a step stands and its ref, for a message.
@@ -91,7 +100,7 @@ pub fn steps_in_force(
                 let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 match proof {
                     Ok(proof) => {
-                        let asked = questions(&ruling, definition);
+                        let asked = OnceLock::new();
                         let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, proof };
                         steps.insert(reference.clone(), step);
                     }

@@ -378,12 +378,6 @@ impl Derived {
             }
         };
         let ruling = policy::resolve(&policy, &lists, &signed.step.reference);
-        if policy.has_sandbox_rules() {
-            self.note(
-                SANDBOX,
-                unknown("this version can't derive what such a policy gives: review with the boundary's version"),
-            );
-        }
         let asked = permissions::questions(&ruling, &definition);
         // The lists are sealed by the boundary alone: what those of this program ask besides must be signed too.
         let own =
@@ -391,6 +385,11 @@ impl Derived {
         self.permissions(signed, asked, own);
         let definition = &definition;
         self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
+        if policy.has_sandbox_rules() {
+            let why = "this version can't derive what such a policy gives: review with the boundary's version";
+            self.note(SANDBOX, unknown(why));
+            return;
+        }
         let given = match (&sources.configuration, seal) {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => configured(bytes),
             (Some(bytes), Some(seal)) => {

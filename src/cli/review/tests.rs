@@ -46,6 +46,7 @@ fn kubectl() -> Permission {
 struct Case {
     definition: Value,
     policy: Value,
+    builtins: Vec<u8>,
     configuration: Value,
     reason: String,
     params: Value,
@@ -68,6 +69,7 @@ fn case() -> Case {
         policy: json!({"version": 1, "default": {
             "mode": "prompted", "run": {"allow": ["set", "systemctl"]}, "approvals": {"required": 1, "from": ["ops", "security"], "each": true},
         }}),
+        builtins: CANONICAL.to_vec(),
         configuration: json!({
             "limits": {"default": Limits::default(), "maximum": Limits::default()},
             "sandbox": {"level": "strict", "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"]},
@@ -114,7 +116,7 @@ impl Case {
             registry_root: RegistryRoot::from_bytes([7; 32]),
             registry: BlobDigest::of(b"registry"),
             policy: PolicyDigest::of(&policy),
-            builtins: BlobDigest::of(CANONICAL),
+            builtins: BlobDigest::of(&self.builtins),
             roster: roster.digest(),
             rosters: None,
             tokens: BlobDigest::of(b"tokens"),
@@ -161,7 +163,7 @@ impl Case {
             definition: Some(definition),
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
             policy: Some(policy),
-            builtins: Some(CANONICAL.to_vec()),
+            builtins: Some(self.builtins.clone()),
             configuration: Some(configuration),
             roster: RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned()),
             signatures: Vec::new(),
@@ -266,6 +268,15 @@ fn any_contradiction_is_unsound_and_named() {
         ),
         ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
         ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
+        (
+            // Lists that only the boundary sealed can't take a question away.
+            "the boundary's built-in lists are not those of this program",
+            Case {
+                policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
+                builtins: br#"{"run":{"allow":["systemctl"]},"version":1}"#.to_vec(),
+                ..case()
+            },
+        ),
     ];
     for (at, (what, case)) in cases.iter().enumerate() {
         let sources = case.sources();
