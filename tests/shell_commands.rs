@@ -1085,3 +1085,29 @@ fn more_programs_that_take_programs_are_read() {
         assert_eq!(bash(harmless).len(), 1, "{harmless}");
     }
 }
+
+#[test]
+fn a_line_that_goes_on_within_an_operator_or_a_name_hides_nothing() {
+    rm_is_never_missed(&[
+        "[[ a ]\\\n] && rm x && [[ b ]]",
+        "[[ a =\\\n~ b ]] && rm x",
+        "i\\\nf true; th\\\nen rm x; f\\\ni",
+        "cas\\\ne a in a) rm x;\\\n; es\\\nac",
+        "whil\\\ne false; d\\\no :; don\\\ne; rm x",
+        "true &\\\n& rm x",
+        "true |\\\n| rm x",
+        "cat <\\\n<E\n$(rm x)\nE",
+        "echo $\\\n(rm x)",
+        "echo <\\\n(rm x)",
+        "r\\\nm x",
+        "x=\"a[\\$(rm y)0]\"; [[ $x -e\\\nq 1 ]]",
+    ]);
+    for sets in ["((PA\\\nTH=5))", "echo $((PA\\\nTH=5))", "for ((PA\\\nTH=5; 0; )); do :; done", "PA\\\nTH=5 git"] {
+        assert!(
+            find_in(Shell::Bash, sets, Size::Step)
+                .is_ok_and(|found| found.iter().any(|one| one.what == What::Setting("PATH".to_owned()))),
+            "{sets}: {:?}",
+            find_in(Shell::Bash, sets, Size::Step)
+        );
+    }
+}

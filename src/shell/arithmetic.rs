@@ -92,13 +92,9 @@ impl Parser<'_> {
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                     self.evaluates = true;
                     let at = self.place();
-                    let start = self.pos;
-                    while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
-                        self.pos += 1;
-                    }
-                    let name = &self.text[start..self.pos];
-                    if settings::changes(name) {
-                        w.word.parts.push(Part::Sets(name.to_owned(), at));
+                    let name = self.name();
+                    if settings::changes(&name) {
+                        w.word.parts.push(Part::Sets(name, at));
                     }
                 }
                 _ => {

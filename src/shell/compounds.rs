@@ -2,7 +2,7 @@
 
 use crate::shell::expansions::sets_of;
 use crate::shell::grammar::Until;
-use crate::shell::syntax::{Compound, Item, List, Node, Parser, Read, Word};
+use crate::shell::syntax::{Compound, Item, List, MAX_DEPTH, Node, Parser, Read, Word};
 use crate::shell::words::Kind;
 
 impl Parser<'_> {
@@ -165,6 +165,9 @@ impl Parser<'_> {
                 Some(b'\n') => self.newline()?,
                 Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
                 Some(b'(') if kind != Kind::Regex => {
+                    if self.depth + depth >= MAX_DEPTH {
+                        return self.guard("nested deeper than 100: write it flatter");
+                    }
                     depth += 1;
                     self.pos += 1;
                 }
@@ -187,7 +190,7 @@ impl Parser<'_> {
                 Some(_) => {
                     let word = self.word(kind)?;
                     kind = Kind::Argument;
-                    match word.source() {
+                    match word.operator().unwrap_or_default() {
                         "]]" => break,
                         "=~" => kind = Kind::Regex,
                         "==" | "=" | "!=" => kind = Kind::Pattern,

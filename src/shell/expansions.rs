@@ -54,9 +54,7 @@ impl Parser<'_> {
             }
             b'[' if self.bash() => return self.guard("`$[` is arithmetic in an old form: write `$((...))`"),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
-                while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
-                    self.pos += 1;
-                }
+                self.name();
                 w.hole(quoted);
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
@@ -160,11 +158,7 @@ impl Parser<'_> {
         }
         let name = self.pos;
         match self.peek() {
-            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => {
-                while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
-                    self.pos += 1;
-                }
-            }
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => drop(self.name()),
             Some(b'0'..=b'9') => {
                 while matches!(self.peek(), Some(b'0'..=b'9')) {
                     self.pos += 1;

@@ -554,8 +554,8 @@ pub(super) fn is_trap(text: &str) -> bool {
 /// `[[` as a command, without `]]`.
 fn half_a_test(item: &Item) -> bool {
     let [Node::Simple(simple)] = item.nodes.as_slice() else { return false };
-    let named = simple.words.first().is_some_and(|word| word.source() == "[[");
-    named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.source() != "]]")
+    let named = simple.words.first().is_some_and(|word| word.operator() == Some("[["));
+    named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
 /// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form.

@@ -183,6 +183,11 @@ impl Word {
         self.raw.as_deref().unwrap_or(&self.text)
     }
 
+    /// As an operator is compared: what stands unquoted, line continuations taken away.
+    pub(super) fn operator(&self) -> Option<&str> {
+        (!self.quoted).then_some(self.text.as_str())
+    }
+
     /// What is known of its beginning.
     pub(super) fn known(&self) -> &str {
         match self.text.find(HOLE) {
@@ -263,6 +268,15 @@ pub(super) struct Pending {
 pub(super) type Read<T> = Result<T, Flaw>;
 
 impl<'t> Parser<'t> {
+    /// Takes a variable's name, line continuations taken away.
+    pub(super) fn name(&mut self) -> String {
+        let start = self.pos;
+        while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
+            self.pos += 1;
+        }
+        self.text[start..self.pos].replace("\\\n", "")
+    }
+
     /// Before the first byte.
     pub(super) fn new(text: &'t str, dialect: Dialect, origin: Origin, depth: usize) -> Self {
         Self {
