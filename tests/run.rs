@@ -182,8 +182,14 @@ fn yes_allows_what_is_unlisted_and_never_what_is_denied_or_unknown() {
     for step in ["denied", "builtin", "unknown", "setting"] {
         assert_eq!(run(step).ended(126).out, "", "{step}");
     }
+    // What `-y` leaves open is asked where a person can answer, and denied where nobody can.
+    let mut terminal = person.at_terminal(&["a.md:unknown", "-y", "--policy", "policy.yaml"]);
+    terminal.answers("o");
+    assert_eq!(terminal.end().0, Some(0));
+    let quiet = ["a.md:unlisted", "-y", "--non-interactive", "--policy", "policy.yaml"];
+    assert_eq!(person.run(&quiet).ended(0).out, "done");
     let receipts = person.receipts();
-    assert_eq!(receipts.len(), 1);
+    assert_eq!(receipts.len(), 3);
     assert_eq!(answers(&receipts[0])[0].1, "allowed by -y");
 }
 
@@ -210,7 +216,7 @@ fn without_a_terminal_what_would_be_asked_is_denied_with_the_flags_that_allow_it
     let run = |arguments: &[&str]| person.run(&[&["a.md:one", "--policy", "policy.yaml"], arguments].concat());
     let ran = run(&[]).ended(126);
     assert!(ran.err.contains("no terminal") && ran.err.contains("--allow-run tput"), "{}", ran.err);
-    let ran = run(&["--non-interactive", "-y"]).ended(126);
+    let ran = run(&["--non-interactive"]).ended(126);
     assert!(ran.err.contains("--non-interactive"), "{}", ran.err);
     assert_eq!(run(&["--non-interactive", "--allow-run", "tput"]).ended(0).out, "done");
     let ran = person.run(&["a.md:two", "--policy", "policy.yaml"]).ended(126);

@@ -1,10 +1,9 @@
 //! Decides what a script would do, command by command.
 //!
 //! Every command is decided before anything is asked, so that what is denied behind a question is denied at once. In
-//! this order: what the command line granted, what was granted for this session, what somebody denied, what somebody
-//! allowed, the built-in lists in the same order, and the mode for what no list names. What can't be known before
-//! running is no unlisted thing: it could be one that is denied, so no mode, no `-y` and no answer for a whole session
-//! lets it pass unasked.
+//! this order: what the command line granted, what somebody denied, what somebody allowed, the built-in lists in the same
+//! order, and the mode for what no list names. What can't be known before running is no unlisted thing: it could be one
+//! that is denied, so no mode, no `-y` and no answer for a whole session lets it pass unasked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,21 +26,15 @@ pub enum Where {
     Boundary,
 }
 
-/// What was said at the terminal, for one call. At a boundary there is none of it.
+/// What the command line says for one call. What a person answers afterwards is in [`crate::policy::session`]. At a boundary there is none of it.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// `--allow-run`, `--allow-read`, `--allow-write`, `--allow-env`.
     pub granted: Granted,
-    /// What was answered for this session.
-    pub session: Session,
     /// `--allow-all`: no policy at all.
     pub allow_all: bool,
-    /// `--deny-all`: what no list allows is denied. It goes before `allow_all`, `yes` and the mode.
+    /// `--deny-all`: what no list allows is denied. It goes before `allow_all` and the mode.
     pub deny_all: bool,
-    /// `-y`: what is unlisted is allowed.
-    pub yes: bool,
-    /// `--non-interactive`: nobody answers, so what would be asked is denied.
-    pub non_interactive: bool,
     /// What `{repo}` and `{tmp}` stand for. Without it patterns that name them match nothing.
     pub places: Option<Places>,
     /// The real path of a program that is named by an absolute path, links resolved; nothing if there is none.
@@ -62,30 +55,6 @@ impl Granted {
         let listed = if relative { Listed::literal(pattern) } else { Listed::parse(kind, Side::Allow, pattern)? };
         self.0.add(kind, Side::Allow, listed, Origin::CommandLine);
         Ok(())
-    }
-}
-
-/// Answers for a session. They live in memory.
-#[derive(Debug, Clone, Default)]
-pub struct Session {
-    allowed: Lists,
-    all: Vec<(PermissionKind, Side)>,
-}
-
-impl Session {
-    /// Allows just this name or path: a pattern's characters mean themselves.
-    pub fn allow(&mut self, kind: PermissionKind, what: &str) {
-        self.allowed.add(kind, Side::Allow, Listed::literal(what), Origin::Session);
-    }
-
-    /// Allows or denies whatever of this kind would be asked about. What can't be known is asked all the same when it
-    /// is allowed; a deny takes in all.
-    pub fn all(&mut self, kind: PermissionKind, side: Side) {
-        self.all.push((kind, side));
-    }
-
-    fn says(&self, kind: PermissionKind, side: Side) -> bool {
-        self.all.contains(&(kind, side))
     }
 }
 
@@ -173,16 +142,8 @@ pub enum Rule {
 pub enum Then {
     /// Nothing.
     Stands,
-    /// `-y` allows it.
-    Yes,
-    /// `--non-interactive` denies it.
-    NobodyAnswers,
     /// `--deny-all` denies it.
     DenyAll,
-    /// All of this kind was allowed for this session.
-    SessionAllows,
-    /// All of this kind was denied for this session.
-    SessionDenies,
 }
 
 impl fmt::Display for Rule {
@@ -212,11 +173,7 @@ impl fmt::Display for Rule {
         };
         f.write_str(match then {
             Then::Stands => "",
-            Then::Yes => "; -y allows it",
-            Then::NobodyAnswers => "; --non-interactive denies what would be asked",
             Then::DenyAll => "; --deny-all denies it",
-            Then::SessionAllows => "; allowed for this session",
-            Then::SessionDenies => "; denied for this session",
         })
     }
 }
@@ -256,7 +213,7 @@ pub fn decide_command(ruling: &Ruling, name: &str, at: Where, flags: &Flags) -> 
 /// Decides what can't be known before `source` runs.
 #[must_use]
 pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Where, flags: &Flags) -> Decided {
-    let (verdict, rule) = Judge { ruling, at, flags }.unknown(PermissionKind::Run, why);
+    let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
     let place = Place { line: 1, column: 1 };
     let what = unknown_name(source.lines().next().unwrap_or_default(), place);
     Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
@@ -330,7 +287,7 @@ impl Judge<'_> {
             What::Function(_) if self.everything() => (Verdict::Allow, Rule::AllowAll),
             What::Function(_) => (Verdict::Allow, Rule::Function),
             What::Setting(name) => self.setting(name),
-            What::Unknown(why) => self.unknown(PermissionKind::Run, why),
+            What::Unknown(why) => self.unknown(why),
         }
     }
 
@@ -367,7 +324,6 @@ impl Judge<'_> {
         let rules = self.ruling.written.of(kind);
         let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, Origin::Grant(_)));
         let said = self.flags.granted.0.of(kind).allow.find_name(name);
-        let said = said.or_else(|| self.flags.session.allowed.of(kind).allow.find_name(name));
         if let Some(entry) = said {
             return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
         }
@@ -377,10 +333,10 @@ impl Judge<'_> {
         if let Some(entry) = granted() {
             return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
         }
-        self.unknown(kind, "it changes what later commands are or do")
+        self.unknown("it changes what later commands are or do")
     }
 
-    fn unknown(&self, kind: PermissionKind, why: &'static str) -> (Verdict, Rule) {
+    fn unknown(&self, why: &'static str) -> (Verdict, Rule) {
         if self.everything() {
             return (Verdict::Allow, Rule::AllowAll);
         }
@@ -388,7 +344,7 @@ impl Judge<'_> {
         let (verdict, then) = if mode.value == Mode::Deny {
             (Verdict::Deny, Then::Stands)
         } else {
-            self.asked(kind, PermissionReason::Unknown)
+            self.asked(PermissionReason::Unknown)
         };
         (verdict, Rule::Unknown { why, mode, then })
     }
@@ -398,8 +354,7 @@ impl Judge<'_> {
             return (Verdict::Allow, Rule::AllowAll);
         }
         let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
-        let said = [&self.flags.granted.0.of(kind).allow, &self.flags.session.allowed.of(kind).allow];
-        if let Some(entry) = said.into_iter().find_map(|list| find(list, Side::Allow)) {
+        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, Side::Allow) {
             return (Verdict::Allow, listed(kind, Side::Allow, entry, Then::Stands));
         }
         // Final: no question, no signature, no `-y` and no mode passes it.
@@ -412,7 +367,7 @@ impl Judge<'_> {
         if let Some(entry) = find(&built_in.deny, Side::Deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
             let (verdict, then) = match self.at {
-                Where::Boundary if !closed => self.asked(kind, PermissionReason::BuiltInDeny),
+                Where::Boundary if !closed => self.asked(PermissionReason::BuiltInDeny),
                 Where::Boundary | Where::Terminal => (Verdict::Deny, Then::Stands),
             };
             return (verdict, listed(kind, Side::Deny, entry, then));
@@ -425,27 +380,14 @@ impl Judge<'_> {
             Mode::Deny => (Verdict::Deny, Then::Stands),
             _ if self.flags.deny_all => (Verdict::Deny, Then::DenyAll),
             Mode::Execute => (Verdict::Allow, Then::Stands),
-            Mode::Prompted => self.asked(kind, PermissionReason::Unlisted),
+            Mode::Prompted => self.asked(PermissionReason::Unlisted),
         };
         (verdict, Rule::Unlisted { mode, elsewhere: false, then })
     }
 
     /// What becomes of a question.
-    fn asked(&self, kind: PermissionKind, why: PermissionReason) -> (Verdict, Then) {
-        let unlisted = why == PermissionReason::Unlisted;
-        if self.flags.deny_all {
-            (Verdict::Deny, Then::DenyAll)
-        } else if self.flags.session.says(kind, Side::Deny) {
-            (Verdict::Deny, Then::SessionDenies)
-        } else if unlisted && self.flags.session.says(kind, Side::Allow) {
-            (Verdict::Allow, Then::SessionAllows)
-        } else if unlisted && self.flags.yes {
-            (Verdict::Allow, Then::Yes)
-        } else if self.flags.non_interactive {
-            (Verdict::Deny, Then::NobodyAnswers)
-        } else {
-            (Verdict::Ask(why), Then::Stands)
-        }
+    const fn asked(&self, why: PermissionReason) -> (Verdict, Then) {
+        if self.flags.deny_all { (Verdict::Deny, Then::DenyAll) } else { (Verdict::Ask(why), Then::Stands) }
     }
 }
 
@@ -563,8 +505,7 @@ mod tests {
             decide_command(&ruling(policy), name, at, flags).rule.to_string()
         };
         let none = Flags::default();
-        let quiet = Flags { non_interactive: true, ..Flags::default() };
-        let yes = Flags { yes: true, ..Flags::default() };
+        let closed = Flags { deny_all: true, ..Flags::default() };
         for (policy, name, flags, expected) in [
             ("", "rm", &none, "run.deny \"rm\", built in"),
             ("default: {run: {deny: [\"r*\"]}}", "rm", &none, "run.deny \"r*\", default"),
@@ -582,8 +523,7 @@ mod tests {
                 &none,
                 "not listed (its name is, for a bare name or a system directory), mode prompted, built in",
             ),
-            ("", "jq", &quiet, "not listed, mode prompted, built in; --non-interactive denies what would be asked"),
-            ("", "jq", &yes, "not listed, mode prompted, built in; -y allows it"),
+            ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
         ] {
             assert_eq!(said(policy, name, Where::Terminal, flags), expected);
         }

@@ -1,7 +1,8 @@
 //! Policy: which rule holds for a step, and what it says of each command, path and variable.
 //!
 //! Pure: a sealed policy, the built-in lists and a ref in, a ruling out ([`resolve`]); with it, scripts are decided
-//! ([`decide`]) and what is asked at a boundary is put into words that are signed ([`permissions`]).
+//! ([`decide`]); what is asked then is put into words that are signed at a boundary ([`permissions`]), or answered by a
+//! person at a terminal ([`session`]).
 pub mod builtins;
 pub mod decide;
 pub mod file;
@@ -11,6 +12,7 @@ pub mod paths;
 pub mod patterns;
 pub mod permissions;
 pub mod profile;
+pub mod session;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,8 +68,6 @@ pub enum Origin {
     Grant(usize),
     /// An option of the command line.
     CommandLine,
-    /// An answer that was given for this session.
-    Session,
 }
 
 impl fmt::Display for Origin {
@@ -78,7 +78,6 @@ impl fmt::Display for Origin {
             Self::Override(index, pattern) => write!(f, "overrides[{index}] ({pattern})"),
             Self::Grant(index) => write!(f, "grants[{index}]"),
             Self::CommandLine => f.write_str("command line"),
-            Self::Session => f.write_str("this session"),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What policy says of a command, a path, a variable.
 
 use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{Flags, Verdict, Where, decide_env, decide_path, decide_script};
+use countersign::policy::decide::{Flags, Verdict, Where, decide_env, decide_path, decide_script, worst};
 use countersign::policy::file::Policy;
-use countersign::policy::lists::{KINDS, Side, word};
+use countersign::policy::lists::{KINDS, word};
 use countersign::policy::paths::{Places, RunbookPath, absolute};
 use countersign::policy::resolve_path;
-use countersign::record::authorization::PermissionKind;
+use countersign::policy::session::{Answers, Choice, Given, Session};
+use countersign::record::authorization::{Permission, PermissionKind, PermissionReason};
 use countersign::shell::commands::Size;
 use serde_json::Value;
 
@@ -53,7 +54,8 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
     let ruling = resolve_path(&policy, Builtins::current(), &runbook);
     let at = if vector["at"] == "boundary" { Where::Boundary } else { Where::Terminal };
     let context = |name: &str, default: &'static str| vector["ctx"][name].as_str().unwrap_or(default).to_owned();
-    let flags = flags(&vector["cli"], Places::new(&context("repo", "/repo"), &context("tmp", "/tmp")))?;
+    let places = Places::new(&context("repo", "/repo"), &context("tmp", "/tmp"));
+    let Said { flags, mut session, answers } = said(&vector["cli"], places)?;
     let input = text(vector, "input")?;
     let kind = kind(text(vector, "kind")?)?;
     let (verdict, decided) = match kind {
@@ -71,6 +73,23 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
             (decided.verdict, vec![decided])
         }
     };
+    // A script that is not understood is denied though nothing in it is.
+    let mut decided = decided;
+    for one in decided.iter_mut().filter(|_| at == Where::Terminal) {
+        let Verdict::Ask(why) = one.verdict else { continue };
+        let question = Permission { kind: one.kind, what: one.what.clone(), why };
+        let mut asked = false;
+        let given = session.answer(&question, answers, || {
+            asked = true;
+            Choice::Deny
+        });
+        one.verdict = match given {
+            _ if asked => one.verdict,
+            Given::Allowed(_) => Verdict::Allow,
+            Given::Denied(_) | Given::DeniedWithAll => Verdict::Deny,
+        };
+    }
+    let verdict = if decided.is_empty() { verdict } else { worst(&decided) };
     let asks = decided.iter().filter(|one| one.verdict != Verdict::Allow);
     let mut asks: Vec<String> =
         asks.map(|one| format!("{} {}: {}", word(one.kind), one.what, verdict_word(one.verdict))).collect();
@@ -90,24 +109,41 @@ fn kind(word_of: &str) -> Result<PermissionKind, String> {
     KINDS.into_iter().find(|kind| word(*kind) == word_of).ok_or_else(|| format!("no kind {word_of:?}"))
 }
 
-fn flags(cli: &Value, places: Option<Places>) -> Result<Flags, String> {
+/// What was said before the question of a vector comes.
+struct Said {
+    flags: Flags,
+    session: Session,
+    answers: Answers,
+}
+
+fn said(cli: &Value, places: Option<Places>) -> Result<Said, String> {
     let mut flags = Flags { places, ..Flags::default() };
+    let mut session = Session::default();
+    let mut answers = Answers { yes: false, nobody: None };
+    let mut before = |kind: PermissionKind, what: &str, choice: Choice| {
+        let question = Permission { kind, what: what.to_owned(), why: PermissionReason::Unlisted };
+        session.answer(&question, Answers { yes: false, nobody: None }, || choice)
+    };
     for (key, value) in cli.as_object().into_iter().flatten() {
         let on = value == &Value::Bool(true);
         match key.as_str() {
-            "yes" => flags.yes = on,
-            "nonInteractive" => flags.non_interactive = on,
+            "yes" => answers.yes = on,
+            "nonInteractive" => answers.nobody = on.then_some("--non-interactive"),
             "allowAll" => flags.allow_all = on,
             "denyAll" => flags.deny_all = on,
             "session" => {
                 for (kind_of, names) in value.as_object().into_iter().flatten() {
                     for name in names.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                        flags.session.allow(kind(kind_of)?, name);
+                        before(kind(kind_of)?, name, Choice::Session);
                     }
                 }
             }
-            "sessionAllowsAll" => flags.session.all(kind(value.as_str().unwrap_or_default())?, Side::Allow),
-            "sessionDeniesAll" => flags.session.all(kind(value.as_str().unwrap_or_default())?, Side::Deny),
+            "sessionAllowsAll" => {
+                before(kind(value.as_str().unwrap_or_default())?, "anything", Choice::AllOfType);
+            }
+            "sessionDeniesAll" => {
+                before(kind(value.as_str().unwrap_or_default())?, "anything", Choice::DenyAll);
+            }
             other => {
                 for pattern in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
                     flags.granted.grant(kind(other)?, pattern).map_err(|error| error.to_string())?;
@@ -115,7 +151,7 @@ fn flags(cli: &Value, places: Option<Places>) -> Result<Flags, String> {
             }
         }
     }
-    Ok(flags)
+    Ok(Said { flags, session, answers })
 }
 
 const KNOWN: [&str; 14] = [

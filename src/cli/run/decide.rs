@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::project::{Project, real_program};
-use crate::cli::run::prompt::{Answers, Occurrence, Question};
+use crate::cli::run::prompt::{Occurrence, Question};
 use crate::cli::run::runbook::{Chosen, Runbook, at};
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
@@ -16,9 +16,10 @@ use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Flags, Granted, Verdict, Where, decide_env, decide_path};
 use crate::policy::file::Policy;
 use crate::policy::paths::RunbookPath;
-use crate::policy::permissions::decide_step;
+use crate::policy::permissions::{MAX_SHOWN, decide_step};
+use crate::policy::session::Answers;
 use crate::policy::{Ruling, resolve_path};
-use crate::record::authorization::{MAX_PERMISSIONS, PermissionKind};
+use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::local_receipt::Answer;
 
 /// What is allowed and denied beforehand.
@@ -124,8 +125,6 @@ impl Rules {
             deny_all: args.deny_all,
             places: project.places(),
             real: Some(real_program),
-            // `-y`, answers and their absence are dealt with where questions are answered, so that a receipt tells them.
-            ..Flags::default()
         };
         Ok(Self {
             args: args.clone(),
@@ -178,22 +177,19 @@ impl Rules {
                     format!("{}: {noun} \"{}\"{via} is denied ({})", place(one), one.what, one.rule)
                 })
                 .collect();
-            let more = denied.len().saturating_sub(SHOWN_DENIED);
+            let more = denied.len().saturating_sub(MAX_SHOWN);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            let shown: Vec<String> = denied.into_iter().take(SHOWN_DENIED).collect();
+            let shown: Vec<String> = denied.into_iter().take(MAX_SHOWN).collect();
             return Err(refused(format!("{}{more}", Shown::text(&shown.join("; ")).as_str())));
         }
         let mut questions: Vec<Question> = Vec::new();
         for one in &decision.decided {
             let Verdict::Ask(why) = one.verdict else { continue };
             let occurrence = Occurrence { at: place(one), via: one.via.clone() };
-            let same =
-                |question: &&mut Question| (question.kind, &question.what, question.why) == (one.kind, &one.what, why);
-            match questions.iter_mut().find(same) {
+            let asked = Permission { kind: one.kind, what: one.what.clone(), why };
+            match questions.iter_mut().find(|question| question.asked == asked) {
                 Some(question) => question.places.push(occurrence),
-                None => {
-                    questions.push(Question { kind: one.kind, what: one.what.clone(), why, places: vec![occurrence] })
-                }
+                None => questions.push(Question { asked, places: vec![occurrence] }),
             }
             if questions.len() > MAX_PERMISSIONS {
                 return Err(refused(format!(
@@ -251,15 +247,14 @@ impl Rules {
 
     /// Who answers what is asked.
     pub(super) fn answers(&self) -> Answers {
-        if self.args.non_interactive {
-            Answers::Nobody("--non-interactive denies whatever would be asked")
-        } else if self.args.yes {
-            Answers::Yes
+        let nobody = if self.args.non_interactive {
+            Some("--non-interactive denies whatever would be asked")
         } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-            Answers::Person
+            None
         } else {
-            Answers::Nobody("there is no terminal to ask at")
-        }
+            Some("there is no terminal to ask at")
+        };
+        Answers { yes: self.args.yes, nobody }
     }
 
     /// What the command line answered beforehand, as a receipt has it.
@@ -296,9 +291,6 @@ impl Rules {
         &self.from
     }
 }
-
-/// As many denials as are told one by one.
-const SHOWN_DENIED: usize = 8;
 
 /// A path of the command line, links resolved: what is given to a step has to be there.
 fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failure> {

@@ -27,12 +27,12 @@ use crate::cli::project::Project;
 use crate::cli::propose::read_params;
 use crate::cli::run::decide::Rules;
 use crate::cli::run::profile::{Hold, Wanted};
-use crate::cli::run::prompt::Session;
 use crate::cli::run::receipt::Receipts;
 use crate::cli::run::runbook::Runbook;
 use crate::cli::run::signals::Signals;
 use crate::cli::run::step::Walk;
 use crate::cli::talk::Talk;
+use crate::policy::session::Session;
 
 /// Run a runbook's steps yourself, at a terminal: policy asks you instead of approvers
 #[derive(Debug, clap::Args)]

@@ -9,16 +9,17 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
-use crate::cli::run::environment::{self, Inherited};
+use crate::cli::run::environment;
 use crate::cli::run::live::Live;
 use crate::cli::run::profile::{Hold, Wanted};
-use crate::cli::run::prompt::{Answers, Choice, Given, Question, Session};
+use crate::cli::run::prompt::Question;
 use crate::cli::run::receipt::{After, Before, Receipts};
 use crate::cli::run::runbook::{Chosen, Runbook};
 use crate::cli::run::signals::Signals;
 use crate::cli::run::work::Work;
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
+use crate::policy::session::{Choice, Given, Session, plural};
 use crate::record::authorization::StepReference;
 use crate::record::local_receipt::Answer;
 use crate::record::receipt::Outcome;
@@ -62,6 +63,13 @@ impl Walk<'_> {
         let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
         let inherited =
             environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
+        let withheld = inherited.withheld.clone();
+        let plan = Plan {
+            interpreter: definition.interpreter.clone(),
+            source: definition.source.clone().into_bytes(),
+            env: inherited.with(parameters::environment(&chosen.params))?,
+            params_json: chosen.params.canonical().to_vec(),
+        };
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {
             Wanted::Off(flag) => Some(Answer { question: "sandbox".to_owned(), answer: format!("off ({flag})") }),
@@ -74,15 +82,11 @@ impl Walk<'_> {
             policy: self.rules.digest(),
             answers,
         };
-        Receipts::check_room(&before)?;
-        self.begin(chosen, &before, &prepared, &inherited, work)?;
+        if self.receipts.is_some() {
+            Receipts::check_room(&before)?;
+        }
+        self.begin(chosen, &before, &prepared, &withheld, work)?;
         self.wrote = true;
-        let plan = Plan {
-            interpreter: definition.interpreter.clone(),
-            source: definition.source.clone().into_bytes(),
-            env: inherited.with(parameters::environment(&chosen.params))?,
-            params_json: chosen.params.canonical().to_vec(),
-        };
         self.run(before, prepared, plan)
     }
 
@@ -91,33 +95,37 @@ impl Walk<'_> {
         let mut given = Vec::new();
         for question in questions {
             let (talk, wrote) = (self.talk, self.wrote);
-            let asked = |question: &Question| {
+            let asked = || {
                 if wrote {
                     calm();
                 }
                 ask(question, step, talk)
             };
-            match self.session.answer(question, answers, asked) {
-                Given::Allowed(answer) => {
+            let why = match self.session.answer(&question.asked, answers, asked) {
+                Given::Allowed(words) => {
+                    let answer = Answer { question: question.recorded(), answer: words.to_owned() };
                     if talk.json {
                         talk.object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
                     }
                     given.push(answer);
+                    continue;
                 }
-                Given::Denied(why) => {
-                    let place = question.places.first().map_or("", |place| &place.at);
-                    let mut message = format!(
-                        "nothing of {step} was run: {}: {} {} is denied: {why}",
-                        Shown::text(place).as_str(),
-                        question.noun(),
-                        Shown::quoted(&question.what).as_str()
-                    );
-                    if matches!(answers, Answers::Nobody(_)) {
-                        message.push_str(&advice(questions));
-                    }
-                    return Err(Failure::new(Exit::Refused, message));
+                Given::Denied(why) => why.to_owned(),
+                Given::DeniedWithAll => {
+                    format!("all {} that no list allows were denied in this session", plural(question.asked.kind))
                 }
+            };
+            let place = question.places.first().map_or("", |place| &place.at);
+            let mut message = format!(
+                "nothing of {step} was run: {}: {} {} is denied: {why}",
+                Shown::text(place).as_str(),
+                question.noun(),
+                Shown::quoted(&question.asked.what).as_str()
+            );
+            if answers.nobody.is_some() {
+                message.push_str(&advice(questions));
             }
+            return Err(Failure::new(Exit::Refused, message));
         }
         Ok(given)
     }
@@ -127,7 +135,7 @@ impl Walk<'_> {
         chosen: &Chosen,
         before: &Before,
         prepared: &Prepared,
-        inherited: &Inherited,
+        withheld: &[String],
         work: Work,
     ) -> Result<(), Failure> {
         let definition = &chosen.step.definition;
@@ -135,7 +143,7 @@ impl Walk<'_> {
             return self.talk.object(&json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
                 "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
-                "workdir": work.word(), "withheld": inherited.withheld,
+                "workdir": work.word(), "withheld": withheld,
             }));
         }
         if self.talk.err_is_terminal() {
@@ -146,8 +154,8 @@ impl Walk<'_> {
                 self.rules.from(),
                 self.hold.wanted().words()
             ));
-            if !inherited.withheld.is_empty() {
-                self.talk.say(&format!("-- not inherited, though policy allows it: {}", inherited.withheld.join(", ")));
+            if !withheld.is_empty() {
+                self.talk.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
             }
         }
         // Whoever expects files to be there, or to stay, is told where they are, and told once.
@@ -240,7 +248,7 @@ fn ask(question: &Question, step: &str, talk: &Talk) -> Choice {
     talk.show_aside(&question.screen(step));
     for _ in 0..TRIES {
         let Ok(typed) = talk.ask(&question.ask(), "answer beforehand with --allow-run") else { return Choice::Deny };
-        if let Some(choice) = Choice::parse(&typed, question) {
+        if let Some(choice) = question.choice(&typed) {
             return choice;
         }
         talk.say("that is none of the answers; what is not answered is denied");
