@@ -10,6 +10,7 @@ mod ledger;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use countersign::audit::entry;
 use countersign::audit::history::Expected;
 use countersign::crypto::digest::SealDigest;
 use countersign::crypto::merkle::{self, Hash, TILE_WIDTH};
@@ -32,7 +33,7 @@ fn main() {
 }
 
 /// Runs in the log that is audited.
-const RUNS: i64 = 200;
+const RUNS: i64 = 1000;
 
 /// A log of runs that one, or two people approved, each with a consumption leaf of its own: as it is with one client.
 fn log(signers: usize) -> Log {
@@ -50,22 +51,22 @@ fn of(signers: usize) -> &'static Log {
     if signers == 2 { &TWO } else { &ONE }
 }
 
-#[divan::bench(args = [1, 2])]
+#[divan::bench(args = [1, 2], sample_count = 25, sample_size = 1)]
 fn audit(bencher: Bencher<'_, '_>, signers: usize) {
     let log = of(signers);
     let head = log.head();
     assert!(log.audit().1.clean);
     bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {
         let mut auditor = log.auditor(Expected::default());
-        for entry in &log.entries {
-            black_box(auditor.entry(entry, log).expect("readable"));
-        }
+        // As many at a time as stand in a tile.
+        let tiles = log.entries.chunks(usize::from(TILE_WIDTH)).map(|tile| Ok(tile.to_vec()));
+        entry::each(tiles, |entry| auditor.entry(entry, log).map(|said| drop(black_box(said)))).expect("readable");
         auditor.finish(&head, log).expect("readable")
     });
 }
 
 /// The same signatures over the same messages, and nothing else.
-#[divan::bench(args = [1, 2])]
+#[divan::bench(args = [1, 2], sample_count = 25, sample_size = 1)]
 fn signatures(bencher: Bencher<'_, '_>, signers: usize) {
     let checks = checks(of(signers));
     assert_eq!(checks.len() as u64, of(signers).audit().1.counts.signatures);

@@ -7,6 +7,7 @@ mod history;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
+use countersign::audit::entry::Entry;
 use countersign::audit::finding::{Said, Verdict, What};
 use countersign::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use countersign::audit::kept::Kept;
@@ -159,7 +160,7 @@ fn a_state_says_when_it_was_kept_and_a_log_of_the_future_is_warned_of() {
     let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
     let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
     for entry in &log.entries {
-        auditor.entry(entry, &log).unwrap();
+        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
     }
     auditor.finish(&log.head(), &log).unwrap();
     assert_eq!(auditor.keep(&log.head()).expect("it holds").seen, now(700));
@@ -193,7 +194,7 @@ fn an_entry_that_is_deleted_put_in_or_moved_shows_by_the_root() {
             );
         };
         for entry in &log.entries {
-            take(auditor.entry(entry, log).unwrap());
+            take(auditor.entry(&Entry::of(entry.clone()), log).unwrap());
         }
         take(auditor.finish(&head, log).unwrap().0);
         whats
@@ -327,7 +328,7 @@ fn what_is_remembered_of_a_denial_is_its_digest_and_only_while_its_epoch_lasts()
     let remembered = |log: &Log| {
         let mut auditor = log.auditor(Expected::default());
         for entry in &log.entries {
-            auditor.entry(entry, log).unwrap();
+            auditor.entry(&Entry::of(entry.clone()), log).unwrap();
         }
         assert!(auditor.finish(&log.head(), log).unwrap().1.clean);
         auditor.keep(&log.head()).expect("it holds").denials.len()
@@ -634,7 +635,7 @@ fn the_boundarys_key_changes_with_the_roster_and_the_old_one_signs_nothing_more(
     assert!(found(&log).is_empty(), "{:#?}", log.audit().0);
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(entry, &log).unwrap();
+        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
     }
     let (said, _) = auditor.finish(&log.head_by(BOUNDARY), &log).unwrap();
     assert!(matches!(&said[..], [Said::Finding(finding)] if finding.what == What::Checkpoint), "{said:?}");
@@ -652,13 +653,24 @@ fn a_newer_roster_may_be_the_trusted_one() {
         log.reseal(at, |_| {});
     }
     log.run("nginx:restart", 60, &[ALICE]);
-    let first = rosters_in(&log.entries[0], &log).unwrap().unwrap();
+    let first = rosters_in(&Entry::of(log.entries[0].clone()), &log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(3));
     assert!(Auditor::new(pinned.clone(), &first, Expected::default()).is_err(), "nothing leads there yet");
-    let last = log.entries.iter().filter_map(|entry| rosters_in(entry, &log).unwrap()).next_back().unwrap();
+    let last = log
+        .entries
+        .iter()
+        .filter_map(|entry| rosters_in(&Entry::of(entry.clone()), &log).unwrap())
+        .next_back()
+        .unwrap();
     let mut auditor = Auditor::new(pinned, &last, Expected::default()).expect("connected");
     for entry in &log.entries {
-        assert!(auditor.entry(entry, &log).unwrap().iter().all(|said| matches!(said, Said::Decision(_))));
+        assert!(
+            auditor
+                .entry(&Entry::of(entry.clone()), &log)
+                .unwrap()
+                .iter()
+                .all(|said| matches!(said, Said::Decision(_)))
+        );
     }
     assert!(auditor.finish(&log.head(), &log).unwrap().1.clean);
 }
@@ -905,7 +917,7 @@ fn one_receipt_id_for_two_runs_is_found_however_late_the_receipts_come() {
 fn kept_of(log: &Log) -> Kept {
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(entry, log).unwrap();
+        auditor.entry(&Entry::of(entry.clone()), log).unwrap();
     }
     let head = log.head();
     assert!(auditor.finish(&head, log).unwrap().1.clean);
@@ -915,12 +927,12 @@ fn kept_of(log: &Log) -> Kept {
 
 /// What an audit that goes on from there finds.
 fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
-    let versions = rosters_in(kept.seals.last().unwrap().entry.as_bytes(), log).unwrap().unwrap();
+    let versions = rosters_in(&Entry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
     let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log).unwrap().expect("usable");
     let mut said = Vec::new();
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
-        said.extend(auditor.entry(entry, log).unwrap());
+        said.extend(auditor.entry(&Entry::of(entry.clone()), log).unwrap());
     }
     said.extend(auditor.finish(&log.head(), log).unwrap().0);
     let whats: BTreeSet<_> = said
@@ -956,11 +968,12 @@ fn kinds_of_later_versions_and_garbage_are_told() {
     log.entries.insert(0, log.entries[1].clone());
     let mut auditor = Auditor::new(
         Pinned::Digest(log.roster_digest(1)),
-        &rosters_in(&log.entries[1], &log).unwrap().unwrap(),
+        &rosters_in(&Entry::of(log.entries[1].clone()), &log).unwrap().unwrap(),
         Expected::default(),
     )
     .unwrap();
-    let said: Vec<Said> = log.entries[..1].iter().flat_map(|entry| auditor.entry(entry, &log).unwrap()).collect();
+    let said: Vec<Said> =
+        log.entries[..1].iter().flat_map(|entry| auditor.entry(&Entry::of(entry.clone()), &log).unwrap()).collect();
     assert!(matches!(&said[..], [Said::Finding(finding)] if finding.what == What::SealChain), "{said:?}");
 }
 
@@ -997,7 +1010,7 @@ fn an_audit_is_taken_up_where_it_was_left() {
     log.deny(&denied, BOB);
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(entry, &log).unwrap();
+        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
     }
     let head = log.head();
     assert!(auditor.finish(&head, &log).unwrap().1.clean);
@@ -1005,7 +1018,8 @@ fn an_audit_is_taken_up_where_it_was_left() {
     let text = serde_json::to_vec(&kept).unwrap();
     let kept: Kept = serde_json::from_slice(&text).expect("read back");
     let go_on = |log: &Log| {
-        let versions = rosters_in(kept.seals.last().unwrap().entry.as_bytes(), log).unwrap().unwrap();
+        let versions =
+            rosters_in(&Entry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
         let pinned = Pinned::Digest(log.roster_digest(1));
         let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), &kept, log).unwrap().expect("usable");
         let mut whats = BTreeSet::new();
@@ -1016,7 +1030,7 @@ fn an_audit_is_taken_up_where_it_was_left() {
             );
         };
         for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
-            take(auditor.entry(entry, log).unwrap());
+            take(auditor.entry(&Entry::of(entry.clone()), log).unwrap());
         }
         let (said, summary) = auditor.finish(&log.head(), log).unwrap();
         take(said);
@@ -1054,7 +1068,7 @@ fn what_does_not_hold_is_no_ground_to_go_on_from() {
     log.run("two:go", 40, &[ALICE]);
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
-        auditor.entry(entry, &log).unwrap();
+        auditor.entry(&Entry::of(entry.clone()), &log).unwrap();
     }
     let head = log.head();
     auditor.finish(&head, &log).unwrap();

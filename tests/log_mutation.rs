@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use countersign::audit::entry::Entry;
 use countersign::audit::finding::Said;
 use countersign::crypto::canonical::{canonical_of, to_canonical};
 use countersign::crypto::digest::{hex, sha256};
@@ -167,7 +168,9 @@ struct Found {
 }
 
 fn ours(log: &Log) -> Found {
-    let Some(versions) = countersign::audit::history::rosters_in(&log.entries[0], log).expect("readable") else {
+    let Some(versions) =
+        countersign::audit::history::rosters_in(&Entry::of(log.entries[0].clone()), log).expect("readable")
+    else {
         return Found { clean: false, words: ["no genesis seal".to_owned()].into() };
     };
     let trusted = countersign::trust::chain::Pinned::Digest(log.roster_digest(1));
@@ -176,7 +179,7 @@ fn ours(log: &Log) -> Found {
     };
     let mut said = Vec::new();
     for entry in &log.entries {
-        said.extend(auditor.entry(entry, log).expect("readable"));
+        said.extend(auditor.entry(&Entry::of(entry.clone()), log).expect("readable"));
     }
     let (last, summary) = auditor.finish(&log.head(), log).expect("readable");
     said.extend(last);

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use countersign::audit::entry::Entry;
 use countersign::audit::finding::Said;
 use countersign::audit::history::{Auditor, Beside, Expected, Unreadable, rosters_in};
 use countersign::crypto::digest::BlobDigest;
@@ -478,11 +479,11 @@ impl Torture {
     fn decide_again(&mut self, place: &str, leaves: &[Vec<u8>], beside: &dyn Beside) {
         let roster = self.world.started["roster"].as_str().unwrap().parse().unwrap();
         let auditor = self.auditor.get_or_insert_with(|| {
-            let versions = rosters_in(&leaves[0], beside).expect("readable").expect("a seal");
+            let versions = rosters_in(&Entry::of(leaves[0].clone()), beside).expect("readable").expect("a seal");
             Auditor::new(Pinned::Digest(roster), &versions, Expected::default()).expect("the trusted roster")
         });
         for leaf in &leaves[auditor.size() as usize..] {
-            for said in auditor.entry(leaf, beside).expect("readable") {
+            for said in auditor.entry(&Entry::of(leaf.clone()), beside).expect("readable") {
                 assert!(!matches!(said, Said::Finding(_)), "{place}: the auditor: {said:?}");
             }
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::audit::entry::{Entry, Parts};
 use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
 use crate::audit::kept::{Kept, KeptSeal};
 use crate::audit::ledger::Stop;
@@ -16,16 +17,15 @@ use crate::audit::runs::Runs;
 use crate::audit::sealed::{Flaw, InForce, Rosters, Seals, verify as verify_seal, versions_of};
 use crate::audit::tiles::Tiles;
 use crate::audit::witnesses::check_witnesses;
-use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest, hex};
-use crate::crypto::merkle::{self, Frontier, Hash, TilePath};
+use crate::crypto::merkle::{Frontier, TilePath};
 use crate::crypto::note::{self, Note};
 use crate::decision::place::check_place;
 use crate::record::authorization::BoundaryRef;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
-use crate::record::document::{PREDICATE_BASE, Predicate, Statement};
+use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
@@ -160,12 +160,12 @@ pub struct Auditor {
 ///
 /// # Errors
 /// When the source can't be read.
-pub fn rosters_in(entry: &[u8], beside: &dyn Beside) -> Result<Option<Vec<Envelope>>, Unreadable> {
-    let Ok((_, payload)) = read(entry) else { return Ok(None) };
-    if kind_of(&payload) != Some(Seal::KIND) {
+pub fn rosters_in(entry: &Entry, beside: &dyn Beside) -> Result<Option<Vec<Envelope>>, Unreadable> {
+    let Ok(Parts { payload, .. }) = entry.parts() else { return Ok(None) };
+    if entry.kind() != Some(Seal::KIND) {
         return Ok(None);
     }
-    match Statement::<Seal>::from_payload(&payload) {
+    match Statement::<Seal>::from_payload(payload) {
         Ok(statement) => Ok(versions_of(&statement.predicate, beside)?.ok()),
         Err(_) => Ok(None),
     }
@@ -235,17 +235,18 @@ impl Auditor {
         let Some(tree) = kept.frontier() else { return Ok(Err("its tree is not one of its size".to_owned())) };
         let mut sealed: Vec<Arc<InForce>> = Vec::with_capacity(kept.seals.len());
         for KeptSeal { index, entry } in &kept.seals {
-            let Ok((signatures, payload)) = read(entry.as_bytes()) else {
+            let entry = Entry::of(entry.clone().into_bytes());
+            let Ok(Parts { signatures, payload }) = entry.parts() else {
                 return Ok(Err(format!("the seal of entry {index} is not readable in it")));
             };
-            let signed = match signed::<Seal>(&payload, &signatures) {
+            let signed = match signed::<Seal>(payload, signatures) {
                 Ok(signed) => signed,
                 Err(message) => return Ok(Err(message)),
             };
             let again = Seals::again(
                 *index,
-                entry.as_bytes(),
-                (&payload, signed),
+                entry.data(),
+                (payload, signed),
                 (kept.boundary, auditor.expected.no_differences),
                 &mut auditor.rosters,
                 beside,
@@ -312,16 +313,16 @@ impl Auditor {
     ///
     /// # Errors
     /// When what it names can't be read.
-    pub fn entry(&mut self, data: &[u8], beside: &dyn Beside) -> Result<Vec<Said>, Unreadable> {
+    pub fn entry(&mut self, entry: &Entry, beside: &dyn Beside) -> Result<Vec<Said>, Unreadable> {
         let index = self.tree.size();
-        let hash = merkle::leaf_hash(data);
+        let hash = entry.hash();
         self.tree.append(hash);
         let mut differing = Vec::new();
         self.tiles.append(hash, beside, &mut |finding| differing.push(finding))?;
         differing.into_iter().for_each(|finding| self.say(finding));
-        match read(data) {
+        match entry.parts() {
             Err(why) => self.say(Finding::at(What::Entry, index, why)),
-            Ok((signatures, payload)) => self.document(index, hash, data, &signatures, &payload, beside)?,
+            Ok(parts) => self.document(index, entry, parts, beside)?,
         }
         self.compare_heads();
         Ok(std::mem::take(&mut self.said))
@@ -402,16 +403,14 @@ impl Auditor {
     fn document(
         &mut self,
         index: u64,
-        hash: Hash,
-        data: &[u8],
-        signatures: &[EnvelopeSignature],
-        payload: &[u8],
+        entry: &Entry,
+        Parts { signatures, payload }: &Parts,
         beside: &dyn Beside,
     ) -> Result<(), Unreadable> {
-        let kind = kind_of(payload).unwrap_or_default();
+        let kind = entry.kind().unwrap_or_default();
         if kind == Seal::KIND {
             return match signed::<Seal>(payload, signatures) {
-                Ok(signed) => self.seal(index, data, payload, signed, beside),
+                Ok(signed) => self.seal(index, entry.data(), payload, signed, beside),
                 Err(why) => {
                     self.say(Finding::at(What::Entry, index, why));
                     Ok(())
@@ -432,7 +431,8 @@ impl Auditor {
                     self.time(index, document.predicate().at);
                     self.counts.consumptions += 1;
                     self.counts.spent += document.predicate().spent.len() as u64;
-                    let findings = self.runs.consume(index, hash, document.predicate(), &in_force, &self.denials);
+                    let findings =
+                        self.runs.consume(index, entry.hash(), document.predicate(), &in_force, &self.denials);
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.undecided(index, &in_force);
                     self.runs.forget(self.at);
@@ -829,13 +829,13 @@ impl Later {
     ///
     /// # Errors
     /// When what it names can't be read.
-    pub fn entry(&mut self, data: &[u8], beside: &dyn Beside) -> Result<(), Unreadable> {
-        let Ok((signatures, payload)) = read(data) else { return Ok(()) };
-        if kind_of(&payload) != Some(Seal::KIND) {
+    pub fn entry(&mut self, entry: &Entry, beside: &dyn Beside) -> Result<(), Unreadable> {
+        let Ok(Parts { signatures, payload }) = entry.parts() else { return Ok(()) };
+        if entry.kind() != Some(Seal::KIND) {
             return Ok(());
         }
-        let Ok(signed) = signed::<Seal>(&payload, &signatures) else { return Ok(()) };
-        if let Ok((seal, roster)) = verify_seal(&payload, signed, &mut self.rosters, beside)?
+        let Ok(signed) = signed::<Seal>(payload, signatures) else { return Ok(()) };
+        if let Ok((seal, roster)) = verify_seal(payload, signed, &mut self.rosters, beside)?
             && seal.predicate().boundary.id == Some(self.boundary.id)
             && seal.predicate().boundary.name == self.boundary.name
             && roster.version() >= self.roster.version()
@@ -897,40 +897,6 @@ fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Re
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
     if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
-}
-
-/// The envelope in an entry, whose bytes must be its canonical form, and its payload. The form is so narrow that it is
-/// read by its own text: what stands between is base64, which has no other spelling either.
-fn read(data: &[u8]) -> Result<(Signatures, Vec<u8>), String> {
-    let other = || "not the canonical form of an envelope of ours".to_owned();
-    let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
-    // From the end, which is near: the payload is long, and is held to its alphabet when it is decoded.
-    let after = AFTER_PAYLOAD.as_bytes();
-    let end = rest.windows(after.len()).rposition(|window| window == after).ok_or_else(other)?;
-    let (payload, rest) = rest.split_at(end);
-    let signatures = rest
-        .strip_prefix(AFTER_PAYLOAD.as_bytes())
-        .and_then(|rest| rest.strip_suffix(b"}"))
-        .and_then(canonical::read_exact::<Signatures>)
-        .ok_or_else(other)?;
-    let payload = std::str::from_utf8(payload).map_err(|_| other())?;
-    let payload = Base64::Strict.decode("/payload", payload).map_err(|error| error.to_string())?;
-    Ok((signatures, payload))
-}
-
-type Signatures = Vec<EnvelopeSignature>;
-
-const BEFORE_PAYLOAD: &str = r#"{"payload":""#;
-const AFTER_PAYLOAD: &str = r#"","payloadType":"application/vnd.in-toto+json","signatures":"#;
-
-/// Which kind of statement a payload claims to be. Only a guess at which reader to ask: that one checks the type itself.
-fn kind_of(payload: &[u8]) -> Option<&str> {
-    const KEY: &[u8] = b"\"predicateType\":\"";
-    // The last field but one of a canonical statement: what follows it are the subjects.
-    let at = payload.windows(KEY.len()).rposition(|window| window == KEY)?;
-    let rest = &payload[at + KEY.len()..];
-    let kind = std::str::from_utf8(&rest[..rest.iter().position(|&c| c == b'"')?]).ok()?;
-    kind.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
 
 fn signed<P: Predicate>(payload: &[u8], signatures: &[EnvelopeSignature]) -> Result<Signed<P>, String> {

@@ -2,6 +2,7 @@
 pub mod bundle;
 mod decided;
 mod documents;
+pub mod entry;
 mod facts;
 pub mod finding;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::audit::entry::{self, Entry};
 use crate::audit::finding::{Finding, Said, Summary};
 use crate::audit::history::{Auditor, Expected, SeenHead, Unreadable, rosters_in};
 use crate::audit::kept::Kept;
@@ -169,7 +170,7 @@ fn begin(
 ) -> Result<Result<Auditor, Untrusted>, Failure> {
     let first = if size == 0 { None } else { place.entries(0, size)?.into_iter().next() };
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
-    let versions = rosters_in(&first, place).map_err(unreadable)?;
+    let versions = rosters_in(&Entry::of(first), place).map_err(unreadable)?;
     let Some(versions) = versions else {
         let message = "its first entry is no seal, or the roster that it names is not beside the log";
         return Ok(Err(Untrusted { message: message.to_owned(), first: None }));
@@ -228,15 +229,14 @@ fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
 /// The most versions of the roster that any seal of the log brings, where that is more than `known`.
 fn later_rosters(place: &Place, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
     let mut longest: Option<Vec<Envelope>> = None;
-    for tile in 0..size.div_ceil(u64::from(TILE_WIDTH)) {
-        for entry in place.entries(tile, size)? {
-            if let Some(versions) = rosters_in(&entry, place).map_err(unreadable)?
-                && versions.len() > longest.as_ref().map_or(known, Vec::len)
-            {
-                longest = Some(versions);
-            }
+    each_entry(place, 0, size, |entry| {
+        if let Some(versions) = rosters_in(entry, place).map_err(unreadable)?
+            && versions.len() > longest.as_ref().map_or(known, Vec::len)
+        {
+            longest = Some(versions);
         }
-    }
+        Ok(())
+    })?;
     Ok(longest)
 }
 
@@ -253,12 +253,14 @@ fn resume(
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
     let versions = match kept.seals.last() {
-        Some(seal) => rosters_in(seal.entry.as_bytes(), place).map_err(unreadable)?.unwrap_or_default(),
+        Some(seal) => {
+            rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place).map_err(unreadable)?.unwrap_or_default()
+        }
         None => Vec::new(),
     };
     let mut later = versions.clone();
     each_entry(place, kept.size, size, |entry| {
-        tree.append(merkle::leaf_hash(entry));
+        tree.append(entry.hash());
         if let Some(more) = rosters_in(entry, place).map_err(unreadable)?
             && more.len() > later.len()
         {
@@ -303,16 +305,14 @@ fn each_entry(
     place: &Place,
     from: u64,
     size: u64,
-    mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    take: impl FnMut(&Entry) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let width = u64::from(TILE_WIDTH);
-    for tile in from / width..size.div_ceil(width) {
+    let tiles = (from / width..size.div_ceil(width)).map(|tile| {
         let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
-        for entry in place.entries(tile, size)?.iter().skip(skip) {
-            take(entry)?;
-        }
-    }
-    Ok(())
+        place.entries(tile, size).map(|mut entries| entries.split_off(skip.min(entries.len())))
+    });
+    entry::each(tiles, take)
 }
 
 /// Whether a longer copy begins with the audited log, as its tiles prove it.

@@ -75,7 +75,7 @@ pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
 /// The reader itself is lenient: it takes the last of two equal keys, any space, an array for a struct. That what it
 /// understood, written anew, is the very bytes that it read, leaves it no room: no other document is written so.
 pub(crate) fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let document: T = serde_json::from_slice(bytes).ok()?;
+    let document: T = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
     (writer::write(&document)? == bytes).then_some(document)
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::audit::entry::Entry;
 use countersign::audit::finding::{Said, Summary};
 use countersign::audit::history::{Auditor, Beside, Expected, Unreadable, rosters_in};
 use countersign::crypto::canonical::{canonical_of, to_canonical};
@@ -472,7 +473,8 @@ impl Log {
     }
 
     pub fn auditor(&self, expected: Expected) -> Auditor {
-        let versions = rosters_in(&self.entries[0], self).expect("readable").expect("a genesis seal");
+        let versions =
+            rosters_in(&Entry::of(self.entries[0].clone()), self).expect("readable").expect("a genesis seal");
         Auditor::new(Pinned::Digest(self.roster_digest(1)), &versions, expected).expect("connected")
     }
 
@@ -485,7 +487,7 @@ impl Log {
         let mut auditor = self.auditor(expected);
         let mut said = Vec::new();
         for entry in &self.entries {
-            said.extend(auditor.entry(entry, self).expect("readable"));
+            said.extend(auditor.entry(&Entry::of(entry.clone()), self).expect("readable"));
         }
         let (last, summary) = auditor.finish(&self.head(), self).expect("readable");
         said.extend(last);

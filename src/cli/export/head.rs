@@ -3,6 +3,7 @@
 //! Whose key that is, the log says itself: its last seal names a roster, which must be the one that this copy knew before,
 //! or follow it by the signatures of its people. The first one seen is taken on trust, unless the user gives one.
 
+use crate::audit::entry::Entry;
 use crate::audit::history::rosters_in;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
@@ -45,7 +46,7 @@ impl Head {
             .ok_or_else(|| odd("the first entry there is no seal: this is no boundary's log".to_owned()))?;
         let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
-        let versions = rosters_in(&entry, log).map_err(|error| odd(error.0))?;
+        let versions = rosters_in(&Entry::of(entry), log).map_err(|error| odd(error.0))?;
         let versions =
             versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
