@@ -3,7 +3,9 @@
 //! Version 1 in full: who must approve, what may run, be read and written and be inherited, with overrides by runbook,
 //! grants, and limits. Every unknown key is an error, all errors are said together, and a file with an error is no
 //! policy: nothing falls back. A sealed policy of a newer boundary may say more about the sandbox, and then says so
-//! ([`Policy::has_sandbox_rules`]), so that a verifier reports as not checked what it can't decide.
+//! ([`Policy::has_sandbox_rules`]), so that a review says what it can't derive.
+
+mod sandbox;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,14 +16,11 @@ use serde_json::Value;
 
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::PolicyDigest;
-use crate::policy::host::{SandboxRule, check_deny};
+use crate::policy::host::SandboxRule;
 use crate::policy::lists::{KINDS, Listed, Side, word};
 use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
-use crate::record::declared;
-use crate::record::host::{check_path, check_user};
-use crate::record::profile::Proc;
-use crate::record::step::{Approvals, DeclaredLimits, Groups, Limit};
+use crate::record::step::{Approvals, Groups};
 use crate::yaml::{self, Flaw, Kind, Node};
 
 /// A policy that was read: the rules, and the canonical JSON of the file as it was written.
@@ -577,98 +576,17 @@ impl Reader {
             rule.approvals = Approvals::read(approvals, Groups::Named, &mut self.flaws);
         }
         if let Some(sandbox) = node.value("sandbox") {
-            rule.sandbox = Some(self.sandbox(sandbox, what));
+            let (read, says_more) = SandboxRule::read(sandbox, self.reading, what == "default", &mut self.flaws);
+            rule.sandbox = Some(read);
+            self.sandbox_rules |= says_more;
         }
         (rule, written)
-    }
-
-    fn sandbox(&mut self, node: &Node, of: &str) -> SandboxRule {
-        let later = ["level", "require", "off_reason"];
-        self.sandbox_rules |= node.entries().iter().any(|(key, _)| later.contains(&key.name.as_str()));
-        let refused: &[&str] = if self.reading == Reading::ToServe { &later } else { &[] };
-        let mut known = [&["limits", "proc", "deny"][..], &OF_ONE_STEP].concat();
-        if self.reading == Reading::Sealed {
-            known.extend(later);
-        }
-        node.closed_map("a sandbox rule", &known, refused, &mut self.flaws);
-        let mut declared = SandboxRule::default();
-        for (key, value) in node.entries() {
-            if of == "default" && OF_ONE_STEP.contains(&key.name.as_str()) {
-                self.flaws.push(Flaw::new(
-                    key.place,
-                    format!("`{}` is for runbooks that are named: write it into an override", key.name),
-                ));
-                continue;
-            }
-            let flaws = &mut self.flaws;
-            match key.name.as_str() {
-                "read" => declared.read = declared::list(value, "`read`", check_path, flaws),
-                "write" => declared.write = declared::list(value, "`write`", check_path, flaws),
-                "deny" => declared.deny = declared::list(value, "`deny`", check_deny, flaws),
-                "sockets" => declared.sockets = declared::list(value, "`sockets`", check_path, flaws),
-                "network" => declared.network = declared::network(value, flaws),
-                "workdir" => declared.workdir = self.checked(value, "`workdir`", declared::workdir),
-                "run_as" => {
-                    declared.run_as =
-                        self.checked(value, "`run_as`", |text| check_user(text).map(|()| text.to_owned()));
-                }
-                "may_be_off" => match value.kind {
-                    Kind::Boolean(may) => declared.may_be_off = Some(may),
-                    _ => self.flaw(value, "`may_be_off` must be true or false"),
-                },
-                _ => {}
-            }
-        }
-        if let Some(proc) = node.value("proc") {
-            declared.proc = match proc.text("`proc`", &mut self.flaws) {
-                Some("minimal") => Some(Proc::Minimal),
-                Some("full") => Some(Proc::Full),
-                Some(other) => {
-                    self.flaw(proc, &yaml::unknown("value of `proc`", other, &["minimal", "full"]));
-                    None
-                }
-                None => None,
-            };
-        }
-        if let Some(node) = node.value("limits") {
-            let mut limits = DeclaredLimits::default();
-            let fields = Limit::ALL.map(Limit::field);
-            for (key, value) in node.closed_map("limits", &fields, &[], &mut self.flaws) {
-                let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.field() == key.name) else { continue };
-                match value.kind {
-                    Kind::Integer(number) if number > 0 => limits.declare(limit, number.unsigned_abs()),
-                    Kind::Integer(_) => {
-                        self.flaws
-                            .push(Flaw::new(value.place, format!("`{}` must be above 0: zero is no limit", key.name)));
-                    }
-                    _ => self.flaws.push(Flaw::new(
-                        value.place,
-                        format!("`{}` must be a whole number, not {}", key.name, value.word()),
-                    )),
-                }
-            }
-            declared.limits = Some(limits);
-        }
-        declared
-    }
-
-    fn checked<T>(&mut self, node: &Node, what: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        match read(node.text(what, &mut self.flaws)?) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                self.flaw(node, &message);
-                None
-            }
-        }
     }
 
     fn flaw(&mut self, node: &Node, message: &str) {
         self.flaws.push(Flaw::new(node.place, message));
     }
 }
-
-/// What only an override may allow: policy names the runbook for it.
-const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "may_be_off"];
 
 /// Bounds what a reader of a sealed policy must look at; a policy of a thousand overrides is a tenth of it.
 pub const MAX_FILE_BYTES: usize = 256 << 10;

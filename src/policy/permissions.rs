@@ -63,8 +63,8 @@ impl fmt::Display for PolicyDenied {
                 for (at, thing) in things.iter().enumerate() {
                     let Denied { kind, what, place, rule } = thing;
                     write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
-                    if let Some(Place { line, column }) = place {
-                        write!(f, " at {line}:{column}")?;
+                    if let Some(place) = place {
+                        write!(f, " at {place}")?;
                     }
                     write!(f, " ({rule})")?;
                 }
@@ -73,20 +73,18 @@ impl fmt::Display for PolicyDenied {
                 }
                 f.write_str("; take it out of the step, or change the policy")
             }
-            Self::NotUnderstood(NotUnderstood { place: Place { line, column }, message }) => {
-                write!(
-                    f,
-                    "policy denies a script that it does not understand, no signature passes that: {line}:{column}: {message}"
-                )
-            }
+            Self::NotUnderstood(NotUnderstood { place, message }) => write!(
+                f,
+                "policy denies a script that it does not understand, no signature passes that: {place}: {message}"
+            ),
             Self::TooMany { questions } => write!(
                 f,
                 "policy would ask for {questions} permissions, and at most {MAX_PERMISSIONS} can be signed: allow what the step runs in the policy, or split the step"
             ),
             Self::TooLong { name, place } => {
                 write!(f, "the name {name:?}… ")?;
-                if let Some(Place { line, column }) = place {
-                    write!(f, "at {line}:{column} ")?;
+                if let Some(place) = place {
+                    write!(f, "at {place} ")?;
                 }
                 write!(
                     f,

@@ -22,9 +22,6 @@ pub enum DeclaredNetwork {
     Host,
 }
 
-/// Names of what a step may declare of the host, in fences (`run_as` is spelt `run-as` there), `defaults` and policy.
-pub const HOST_KEYS: [&str; 7] = ["read", "write", "deny", "sockets", "network", "workdir", "run_as"];
-
 /// Bytes of all hosts, and of all paths and patterns: an authorization and a receipt must have room for them.
 const MOST_HOSTS_BYTES: usize = 1536;
 const MOST_BYTES: usize = 6 << 10;

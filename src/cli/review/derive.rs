@@ -380,8 +380,12 @@ impl Derived {
         let ruling = policy::resolve(&policy, &lists, &signed.step.reference);
         let asked = permissions::questions(&ruling, &definition);
         // The lists are sealed by the boundary alone: what those of this program ask besides must be signed too.
-        let own =
-            permissions::questions(&policy::resolve(&policy, Builtins::current(), &signed.step.reference), &definition);
+        let own = if lists == *Builtins::current() {
+            asked.clone()
+        } else {
+            let ruling = policy::resolve(&policy, Builtins::current(), &signed.step.reference);
+            permissions::questions(&ruling, &definition)
+        };
         self.permissions(signed, asked, own);
         let definition = &definition;
         self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);

@@ -10,7 +10,7 @@ use crate::cli::screen::Shown;
 
 /// Never handed on, whatever policy says: each makes programs load or run something else, or is this program's own to set.
 /// A star at the end stands for anything.
-const NEVER: [&str; 47] = [
+const NEVER: [&str; 48] = [
     // Loaders and shells.
     "LD_*",
     "DYLD_*",
@@ -52,6 +52,7 @@ const NEVER: [&str; 47] = [
     "CLASSPATH",
     "LUA_*",
     "MAKEFLAGS",
+    "GNUMAKEFLAGS",
     "MAKEFILES",
     "TAR_OPTIONS",
     // What git runs.

@@ -1,0 +1,77 @@
+//! The `sandbox` of a policy's rule, as it is written.
+
+use crate::policy::file::Reading;
+use crate::policy::host::{SandboxRule, check_deny};
+use crate::record::declared;
+use crate::record::profile::Proc;
+use crate::record::step::{DeclaredLimits, DeclaredSandbox, Limit};
+use crate::yaml::{self, Flaw, Kind, Node};
+
+/// What only an override may allow: policy names the runbook for it.
+const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "may_be_off"];
+/// What a newer version may say.
+const LATER: [&str; 3] = ["level", "require", "off_reason"];
+
+impl SandboxRule {
+    /// Reads the rule; of all runbooks if it is the default's. Gives with it whether it says more than this version can
+    /// decide, as only a sealed one may.
+    pub(super) fn read(node: &Node, reading: Reading, of_all: bool, flaws: &mut Vec<Flaw>) -> (Self, bool) {
+        let own = [&["limits", "proc", "deny"][..], &OF_ONE_STEP].concat();
+        match reading {
+            Reading::ToServe => node.closed_map("a sandbox rule", &own, &LATER, flaws),
+            Reading::Sealed => node.closed_map("a sandbox rule", &[&own[..], &LATER].concat(), &[], flaws),
+        };
+        let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
+        let mut rule = Self::default();
+        // A step declares by the same words.
+        let mut declared = DeclaredSandbox::default();
+        for (key, value) in node.entries() {
+            if of_all && OF_ONE_STEP.contains(&key.name.as_str()) {
+                let message = format!("`{}` is for runbooks that are named: write it into an override", key.name);
+                flaws.push(Flaw::new(key.place, message));
+                continue;
+            }
+            match key.name.as_str() {
+                "limits" => rule.limits = Some(limits(value, flaws)),
+                "proc" => rule.proc = proc(value, flaws),
+                "deny" => rule.deny = declared::list(value, "`deny`", check_deny, flaws),
+                "may_be_off" => match value.kind {
+                    Kind::Boolean(may) => rule.may_be_off = Some(may),
+                    _ => flaws.push(Flaw::new(value.place, "`may_be_off` must be true or false")),
+                },
+                of_a_step if OF_ONE_STEP.contains(&of_a_step) => declared.take(of_a_step, value, flaws),
+                _ => {}
+            }
+        }
+        let DeclaredSandbox { read, write, workdir, network, sockets, run_as, .. } = declared;
+        (Self { read, write, workdir, network, sockets, run_as, ..rule }, says_more)
+    }
+}
+
+fn proc(node: &Node, flaws: &mut Vec<Flaw>) -> Option<Proc> {
+    match node.text("`proc`", flaws)? {
+        "minimal" => Some(Proc::Minimal),
+        "full" => Some(Proc::Full),
+        other => {
+            flaws.push(Flaw::new(node.place, yaml::unknown("value of `proc`", other, &["minimal", "full"])));
+            None
+        }
+    }
+}
+
+fn limits(node: &Node, flaws: &mut Vec<Flaw>) -> DeclaredLimits {
+    let mut limits = DeclaredLimits::default();
+    for (key, value) in node.closed_map("limits", &Limit::ALL.map(Limit::field), &[], flaws) {
+        let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.field() == key.name) else { continue };
+        let message = match value.kind {
+            Kind::Integer(number) if number > 0 => {
+                limits.declare(limit, number.unsigned_abs());
+                continue;
+            }
+            Kind::Integer(_) => format!("`{}` must be above 0: zero is no limit", key.name),
+            _ => format!("`{}` must be a whole number, not {}", key.name, value.word()),
+        };
+        flaws.push(Flaw::new(value.place, message));
+    }
+    limits
+}
