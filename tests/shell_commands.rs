@@ -59,13 +59,13 @@ fn ordinary_constructs_find_plain_commands_and_nothing_else() {
         "git apply <<'EOF'\n$(rm x) `rm` ${x:-$(rm)}\nEOF",
         "git apply <<-\"EOF\"\n\t$(rm x)\n\tEOF",
         "git apply <<EOF\n\\$(rm) $NAME ${x:-y} $((1+1)) it's \"quoted\n\nEOF",
-        "case \"$x\" in\n  rm|'rm x') git a ;;\n  (*) git b ;;\nesac",
-        "[[ -f rm && \"$x\" == r* ]] && git a",
-        "git a # rm; $(rm)\n# rm\ngit b",
-        "git \"a\" \"$x\" \"${x:-rm}\" ${x%%rm*} ${#rm} \"${x[@]}\" -- {a,rm} ~ ?rm",
+        "case \"$x\" in\n  rm|'rm x') git add ;;\n  (*) git branch ;;\nesac",
+        "[[ -f rm && \"$x\" == r* ]] && git add",
+        "git add # rm; $(rm)\n# rm\ngit branch",
+        "git \"add\" \"$x\" \"${x:-rm}\" ${x%%rm*} ${#rm} \"${x[@]}\" -- {a,rm} ~ ?rm",
         "git commit -m 'a; rm x' -m \"b | rm && rm\"",
-        "(git a; { git b; } | git c) && ! git d || git e &",
-        "rm=1 x=rm; git a rm",
+        "(git add; { git branch; } | git commit) && ! git diff || git fetch &",
+        "rm=1 x=rm; git add rm",
         "git log > rm < rm 2> rm",
         "git() { command git push \"$@\"; }",
     ] {
@@ -74,7 +74,7 @@ fn ordinary_constructs_find_plain_commands_and_nothing_else() {
         assert!(!found.is_empty() && found.iter().all(plain), "{script}: {found:?}");
     }
     for script in
-        ["[[ -f a && -d b ]] && git x", "[[ a == b || -f c ]]\ngit x", "arr=(a b); arr[0]=x; echo \"${arr[@]}\""]
+        ["[[ -f a && -d b ]] && git show", "[[ a == b || -f c ]]\ngit show", "arr=(a b); arr[0]=x; echo \"${arr[@]}\""]
     {
         assert!(matches!(either(script).as_slice(), [one] if one == "git" || one == "echo"), "{script}");
     }
@@ -891,7 +891,7 @@ fn a_script_on_standard_input_may_be_eaten_by_what_it_runs() {
     ] {
         is_unknown(script);
     }
-    finds("bash <<'E'\ngit a\ngit b | cat\nE", &["bash", "bash>git", "bash>git", "bash>cat"]);
+    finds("bash <<'E'\ngit add\ngit branch | cat\nE", &["bash", "bash>git", "bash>git", "bash>cat"]);
     finds("sh <<E\nif true; then\n  echo a\nfi\nE", &["sh", "sh>true", "sh>echo"]);
 }
 
@@ -1109,5 +1109,197 @@ fn a_line_that_goes_on_within_an_operator_or_a_name_hides_nothing() {
             "{sets}: {:?}",
             find_in(Shell::Bash, sets, Size::Step)
         );
+    }
+}
+
+#[test]
+fn arithmetic_that_bash_may_run_as_commands_is_refused() {
+    rm_is_never_missed(&[
+        "x=$((rm $(case x in x) ;; esac)))",
+        "echo \"$((rm $(case x in x) ;; esac)))\"",
+        "cat <<E\n$((rm $(case x in x) ;; esac)))\nE",
+        "a[$((rm $(case x in x) ;; esac)))]=1",
+        "echo $((rm $(case x in (x) ;; esac) ))",
+        "echo $((rm $(cat <<X\n)\nX\n)))",
+        "echo $(( $(case x in x) echo rm;; esac) ))",
+        "echo $(( ${x#(} rm ))",
+        "echo $((rm `echo ')'` ))",
+        "echo $((rm $(echo \\)) ))",
+        "(( $'\\') # $(rm) '))",
+        "(( $\"\" # $(rm) ))",
+    ]);
+    for plain in [
+        "echo $(( $(wc -l < f) + 1 ))",
+        "echo $(( ($(date +%s) - $(stat -c %Y \"$f\")) / 60 ))",
+        "echo $(( $(basename $(pwd) | wc -c) * (2 + 1) ))",
+        "(( $(id -u) == 0 )) && (( (1 + 2) > 2 ))",
+        "echo $(( ${#x} + ${x:-1} ))",
+        "echo $(( `cat f` + 1 ))",
+    ] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}");
+    }
+}
+
+#[test]
+fn elements_of_an_array_run_wherever_they_are_declared() {
+    rm_is_never_missed(&[
+        "declare -a 'x=($(rm))'",
+        "declare -a 'x=(`rm`)'",
+        "readonly -a 'x=($(rm))'",
+        "export -a 'x=($(rm))'",
+        "f() { local -a 'x=($(rm))'; }; f",
+        "typeset -A 'x=([a]=$(rm))'",
+        "declare -a x+='($(rm))'",
+        "a=(); declare 'a=($(rm))'",
+        "declare -a x; declare x='($(rm))'",
+        "declare x='($(rm))'; declare -a x",
+        "a[1]=x; declare a='($(rm))'",
+        "read -ra a <<< x; declare a='($(rm))'",
+        "mapfile a < x; declare a='($(rm))'",
+        "declare PIPESTATUS='($(rm))'",
+        "IN='$(rm)'; declare -a arr=\"($IN)\"",
+        "v='($(rm))'; declare -a x=\"$v\"",
+        "declare -a a; f() { declare -g a=\"$1\"; }; f '($(rm))'",
+        "k='$(rm)'; a=([b[$k]]=1)",
+    ]);
+    for plain in [
+        "declare -a x=(a b); f() { local y=\"$1\"; }",
+        "local -a 'x=(a b)'",
+        "export MSG=\"(hello $USER)\"",
+        "declare x=\"$1\" y='$(rm)'",
+        "a=([1]=x [$i]=y)",
+    ] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}: {:?}", bash(plain));
+    }
+}
+
+#[test]
+fn what_bash_evaluates_when_it_is_assigned_sets_traps_off() {
+    rm_is_never_missed(&[
+        "RANDOM='a[$(rm)]'",
+        "OPTIND='a[$(rm)]'",
+        "HISTCMD+='a[$(rm)]'",
+        "export SRANDOM='a[$(rm)]'",
+        "for RANDOM in 'a[$(rm)]'; do :; done",
+    ]);
+    for sets in [
+        "declare -i x=PATH=7",
+        "RANDOM=PATH=7",
+        "x=PATH=7; declare -i x",
+        "printf -v 'a[PATH=7]' x",
+        "read 'a[PATH=7]'",
+    ] {
+        assert!(bash(sets).iter().any(|one| one.ends_with("PATH=")), "{sets}: {:?}", bash(sets));
+    }
+    assert_eq!(bash("x=PATH=7; RANDOM_=1"), [""; 0]);
+}
+
+#[test]
+fn a_negated_test_is_no_end_in_dash() {
+    for script in [
+        "if ! [[ -f a && rm ]]; then :; fi",
+        "while ! [[ -f a && rm ]]; do :; done",
+        "! [[ a && sh -c rm ]]",
+        "[[ a && b ]] && ! [[ a && b ]] && rm",
+    ] {
+        assert!(either(script).iter().any(|one| one.ends_with("rm")), "{script}: {:?}", either(script));
+    }
+}
+
+#[test]
+fn odd_names_and_operands_hide_nothing() {
+    rm_is_never_missed(&[
+        "alias -x=rm\n[[ -f a || -x ]]",
+        "alias -- -x=rm",
+        "coproc rm time foo",
+        "coproc rm time",
+        "sh -c + rm",
+        "bash -c + rm",
+        "command() { :; }; builtin command rm",
+        "mapfile() { :; }; builtin mapfile -c1 -C rm a <<< x",
+        "jobs() { :; }; builtin jobs -x rm",
+        "git -c alias.x='!env' x rm",
+        "git -c alias.x='!nohup' x rm",
+        "git -c core.sshCommand=env ls-remote rm:x",
+        "git -c diff.external=env diff",
+        "git clone -u env rm:x",
+        "mapfile -t -c1 -C timeout a <<< rm",
+        "rsync -e env rm:x .",
+        "find . -maxdepth 0 -exec echo \"${1:-;}\" -exec rm {} \\;",
+        "x='{}'; find . -exec echo \"$x\" + -exec rm {} \\;",
+        "touch ';'; find . -exec echo ? -exec rm {} \\;",
+        "a=-exec b=rm; find . \"$a\" \"$b\" \\;",
+        "touch f; find {f*,-exec,rm} \\;",
+        "touch f; printf {-v,'a[$(rm)]',*}",
+        "git merge-index rm -a",
+        "git config foo.x '!rm'; git config --rename-section foo alias; git x",
+        "trap 999 EXIT; rm",
+        "ssh-agent rm",
+        "install --strip-program=rm -s a b",
+        "run-parts rm",
+    ]);
+    finds("trap 999 EXIT", &["trap", "trap>999"]);
+    finds("git x", &["git", "git>git-x"]);
+    finds("git -c core.sshCommand='ssh -i key' fetch", &["git", "git>ssh"]);
+    finds("rsync -e 'ssh -p 22' a b:", &["rsync", "rsync>ssh"]);
+    for plain in [
+        "find \"$dir\" -name '*.x' -exec echo {} \\;",
+        "find . -name \"$x\" -exec mv {} \"$to\" \\;",
+        "find \"$a\" -type f -exec sed -i \"s/$x/y/\" {} +",
+        "coproc cat",
+        "coproc X { cat; }",
+    ] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}: {:?}", bash(plain));
+    }
+    assert!(either("mkdir a+=; a+=/x").contains(&"a+=/x".to_owned()));
+    assert!(either("a+=$x").iter().any(|one| one == "?"));
+}
+
+#[test]
+fn settings_under_other_spellings_are_seen() {
+    for script in [
+        "n=PATH; unset \"$n\"; ls",
+        "unset $v",
+        "unset {PATH,y}",
+        "unset P*",
+        "x='1 PATH=/x'; command export y=$x",
+        "builtin export y=$x",
+        "\\export y=$x",
+        "\"export\" y=$x",
+        "export 'y='$x",
+        "export y\"=\"$x",
+        "readonly 'y='$x",
+        "declare -g 'y='$x",
+        "export {PATH=/x,f*}; ls",
+        "shopt -s nullglob; printf zzz* -v PATH /x",
+        "printf ?v PATH /x",
+        "f=-v; printf \"$f\" PATH /x",
+        "xargs --process-slot-var=PATH ls",
+        "TEXTDOMAIN=x",
+        "export TEXTDOMAINDIR=x",
+    ] {
+        let found = bash(script);
+        let seen = |one: &String| one.ends_with('=') || one.ends_with('?');
+        assert!(found.iter().any(seen), "{script}: {found:?}");
+    }
+    for plain in ["export y=$x", "unset -f \"$f\"", "printf \"$format\" a b", "printf '%s' PATH"] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with(['?', '='])), "{plain}: {:?}", bash(plain));
+    }
+}
+
+#[test]
+fn a_pattern_that_backtracks_ends_soon() {
+    for script in
+        [format!("find -{}q*", "[]".repeat(3000)), format!("find {}", format!("{}q ", "*".repeat(60)).repeat(1000))]
+    {
+        let begun = Instant::now();
+        drop(find_in(Shell::Bash, &script, Size::Step));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{} bytes took {:?}", script.len(), begun.elapsed());
+    }
+    for hidden in ["find . -exe*", "find . -[e]xec rm", "find . *", "find . -?xecdir rm", "find . [-]ok* rm"] {
+        is_unknown(hidden);
+    }
+    for plain in ["find *.txt -print", "find . -name x*", "find /etc/[a-z]*", "find a?b*"] {
+        finds(plain, &["find"]);
     }
 }

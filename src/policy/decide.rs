@@ -402,7 +402,8 @@ struct Lies {
 impl Lies {
     fn of(name: &str, real: Option<fn(&str) -> Option<String>>) -> Self {
         if !name.contains('/') {
-            return Self { trusted: true, real: None };
+            let real = |directory: &&str| real.and_then(|real| real(&format!("{directory}/{name}")));
+            return Self { trusted: true, real: TRUSTED.iter().find_map(real) };
         }
         if !name.starts_with('/') {
             return Self { trusted: false, real: None };
@@ -484,7 +485,8 @@ mod tests {
                     "/usr/bin/git" => "/home/eve/git".to_owned(),
                     "/usr/bin/node" => "/usr/lib/nodejs/bin/node".to_owned(),
                     "/usr/bin/harmless" => "/usr/bin/rm".to_owned(),
-                    other => other.to_owned(),
+                    other if other.starts_with("/usr/bin/") => other.to_owned(),
+                    _ => return None,
                 })
             }),
             ..Flags::default()
@@ -497,6 +499,11 @@ mod tests {
         assert_eq!(verdict("/usr/bin/harmless"), Verdict::Allow, "a written allow goes before a built-in deny");
         let written = self::ruling("default: {run: {allow: [harmless], deny: [rm]}}");
         assert_eq!(decide_command(&written, "/usr/bin/harmless", Where::Terminal, &flags).verdict, Verdict::Deny);
+        assert_eq!(
+            decide_command(&written, "harmless", Where::Terminal, &flags).verdict,
+            Verdict::Deny,
+            "found in PATH"
+        );
     }
 
     #[test]
@@ -532,7 +539,7 @@ mod tests {
     #[test]
     fn every_command_is_decided_whatever_the_one_before_came_to() {
         let decision =
-            decide_script(&ruling(""), "rm a; git b; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
+            decide_script(&ruling(""), "rm a; git add; jq c; rm d", Size::Step, Where::Terminal, &Flags::default());
         let verdicts: Vec<(&str, Verdict)> = decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
         let asked = Verdict::Ask(PermissionReason::Unlisted);
         assert_eq!(verdicts, [("rm", Verdict::Deny), ("git", Verdict::Allow), ("jq", asked), ("rm", Verdict::Deny)]);

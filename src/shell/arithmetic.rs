@@ -49,6 +49,9 @@ impl Parser<'_> {
                 }
                 b')' => {
                     if self.peek_second() != Some(b')') {
+                        if command && quotes {
+                            return self.guard("a quote in `((`: put a blank between the two brackets of subshells");
+                        }
                         if command {
                             return Ok(false);
                         }
@@ -63,13 +66,21 @@ impl Parser<'_> {
                     }
                     return Ok(true);
                 }
-                b'$' => {
-                    self.evaluates = true;
-                    self.dollar(w, Quote::Body)?;
+                b'$' if matches!(self.peek_second(), Some(b'\'' | b'"')) => {
+                    return self.guard("a quote in arithmetic: leave it out");
                 }
-                b'`' => {
+                b'$' | b'`' => {
                     self.evaluates = true;
-                    self.backtick(w, Quote::Body)?;
+                    let start = self.pos;
+                    if byte == b'$' {
+                        self.dollar(w, Quote::Body)?;
+                    } else {
+                        self.backtick(w, Quote::Body)?;
+                    }
+                    if hides_brackets(&self.text[start..self.pos]) {
+                        return self
+                            .guard("a command with brackets of its own in arithmetic: give a variable its output");
+                    }
                 }
                 b'\'' if command => {
                     quotes = true;
@@ -153,3 +164,29 @@ impl Parser<'_> {
         }
     }
 }
+
+/// Whether bash may count other brackets in an expansion than it has. Where those of `$((…))` don't match, as bash counts them when it expands
+/// the word, it runs the text as commands; and it counts them in the text of inner commands as it prints them, without the `(` of a `case`.
+fn hides_brackets(expansion: &str) -> bool {
+    if !expansion.contains(['(', ')']) && !expansion.contains("case") && !expansion.contains("<<") {
+        return false;
+    }
+    let mut text = expansion.to_owned();
+    let whole = |text: &str, word: &str| {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+        text.split(|c| !part(c)).any(|other| other == word)
+    };
+    if text.len() > MAX_COMMAND || text.contains("<<") || text.contains("\\\n") || whole(&text, "case") {
+        return true;
+    }
+    // The brackets of substitutions match, as far as nothing within is odd.
+    while let Some(open) = text.rfind("$(") {
+        let Some(close) = text[open..].find(')') else { return true };
+        text.replace_range(open..=open + close, "");
+    }
+    text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#'])
+        || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
+}
+
+/// The longest expansion in arithmetic whose brackets are looked at, in bytes.
+const MAX_COMMAND: usize = 4096;

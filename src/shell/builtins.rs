@@ -5,9 +5,14 @@ use crate::shell::finding::Reader;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
 use crate::shell::options::Grammar;
+use crate::shell::settings;
 use crate::shell::shells::LOGIN;
 use crate::shell::syntax::{HOLE, Part, Word};
+use crate::shell::words::INDEX;
 use crate::shell::wrappers::{Call, Done, is_known};
+
+/// The highest number of a signal (signal(7)).
+const MOST_SIGNALS: u32 = 64;
 
 impl<'a> Call<'_, '_, 'a> {
     pub(super) fn eval(&mut self) -> Done {
@@ -39,7 +44,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         let resets = match action.exactly() {
             Some("" | "-") => true,
-            Some(text) => text.bytes().all(|byte| byte.is_ascii_digit()) || signals.is_empty(),
+            Some(text) => text.parse::<u32>().is_ok_and(|number| number <= MOST_SIGNALS) || signals.is_empty(),
             None => false,
         };
         if resets {
@@ -51,7 +56,8 @@ impl<'a> Call<'_, '_, 'a> {
 
     pub(super) fn alias(&mut self) -> Done {
         for word in self.arguments {
-            if word.exactly().is_some_and(|text| text.starts_with('-') || !text.contains('=')) {
+            // dash: `alias -x=rm` gives `-x` a meaning.
+            if word.exactly().is_some_and(|text| !text.contains('=')) {
                 continue;
             }
             let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
@@ -113,17 +119,26 @@ impl<'a> Call<'_, '_, 'a> {
 
     pub(super) fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
-        let mut reference = false;
+        let (mut reference, mut array) = (false, false);
         self.finding.evaluates |= base != "export";
+        // Under another spelling, or behind `command`, its arguments are split as any others.
+        let direct = !self.name.quoted && self.name.raw.is_none() && !context.is_behind(&["builtin", "command"]);
         for word in self.arguments {
             if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
+                array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
+                self.finding.integers |= word.text.contains('i');
                 continue;
             }
             if word.exactly() == Some("--") {
                 continue;
             }
+            let whole = word.one || word.glob || direct && word.name.is_some();
+            if !whole && word.known().contains('=') {
+                self.finding.unknown(word, "may become several words, which set others", context);
+            }
             self.finding.declares(word, context);
+            self.elements(word, array)?;
             let end = word.text.find('=').unwrap_or(word.text.len());
             if base != "export" && base != "readonly" {
                 let name = Word { text: word.text[..end].to_owned(), ..word.clone() };
@@ -144,12 +159,50 @@ impl<'a> Call<'_, '_, 'a> {
         Ok(())
     }
 
+    /// What a word that declares a variable gives it, if that is an array: then `(…)` is read as its elements, in quotes too.
+    fn elements(&mut self, word: &Word, array: bool) -> Done {
+        let context = self.outside;
+        let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
+        let name = &word.text[..end];
+        let is_named = !word.text[end..].starts_with(HOLE);
+        if array || word.array || word.text[end..].starts_with('[') {
+            self.finding.is_array(is_named.then_some(name));
+        }
+        let Some((_, value)) = word.text.split_once('=').filter(|_| !word.array) else { return Ok(()) };
+        let runs = value.starts_with(HOLE) || value.starts_with('(') && value.contains([HOLE, '$', '`']);
+        if !runs {
+            return Ok(());
+        }
+        if array && word.exact {
+            let text = Word { text: format!("_={value}"), raw: Some(word.source().into()), ..word.clone() };
+            return self.finding.text(&[&text], Reader::Here, context);
+        }
+        if array {
+            self.finding.unknown(word, "a value that is read as elements of an array is not written out", context);
+        } else {
+            self.finding.elements(name, word, context);
+        }
+        Ok(())
+    }
+
     /// A word that the shell takes for the name of a variable, with an index or without: an index is evaluated, with what it expands.
     pub(super) fn place(&mut self, word: &Word) {
         self.finding.evaluates = true;
         let Some(bracket) = word.text.find('[') else { return };
         if word.text[bracket..].contains(HOLE) {
-            self.finding.unknown(word, "an index that is not written out may run a command", self.outside);
+            self.finding.unknown(word, INDEX, self.outside);
+        }
+        self.sums(&Word { text: word.text[bracket..].to_owned(), ..word.clone() });
+    }
+
+    /// The variables that a word sets as arithmetic.
+    fn sums(&mut self, word: &Word) {
+        let mut parts = Vec::new();
+        sets_of(&word.text, word.at, &mut parts);
+        for part in parts {
+            if let Part::Sets(name, _) = part {
+                self.finding.sets(word, Some(&name), self.outside);
+            }
         }
     }
 
@@ -157,13 +210,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn arithmetic(&mut self) -> Done {
         for word in self.arguments {
             self.place(word);
-            let mut parts = Vec::new();
-            sets_of(&word.text, word.at, &mut parts);
-            for part in parts {
-                if let Part::Sets(name, _) = part {
-                    self.finding.sets(word, Some(&name), self.outside);
-                }
-            }
+            self.sums(word);
         }
         Ok(())
     }
@@ -193,6 +240,7 @@ impl<'a> Call<'_, '_, 'a> {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["a"]) {
             self.finding.declares(value, self.outside);
+            self.finding.is_array(value.exactly());
         }
         for word in options.rest.iter().skip(skip) {
             self.place(word);
@@ -209,11 +257,12 @@ impl<'a> Call<'_, '_, 'a> {
         let Some(options) = self.options(&MAPFILE) else { return Ok(()) };
         for value in options.values(&["C"]) {
             let context = self.shell_context(true);
-            self.finding.text(&[value], Reader::Here, context)?;
+            self.finding.text_and_more(value, Reader::Here, context)?;
         }
         for word in options.rest {
             self.place(word);
             self.finding.declares(word, self.outside);
+            self.finding.is_array(word.exactly());
         }
         Ok(())
     }
@@ -233,15 +282,21 @@ impl<'a> Call<'_, '_, 'a> {
                 self.place(&name);
                 self.finding.declares(&name, self.outside);
             }
-            Some(first) if first.one && !first.exact && matches!(first.known(), "" | "-") => {
-                // It may be `-v`: then what follows names a variable.
+            Some(first) if !first.exact && (first.glob || matches!(first.known(), "" | "-")) => {
+                // It may be `-v`, or nothing: then one that follows names a variable.
                 self.finding.evaluates = true;
-                if let Some(name) = self.arguments.get(1).filter(|name| name.known().contains('[')) {
-                    self.place(name);
+                if !first.one && !first.glob {
+                    self.finding.unknown(first, "may become an option that sets a variable", self.outside);
                 }
-            }
-            Some(first) if !first.one && first.known().is_empty() && !first.glob => {
-                self.finding.unknown(first, "may become an option that sets a variable", self.outside);
+                for word in &self.arguments[1..] {
+                    if word.known().contains('[') {
+                        self.place(word);
+                    }
+                    let name = word.exactly().map_or("", |text| text.split('[').next().unwrap_or_default());
+                    if settings::changes(name) {
+                        self.finding.sets(word, Some(name), self.outside);
+                    }
+                }
             }
             _ => {}
         }
@@ -270,11 +325,16 @@ impl<'a> Call<'_, '_, 'a> {
 
     pub(super) fn unset(&mut self) -> Done {
         self.finding.evaluates = true;
+        let functions = self.arguments.first().is_some_and(|word| word.exactly() == Some("-f"));
         for word in self.arguments {
             self.place(word);
             self.finding.undefines(word.exactly());
-            if word.exactly() == Some("PATH") {
-                self.finding.sets(word, Some("PATH"), self.outside);
+            match word.exactly() {
+                Some("PATH") => self.finding.sets(word, Some("PATH"), self.outside),
+                None if !functions && "PATH".starts_with(word.known()) => {
+                    self.unknown(word, "the variable that is taken away is not written out: it may be PATH");
+                }
+                _ => {}
             }
         }
         Ok(())

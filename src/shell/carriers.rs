@@ -92,6 +92,8 @@ const CARRIERS: &[Carrier] = &[
         values: "tTiwW",
         words: &["+"],
     },
+    Carrier { name: "install", long: &[("strip-program", Runs)], short: &[], values: "gmotS", words: &[] },
+    Carrier { name: "tcpdump", long: &[], short: &[('z', Runs)], values: "BcCEFGijmMrQsTVwWyZ", words: &[] },
     Carrier { name: "split", long: &[("filter", Runs)], short: &[], values: "abClntnN", words: &[] },
     Carrier {
         name: "wget",
@@ -150,7 +152,7 @@ impl<'a> Call<'_, '_, 'a> {
             (None, None) => return Ok(()),
         };
         match kind {
-            Value::Runs => self.finding.text(&[&value], Reader::Sh, self.inside),
+            Value::Runs => self.finding.text_and_more(&value, Reader::Sh, self.inside),
             Value::Ssh => self.ssh_option(&value),
             Value::Unknown => {
                 self.unknown(&value, "an option that can make this program run others");

@@ -217,8 +217,11 @@ impl Parser<'_> {
         let mut compound = Compound::default();
         let begins = |parser: &mut Self| -> Read<bool> {
             parser.blanks();
-            let word = parser.keyword()?;
-            Ok(parser.peek() == Some(b'(') || word.is_some())
+            match parser.keyword()? {
+                None => Ok(parser.peek() == Some(b'(')),
+                Some(("{" | "if" | "while" | "until" | "for" | "case" | "select" | "[[", _)) => Ok(true),
+                Some(_) => parser.guard("a reserved word that begins no compound command behind `coproc`: quote it"),
+            }
         };
         if !begins(self)? {
             // A name counts only before a compound command; else it is the command.
@@ -231,7 +234,7 @@ impl Parser<'_> {
             }
         }
         let node = self.command(true)?;
-        compound.lists.push(vec![Item { nodes: vec![node], and: false, certain: false }]);
+        compound.lists.push(vec![Item { nodes: vec![node], and: false, negated: false, certain: false }]);
         Ok(Node::Compound(compound))
     }
 

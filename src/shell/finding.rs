@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::commands::{Found, Place, Shell, What};
+use crate::shell::expansions::sets_of;
 use crate::shell::settings;
 use crate::shell::syntax::{
     self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word,
@@ -43,6 +44,11 @@ impl<'a> Context<'a> {
     /// What the shell around runs itself, for a builtin whose context is `outside`; with that shell's functions or without.
     pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
         Self { here: outside.here && functions, ..self }
+    }
+
+    /// Whether what runs it next is one of `names`.
+    pub(super) fn is_behind(self, names: &[&str]) -> bool {
+        self.via.last().is_some_and(|last| names.contains(&last.as_str()))
     }
 
     /// The same, for what does not read this command's standard input.
@@ -94,6 +100,14 @@ pub(super) struct Finding<'s> {
     differs: bool,
     /// Texts that would run a command if they were evaluated so.
     traps: Vec<Raw>,
+    /// Some variables' values are evaluated as arithmetic when they are assigned.
+    pub(super) integers: bool,
+    /// Values that would set a variable that changes what commands are if they were.
+    sums: Vec<Raw>,
+    /// Variables that are arrays somewhere, and whether others may be, whose names are not known.
+    arrays: (BTreeSet<String>, bool),
+    /// Values that a declaring builtin gets as one word, by the name of the variable: an array's are read as elements, with what they run.
+    elements: Vec<(String, Raw)>,
 }
 
 impl<'s> Finding<'s> {
@@ -115,6 +129,10 @@ impl<'s> Finding<'s> {
             evaluates: false,
             differs: false,
             traps: Vec::new(),
+            integers: false,
+            sums: Vec::new(),
+            arrays: (BTreeSet::new(), false),
+            elements: Vec::new(),
         }
     }
 
@@ -126,7 +144,27 @@ impl<'s> Finding<'s> {
         if self.evaluates {
             self.found.append(&mut self.traps);
         }
+        if self.integers {
+            self.found.append(&mut self.sums);
+        }
+        let (arrays, any) = &self.arrays;
+        let of_an_array = |name: &String| *any || arrays.contains(name) || settings::is_array(name);
+        let elements = std::mem::take(&mut self.elements).into_iter();
+        self.found.extend(elements.filter(|(name, _)| of_an_array(name)).map(|(_, raw)| raw));
         Ok(())
+    }
+
+    /// The variable of this name is an array; any where it is not known.
+    pub(super) fn is_array(&mut self, name: Option<&str>) {
+        match name {
+            Some(name) => drop(self.arrays.0.insert(name.to_owned())),
+            None => self.arrays.1 = true,
+        }
+    }
+
+    /// `word` would run what is in it if variable `name` were an array.
+    pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
+        self.elements.push((name.to_owned(), raw(word, What::Unknown(ELEMENTS), context)));
     }
 
     /// Walks through the script as one of the two shells reads it. Where a function may not be what its name runs, whatever comes first,
@@ -216,7 +254,7 @@ impl<'s> Finding<'s> {
                 self.statement += 1;
             }
             // In dash `[[ a && b ]]` is a command `[[`, which there is none of, or which lacks its `]]`: b does not run.
-            failed = context.dialect == Dialect::Dash && (item.and && failed || half_a_test(item));
+            failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
             }
@@ -289,7 +327,13 @@ impl<'s> Finding<'s> {
     fn simple(&mut self, simple: &Simple, context: Context<'_>) -> Result<(), Flaw> {
         for assign in &simple.assigns {
             self.word(assign, context)?;
-            self.sets(assign, assign.name.map(|length| &assign.text[..length]), context);
+            let name = assign.name.map(|length| &assign.text[..length]);
+            self.sets(assign, name, context);
+            if assign.array || name.is_some_and(|name| assign.text[name.len()..].starts_with('[')) {
+                self.is_array(name);
+            }
+            let value = assign.text.split_once('=').map_or("", |(_, value)| value);
+            self.sums(assign, value, context);
         }
         let input = self.redirects(&simple.redirects, context)?;
         for word in &simple.words {
@@ -339,8 +383,22 @@ impl<'s> Finding<'s> {
         Ok(())
     }
 
+    /// What `value` sets where it is evaluated as arithmetic.
+    fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
+        let mut parts = Vec::new();
+        sets_of(value, word.at, &mut parts);
+        for part in parts {
+            if let Part::Sets(name, _) = part {
+                self.sums.push(raw(word, What::Setting(name), context));
+            }
+        }
+    }
+
     /// A variable of this name is set; none where the name is not known.
     pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
+        if name.is_some_and(settings::is_integer) {
+            (self.evaluates, self.integers) = (true, true);
+        }
         match name {
             Some(name) if settings::changes(name) => {
                 self.found.push(raw(word, What::Setting(name.to_owned()), context));
@@ -363,6 +421,9 @@ impl<'s> Finding<'s> {
         let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
         let whole = !word.text[end..].starts_with(HOLE);
         self.sets(word, whole.then_some(&word.text[..end]), context);
+        if let Some((_, value)) = word.text.split_once('=') {
+            self.sums(word, value, context);
+        }
     }
 
     /// What `word` runs can't be known.
@@ -448,6 +509,17 @@ impl<'s> Finding<'s> {
         via.push(base.to_owned());
         let inside = Context { via: &via, here: false, top: false, nested: context.nested + 1, ..context };
         wrappers::run(self, base, first, arguments, inside, context)
+    }
+
+    /// The text of `word` is run by `reader`, with words behind it that are not in view.
+    pub(super) fn text_and_more(&mut self, word: &Word, reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
+        let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
+        // What is added for ssh is a host, which its callers see to, and what runs there.
+        if !word.exact || program.rsplit('/').next() == Some("ssh") {
+            return self.text(&[word], reader, context);
+        }
+        let more = Word { text: format!("{} {HOLE}", word.text), raw: Some(word.source().into()), ..word.clone() };
+        self.text(&[&more], reader, context)
     }
 
     /// The text of `words`, joined by blanks, is run by `reader`.
@@ -558,9 +630,13 @@ fn half_a_test(item: &Item) -> bool {
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
 }
 
-/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form.
+/// In dash a word like `a[1]=x` or `a+=x`: it names no program, and bash's assignments have this form. With a slash in it, or one that may be,
+/// it does.
 fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
+    if source.contains(['/', '$', '`']) {
+        return false;
+    }
     let Some(end) = source.find(['[', '+']) else { return false };
     let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
     is_name(&source[..end]) && (element || source[end..].starts_with("+="))
@@ -586,5 +662,7 @@ const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 
 /// A function of this name runs where a command is not found.
 const NOT_FOUND: &str = "command_not_found_handle";
+
+const ELEMENTS: &str = "a value that is read as elements of an array, and may run a command";
 
 const TRAP: &str = "a text that runs a command where a variable's value is evaluated";

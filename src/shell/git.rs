@@ -2,7 +2,7 @@
 
 use crate::shell::finding::Reader;
 use crate::shell::grammars::GIT;
-use crate::shell::options::letters;
+use crate::shell::options::{Grammar, letters};
 use crate::shell::syntax::{HOLE, Word};
 use crate::shell::wrappers::{Call, Done};
 
@@ -37,7 +37,16 @@ impl<'a> Call<'_, '_, 'a> {
                 self.unknown(self.name, "a command of git that runs others");
             }
             ("filter-branch", _) => self.unknown(self.name, "`git filter-branch` runs filters"),
+            ("merge-index", _) => {
+                let Some(options) = self.options_of(&MERGE_INDEX, arguments) else { return Ok(()) };
+                let words: Vec<Word> =
+                    options.rest.iter().take(1).cloned().chain([Word::unknown(self.name.at)]).collect();
+                self.finding.resolve(&words, self.inside)?;
+            }
             ("config", _) => {
+                if literal.iter().any(|word| word.len() > "--re".len() && "--rename-section".starts_with(word)) {
+                    self.unknown(self.name, "settings of git get other names, which may be those of commands");
+                }
                 for pair in arguments.windows(2) {
                     if pair[0].exactly().is_some_and(runs_its_value) {
                         let value = Word { text: format!("{}={}", pair[0].text, pair[1].text), ..pair[1].clone() };
@@ -46,6 +55,10 @@ impl<'a> Call<'_, '_, 'a> {
                         self.unknown(&pair[0], "which setting of git is changed is not written out");
                     }
                 }
+            }
+            // An alias, or a program of this name.
+            _ if OWN.binary_search(&command).is_err() => {
+                self.finding.runs(&format!("git-{command}"), self.name, self.inside);
             }
             _ => {}
         }
@@ -108,7 +121,7 @@ impl<'a> Call<'_, '_, 'a> {
             (None, None) => return Ok(()),
         };
         match does {
-            Does::Runs | Does::Glued => self.finding.text(&[&value], Reader::Sh, self.inside),
+            Does::Runs | Does::Glued => self.finding.text_and_more(&value, Reader::Sh, self.inside),
             Does::Sets => self.git_setting(&value),
             Does::Unknown => {
                 self.unknown(&value, "an option of git that may name a program");
@@ -127,7 +140,7 @@ impl<'a> Call<'_, '_, 'a> {
             at: word.at,
             ..Word::default()
         };
-        self.finding.text(&[&value], Reader::Sh, self.inside)
+        self.finding.text_and_more(&value, Reader::Sh, self.inside)
     }
 
     /// `name=value` of git's configuration.
@@ -371,3 +384,205 @@ const RUNS_NOTHING: &[&str] = &[
     "switch",
     "tag",
 ];
+
+/// `git merge-index [-o] [-q] program …`
+const MERGE_INDEX: Grammar = Grammar { flags: "oq", ..Grammar::NONE };
+
+/// Commands that git has itself (`git --list-cmds=main`, of several versions), in order.
+const OWN: &[&str] = &[
+    "add",
+    "am",
+    "annotate",
+    "apply",
+    "archimport",
+    "archive",
+    "backfill",
+    "bisect",
+    "bisect--helper",
+    "blame",
+    "branch",
+    "bugreport",
+    "bundle",
+    "cat-file",
+    "check-attr",
+    "check-ignore",
+    "check-mailmap",
+    "check-ref-format",
+    "checkout",
+    "checkout--worker",
+    "checkout-index",
+    "cherry",
+    "cherry-pick",
+    "citool",
+    "clean",
+    "clone",
+    "column",
+    "commit",
+    "commit-graph",
+    "commit-tree",
+    "config",
+    "count-objects",
+    "credential",
+    "credential-cache",
+    "credential-cache--daemon",
+    "credential-store",
+    "cvsexportcommit",
+    "cvsimport",
+    "cvsserver",
+    "daemon",
+    "describe",
+    "diagnose",
+    "diff",
+    "diff-files",
+    "diff-index",
+    "diff-pairs",
+    "diff-tree",
+    "difftool",
+    "difftool--helper",
+    "fast-export",
+    "fast-import",
+    "fetch",
+    "fetch-pack",
+    "filter-branch",
+    "fmt-merge-msg",
+    "for-each-ref",
+    "for-each-repo",
+    "format-patch",
+    "format-rev",
+    "fsck",
+    "fsck-objects",
+    "fsmonitor--daemon",
+    "gc",
+    "get-tar-commit-id",
+    "grep",
+    "gui",
+    "hash-object",
+    "help",
+    "history",
+    "hook",
+    "http-backend",
+    "http-fetch",
+    "http-push",
+    "imap-send",
+    "index-pack",
+    "init",
+    "init-db",
+    "instaweb",
+    "interpret-trailers",
+    "last-modified",
+    "log",
+    "ls-files",
+    "ls-remote",
+    "ls-tree",
+    "mailinfo",
+    "mailsplit",
+    "maintenance",
+    "merge",
+    "merge-base",
+    "merge-file",
+    "merge-index",
+    "merge-octopus",
+    "merge-one-file",
+    "merge-ours",
+    "merge-recursive",
+    "merge-recursive-ours",
+    "merge-recursive-theirs",
+    "merge-resolve",
+    "merge-subtree",
+    "merge-tree",
+    "mergetool",
+    "mktag",
+    "mktree",
+    "multi-pack-index",
+    "mv",
+    "name-rev",
+    "notes",
+    "p4",
+    "pack-objects",
+    "pack-redundant",
+    "pack-refs",
+    "parse-remote",
+    "patch-id",
+    "pickaxe",
+    "prune",
+    "prune-packed",
+    "pull",
+    "push",
+    "quiltimport",
+    "range-diff",
+    "read-tree",
+    "rebase",
+    "rebase--interactive",
+    "receive-pack",
+    "reflog",
+    "refs",
+    "remote",
+    "remote-ext",
+    "remote-fd",
+    "remote-ftp",
+    "remote-ftps",
+    "remote-http",
+    "remote-https",
+    "repack",
+    "replace",
+    "replay",
+    "repo",
+    "request-pull",
+    "rerere",
+    "reset",
+    "restore",
+    "rev-list",
+    "rev-parse",
+    "revert",
+    "rm",
+    "send-email",
+    "send-pack",
+    "sh-i18n--envsubst",
+    "sh-setup",
+    "shell",
+    "shortlog",
+    "show",
+    "show-branch",
+    "show-index",
+    "show-ref",
+    "sparse-checkout",
+    "stage",
+    "stash",
+    "status",
+    "stripspace",
+    "submodule",
+    "submodule--helper",
+    "subtree",
+    "survey",
+    "svn",
+    "switch",
+    "symbolic-ref",
+    "tag",
+    "unpack-file",
+    "unpack-objects",
+    "update-index",
+    "update-ref",
+    "update-server-info",
+    "upload-archive",
+    "upload-archive--writer",
+    "upload-pack",
+    "var",
+    "verify-commit",
+    "verify-pack",
+    "verify-tag",
+    "version",
+    "web--browse",
+    "whatchanged",
+    "worktree",
+    "write-tree",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_in_order() {
+        assert!(OWN.is_sorted());
+    }
+}

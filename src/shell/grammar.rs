@@ -177,8 +177,8 @@ impl Parser<'_> {
     pub(super) fn and_or(&mut self, list: &mut List) -> Read<()> {
         let (mut certain, mut and) = (true, false);
         loop {
-            let nodes = self.pipeline(&mut certain)?;
-            list.push(Item { and, certain: certain && nodes.len() == 1, nodes });
+            let (nodes, negated) = self.pipeline(&mut certain)?;
+            list.push(Item { and, negated, certain: certain && nodes.len() == 1, nodes });
             self.blanks();
             let Some(byte @ (b'&' | b'|')) = self.peek() else { return Ok(()) };
             if self.peek_second() != Some(byte) {
@@ -192,13 +192,17 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<Vec<Node>> {
+    /// The commands, and whether `!` stands before them.
+    pub(super) fn pipeline(&mut self, certain: &mut bool) -> Read<(Vec<Node>, bool)> {
         let mut nodes = Vec::new();
-        let mut prefixed = false;
+        let (mut prefixed, mut negated) = (false, false);
         loop {
             self.blanks();
             match self.keyword()? {
-                Some(("!", end)) => self.pos = end,
+                Some(("!", end)) => {
+                    self.pos = end;
+                    negated = true;
+                }
                 Some(("time", end)) => {
                     self.pos = end;
                     for option in ["-p", "--"] {
@@ -217,13 +221,13 @@ impl Parser<'_> {
         if prefixed && matches!(self.peek(), None | Some(b'\n' | b';' | b'&' | b')' | b'|')) {
             // bash: `time` and `!` alone run nothing.
             *certain = false;
-            return Ok(nodes);
+            return Ok((nodes, negated));
         }
         loop {
             nodes.push(self.command(nodes.is_empty())?);
             self.blanks();
             if self.peek() != Some(b'|') || self.peek_second() == Some(b'|') {
-                return Ok(nodes);
+                return Ok((nodes, negated));
             }
             self.pos += 1;
             if self.peek() == Some(b'&') && self.bash() {

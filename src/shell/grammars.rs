@@ -74,6 +74,8 @@ pub(super) const IONICE: Grammar = Grammar {
 pub(super) const SETSID: Grammar =
     Grammar { flags: "cfw", long: &[("ctty", Nothing), ("fork", Nothing), ("wait", Nothing)], ..Grammar::NONE };
 
+pub(super) const SSH_AGENT: Grammar = Grammar { flags: "cDdksTv", values: "aEOPt", ..Grammar::NONE };
+
 pub(super) const STDBUF: Grammar =
     Grammar { values: "ioe", long: &[("error", Value), ("input", Value), ("output", Value)], ..Grammar::NONE };
 

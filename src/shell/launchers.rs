@@ -73,6 +73,9 @@ impl<'a> Call<'_, '_, 'a> {
         if options.rest.is_empty() {
             return Ok(());
         }
+        for name in options.values(&["process-slot-var"]) {
+            self.finding.declares(name, self.inside);
+        }
         let mark = options.given.iter().rev().find_map(|given| match given.name.as_str() {
             "I" => Some(given.value.as_ref().map_or("{}".to_owned(), |value| value.text.clone())),
             "i" | "replace" => Some(given.value.as_ref().map_or("{}".to_owned(), |value| value.text.clone())),
@@ -100,8 +103,11 @@ impl<'a> Call<'_, '_, 'a> {
             next += 1;
             let Some(text) = word.exactly() else {
                 let harmless = if word.one {
+                    // A command's name may stand behind it.
                     let before_plain = words.get(next).is_some_and(|after| {
-                        !after.known().is_empty() && !after.known().starts_with(['-', '(', ')', '!', ',', '{', ';'])
+                        let known = after.known();
+                        !after.exact && known.is_empty()
+                            || !known.is_empty() && !known.starts_with(['-', '(', ')', '!', ',', '{', ';'])
                     });
                     !word.known().is_empty() && !word.known().starts_with('-')
                         || !(before_plain && ends(&words[next..]))
@@ -113,7 +119,7 @@ impl<'a> Call<'_, '_, 'a> {
                 }
                 continue;
             };
-            if !matches!(text, "-exec" | "-execdir" | "-ok" | "-okdir") {
+            if !ACTIONS.contains(&text) {
                 let newer = text.len() == "-newerXY".len() && text.starts_with("-newer");
                 let values = if text == "-fprintf" { 2 } else { usize::from(newer || TAKES_WORD.contains(&text)) };
                 for _ in 0..values {
@@ -138,8 +144,12 @@ impl<'a> Call<'_, '_, 'a> {
                 self.finding.resolve(&replaced, self.inside)?;
                 return Ok(());
             };
-            if let Some(hidden) = command[..end].iter().find(|word| !word.one && !word.glob) {
-                // It could hold the end of the action, and the next one.
+            // It could hold the end of the action, and the next one; or be the end, of one word, with the next one behind it.
+            let hides = |at: usize, word: &Word| {
+                let one = !word.exact && matches!(word.known(), "" | "+") && (!word.glob || word.source().len() < 5);
+                !word.one && !word.glob || one && command[at + 1..end].iter().any(may_begin_action)
+            };
+            if let Some((_, hidden)) = command[..end].iter().enumerate().find(|(at, word)| hides(*at, word)) {
                 let hidden = hidden.clone();
                 self.unknown(&hidden, "may become an action of `find`");
             }
@@ -407,23 +417,52 @@ pub(super) fn ends(words: &[Word]) -> bool {
 pub(super) fn could_be_action(word: &Word) -> bool {
     let source = word.source();
     source.contains(['\'', '"', '\\', '$', '`', '('])
-        || ["-exec", "-execdir", "-ok", "-okdir"].iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
+        || ACTIONS.iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
+}
+
+/// Whether a word of an action may be the name of the next one.
+fn may_begin_action(word: &Word) -> bool {
+    match word.exactly() {
+        Some(text) => ACTIONS.contains(&text),
+        None => word.known().is_empty() || word.known().starts_with('-'),
+    }
 }
 
 /// Whether a pattern may match `name`, if any `[…]` may be any character.
 fn could_match(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, _) => name.is_empty(),
-        (Some((b'*', rest)), _) => (0..=name.len()).any(|from| could_match(rest, &name[from..])),
-        (Some((b'?', rest)), Some((_, name))) => could_match(rest, name),
-        (Some((b'[', rest)), Some((first, after))) => {
-            *first == b'[' && could_match(rest, after)
-                || rest.iter().enumerate().any(|(at, byte)| *byte == b']' && could_match(&rest[at + 1..], after))
-        }
-        (Some((byte, rest)), Some((first, after))) => byte == first && could_match(rest, after),
-        (Some(_), None) => false,
+    if pattern.len() > LONG_PATTERN {
+        return true;
     }
+    // For each place of the pattern the places of the name at which it may stand, as bits.
+    let (end, all) = (1u16 << name.len(), (1u16 << name.len()) - 1);
+    let mut at = [0u16; LONG_PATTERN + 1];
+    at[0] = 1;
+    for (place, byte) in pattern.iter().enumerate() {
+        let here = at[place];
+        if here == 0 {
+            continue;
+        }
+        let same = |byte: u8| (0..name.len()).filter(|n| name[*n] == byte).fold(0u16, |bits, n| bits | 1 << n);
+        match byte {
+            // All behind the first.
+            b'*' => at[place + 1] |= (all | end) & !((here & here.wrapping_neg()) - 1),
+            b'?' => at[place + 1] |= (here & all) << 1,
+            b'[' => {
+                at[place + 1] |= (here & same(b'[')) << 1;
+                for (after, _) in pattern.iter().enumerate().skip(place + 1).filter(|(_, byte)| **byte == b']') {
+                    at[after + 1] |= (here & all) << 1;
+                }
+            }
+            byte => at[place + 1] |= (here & same(*byte)) << 1,
+        }
+    }
+    at[pattern.len()] & end != 0
 }
+
+/// What makes `find` run a command.
+const ACTIONS: [&str; 4] = ["-exec", "-execdir", "-ok", "-okdir"];
+/// From here on a pattern is taken to match, in bytes.
+const LONG_PATTERN: usize = 256;
 
 /// The words of `env -S`, where they are plain.
 pub(super) fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {

@@ -18,10 +18,33 @@ pub(super) fn is_expanded(name: &str) -> bool {
     matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
 }
 
+/// Bash evaluates what is assigned to this variable as arithmetic.
+pub(super) fn is_integer(name: &str) -> bool {
+    matches!(
+        name,
+        "BASHPID"
+            | "EPOCHREALTIME"
+            | "EPOCHSECONDS"
+            | "HISTCMD"
+            | "LINENO"
+            | "OPTIND"
+            | "RANDOM"
+            | "SECONDS"
+            | "SRANDOM"
+    )
+}
+
+/// Bash has this variable as an array from the start.
+pub(super) fn is_array(name: &str) -> bool {
+    name.starts_with("BASH_")
+        || matches!(name, "COMPREPLY" | "COPROC" | "DIRSTACK" | "FUNCNAME" | "GROUPS" | "MAPFILE" | "PIPESTATUS")
+}
+
 /// In order.
 const EXACT: &[&str] = &[
     "AWKPATH",
     "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
     "BASHOPTS",
     "BASH_ALIASES",
     "BASH_CMDS",
@@ -88,6 +111,9 @@ const EXACT: &[&str] = &[
     "PS1",
     "PS2",
     "PS4",
+    "PSQLRC",
+    "RIPGREP_CONFIG_PATH",
+    "RSYNC_CONNECT_PROG",
     "RSYNC_RSH",
     "RUBYLIB",
     "RUBYOPT",
@@ -98,6 +124,8 @@ const EXACT: &[&str] = &[
     "SVN_SSH",
     "SYSTEMD_EDITOR",
     "TAR_OPTIONS",
+    "TEXTDOMAIN",
+    "TEXTDOMAINDIR",
     "VIMINIT",
     "VISUAL",
     "WGETRC",

@@ -67,7 +67,8 @@ impl<'a> Call<'_, '_, 'a> {
                 break;
             }
             let text = word.text.as_str();
-            if !text.starts_with(['-', '+']) || text == "+" {
+            // A lone `+` is an option without letters.
+            if !text.starts_with(['-', '+']) {
                 break;
             }
             next += 1;

@@ -72,6 +72,8 @@ pub(super) struct Item {
     pub(super) nodes: Vec<Node>,
     /// It runs only if what stands before it went well (`&&`).
     pub(super) and: bool,
+    /// `!` stands before it.
+    pub(super) negated: bool,
     /// It certainly runs in this shell when the list does: alone in its pipeline, not behind `&&` or `||`, not in the background.
     pub(super) certain: bool,
 }
@@ -148,6 +150,8 @@ pub(super) struct Word {
     pub(super) quoted: bool,
     /// It is inexact only by pathname patterns: each field that it becomes matches it.
     pub(super) glob: bool,
+    /// Elements of an array are assigned.
+    pub(super) array: bool,
     /// Length of the variable's name in `text`, if it has the form of an assignment.
     pub(super) name: Option<usize>,
     /// What its expansion does.

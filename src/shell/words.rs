@@ -69,12 +69,15 @@ impl Building {
         self.word.text.insert(at, HOLE);
         self.word.one = false;
         self.plain = false;
+        self.bracket = None;
         if glob {
             self.word.glob = true;
+            // A brace around it goes on.
+            self.brace = self.brace.map(|brace| if brace < at { brace } else { brace + HOLE.len_utf8() });
         } else {
             self.dynamic = true;
+            self.brace = None;
         }
-        (self.bracket, self.brace) = (None, None);
     }
 }
 
@@ -251,6 +254,7 @@ impl Parser<'_> {
     /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
     pub(super) fn subscript(&mut self, w: &mut Building) -> Read<()> {
         let name = w.word.text.len();
+        let element = name == 0;
         let mut depth = 0usize;
         loop {
             let Some(byte) = self.peek() else {
@@ -280,11 +284,18 @@ impl Parser<'_> {
                     self.pos += 1;
                     self.double(w, Quote::Double)?;
                 }
-                b'$' => {
+                b'$' | b'`' => {
                     self.evaluates = true;
-                    self.dollar(w, Quote::None)?;
+                    if element && depth > 1 {
+                        // Bash expands the index of an element once more than others.
+                        w.word.parts.push(Part::Unknown(INDEX, self.place()));
+                    }
+                    if byte == b'$' {
+                        self.dollar(w, Quote::None)?;
+                    } else {
+                        self.backtick(w, Quote::None)?;
+                    }
                 }
-                b'`' => self.backtick(w, Quote::None)?,
                 _ => {
                     let start = self.pos;
                     self.pos += 1;
@@ -333,9 +344,13 @@ impl Parser<'_> {
         self.pos += 1;
         self.close();
         w.hole(true);
+        w.word.array = true;
         Ok(())
     }
 }
+
+/// What an index may do.
+pub(super) const INDEX: &str = "an index that is not written out may run a command";
 
 pub(super) fn finished(mut w: Building, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);

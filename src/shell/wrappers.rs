@@ -5,8 +5,8 @@
 
 use crate::shell::finding::{Context, Finding, Reader};
 use crate::shell::grammars::{
-    CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, STDBUF, SU, TASKSET, TIME,
-    TIMEOUT, UNSHARE,
+    CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
+    TASKSET, TIME, TIMEOUT, UNSHARE,
 };
 use crate::shell::options::{Grammar, Options, read};
 use crate::shell::syntax::{Flaw, Word};
@@ -94,6 +94,7 @@ const NAMES: &[&str] = &[
     "i486",
     "i586",
     "i686",
+    "install",
     "ionice",
     "jobs",
     "ksh",
@@ -124,6 +125,7 @@ const NAMES: &[&str] = &[
     "readarray",
     "readonly",
     "rsync",
+    "run-parts",
     "runcon",
     "runuser",
     "s390x",
@@ -145,6 +147,7 @@ const NAMES: &[&str] = &[
     "source",
     "split",
     "ssh",
+    "ssh-agent",
     "start-stop-daemon",
     "stdbuf",
     "strace",
@@ -155,6 +158,7 @@ const NAMES: &[&str] = &[
     "systemd-run",
     "tar",
     "taskset",
+    "tcpdump",
     "tcsh",
     "test",
     "time",
@@ -210,7 +214,7 @@ pub(super) fn run(
         "trap" => call.trap(),
         "alias" => call.alias(),
         "command" => call.lookup(),
-        "builtin" => call.resolve(arguments, 0, true),
+        "builtin" => call.resolve(arguments, 0, false),
         "exec" => call.exec(),
         "env" => call.env(),
         "xargs" => call.xargs(),
@@ -244,13 +248,14 @@ pub(super) fn run(
         | "ppc64" | "arm64" | "aarch64" => call.login(&SETARCH, 0),
         "coreutils" => call.coreutils(),
         "start-stop-daemon" => call.start_stop_daemon(),
-        "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip" | "make" | "gmake" | "vim" | "vi"
-        | "view" | "ex" | "split" | "wget" => call.option_runs(base),
+        "ssh-agent" => call.plain(&SSH_AGENT, 0),
+        "install" | "tcpdump" | "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip" | "make"
+        | "gmake" | "vim" | "vi" | "view" | "ex" | "split" | "wget" => call.option_runs(base),
         "sem" | "setuidgid" | "chpst" | "envuidgid" | "envdir" | "softlimit" | "setlock" | "sg" | "newgrp"
         | "sudoedit" | "catchsegv" | "valgrind" | "unbuffer" | "entr" | "dumb-init" | "tini" | "cpulimit"
         | "firejail" | "bwrap" | "proot" | "faketime" | "torsocks" | "proxychains" | "proxychains4"
         | "dbus-run-session" | "xvfb-run" | "at" | "batch" | "choom" | "uclampset" | "numactl" | "capsh"
-        | "aa-exec" | "runcon" | "cgexec" | "eatmydata" | "gdb" => call.not_read(),
+        | "run-parts" | "aa-exec" | "runcon" | "cgexec" | "eatmydata" | "gdb" => call.not_read(),
         _ if is_loader(base) => call.loader(),
         _ if is_shell(base) => {
             call.unknown(name, "a shell whose grammar is not read here");
