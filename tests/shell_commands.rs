@@ -1161,13 +1161,14 @@ fn elements_of_an_array_run_wherever_they_are_declared() {
         "v='($(rm))'; declare -a x=\"$v\"",
         "declare -a a; f() { declare -g a=\"$1\"; }; f '($(rm))'",
         "k='$(rm)'; a=([b[$k]]=1)",
+        "k='$(rm)'; a=([$k]=1)",
     ]);
     for plain in [
         "declare -a x=(a b); f() { local y=\"$1\"; }",
         "local -a 'x=(a b)'",
         "export MSG=\"(hello $USER)\"",
         "declare x=\"$1\" y='$(rm)'",
-        "a=([1]=x [$i]=y)",
+        "a=([1]=x [2]=\"$y\")",
     ] {
         assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}: {:?}", bash(plain));
     }

@@ -286,8 +286,8 @@ impl Parser<'_> {
                 }
                 b'$' | b'`' => {
                     self.evaluates = true;
-                    if element && depth > 1 {
-                        // Bash expands the index of an element once more than others.
+                    if element {
+                        // Bash expands the index of an element once more than that of an assignment.
                         w.word.parts.push(Part::Unknown(INDEX, self.place()));
                     }
                     if byte == b'$' {

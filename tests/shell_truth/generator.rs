@@ -598,7 +598,7 @@ impl Maker {
             "o=-v; test $o \"$x\"",
             "((y=1?x:2))",
         ]);
-        match self.random.below(if self.calls { 26 } else { 18 }) {
+        match self.random.below(if self.calls { 37 } else { 28 }) {
             0 => format!("x=({value}); {evaluate}"),
             1 => format!("x=${{y:-{value}}}; {evaluate}"),
             2 => format!(": ${{x:={value}}}; {evaluate}"),
@@ -724,30 +724,115 @@ impl Maker {
             16 => format!("set -- . {inner}; x={}; env -C\"${{!x}}\" {other}", self.random.pick(&["@", "1"])),
             17 => format!("a=(. {inner}); declare -n r='a[@]'; env -C\"$r\" {other}"),
             18 => {
+                let odd = self.random.pick(&[
+                    "$(case x in x) ;; esac))",
+                    "$(case x in (x) ;; esac) ",
+                    "$(cat <<X\n)\nX\n))",
+                    "$(echo a) + 1",
+                    "`echo ')'` ",
+                    "${x#(}",
+                ]);
+                let place = self.random.pick(&["x={}", "echo {}", "echo \"{}\"", "a[{}]=1", "cat <<E\n{}\nE\n"]);
+                place.replace("{}", &format!("$(({inner} {odd}))"))
+            }
+            19 => {
+                let declares = self.random.pick(&[
+                    "declare -a 'x={}'",
+                    "readonly -a 'x={}'",
+                    "export -a 'x={}'",
+                    "typeset -a x+='{}'",
+                    "x=(); declare 'x={}'",
+                    "declare -a x; declare x='{}'",
+                    "v='{}'; declare -a x=\"$v\"",
+                    "declare -a x; f() { declare -g x=\"$1\"; }; f '{}'",
+                    "x[1]=a; declare x='{}'",
+                    "mapfile x < /dev/null; export x='{}'",
+                ]);
+                declares.replace(
+                    "{}",
+                    &format!("({})", self.random.pick(&["$({})", "`{}`", "[0]=$({})"]).replace("{}", inner)),
+                )
+            }
+            20 => {
+                let assigns = self.random.pick(&[
+                    "RANDOM={}",
+                    "OPTIND={}",
+                    "HISTCMD={}",
+                    "for RANDOM in {}; do :; done",
+                    "SRANDOM+={}",
+                ]);
+                assigns.replace("{}", &value)
+            }
+            21 => {
+                let find = self.random.pick(&[
+                    "find . -maxdepth 0 -exec echo \"${1:-;}\" -exec {} \\;",
+                    "x='{{}}'; find . -maxdepth 0 -exec echo \"$x\" + -exec {} \\;",
+                    "> ';'; find . -maxdepth 0 -exec echo ? -exec {} \\;",
+                    "x=-exec y={}; find . -maxdepth 0 \"$x\" \"$y\" \\;",
+                    "> f; find {f*,-exec,{}} \\;",
+                ]);
+                find.replace("{}", inner).replace(&format!("{{{inner}}}"), "{}")
+            }
+            22 => format!(
+                "> {inner}; {}",
+                self.random.pick(&[
+                    &format!("git -c alias.x='!{wrapper}' x {inner}"),
+                    &format!("git -c core.sshCommand={wrapper} ls-remote {inner}:x"),
+                    &format!("git clone -u {wrapper} {inner}:x zz"),
+                    &format!("mapfile -t -c1 -C {wrapper} a <<< {inner}"),
+                ])
+            ),
+            23 => format!("coproc {inner} {}", self.random.pick(&["time a", "time", "! a", "if a", "a; wait"])),
+            24 => format!(
+                "{} -{}c + {inner}",
+                self.random.pick(&["sh", "bash", "dash"]),
+                self.random.pick(&["", "e", "u"])
+            ),
+            25 => format!("{}[[ -f / && {inner} ]]; {other}", self.random.pick(&["! ", "if :; then :; fi; ! ", ""])),
+            26 => {
+                format!("k='$({inner})'; a=({})", self.random.pick(&["[b[$k]]=1", "[$k]=1", "[b[${k}]]=x", "\"$k\""]))
+            }
+            27 => {
+                // A line goes on wherever it may, and where it may not.
+                let mut text = if self.random.one_in(2) { self.trap(1) } else { self.everyday(2) };
+                for _ in 0..=self.random.below(5) {
+                    let mut at = self.random.below(text.len() + 1);
+                    while !text.is_char_boundary(at) {
+                        at -= 1;
+                    }
+                    text.insert_str(at, "\\\n");
+                }
+                text
+            }
+            28 => {
                 let name = self.random.pick(&["'{}'", "\"{}\"", "\\{}", "{}", "$'{}'", "{}''"]).replace("{}", inner);
                 format!("{name}() {{ {other}; }}\n{inner} x")
             }
-            19 => format!(
+            29 => format!(
                 "g() {{ {} {inner}; }}\n{inner}() {{ :; }}\n{}\n{inner} x",
                 self.random.pick(&["unset -f", "unset", ":"]),
                 self.random.pick(&["g", ":"])
             ),
-            20 => format!(
+            30 => format!(
                 "{wrapper}() {{ :; }}\n{}\n{wrapper} {inner} a",
                 self.random.pick(&[format!("unset -f {wrapper}").as_str(), ":", "unset -f x"])
             ),
-            21 => format!("u() {{ unset -f {wrapper}; }}\n{wrapper}() {{ :; }}\nu\n{wrapper} 5 {inner} a"),
-            22 => format!(
+            31 => format!("u() {{ unset -f {wrapper}; }}\n{wrapper}() {{ :; }}\nu\n{wrapper} 5 {inner} a"),
+            32 => format!(
                 "{}alias {inner}={other}\n{inner}() {{ :; }}\nunalias {inner}\n{inner} x",
                 self.random.pick(&["shopt -s expand_aliases\n", ""])
             ),
-            23 => format!(
+            33 => format!(
                 "command_not_found_handle() {{ {inner} x; }}\n{}\n{inner}() {{ :; }}",
                 self.random.pick(&["nosuch", ":"])
             ),
-            24 => format!(
+            34 => format!(
                 "{inner}() {{ {other}; }}\n{inner} a\n{} {inner}",
                 self.random.pick(&["env", "command", "eval", "exec", "echo a | xargs"])
+            ),
+            35 => format!(
+                "{wrapper}() {{ :; }}\nbuiltin {} {inner}",
+                self.random.pick(&["command", "eval", "exec", "jobs -x"])
             ),
             _ => format!(
                 "trap 'unset -f {inner}' {}\n{inner}() {{ :; }}\nfalse\n{inner}",
