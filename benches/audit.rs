@@ -132,7 +132,7 @@ fn store(directory: &Path, size: u64) -> Ledger {
         }
     }
     let rows: Vec<_> = (first..size)
-        .map(|index| LeafRow { kind: LeafKind::Refusal, at, hash: leaf_of(index), data: index.to_be_bytes().to_vec() })
+        .map(|index| LeafRow { kind: LeafKind::Refusal, at, hash: leaf_of(index), data: index.to_be_bytes().into() })
         .collect();
     let mut head = store.head().expect("a head");
     (head.boundary, head.seal) = (Some(SealDigest::of(b"boundary")), Some(SealDigest::of(b"boundary")));

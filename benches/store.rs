@@ -107,7 +107,7 @@ fn consume(number: u64, version: u64, seal: SealDigest, envelope: &Arc<[u8]>) ->
 fn finish(proposal: ProposalId) -> Finish {
     Finish {
         proposal,
-        receipt: vec![b'r'; 5200],
+        receipt: vec![b'r'; 5200].into(),
         at: NOW,
         detail: b"succeeded".to_vec(),
         outputs: Vec::new(),

@@ -1,6 +1,8 @@
 //! What is shown: registry, receipts, bundles, outputs, the log.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
@@ -57,6 +59,29 @@ impl<'a> Within<'a> {
         match self {
             Self::Own(ledger) | Self::Closed(ledger) => ledger,
         }
+    }
+}
+
+/// Proofs that bundles have in common: of the seal, and of a consumption that spent several nonces. Kept as JSON, by log
+/// entry, as long as the checkpoint that they lead to is the one that bundles are made under.
+#[derive(Debug, Default)]
+pub struct Proofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
+
+/// The most proofs that are kept: a closed log has one head for good.
+const MOST_PROOFS: usize = 256;
+
+impl Proofs {
+    fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 == checkpoint { kept.1.get(&index).cloned() } else { None }
+    }
+
+    fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 != checkpoint || kept.1.len() == MOST_PROOFS {
+            *kept = (checkpoint.to_owned(), HashMap::new());
+        }
+        kept.1.insert(index, proof.clone());
     }
 }
 
@@ -211,7 +236,7 @@ impl Boundary {
         let receipt: Receipt = predicate(&logged.envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let parts = Parts {
-            receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?,
+            receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?.into(),
             consumption: (receipt.consumption.index, leaf_data(log.ledger(), receipt.consumption.index)?.into()),
             seal: receipt.seal,
             step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
@@ -269,18 +294,22 @@ impl Boundary {
                 (row.size, row.note)
             }
         };
-        let proof = |index: u64| -> Result<String, Stopped> {
+        let proof = |index: u64| -> Result<Arc<str>, Stopped> {
             let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
             let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
-            serde_json::to_string(&text).map_err(|e| fault(&e))
+            serde_json::to_string(&text).map(Arc::from).map_err(|e| fault(&e))
+        };
+        let common_proof = |index: u64| match self.proofs.find(index, &checkpoint) {
+            Some(proof) => Ok(proof),
+            None => proof(index).inspect(|proof| self.proofs.keep(index, &checkpoint, proof)),
         };
         let Bundled { seal, policy, builtins, roster } = common;
         let bundle = format!(
             r#"{{"builtins":{builtins},"consumption":{consumption},"mediaType":"{MEDIA_TYPE}","policy":{policy},"proofs":{{"consumption":{},"receipt":{},"seal":{}}},"receipt":{receipt},"roster":{roster},"seal":{seal},"step":{step},"step_proof":{step_proof}}}"#,
-            proof(parts.consumption.0)?,
+            common_proof(parts.consumption.0)?,
             proof(index)?,
-            proof(seal_index)?,
+            common_proof(seal_index)?,
         );
         Ok(bundle.into_bytes())
     }
@@ -540,5 +569,23 @@ fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
             Refusal::new(Code::NotFound, format!("there is no receipt {id}, or not for this token")).into()
         }
         stopped => stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_proof_is_given_for_its_entry_under_its_checkpoint_only() {
+        let (proofs, proof) = (Proofs::default(), Arc::from("proof"));
+        assert_eq!(proofs.find(3, "one"), None);
+        proofs.keep(3, "one", &proof);
+        assert_eq!(proofs.find(3, "one").as_deref(), Some("proof"));
+        assert_eq!((proofs.find(4, "one"), proofs.find(3, "two")), (None, None));
+        proofs.keep(4, "two", &proof);
+        assert_eq!(proofs.find(3, "one"), None, "what led to an earlier head is forgotten");
+        (0..MOST_PROOFS as u64 * 2).for_each(|index| proofs.keep(index, "two", &proof));
+        assert!(proofs.0.lock().expect("a lock").1.len() <= MOST_PROOFS);
     }
 }

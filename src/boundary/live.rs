@@ -147,8 +147,30 @@ struct State {
 struct Tally {
     bytes: u64,
     recorded: u64,
-    sha256: Sha256Stream,
-    blake3: Blake3Stream,
+    /// From the first byte on: many runs write nothing to a stream.
+    digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: &[u8], kept: usize) {
+        self.bytes += bytes.len() as u64;
+        self.recorded += kept as u64;
+        if kept > 0 {
+            let (sha256, blake3) = &mut **self.digests.get_or_insert_default();
+            sha256.update(&bytes[..kept]);
+            blake3.update(&bytes[..kept]);
+        }
+    }
+
+    /// The stream as the receipt states it; `all` are the bytes that the run wrote to it.
+    fn stream(&self, all: u64) -> Stream {
+        let mut stream = Stream::empty();
+        if let Some((sha256, blake3)) = self.digests.as_deref() {
+            stream.sha256 = ContentDigest::from_bytes(sha256.clone().finish());
+            stream.blake3 = blake3.finish();
+        }
+        Stream { bytes: all.max(self.recorded), recorded: self.recorded, truncated: self.recorded < all, ..stream }
+    }
 }
 
 impl Recording {
@@ -190,10 +212,7 @@ impl Recording {
             StreamName::Stdout => &mut state.stdout,
             StreamName::Stderr => &mut state.stderr,
         };
-        tally.bytes += bytes.len() as u64;
-        tally.recorded += kept as u64;
-        tally.sha256.update(&bytes[..kept]);
-        tally.blake3.update(&bytes[..kept]);
+        tally.add(bytes, kept);
         state.note(stream, kept);
         state.room -= kept as u64;
         drop(state);
@@ -208,17 +227,9 @@ impl Recording {
         state.closed = true;
         // Its descriptor goes now, though readers may hold the recording for long.
         state.flag = None;
-        let tally = |tally: &Tally, all: u64| Stream {
-            bytes: all.max(tally.recorded),
-            recorded: tally.recorded,
-            truncated: tally.recorded < all,
-            sha256: ContentDigest::from_bytes(tally.sha256.clone().finish()),
-            blake3: tally.blake3.finish(),
-            redactions: 0,
-        };
         let recorded = Recorded {
-            stdout: tally(&state.stdout, stdout),
-            stderr: tally(&state.stderr, stderr),
+            stdout: state.stdout.stream(stdout),
+            stderr: state.stderr.stream(stderr),
             order: encode_order(&state.order),
             failed: state.failed.clone(),
         };

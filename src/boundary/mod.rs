@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::boundary::changes::Changes;
+use crate::boundary::evidence::Proofs;
 use crate::boundary::live::{Live, Living, Recorded};
 use crate::boundary::outputs::{Kept, Outputs};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
@@ -81,6 +82,7 @@ pub struct Boundary {
     live: Live,
     changes: Changes,
     outputs: Outputs,
+    proofs: Proofs,
     refusals: Refusals,
     admissions: access::Admissions,
     /// Room for runs: receipt, leaf and output of each are reserved before its nonce is spent.
@@ -173,6 +175,7 @@ impl Boundary {
             live: Live::default(),
             changes: Changes::default(),
             outputs,
+            proofs: Proofs::default(),
             refusals: Refusals::default(),
             admissions: access::Admissions::new(surroundings.bytes()),
             room: Arc::new(Semaphore::new(limits.runs)),
@@ -448,7 +451,7 @@ impl Boundary {
             },
         };
         let statement = receipt.into_statement_of(&closing.evidence.authorization);
-        let envelope = self.sign_statement(&statement).map_err(|e| fault(&e))?;
+        let envelope = self.sign_statement(&statement).map_err(|e| fault(&e))?.into();
         let receipt = statement.predicate;
         Ok(SignedReceipt { closing, receipt, envelope, recorded })
     }

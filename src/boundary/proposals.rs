@@ -390,32 +390,26 @@ impl Boundary {
         Ok(running)
     }
 
-    /// Takes an envelope that was signed elsewhere across, whole. Goes on when the caller goes away.
+    /// Takes an envelope that was signed elsewhere across, whole. To be awaited in a task of its own, because a caller that
+    /// hangs up must not stop a run half-way: dropped after its nonce was spent, only the next start would write its receipt.
     ///
     /// # Errors
     /// The first no of the crossing.
     pub async fn submit(
         self: &Arc<Self>,
         caller: &Caller,
-        envelope: &Envelope,
+        envelope: Envelope,
         permit: Permit,
     ) -> Result<Receipted, Stopped> {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
-        let request = Request { envelope: envelope.clone(), handed_in_by, caller: Some(caller.clone()) };
-        let boundary = self.clone();
-        // In a task of its own: a caller that hangs up must not stop a run half-way.
-        let crossing = tokio::spawn(async move {
-            let payload = request.envelope.payload.clone();
-            let name = request.handed_in_by.clone();
-            let done = boundary.cross(request, Some(permit)).await;
-            if let Err(stopped) = &done
-                && let Ok(payload) = Base64::Lenient.decode("", &payload)
-            {
-                boundary.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&payload));
-            }
-            done
-        });
-        let done = crossing.await.map_err(|e| fault(&e))?;
+        let payload = envelope.payload.clone();
+        let request = Request { envelope, handed_in_by: handed_in_by.clone(), caller: Some(caller.clone()) };
+        let done = self.cross(request, Some(permit)).await;
+        if let Err(stopped) = &done
+            && let Ok(payload) = Base64::Lenient.decode("", &payload)
+        {
+            self.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
+        }
         done.map_err(|stopped| self.without_hidden_links(caller, stopped))
     }
 

@@ -268,7 +268,7 @@ pub(super) enum Ended {
 pub struct SignedReceipt {
     pub(super) closing: Closing,
     pub(super) receipt: Receipt,
-    pub(super) envelope: Vec<u8>,
+    pub(super) envelope: Arc<[u8]>,
     pub(super) recorded: Option<(Box<Recorded>, Living)>,
 }
 
@@ -292,7 +292,7 @@ pub struct Receipted {
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
     /// The receipt's envelope.
-    pub(super) receipt: Vec<u8>,
+    pub(super) receipt: Arc<[u8]>,
     /// The consumption's log entry: where it stands, and the entry.
     pub(super) consumption: (u64, Arc<[u8]>),
     /// The seal in force.

@@ -68,8 +68,9 @@ async fn submit(mut call: Call) -> Answer {
     call.charge_signatures(&envelope.signatures)?;
     let watched = if lines { proposal_of(&envelope).filter(|id| !is_settled(&call, id)) } else { None };
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
+    // In a task of its own, which ends also when the caller goes away.
     let crossing = call.app.work(async move {
-        let receipted = boundary.submit(&caller, &envelope, permit).await?;
+        let receipted = boundary.submit(&caller, envelope, permit).await?;
         boundary.bundle_of(&receipted)
     })?;
     if lines {

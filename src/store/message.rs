@@ -349,7 +349,7 @@ pub struct Finish {
     /// Which proposal.
     pub proposal: ProposalId,
     /// The receipt's envelope, canonical.
-    pub receipt: Vec<u8>,
+    pub receipt: Arc<[u8]>,
     /// When it ended.
     pub at: Timestamp,
     /// The outcome in short.

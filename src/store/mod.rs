@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
 use crate::crypto::merkle::Hash;
@@ -387,7 +388,7 @@ pub struct LeafRow {
     /// Its RFC 6962 hash.
     pub hash: Hash,
     /// Its bytes.
-    pub data: Vec<u8>,
+    pub data: Arc<[u8]>,
 }
 
 /// A tile that became complete.

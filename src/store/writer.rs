@@ -115,6 +115,7 @@ impl Writer {
         let _guard = Panicked(Arc::clone(&self.config.on_fatal));
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while inbox.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
+            gather(&mut inbox, &mut batch);
             let mut closing = None;
             batch.retain_mut(|message| match message {
                 Message::Close(answer) => {
@@ -356,12 +357,13 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, kind: LeafKind, data: Vec<u8>) -> LeafRef {
+    fn append(&mut self, kind: LeafKind, data: impl Into<Arc<[u8]>>) -> LeafRef {
+        let data = data.into();
         let hash = merkle::leaf_hash(&data);
         self.append_hashed(kind, data, hash)
     }
 
-    fn append_hashed(&mut self, kind: LeafKind, data: Vec<u8>, hash: Hash) -> LeafRef {
+    fn append_hashed(&mut self, kind: LeafKind, data: Arc<[u8]>, hash: Hash) -> LeafRef {
         self.edge.append(hash, &mut self.tiles);
         let index = self.head.size;
         self.head.size += 1;
@@ -419,9 +421,8 @@ impl Writer {
                 nonce: request.core.nonce.clone(),
                 expires_at: request.core.expires_at,
             });
-            let data = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?;
-            let shared: Arc<[u8]> = data.as_slice().into();
-            let leaf = self.append(LeafKind::Consumption, data);
+            let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
+            let leaf = self.append(LeafKind::Consumption, data.clone());
             for (item, (request, known)) in (0..).zip(items) {
                 runs.push(RunRow {
                     core: &request.core,
@@ -434,7 +435,7 @@ impl Writer {
                     envelope: &request.envelope,
                     decision: &request.decision,
                 });
-                let data = shared.clone();
+                let data = data.clone();
                 consumed.push(Consumed { index: leaf.index, item, leaf: leaf.hash, data, at, seal });
             }
         }
@@ -695,6 +696,21 @@ impl Writer {
     }
 }
 
+/// Where several ask at one time, lets those go first who are about to ask as well: a batch has its costs whatever is in
+/// it. No delay: who asks alone is served at once, and where no core is short so is everybody.
+fn gather(inbox: &mut mpsc::Receiver<Message>, batch: &mut Vec<Message>) {
+    let mut before = 1;
+    while batch.len() > before && batch.len() < MAX_BATCH {
+        before = batch.len();
+        std::thread::yield_now();
+        while batch.len() < MAX_BATCH
+            && let Ok(message) = inbox.try_recv()
+        {
+            batch.push(message);
+        }
+    }
+}
+
 /// A result that waits for the commit.
 trait Reply: Send {
     /// Tells it, or the fault that undid it.
@@ -725,5 +741,27 @@ impl Drop for Panicked {
         if std::thread::panicking() {
             (self.0)(&Fault::broken("writing", "the writer panicked"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch_of(taken: usize, waiting: usize) -> usize {
+        let (inbox, mut outbox) = mpsc::channel(MAX_BATCH * 2);
+        let message = || Message::Prune(1, oneshot::channel().0);
+        (0..waiting).for_each(|_| assert!(inbox.try_send(message()).is_ok()));
+        let mut batch: Vec<_> = (0..taken).map(|_| message()).collect();
+        gather(&mut outbox, &mut batch);
+        batch.len()
+    }
+
+    #[test]
+    fn who_asks_alone_is_served_at_once_and_a_batch_takes_who_came_meanwhile() {
+        assert_eq!(batch_of(1, 3), 1);
+        assert_eq!(batch_of(2, 3), 5);
+        assert_eq!(batch_of(2, 0), 2);
+        assert_eq!(batch_of(2, MAX_BATCH + 7), MAX_BATCH);
     }
 }

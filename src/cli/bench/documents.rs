@@ -81,7 +81,7 @@ impl Documents {
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let receipt = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
         let leaf = receipt.to_canonical().map_err(|error| broken(&error))?;
-        let _ = std::hint::black_box(verified);
+        let _ = std::hint::black_box(verified.digest());
         let _ = std::hint::black_box(leaf_hash(&leaf));
         Ok(())
     }

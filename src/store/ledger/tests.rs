@@ -151,7 +151,7 @@ fn consume_of(ledger: &Ledger, core: Core) -> Consume {
 fn finish_of(id: &ProposalId) -> Finish {
     Finish {
         proposal: id.clone(),
-        receipt: receipt_of(id),
+        receipt: receipt_of(id).into(),
         at: t(1),
         detail: b"succeeded".to_vec(),
         outputs: Vec::new(),
