@@ -57,9 +57,7 @@ impl Parser<'_> {
                         }
                         return self.guard("`((` that does not end with `))`: put a space between the two brackets");
                     }
-                    self.pos += 1;
-                    self.peek();
-                    self.pos += 1;
+                    self.take_two();
                     self.close();
                     if quotes {
                         return self.guard("a quote in arithmetic: leave it out");
@@ -152,14 +150,7 @@ impl Parser<'_> {
                 }
                 b'$' => self.dollar(w, Quote::None)?,
                 b'`' => self.backtick(w, Quote::None)?,
-                _ => {
-                    let start = self.pos;
-                    self.pos += 1;
-                    while !self.text.is_char_boundary(self.pos) {
-                        self.pos += 1;
-                    }
-                    w.word.text.push_str(&self.text[start..self.pos]);
-                }
+                _ => self.any(w),
             }
         }
     }

@@ -47,9 +47,7 @@ impl Parser<'_> {
         let mut compound = Compound::default();
         self.blanks();
         if arithmetic && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') && self.bash() {
-            self.pos += 1;
-            self.peek();
-            self.pos += 1;
+            self.take_two();
             let Some(word) = self.arithmetic_word()? else {
                 return self.syntax("the `((` of a loop is not closed: close it with `))`");
             };
@@ -176,9 +174,7 @@ impl Parser<'_> {
                     self.pos += 1;
                 }
                 Some(byte @ (b'&' | b'|')) if self.peek_second() == Some(byte) => {
-                    self.pos += 1;
-                    self.peek();
-                    self.pos += 1;
+                    self.take_two();
                 }
                 Some(b'<' | b'>') if self.peek_second() != Some(b'(') => self.pos += 1,
                 Some(b';' | b'&' | b')') => {

@@ -21,9 +21,7 @@ impl Parser<'_> {
         match byte {
             b'(' => {
                 if self.peek_second() == Some(b'(') {
-                    self.pos += 1;
-                    self.peek();
-                    self.pos += 1;
+                    self.take_two();
                     self.arithmetic(w, false)?;
                     w.hole(true);
                 } else {

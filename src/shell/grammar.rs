@@ -184,9 +184,7 @@ impl Parser<'_> {
             if self.peek_second() != Some(byte) {
                 return Ok(());
             }
-            self.pos += 1;
-            self.peek();
-            self.pos += 1;
+            self.take_two();
             (certain, and) = (false, byte == b'&');
             self.lines()?;
         }
@@ -248,9 +246,7 @@ impl Parser<'_> {
         self.blanks();
         if self.peek() == Some(b'(') {
             if self.peek_second() == Some(b'(') && self.bash() {
-                self.pos += 1;
-                self.peek();
-                self.pos += 1;
+                self.take_two();
                 if let Some(word) = self.arithmetic_word()? {
                     return self.compound(Compound { words: vec![word], ..Compound::default() });
                 }

@@ -42,9 +42,7 @@ impl Parser<'_> {
                 }
             }
             Some(b'&') if self.peek_second() == Some(b'>') && self.bash() => {
-                self.pos += 1;
-                self.peek();
-                self.pos += 1;
+                self.take_two();
                 self.take(b'>');
                 self.blanks();
                 let target = self.word(Kind::Argument)?;

@@ -332,6 +332,13 @@ impl<'t> Parser<'t> {
         is
     }
 
+    /// Takes the next two bytes, over line continuations: an operator that was seen.
+    pub(super) fn take_two(&mut self) {
+        self.pos += 1;
+        self.peek();
+        self.pos += 1;
+    }
+
     /// Where the next byte stands in the outermost script.
     pub(super) fn place(&self) -> usize {
         self.origin.place(self.pos)

@@ -251,6 +251,16 @@ impl Parser<'_> {
         self.pos += count;
     }
 
+    /// The next character as it is.
+    pub(super) fn any(&mut self, w: &mut Building) {
+        let start = self.pos;
+        self.pos += 1;
+        while !self.text.is_char_boundary(self.pos) {
+            self.pos += 1;
+        }
+        w.word.text.push_str(&self.text[start..self.pos]);
+    }
+
     /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
     pub(super) fn subscript(&mut self, w: &mut Building) -> Read<()> {
         let name = w.word.text.len();
@@ -296,14 +306,7 @@ impl Parser<'_> {
                         self.backtick(w, Quote::None)?;
                     }
                 }
-                _ => {
-                    let start = self.pos;
-                    self.pos += 1;
-                    while !self.text.is_char_boundary(self.pos) {
-                        self.pos += 1;
-                    }
-                    w.word.text.push_str(&self.text[start..self.pos]);
-                }
+                _ => self.any(w),
             }
         }
         sets_of(&w.word.text[name..], w.word.at, &mut w.word.parts);
