@@ -54,6 +54,9 @@ impl Denied {
 const MAX_ENTRIES: u64 = 2_000_000;
 /// How deep is looked: bounds open descriptors. What is deeper is out of reach.
 pub(super) const MAX_DEPTH: usize = 128;
+/// How long the path of a directory may be, in bytes, to be looked into: what is found in it must have one that the kernel
+/// takes, below the place of a tree and in the layers of an overlay too.
+const MAX_LENGTH: usize = 2048;
 /// The compiled form of all patterns together.
 const MAX_COMPILED: usize = 8 << 20;
 
@@ -120,27 +123,34 @@ impl Patterns {
             found.push((walk.names, walk.linked));
             known = walk.known;
         }
-        let Known { files, linked, blind } = known;
-        let is_denied = |inode: &Inode| {
-            // A name that is in none of the directories may be in one that could not be looked into.
-            let elsewhere = || linked.get(inode).is_some_and(|(names, links)| *links > names.len() as u128);
-            files.contains(inode) || (blind && elsewhere())
+        let mut out_of_reach = known.files.clone();
+        if known.blind {
+            let lists = roots.iter().zip(&found).map(|((_, allowed), (_, linked))| (*allowed, linked.as_slice()));
+            out_of_reach.extend(with_names_elsewhere(lists));
+        }
+        let files = Rc::new(known.files);
+        let denied = |(mut names, linked): (Vec<(PathBuf, FileType)>, Vec<Linked>)| {
+            let aliases = linked.into_iter().filter(|file| out_of_reach.contains(&file.inode));
+            names.extend(aliases.map(|file| (file.path, FileType::RegularFile)));
+            names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            Denied { names, files: files.clone() }
         };
-        let aliases = |linked: Vec<(PathBuf, Inode)>| {
-            linked.into_iter().filter(|(_, inode)| is_denied(inode)).map(|(path, _)| (path, FileType::RegularFile))
-        };
-        let mut found: Vec<Denied> = found
-            .into_iter()
-            .map(|(mut names, linked)| {
-                names.extend(aliases(linked));
-                names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-                Denied { names, files: Rc::default() }
-            })
-            .collect();
-        let files = Rc::new(files);
-        found.iter_mut().for_each(|denied| denied.files = files.clone());
-        Ok(found)
+        Ok(found.into_iter().map(denied).collect())
     }
+}
+
+/// The files that have a name in none of the directories: it may be in one that could not be looked into.
+fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
+    // Directories may lie in each other: a name is counted once.
+    let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
+    for (allowed, linked) in lists {
+        for file in linked {
+            let (names, links) = seen.entry(file.inode).or_default();
+            names.insert(allowed.join(&file.path));
+            *links = file.links;
+        }
+    }
+    seen.into_iter().filter(|(_, (names, links))| *links > names.len() as u128).map(|(inode, _)| inode).collect()
 }
 
 fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
@@ -152,18 +162,22 @@ fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
 struct Known {
     /// The denied ones.
     files: BTreeSet<Inode>,
-    /// Allowed ones with more than one name: those that were seen, and how many there are.
-    linked: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)>,
     /// Whether there is a denied directory whose files can't be known.
     blind: bool,
+}
+
+/// An allowed name of a file that has more than one.
+struct Linked {
+    path: PathBuf,
+    inode: Inode,
+    links: u128,
 }
 
 struct Walk<'a> {
     patterns: &'a Patterns,
     allowed: &'a Path,
     names: Vec<(PathBuf, FileType)>,
-    /// Allowed names of files that have more than one.
-    linked: Vec<(PathBuf, Inode)>,
+    linked: Vec<Linked>,
     entries: u64,
     known: Known,
 }
@@ -196,7 +210,9 @@ impl Walk<'_> {
             }
             let denied = denied || here;
             match kind {
-                FileType::Directory if depth == MAX_DEPTH => self.unknown(entry, denied),
+                FileType::Directory if depth == MAX_DEPTH || entry.as_os_str().len() > MAX_LENGTH => {
+                    self.unknown(entry, denied);
+                }
                 FileType::Directory => {
                     match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
                         Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
@@ -225,11 +241,7 @@ impl Walk<'_> {
     }
 
     fn linked(&mut self, path: PathBuf, stat: &Stat) {
-        let inode = (stat.st_dev, stat.st_ino);
-        let (names, links) = self.known.linked.entry(inode).or_default();
-        names.insert(self.allowed.join(&path));
-        *links = u128::from(stat.st_nlink);
-        self.linked.push((path, inode));
+        self.linked.push(Linked { path, inode: (stat.st_dev, stat.st_ino), links: stat.st_nlink.into() });
     }
 }
 
@@ -444,5 +456,9 @@ mod tests {
         assert_eq!(find(&["secrets"]), ["copy", "secrets"]);
         let found = find(&[]);
         assert!(found.len() == 1 && found[0].matches('/').count() == MAX_DEPTH, "{found:?}");
+        let long: PathBuf = std::iter::repeat_n("x".repeat(250), 12).collect();
+        std::fs::create_dir_all(path("long").join(&long)).expect("directories");
+        let found = find(&["secrets"]);
+        assert!(found.len() == 3 && found[1].len() > MAX_LENGTH && found[1].len() < MAX_LENGTH + 256, "{found:?}");
     }
 }
