@@ -822,6 +822,23 @@ fn another_name_of_a_denied_file_is_closed_in_every_directory_of_the_run() {
     assert_eq!(out(&mut bench.run_with(&file, plan("bash", &script))), "plain");
 }
 
+/// Else one step could keep every later one from its tree, each for the price of a nonce.
+#[test]
+fn a_directory_that_a_step_made_too_deep_keeps_no_later_run_from_starting() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let script = "import os\nfor name, depth in (('d', 300), ('x' * 200, 40)):\n    os.chdir(TREE)\n    for _ in range(depth): os.mkdir(name); os.chdir(name)";
+    let script = format!("TREE = {tree:?}\n{script}");
+    let live = on_tree(&tree, Workdir::InPlace);
+    said(bench.run_with(&live, plan("python", &script)));
+    for workdir in [Workdir::InPlace, Workdir::Overlay] {
+        let mut report =
+            bench.run_with(&on_tree(&tree, workdir), plan("bash", "cat plain; cat .env 2>/dev/null; true"));
+        assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "plain"), "{workdir:?}");
+        assert_eq!(report.enforcement.fs.and_then(|facts| facts.masked), Some(6), "{workdir:?}");
+    }
+}
+
 #[test]
 fn the_receipt_counts_what_is_covered_and_a_link_is_not() {
     let bench = Bench::strict();

@@ -147,7 +147,7 @@ mod tests {
         symlink(&outside, top.join("link")).expect("a link");
         symlink("nowhere", top.join("broken")).expect("a link");
         for name in ["closed/in", "closed"] {
-            std::fs::set_permissions(top.join(name), std::fs::Permissions::from_mode(0)).expect("mode");
+            std::fs::set_permissions(top.join(name), std::fs::Permissions::from_mode(0o000)).expect("mode");
         }
         let removing = top.clone();
         let small = std::thread::Builder::new().stack_size(128 << 10).spawn(move || tree(&removing)).expect("a thread");

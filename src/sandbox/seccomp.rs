@@ -453,7 +453,7 @@ mod tests {
                 let refused = if leaves.live { errno(EPERM) } else { ALLOW };
                 // By name: the place of the flags, where the mode means something only with them, and that of the mode.
                 for (name, flags, mode) in [
-                    ("open", Some(1), 2),
+                    ("open", Some(1_usize), 2),
                     ("openat", Some(2), 3),
                     ("creat", None, 1),
                     ("chmod", None, 1),
@@ -466,7 +466,9 @@ mod tests {
                     let Some(number) = number(machine, named(name)) else { continue };
                     let of = |flag: u64, bits: u64| {
                         let mut arguments = [0; 6];
-                        flags.map(|at: usize| arguments[at] = flag);
+                        if let Some(at) = flags {
+                            arguments[at] = flag;
+                        }
                         arguments[mode] = bits;
                         machine::run(&program, machine.arch(), number, arguments).0
                     };
