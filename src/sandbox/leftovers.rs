@@ -143,10 +143,12 @@ mod tests {
         let mark = mark(&place.path().join("runs"));
         let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
         std::fs::set_permissions(place.path(), open).expect("mode");
-        std::fs::write(place.path().join(LAUNCH), "exec 0<&-; while :; do sleep 0.1; done").expect("a script");
+        std::fs::write(place.path().join(LAUNCH), "for _ in $(seq 300); do sleep 0.1; done").expect("a script");
         let imitate = |user: u32| {
             let mut command = std::process::Command::new("sh");
-            command.arg(LAUNCH).arg(&mark).current_dir(place.path()).uid(user).gid(user).spawn().expect("sh")
+            command.arg(LAUNCH).arg(&mark).current_dir(place.path()).uid(user).gid(user);
+            let null = std::process::Stdio::null;
+            command.stdin(null()).stdout(null()).stderr(null()).spawn().expect("sh")
         };
         let (mut theirs, mut ours) = (imitate(61_001), imitate(61_002));
         let pids = [&theirs, &ours].map(|child| i32::try_from(child.id()).expect("a pid"));
