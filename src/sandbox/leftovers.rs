@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use crate::crypto::digest::{hex, sha256};
@@ -26,32 +27,44 @@ pub(super) fn mark(scratch: &Path) -> String {
 /// # Errors
 /// When one does not die: then nothing may say that it is over.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
+    end_but(mark, own())
+}
+
+/// The same, but for the children of `service`.
+fn end_but(mark: &str, service: i32) -> io::Result<usize> {
     let begun = Instant::now();
     let all = processes();
     let launchers: Vec<&Process> = all
         .iter()
         // The first process of a run has its launcher's command line: it is ended as that one's child.
-        .filter(|one| is_launcher(one.pid, mark) && one.parent != own() && !is_launcher(one.parent, mark))
+        .filter(|one| is_launcher(one.pid, mark) && one.parent != service && !is_launcher(one.parent, mark))
         .collect();
+    let mut ended = 0;
     for launcher in &launchers {
-        // While it stands still it neither starts anything nor hands a process id on, and orphans come to it.
-        signal(launcher.pid, Signal::STOP);
+        // While it stands still it neither starts anything nor hands a process id on, and orphans come to it. One that may
+        // not be told to is another user's, who copied the mark: whatever this user's service began can be.
+        if signal(launcher.pid, Signal::STOP) == Err(Errno::PERM) {
+            continue;
+        }
+        ended += 1;
         loop {
             let children: Vec<Process> =
                 processes().into_iter().filter(|one| one.parent == launcher.pid && !one.dead).collect();
             if children.is_empty() {
                 break;
             }
-            children.iter().for_each(|child| signal(child.pid, Signal::KILL));
+            for child in &children {
+                let _ = signal(child.pid, Signal::KILL);
+            }
             wait(begun, launcher.pid)?;
         }
-        signal(launcher.pid, Signal::KILL);
+        let _ = signal(launcher.pid, Signal::KILL);
         while processes().iter().any(|one| one.pid == launcher.pid && !one.dead && is_launcher(one.pid, mark)) {
             wait(begun, launcher.pid)?;
         }
         tracing::warn!(process = launcher.pid, "a run of the service before was still there, and was ended");
     }
-    Ok(launchers.len())
+    Ok(ended)
 }
 
 fn wait(begun: Instant, launcher: i32) -> io::Result<()> {
@@ -93,11 +106,8 @@ fn own() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-fn signal(pid: i32, signal: Signal) {
-    // An error means that it is gone, or another user's who copied the mark: both are looked at again.
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = rustix::process::kill_process(pid, signal);
-    }
+fn signal(pid: i32, signal: Signal) -> Result<(), Errno> {
+    rustix::process::kill_process(Pid::from_raw(pid).ok_or(Errno::SRCH)?, signal)
 }
 
 #[cfg(test)]
@@ -119,5 +129,48 @@ mod tests {
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");
         let _ = other.kill();
         let _ = other.wait();
+    }
+
+    /// The mark is no secret: every run can read it in the command line of its first process.
+    #[test]
+    fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
+        use std::os::unix::process::CommandExt as _;
+        if !rustix::process::geteuid().is_root() {
+            // Nobody else's process can be started; an ordinary user is what this is about.
+            return;
+        }
+        let place = tempfile::tempdir().expect("a directory");
+        let mark = mark(&place.path().join("runs"));
+        let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+        std::fs::set_permissions(place.path(), open).expect("mode");
+        std::fs::write(place.path().join(LAUNCH), "for _ in $(seq 300); do sleep 0.1; done").expect("a script");
+        let imitate = |user: u32| {
+            let mut command = std::process::Command::new("sh");
+            command.arg(LAUNCH).arg(&mark).current_dir(place.path()).uid(user).gid(user);
+            let null = std::process::Stdio::null;
+            command.stdin(null()).stdout(null()).stderr(null()).spawn().expect("sh")
+        };
+        let (mut theirs, mut ours) = (imitate(61_001), imitate(61_002));
+        let pids = [&theirs, &ours].map(|child| i32::try_from(child.id()).expect("a pid"));
+        while !pids.iter().all(|pid| is_launcher(*pid, &mark)) {
+            std::thread::sleep(PAUSE);
+        }
+        // Both are children of this process, which a start would leave alone.
+        let counted = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let (uid, gid) = (rustix::process::Uid::from_raw(61_002), rustix::process::Gid::from_raw(61_002));
+                rustix::thread::set_thread_res_gid(gid, gid, gid).expect("becomes an ordinary user");
+                rustix::thread::set_thread_res_uid(uid, uid, uid).expect("becomes an ordinary user");
+                let begun = Instant::now();
+                let found = end_but(&mark, 0).expect("does not wait for another user's process");
+                (found, begun.elapsed() < DEADLINE / 2)
+            });
+            asking.join().expect("no panic")
+        });
+        assert_eq!(counted, (1, true));
+        assert!(theirs.try_wait().expect("a status").is_none(), "another user's process was ended");
+        assert!(!ours.wait().expect("dead").success(), "its own is ended as ever");
+        let _ = theirs.kill();
+        let _ = theirs.wait();
     }
 }
