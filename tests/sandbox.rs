@@ -35,7 +35,7 @@ impl Bench {
         }
         std::fs::write(home.path().join("private/key.pem"), "the secret").expect("a file");
         let sandbox = LinuxSandbox::new(&Setup {
-            launcher: Some(env!("CARGO_BIN_EXE_countersign").into()),
+            helper: Some(env!("CARGO_BIN_EXE_countersign").into()),
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),
             private: vec![home.path().join("private")],
@@ -71,19 +71,7 @@ impl Bench {
 }
 
 fn profile() -> Profile {
-    Profile {
-        require: STRICT.to_vec(),
-        read: vec![],
-        write: vec![],
-        deny: vec![],
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: vec![] },
-        sockets: vec![],
-        proc: Proc::Minimal,
-        run_as: "isolated".into(),
-        limits: Limits { wall_ms: 20_000, ..Limits::default() },
-        off_reason: None,
-    }
+    Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 20_000, ..Limits::default() })
 }
 
 fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
@@ -258,15 +246,15 @@ print("left it behind")
 }
 
 #[test]
-fn killing_the_launcher_ends_all_of_the_run() {
+fn killing_the_helper_ends_all_of_the_run() {
     let bench = Bench::strict();
-    let mark = mark("launcher");
+    let mark = mark("killed");
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.bash(&script));
         until("the step runs", || sleeper(&mark).is_some());
-        let launcher = launcher_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        let helper = helper_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         let end = run.join().expect("no panic").end;
         assert!(matches!(end, End::Lost(_)), "{end:?}");
         until("the run is gone", || !on_host(&mark));
@@ -303,8 +291,8 @@ fn sleeper(mark: &str) -> Option<String> {
     })
 }
 
-/// The id of the launcher above the process with that mark.
-fn launcher_of(mark: &str) -> String {
+/// The id of the helper above the process with that mark.
+fn helper_of(mark: &str) -> String {
     let stat = |pid: &str, key: &str| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
@@ -322,7 +310,7 @@ fn launcher_of(mark: &str) -> String {
 }
 
 #[test]
-fn the_launcher_does_nothing_for_others() {
+fn the_helper_does_nothing_for_others() {
     for input in [std::process::Stdio::null(), std::process::Stdio::piped()] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
             .arg("__launch")
@@ -963,7 +951,7 @@ fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.bash(&script).end)).collect();
         until("the steps run", || sleepers(&mark) == 16);
-        let helper = launcher_of(&mark);
+        let helper = helper_of(&mark);
         assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         for run in runs {
             assert!(matches!(run.join().expect("no panic"), End::Lost(_)));
@@ -1075,8 +1063,8 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.run_with(&profile, plan("bash", &script)));
         until("the step runs", || sleeper(&mark).is_some());
-        let launcher = launcher_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        let helper = helper_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
         assert!(!on_host(&mark), "swept by the run's own id");
     });

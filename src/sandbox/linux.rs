@@ -1,4 +1,4 @@
-//! The service's side: probes the host, starts launchers.
+//! The service's side: probes the host, asks for runs.
 
 use std::fs::File;
 use std::io;
@@ -38,8 +38,8 @@ const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTER
 /// Where things are on this host.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The launcher's binary; nothing means this program's own.
-    pub launcher: Option<PathBuf>,
+    /// The helper's binary; nothing means this program's own.
+    pub helper: Option<PathBuf>,
     /// Where runs that have no root of their own get a private directory each. It and the directories above it
     /// must let others pass (0711) when the service is root. Belongs to one service alone: leftovers are removed.
     pub scratch: PathBuf,
@@ -67,9 +67,9 @@ impl LinuxSandbox {
     /// Prepares and probes: a whole run or two, some tens of milliseconds.
     ///
     /// # Errors
-    /// When the launcher can't be opened, a directory does not exist, or a run of an earlier service does not end.
+    /// When the helper's binary can't be opened, a directory does not exist, or a run of an earlier service does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
-        let launcher = File::open(setup.launcher.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
+        let binary = File::open(setup.helper.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
         // Five descriptors a run: the usual soft limit of 1024 would be two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
@@ -81,7 +81,7 @@ impl LinuxSandbox {
         let own_id = ids.available();
         let mut sandbox = Self {
             groups: Groups::find(&mark),
-            helper: Helper::new(launcher, mark),
+            helper: Helper::new(binary, mark),
             spool: setup.spool.canonicalize()?,
             around: Surroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
@@ -214,7 +214,7 @@ impl Sandbox for LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Starts a launcher and follows it until nothing of the run is left.
+    /// Has the helper begin a run and follows it until nothing of the run is left.
     fn attempt(
         &self,
         run: &mut Run,
@@ -333,7 +333,7 @@ impl LinuxSandbox {
             io::copy(&mut launched.control, &mut io::sink())
         });
         if let Err(error) = swept {
-            tracing::error!(%error, "the processes of a run whose launcher was killed could not be ended");
+            tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
         }
     }
 }
