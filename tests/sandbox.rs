@@ -962,6 +962,81 @@ fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
 }
 
 #[test]
+fn what_is_made_ahead_serves_one_run_and_has_nothing_of_another() {
+    let bench = Bench::strict();
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    if !root || bench.sandbox.probe().cgroup.is_ok() {
+        println!("not run: nothing is made ahead without root's rights, or where a run is born in its control group");
+        return;
+    }
+    let mark = mark("ahead");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.bash(&format!("sleep {mark}; true")));
+        until("the step runs", || sleeper(&mark).is_some());
+        let helper = helper_of(&mark);
+        let links = |pid: &str, what: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(format!("/proc/{pid}/{what}")).into_iter().flatten().flatten();
+            let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            let mut links: Vec<_> = links.map(|link| link.display().to_string()).collect();
+            links.sort();
+            links
+        };
+        let ready = || children(&helper).into_iter().find(|pid| children(pid).is_empty());
+        until("one is ready", || ready().is_some_and(|pid| links(&pid, "fd").len() == 4));
+        let (first, busy) = (ready().expect("is ready"), children(&helper));
+        let open = links(&first, "fd");
+        assert!(open[..3].iter().all(|one| one == "/dev/null") && open[3].starts_with("socket:"), "{open:?}");
+        assert_eq!(std::fs::read_to_string(format!("/proc/{first}/uid_map")).expect("a map"), "", "it has no id");
+        let others = busy.iter().filter(|pid| **pid != first).flat_map(|pid| links(pid, "ns"));
+        let (own, others): (_, Vec<_>) = (links(&first, "ns"), others.chain(links("self", "ns")).collect());
+        for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+            let namespace = own.iter().find(|one| one.starts_with(kind)).expect("each kind");
+            assert!(!others.contains(namespace), "{namespace} is of {others:?} too");
+        }
+        let used = said(bench.bash("readlink /proc/self/ns/net"));
+        assert!(own.contains(&used), "the run had {used}, ready was {own:?}");
+        assert!(!children(&helper).contains(&first), "it is over with its run");
+        until("another one is ready", || ready().is_some_and(|pid| links(&pid, "fd").len() == 4));
+        let second = ready().expect("is ready");
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
+        until("it is gone with the helper", || !Path::new(&format!("/proc/{second}/fd/3")).exists());
+    });
+}
+
+#[test]
+fn what_is_mounted_or_taken_away_between_two_runs_is_as_it_is_in_the_next() {
+    let bench = Bench::strict();
+    let place = bench.path("mounted");
+    std::fs::create_dir(&place).expect("a directory");
+    let reads = Profile { read: vec![place.display().to_string()], ..profile() };
+    let seen = || said(bench.run_with(&reads, plan("bash", &format!("ls {}", place.display()))));
+    let mount = |command: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(command).args(arguments).arg(&place).status();
+        status.is_ok_and(|status| status.success())
+    };
+    assert_eq!(seen(), "");
+    if !mount("mount", &["-t", "tmpfs", "none"]) {
+        println!("not run: mounts that come and go; nothing can be mounted here");
+        return;
+    }
+    let wrote = std::fs::write(place.join("new"), "x");
+    let (with, again) = (seen(), seen());
+    assert!(mount("umount", &[]), "nothing keeps it");
+    wrote.expect("a file");
+    assert_eq!((with.as_str(), again.as_str(), seen().as_str()), ("new", "new", ""));
+}
+
+/// The processes below that one.
+fn children(parent: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let all = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let line = format!("\nPPid:\t{parent}\n");
+    all.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|one| one.contains(&line)))
+        .collect()
+}
+
+#[test]
 fn fifty_runs_end_with_their_service() {
     // This very test, started again, is the service that dies.
     if let Ok(mark) = std::env::var("COUNTERSIGN_TEST_FIFTY") {

@@ -5,6 +5,8 @@
 //! step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, odd socket families), what is the host's (clock,
 //! swap, reboot), and every call that was not known when this was written.
 
+use std::sync::OnceLock;
+
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
 use crate::sandbox::protocol::{At, Failure, Sockets, Stage};
@@ -15,9 +17,26 @@ use crate::sandbox::syscalls;
 /// # Errors
 /// When the kernel has no filters, or does not take this one.
 pub(super) fn confine(sockets: Sockets) -> Result<String, Failure> {
-    let program = filter(HOST, sockets);
-    syscalls::set_seccomp_filter(&program).at(Stage::Seccomp, "install the system-call filter")?;
-    Ok(digest(&program))
+    let (program, digest) = made(sockets);
+    syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
+    Ok(digest.clone())
+}
+
+/// Makes the filters, so that every process that comes from this one has them.
+pub(super) fn prepare() {
+    for sockets in [Sockets::Inet, Sockets::Unix] {
+        made(sockets);
+    }
+}
+
+/// The filter and its SHA-256, in hex, made once.
+fn made(sockets: Sockets) -> &'static (Vec<Instruction>, String) {
+    static MADE: [OnceLock<(Vec<Instruction>, String)>; 2] = [const { OnceLock::new() }; 2];
+    MADE[usize::from(sockets == Sockets::Unix)].get_or_init(|| {
+        let program = filter(HOST, sockets);
+        let digest = digest(&program);
+        (program, digest)
+    })
 }
 
 fn digest(program: &[Instruction]) -> String {
@@ -424,6 +443,15 @@ mod tests {
             mknod SYS_mknod, modify_ldt SYS_modify_ldt, uselib SYS_uselib, ustat SYS_ustat, sysfs SYS_sysfs,
             _sysctl SYS__sysctl, iopl SYS_iopl, ioperm SYS_ioperm,
         );
+    }
+
+    #[test]
+    fn a_filter_that_was_kept_is_the_one_that_is_made() {
+        prepare();
+        for sockets in [Sockets::Inet, Sockets::Unix] {
+            let fresh = filter(HOST, sockets);
+            assert_eq!(made(sockets), &(fresh.clone(), digest(&fresh)), "{sockets:?}");
+        }
     }
 
     #[test]
