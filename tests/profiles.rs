@@ -126,7 +126,7 @@ fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     let held = &receipt["sandbox"];
     assert_eq!(
         (&held["level"], &held["fs"]["mode"], &held["fs"]["deny"]),
-        (&json!("strict"), &json!("overlay"), &json!("stable"))
+        (&json!("strict"), &json!("overlay"), &json!("point-in-time"))
     );
     assert_eq!((&held["net"], &held["contacted"]), (&json!("allow"), &json!([])));
     assert_eq!(std::fs::read_dir(&tree).expect("the tree").count(), 2, "nothing of it is on the host");

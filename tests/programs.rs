@@ -191,6 +191,34 @@ fn usual_programs_work_under_strict() {
     assert!(PROGRAMS.len() >= 30);
 }
 
+/// Where what a step makes is the host's, its filter refuses more.
+#[test]
+fn usual_programs_work_in_a_live_tree_too() {
+    let bench = Bench::new();
+    let live = Profile { write: vec![bench.tree().display().to_string()], workdir: Workdir::InPlace, ..profile() };
+    let mut wrong = Vec::new();
+    let wanted =
+        ["git", "tar", "gzip", "find", "sort", "sed", "make", "ssh-keygen", "mktemp", "mkfifo", "flock", "perl"];
+    for (number, (program, language, script, expected, full)) in PROGRAMS.iter().enumerate() {
+        let there = Path::new("/usr/bin").join(program).exists();
+        // In a tree a script has a directory of its own; of Python what makes files.
+        let python = *language == "python" && script.contains("sqlite3");
+        if *full || !there || !(wanted.contains(program) || python || script.contains("venv")) {
+            continue;
+        }
+        let script = match *language {
+            "python" => format!("import os; os.mkdir('{number}'); os.chdir('{number}')\n{script}"),
+            _ => format!("mkdir {number} && cd {number}\n{script}"),
+        };
+        let (end, said) = bench.run(&live, language, &script);
+        if end != End::Exited(0) || said.lines().last() != Some(*expected) {
+            wrong.push(format!("{program}: {script}\n  {end:?} {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(std::fs::read_dir(bench.tree()).expect("the tree").count() >= 8, "too few are installed");
+}
+
 #[test]
 fn two_steps_in_parallel_see_nothing_of_each_other() {
     let bench = Bench::new();

@@ -401,6 +401,21 @@ fn a_step_is_given_the_paths_of_the_command_line_and_no_others() {
     assert!(ran.err.contains("--allow-write ."), "{}", ran.err);
     assert_eq!(run(&["--allow-write", ".,../given"]).ended(0).out, "given");
     assert_eq!(read(&given.join("made")), "new");
+    // Where it can't have the current directory it works in the one that is given, and the receipt says that it is the host's.
+    fs::remove_file(given.join("made")).expect("removed");
+    for name in ["a.md", "policy.yaml"] {
+        fs::copy(person.path("work").join(name), person.path("home").join(name)).expect("copied");
+    }
+    let mut command =
+        person.command(&["run", person.sandbox, "a.md", "--policy", "policy.yaml", "--allow-write", ".,../given"]);
+    let output = command.current_dir(person.path("home")).output().expect("started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"given"[..], Some(0)), "{said}");
+    assert!(said.contains("works in") && said.contains("not in the current directory"), "{said}");
+    assert_eq!(read(&given.join("made")), "new");
+    let receipts = person.receipts();
+    let held = receipts.last().map(|receipt| &receipt["predicate"]["sandbox"]["fs"]["mode"]);
+    assert_eq!(held.and_then(|mode| mode.as_str()), Some("in-place"), "{receipts:?}");
     for wrong in ["../none", "../g*", "{repo}"] {
         run(&["--allow-read", wrong]).ended(2);
     }

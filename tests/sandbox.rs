@@ -693,7 +693,10 @@ fn a_copy_and_an_overlay_are_private_and_lack_what_is_denied() {
         assert_eq!(report.end, End::Exited(0), "{workdir:?}: {text}{complaints}");
         assert_eq!(text, format!("{tree}\nplainchanged\n"), "{workdir:?} {complaints}");
         let facts = report.enforcement.fs.expect("facts");
-        assert_eq!((facts.mode, facts.deny, facts.masked), (workdir, Some(Masks::Stable), Some(4)));
+        // What the host moves meanwhile is seen through an overlay.
+        let held = if workdir == Workdir::Copy { Masks::Stable } else { Masks::PointInTime };
+        assert_eq!((facts.mode, facts.deny, facts.masked), (workdir, Some(held), Some(4)));
+        assert!(report.enforcement.limits.is_some_and(|limits| limits.disk.is_some()));
         // The host's tree is as it was.
         assert_eq!(std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"), "plain");
         assert!(!Path::new(&tree).join("new").exists());
@@ -706,11 +709,12 @@ fn runbooks_are_never_writable_whatever_a_profile_says() {
     let runbooks = bench.path("runbooks").canonicalize().expect("real");
     std::fs::create_dir(runbooks.join("ops")).expect("a directory");
     for path in [runbooks.clone(), runbooks.join("ops"), bench.home.path().canonicalize().expect("real")] {
-        for workdir in [Workdir::InPlace, Workdir::Private] {
-            let live = Profile { write: vec![path.display().to_string()], workdir, ..profile() };
-            let refused = bench.sandbox.check(&live).expect_err("refused");
-            assert!(matches!(refused, Unavailable::Private { .. } | Unavailable::Unwritable { .. }), "{refused}");
-        }
+        let live = Profile { write: vec![path.display().to_string()], workdir: Workdir::InPlace, ..profile() };
+        let refused = bench.sandbox.check(&live).expect_err("refused");
+        assert!(matches!(refused, Unavailable::Private { .. } | Unavailable::Unwritable { .. }), "{refused}");
+        // A receipt would say that nothing of the host was written.
+        let private = Profile { workdir: Workdir::Private, ..live };
+        assert!(matches!(bench.sandbox.check(&private), Err(Unavailable::Invalid { .. })));
     }
     let copy = Profile { write: vec![runbooks.display().to_string()], workdir: Workdir::Copy, ..profile() };
     assert_eq!(said(bench.run_with(&copy, plan("bash", "echo x > new && ls"))), "new\nops");
@@ -727,10 +731,41 @@ fn a_live_tree_is_written_and_what_is_denied_in_it_is_masked() {
     assert_eq!(text, format!("{tree}\nplainchanged\n"));
     let facts = report.enforcement.fs.expect("facts");
     assert_eq!((facts.mode, facts.deny, facts.masked), (Workdir::InPlace, Some(Masks::PointInTime), Some(4)));
+    // Nothing bounds what is written to the host's own disk.
+    assert!(report.enforcement.limits.is_some_and(|limits| limits.disk.is_none() && limits.file.is_some()));
     assert_eq!(std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"), "new\n");
     for name in [".env", "deep/a/.env", "deep/notes", "secrets/key"] {
         assert_eq!(std::fs::read_to_string(Path::new(&tree).join(name)).expect("as it was"), "token", "{name}");
     }
+}
+
+/// The host does not know of the run's mounts: any user there could run such a file as the step's id, or the service's.
+#[test]
+fn a_step_leaves_no_setuid_file_in_a_live_tree() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let script = "
+cp /usr/bin/true ran; cp /usr/bin/true late
+for mode in 4755 2755 u+s g+s; do chmod $mode ran 2>/dev/null && echo got $mode; done
+python3 -c 'import os
+for how in (lambda: os.open(\"made\", os.O_CREAT | os.O_WRONLY, 0o4755), lambda: os.mknod(\"node\", 0o104755)):
+    try: how(); print(\"got it\")
+    except PermissionError: pass'
+# All else about modes is as ever, and programs that would use openat2 do without.
+mkdir open && chmod 1777 open && chmod 750 ran && mkdir -m 700 own && tar cf - plain | tar xf - -C own && install -m 755 /usr/bin/true tool && ./tool && stat -c %a ran own/plain tool";
+    let live = Profile { deny: vec![], ..on_tree(&tree, Workdir::InPlace) };
+    let said_live = said(bench.run_with(&live, plan("bash", script)));
+    let lines: Vec<&str> = said_live.lines().collect();
+    assert!(matches!(lines[..], ["750", _, "755"]), "{said_live}");
+    let set_id: Vec<_> = std::fs::read_dir(&tree)
+        .expect("the tree")
+        .flatten()
+        .filter(|entry| entry.metadata().is_ok_and(|found| found.permissions().mode() & 0o6000 != 0))
+        .map(|entry| entry.path())
+        .collect();
+    assert!(set_id.is_empty(), "{set_id:?}");
+    // What nobody else ever sees may have any mode.
+    assert_eq!(said(bench.bash("cp /usr/bin/true tool; chmod 4755 tool; stat -c %a tool")), "4755");
 }
 
 #[test]
@@ -743,6 +778,76 @@ fn names_that_are_denied_in_what_may_be_read_are_masked() {
     let mut report = bench.run_with(&reads, plan("bash", &script));
     assert_eq!(out(&mut report), format!("plain{tree}\n"));
     assert_eq!(report.enforcement.fs.and_then(|facts| facts.deny), Some(Masks::PointInTime));
+}
+
+/// A file that is denied in one place stays closed under the names that it has elsewhere, and under those of which nobody can say
+/// whether it has them.
+#[test]
+fn another_name_of_a_denied_file_is_closed_in_every_directory_of_the_run() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let other = bench.path("other").canonicalize().unwrap_or_else(|_| bench.path("other"));
+    std::fs::create_dir(&other).expect("a directory");
+    let at = |name: &str| Path::new(&tree).join(name);
+    std::fs::hard_link(at(".env"), other.join("notes")).expect("a link");
+    std::fs::hard_link(at("plain"), at("deep/same")).expect("a link");
+    // No run's id can look into this one, and its file may be read by anybody.
+    std::fs::hard_link(at("secrets/key"), at("deep/copy")).expect("a link");
+    std::fs::set_permissions(at("secrets"), std::fs::Permissions::from_mode(0o700)).expect("mode");
+    let script =
+        format!("cat {0}/notes; cat {tree}/deep/copy {tree}/deep/notes; cat {tree}/deep/same", other.display());
+    let read = other.canonicalize().expect("real").display().to_string();
+    for workdir in [Workdir::Copy, Workdir::Overlay, Workdir::InPlace] {
+        let both = Profile { read: vec![read.clone()], ..on_tree(&tree, workdir) };
+        let mut report = bench.run_with(&both, plan("bash", &script));
+        assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "plain"), "{workdir:?}");
+        assert_eq!(report.enforcement.fs.and_then(|facts| facts.masked), Some(6), "{workdir:?}");
+    }
+    // Only the other directory is given, and the one file in it by its name.
+    let file =
+        Profile { read: vec![format!("{read}/notes"), tree.clone()], write: vec![], ..on_tree(&tree, Workdir::Copy) };
+    let file = Profile { workdir: Workdir::Private, ..file };
+    assert_eq!(out(&mut bench.run_with(&file, plan("bash", &script))), "plain");
+}
+
+#[test]
+fn the_receipt_counts_what_is_covered_and_a_link_is_not() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    std::fs::create_dir(Path::new(&tree).join("links")).expect("a directory");
+    std::os::unix::fs::symlink("../plain", Path::new(&tree).join("links/.env")).expect("a link");
+    let script = format!("cat {tree}/links/.env 2>/dev/null; true");
+    let run = |profile: Profile| {
+        let mut report = bench.run_with(&profile, plan("bash", &script));
+        (out(&mut report), report.enforcement.fs.and_then(|facts| facts.masked))
+    };
+    // What a denied link leads to has a name of its own.
+    assert_eq!(run(on_tree(&tree, Workdir::InPlace)), ("plain".to_owned(), Some(4)));
+    let reads = Profile { read: vec![tree.clone()], write: vec![], ..on_tree(&tree, Workdir::Private) };
+    assert_eq!(run(reads), ("plain".to_owned(), Some(4)));
+    // In private trees it is not there.
+    for workdir in [Workdir::Copy, Workdir::Overlay] {
+        assert_eq!(run(on_tree(&tree, workdir)), (String::new(), Some(5)), "{workdir:?}");
+    }
+}
+
+/// The receipt says `point-in-time` of an overlay because of this.
+#[test]
+fn what_the_host_renames_is_seen_through_an_overlay_and_not_in_a_copy() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let at = |name: &str| Path::new(&tree).join(name);
+    for (workdir, seen) in [(Workdir::Copy, false), (Workdir::Overlay, true)] {
+        let text = std::thread::scope(|scope| {
+            let script = "echo on; sleep 2; cat deep/a/moved; true";
+            let run = scope.spawn(|| out(&mut bench.run_with(&on_tree(&tree, workdir), plan("bash", script))));
+            std::thread::sleep(Duration::from_millis(1000));
+            std::fs::rename(at("deep/a/.env"), at("deep/a/moved")).expect("moved");
+            run.join().expect("no panic")
+        });
+        assert_eq!(text, if seen { "on\ntoken" } else { "on\n" }, "{workdir:?}");
+        std::fs::rename(at("deep/a/moved"), at("deep/a/.env")).expect("moved");
+    }
 }
 
 #[test]
@@ -818,6 +923,35 @@ fn a_socket_in_a_directory_that_may_be_read_or_written_is_out_of_reach() {
         assert_eq!(said(bench.run_with(&profile, plan("python", &script))), "held", "{:?}", profile.workdir);
     }
     assert!(listener.accept().is_err());
+}
+
+/// A known gap: masks are for what was there when the run began.
+#[test]
+fn a_socket_that_comes_later_is_reached_in_what_is_seen_of_the_host_and_in_no_copy() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let path = Path::new(&tree).join("late");
+    let script = format!(
+        "import socket, os, time\nprint('on', flush=True)\nfor _ in range(100):\n    if os.path.exists('{tree}/go'): break\n    time.sleep(0.05)\n\
+         try: socket.socket(socket.AF_UNIX).connect({path:?}); print('reached')\nexcept OSError: print('held')"
+    );
+    let of = |workdir| Profile { write: vec![tree.clone()], workdir, ..profile() };
+    let reads = Profile { read: vec![tree.clone()], ..profile() };
+    for (profile, said) in [(reads, "reached"), (of(Workdir::InPlace), "reached"), (of(Workdir::Copy), "held")] {
+        let text = std::thread::scope(|scope| {
+            let run = scope.spawn(|| out(&mut bench.run_with(&profile, plan("python", &script))));
+            std::thread::sleep(Duration::from_millis(700));
+            let _listener = UnixListener::bind(&path).expect("a listener");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+            std::fs::write(Path::new(&tree).join("go"), "").expect("a file");
+            run.join().expect("no panic")
+        });
+        // A copy never sees the sign, and tries in the end.
+        assert_eq!(text, format!("on\n{said}\n"), "{:?}", profile.workdir);
+        for name in ["late", "go"] {
+            std::fs::remove_file(Path::new(&tree).join(name)).expect("removed");
+        }
+    }
 }
 
 #[test]
@@ -1195,6 +1329,62 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
     assert!(!on_host(&mark));
     assert!(report.enforcement.missing.contains(&Layer::Namespaces));
     assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+}
+
+/// Where namespaces are missing and the service has no id to give away: what the receipt says of the network and of who is left.
+#[test]
+fn without_namespaces_the_receipt_says_which_network_there_was_and_who_is_left() {
+    const NAME: &str = "without_namespaces_the_receipt_says_which_network_there_was_and_who_is_left";
+    let Ok(port) = std::env::var("COUNTERSIGN_TEST_WITHOUT") else {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let held =
+            "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+        let done = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "bash", "-ec", held, "bash"])
+            .arg(std::env::current_exe().expect("this test"))
+            .args(["--exact", NAME, "--nocapture"])
+            .env("COUNTERSIGN_TEST_WITHOUT", server.local_addr().expect("an address").port().to_string())
+            .output()
+            .expect("starts");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{text}");
+        return;
+    };
+    let bench = Bench::new();
+    let probe = bench.sandbox.probe();
+    assert!(!probe.held().contains(&Layer::Namespaces) && !probe.own_id, "{:#?}", probe.layers);
+    let weak = Profile { require: vec![], ..profile() };
+    let script = format!(
+        "import socket\ntry: socket.create_connection(('127.0.0.1', {port})); print('reached')\nexcept OSError: print('held')"
+    );
+    for (mode, expected) in [(NetworkMode::Host, "reached"), (NetworkMode::None, "held")] {
+        let network = Network { mode, hosts: vec![] };
+        let mut report = bench.run_with(&Profile { network, ..weak.clone() }, plan("python", &script));
+        assert_eq!(
+            (out(&mut report).trim_end(), report.enforcement.net),
+            (expected, Some(mode)),
+            "{}",
+            err(&mut report)
+        );
+    }
+    // What it makes there is the host's, and would be run as the service.
+    let mut set_id = bench.run_with(&weak, plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"));
+    assert_eq!(out(&mut set_id), "");
+    let mark = mark("left");
+    let report = std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.run_with(&weak, plan("bash", &format!("trap '' TERM; sleep {mark}"))));
+        until("the step runs", || sleeper(&mark).is_some());
+        let helper = helper_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        run.join().expect("no panic")
+    });
+    if let Some(alive) = sleeper(&mark) {
+        let _ = std::process::Command::new("kill").args(["-9", &alive]).status();
+    }
+    assert!(matches!(report.end, End::Lost(_)), "{:?}", report.end);
+    // A control group ends what nobody watches any more; without one nobody knows.
+    let grouped = report.enforcement.kill.is_some_and(|kill| kill.contains(&"cgroup.kill".to_owned()));
+    assert_eq!(report.enforcement.left, if grouped { None } else { Some(1) });
 }
 
 // ---- network

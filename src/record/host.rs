@@ -45,6 +45,12 @@ pub fn check_path(text: &str) -> Result<(), String> {
     if let Some(own) = OWN.into_iter().find(|own| is_at_or_below(text, own)) {
         return refuse(format!("is below {own}, which each run has of its own: remove it"));
     }
+    if let Some(own) = OWN.into_iter().find(|own| text != "/tmp" && is_at_or_below(own, text)) {
+        return refuse(format!("would cover {own}, which each run has of its own: name what the step needs in it"));
+    }
+    if is_at_or_below(text, "/var/tmp") {
+        return refuse("is below /var/tmp, which each run has of its own: remove it".to_owned());
+    }
     if ["/tmp", "/etc"].contains(&text) {
         return refuse("is made for each run: name what the step needs in it".to_owned());
     }
@@ -158,7 +164,7 @@ mod tests {
 
     #[test]
     fn paths_are_plain_and_not_a_runs_own() {
-        for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/a..b"] {
+        for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/var", "/var/tmpx", "/a..b"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
         let long = format!("/{}", "a".repeat(2000));
@@ -177,6 +183,8 @@ mod tests {
             ("/{work}", "pattern"),
             ("/proc/1/root", "/proc"),
             ("/dev/vda", "/dev"),
+            ("/run", "cover /run/step"),
+            ("/var/tmp/x", "/var/tmp"),
             ("/tmp", "each run"),
             ("/etc", "each run"),
             (&long, "longer"),

@@ -28,12 +28,14 @@ fn check_v4(address: Ipv4Addr) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// RFC 6890's special-purpose registry, private and shared networks, multicast and what is reserved.
-const V4: [([u8; 4], u32, &str); 15] = [
+/// RFC 6890's special-purpose registry, private and shared networks, multicast, what is reserved, and one public address behind
+/// which a cloud (Azure) answers its own machines.
+const V4: [([u8; 4], u32, &str); 16] = [
     ([0, 0, 0, 0], 8, "this host's"),
     ([10, 0, 0, 0], 8, "private"),
     ([100, 64, 0, 0], 10, "of a carrier's network"),
     ([127, 0, 0, 0], 8, "loopback"),
+    ([168, 63, 129, 16], 32, "a cloud's host agent"),
     ([169, 254, 0, 0], 16, "link-local, where clouds have their metadata"),
     ([172, 16, 0, 0], 12, "private"),
     ([192, 0, 0, 0], 24, "of a protocol"),
@@ -78,9 +80,16 @@ mod tests {
 
     #[test]
     fn only_public_addresses_pass() {
-        for good in
-            ["1.1.1.1", "8.8.8.8", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1"]
-        {
+        for good in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "93.184.216.34",
+            "168.63.129.17",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+        ] {
             assert_eq!(check_public(good.parse().expect("an address")), Ok(()), "{good}");
         }
         for bad in [
@@ -91,6 +100,7 @@ mod tests {
             "100.127.255.255",
             "127.0.0.1",
             "127.255.0.1",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",

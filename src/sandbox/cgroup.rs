@@ -181,7 +181,11 @@ impl Group {
     }
 
     fn is_empty(&self) -> bool {
-        fs::read_to_string(self.path.join("cgroup.events")).map_or(true, |events| events.contains("populated 0"))
+        match fs::read_to_string(self.path.join("cgroup.events")) {
+            Ok(events) => events.contains("populated 0"),
+            // A group that is gone has nobody in it. One that can't be looked at (no descriptor is left, say) may have.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     fn set(&self, name: &str, value: &str) -> io::Result<()> {
@@ -282,6 +286,12 @@ mod tests {
         fs::write(home.path().join("cgroup.events"), "populated 1\n").expect("a file");
         fs::write(home.path().join("cgroup.procs"), "5\n6\n").expect("a file");
         assert_eq!(group.end(Duration::ZERO), 2);
+        // What can't be read is not empty; what is not there is.
+        fs::remove_file(home.path().join("cgroup.events")).expect("removed");
+        fs::create_dir(home.path().join("cgroup.events")).expect("a directory");
+        assert_eq!(group.end(Duration::ZERO), 2);
+        fs::remove_dir(home.path().join("cgroup.events")).expect("removed");
+        assert_eq!(group.end(Duration::ZERO), 0);
         std::mem::forget(group);
     }
 }

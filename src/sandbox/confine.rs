@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
+use crate::record::profile::NetworkMode;
 use crate::sandbox::filesystem::View;
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
@@ -161,13 +162,15 @@ fn become_step(
     }
     std::env::set_current_dir(&view.work).at(Stage::Workdir, "enter the work directory")?;
     let program = interpreter::program(source, &request.interpreter)?;
-    if let (Form::Host, Some(sockets)) = (request.form, request.filter) {
-        facts.seccomp = Some(seccomp::confine(sockets)?);
+    if let (Form::Host, Some(filter)) = (request.form, request.filter) {
+        facts.seccomp = Some(seccomp::confine(filter)?);
     }
     limit(request)?;
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
-        facts.landlock = Some(grants::confine(&view.grants, request.form == Form::Host)?);
+        // Where nothing but Landlock stands between the step and the network, and the profile does not give it.
+        let ports = request.form == Form::Host && request.profile.network.mode != NetworkMode::Host;
+        facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
     let what = || format!("execute {}", program.path.display());

@@ -2,17 +2,19 @@
 //!
 //! A pattern that begins with `/` or `**/` is matched against the whole path, any other against the path below the allowed
 //! directory. `*` and `?` stay within a segment and match a leading dot too: a pattern that denies had better match
-//! more. Found are also sockets that the profile does not name, the other names (hard links) of a denied file, and directories that can be entered but
-//! not listed, since nobody can say what is in them.
+//! more. Found are also sockets that the profile does not name, the other names (hard links) of a denied file in any of the run's
+//! directories, and directories that can be entered but not listed, or that lie too deep, since nobody can say what is in
+//! them. What a denied link leads to has a name of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::sandbox::protocol::{At, Failure, Stage};
@@ -33,9 +35,12 @@ pub(super) struct Patterns {
 pub(super) struct Denied {
     /// Paths from that directory, and what they are, sorted. Nothing below another one of them.
     pub(super) names: Vec<(PathBuf, FileType)>,
-    /// Device and inode of the denied files that have other names.
-    pub(super) inodes: BTreeSet<(u64, u64)>,
+    /// The denied files of all directories that were looked through together.
+    pub(super) files: Rc<BTreeSet<Inode>>,
 }
+
+/// Device and inode of a file, which all its names share.
+pub(super) type Inode = (u64, u64);
 
 impl Denied {
     /// What the denied name `path` is; nothing when it is not denied.
@@ -47,8 +52,11 @@ impl Denied {
 
 /// Entries of one tree that are looked at: bounds what a run's start costs.
 const MAX_ENTRIES: u64 = 2_000_000;
-/// How deep a tree may be: bounds open descriptors.
+/// How deep is looked: bounds open descriptors. What is deeper is out of reach.
 pub(super) const MAX_DEPTH: usize = 128;
+/// How long the path of a directory may be, in bytes, to be looked into: what is found in it must have one that the kernel
+/// takes, below the place of a tree and in the layers of an overlay too.
+const MAX_LENGTH: usize = 2048;
 /// The compiled form of all patterns together.
 const MAX_COMPILED: usize = 8 << 20;
 
@@ -97,40 +105,86 @@ impl Patterns {
         matches(&self.whole, path.trim_start_matches('/').as_bytes())
     }
 
-    /// Everything below `root` (which is `allowed` for the step) that is out of reach.
+    /// Everything that is out of reach at and below each of `roots`: directories or files, and where the step sees them. They
+    /// are looked through together, since a file that is denied in one may have another name in the next.
     ///
     /// # Errors
-    /// When the tree can't be walked to its end.
-    pub(super) fn find(&self, root: &OwnedFd, allowed: &Path) -> Result<Denied, Failure> {
-        let mut walk = Walk { patterns: self, allowed, found: Denied::default(), linked: Vec::new(), entries: 0 };
-        walk.directory(root.as_fd(), Path::new(""), false, 0)?;
-        let Walk { mut found, linked, .. } = walk;
-        let aliases = linked.into_iter().filter(|(_, inode)| found.inodes.contains(inode));
-        found.names.extend(aliases.map(|(path, _)| (path, FileType::RegularFile)));
-        found.names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(found)
+    /// When one of them can't be walked to its end.
+    pub(super) fn find(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Vec<Denied>, Failure> {
+        let (mut known, mut found) = (Known::default(), Vec::with_capacity(roots.len()));
+        for (root, allowed) in roots {
+            let mut walk = Walk { patterns: self, allowed, names: Vec::new(), linked: Vec::new(), entries: 0, known };
+            let stat = rustix::fs::fstat(root).at(Stage::Deny, format!("look at {}", allowed.display()))?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
+                FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
+                _ => {}
+            }
+            found.push((walk.names, walk.linked));
+            known = walk.known;
+        }
+        let mut out_of_reach = known.files.clone();
+        if known.blind {
+            let lists = roots.iter().zip(&found).map(|((_, allowed), (_, linked))| (*allowed, linked.as_slice()));
+            out_of_reach.extend(with_names_elsewhere(lists));
+        }
+        let files = Rc::new(known.files);
+        let denied = |(mut names, linked): (Vec<(PathBuf, FileType)>, Vec<Linked>)| {
+            let aliases = linked.into_iter().filter(|file| out_of_reach.contains(&file.inode));
+            names.extend(aliases.map(|file| (file.path, FileType::RegularFile)));
+            names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            Denied { names, files: files.clone() }
+        };
+        Ok(found.into_iter().map(denied).collect())
     }
+}
+
+/// The files that have a name in none of the directories: it may be in one that could not be looked into.
+fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])>) -> Vec<Inode> {
+    // Directories may lie in each other: a name is counted once.
+    let mut seen: BTreeMap<Inode, (BTreeSet<PathBuf>, u128)> = BTreeMap::new();
+    for (allowed, linked) in lists {
+        for file in linked {
+            let (names, links) = seen.entry(file.inode).or_default();
+            names.insert(allowed.join(&file.path));
+            *links = file.links;
+        }
+    }
+    seen.into_iter().filter(|(_, (names, links))| *links > names.len() as u128).map(|(inode, _)| inode).collect()
 }
 
 fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
     set.as_ref().is_some_and(|set| set.is_match(path))
 }
 
+/// What is known of the files of all directories together.
+#[derive(Debug, Default)]
+struct Known {
+    /// The denied ones.
+    files: BTreeSet<Inode>,
+    /// Whether there is a denied directory whose files can't be known.
+    blind: bool,
+}
+
+/// An allowed name of a file that has more than one.
+struct Linked {
+    path: PathBuf,
+    inode: Inode,
+    links: u128,
+}
+
 struct Walk<'a> {
     patterns: &'a Patterns,
     allowed: &'a Path,
-    found: Denied,
-    /// Allowed files that have more than one name.
-    linked: Vec<(PathBuf, (u64, u64))>,
+    names: Vec<(PathBuf, FileType)>,
+    linked: Vec<Linked>,
     entries: u64,
+    known: Known,
 }
 
 impl Walk<'_> {
     fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), Failure> {
         let what = || format!("look for denied names in {}", self.allowed.join(path).display());
-        if depth > MAX_DEPTH {
-            return Err(Failure::new(Stage::Deny, format!("{}: it is deeper than {MAX_DEPTH}", what())));
-        }
         let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(Stage::Deny, what())?;
         let mut entries = Dir::new(opened).at(Stage::Deny, what())?;
         while let Some(entry) = entries.read() {
@@ -152,26 +206,42 @@ impl Walk<'_> {
             let undeclared = kind == FileType::Socket && !self.patterns.sockets.contains(&self.allowed.join(&entry));
             let here = !denied && (undeclared || self.patterns.deny(self.allowed, &entry));
             if here {
-                self.found.names.push((entry.clone(), kind));
+                self.names.push((entry.clone(), kind));
             }
-            let inode = (stat.st_dev, stat.st_ino);
+            let denied = denied || here;
             match kind {
+                FileType::Directory if depth == MAX_DEPTH || entry.as_os_str().len() > MAX_LENGTH => {
+                    self.unknown(entry, denied);
+                }
                 FileType::Directory => {
                     match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-                        Ok(directory) => self.directory(directory, &entry, denied || here, depth + 1)?,
-                        Err(Errno::ACCESS | Errno::PERM) if !denied && !here => self.found.names.push((entry, kind)),
-                        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR) => {}
+                        Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
+                        Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
+                        Err(Errno::NOENT | Errno::NOTDIR) => {}
                         Err(error) => return Err(error).at(Stage::Deny, what()),
                     }
                 }
-                FileType::RegularFile if stat.st_nlink > 1 && (denied || here) => {
-                    self.found.inodes.insert(inode);
+                FileType::RegularFile if denied => {
+                    self.known.files.insert((stat.st_dev, stat.st_ino));
                 }
-                FileType::RegularFile if stat.st_nlink > 1 => self.linked.push((entry, inode)),
+                FileType::RegularFile if stat.st_nlink > 1 => self.linked(entry, &stat),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// A directory into which nobody can look.
+    fn unknown(&mut self, path: PathBuf, denied: bool) {
+        if denied {
+            self.known.blind = true;
+        } else {
+            self.names.push((path, FileType::Directory));
+        }
+    }
+
+    fn linked(&mut self, path: PathBuf, stat: &Stat) {
+        self.linked.push(Linked { path, inode: (stat.st_dev, stat.st_ino), links: stat.st_nlink.into() });
     }
 }
 
@@ -331,16 +401,64 @@ mod tests {
         let patterns = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
-        let found = patterns.find(&root, home.path()).expect("walks");
-        let mut names: Vec<_> = found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect();
-        names.sort();
-        assert_eq!(names, [".env", "secrets", "sub/deep/copy", "sub/notes", "sub/shut"]);
+        let find = || patterns.find(&[(root.as_fd(), home.path())]).expect("walks").remove(0);
+        let found = find();
+        assert_eq!(names(&found), [".env", "secrets", "sub/deep/copy", "sub/notes", "sub/shut"]);
         assert!(found.kind(Path::new(".env")).is_some() && found.kind(Path::new("plain")).is_none());
         if !rustix::process::geteuid().is_root() {
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o111)).expect("mode");
-            let found = patterns.find(&root, home.path()).expect("walks");
-            assert!(found.kind(Path::new("sub/deep")).is_some());
+            assert!(find().kind(Path::new("sub/deep")).is_some());
             std::fs::set_permissions(path("sub/deep"), std::fs::Permissions::from_mode(0o755)).expect("mode");
         }
+    }
+
+    fn names(found: &Denied) -> Vec<String> {
+        found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn another_name_is_found_in_every_directory_of_the_run_and_as_a_file_too() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| home.path().join(name);
+        for name in ["one", "two"] {
+            std::fs::create_dir(path(name)).expect("a directory");
+        }
+        std::fs::write(path("two/.env"), "x").expect("a file");
+        for name in ["one/notes", "two/alias", "file"] {
+            std::fs::hard_link(path("two/.env"), path(name)).expect("a link");
+        }
+        let patterns = Patterns::new(&["**/.env".into()]).expect("patterns");
+        let opened = ["one", "two", "file"]
+            .map(|name| (rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"), path(name)));
+        let roots: Vec<_> = opened.iter().map(|(root, path)| (root.as_fd(), path.as_path())).collect();
+        let found = patterns.find(&roots).expect("walks");
+        assert_eq!(found.iter().map(names).collect::<Vec<_>>(), [vec!["notes"], vec![".env", "alias"], vec![""]]);
+    }
+
+    #[test]
+    fn what_a_directory_without_a_view_may_hold_is_out_of_reach_too() {
+        // As root every directory can be listed: what the walk knows then is given by hand.
+        let home = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| home.path().join(name);
+        let mut deep = path("secrets");
+        (0..MAX_DEPTH + 2).for_each(|_| deep.push("d"));
+        std::fs::create_dir_all(&deep).expect("directories");
+        std::fs::write(deep.join("key"), "x").expect("a file");
+        std::fs::hard_link(deep.join("key"), path("copy")).expect("a link");
+        std::fs::write(path("one"), "x").expect("a file");
+        std::fs::hard_link(path("one"), path("other")).expect("a link");
+        let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
+        let find = |deny: &[&str]| {
+            let patterns = Patterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+            names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())]).expect("walks")[0])
+        };
+        // All names of `one` are there to be seen; those of `copy` are not.
+        assert_eq!(find(&["secrets"]), ["copy", "secrets"]);
+        let found = find(&[]);
+        assert!(found.len() == 1 && found[0].matches('/').count() == MAX_DEPTH, "{found:?}");
+        let long: PathBuf = std::iter::repeat_n("x".repeat(250), 12).collect();
+        std::fs::create_dir_all(path("long").join(&long)).expect("directories");
+        let found = find(&["secrets"]);
+        assert!(found.len() == 3 && found[1].len() > MAX_LENGTH && found[1].len() < MAX_LENGTH + 256, "{found:?}");
     }
 }

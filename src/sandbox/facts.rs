@@ -80,7 +80,12 @@ pub(super) fn enforced(
             } else {
                 held(confine::cpu_seconds(limits), Holder::Rlimit)
             },
-            disk: if own_root { held(limits.disk_bytes, Holder::Tmpfs) } else { None },
+            // What is written to a live tree is the host's disk's, which nothing here bounds.
+            disk: if own_root && prepared.profile.workdir != Workdir::InPlace {
+                held(limits.disk_bytes, Holder::Tmpfs)
+            } else {
+                None
+            },
             file: held(limits.file_bytes, Holder::Rlimit),
             memory: held(limits.memory_bytes, if held_by_group.memory { Holder::Cgroup2 } else { Holder::Rlimit }),
             output: held(limits.output_bytes, Holder::Service),
@@ -104,8 +109,9 @@ pub(super) fn enforced(
     }
 }
 
-/// Whether nobody on the host can drop a mask: in a copy and below whiteouts there is nothing to drop. Over what may only be
-/// read masks are mounts, and those are dropped with the file that they cover.
+/// Whether nothing that the host does brings denied content back: in a copy there is nothing to bring. An overlay shows the
+/// host's tree as it is, and what is renamed there has a name that nothing hides. Over what may only be read masks are
+/// mounts, and those are dropped with the file that they cover.
 fn stable(profile: &Profile) -> bool {
-    matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) && profile.read.is_empty()
+    profile.workdir == Workdir::Copy && profile.read.is_empty()
 }

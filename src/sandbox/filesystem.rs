@@ -19,7 +19,7 @@ use crate::sandbox::grants::{Access, Grant};
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{At, Failure, Request, Stage};
 use crate::sandbox::syscalls;
-use crate::sandbox::trees::{self, Disk, Things};
+use crate::sandbox::trees::{self, Disk, Gone, Things};
 
 /// Directories that programs need, read-only. Links (`/bin` to `usr/bin`) stay links.
 pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -143,31 +143,11 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     for source in sources.iter().chain(&shown) {
         source.put()?;
     }
-    let mut masked = 0;
-    let mut things = if shown.is_empty() && trees.is_empty() { None } else { Some(Things::new(closed)?) };
-    if let Some(disk) = disk {
-        for (number, (path, tree)) in trees.iter().enumerate() {
-            let (path, name) = (Path::new(path), format!("tree-{number}"));
-            let target = path.strip_prefix("/").unwrap_or(path);
-            fs::create_dir_all(target).at(Stage::Mounts, format!("make room for {}", path.display()))?;
-            let denied = if profile.workdir == Workdir::Copy {
-                let denied = disk.copy(&name, tree, path, &deny)?;
-                disk.bind(&name, target)?;
-                denied
-            } else {
-                disk.overlay(&name, tree, path, target, &deny)?
-            };
-            if let Some(things) = &mut things {
-                masked += trees::cover(target, path, &denied, things)?;
-            }
-        }
-        disk.detach()?;
-    }
-    if let Some(things) = &mut things {
-        for source in &shown {
-            masked += trees::mask(Path::new(&source.target), &Path::new("/").join(&source.target), &deny, things)?;
-        }
-    }
+    let masked = if shown.is_empty() && trees.is_empty() {
+        0
+    } else {
+        hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, Things::new(closed)?)?
+    };
     // pivot_root(2): with both names "." the old root lies over the new one and is taken off at once.
     rustix::process::pivot_root(".", ".").at(Stage::Mounts, "change to the new root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).at(Stage::Mounts, "detach the host's root")?;
@@ -205,6 +185,56 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         params: "/run/step/params.json".into(),
         grants,
     })
+}
+
+/// Makes the private trees without what is denied, and masks it in what of the host is `shown` as it is. Answers how many
+/// names are out of reach: of those trees the names that were found, of the rest what is covered.
+fn hide_what_is_denied(
+    workdir: Workdir,
+    deny: &Patterns,
+    disk: Option<Disk>,
+    trees: &[(&str, OwnedFd)],
+    shown: &[Source],
+    mut things: Things,
+) -> Result<u64, Failure> {
+    let of_trees = trees.iter().map(|(path, tree)| (tree.as_fd(), Path::new(*path)));
+    let seen = shown
+        .iter()
+        .map(|source| Ok((trees::open_shown(Path::new(&source.target))?, Path::new("/").join(&source.target))))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let roots: Vec<_> = of_trees.chain(seen.iter().map(|(root, path)| (root.as_fd(), path.as_path()))).collect();
+    let mut found = deny.find(&roots)?;
+    let mut absent = 0;
+    if let Some(disk) = disk {
+        for (number, ((path, tree), denied)) in trees.iter().zip(&found).enumerate() {
+            let (path, name) = (Path::new(path), format!("tree-{number}"));
+            let target = path.strip_prefix("/").unwrap_or(path);
+            fs::create_dir_all(target).at(Stage::Mounts, format!("make room for {}", path.display()))?;
+            if workdir == Workdir::Copy {
+                disk.copy(&name, tree, path, deny, denied)?;
+                disk.bind(&name, target)?;
+            } else {
+                disk.overlay(&name, tree, path, target, denied)?;
+            }
+            // Whatever is there of it has no content; what is not needs no cover.
+            trees::cover(target, path, denied, &mut things)?;
+            absent += denied.names.len() as u64;
+        }
+        disk.detach()?;
+    }
+    let over_trees = things.covered();
+    trees::settle(|turn| {
+        if turn > 0 {
+            found = deny.find(&roots)?;
+        }
+        let mut gone = Gone::Nothing;
+        for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
+            let path = Path::new("/").join(&source.target);
+            gone = gone.or(trees::cover(Path::new(&source.target), &path, denied, &mut things)?);
+        }
+        Ok(gone)
+    })?;
+    Ok(absent + (things.covered() - over_trees))
 }
 
 /// The run's private directory on the host, `run_dir`, which the service made, and what else Landlock leaves to a

@@ -286,8 +286,9 @@ impl Run {
         if let Some(lost) = &self.lost {
             return End::Lost(lost.clone());
         }
-        // It was ended while it was set up: the step may have run for a moment, or not at all, and held by what is not known.
-        if self.why.is_some() && self.confined.is_none() {
+        // It was ended while it was set up, by us, by the kernel or by somebody on the host: the step may have run for a
+        // moment, or not at all, and held by what is not known.
+        if self.confined.is_none() {
             return End::Lost("it was ended before it could say that it had begun".to_owned());
         }
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
@@ -354,9 +355,11 @@ mod tests {
 
     #[test]
     fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {
-        for why in [Why::Cancelled, Why::TimedOut] {
+        // By the service, and by who knows whom: somebody on the host, or the kernel for want of memory.
+        for (why, memory_kills) in [(Some(Why::Cancelled), 0), (Some(Why::TimedOut), 0), (None, 0), (None, 1)] {
             let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
-            run.why = Some(why);
+            run.why = why;
+            run.seen = Some((Controllers::default(), Seen { memory_kills, ..Seen::default() }));
             run.spent = Some(Spent { init_signal: Some(libc::SIGKILL), ..Spent::default() });
             // Its receipt holds no layer: an outcome that says it ran would be one without its sandbox.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");

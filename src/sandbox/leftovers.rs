@@ -1,12 +1,13 @@
 //! What runs of an earlier service left: ended before anything is said about them (rule R6).
 //!
-//! A launcher ends its run when its service dies. One that can't, because it was stopped or frozen, is found here
+//! A helper ends its runs when its service dies. One that can't, because it was stopped or frozen, is found here
 //! by a mark in its command line and ended from outside, with all that it watched.
 
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use crate::crypto::digest::{hex, sha256};
@@ -16,7 +17,7 @@ use crate::sandbox::protocol::LAUNCH;
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What launchers of the service with this directory carry in their command line. No path: runs can read it.
+/// What helpers of the service with this directory carry in their command line. No path: runs can read it.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
@@ -26,37 +27,49 @@ pub(super) fn mark(scratch: &Path) -> String {
 /// # Errors
 /// When one does not die: then nothing may say that it is over.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
+    end_but(mark, own())
+}
+
+/// The same, but for the children of `service`.
+fn end_but(mark: &str, service: i32) -> io::Result<usize> {
     let begun = Instant::now();
     let all = processes();
-    let launchers: Vec<&Process> = all
+    let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has its launcher's command line: it is ended as that one's child.
-        .filter(|one| is_launcher(one.pid, mark) && one.parent != own() && !is_launcher(one.parent, mark))
+        // The first process of a run has its helper's command line: it is ended as that one's child.
+        .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
-    for launcher in &launchers {
-        // While it stands still it neither starts anything nor hands a process id on, and orphans come to it.
-        signal(launcher.pid, Signal::STOP);
+    let mut ended = 0;
+    for helper in &helpers {
+        // While it stands still it neither starts anything nor hands a process id on, and orphans come to it. One that may
+        // not be told to is another user's, who copied the mark: whatever this user's service began can be.
+        if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
+            continue;
+        }
+        ended += 1;
         loop {
             let children: Vec<Process> =
-                processes().into_iter().filter(|one| one.parent == launcher.pid && !one.dead).collect();
+                processes().into_iter().filter(|one| one.parent == helper.pid && !one.dead).collect();
             if children.is_empty() {
                 break;
             }
-            children.iter().for_each(|child| signal(child.pid, Signal::KILL));
-            wait(begun, launcher.pid)?;
+            for child in &children {
+                let _ = signal(child.pid, Signal::KILL);
+            }
+            wait(begun, helper.pid)?;
         }
-        signal(launcher.pid, Signal::KILL);
-        while processes().iter().any(|one| one.pid == launcher.pid && !one.dead && is_launcher(one.pid, mark)) {
-            wait(begun, launcher.pid)?;
+        let _ = signal(helper.pid, Signal::KILL);
+        while processes().iter().any(|one| one.pid == helper.pid && !one.dead && is_helper(one.pid, mark)) {
+            wait(begun, helper.pid)?;
         }
-        tracing::warn!(process = launcher.pid, "a run of the service before was still there, and was ended");
+        tracing::warn!(process = helper.pid, "a run of the service before was still there, and was ended");
     }
-    Ok(launchers.len())
+    Ok(ended)
 }
 
-fn wait(begun: Instant, launcher: i32) -> io::Result<()> {
+fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     if begun.elapsed() > DEADLINE {
-        let text = format!("a run of the service before does not end (its launcher is process {launcher})");
+        let text = format!("a run of the service before does not end (its helper is process {helper})");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     std::thread::sleep(PAUSE);
@@ -83,7 +96,7 @@ fn processes() -> Vec<Process> {
         .collect()
 }
 
-fn is_launcher(pid: i32, mark: &str) -> bool {
+fn is_helper(pid: i32, mark: &str) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = line.split(|byte| *byte == 0).skip(1);
     words.next() == Some(LAUNCH.as_bytes()) && words.next() == Some(mark.as_bytes())
@@ -93,11 +106,8 @@ fn own() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-fn signal(pid: i32, signal: Signal) {
-    // An error means that it is gone, or another user's who copied the mark: both are looked at again.
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = rustix::process::kill_process(pid, signal);
-    }
+fn signal(pid: i32, signal: Signal) -> Result<(), Errno> {
+    rustix::process::kill_process(Pid::from_raw(pid).ok_or(Errno::SRCH)?, signal)
 }
 
 #[cfg(test)]
@@ -113,11 +123,52 @@ mod tests {
     }
 
     #[test]
-    fn only_marked_launchers_are_leftovers() {
+    fn only_marked_helpers_are_leftovers() {
         let mut other = std::process::Command::new("sleep").arg("30").spawn().expect("sleep");
         assert_eq!(end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"), 0);
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");
         let _ = other.kill();
         let _ = other.wait();
+    }
+
+    /// The mark is no secret: every run can read it in the command line of its first process.
+    #[test]
+    fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
+        use std::os::unix::process::CommandExt as _;
+        if !rustix::process::geteuid().is_root() {
+            // Nobody else's process can be started; an ordinary user is what this is about.
+            return;
+        }
+        let place = tempfile::tempdir().expect("a directory");
+        let mark = mark(&place.path().join("runs"));
+        let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+        std::fs::set_permissions(place.path(), open).expect("mode");
+        std::fs::write(place.path().join(LAUNCH), "exec 0<&-; while :; do sleep 0.1; done").expect("a script");
+        let imitate = |user: u32| {
+            let mut command = std::process::Command::new("sh");
+            command.arg(LAUNCH).arg(&mark).current_dir(place.path()).uid(user).gid(user).spawn().expect("sh")
+        };
+        let (mut theirs, mut ours) = (imitate(61_001), imitate(61_002));
+        let pids = [&theirs, &ours].map(|child| i32::try_from(child.id()).expect("a pid"));
+        while !pids.iter().all(|pid| is_helper(*pid, &mark)) {
+            std::thread::sleep(PAUSE);
+        }
+        // Both are children of this process, which a start would leave alone.
+        let counted = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let (uid, gid) = (rustix::process::Uid::from_raw(61_002), rustix::process::Gid::from_raw(61_002));
+                rustix::thread::set_thread_res_gid(gid, gid, gid).expect("becomes an ordinary user");
+                rustix::thread::set_thread_res_uid(uid, uid, uid).expect("becomes an ordinary user");
+                let begun = Instant::now();
+                let found = end_but(&mark, 0).expect("does not wait for another user's process");
+                (found, begun.elapsed() < DEADLINE / 2)
+            });
+            asking.join().expect("no panic")
+        });
+        assert_eq!(counted, (1, true));
+        assert!(theirs.try_wait().expect("a status").is_none(), "another user's process was ended");
+        assert!(!ours.wait().expect("dead").success(), "its own is ended as ever");
+        let _ = theirs.kill();
+        let _ = theirs.wait();
     }
 }

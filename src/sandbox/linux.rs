@@ -1,7 +1,7 @@
 //! The service's side: probes the host, asks for runs.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,16 @@ use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{Group, Groups};
 use crate::sandbox::follow::{DEATH, Launched, Run};
 use crate::sandbox::helper::Helper;
-use crate::sandbox::ids::Ids;
+use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
-use crate::sandbox::protocol::{self, Descriptors, Failure, Form, MAX_TEXT, Request, Sockets, Stage, Start, StepEnd};
+use crate::sandbox::protocol::{
+    self, Descriptors, Failure, Filter, Form, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
+};
+use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
 
 /// How long init may take to read its request.
@@ -134,7 +137,6 @@ impl LinuxSandbox {
     fn trial(&self, lacking: &Lacking) -> Result<(), Failure> {
         let form = if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces };
         let landlock = lacking.landlock.is_none();
-        let filter = lacking.seccomp.is_none().then_some(Sockets::of(form, NetworkMode::None));
         let profile = Profile {
             require: vec![],
             read: vec![],
@@ -148,13 +150,15 @@ impl LinuxSandbox {
             limits: Limits { wall_ms: TRIAL_MS, ..Limits::default() },
             off_reason: None,
         };
+        let filter = lacking.seccomp.is_none().then(|| Filter::of(form, &profile));
         let prepared = Prepared { profile, form, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
         let plan = Plan {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
             env: vec![
                 ("SERVICE".into(), std::process::id().to_string()),
-                ("FILTER".into(), if filter.is_some() { "2" } else { "" }.into()),
+                ("FILTERS".into(), filter.map(|_| (filters_here() + 1).to_string()).unwrap_or_default()),
+                ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
                 ("FORM".into(), if form == Form::Namespaces { "namespaces" } else { "host" }.into()),
             ],
             params_json: b"{}".to_vec(),
@@ -178,6 +182,14 @@ impl LinuxSandbox {
 
 /// The longest that a self-test may take.
 const TRIAL_MS: u64 = 20_000;
+/// How many system-call filters hold this process already, a container's say; those of a run come on top. Kernels before 5.9
+/// don't tell.
+fn filters_here() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+    count.unwrap_or(0)
+}
+
 /// Run inside: what a step must not be able to do.
 const SELF_TEST: &str = r#"
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
@@ -189,8 +201,13 @@ if [ "$FORM" = namespaces ]; then
   done < /proc/self/status
 fi
 while read -r key value; do
-  [ "$key" != Seccomp: ] || [ -z "$FILTER" ] || [ "$value" = "$FILTER" ] || { echo "no system-call filter holds"; exit 1; }
+  case $key in
+    Seccomp:) [ -z "$FILTERS" ] || [ "$value" = 2 ] || { echo "no system-call filter holds"; exit 1; } ;;
+    Seccomp_filters:) [ -z "$FILTERS" ] || [ "$value" = "$FILTERS" ] || { echo "the run's own system-call filter does not hold"; exit 1; } ;;
+  esac
 done < "/proc/self/status"
+set -- /*
+[ -z "$LANDLOCK" ] || [ "$1" = "/*" ] || { echo "the root can be listed: Landlock does not hold"; exit 1; }
 exit 0
 "#;
 
@@ -227,7 +244,11 @@ impl LinuxSandbox {
             Ok(run_dir) => run_dir,
             Err(error) => return run.not_started(format!("make a directory for the run: {error}")),
         };
-        let own_id = self.ids.next();
+        let id = self.ids.take();
+        if id.is_none() && self.ids.available() {
+            return run.not_started("give it an id of its own: too many runs go on beside each other".to_owned());
+        }
+        let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
         let request = Request {
             form: prepared.form,
@@ -272,6 +293,7 @@ impl LinuxSandbox {
             run.end_by_force();
         }
         run.contacts = proxy.lock().unwrap_or_else(PoisonError::into_inner).take().map(Proxy::finish);
+        let grouped = group.is_some();
         if let Some(group) = group {
             if group.end(DEATH) > 0 {
                 run.stuck = true;
@@ -280,10 +302,21 @@ impl LinuxSandbox {
         }
         if let Some(run_dir) = run_dir {
             if run.spent.is_none() && run.failure.is_none() {
-                // The one who watched was killed: what it watched is ended by the run's own id, where it had one.
-                self.end_leftovers(own_id);
+                // The one who watched was killed: what it watched is ended by the run's own id, or was by its group.
+                let left = match own_id {
+                    Some(id) => self.end_leftovers(id),
+                    None => u64::from(!grouped),
+                };
+                run.stuck |= left > 0;
             }
-            let _ = std::fs::remove_dir_all(run_dir);
+            // Whoever is still alive may write there; the next start removes it.
+            if !run.stuck {
+                remove_run_dir(&run_dir);
+            }
+        }
+        if run.stuck || run.spent.is_some_and(|spent| spent.left > 0) {
+            // The end of another run with that id would be that of whoever is left, and the other way round.
+            std::mem::forget(id);
         }
     }
 
@@ -323,18 +356,24 @@ impl LinuxSandbox {
         Ok(directory.keep())
     }
 
-    fn end_leftovers(&self, own_id: Option<u32>) {
-        if own_id.is_none() {
-            return;
-        }
-        let start = Start { form: Form::Sweep, own_id, own_network: true };
+    /// Ends every process of that id. Answers how many are left; one where nobody can say.
+    fn end_leftovers(&self, own_id: u32) -> u64 {
+        let start = Start { form: Form::Sweep, own_id: Some(own_id), own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
             // It says one word when they are gone, and closes.
-            io::copy(&mut launched.control, &mut io::sink())
+            let mut said = Vec::new();
+            launched.control.read_to_end(&mut said)?;
+            while let Some(message) = protocol::take_message(&mut said)? {
+                if let Message::Empty(spent) = message {
+                    return Ok(spent.left);
+                }
+            }
+            Err(io::Error::other("it did not say whether any is left"))
         });
-        if let Err(error) = swept {
+        swept.unwrap_or_else(|error| {
             tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
-        }
+            1
+        })
     }
 }
 
@@ -344,8 +383,18 @@ const RUN_DIR: &str = "run-";
 fn sweep(scratch: &Path) {
     for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(RUN_DIR) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            remove_run_dir(&entry.path());
         }
+    }
+}
+
+fn remove_run_dir(path: &Path) {
+    match remove::tree(path) {
+        // The run's first process has removed it.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "the directory of a run could not be removed");
+        }
+        _ => {}
     }
 }
 

@@ -28,6 +28,7 @@ pub mod network;
 pub mod probe;
 pub mod profile;
 pub mod protocol;
+mod remove;
 mod request;
 mod seccomp;
 mod syscalls;

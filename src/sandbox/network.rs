@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket,
+};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -55,11 +57,27 @@ pub struct Contacts {
 struct Shared {
     allowed: BTreeSet<String>,
     resolve: Resolve,
-    contacts: Mutex<Contacts>,
+    ledger: Mutex<Ledger>,
     /// Both sides of every open connection, to end them from outside.
     open: Mutex<BTreeMap<usize, Vec<TcpStream>>>,
     at_once: AtomicUsize,
     bytes: AtomicU64,
+}
+
+/// What the receipt will say. A host stands in it before the first byte goes there, and nothing goes anywhere once it is closed.
+#[derive(Debug, Default)]
+struct Ledger {
+    contacts: Contacts,
+    closed: bool,
+}
+
+/// One of the connections that a run may have at one time; free again when the last one who holds it is gone.
+struct Slot(Arc<Shared>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.at_once.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// How names become addresses, and which of them may be connected to.
@@ -90,7 +108,30 @@ fn public(address: SocketAddr) -> Result<(), &'static str> {
     if armed::is_armed(address) {
         return Ok(());
     }
-    check_public(address.ip())
+    check_public(address.ip())?;
+    if is_own(address.ip()) { Err("this host's") } else { Ok(()) }
+}
+
+/// Whether `address` is one of this host: the kernel lets a socket be bound to it. Where it does so to any
+/// (`ip_nonlocal_bind`), the address from which it would send there tells, which for most of its own is the same one.
+fn is_own(address: IpAddr) -> bool {
+    let (any, family): (IpAddr, &str) = match address {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), "ipv4"),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), "ipv6"),
+    };
+    if UdpSocket::bind((address, 0)).is_err() {
+        return false;
+    }
+    let anything_goes = std::fs::read_to_string(format!("/proc/sys/net/{family}/ip_nonlocal_bind"));
+    if anything_goes.is_ok_and(|value| value.trim() == "0") {
+        return true;
+    }
+    // Connecting such a socket sends nothing.
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == address)
 }
 
 /// Names that tests let lead to this host. Like every fault point not in a release (`scripts/check-release` looks).
@@ -125,7 +166,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             allowed: allowed.iter().cloned().collect(),
             resolve,
-            contacts: Mutex::default(),
+            ledger: Mutex::default(),
             open: Mutex::default(),
             at_once: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
@@ -142,11 +183,13 @@ impl Proxy {
     #[must_use]
     pub fn finish(mut self) -> Contacts {
         self.end();
-        lock(&self.shared.contacts).clone()
+        lock(&self.shared.ledger).contacts.clone()
     }
 
     fn end(&mut self) {
         drop(self.stop.take());
+        // First, and under the lock under which a connection is noted: what is not noted by now is never used.
+        lock(&self.shared.ledger).closed = true;
         for streams in lock(&self.shared.open).values() {
             for stream in streams {
                 let _ = stream.shutdown(Shutdown::Both);
@@ -186,29 +229,29 @@ fn accept(listener: &TcpListener, stopped: &io::PipeReader, shared: &Arc<Shared>
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         };
-        if shared.at_once.fetch_add(1, Ordering::SeqCst) >= MOST_AT_ONCE {
-            shared.at_once.fetch_sub(1, Ordering::SeqCst);
+        let before = shared.at_once.fetch_add(1, Ordering::SeqCst);
+        let slot = Arc::new(Slot(shared.clone()));
+        if before >= MOST_AT_ONCE {
             refuse(stream, 503, &format!("more than {MOST_AT_ONCE} connections at one time"));
             continue;
         }
-        let serving = shared.clone();
-        let spawned = std::thread::Builder::new().name("proxy".into()).spawn(move || {
-            serve(stream, number, &serving);
-            lock(&serving.open).remove(&number);
-            serving.at_once.fetch_sub(1, Ordering::SeqCst);
+        // Without a thread the connection is closed, and its slot is free.
+        let _ = std::thread::Builder::new().name("proxy".into()).spawn(move || {
+            serve(stream, number, &slot);
+            lock(&slot.0.open).remove(&number);
         });
-        if spawned.is_err() {
-            shared.at_once.fetch_sub(1, Ordering::SeqCst);
-        }
     }
 }
 
 /// One connection of the run, from its request to its end.
-fn serve(mut client: TcpStream, number: usize, shared: &Arc<Shared>) {
+fn serve(mut client: TcpStream, number: usize, slot: &Arc<Slot>) {
+    let shared = &slot.0;
     let _ = client.set_nonblocking(false);
     let _ = client.set_nodelay(true);
-    if let Ok(clone) = client.try_clone() {
-        lock(&shared.open).insert(number, vec![clone]);
+    // One that could not be ended from outside is not served.
+    let Ok(clone) = client.try_clone() else { return };
+    if !admit(shared, number, clone, None) {
+        return;
     }
     let head = match read_head(&mut client) {
         Ok(head) => head,
@@ -223,26 +266,41 @@ fn serve(mut client: TcpStream, number: usize, shared: &Arc<Shared>) {
         let why = format!("{target} is not in the allow list that was approved");
         return turn_away(client, shared, 403, &why);
     }
-    let server = match connect(&asked, shared) {
+    let server = match connect(&asked, slot) {
         Ok(server) => server,
         Err((code, why)) => return turn_away(client, shared, code, &format!("{target}: {why}")),
     };
     let _ = server.set_nodelay(true);
-    lock(&shared.contacts).reached.insert(target);
-    if let (Ok(clone), Some(streams)) = (server.try_clone(), lock(&shared.open).get_mut(&number)) {
-        streams.push(clone);
+    let Ok(clone) = server.try_clone() else { return };
+    // The run may be over by now, and its receipt written.
+    if !admit(shared, number, clone, Some(target)) {
+        return;
     }
     let _ = pass(client, server, &asked, &head.bytes[head.length..], shared);
 }
 
+/// Lets a stream be used, and notes the host that it leads to; not when the run is over.
+fn admit(shared: &Shared, number: usize, stream: TcpStream, target: Option<String>) -> bool {
+    let mut ledger = lock(&shared.ledger);
+    if ledger.closed {
+        return false;
+    }
+    ledger.contacts.reached.extend(target);
+    lock(&shared.open).entry(number).or_default().push(stream);
+    true
+}
+
 /// Connects to an address of the name, each of which was checked: one that is not public refuses all of them, since
 /// whoever answers for the name chooses the order.
-fn connect(asked: &Asked, shared: &Shared) -> Result<TcpStream, (u16, String)> {
+fn connect(asked: &Asked, slot: &Arc<Slot>) -> Result<TcpStream, (u16, String)> {
+    let shared = &slot.0;
     let (to, from) = mpsc::channel();
     let (resolve, name, port) = (shared.resolve.resolve, asked.name.clone(), asked.port);
-    // The system's resolver has no deadline of its own. At most as many of these threads are left as connections are open.
+    // The system's resolver has no deadline of its own: what it is still busy with counts as an open connection.
+    let held = slot.clone();
     let resolving = std::thread::Builder::new().name("resolver".into()).spawn(move || {
         let _ = to.send(resolve(&name, port));
+        drop(held);
     });
     if resolving.is_err() {
         return Err((503, "no thread is left to resolve its name".into()));
@@ -262,6 +320,9 @@ fn connect(asked: &Asked, shared: &Shared) -> Result<TcpStream, (u16, String)> {
     }
     let mut last = String::new();
     for address in addresses {
+        if lock(&shared.ledger).closed {
+            return Err((503, "the run is over".into()));
+        }
         match TcpStream::connect_timeout(&address, CONNECT) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error.to_string(),
@@ -370,7 +431,7 @@ fn read_head(client: &mut TcpStream) -> Result<Arrived, String> {
 }
 
 fn turn_away(client: TcpStream, shared: &Shared, code: u16, why: &str) {
-    lock(&shared.contacts).refused += 1;
+    lock(&shared.ledger).contacts.refused += 1;
     refuse(client, code, why);
 }
 
@@ -402,13 +463,17 @@ mod tests {
     use super::*;
 
     /// `p8080.test` is this host's port 8080; the others lead where they say.
-    fn lab(name: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+    fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
         let address = |text: &str| text.parse().map_err(io::Error::other);
         let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
         if let Some(port) = port {
             return Ok(vec![address(&format!("127.0.0.1:{port}"))?]);
         }
         match name {
+            "slow.test" => {
+                std::thread::sleep(SLOW);
+                Ok(vec![address(&format!("127.0.0.1:{port_asked}"))?])
+            }
             "private.test" => Ok(vec![address("10.0.0.1:80")?]),
             "mixed.test" => Ok(vec![address("1.1.1.1:80")?, address("169.254.169.254:80")?]),
             "empty.test" => Ok(vec![]),
@@ -420,6 +485,7 @@ mod tests {
         if address.ip().is_loopback() { Ok(()) } else { check_public(address.ip()) }
     }
 
+    const SLOW: Duration = Duration::from_millis(300);
     const LAB: Resolve = Resolve { resolve: lab, check: lab_check };
 
     fn proxy(allowed: &[String]) -> (Proxy, u16) {
@@ -537,12 +603,53 @@ mod tests {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens any more");
     }
 
+    /// A step writes its request and exits while the name is still being looked up.
+    #[test]
+    fn nothing_leaves_after_the_receipt_is_written() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let name = format!("slow.test:{}", listener.local_addr().expect("an address").port());
+        let (proxy, port) = proxy(std::slice::from_ref(&name));
+        let shared = proxy.shared.clone();
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+        client.write_all(format!("GET http://{name}/?secret HTTP/1.1\r\n\r\n").as_bytes()).expect("written");
+        while Arc::strong_count(&shared) < 4 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(SLOW / 4);
+        assert_eq!(shared.at_once.load(Ordering::SeqCst), 1);
+        assert_eq!(proxy.finish(), Contacts::default());
+        drop(client);
+        // Its slot is taken until the resolver is done.
+        while shared.at_once.load(Ordering::SeqCst) > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(SLOW / 2);
+        let mut got = Vec::new();
+        let accepted = listener.accept().map(|(mut stream, _)| stream.read_to_end(&mut got));
+        assert!(accepted.is_err() && got.is_empty(), "it was connected to: {}", String::from_utf8_lossy(&got));
+        let (near, far) = (TcpListener::bind("127.0.0.1:0").expect("a listener"), "late.test:80".to_owned());
+        let stream = TcpStream::connect(near.local_addr().expect("an address")).expect("connects");
+        assert!(!admit(&shared, 7, stream, Some(far)), "the books are closed");
+        assert_eq!(lock(&shared.ledger).contacts.reached, BTreeSet::new());
+    }
+
+    #[test]
+    fn an_address_of_this_very_host_is_known() {
+        for own in ["127.0.0.1", "127.8.9.10"] {
+            assert!(is_own(own.parse().expect("an address")), "{own}");
+        }
+        for other in ["203.0.113.77", "2001:db8::77"] {
+            assert!(!is_own(other.parse().expect("an address")), "{other}");
+        }
+    }
+
     #[test]
     fn a_run_cannot_pass_more_than_its_share() {
         let shared = Shared {
             allowed: BTreeSet::new(),
             resolve: LAB,
-            contacts: Mutex::default(),
+            ledger: Mutex::default(),
             open: Mutex::default(),
             at_once: AtomicUsize::new(0),
             bytes: AtomicU64::new(MOST_BYTES - 10),

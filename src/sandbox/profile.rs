@@ -8,7 +8,7 @@ use crate::record::profile::{Layer, NetworkMode, Proc, Profile, STRICT, Workdir}
 use crate::sandbox::deny::Patterns;
 use crate::sandbox::filesystem;
 use crate::sandbox::probe::{Missing, Probe, level};
-use crate::sandbox::protocol::{Form, Sockets};
+use crate::sandbox::protocol::{Filter, Form};
 
 /// A profile that this host can hold, and how it will be held.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Prepared {
     pub(super) profile: Profile,
     pub(super) form: Form,
     pub(super) landlock: bool,
-    pub(super) filter: Option<Sockets>,
+    pub(super) filter: Option<Filter>,
     pub(super) level: Level,
     pub(super) layers: Vec<Layer>,
 }
@@ -175,7 +175,7 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     let off = profile.off_reason.is_some();
     let form = if off { Form::Host } else { probe.form };
     let landlock = !off && probe.missing(Layer::Landlock).is_none();
-    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then_some(Sockets::of(form, profile.network.mode));
+    let filter = (!off && probe.missing(Layer::Seccomp).is_none()).then(|| Filter::of(form, profile));
     if form == Form::Host {
         check_host_form(profile, probe, around)?;
     }
@@ -203,6 +203,11 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(
             "its work directory is a tree of the host, and write names none; name one, or take \"private\"",
+        );
+    }
+    if profile.workdir == Workdir::Private && trees > 0 {
+        return invalid(
+            "its work directory is private, and write names a tree of the host; take \"copy\", \"overlay\" or \"in-place\"",
         );
     }
     if profile.network.mode != NetworkMode::Allow && !profile.network.hosts.is_empty() {
@@ -260,6 +265,13 @@ fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
             return wrong(format!("is below {own}, which is the run's own"));
+        }
+        if let Some(own) = OWN.into_iter().find(|own| Path::new(own).starts_with(path)) {
+            return wrong(format!("would cover {own}, which is the run's own; name what the step needs in it"));
+        }
+        // There is a link to /tmp, and nothing of a profile is ever found through a link.
+        if path.starts_with("/var/tmp") {
+            return wrong("is below /var/tmp, which is the run's own".into());
         }
         if filesystem::is_made_for_each_run(path) {
             return wrong("is made for each run; the host's is not given".into());
@@ -439,20 +451,23 @@ mod tests {
         for (text, why) in [
             (refusal(|p| p.workdir = Workdir::Copy), "write names none"),
             (refusal(|p| p.workdir = Workdir::InPlace), "write names none"),
+            (refusal(|p| p.write.push("/srv".into())), "its work directory is private"),
             (refusal(|p| p.deny.push("[a".into())), "does not end"),
             (refusal(|p| p.network.mode = NetworkMode::Host), "choose one"),
             (refusal(|p| p.network.hosts.push("a:1".into())), "no allow list"),
             (refusal(|p| p.network.mode = NetworkMode::Allow), "without a host"),
             (refusal(|p| p.sockets.push("/usr".into())), "is no socket"),
-            (refusal(|p| p.write.push("/usr/local".into())), "is the system's"),
-            (refusal(|p| p.write.push("/no/such\nplace".into())), "can't be read"),
+            (refusal(|p| (p.write, p.workdir) = (vec!["/usr/local".into()], Workdir::Copy)), "is the system's"),
+            (refusal(|p| (p.write, p.workdir) = (vec!["/no/such\nplace".into()], Workdir::Copy)), "can't be read"),
             (refusal(|p| (p.read, p.deny) = (vec!["/usr".into()], vec!["/usr".into()])), "denied by a pattern"),
         ] {
             assert!(text.contains(why), "{text}");
         }
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real").display().to_string();
-        let both = refusal(|p| (p.read, p.write) = (vec![base.clone()], vec![base.clone()]));
+        let both = refusal(|p| {
+            (p.read, p.write, p.workdir) = (vec![base.clone()], vec![base.clone()], Workdir::Copy);
+        });
         assert!(both.contains("another path of the profile"), "{both}");
     }
 
@@ -505,7 +520,7 @@ mod tests {
         for bad in [written(&link), written(&base.join("absent")), format!("{}/.", base.display()), "/".into()] {
             assert!(matches!(check_paths(std::slice::from_ref(&bad)), Err(Unavailable::Path { .. })), "{bad}");
         }
-        for bad in ["/proc", "/proc/self", "/tmp", "/etc", "/etc/passwd", "/dev/null", "relative"] {
+        for bad in ["/proc", "/proc/self", "/tmp", "/etc", "/etc/passwd", "/dev/null", "/run", "/var/tmp", "relative"] {
             assert!(check_paths(&[bad.to_owned()]).is_err(), "{bad}");
         }
         assert_eq!(check_paths(&[written(&base), "/etc/services".into()]), Ok(()));

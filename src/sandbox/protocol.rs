@@ -16,7 +16,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::profile::{NetworkMode, Profile};
+use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
 
 /// The first argument that makes the binary the helper.
@@ -54,10 +54,24 @@ pub(super) enum Sockets {
     Unix,
 }
 
-impl Sockets {
-    /// What may be left to a run of that form, whose profile says that network.
-    pub(super) fn of(form: Form, network: NetworkMode) -> Self {
-        if form == Form::Namespaces || network == NetworkMode::Host { Self::Inet } else { Self::Unix }
+/// What a system-call filter leaves to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    pub(super) sockets: Sockets,
+    /// Whether a file that the step makes is one of the host's: then none may run as its owner (setuid, setgid).
+    pub(super) live: bool,
+}
+
+impl Filter {
+    /// What may be left to a run of that form under that profile.
+    pub(super) fn of(form: Form, profile: &Profile) -> Self {
+        let behind_a_namespace = form == Form::Namespaces || profile.network.mode == NetworkMode::Host;
+        Self {
+            sockets: if behind_a_namespace { Sockets::Inet } else { Sockets::Unix },
+            // On the host's root its private directories are the host's too.
+            live: form != Form::Namespaces || profile.workdir == Workdir::InPlace,
+        }
     }
 }
 
@@ -68,8 +82,8 @@ pub(super) struct Request {
     pub(super) form: Form,
     /// Whether the step must be held by Landlock.
     pub(super) landlock: bool,
-    /// Whether the step must be held by a system-call filter, and which sockets that leaves.
-    pub(super) filter: Option<Sockets>,
+    /// Whether the step must be held by a system-call filter, and what that leaves.
+    pub(super) filter: Option<Filter>,
     /// An id of the run's own; none where the service can't give one.
     pub(super) own_id: Option<u32>,
     pub(super) interpreter: String,
@@ -436,7 +450,7 @@ mod tests {
         Request {
             form: Form::Namespaces,
             landlock: true,
-            filter: Some(Sockets::Inet),
+            filter: Some(Filter { sockets: Sockets::Inet, live: true }),
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],

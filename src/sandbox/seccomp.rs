@@ -3,37 +3,47 @@
 //! A list of what is refused, not of what is allowed: a step is any program. Refused is what could widen a view that
 //! namespaces and Landlock hold (mounts, namespaces, other processes, handles), what reaches large parts of the kernel that no
 //! step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, odd socket families), what is the host's (clock,
-//! swap, reboot), and every call that was not known when this was written.
+//! swap, reboot), and every call that was not known when this was written. Where what a step makes is the host's to run, also
+//! setuid and setgid bits: such a file would lend the step's id to anybody.
 
 use std::sync::OnceLock;
 
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
-use crate::sandbox::protocol::{At, Failure, Sockets, Stage};
+use crate::sandbox::protocol::{At, Failure, Filter, Sockets, Stage};
 use crate::sandbox::syscalls;
 
 /// Confines this process and all it will start, for ever. Answers the SHA-256 of the filter, in hex.
 ///
 /// # Errors
 /// When the kernel has no filters, or does not take this one.
-pub(super) fn confine(sockets: Sockets) -> Result<String, Failure> {
-    let (program, digest) = made(sockets);
+pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
+    let (program, digest) = made(leaves);
     syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
     Ok(digest.clone())
 }
 
 /// Makes the filters, so that every process that comes from this one has them.
 pub(super) fn prepare() {
-    for sockets in [Sockets::Inet, Sockets::Unix] {
-        made(sockets);
+    for leaves in ALL {
+        made(leaves);
     }
 }
 
+/// All that can be asked for.
+const ALL: [Filter; 4] = [
+    Filter { sockets: Sockets::Inet, live: false },
+    Filter { sockets: Sockets::Inet, live: true },
+    Filter { sockets: Sockets::Unix, live: false },
+    Filter { sockets: Sockets::Unix, live: true },
+];
+
 /// The filter and its SHA-256, in hex, made once.
-fn made(sockets: Sockets) -> &'static (Vec<Instruction>, String) {
-    static MADE: [OnceLock<(Vec<Instruction>, String)>; 2] = [const { OnceLock::new() }; 2];
-    MADE[usize::from(sockets == Sockets::Unix)].get_or_init(|| {
-        let program = filter(HOST, sockets);
+fn made(leaves: Filter) -> &'static (Vec<Instruction>, String) {
+    static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
+    let Filter { sockets, live } = leaves;
+    MADE[usize::from(sockets == Sockets::Unix) * 2 + usize::from(live)].get_or_init(|| {
+        let program = filter(HOST, leaves);
         let digest = digest(&program);
         (program, digest)
     })
@@ -70,7 +80,7 @@ impl Machine {
 
 /// The filter: the table, sorted, with the gaps allowed, and everything beyond the last known number unknown. That
 /// includes x32, whose numbers begin at 2^30.
-fn filter(machine: Machine, sockets: Sockets) -> Vec<Instruction> {
+fn filter(machine: Machine, leaves: Filter) -> Vec<Instruction> {
     let mut table: Vec<(u32, Entry)> = CALLS
         .iter()
         .filter_map(|call| {
@@ -78,7 +88,7 @@ fn filter(machine: Machine, sockets: Sockets) -> Vec<Instruction> {
                 Machine::X86_64 => call.x86_64,
                 Machine::Aarch64 => call.aarch64,
             };
-            Some((number?, call.entry(sockets)))
+            Some((number?, call.entry(leaves)?))
         })
         .collect();
     table.sort_unstable_by_key(|(number, _)| *number);
@@ -120,21 +130,34 @@ struct Call {
     name: &'static str,
     x86_64: Option<u32>,
     aarch64: Option<u32>,
-    entry: Entry,
+    /// What is answered; nothing where the call is simply allowed.
+    entry: Option<Entry>,
+    /// The same where a file that the step makes is one of the host's.
+    live: Option<Entry>,
 }
 
 impl Call {
-    fn entry(&self, sockets: Sockets) -> Entry {
-        if self.entry == SOCKET && sockets == Sockets::Unix { SOCKET_UNIX } else { self.entry }
+    fn entry(&self, leaves: Filter) -> Option<Entry> {
+        let entry = if leaves.live { self.live } else { self.entry };
+        if entry == Some(SOCKET) && leaves.sockets == Sockets::Unix { Some(SOCKET_UNIX) } else { entry }
+    }
+
+    const fn or_live(self, live: Entry) -> Self {
+        Self { live: Some(live), ..self }
     }
 }
 
 const fn call(name: &'static str, x86_64: u32, aarch64: u32, entry: Entry) -> Call {
-    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry }
+    Call { name, x86_64: Some(x86_64), aarch64: Some(aarch64), entry: Some(entry), live: Some(entry) }
 }
 
 const fn only_x86_64(name: &'static str, number: u32, entry: Entry) -> Call {
-    Call { name, x86_64: Some(number), aarch64: None, entry }
+    Call { name, x86_64: Some(number), aarch64: None, entry: Some(entry), live: Some(entry) }
+}
+
+/// One that is looked at in a live tree only.
+const fn in_a_live_tree(name: &'static str, x86_64: u32, aarch64: Option<u32>, live: Entry) -> Call {
+    Call { name, x86_64: Some(x86_64), aarch64, entry: None, live: Some(live) }
 }
 
 /// Flags of clone(2) that make a namespace. `CLONE_NEWTIME` is none of them: there its bit is part of a signal.
@@ -154,6 +177,40 @@ const MKNOD: Entry = Entry::Looks(&[
 ]);
 const MKNODAT: Entry = Entry::Looks(&[
     Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// The bits of a mode that let a program run as its owner or group.
+const SET_ID: u32 = 0o6000;
+/// Flags of open(2) with which its mode means something (`O_CREAT`, and of `O_TMPFILE` what is its own); the same on both.
+const CREATES: u32 = 0o20_000_100;
+/// A mode as the second or third argument.
+const MODE_1: Entry = Entry::Looks(&[
+    Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+const MODE_2: Entry = Entry::Looks(&[
+    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+const OPEN: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 1, mask: CREATES, values: &[0], then: Verdict::ALLOW },
+    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+const OPENAT: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 2, mask: CREATES, values: &[0], then: Verdict::ALLOW },
+    Look::AnyBit { argument: 3, bits: SET_ID, then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// As [`MKNOD`] and [`MKNODAT`], and no such bits.
+const MKNOD_LIVE: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
+    Look::AnyBit { argument: 1, bits: SET_ID, then: Verdict::errno(EPERM) },
+    Look::Else(Verdict::ALLOW),
+]);
+const MKNODAT_LIVE: Entry = Entry::Looks(&[
+    Look::OneOf { argument: 2, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
+    Look::AnyBit { argument: 2, bits: SET_ID, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
 /// Linux, 32-bit Linux, each with `UNAME26`, and the question what it is.
@@ -212,12 +269,21 @@ const CALLS: &[Call] = &[
     call("open_tree_attr", 467, 467, NO),
     // Files by handle pass by every directory; device nodes and quotas are the host's.
     call("open_by_handle_at", 304, 265, NO),
-    call("mknodat", 259, 33, MKNODAT),
-    only_x86_64("mknod", 133, MKNOD),
+    call("mknodat", 259, 33, MKNODAT).or_live(MKNODAT_LIVE),
+    only_x86_64("mknod", 133, MKNOD).or_live(MKNOD_LIVE),
     call("quotactl", 179, 60, NO),
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
     call("fanotify_mark", 301, 263, NO),
+    // Files that run as the step's id, whoever runs them. mkdir gives no such bit. The mode of openat2 is behind a pointer.
+    in_a_live_tree("open", 2, None, OPEN),
+    in_a_live_tree("openat", 257, Some(56), OPENAT),
+    in_a_live_tree("openat2", 437, Some(437), UNKNOWN),
+    in_a_live_tree("creat", 85, None, MODE_1),
+    in_a_live_tree("chmod", 90, None, MODE_1),
+    in_a_live_tree("fchmod", 91, Some(52), MODE_1),
+    in_a_live_tree("fchmodat", 268, Some(53), MODE_2),
+    in_a_live_tree("fchmodat2", 452, Some(452), MODE_2),
     // Other processes.
     call("ptrace", 101, 117, NO),
     call("process_vm_readv", 310, 270, NO),
@@ -286,8 +352,9 @@ mod tests {
         if machine == Machine::X86_64 { call.x86_64 } else { call.aarch64 }
     }
 
+    const INET: Filter = Filter { sockets: Sockets::Inet, live: false };
     fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
-        machine::run(&filter(machine, Sockets::Inet), machine.arch(), number, arguments).0
+        machine::run(&filter(machine, INET), machine.arch(), number, arguments).0
     }
 
     fn named(name: &str) -> &'static Call {
@@ -303,17 +370,18 @@ mod tests {
     #[test]
     fn every_number_of_both_architectures_has_the_answer_of_the_table() {
         for machine in BOTH {
-            for sockets in [Sockets::Inet, Sockets::Unix] {
-                let program = filter(machine, sockets);
+            for leaves in ALL {
+                let program = filter(machine, leaves);
                 assert!(program.len() < 300, "{} instructions", program.len());
                 for call_number in (0..4096).chain([0x3fff_ffff, u32::MAX]) {
                     let (found, steps) = machine::run(&program, machine.arch(), call_number, [0; 6]);
                     let call = CALLS.iter().find(|call| number(machine, call) == Some(call_number));
-                    let expected = match call.map(|call| (call.name, call.entry)) {
+                    let expected = match call.and_then(|call| Some((call.name, call.entry(leaves)?))) {
                         _ if call_number > LAST => errno(ENOSYS),
                         None => ALLOW,
                         // With nothing but zeroes these are ordinary.
                         Some(("clone" | "ioctl" | "mknod" | "mknodat" | "personality", _)) => ALLOW,
+                        Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // No family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
                         Some((_, Entry::Is(verdict))) => verdict.0,
@@ -333,7 +401,7 @@ mod tests {
             let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
             for arch in others.chain([0x4000_0003, 0x4000_0028, 0x8000_00b7, 0]) {
                 for call_number in 0..600 {
-                    let program = filter(machine, Sockets::Inet);
+                    let program = filter(machine, INET);
                     let (found, _) = machine::run(&program, arch, call_number, [0; 6]);
                     assert_eq!(found, 0x8000_0000, "{machine:?} {arch:#x} {call_number}");
                 }
@@ -388,10 +456,59 @@ mod tests {
             assert_eq!((at("socketpair", [1, 1, 0]), at("socketpair", [30, 1, 0])), (Some(ALLOW), Some(errno(97))));
             assert_eq!(at("personality", [0xffff_ffff, 0, 0]), Some(ALLOW));
             assert_eq!(at("personality", [0x40_0000, 0, 0]), Some(no), "READ_IMPLIES_EXEC");
-            let only_unix = filter(machine, Sockets::Unix);
+            let only_unix = filter(machine, Filter { sockets: Sockets::Unix, ..INET });
             let socket = number(machine, named("socket")).expect("both have it");
             for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))] {
                 assert_eq!(machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_file_of_a_live_tree_gets_a_setuid_or_setgid_bit() {
+        const CREATE: u64 = 0o100;
+        const TMPFILE: u64 = 0o20_200_000;
+        for machine in BOTH {
+            for leaves in ALL {
+                let program = filter(machine, leaves);
+                let refused = if leaves.live { errno(EPERM) } else { ALLOW };
+                // By name: the place of the flags, where the mode means something only with them, and that of the mode.
+                for (name, flags, mode) in [
+                    ("open", Some(1), 2),
+                    ("openat", Some(2), 3),
+                    ("creat", None, 1),
+                    ("chmod", None, 1),
+                    ("fchmod", None, 1),
+                    ("fchmodat", None, 2),
+                    ("fchmodat2", None, 2),
+                    ("mknod", None, 1),
+                    ("mknodat", None, 2),
+                ] {
+                    let Some(number) = number(machine, named(name)) else { continue };
+                    let of = |flag: u64, bits: u64| {
+                        let mut arguments = [0; 6];
+                        flags.map(|at: usize| arguments[at] = flag);
+                        arguments[mode] = bits;
+                        machine::run(&program, machine.arch(), number, arguments).0
+                    };
+                    for with in [CREATE, TMPFILE, CREATE | TMPFILE | 0o1] {
+                        for bits in [0o4755, 0o2755, 0o6000, 0xffff_0000_0000_4000 | 0o4000] {
+                            assert_eq!(of(with, bits), refused, "{machine:?} {leaves:?} {name} {with:o} {bits:o}");
+                        }
+                        for bits in [0o755, 0o1777, 0] {
+                            assert_eq!(of(with, bits), ALLOW, "{machine:?} {leaves:?} {name} {with:o} {bits:o}");
+                        }
+                    }
+                    if flags.is_some() {
+                        assert_eq!(of(0o2_000_002, 0o6777), ALLOW, "{name}: a mode that is never read");
+                    }
+                }
+                let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
+                assert_eq!(openat2, if leaves.live { errno(ENOSYS) } else { ALLOW });
+                // No device either way.
+                let mknodat = number(machine, named("mknodat")).expect("both have it");
+                let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
+                assert_eq!(device, errno(EPERM));
             }
         }
     }
@@ -436,30 +553,29 @@ mod tests {
             kexec_load SYS_kexec_load, kexec_file_load SYS_kexec_file_load, init_module SYS_init_module,
             finit_module SYS_finit_module, delete_module SYS_delete_module, swapon SYS_swapon, swapoff SYS_swapoff,
             reboot SYS_reboot, acct SYS_acct, syslog SYS_syslog, vhangup SYS_vhangup, sethostname SYS_sethostname,
-            setdomainname SYS_setdomainname, nfsservctl SYS_nfsservctl,
+            setdomainname SYS_setdomainname, nfsservctl SYS_nfsservctl, openat SYS_openat, openat2 SYS_openat2,
+            fchmod SYS_fchmod, fchmodat SYS_fchmodat,
         );
         #[cfg(target_arch = "x86_64")]
         same!(
             mknod SYS_mknod, modify_ldt SYS_modify_ldt, uselib SYS_uselib, ustat SYS_ustat, sysfs SYS_sysfs,
-            _sysctl SYS__sysctl, iopl SYS_iopl, ioperm SYS_ioperm,
+            _sysctl SYS__sysctl, iopl SYS_iopl, ioperm SYS_ioperm, open SYS_open, creat SYS_creat, chmod SYS_chmod,
         );
     }
 
     #[test]
     fn a_filter_that_was_kept_is_the_one_that_is_made() {
         prepare();
-        for sockets in [Sockets::Inet, Sockets::Unix] {
-            let fresh = filter(HOST, sockets);
-            assert_eq!(made(sockets), &(fresh.clone(), digest(&fresh)), "{sockets:?}");
+        for leaves in ALL {
+            let fresh = filter(HOST, leaves);
+            assert_eq!(made(leaves), &(fresh.clone(), digest(&fresh)), "{leaves:?}");
         }
     }
 
     #[test]
     fn a_filters_digest_is_of_its_bytes_and_differs_between_filters() {
-        let digests: std::collections::BTreeSet<String> = BOTH
-            .into_iter()
-            .flat_map(|machine| [Sockets::Inet, Sockets::Unix].map(|sockets| digest(&filter(machine, sockets))))
-            .collect();
-        assert_eq!(digests.len(), 4);
+        let digests: std::collections::BTreeSet<String> =
+            BOTH.into_iter().flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves)))).collect();
+        assert_eq!(digests.len(), 8);
     }
 }

@@ -4,6 +4,7 @@
 //! denied and an overlay has whiteouts for it: nobody on the host can drop those. Over a live tree, and over what may
 //! only be read, things without any right are mounted; a host process that replaces a masked file drops its mask.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -27,7 +28,7 @@ const MAX_MASKS: usize = 4096;
 pub(super) struct Disk;
 
 impl Disk {
-    const PLACE: &'static str = "run/disk";
+    const PLACE: &'static str = "run/step/disk";
 
     /// Mounts it below the working directory, the run's new root.
     pub(super) fn mount(mount: impl FnOnce(&str) -> Result<(), Failure>) -> Result<Self, Failure> {
@@ -56,29 +57,33 @@ impl Disk {
     }
 
     /// Fills the directory `name` with what `tree` (which is `allowed` for the step) has. What is denied is there by its name
-    /// and empty. Answers what that is, to be covered where it is seen.
-    pub(super) fn copy(&self, name: &str, tree: &OwnedFd, allowed: &Path, deny: &Patterns) -> Result<Denied, Failure> {
+    /// and empty, to be covered where it is seen.
+    pub(super) fn copy(
+        &self,
+        name: &str,
+        tree: &OwnedFd,
+        allowed: &Path,
+        deny: &Patterns,
+        denied: &Denied,
+    ) -> Result<(), Failure> {
         let place = self.directory(name)?;
         let what = || format!("copy {}", allowed.display());
         let to = rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(Stage::Workdir, what())?;
-        let denied = deny.find(tree, allowed)?;
-        Copy { allowed, denied: &denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)?;
-        Ok(denied)
+        Copy { allowed, deny, denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
-    /// Mounts an overlay over `tree` at `target`. A denied file is there by its name and empty, a denied directory is not
-    /// there. Answers what is denied, to be covered.
+    /// Mounts an overlay over `tree` at `target`. A denied file is there by its name and empty, to be covered; a denied
+    /// directory is not there.
     pub(super) fn overlay(
         &self,
         name: &str,
         tree: &OwnedFd,
         allowed: &Path,
         target: &Path,
-        deny: &Patterns,
-    ) -> Result<Denied, Failure> {
+        denied: &Denied,
+    ) -> Result<(), Failure> {
         let what = || format!("mount an overlay over {}", allowed.display());
         let (upper, work) = (self.directory(&format!("{name}-upper"))?, self.directory(&format!("{name}-work"))?);
-        let denied = deny.find(tree, allowed)?;
         for (below, kind) in &denied.names {
             hide(&upper, tree, below, *kind).at(Stage::Workdir, format!("hide {}", allowed.join(below).display()))?;
         }
@@ -93,8 +98,7 @@ impl Disk {
         );
         let options = std::ffi::CString::new(options).map_err(|_| Failure::new(Stage::Workdir, what()))?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-            .at(Stage::Workdir, what())?;
-        Ok(denied)
+            .at(Stage::Workdir, what())
     }
 
     /// What was bound stays; the whole is in nobody's view any more.
@@ -126,6 +130,8 @@ fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Resu
 
 struct Copy<'a> {
     allowed: &'a Path,
+    deny: &'a Patterns,
+    /// What was found before; the host may have moved it since.
     denied: &'a Denied,
 }
 
@@ -153,6 +159,10 @@ impl Copy<'_> {
                     _ => rustix::fs::openat(&to, name, flags, Mode::empty()).map(drop),
                 }
                 .at(Stage::Workdir, what(&below))?;
+                continue;
+            }
+            // It came since.
+            if self.deny.deny(self.allowed, &below) {
                 continue;
             }
             let stat = match rustix::fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -190,7 +200,7 @@ impl Copy<'_> {
         let stat = rustix::fs::fstat(&source)?;
         // Asked of what was opened: a name may be another file's by now.
         let inode = (stat.st_dev, stat.st_ino);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.inodes.contains(&inode) {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.files.contains(&inode) {
             return Ok(());
         }
         let made = rustix::fs::openat(&to, name, flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR)?;
@@ -202,46 +212,73 @@ impl Copy<'_> {
     }
 }
 
-/// Masks every denied name at and below `target` (from the working directory, the run's new root), which the step sees at
-/// `allowed`. Answers how many.
-pub(super) fn mask(target: &Path, allowed: &Path, deny: &Patterns, things: &mut Things) -> Result<u64, Failure> {
-    let what = || format!("mask denied names in {}", allowed.display());
-    let open = |path: &Path, flags: OFlags| {
-        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), links)
-    };
-    let root = open(target, OFlags::PATH).at(Stage::Deny, what())?;
-    let kind = rustix::fs::fstat(&root).at(Stage::Deny, what())?.st_mode;
-    if FileType::from_raw_mode(kind) != FileType::Directory {
-        return Ok(0);
-    }
-    cover(target, allowed, &deny.find(&root, allowed)?, things)
+/// Opens what the step sees at `target` (from the working directory, the run's new root).
+pub(super) fn open_shown(target: &Path) -> Result<OwnedFd, Failure> {
+    open_beneath(target).at(Stage::Deny, format!("look for denied names in /{}", target.display()))
 }
 
-/// Covers denied names at and below `target`, so that they can't be opened, moved or removed. What is not there needs no
-/// cover. Answers how many names are out of reach.
-pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<u64, Failure> {
-    let open = |path: &Path, flags: OFlags| {
-        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), links)
-    };
+fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
+    let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), links)
+}
+
+/// How often names are looked for that the host moves while they are being covered.
+const TURNS: usize = 3;
+
+/// Takes turns of finding and covering until one in which nothing that was found had gone meanwhile: it may have another name.
+pub(super) fn settle(mut turn: impl FnMut(usize) -> Result<Gone, Failure>) -> Result<(), Failure> {
+    for number in 0..TURNS {
+        if turn(number)? == Gone::Nothing {
+            return Ok(());
+        }
+    }
+    Err(Failure::new(
+        Stage::Deny,
+        "denied names of what may be read or written are moved faster than they can be masked",
+    ))
+}
+
+/// Whether a name that was found was there when it was to be covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    Nothing,
+    Something,
+}
+
+impl Gone {
+    pub(super) fn or(self, other: Self) -> Self {
+        if self == Self::Nothing { other } else { self }
+    }
+}
+
+/// Covers denied names at and below `target`, as far as they are not yet, so that they can't be opened, moved or removed.
+pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<Gone, Failure> {
+    let mut gone = Gone::Nothing;
     // A link can't be covered; what it leads to has a name of its own.
     for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
         let what = || format!("mask {}", allowed.join(below).display());
-        things.masks += 1;
-        if things.masks > MAX_MASKS {
+        // What may be read can be one file.
+        let path = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
+        if things.covered.contains(&path) {
+            continue;
+        }
+        if things.covered.len() >= MAX_MASKS {
             let many = format!("the deny patterns match more than {MAX_MASKS} names: deny a directory instead");
             return Err(Failure::new(Stage::Deny, many));
         }
-        let place = match open(&target.join(below), OFlags::PATH) {
-            Err(Errno::NOENT) => continue,
+        let place = match open_beneath(&path) {
+            Err(Errno::NOENT) => {
+                gone = Gone::Something;
+                continue;
+            }
             place => place.at(Stage::Deny, what())?,
         };
         let thing = things.fresh(*kind == FileType::Directory).at(Stage::Deny, what())?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&thing, "", &place, "", flags).at(Stage::Deny, what())?;
+        things.covered.insert(path);
     }
-    Ok(denied.names.len() as u64)
+    Ok(gone)
 }
 
 /// Things without any right, to be mounted over others.
@@ -250,18 +287,24 @@ pub(super) struct Things {
     file: OwnedFd,
     /// A directory that nobody may enter, on a mount that can't be written, so that nobody gives himself rights.
     directory: OwnedFd,
-    masks: usize,
+    /// What they lie over, from the run's new root.
+    covered: BTreeSet<PathBuf>,
 }
 
 impl Things {
     /// Takes the device from the host's `/dev`, makes the directory below the working directory.
     pub(super) fn new(device: OwnedFd) -> Result<Self, Failure> {
         let what = "make an empty directory for masks";
-        const PLACE: &str = "run/nothing";
+        const PLACE: &str = "run/step/nothing";
         directory(PLACE, 0o700)?;
         let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Deny, what)?;
         rustix::fs::chmod(PLACE, Mode::empty()).at(Stage::Deny, what)?;
-        Ok(Self { file: device, directory: made, masks: 0 })
+        Ok(Self { file: device, directory: made, covered: BTreeSet::new() })
+    }
+
+    /// How many names are covered.
+    pub(super) fn covered(&self) -> u64 {
+        self.covered.len() as u64
     }
 
     fn fresh(&self, directory: bool) -> io::Result<OwnedFd> {
@@ -282,4 +325,56 @@ fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), Failure> {
         .mode(mode)
         .create(path)
         .at(Stage::Mounts, format!("make the directory {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The host moves directories between the walk and the copy.
+    #[test]
+    fn what_was_denied_under_another_name_is_not_copied() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (tree, copy) = (home.path().join("tree"), home.path().join("copy"));
+        for directory in ["deep/a", "secrets", "later"] {
+            std::fs::create_dir_all(tree.join(directory)).expect("directories");
+        }
+        std::fs::create_dir(&copy).expect("a directory");
+        for (name, text) in [("deep/a/.env", "token"), ("secrets/key", "token"), ("deep/plain", "plain")] {
+            std::fs::write(tree.join(name), text).expect("a file");
+        }
+        let deny = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
+        let [from, to] = [&tree, &copy].map(|path| rustix::fs::open(path, DIRECTORY, Mode::empty()).expect("open"));
+        let denied = deny.find(&[(from.as_fd(), &tree)]).expect("walks").remove(0);
+        for (old, new) in [("deep", "deep2"), ("secrets", "open"), ("deep2/a/.env", "deep2/a/notes")] {
+            std::fs::rename(tree.join(old), tree.join(new)).expect("moved");
+        }
+        std::fs::write(tree.join("later/.env"), "token").expect("a file");
+        let copying = Copy { allowed: &tree, deny: &deny, denied: &denied };
+        copying.directory(from.as_fd(), to.as_fd(), Path::new(""), 0).expect("copied");
+        assert_eq!(std::fs::read_to_string(copy.join("deep2/plain")).expect("copied"), "plain");
+        for name in ["deep2/a/notes", "open/key", "later/.env"] {
+            assert!(!copy.join(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_had_gone_are_looked_for_again_and_a_host_that_goes_on_moving_them_is_refused() {
+        let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
+        let mut things = Things { file: null(), directory: null(), covered: BTreeSet::new() };
+        let denied = |name: &str| Denied { names: vec![(name.into(), FileType::RegularFile)], ..Denied::default() };
+        let mut cover = |name: &str| cover(Path::new("src"), Path::new("/src"), &denied(name), &mut things);
+        assert_eq!(cover("no-such-name").expect("nothing to cover"), Gone::Something);
+        let mut turns = Vec::new();
+        let mut held = |gone: usize| {
+            settle(|turn| {
+                turns.push(turn);
+                Ok(if turn < gone { Gone::Something } else { Gone::Nothing })
+            })
+        };
+        assert_eq!((held(0), held(2)), (Ok(()), Ok(())));
+        assert!(held(TURNS).is_err());
+        assert_eq!(turns, [0, 0, 1, 2, 0, 1, 2]);
+        assert_eq!(things.covered(), 0);
+    }
 }

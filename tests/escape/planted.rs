@@ -254,6 +254,11 @@ impl Planted {
                 found.push(format!("{name} is changed on the host"));
             }
         }
+        for entry in std::fs::read_dir(self.work()).expect("the work tree").flatten() {
+            if entry.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o6000 != 0) {
+                found.push(format!("{} runs as its owner on the host", entry.path().display()));
+            }
+        }
         if self.home.join("runbooks/pwned.md").exists() {
             found.push("a runbook was written".to_owned());
         }

@@ -1,7 +1,7 @@
 //! Where a step works: what policy lets it have of the current directory.
 //!
 //! With its `write` rules the directory itself, with its `read` rules alone an overlay of it, in which what the step writes
-//! is discarded; else an empty directory. What `read` and `write` deny is masked below it.
+//! is discarded; else an empty directory, or the first one that the command line lets it write. What `read` and `write` deny is masked below it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,13 @@ pub(super) enum Work {
     },
     /// In an empty directory of its own, and why.
     Private(String),
+    /// In the first directory that the command line lets it write, since it can't have the current one, and why.
+    Given {
+        /// Which.
+        directory: String,
+        /// Why not in the current one.
+        why: String,
+    },
     /// As the step declares, and policy allows it.
     Declared,
 }
@@ -89,10 +96,16 @@ impl Work {
         let (workdir, directory, deny) = match self {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
             Self::Overlay { directory, deny } => (Workdir::Overlay, directory, deny),
-            Self::Private(_) | Self::Declared => {
-                profile.write.extend(write.iter().map(text));
+            Self::Private(why) => {
+                // What is written to the host is never said to be private.
+                if let Some(first) = write.first() {
+                    profile.workdir = Workdir::InPlace;
+                    profile.write = write.iter().map(text).collect();
+                    *self = Self::Given { directory: text(first), why: std::mem::take(why) };
+                }
                 return Ok(());
             }
+            Self::Given { .. } | Self::Declared => return Ok(()),
         };
         profile.workdir = workdir;
         // The first one is where it begins.
@@ -121,6 +134,9 @@ impl Work {
                 )
             }
             Self::Private(why) => format!("works in an empty directory of its own: {why}"),
+            Self::Given { directory, why } => {
+                format!("works in {directory} (--allow-write), not in the current directory: {why}")
+            }
             Self::Declared => "has of the host what it declares".to_owned(),
         }
     }
@@ -128,7 +144,7 @@ impl Work {
     /// The word of the profile.
     pub(super) const fn word(&self) -> &'static str {
         match self {
-            Self::InPlace { .. } => "in-place",
+            Self::InPlace { .. } | Self::Given { .. } => "in-place",
             Self::Overlay { .. } => "overlay",
             Self::Private(_) => "private",
             Self::Declared => "declared",
