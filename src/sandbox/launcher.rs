@@ -136,7 +136,7 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
     // What began it is not needed again.
-    syscalls::forget_code();
+    syscalls::forget_files();
     loop {
         let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         fds.extend(spare.as_ref().map(|spare| PollFd::new(&spare.mounts, PollFlags::PRI)));

@@ -184,27 +184,43 @@ pub(super) fn end(code: i32) -> ! {
     }
 }
 
-/// Gives back the pages of this process's programs that were only read, its code above all: what is used again comes again
-/// from the same files.
-pub(super) fn forget_code() {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for (from, to) in maps.lines().filter_map(code) {
+/// Gives back what this process has in memory of files as they are, its own program above all: what is used again comes
+/// again from the same files.
+pub(super) fn forget_files() {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    for (from, to) in as_in_files(&maps) {
         #[expect(unsafe_code, reason = "memory is named by address")]
-        // SAFETY: a private mapping of a file that may not be written, nor was it ever (programs here have no relocations in
-        // their code), so every page of it is as the file has it, and is read from there again when it is touched. The kernel
-        // refuses what is not mapped.
+        // SAFETY: a private mapping of a file that may not be written now, and of which no page is another than the file's: each is
+        // read from there again when it is touched. No other thread could have changed that meanwhile: there is none.
+        // The kernel refuses what is not mapped.
         let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
     }
 }
 
-/// The addresses of a line of `/proc/self/maps` that is a file's code, as it is in the file.
-fn code(line: &str) -> Option<(usize, usize)> {
-    let mut fields = line.split_ascii_whitespace();
-    let (range, rights) = (fields.next()?, fields.next()?);
-    let path = fields.nth(3)?;
-    if rights != "r-xp" || !path.starts_with('/') {
-        return None;
+/// The mappings in `/proc/self/smaps` of which every page is as its file has it, and stays so.
+fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
+    let (mut found, mut at, mut clean) = (Vec::new(), None, false);
+    for line in smaps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        match (fields.next(), fields.next()) {
+            (Some("Anonymous:"), pages) => clean = pages == Some("0"),
+            // Of what is not in memory nothing is counted above.
+            (Some("Swap:"), pages) => {
+                found.extend(at.take().filter(|_| clean && pages == Some("0")));
+                clean = false;
+            }
+            (Some(range), Some(rights)) if !range.ends_with(':') => {
+                let of_a_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
+                at = (matches!(rights, "r-xp" | "r--p") && of_a_file).then(|| addresses(range)).flatten();
+                clean = false;
+            }
+            _ => {}
+        }
     }
+    found
+}
+
+fn addresses(range: &str) -> Option<(usize, usize)> {
     let (from, to) = range.split_once('-')?;
     let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
     (from < to).then_some((from, to))
@@ -463,24 +479,48 @@ mod tests {
     }
 
     #[test]
-    fn only_code_as_it_is_in_a_file_is_forgotten() {
-        let line = "55d0c0a00000-55d0c0b00000 r-xp 00100000 fe:00 131 /usr/bin/with a blank";
-        assert_eq!(code(line), Some((0x55d0_c0a0_0000, 0x55d0_c0b0_0000)));
+    fn only_what_is_as_it_is_in_a_file_is_forgotten() {
+        let entry = |first: &str, anonymous: &str, swap: &str| {
+            format!(
+                "{first}\nRss: 8 kB\nAnonymous: {anonymous} kB\nLazyFree: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd\n"
+            )
+        };
+        let code = "55d0c0a00000-55d0c0b00000 r-xp 00100000 fe:00 131 /usr/bin/with a blank";
+        let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
+        let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
+        assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
+        // Relocated and then sealed; the same, and swapped out.
+        for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
+            assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
+        }
         for other in [
             "55d0c0a00000-55d0c0b00000 rw-p 00100000 fe:00 131 /usr/bin/x",
-            "55d0c0a00000-55d0c0b00000 r--p 00100000 fe:00 131 /usr/bin/x",
             "55d0c0a00000-55d0c0b00000 rwxp 00100000 fe:00 131 /usr/bin/x",
             "55d0c0a00000-55d0c0b00000 r-xs 00100000 fe:00 131 /usr/bin/x",
             "7ffd0000-7ffd1000 r-xp 00000000 00:00 0 [vdso]",
-            "7ffd0000-7ffd1000 r-xp 00000000 00:00 0",
+            "7ffd0000-7ffd1000 r--p 00000000 00:00 0",
             "7ffd1000-7ffd0000 r-xp 00000000 00:00 0 /x",
             "x-y r-xp 0 0 0 /x",
-            "",
         ] {
-            assert_eq!(code(other), None, "{other}");
+            assert_eq!(as_in_files(&entry(other, "0", "0")), [], "{other}");
         }
-        // Whoever reads this sentence executes code that was forgotten just now.
-        forget_code();
+        assert_eq!(as_in_files(&format!("{code}\nSwap: 0 kB\n")), [], "nothing is said of its pages");
+    }
+
+    /// In a process with one thread, as the helper is.
+    #[test]
+    fn a_process_goes_on_with_what_it_has_forgotten() {
+        let here = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+            (maps.lines().count(), LINES.iter().copied().sum::<u64>())
+        };
+        static LINES: [u64; 4] = [1, 20, 300, 4000];
+        let Side::Parent(process) = fork().expect("forks") else {
+            let before = here();
+            forget_files();
+            end(if here() == before { 7 } else { 8 });
+        };
+        assert_eq!(ended(process).exit_status(), Some(7));
     }
 
     #[test]
