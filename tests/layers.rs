@@ -139,7 +139,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                         && before != "::"
                         && (inside != "main.rs" || !matches!(text(&tokens, i + 2), "cli" | "sandbox")) =>
                 {
-                    let what = "nothing imports from lib.rs: only main may, the command line and the launcher";
+                    let what = "nothing imports from lib.rs: only main may, the command line and the sandbox's helper";
                     say(line, what.to_owned());
                 }
                 "use" if exported(&tokens, i) => {
@@ -151,7 +151,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                     && text(&tokens, i + 1) == "("
                     && before != "fn" =>
                 {
-                    say(line, format!("`{word}` outside the sandbox's launcher: a large service never forks"));
+                    say(line, format!("`{word}` outside the sandbox's helper: a large service never forks"));
                 }
                 _ => {}
             }
@@ -172,7 +172,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
     }
     for (path, line) in &dangerous {
         if !path.starts_with("src/sandbox/") {
-            found.push(format!("{path}:{line}: unsafe code outside the sandbox's launcher"));
+            found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
         }
     }
     dangerous.retain(|(path, _)| path.starts_with("src/sandbox/"));
@@ -328,7 +328,7 @@ mod checker {
     }
 
     #[test]
-    fn forking_and_unsafe_code_stay_in_the_launcher() {
+    fn forking_and_unsafe_code_stay_in_the_helper() {
         assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
         assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
         assert_eq!(check("src/sandbox/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use countersign::record::enforcement::Level;
-use countersign::record::profile::{Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use countersign::record::profile::{Limits, Proc, Profile, STRICT, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::{End, Plan, Sandbox as _};
@@ -27,7 +27,7 @@ impl Bench {
             std::fs::set_permissions(home.path().join(name), std::fs::Permissions::from_mode(mode)).expect("mode");
         }
         let sandbox = LinuxSandbox::new(&Setup {
-            launcher: Some(env!("CARGO_BIN_EXE_countersign").into()),
+            helper: Some(env!("CARGO_BIN_EXE_countersign").into()),
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),
             private: vec![],
@@ -63,19 +63,7 @@ impl Bench {
 }
 
 fn profile() -> Profile {
-    Profile {
-        require: STRICT.to_vec(),
-        read: vec![],
-        write: vec![],
-        deny: vec![],
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: vec![] },
-        sockets: vec![],
-        proc: Proc::Minimal,
-        run_as: "isolated".into(),
-        limits: Limits { wall_ms: 60_000, memory_bytes: 2 << 30, ..Limits::default() },
-        off_reason: None,
-    }
+    Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 60_000, memory_bytes: 2 << 30, ..Limits::default() })
 }
 
 /// The program that must be in a system directory, the language, the script, and the last line that it prints. `full` needs the whole of /proc.

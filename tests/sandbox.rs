@@ -35,7 +35,7 @@ impl Bench {
         }
         std::fs::write(home.path().join("private/key.pem"), "the secret").expect("a file");
         let sandbox = LinuxSandbox::new(&Setup {
-            launcher: Some(env!("CARGO_BIN_EXE_countersign").into()),
+            helper: Some(env!("CARGO_BIN_EXE_countersign").into()),
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),
             private: vec![home.path().join("private")],
@@ -71,19 +71,7 @@ impl Bench {
 }
 
 fn profile() -> Profile {
-    Profile {
-        require: STRICT.to_vec(),
-        read: vec![],
-        write: vec![],
-        deny: vec![],
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: vec![] },
-        sockets: vec![],
-        proc: Proc::Minimal,
-        run_as: "isolated".into(),
-        limits: Limits { wall_ms: 20_000, ..Limits::default() },
-        off_reason: None,
-    }
+    Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 20_000, ..Limits::default() })
 }
 
 fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
@@ -258,15 +246,15 @@ print("left it behind")
 }
 
 #[test]
-fn killing_the_launcher_ends_all_of_the_run() {
+fn killing_the_helper_ends_all_of_the_run() {
     let bench = Bench::strict();
-    let mark = mark("launcher");
+    let mark = mark("killed");
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.bash(&script));
         until("the step runs", || sleeper(&mark).is_some());
-        let launcher = launcher_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        let helper = helper_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         let end = run.join().expect("no panic").end;
         assert!(matches!(end, End::Lost(_)), "{end:?}");
         until("the run is gone", || !on_host(&mark));
@@ -303,8 +291,8 @@ fn sleeper(mark: &str) -> Option<String> {
     })
 }
 
-/// The id of the launcher above the process with that mark.
-fn launcher_of(mark: &str) -> String {
+/// The id of the helper above the process with that mark.
+fn helper_of(mark: &str) -> String {
     let stat = |pid: &str, key: &str| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
@@ -322,7 +310,7 @@ fn launcher_of(mark: &str) -> String {
 }
 
 #[test]
-fn the_launcher_does_nothing_for_others() {
+fn the_helper_does_nothing_for_others() {
     for input in [std::process::Stdio::null(), std::process::Stdio::piped()] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
             .arg("__launch")
@@ -1114,7 +1102,7 @@ fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.bash(&script).end)).collect();
         until("the steps run", || sleepers(&mark) == 16);
-        let helper = launcher_of(&mark);
+        let helper = helper_of(&mark);
         assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         for run in runs {
             assert!(matches!(run.join().expect("no panic"), End::Lost(_)));
@@ -1122,6 +1110,81 @@ fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
         assert_eq!(sleepers(&mark), 0, "gone when the runs say that they are over");
         assert_eq!(said(bench.bash("echo after")), "after");
     });
+}
+
+#[test]
+fn what_is_made_ahead_serves_one_run_and_has_nothing_of_another() {
+    let bench = Bench::strict();
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    if !root || bench.sandbox.probe().cgroup.is_ok() {
+        println!("not run: nothing is made ahead without root's rights, or where a run is born in its control group");
+        return;
+    }
+    let mark = mark("ahead");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| bench.bash(&format!("sleep {mark}; true")));
+        until("the step runs", || sleeper(&mark).is_some());
+        let helper = helper_of(&mark);
+        let links = |pid: &str, what: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(format!("/proc/{pid}/{what}")).into_iter().flatten().flatten();
+            let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            let mut links: Vec<_> = links.map(|link| link.display().to_string()).collect();
+            links.sort();
+            links
+        };
+        let ready = || children(&helper).into_iter().find(|pid| children(pid).is_empty());
+        until("one is ready", || ready().is_some_and(|pid| links(&pid, "fd").len() == 4));
+        let (first, busy) = (ready().expect("is ready"), children(&helper));
+        let open = links(&first, "fd");
+        assert!(open[..3].iter().all(|one| one == "/dev/null") && open[3].starts_with("socket:"), "{open:?}");
+        assert_eq!(std::fs::read_to_string(format!("/proc/{first}/uid_map")).expect("a map"), "", "it has no id");
+        let others = busy.iter().filter(|pid| **pid != first).flat_map(|pid| links(pid, "ns"));
+        let (own, others): (_, Vec<_>) = (links(&first, "ns"), others.chain(links("self", "ns")).collect());
+        for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+            let namespace = own.iter().find(|one| one.starts_with(kind)).expect("each kind");
+            assert!(!others.contains(namespace), "{namespace} is of {others:?} too");
+        }
+        let used = said(bench.bash("readlink /proc/self/ns/net"));
+        assert!(own.contains(&used), "the run had {used}, ready was {own:?}");
+        assert!(!children(&helper).contains(&first), "it is over with its run");
+        until("another one is ready", || ready().is_some_and(|pid| links(&pid, "fd").len() == 4));
+        let second = ready().expect("is ready");
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
+        until("it is gone with the helper", || !Path::new(&format!("/proc/{second}/fd/3")).exists());
+    });
+}
+
+#[test]
+fn what_is_mounted_or_taken_away_between_two_runs_is_as_it_is_in_the_next() {
+    let bench = Bench::strict();
+    let place = bench.path("mounted");
+    std::fs::create_dir(&place).expect("a directory");
+    let reads = Profile { read: vec![place.display().to_string()], ..profile() };
+    let seen = || said(bench.run_with(&reads, plan("bash", &format!("ls {}", place.display()))));
+    let mount = |command: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(command).args(arguments).arg(&place).status();
+        status.is_ok_and(|status| status.success())
+    };
+    assert_eq!(seen(), "");
+    if !mount("mount", &["-t", "tmpfs", "none"]) {
+        println!("not run: mounts that come and go; nothing can be mounted here");
+        return;
+    }
+    let wrote = std::fs::write(place.join("new"), "x");
+    let (with, again) = (seen(), seen());
+    assert!(mount("umount", &[]), "nothing keeps it");
+    wrote.expect("a file");
+    assert_eq!((with.as_str(), again.as_str(), seen().as_str()), ("new", "new", ""));
+}
+
+/// The processes below that one.
+fn children(parent: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let all = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let line = format!("\nPPid:\t{parent}\n");
+    all.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|one| one.contains(&line)))
+        .collect()
 }
 
 #[test]
@@ -1226,8 +1289,8 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.run_with(&profile, plan("bash", &script)));
         until("the step runs", || sleeper(&mark).is_some());
-        let launcher = launcher_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        let helper = helper_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
         assert!(!on_host(&mark), "swept by the run's own id");
     });
@@ -1328,8 +1391,8 @@ fn without_namespaces_the_receipt_says_which_network_there_was_and_who_is_left()
     let report = std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.run_with(&weak, plan("bash", &format!("trap '' TERM; sleep {mark}"))));
         until("the step runs", || sleeper(&mark).is_some());
-        let launcher = launcher_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &launcher]).status().expect("kill").success());
+        let helper = helper_of(&mark);
+        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
         run.join().expect("no panic")
     });
     if let Some(alive) = sleeper(&mark) {

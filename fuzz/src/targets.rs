@@ -240,7 +240,7 @@ pub fn roster_toml(data: &[u8]) {
     }
 }
 
-/// What a launcher reads from the service, and the service from a launcher.
+/// What the helper and a run's first process read from the service, and the service from them.
 pub fn launcher_request(data: &[u8]) {
     if let Ok(taken) = protocol::check_request(data) {
         assert!(taken <= data.len());

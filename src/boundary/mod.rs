@@ -738,7 +738,7 @@ mod tests {
     #[test]
     fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
         let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
-        let lost = outcome_of(&End::Lost("the launcher ended without a word".to_owned()));
+        let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
         assert_eq!(shown_start(&lost, started, finished), finished);
         assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
     }

@@ -134,7 +134,7 @@ fn host(wanted: Level) -> Vec<Line> {
         // Runs with a user id of their own must be able to enter it.
         std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
         let setup = Setup {
-            launcher: None,
+            helper: None,
             scratch: scratch.path().to_owned(),
             spool: scratch.path().to_owned(),
             private: Vec::new(),

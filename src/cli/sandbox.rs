@@ -80,7 +80,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
     let place = home.path().to_owned();
     let setup =
-        Setup { launcher: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
+        Setup { helper: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = profile(args, &sandbox.probe().held())?;
     if args.explain && !talk.json {

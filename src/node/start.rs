@@ -169,7 +169,7 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 /// When its directories can't be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
     let setup = Setup {
-        launcher: None,
+        helper: None,
         scratch: config.scratch(),
         spool: config.spool(),
         private: private::set(config),

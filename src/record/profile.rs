@@ -76,6 +76,26 @@ pub struct Profile {
     pub off_reason: Option<String>,
 }
 
+impl Profile {
+    /// A run that is given nothing of the host beyond what every run has: a private directory, no network, an id of its own.
+    #[must_use]
+    pub fn nothing(require: Vec<Layer>, limits: Limits) -> Self {
+        Self {
+            require,
+            read: Vec::new(),
+            write: Vec::new(),
+            deny: Vec::new(),
+            workdir: Workdir::Private,
+            network: Network { mode: NetworkMode::None, hosts: Vec::new() },
+            sockets: Vec::new(),
+            proc: Proc::Minimal,
+            run_as: "isolated".to_owned(),
+            limits,
+            off_reason: None,
+        }
+    }
+}
+
 /// Where the run works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

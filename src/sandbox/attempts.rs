@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{Limits, Profile};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::{End, Plan, Sandbox};
 
@@ -85,17 +85,5 @@ pub fn make(sandbox: &dyn Sandbox, place: &Path) -> Result<Vec<Attempt>, String>
 }
 
 fn profile(sandbox: &dyn Sandbox) -> Profile {
-    Profile {
-        require: sandbox.probe().held(),
-        read: vec![],
-        write: vec![],
-        deny: vec![],
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: vec![] },
-        sockets: vec![],
-        proc: Proc::Minimal,
-        run_as: "isolated".into(),
-        limits: Limits { wall_ms: WALL_MS, ..Limits::default() },
-        off_reason: None,
-    }
+    Profile::nothing(sandbox.probe().held(), Limits { wall_ms: WALL_MS, ..Limits::default() })
 }

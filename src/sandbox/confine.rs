@@ -1,12 +1,12 @@
-//! From a forked process to the step.
+//! From a new process to the step.
 //!
 //! Everything that the process can't undo afterwards happens here, in this order: capabilities, id,
 //! no_new_privs, system-call filter, resource limits, Landlock, descriptors, exec.
 
-use std::io::{self, Read as _, Write as _};
+use std::ffi::CString;
 use std::os::fd::BorrowedFd;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
@@ -15,51 +15,60 @@ use crate::record::profile::NetworkMode;
 use crate::sandbox::filesystem::View;
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
-use crate::sandbox::protocol::{self, At, Confined, Failure, Form, Message, Request, Stage};
+use crate::sandbox::protocol::{At, Confined, Failure, Form, Request, Stage};
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Side};
 
 /// Open descriptors of a step, at most: what most programs expect to have.
 const DESCRIPTORS: u64 = 1024;
-/// Bytes of messages from the forked process, at most.
-const MAX_REPORT: u64 = 64 << 10;
 
-/// Forks the step and waits until exec happened or something before it failed.
-///
-/// `seccomp` is the filter that the caller, and so the step, is under already; `proxy` the port of the service's proxy on
-/// the run's own loopback, where there is one.
+/// What holds the caller, and so the step, already.
+pub(super) struct Held {
+    /// Whether the capability bounding set is empty.
+    pub(super) bounded: bool,
+    /// The system-call filter.
+    pub(super) seccomp: Option<String>,
+}
+
+/// Starts the step and waits until exec happened or something before it failed. `proxy` is the port of the service's proxy
+/// on the run's own loopback, where there is one.
 pub(super) fn start(
     request: &Request,
     view: &View,
     source: &[u8],
-    seccomp: Option<String>,
+    held: &Held,
     proxy: Option<u16>,
 ) -> Result<(Pid, Confined), Failure> {
-    let (reader, mut writer) = io::pipe().at(Stage::Processes, "make a pipe")?;
-    let step = match syscalls::fork().at(Stage::Processes, "fork the step")? {
-        Side::Parent(step) => step,
-        Side::Child => {
-            drop(reader);
-            let Err(failure) = become_step(request, view, source, (seccomp, proxy), &mut writer);
-            let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
-            std::process::exit(127);
-        }
-    };
-    drop(writer);
-    let mut received = Vec::new();
-    reader.take(MAX_REPORT).read_to_end(&mut received).at(Stage::Processes, "hear from the forked step")?;
-    let mut confined = None;
-    // exec closes the pipe. So does dying before it, but then the last word was not `Started`.
-    while let Ok(Some(message)) = protocol::take_message(&mut received) {
-        match message {
-            Message::Started(facts) => confined = Some(facts),
-            Message::Failed(failure) => return Err(failure),
-            Message::Cloned | Message::Listening | Message::Ended(..) | Message::Empty(_) => {}
+    let mut outcome = None;
+    let step = syscalls::spawn(&mut || {
+        let Err(failure) = become_step(request, view, source, held, proxy, &mut outcome);
+        outcome = Some(Err(failure));
+    })
+    .at(Stage::Processes, "start the step's process")?;
+    let facts = outcome.unwrap_or_else(|| {
+        let why = "the step's process ended before it executed anything (out of memory perhaps)";
+        Err(Failure::new(Stage::Exec, why))
+    })?;
+    Ok((step, facts))
+}
+
+/// Empties the capability bounding set, and answers whether it is empty. Capabilities that are held stay.
+pub(super) fn empty_bounding_set() -> Result<bool, Failure> {
+    let mut empty = true;
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // There is none of that number, and none above it.
+            Err(rustix::io::Errno::INVAL) => break,
+            // An ordinary user may not; no_new_privs makes the bounding set meaningless then.
+            Err(rustix::io::Errno::PERM) => {
+                empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
+            }
+            Err(_) => return Err(Failure::new(Stage::Capabilities, "empty the capability bounding set")),
         }
     }
-    confined.map(|facts| (step, facts)).ok_or_else(|| {
-        Failure::new(Stage::Exec, "the step's process ended before it executed anything (out of memory perhaps)")
-    })
+    Ok(empty)
 }
 
 /// Gives up every capability for ever. In a user namespace this is all of them; with `own_id` the process also
@@ -78,20 +87,6 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
     // An ordinary user on the host's root may not, and has nothing to give back.
     if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
         return Err(Failure::new(stage, "lock the secure bits"));
-    }
-    for bit in 0..64 {
-        let capability = CapabilitySet::from_bits_retain(1 << bit);
-        match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => {
-                let dropped = rustix::thread::remove_capability_from_bounding_set(capability);
-                // An ordinary user may not; no_new_privs makes the bounding set meaningless then.
-                if dropped.is_err_and(|error| error != rustix::io::Errno::PERM) {
-                    return Err(Failure::new(stage, "empty the capability bounding set"));
-                }
-            }
-            Ok(false) => {}
-            Err(_) => break,
-        }
     }
     if let Some(id) = own_id {
         give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], id)?;
@@ -144,21 +139,26 @@ pub(super) fn take_id(id: u32) -> Result<(), Failure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(Stage::Identity, what())
 }
 
+/// What holds it is noted in `outcome` just before it executes the step's program.
 fn become_step(
     request: &Request,
     view: &View,
     source: &[u8],
-    (filter, proxy): (Option<String>, Option<u16>),
-    report: &mut io::PipeWriter,
+    held: &Held,
+    proxy: Option<u16>,
+    outcome: &mut Option<Result<Confined, Failure>>,
 ) -> Result<std::convert::Infallible, Failure> {
     rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+    let mut facts = Confined {
+        landlock: None,
+        seccomp: held.seccomp.clone(),
+        masked: view.masked,
+        bounded: held.bounded,
+        counted: false,
+    };
     if request.form == Form::Host {
+        facts.bounded = empty_bounding_set()?;
         drop_privileges(request.own_id)?;
-    }
-    let mut facts = Confined { landlock: None, seccomp: filter, masked: view.masked, bounded: true, counted: false };
-    for bit in 0..64 {
-        let capability = CapabilitySet::from_bits_retain(1 << bit);
-        facts.bounded &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
     }
     std::env::set_current_dir(&view.work).at(Stage::Workdir, "enter the work directory")?;
     let program = interpreter::program(source, &request.interpreter)?;
@@ -173,30 +173,62 @@ fn become_step(
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
-    syscalls::reset_signals().at(Stage::Processes, "reset signals")?;
+    let what = || format!("execute {}", program.path.display());
+    let path = text(program.path.as_os_str().as_bytes(), what)?;
+    let mut arguments = vec![path.clone()];
+    for argument in program.arguments.iter().map(String::as_bytes).chain([view.script.as_os_str().as_bytes()]) {
+        arguments.push(text(argument, what)?);
+    }
+    let environment = environment(request, view, proxy)?;
+    // The helper has set all dispositions to what is usual.
+    syscalls::unblock_signals().at(Stage::Processes, "unblock signals")?;
     syscalls::close_on_exec_from(3).at(Stage::Processes, "close descriptors")?;
-    protocol::write_message(report, &Message::Started(facts)).at(Stage::Processes, "report")?;
-    let mut command = Command::new(&program.path);
-    command.args(&program.arguments).arg(&view.script).env_clear();
-    // Standard output and error are the run's pipes already.
-    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    command.env("PATH", interpreter::PATH).env("HOME", &view.home).env("TMPDIR", &view.tmp);
-    command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").env("COUNTERSIGN_PARAMS", &view.params);
+    *outcome = Some(Ok(facts));
+    Err(syscalls::execute(&path, &arguments, &environment)).at(Stage::Exec, what())
+}
+
+/// The step's environment: what every run has, and what the plan adds.
+fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec<CString>, Failure> {
+    let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let mut all: Vec<(&str, Vec<u8>)> = vec![
+        ("PATH", interpreter::PATH.into()),
+        ("HOME", path(&view.home)),
+        ("TMPDIR", path(&view.tmp)),
+        ("LANG", "C.UTF-8".into()),
+        ("LC_ALL", "C.UTF-8".into()),
+        ("COUNTERSIGN_PARAMS", path(&view.params)),
+    ];
+    // What the plan names stands there once, as the plan has it.
+    let mut add = |name, value| {
+        all.retain(|(other, _)| *other != name);
+        all.push((name, value));
+    };
     if let Some(port) = proxy {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
-            command.env(name, format!("http://127.0.0.1:{port}"));
+            add(name, format!("http://127.0.0.1:{port}").into_bytes());
         }
-        command.env("NO_PROXY", "localhost,127.0.0.1").env("no_proxy", "localhost,127.0.0.1");
+        for name in ["NO_PROXY", "no_proxy"] {
+            add(name, "localhost,127.0.0.1".into());
+        }
     }
-    command.envs(request.env.iter().map(|(name, value)| (name, value)));
-    Err(command.exec()).at(Stage::Exec, format!("execute {}", program.path.display()))
+    for (name, value) in &request.env {
+        add(name, value.clone().into_bytes());
+    }
+    let line = |(name, value): (&str, Vec<u8>)| {
+        text(&[name.as_bytes(), b"=", value.as_slice()].concat(), || format!("pass on the variable {name}"))
+    };
+    all.into_iter().map(line).collect()
+}
+
+fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(|_| Failure::new(Stage::Exec, format!("{}: there is a NUL in it", what())))
 }
 
 /// Resource limits of each process, hard ones, as far as the run's control group does not hold them. Memory by data and not by address space: programs such as node
 /// reserve far more address space than they use.
 fn limit(request: &Request) -> Result<(), Failure> {
     let limits = &request.profile.limits;
-    // Launcher and init are counted in the run's user namespace as well. On the host's root an id of its own
+    // In the run's user namespace init is counted as well. On the host's root an id of its own
     // has only the run's processes; a shared one all of that user's, so only a bound of their sum is possible.
     let beside = match (request.form, request.own_id) {
         // Init alone: the helper is outside.
@@ -236,7 +268,7 @@ fn is_counted() -> Result<bool, Failure> {
     let limit = rustix::process::getrlimit(Resource::Nproc);
     rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(Stage::Limits, what)?;
     let counted = match syscalls::fork() {
-        Ok(Side::Child) => std::process::exit(0),
+        Ok(Side::Child) => syscalls::end(0),
         Ok(Side::Parent(child)) => {
             rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).at(Stage::Limits, what)?;
             false
@@ -268,15 +300,16 @@ fn processes_of_this_user() -> u64 {
     std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
 }
 
-/// Reads the null device from now on, and writes to it too when asked.
-pub(super) fn silence(output_too: bool) -> Result<(), Failure> {
+/// Makes the null device standard input. For the helper: whatever comes from it begins with that.
+pub(super) fn read_nothing() -> Result<(), Failure> {
     let what = "open /dev/null";
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(Stage::Processes, what)?;
-    rustix::stdio::dup2_stdin(&null).at(Stage::Processes, what)?;
-    if output_too {
-        rustix::stdio::dup2_stdout(&null).at(Stage::Processes, what)?;
-        rustix::stdio::dup2_stderr(&null).at(Stage::Processes, what)?;
-    }
-    let _ = io::stdout().flush();
-    Ok(())
+    rustix::stdio::dup2_stdin(&null).at(Stage::Processes, what)
+}
+
+/// Makes these standard output and standard error.
+pub(super) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
+    let what = "take the run's standard output and error";
+    rustix::stdio::dup2_stdout(stdout).at(Stage::Processes, what)?;
+    rustix::stdio::dup2_stderr(stderr).at(Stage::Processes, what)
 }

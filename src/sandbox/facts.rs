@@ -32,7 +32,7 @@ pub fn nothing_enforced() -> Enforcement {
     }
 }
 
-/// What was enforced, by what the launcher and the step's own process established.
+/// What was enforced, by what the run's first process and the step's own established.
 /// `group` are the limits of the run's control group, where it had one.
 pub(super) fn enforced(
     prepared: &Prepared,

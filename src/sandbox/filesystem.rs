@@ -5,7 +5,7 @@
 //! the private set of the boundary above all. Without: the host's root, of which Landlock leaves as much.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -80,11 +80,10 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(Stage::Mounts, "make mounts private")?;
     // All sources are taken before anything of the host is covered.
+    let host = Host::look();
     let mut sources = Vec::new();
-    for path in SYSTEM.into_iter().chain(ETC_DIRECTORIES) {
-        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-            sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV)?);
-        }
+    for path in &host.directories {
+        sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV)?);
     }
     for name in DEVICES {
         let path = format!("/dev/{name}");
@@ -105,7 +104,6 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
             Workdir::Copy | Workdir::Overlay => trees.push((path, Source::open_real(path)?)),
         }
     }
-    let small = SmallFiles::take();
 
     let base = ["/tmp", "/mnt", "/usr"].into_iter().find(|base| Path::new(base).is_dir()).unwrap_or("/");
     tmpfs(base, ROOT_OPTIONS, MountFlags::empty())?;
@@ -113,7 +111,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
     for directory in ["dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var"] {
         directory_at(directory, 0o755)?;
     }
-    small.put()?;
+    host.put()?;
     for (name, target) in [
         ("dev/fd", "/proc/self/fd"),
         ("dev/stdin", "/proc/self/fd/0"),
@@ -160,10 +158,8 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
 
     let mut grants = Vec::new();
     let mut grant = |path: &str, access| grants.push(Grant { path: path.into(), access });
-    for path in SYSTEM {
-        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-            grant(path, Access::ReadExecute);
-        }
+    for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
+        grant(path, Access::ReadExecute);
     }
     for path in &profile.read {
         grant(path, Access::Signed);
@@ -363,66 +359,80 @@ impl Source {
     }
 
     fn put(&self) -> Result<(), Failure> {
-        let target = Path::new(&self.target);
-        let made = if target.exists() {
-            Ok(())
-        } else if self.directory {
-            fs::create_dir_all(target)
-        } else {
-            target.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(target, b""))
+        let make = |target: &Path| {
+            if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
         };
-        made.at(Stage::Mounts, format!("make room for {}", self.target))?;
-        rustix::mount::move_mount(&self.mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        match with_parents(&self.target, make) {
+            // Of what is there already only the name is needed: it is covered.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+        .at(Stage::Mounts, format!("make room for {}", self.target))?;
+        rustix::mount::move_mount(&self.mount, "", CWD, self.target.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .at(Stage::Mounts, format!("attach {}", self.target))
     }
 }
 
-/// Links and small files that are copied instead of mounted.
-struct SmallFiles {
-    links: Vec<(String, PathBuf)>,
-    files: Vec<(String, Vec<u8>)>,
+/// What the host has of what every run sees, looked at once.
+struct Host {
+    /// To be mounted.
+    directories: Vec<&'static str>,
+    /// To be made again.
+    links: Vec<(&'static str, PathBuf)>,
+    /// Small, so copied instead of mounted.
+    files: Vec<(&'static str, Vec<u8>)>,
 }
 
-impl SmallFiles {
-    fn take() -> Self {
-        let (mut links, mut files) = (Vec::new(), Vec::new());
+impl Host {
+    fn look() -> Self {
+        let mut host = Self { directories: Vec::new(), links: Vec::new(), files: Vec::new() };
         for path in SYSTEM.into_iter().chain(ETC_DIRECTORIES).chain(ETC_FILES) {
-            let name = path.trim_start_matches('/').to_owned();
             let Ok(found) = fs::symlink_metadata(path) else { continue };
             if found.is_symlink() {
-                links.extend(fs::read_link(path).map(|target| (name, target)));
+                host.links.extend(fs::read_link(path).map(|target| (path, target)));
+            } else if found.is_dir() && !ETC_FILES.contains(&path) {
+                host.directories.push(path);
             } else if found.is_file() && found.len() <= MAX_COPY {
                 // What others may not read is not for a run either.
-                files.extend(fs::read(path).map(|bytes| (name, bytes)));
+                host.files.extend(fs::read(path).map(|bytes| (path, bytes)));
             }
         }
         let users = format!(
             "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::/tmp/work:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
         );
         let groups = format!("root:x:0:\nstep:x:{INNER_ID}:\nnogroup:x:65534:\n");
-        files.push(("etc/passwd".into(), users.into()));
-        files.push(("etc/group".into(), groups.into()));
-        files.push(("etc/nsswitch.conf".into(), b"passwd: files\ngroup: files\nhosts: files\n".into()));
-        files.push(("etc/hosts".into(), b"127.0.0.1 localhost\n::1 localhost\n".into()));
-        Self { links, files }
+        host.files.extend([
+            ("/etc/passwd", users.into_bytes()),
+            ("/etc/group", groups.into_bytes()),
+            ("/etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files\n".into()),
+            ("/etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n".into()),
+        ]);
+        host
     }
 
+    /// Makes links and files below the working directory, the run's new root.
     fn put(&self) -> Result<(), Failure> {
-        let parent = |name: &str| {
-            Path::new(name)
-                .parent()
-                .map_or(Ok(()), fs::create_dir_all)
-                .at(Stage::Mounts, format!("make room for {name}"))
-        };
-        for (name, target) in &self.links {
-            parent(name)?;
-            symlink(target, name).at(Stage::Mounts, format!("link {name}"))?;
+        for (path, target) in &self.links {
+            let name = path.trim_start_matches('/');
+            with_parents(name, |place| symlink(target, place)).at(Stage::Mounts, format!("link {name}"))?;
         }
-        for (name, bytes) in &self.files {
-            parent(name)?;
-            file_at(name, bytes, 0o444)?;
+        for (path, bytes) in &self.files {
+            let name = path.trim_start_matches('/');
+            with_parents(name, |place| new_file(place, bytes, 0o444)).at(Stage::Mounts, format!("write {name}"))?;
         }
         Ok(())
+    }
+}
+
+/// Makes something at `name`, and the directories above it where there are none.
+fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let place = Path::new(name);
+    match make(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            place.parent().map_or(Ok(()), fs::create_dir_all)?;
+            make(place)
+        }
+        made => made,
     }
 }
 
@@ -438,11 +448,9 @@ fn directory_at(path: &str, mode: u32) -> Result<(), Failure> {
 }
 
 fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .at(Stage::Mounts, format!("write {path}"))
+    new_file(Path::new(path), bytes, mode).at(Stage::Mounts, format!("write {path}"))
+}
+
+fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
 }

@@ -113,14 +113,14 @@ impl Run {
         self.failure = Some(Failure::new(Stage::Request, why));
     }
 
-    /// Reads everything that comes until the launcher says that nothing is left, or is gone itself.
+    /// Reads everything that comes until the helper says that nothing is left, or is gone itself.
     pub(super) fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
         let mut buffer = vec![0; BUFFER];
         if let Err(error) = launched.control.set_nonblocking(true) {
-            self.lost = Some(format!("read from the launcher: {error}"));
+            self.lost = Some(format!("read from the run's first process: {error}"));
             return;
         }
         loop {
@@ -205,7 +205,7 @@ impl Run {
                 Ok(Some(Message::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
-                    self.lost = Some(format!("the launcher said something unreadable: {error}"));
+                    self.lost = Some(format!("the run's first process said something unreadable: {error}"));
                     return false;
                 }
             }
@@ -308,7 +308,7 @@ impl Run {
             (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
             }
-            (None, None, _) => End::Lost("the launcher ended without a word".into()),
+            (None, None, _) => End::Lost("the run's first process ended without a word".into()),
         }
     }
 }

@@ -4,8 +4,13 @@
 //! clones the first process of each run into its namespaces. That one (init) makes the root, starts the step and stays as
 //! the one who reaps: if the service dies, asks for it, or the step ends, it ends, and the kernel ends everything with
 //! it. The helper says so to the service only then.
+//!
+//! Namespaces take a while to be made, the network's above all. So with root's rights the helper keeps one first process
+//! that nobody has asked for yet, with namespaces and nothing else: it has no run's descriptor, and no id. A run takes it, and
+//! nobody takes it again.
 
-use std::io::{PipeReader, Read as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -13,11 +18,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::record::profile::NetworkMode;
-use crate::sandbox::confine;
+use crate::sandbox::confine::{self, Held};
 use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{
     self, At, Failure, Form, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
@@ -65,13 +69,53 @@ struct Begun {
     /// To say on that its tree is dead; none where its process says that itself.
     control: Option<UnixStream>,
     /// Closed with this process, so that a run knows that nobody waits for it any more.
-    _life: OwnedFd,
+    _life: UnixStream,
+}
+
+/// A first process that waits to be given what is its run's. When this is dropped it ends.
+struct First {
+    process: Pid,
+    pidfd: OwnedFd,
+    handover: UnixStream,
+}
+
+/// One that waits without a run, and how the host's mounts were when it was cloned.
+struct Spare {
+    first: First,
+    mounts: File,
+}
+
+impl Spare {
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            // It would have to wait as a process that others of this user may look into (see `clone_first`).
+            return None;
+        }
+        // Opened before it is cloned: every mount from now on is seen.
+        let mounts = File::open("/proc/self/mountinfo").ok()?;
+        let start = Start { form: Form::Namespaces, own_id: None, own_network: true };
+        Some(Self { first: clone_first(&start, None).ok()?, mounts })
+    }
+
+    /// Whether such a one does for a run: it has all namespaces, and was born in the helper's control group.
+    fn fits(start: &Start, grouped: bool) -> bool {
+        start.form == Form::Namespaces && start.own_network && !grouped
+    }
+
+    /// The process, if nothing was mounted since, nor taken away: it may not have the one, and keeps the other in use. A
+    /// change is told once (proc_pid_mounts(5): as an exceptional event), so whoever hears of one drops the spare.
+    fn fresh(self) -> Option<First> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let changed = rustix::event::poll(&mut [PollFd::new(&self.mounts, PollFlags::PRI)], Some(&now));
+        (changed == Ok(0)).then_some(self.first)
+    }
 }
 
 /// Begins runs and waits for their ends. Never waits for one of them alone: many go on beside each other. The end of
 /// the service's socket is the end of the service: this process ends, and with it every run.
 fn serve(service: &OwnedFd) -> Result<(), Failure> {
-    confine::silence(false)?;
+    confine::read_nothing()?;
+    syscalls::reset_signals();
     // The service keeps what it makes to itself; here modes are as they are written, since a run with an id of its own
     // has to read its script. The step gets the strict one again.
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -88,16 +132,29 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     syscalls::block_signals().at(Stage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
+    let mut spare: Option<Spare> = None;
+    // What began it is not needed again.
+    syscalls::forget_files();
     loop {
-        let mut fds = [PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        fds.extend(spare.as_ref().map(|spare| PollFd::new(&spare.mounts, PollFlags::PRI)));
         if rustix::event::poll(&mut fds, None).is_err() {
+            spare = None;
             continue;
         }
-        let (asked, died) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        let happened = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        let (asked, died, mounted) = (happened(0), happened(1), happened(2));
+        if mounted {
+            spare = None;
+        }
         if died {
             syscalls::drain(&signals);
             while let Some(dead) = syscalls::reap_any() {
+                if spare.as_ref().is_some_and(|spare| spare.first.process == dead.process) {
+                    spare = None;
+                }
                 let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
                 if let Some(mut control) = runs.swap_remove(at).control {
                     let spent = Spent {
@@ -112,7 +169,15 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
         }
         if asked {
             match protocol::receive_start(service) {
-                Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
+                Ok(Some((start, descriptors))) => {
+                    let fits = Spare::fits(&start, descriptors.cgroup.is_some());
+                    let first = if fits { spare.take().and_then(Spare::fresh) } else { None };
+                    runs.extend(begin(&start, descriptors, first));
+                    // The next run is probably one like this.
+                    if fits && spare.is_none() {
+                        spare = Spare::new();
+                    }
+                }
                 // Unreadable: from the same binary, so something is very wrong. What was asked sees its sockets close.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
                 Ok(None) | Err(_) => return Ok(()),
@@ -121,15 +186,14 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
-/// Clones the first process of a run. What fails is said on the run's own socket.
-fn begin(start: &Start, descriptors: protocol::Descriptors) -> Option<Begun> {
+/// Gives a run its first process, `ready` if that takes it. What fails is said on the run's own socket.
+fn begin(start: &Start, descriptors: protocol::Descriptors, ready: Option<First>) -> Option<Begun> {
     let protocol::Descriptors { control, stdout, stderr, cgroup } = descriptors;
     let mut control = UnixStream::from(control);
-    let begun = try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref());
-    match begun {
-        Ok((process, life)) => {
+    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref(), ready) {
+        Ok(First { process, handover, .. }) => {
             let control = (start.form == Form::Namespaces).then_some(control);
-            Some(Begun { process, control, _life: life })
+            Some(Begun { process, control, _life: handover })
         }
         Err(failure) => {
             let _ = protocol::write_message(&mut control, &Message::Failed(failure));
@@ -141,43 +205,57 @@ fn begin(start: &Start, descriptors: protocol::Descriptors) -> Option<Begun> {
 fn try_begin(
     start: &Start,
     control: &UnixStream,
-    [stdout, stderr]: [BorrowedFd<'_>; 2],
+    outputs: [BorrowedFd<'_>; 2],
     cgroup: Option<&OwnedFd>,
-) -> Result<(Pid, OwnedFd), Failure> {
-    let own_namespaces = start.form == Form::Namespaces;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .at(Stage::Processes, "open /dev/null")?;
-    let (alive, life) = std::io::pipe().at(Stage::Processes, "make a pipe")?;
+    ready: Option<First>,
+) -> Result<First, Failure> {
     if let Some(id) = start.own_id
-        && own_namespaces
+        && start.form == Form::Namespaces
     {
-        confine::give_away([stdout, stderr], id)?;
+        confine::give_away(outputs, id)?;
     }
-    let root = rustix::process::geteuid().is_root();
+    // One that does not take it ends without having done anything.
+    if let Some(first) = ready
+        && first.hand_over(start, control, outputs).is_ok()
+    {
+        return Ok(first);
+    }
+    let first = clone_first(start, cgroup.map(AsFd::as_fd))?;
+    first.hand_over(start, control, outputs)?;
+    Ok(first)
+}
+
+/// Clones a first process, which waits to be given what is its run's.
+fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, Failure> {
+    let own_namespaces = start.form == Form::Namespaces;
+    let (handover, theirs) = UnixStream::pair().at(Stage::Processes, "make a pair of sockets")?;
     let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(Stage::Identity, "change dumpability");
-    if own_namespaces && !root {
+    let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
+    if !maps_are_ours {
         // /proc/<pid> belongs to root while a process is not dumpable; the maps are there.
         dumpable(DumpableBehavior::Dumpable)?;
     }
     let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
-    let cloned = syscalls::clone_process(flags, cgroup.map(AsFd::as_fd));
-    let (process, pidfd) = match cloned {
-        Ok(Cloned::Child) => {
-            drop(life);
-            let kept = syscalls::keep_only([null.as_fd(), stdout, stderr, control.as_fd(), alive.as_fd()]);
-            let Ok([.., control, alive]) = kept else { std::process::exit(1) };
-            first_process(start, control.into(), alive.into());
-        }
-        Ok(Cloned::Parent { process, pidfd }) => (process, pidfd),
-        Err(error) => {
-            dumpable(DumpableBehavior::NotDumpable)?;
-            return Err(refused(start, cgroup.is_some(), error));
-        }
-    };
-    dumpable(DumpableBehavior::NotDumpable)?;
-    drop(alive);
-    let go = || -> Result<(), Failure> {
-        if own_namespaces {
+    let cloned = syscalls::clone_process(flags, cgroup);
+    if matches!(cloned, Ok(Cloned::Child)) {
+        // The helper's standard streams are the null device. Nothing else that it has is for a run.
+        let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else { syscalls::end(1) };
+        first_process(start, &handover.into());
+    }
+    if !maps_are_ours {
+        dumpable(DumpableBehavior::NotDumpable)?;
+    }
+    match cloned {
+        Ok(Cloned::Parent { process, pidfd }) => Ok(First { process, pidfd, handover }),
+        Ok(Cloned::Child) => syscalls::end(1),
+        Err(error) => Err(refused(start, cgroup.is_some(), error)),
+    }
+}
+
+impl First {
+    /// Lets it begin a run.
+    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
+        if start.form == Form::Namespaces {
             let (uid, gid) = match start.own_id {
                 Some(id) => (id, id),
                 None => (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
@@ -187,20 +265,14 @@ fn try_begin(
                 ("uid_map", format!("{INNER_ID} {uid} 1")),
                 ("gid_map", format!("{INNER_ID} {gid} 1")),
             ] {
-                std::fs::write(format!("/proc/{process}/{file}"), line)
+                std::fs::write(format!("/proc/{}/{file}", self.process), line)
                     .at(Stage::UserNamespace, format!("write the run's {file}"))?;
             }
         }
-        protocol::send_descriptor(control, &Message::Cloned, pidfd.as_fd()).at(Stage::Processes, "hand on the run")?;
-        rustix::io::write(&life, &[1]).at(Stage::Processes, "let the run begin").map(drop)
-    };
-    match go() {
-        Ok(()) => Ok((process, life.into())),
-        Err(failure) => {
-            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
-            let _ = rustix::process::waitpid(Some(process), WaitOptions::empty());
-            Err(failure)
-        }
+        let [stdout, stderr] = outputs;
+        protocol::send_descriptor(control, &Message::Cloned, self.pidfd.as_fd())
+            .at(Stage::Processes, "hand on the run")?;
+        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()]).at(Stage::Processes, "let the run begin")
     }
 }
 
@@ -228,7 +300,7 @@ fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Failure {
             if let Err(failure) = unshare_each(start.own_network) {
                 let _ = protocol::write_message(&mut writer, &Message::Failed(failure));
             }
-            std::process::exit(0);
+            syscalls::end(0);
         }
         Ok(Side::Parent(child)) => {
             drop(writer);
@@ -263,44 +335,69 @@ fn unshare_each(network: bool) -> Result<(), Failure> {
 }
 
 /// The first process of a run, from its first moment to its end.
-fn first_process(start: &Start, mut control: UnixStream, alive: PipeReader) -> ! {
-    let done = match start.form {
-        Form::Namespaces => init(&mut control, alive),
-        Form::Host | Form::Sweep => wait_for_go(alive).and_then(|alive| {
-            rustix::process::setsid().at(Stage::Processes, "begin a session")?;
-            follow_helper(&alive)?;
-            // Without the filter a step can use it: not one that runs share.
-            let _ = syscalls::join_new_session_keyring();
-            if start.form == Form::Sweep { sweep(&mut control, start) } else { on_the_host(&mut control, &alive) }
-        }),
-    };
+fn first_process(start: &Start, handover: &UnixStream) -> ! {
+    let ahead = get_ahead(start);
+    // Without it there is no run, and nobody to tell.
+    let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
+    let mut control = UnixStream::from(control);
+    let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
+        drop((stdout, stderr));
+        if start.form == Form::Namespaces {
+            return init(&mut control, handover, start, bounded);
+        }
+        rustix::process::setsid().at(Stage::Processes, "begin a session")?;
+        follow_helper(handover)?;
+        // Without the filter a step can use it: not one that runs share.
+        let _ = syscalls::join_new_session_keyring();
+        if start.form == Form::Sweep { sweep(&mut control, start) } else { on_the_host(&mut control, start) }
+    });
     if let Err(failure) = done {
         let _ = protocol::write_message(&mut control, &Message::Failed(failure));
     }
-    std::process::exit(0);
+    syscalls::end(0);
 }
 
-fn wait_for_go(mut alive: PipeReader) -> Result<PipeReader, Failure> {
+/// What needs nothing of the run yet. Answers whether the capability bounding set is empty.
+fn get_ahead(start: &Start) -> Result<bool, Failure> {
     // Under memory pressure the run goes first, not the service. Refused by some hosts; then nothing is lost.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    let what = "wait for the helper";
-    alive.read_exact(&mut [0]).at(Stage::Processes, what)?;
-    Ok(alive)
+    if start.form != Form::Namespaces {
+        return Ok(false);
+    }
+    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. The
+    // system-call filter refuses it as well: a host whose /proc/sys is read-only goes without.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
+    // A server and a client inside one run find each other.
+    if start.own_network {
+        syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
+    }
+    confine::empty_bounding_set()
 }
 
 /// Whatever ends the helper ends this process. To be asked for after the last change of id, which undoes it.
-fn follow_helper(alive: &PipeReader) -> Result<(), Failure> {
+fn follow_helper(handover: &UnixStream) -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::Processes, "follow the helper")?;
-    // If the helper died before that call, its end of the pipe is closed.
-    let mut poll = [PollFd::new(alive, PollFlags::IN)];
+    // If the helper died before that call, its end of the socket is closed.
+    let mut poll = [PollFd::new(handover, PollFlags::IN)];
     let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     if gone == Ok(0) { Ok(()) } else { Err(Failure::new(Stage::Processes, "the helper died")) }
 }
 
-fn read_request(control: &mut UnixStream) -> Result<(Request, Vec<u8>, Vec<u8>), Failure> {
+fn read_request(control: &mut UnixStream, start: &Start) -> Result<(Request, Vec<u8>, Vec<u8>), Failure> {
     control.set_read_timeout(Some(REQUEST_DEADLINE)).at(Stage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(Stage::Request, "read the request")?;
     control.set_read_timeout(None).at(Stage::Request, "take the deadline off")?;
+    // The process was cloned for that; in another one the run would be held by less than its receipt says.
+    let asked = &read.0;
+    let same = match start.form {
+        // Its id is what the helper has written into its maps.
+        Form::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
+        Form::Host | Form::Sweep => asked.own_id == start.own_id,
+    };
+    if asked.form != start.form || !same {
+        return Err(Failure::new(Stage::Request, "the request is not for what this process was cloned for"));
+    }
     Ok(read)
 }
 
@@ -323,29 +420,20 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
 
 /// The first process of the run's pid namespace: makes the root, drops everything, starts the step, reaps until
 /// the step ends. When it exits the kernel kills what is left.
-fn init(control: &mut UnixStream, alive: PipeReader) -> Result<(), Failure> {
-    // The helper has written the maps by then.
-    let alive = wait_for_go(alive)?;
+fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), Failure> {
+    // The helper has written the maps by now.
     confine::take_inner_id(INNER_ID)?;
-    follow_helper(&alive)?;
-    let (request, source, params) = read_request(control)?;
-    // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. The
-    // system-call filter refuses it as well: a host whose /proc/sys is read-only goes without.
-    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    follow_helper(handover)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
-    rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
-    let network = request.profile.network.mode;
-    // A server and a client inside one run find each other.
-    if network != NetworkMode::Host {
-        syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
-    }
-    let proxy = if network == NetworkMode::Allow { Some(listen(control)?) } else { None };
+    let (request, source, params) = read_request(control, start)?;
+    let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
     let view = filesystem::own_root(&request, &source, &params)?;
     confine::drop_privileges(None)?;
     // This process is held as well: what it starts later can't be less.
-    let filter = request.filter.map(seccomp::confine).transpose()?;
-    let (step, facts) = confine::start(&request, &view, &source, filter, proxy)?;
-    confine::silence(true)?;
+    let held = Held { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
+    let (step, facts) = confine::start(&request, &view, &source, &held, proxy)?;
+    // The run's output is the step's alone.
+    confine::write_to([rustix::stdio::stdin(); 2])?;
     protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
     let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     loop {
@@ -366,9 +454,7 @@ fn init(control: &mut UnixStream, alive: PipeReader) -> Result<(), Failure> {
         if spoke {
             let mut command = [0];
             match control.read(&mut command) {
-                Ok(1) if command[0] == TERMINATE && rustix::process::getpid().is_init() => {
-                    syscalls::signal_all(Signal::TERM);
-                }
+                Ok(1) if command[0] == TERMINATE => syscalls::signal_all(Signal::TERM),
                 // The end of the socket is the end of the service, and nothing outlives it.
                 _ => return Ok(()),
             }
@@ -388,31 +474,34 @@ fn listen(control: &UnixStream) -> Result<u16, Failure> {
 
 /// Without a pid namespace this process is the one to whom orphans go: nothing can leave its family, however it
 /// forks, so the run is over when it has no child any more.
-fn on_the_host(control: &mut UnixStream, alive: &PipeReader) -> Result<(), Failure> {
-    let (request, source, params) = read_request(control)?;
+fn on_the_host(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
+    let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
     let run_dir = request.run_dir.as_deref().map(Path::new);
     let run_dir = run_dir.ok_or_else(|| Failure::new(Stage::Request, "no directory for the run"))?;
-    let _ = alive;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "become undumpable")?;
     // Any value but none turns it on.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     let view = filesystem::host_view(request, run_dir, source, params)?;
-    let (step, facts) = confine::start(request, &view, source, None, None)?;
-    confine::silence(true)?;
+    let held = Held { bounded: false, seccomp: None };
+    let (step, facts) = confine::start(request, &view, source, &held, None)?;
+    // The step's process shared this one's memory while it changed its id, which may have made that dumpable.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "stay undumpable")?;
+    confine::write_to([rustix::stdio::stdin(); 2])?;
     let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
     let started = protocol::write_message(control, &Message::Started(facts));
-    let mut ended = None;
-    if started.is_ok() {
-        watch(control, &pidfd, Some((step, &mut ended)), |command| {
+    let ended = if started.is_ok() {
+        watch(control, &pidfd, step, |command| {
             let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
             let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
             if command == TERMINATE {
                 // The step is the leader of its session and group.
                 let _ = rustix::process::kill_process_group(step, signal);
             }
-        });
-    }
+        })
+    } else {
+        None
+    };
     if let Some(status) = ended {
         report_end(control, status, false);
     }
@@ -458,7 +547,7 @@ fn kill_everything_of(id: u32) {
             if taken {
                 syscalls::signal_all(Signal::KILL);
             }
-            std::process::exit(0);
+            syscalls::end(0);
         }
         Ok(Side::Parent(killer)) => {
             let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
@@ -488,36 +577,25 @@ fn children() -> Vec<Pid> {
         .collect()
 }
 
-/// Passes commands on until the watched process ended or the service is gone; then everything is killed. With
-/// `reap`, waits for the family meanwhile and notes the step's status.
+/// Passes commands on and reaps until the step has ended, and answers how; nothing when all is to be killed first, or the
+/// service is gone.
 fn watch(
     control: &mut UnixStream,
     pidfd: &OwnedFd,
-    mut reap: Option<(Pid, &mut Option<rustix::process::WaitStatus>)>,
+    step: Pid,
     mut obey: impl FnMut(u8),
-) {
+) -> Option<rustix::process::WaitStatus> {
     loop {
-        if let Some((step, ended)) = &mut reap {
-            while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-                if pid == *step {
-                    **ended = Some(status);
-                    return;
-                }
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == step {
+                return Some(status);
             }
         }
         let mut fds = [PollFd::new(pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-        let timeout = reap.is_some().then_some(&REAP_EVERY);
-        if rustix::event::poll(&mut fds, timeout).is_err() {
+        if rustix::event::poll(&mut fds, Some(&REAP_EVERY)).is_err() {
             continue;
         }
-        let (ended, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
-        if ended {
-            if reap.is_some() {
-                continue;
-            }
-            return;
-        }
-        if spoke {
+        if fds[0].revents().is_empty() && !fds[1].revents().is_empty() {
             let mut command = [0];
             // The end of the socket is the end of the service, and nothing outlives it.
             let command = match control.read(&mut command) {
@@ -526,7 +604,7 @@ fn watch(
             };
             obey(command);
             if command != TERMINATE {
-                return;
+                return None;
             }
         }
     }

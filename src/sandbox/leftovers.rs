@@ -1,6 +1,6 @@
 //! What runs of an earlier service left: ended before anything is said about them (rule R6).
 //!
-//! A launcher ends its run when its service dies. One that can't, because it was stopped or frozen, is found here
+//! A helper ends its runs when its service dies. One that can't, because it was stopped or frozen, is found here
 //! by a mark in its command line and ended from outside, with all that it watched.
 
 use std::io;
@@ -17,7 +17,7 @@ use crate::sandbox::protocol::LAUNCH;
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What launchers of the service with this directory carry in their command line. No path: runs can read it.
+/// What helpers of the service with this directory carry in their command line. No path: runs can read it.
 pub(super) fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
@@ -34,42 +34,42 @@ pub(super) fn end(mark: &str) -> io::Result<usize> {
 fn end_but(mark: &str, service: i32) -> io::Result<usize> {
     let begun = Instant::now();
     let all = processes();
-    let launchers: Vec<&Process> = all
+    let helpers: Vec<&Process> = all
         .iter()
-        // The first process of a run has its launcher's command line: it is ended as that one's child.
-        .filter(|one| is_launcher(one.pid, mark) && one.parent != service && !is_launcher(one.parent, mark))
+        // The first process of a run has its helper's command line: it is ended as that one's child.
+        .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
         .collect();
     let mut ended = 0;
-    for launcher in &launchers {
+    for helper in &helpers {
         // While it stands still it neither starts anything nor hands a process id on, and orphans come to it. One that may
         // not be told to is another user's, who copied the mark: whatever this user's service began can be.
-        if signal(launcher.pid, Signal::STOP) == Err(Errno::PERM) {
+        if signal(helper.pid, Signal::STOP) == Err(Errno::PERM) {
             continue;
         }
         ended += 1;
         loop {
             let children: Vec<Process> =
-                processes().into_iter().filter(|one| one.parent == launcher.pid && !one.dead).collect();
+                processes().into_iter().filter(|one| one.parent == helper.pid && !one.dead).collect();
             if children.is_empty() {
                 break;
             }
             for child in &children {
                 let _ = signal(child.pid, Signal::KILL);
             }
-            wait(begun, launcher.pid)?;
+            wait(begun, helper.pid)?;
         }
-        let _ = signal(launcher.pid, Signal::KILL);
-        while processes().iter().any(|one| one.pid == launcher.pid && !one.dead && is_launcher(one.pid, mark)) {
-            wait(begun, launcher.pid)?;
+        let _ = signal(helper.pid, Signal::KILL);
+        while processes().iter().any(|one| one.pid == helper.pid && !one.dead && is_helper(one.pid, mark)) {
+            wait(begun, helper.pid)?;
         }
-        tracing::warn!(process = launcher.pid, "a run of the service before was still there, and was ended");
+        tracing::warn!(process = helper.pid, "a run of the service before was still there, and was ended");
     }
     Ok(ended)
 }
 
-fn wait(begun: Instant, launcher: i32) -> io::Result<()> {
+fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     if begun.elapsed() > DEADLINE {
-        let text = format!("a run of the service before does not end (its launcher is process {launcher})");
+        let text = format!("a run of the service before does not end (its helper is process {helper})");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     std::thread::sleep(PAUSE);
@@ -96,7 +96,7 @@ fn processes() -> Vec<Process> {
         .collect()
 }
 
-fn is_launcher(pid: i32, mark: &str) -> bool {
+fn is_helper(pid: i32, mark: &str) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = line.split(|byte| *byte == 0).skip(1);
     words.next() == Some(LAUNCH.as_bytes()) && words.next() == Some(mark.as_bytes())
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_marked_launchers_are_leftovers() {
+    fn only_marked_helpers_are_leftovers() {
         let mut other = std::process::Command::new("sleep").arg("30").spawn().expect("sleep");
         assert_eq!(end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"), 0);
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");
@@ -152,7 +152,7 @@ mod tests {
         };
         let (mut theirs, mut ours) = (imitate(61_001), imitate(61_002));
         let pids = [&theirs, &ours].map(|child| i32::try_from(child.id()).expect("a pid"));
-        while !pids.iter().all(|pid| is_launcher(*pid, &mark)) {
+        while !pids.iter().all(|pid| is_helper(*pid, &mark)) {
             std::thread::sleep(PAUSE);
         }
         // Both are children of this process, which a start would leave alone.

@@ -1,4 +1,4 @@
-//! The service's side: probes the host, starts launchers.
+//! The service's side: probes the host, asks for runs.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -41,8 +41,8 @@ const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTER
 /// Where things are on this host.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The launcher's binary; nothing means this program's own.
-    pub launcher: Option<PathBuf>,
+    /// The helper's binary; nothing means this program's own.
+    pub helper: Option<PathBuf>,
     /// Where runs that have no root of their own get a private directory each. It and the directories above it
     /// must let others pass (0711) when the service is root. Belongs to one service alone: leftovers are removed.
     pub scratch: PathBuf,
@@ -70,9 +70,9 @@ impl LinuxSandbox {
     /// Prepares and probes: a whole run or two, some tens of milliseconds.
     ///
     /// # Errors
-    /// When the launcher can't be opened, a directory does not exist, or a run of an earlier service does not end.
+    /// When the helper's binary can't be opened, a directory does not exist, or a run of an earlier service does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
-        let launcher = File::open(setup.launcher.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
+        let binary = File::open(setup.helper.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
         // Five descriptors a run: the usual soft limit of 1024 would be two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
@@ -84,7 +84,7 @@ impl LinuxSandbox {
         let own_id = ids.available();
         let mut sandbox = Self {
             groups: Groups::find(&mark),
-            helper: Helper::new(launcher, mark),
+            helper: Helper::new(binary, mark),
             spool: setup.spool.canonicalize()?,
             around: Surroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
@@ -157,7 +157,8 @@ impl LinuxSandbox {
             source: SELF_TEST.into(),
             env: vec![
                 ("SERVICE".into(), std::process::id().to_string()),
-                ("FILTER".into(), if filter.is_some() { "2" } else { "" }.into()),
+                ("FILTERS".into(), filter.map(|_| (filters_here() + 1).to_string()).unwrap_or_default()),
+                ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
                 ("FORM".into(), if form == Form::Namespaces { "namespaces" } else { "host" }.into()),
             ],
             params_json: b"{}".to_vec(),
@@ -181,6 +182,14 @@ impl LinuxSandbox {
 
 /// The longest that a self-test may take.
 const TRIAL_MS: u64 = 20_000;
+/// How many system-call filters hold this process already, a container's say; those of a run come on top. Kernels before 5.9
+/// don't tell.
+fn filters_here() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+    count.unwrap_or(0)
+}
+
 /// Run inside: what a step must not be able to do.
 const SELF_TEST: &str = r#"
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
@@ -192,8 +201,13 @@ if [ "$FORM" = namespaces ]; then
   done < /proc/self/status
 fi
 while read -r key value; do
-  [ "$key" != Seccomp: ] || [ -z "$FILTER" ] || [ "$value" = "$FILTER" ] || { echo "no system-call filter holds"; exit 1; }
+  case $key in
+    Seccomp:) [ -z "$FILTERS" ] || [ "$value" = 2 ] || { echo "no system-call filter holds"; exit 1; } ;;
+    Seccomp_filters:) [ -z "$FILTERS" ] || [ "$value" = "$FILTERS" ] || { echo "the run's own system-call filter does not hold"; exit 1; } ;;
+  esac
 done < "/proc/self/status"
+set -- /*
+[ -z "$LANDLOCK" ] || [ "$1" = "/*" ] || { echo "the root can be listed: Landlock does not hold"; exit 1; }
 exit 0
 "#;
 
@@ -217,7 +231,7 @@ impl Sandbox for LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Starts a launcher and follows it until nothing of the run is left.
+    /// Has the helper begin a run and follows it until nothing of the run is left.
     fn attempt(
         &self,
         run: &mut Run,

@@ -88,7 +88,7 @@ pub struct Report {
     pub usage: Usage,
     /// What was enforced.
     pub enforcement: Enforcement,
-    /// Milliseconds from the start of the launcher to the death of the whole tree.
+    /// Milliseconds from its beginning to the death of the whole tree.
     pub duration_ms: u64,
 }
 

@@ -413,24 +413,12 @@ fn others_may(path: &Path, bits: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::profile::{Limits, Network};
+    use crate::record::profile::Limits;
     use crate::sandbox::probe::Lacking;
     use crate::sandbox::protocol::{Failure, Stage};
 
     fn profile() -> Profile {
-        Profile {
-            require: STRICT.to_vec(),
-            read: vec![],
-            write: vec![],
-            deny: vec![],
-            workdir: Workdir::Private,
-            network: Network { mode: NetworkMode::None, hosts: vec![] },
-            sockets: vec![],
-            proc: Proc::Minimal,
-            run_as: "isolated".into(),
-            limits: Limits::default(),
-            off_reason: None,
-        }
+        Profile::nothing(STRICT.to_vec(), Limits::default())
     }
 
     fn strong() -> Probe {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::profile::{NetworkMode, Profile, Workdir};
 use crate::sandbox::cgroup::Controllers;
 
-/// The first argument that makes the binary a launcher.
+/// The first argument that makes the binary the helper.
 pub const LAUNCH: &str = "__launch";
 
 /// Asks the step to end.
@@ -27,7 +27,7 @@ pub(super) const TERMINATE: u8 = b'T';
 /// Kills all of the run.
 pub(super) const KILL: u8 = b'K';
 
-/// The largest script and the largest parameter file, in bytes: bounds what a launcher holds in memory.
+/// The largest script and the largest parameter file, in bytes: bounds what a first process holds in memory.
 pub(super) const MAX_TEXT: u64 = 1 << 20;
 /// The largest request without the texts: environment and paths.
 const MAX_REQUEST: u32 = 512 << 10;
@@ -41,7 +41,7 @@ pub(super) enum Form {
     Namespaces,
     /// On the host's root, ended by a subreaper.
     Host,
-    /// No run: ends what a launcher that was killed left of a run on the host's root.
+    /// No run: ends what a first process that was killed left of a run on the host's root.
     Sweep,
 }
 
@@ -75,7 +75,7 @@ impl Filter {
     }
 }
 
-/// One run, as the launcher is asked for it.
+/// One run, as its first process is asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
@@ -218,11 +218,13 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     }
 }
 
-/// Sends a request with its texts.
+/// Sends a request with its texts, in one write.
 pub(super) fn write_request(to: &mut impl Write, request: &Request, source: &[u8], params: &[u8]) -> io::Result<()> {
-    write_frame(to, request, MAX_REQUEST)?;
-    to.write_all(source)?;
-    to.write_all(params)
+    let mut all = Vec::new();
+    write_frame(&mut all, request, MAX_REQUEST)?;
+    all.extend_from_slice(source);
+    all.extend_from_slice(params);
+    to.write_all(&all)
 }
 
 /// Reads a request with its texts, each within its limit.
@@ -331,6 +333,36 @@ pub fn check_start(bytes: &[u8]) -> io::Result<()> {
     parse_start(bytes).map(drop)
 }
 
+/// Gives a first process what is its run's: standard output, standard error and the socket to the service. With them
+/// it begins.
+pub(super) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    rustix::net::sendmsg(to, &[io::IoSlice::new(&[1])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for what [`hand_over`] gives; nothing when there is nobody any more who could.
+pub(super) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut into = [io::IoSliceMut::new(&mut byte)];
+    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptors: Vec<OwnedFd> = ancillary
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
+            _ => Vec::new(),
+        })
+        .collect();
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    descriptors.try_into().map(Some).map_err(|_| invalid("a descriptor is missing"))
+}
+
 /// Reads what is there, and a descriptor that came with it.
 pub(super) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -360,10 +392,10 @@ pub(super) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<Message>
     Ok(Some(message))
 }
 
-/// Reads one request as the launcher does, from bytes that may be anything. Gives back how many it takes up.
+/// Reads one request as a run's first process does, from bytes that may be anything. Gives back how many it takes up.
 ///
 /// # Errors
-/// Where the launcher would refuse it.
+/// Where that process would refuse it.
 pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
     let mut rest = bytes;
     read_request(&mut rest).map(|_| bytes.len() - rest.len())
@@ -372,7 +404,7 @@ pub fn check_request(bytes: &[u8]) -> io::Result<usize> {
 /// Reads messages as the service does, from bytes that may be anything. Gives back how many there are.
 ///
 /// # Errors
-/// Where the service would give the launcher up.
+/// Where the service would give the run up.
 pub fn check_messages(bytes: &[u8]) -> io::Result<usize> {
     let mut received = bytes.to_vec();
     let mut count = 0;
@@ -452,6 +484,24 @@ mod tests {
         assert!(read_request(&mut wire.as_slice()).is_err());
         let long = Request { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
         assert!(write_request(&mut Vec::new(), &long, b"", b"").is_err());
+    }
+
+    #[test]
+    fn a_first_process_takes_over_all_three_or_nothing() {
+        let (helper, first) = UnixStream::pair().expect("a pair");
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        hand_over(&helper, [writer.as_fd(), writer.as_fd(), helper.as_fd()]).expect("sends");
+        let [stdout, stderr, _] = take_over(&first).expect("receives").expect("something");
+        for (stream, text) in [(stdout, "a"), (stderr, "b")] {
+            io::PipeWriter::from(stream).write_all(text.as_bytes()).expect("writes");
+        }
+        let mut read = [0; 2];
+        reader.read_exact(&mut read).expect("reads");
+        assert_eq!(&read, b"ab");
+        (&helper).write_all(&[1]).expect("a byte without descriptors");
+        assert!(take_over(&first).is_err());
+        drop(helper);
+        assert!(take_over(&first).expect("the end").is_none());
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! swap, reboot), and every call that was not known when this was written. Where what a step makes is the host's to run, also
 //! setuid and setgid bits: such a file would lend the step's id to anybody.
 
+use std::sync::OnceLock;
+
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
 use crate::sandbox::protocol::{At, Failure, Filter, Sockets, Stage};
@@ -16,9 +18,35 @@ use crate::sandbox::syscalls;
 /// # Errors
 /// When the kernel has no filters, or does not take this one.
 pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
-    let program = filter(HOST, leaves);
-    syscalls::set_seccomp_filter(&program).at(Stage::Seccomp, "install the system-call filter")?;
-    Ok(digest(&program))
+    let (program, digest) = made(leaves);
+    syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
+    Ok(digest.clone())
+}
+
+/// Makes the filters, so that every process that comes from this one has them.
+pub(super) fn prepare() {
+    for leaves in ALL {
+        made(leaves);
+    }
+}
+
+/// All that can be asked for.
+const ALL: [Filter; 4] = [
+    Filter { sockets: Sockets::Inet, live: false },
+    Filter { sockets: Sockets::Inet, live: true },
+    Filter { sockets: Sockets::Unix, live: false },
+    Filter { sockets: Sockets::Unix, live: true },
+];
+
+/// The filter and its SHA-256, in hex, made once.
+fn made(leaves: Filter) -> &'static (Vec<Instruction>, String) {
+    static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
+    let Filter { sockets, live } = leaves;
+    MADE[usize::from(sockets == Sockets::Unix) * 2 + usize::from(live)].get_or_init(|| {
+        let program = filter(HOST, leaves);
+        let digest = digest(&program);
+        (program, digest)
+    })
 }
 
 fn digest(program: &[Instruction]) -> String {
@@ -325,13 +353,6 @@ mod tests {
     }
 
     const INET: Filter = Filter { sockets: Sockets::Inet, live: false };
-    const ALL: [Filter; 4] = [
-        INET,
-        Filter { live: true, ..INET },
-        Filter { sockets: Sockets::Unix, live: false },
-        Filter { sockets: Sockets::Unix, live: true },
-    ];
-
     fn answer(machine: Machine, number: u32, arguments: [u64; 6]) -> u32 {
         machine::run(&filter(machine, INET), machine.arch(), number, arguments).0
     }
@@ -542,6 +563,15 @@ mod tests {
             mknod SYS_mknod, modify_ldt SYS_modify_ldt, uselib SYS_uselib, ustat SYS_ustat, sysfs SYS_sysfs,
             _sysctl SYS__sysctl, iopl SYS_iopl, ioperm SYS_ioperm, open SYS_open, creat SYS_creat, chmod SYS_chmod,
         );
+    }
+
+    #[test]
+    fn a_filter_that_was_kept_is_the_one_that_is_made() {
+        prepare();
+        for leaves in ALL {
+            let fresh = filter(HOST, leaves);
+            assert_eq!(made(leaves), &(fresh.clone(), digest(&fresh)), "{leaves:?}");
+        }
     }
 
     #[test]

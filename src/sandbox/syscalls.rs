@@ -1,9 +1,12 @@
 //! System calls that no safe wrapper offers.
 //!
-//! The only file of the project with `unsafe`. All of it is for the launcher, which has one thread.
+//! The only file of the project with `unsafe`. All of it is for the helper and the processes that come from it, each with one
+//! thread.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::ptr;
 
 use crate::sandbox::bpf::Instruction;
@@ -13,7 +16,7 @@ pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from `first` up. Only for the launcher's first moments, when nothing owns one yet.
+/// Closes every descriptor from `first` up. Only for the helper's first moments, when nothing owns one yet.
 pub(super) fn close_from(first: u32) -> io::Result<()> {
     close_range(first, 0)
 }
@@ -34,11 +37,12 @@ pub(super) enum Side {
     Parent(rustix::process::Pid),
 }
 
-/// fork(2). Only in the launcher.
+/// fork(2). Only in the helper and what comes from it.
 pub(super) fn fork() -> io::Result<Side> {
     #[expect(unsafe_code, reason = "no safe wrapper of fork")]
-    #[expect(clippy::disallowed_methods, reason = "the launcher is small and has one thread")]
-    // SAFETY: the launcher never starts a thread, so no lock can be held by another one in the child.
+    #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
+    // SAFETY: neither the helper nor what comes from it ever starts a thread, so no lock can be held by another one in the
+    // child.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -71,9 +75,10 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     let _ = (&raw mut pidfd).expose_provenance();
     #[expect(unsafe_code, reason = "no safe wrapper of clone3")]
     // SAFETY: without CLONE_VM the child has its own copy of the memory and goes on from here on its own stack, as
-    // after fork. The helper has one thread, so no lock is held by another one in the child; what libc caches
-    // about the thread is its id, which nothing here uses. The kernel reads as many bytes of `arguments` as are named,
-    // and writes one integer to `pidfd`; both live until the call returns.
+    // after fork. The helper has one thread, so no lock is held by another one in the child. libc goes on with the parent's
+    // id of the thread, which only abort() and raise() use: they then signal nobody, and abort() ends the process by an
+    // instruction that faults. The kernel reads as many bytes of `arguments` as are named, and writes one integer to
+    // `pidfd`; both live until the call returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
         None => Ok(Cloned::Child),
@@ -86,36 +91,154 @@ pub(super) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     }
 }
 
-/// Makes these the descriptors 0 to N-1 of this process and closes every other one. Only for the first moments of a
-/// cloned process, which never comes back to who owned the others: it ends by `exit`, which drops nothing.
-pub(super) fn keep_only<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[OwnedFd; N]> {
-    let first = libc::c_int::try_from(N).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let mut above = [0; N];
-    for (from, to) in descriptors.iter().zip(&mut above) {
-        #[expect(unsafe_code, reason = "a number that nobody is to own")]
-        // SAFETY: takes integers and makes a new descriptor, at N or above it.
-        let copy = unsafe { libc::fcntl(from.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) };
-        check(copy.into())?;
-        *to = copy;
+/// Runs `work` in a new process that shares this one's memory (as after vfork(2)), and waits until that one has executed a
+/// program or ended. What `work` leaves in memory is there afterwards. Its directory, descriptors, ids, limits, filters and
+/// dispositions are its own; when it comes back the process ends. Only in the first process of a run, which has all
+/// signals blocked.
+pub(super) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
+    extern "C" fn enter(work: *mut libc::c_void) -> libc::c_int {
+        #[expect(unsafe_code, reason = "an argument that went through C")]
+        // SAFETY: `clone` hands on the pointer that it was given below: to a live `&mut dyn FnMut()`, that nobody else uses
+        // meanwhile, because the one who made it waits.
+        let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
+        // Nothing may unwind into C.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(work));
+        end(127)
     }
-    for (at, from) in (0..first).zip(above) {
-        #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
-        // SAFETY: takes two integers. What was at `at` belonged to an owner in the helper's memory, which this process has
-        // only a copy of and never drops (see above).
-        let placed = unsafe { libc::dup2(from, at) };
-        check(placed.into())?;
-    }
-    close_range(first.cast_unsigned(), 0)?;
-    let mut next = 0;
-    Ok([(); N].map(|()| {
-        let at: libc::c_int = next;
-        next += 1;
-        #[expect(unsafe_code, reason = "descriptors that were made just now")]
-        // SAFETY: `at` is below N, so it is open since the loop above, and nobody else will use it.
+    let stack = Stack::new()?;
+    let work: *mut &mut dyn FnMut() = &raw mut work;
+    #[expect(unsafe_code, reason = "no safe wrapper of clone")]
+    // SAFETY: the child runs on a stack of its own, mapped, aligned to a page, and alive until this returns. With CLONE_VFORK
+    // the kernel lets this process go on only when the child has another memory (exec) or none (exit), so the two never run
+    // in this memory at one time, and for it the child is a function that this thread calls: the thread's locals and locks
+    // are used by one of them only. Signals are blocked, so no handler runs in between. What the child allocates and does not
+    // free before it executes something stays allocated. If this process is killed, the child keeps the memory.
+    let pid =
+        unsafe { libc::clone(enter, stack.top(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, work.cast()) };
+    check(pid.into())?;
+    rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// A stack for a process that shares this one's memory. Below it lies a page that can't be touched.
+struct Stack {
+    base: *mut libc::c_void,
+}
+
+impl Stack {
+    /// Pages that are not touched cost nothing.
+    const BYTES: usize = 1 << 20;
+    /// The largest page of the architectures that this is built for.
+    const GUARD: usize = 64 << 10;
+
+    fn new() -> io::Result<Self> {
+        let (protection, flags) = (rustix::mm::ProtFlags::empty(), rustix::mm::MapFlags::PRIVATE);
+        #[expect(unsafe_code, reason = "a mapping is made by address")]
+        // SAFETY: the kernel chooses the address, so nothing that is there already is replaced.
+        let base =
+            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), Self::GUARD + Self::BYTES, protection, flags)? };
+        let stack = Self { base };
+        let usable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
+        #[expect(unsafe_code, reason = "a mapping is changed by address")]
+        // SAFETY: these are the pages of the mapping above, from behind its guard to its end, which nobody uses yet.
         unsafe {
-            OwnedFd::from_raw_fd(at)
+            rustix::mm::mprotect(stack.base.wrapping_byte_add(Self::GUARD), Self::BYTES, usable)?;
         }
-    }))
+        Ok(stack)
+    }
+
+    /// Where it begins: stacks grow down.
+    fn top(&self) -> *mut libc::c_void {
+        self.base.wrapping_byte_add(Self::GUARD + Self::BYTES)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "a mapping is removed by address")]
+        // SAFETY: the whole mapping, made by `new`; whoever ran on it has another memory by now, or none.
+        let _ = unsafe { rustix::mm::munmap(self.base, Self::GUARD + Self::BYTES) };
+    }
+}
+
+/// Executes a program in this process's stead: the one at this path, which has a slash. Comes back only with why not.
+pub(super) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    #[expect(unsafe_code, reason = "no safe wrapper of execvpe")]
+    // SAFETY: a NUL-terminated path, and two arrays of NUL-terminated texts that end with a null pointer; all of them live
+    // until the call returns, and if it does not, this memory is not this process's any more.
+    unsafe {
+        libc::execvpe(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+    }
+    io::Error::last_os_error()
+}
+
+/// Ends this process at once, without what a program does at its end: a copy of a process has nothing to tidy up.
+pub(super) fn end(code: i32) -> ! {
+    #[expect(unsafe_code, reason = "std's exit tidies up")]
+    // SAFETY: takes an integer; nothing of this process runs afterwards, so whatever is left undone is nobody's.
+    unsafe {
+        libc::_exit(code)
+    }
+}
+
+/// Gives back what this process has in memory of files as they are, its own program above all: what is used again comes
+/// again from the same files.
+pub(super) fn forget_files() {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    for (from, to) in as_in_files(&maps) {
+        #[expect(unsafe_code, reason = "memory is named by address")]
+        // SAFETY: a private mapping of a file that may not be written now, and of which no page is another than the file's: each is
+        // read from there again when it is touched. No other thread could have changed that meanwhile: there is none.
+        // The kernel refuses what is not mapped.
+        let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The mappings in `/proc/self/smaps` of which every page is as its file has it, and stays so.
+fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
+    let (mut found, mut at, mut clean) = (Vec::new(), None, false);
+    for line in smaps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        match (fields.next(), fields.next()) {
+            (Some("Anonymous:"), pages) => clean = pages == Some("0"),
+            // Of what is not in memory nothing is counted above.
+            (Some("Swap:"), pages) => {
+                found.extend(at.take().filter(|_| clean && pages == Some("0")));
+                clean = false;
+            }
+            (Some(range), Some(rights)) if !range.ends_with(':') => {
+                let of_a_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
+                at = (matches!(rights, "r-xp" | "r--p") && of_a_file).then(|| addresses(range)).flatten();
+                clean = false;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn addresses(range: &str) -> Option<(usize, usize)> {
+    let (from, to) = range.split_once('-')?;
+    let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    (from < to).then_some((from, to))
+}
+
+/// Makes this the descriptor 3 of this process and closes every one above it. Only for the first moments of a cloned process,
+/// which never comes back to who owned the others: it ends by `end`, which drops nothing.
+pub(super) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const AT: libc::c_int = 3;
+    #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
+    // SAFETY: takes two integers. What was there belonged to an owner in the helper's memory, which this process has only a
+    // copy of and never drops (see above).
+    let placed = unsafe { libc::dup2(descriptor.as_raw_fd(), AT) };
+    check(placed.into())?;
+    close_range(AT.cast_unsigned() + 1, 0)?;
+    #[expect(unsafe_code, reason = "a descriptor that was made just now")]
+    // SAFETY: it is open since the call above, and its owner before, if there was one, will not use it (see there).
+    Ok(unsafe { OwnedFd::from_raw_fd(AT) })
 }
 
 /// A dead child.
@@ -250,8 +373,8 @@ pub(super) fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &full_set()?)
 }
 
-/// Default dispositions and an empty mask: what a program may expect to be started with.
-pub(super) fn reset_signals() -> io::Result<()> {
+/// Default dispositions, which what comes from this process begins with as well.
+pub(super) fn reset_signals() {
     for signal in 1..=64 {
         #[expect(unsafe_code, reason = "no safe wrapper of signal")]
         // SAFETY: the default disposition runs no code of ours. Signals that can't be changed answer with an
@@ -260,6 +383,10 @@ pub(super) fn reset_signals() -> io::Result<()> {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
+}
+
+/// An empty mask: what a program may expect to be started with.
+pub(super) fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
@@ -309,6 +436,92 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ended(process: rustix::process::Pid) -> rustix::process::WaitStatus {
+        let waited = rustix::process::waitpid(Some(process), rustix::process::WaitOptions::empty());
+        waited.expect("waits").expect("has ended").1
+    }
+
+    #[test]
+    fn a_spawned_process_leaves_what_it_did_in_memory_and_nothing_else() {
+        let (mut said, mut pid) = (Vec::new(), 0);
+        let before = std::env::current_dir().expect("a directory");
+        let process = spawn(&mut || {
+            pid = std::process::id();
+            // A little more than a frame.
+            let deep = std::hint::black_box([7_u8; 64 << 10]);
+            said.extend_from_slice(&deep[..3]);
+            rustix::process::chdir("/proc").expect("enters");
+        })
+        .expect("spawns");
+        assert_eq!((said.as_slice(), pid), ([7; 3].as_slice(), process.as_raw_pid().cast_unsigned()));
+        assert_eq!(ended(process).exit_status(), Some(127), "it came back and executed nothing");
+        assert_eq!(std::env::current_dir().expect("a directory"), before);
+    }
+
+    #[test]
+    fn a_spawned_process_that_panics_ends_and_its_maker_goes_on() {
+        let process = spawn(&mut || std::panic::resume_unwind(Box::new("on purpose"))).expect("spawns");
+        assert_eq!(ended(process).exit_status(), Some(127));
+    }
+
+    #[test]
+    fn a_program_is_executed_with_exactly_these_arguments_and_this_environment() {
+        let text = |text: &str| CString::new(text).expect("no NUL");
+        let script = r#"test "$1" = 'a b' && test "$(env | grep -c '^ONLY=')" = 1 && test -z "$HOME" && exit 3"#;
+        let arguments = ["sh", "-c", script, "sh", "a b"].map(text);
+        let (environment, mut failed) = ([text("ONLY=x=y"), text("PATH=/usr/bin:/bin")], None);
+        let process = spawn(&mut || failed = Some(execute(c"/bin/sh", &arguments, &environment))).expect("spawns");
+        assert_eq!((ended(process).exit_status(), failed.is_none()), (Some(3), true));
+        let process = spawn(&mut || failed = Some(execute(c"/nonexistent", &arguments, &[]))).expect("spawns");
+        assert_eq!(ended(process).exit_status(), Some(127));
+        assert_eq!(failed.map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn only_what_is_as_it_is_in_a_file_is_forgotten() {
+        let entry = |first: &str, anonymous: &str, swap: &str| {
+            format!(
+                "{first}\nRss: 8 kB\nAnonymous: {anonymous} kB\nLazyFree: 0 kB\nSwap: {swap} kB\nSwapPss: 0 kB\nVmFlags: rd\n"
+            )
+        };
+        let code = "55d0c0a00000-55d0c0b00000 r-xp 00100000 fe:00 131 /usr/bin/with a blank";
+        let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
+        let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
+        assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
+        // Relocated and then sealed; the same, and swapped out.
+        for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
+            assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
+        }
+        for other in [
+            "55d0c0a00000-55d0c0b00000 rw-p 00100000 fe:00 131 /usr/bin/x",
+            "55d0c0a00000-55d0c0b00000 rwxp 00100000 fe:00 131 /usr/bin/x",
+            "55d0c0a00000-55d0c0b00000 r-xs 00100000 fe:00 131 /usr/bin/x",
+            "7ffd0000-7ffd1000 r-xp 00000000 00:00 0 [vdso]",
+            "7ffd0000-7ffd1000 r--p 00000000 00:00 0",
+            "7ffd1000-7ffd0000 r-xp 00000000 00:00 0 /x",
+            "x-y r-xp 0 0 0 /x",
+        ] {
+            assert_eq!(as_in_files(&entry(other, "0", "0")), [], "{other}");
+        }
+        assert_eq!(as_in_files(&format!("{code}\nSwap: 0 kB\n")), [], "nothing is said of its pages");
+    }
+
+    /// In a process with one thread, as the helper is.
+    #[test]
+    fn a_process_goes_on_with_what_it_has_forgotten() {
+        let here = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+            (maps.lines().count(), LINES.iter().copied().sum::<u64>())
+        };
+        static LINES: [u64; 4] = [1, 20, 300, 4000];
+        let Side::Parent(process) = fork().expect("forks") else {
+            let before = here();
+            forget_files();
+            end(if here() == before { 7 } else { 8 });
+        };
+        assert_eq!(ended(process).exit_status(), Some(7));
+    }
 
     #[test]
     fn an_instruction_is_laid_out_as_the_kernels_is() {

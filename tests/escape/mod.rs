@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use countersign::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::profile::{Prepared, Unavailable};
@@ -225,7 +225,7 @@ impl Order {
         let root = rustix::process::geteuid().is_root();
         let private = if self.held == Held::Off && !root { vec![] } else { vec![planted.boundary()] };
         let setup = Setup {
-            launcher: Some(self.program.clone()),
+            helper: Some(self.program.clone()),
             scratch: planted.scratch(),
             spool: planted.spool(),
             private,
@@ -373,17 +373,10 @@ fn limits(case: &Case) -> Limits {
 
 fn profile(work: &Path, case: &Case) -> Profile {
     Profile {
-        require: STRICT.to_vec(),
-        read: vec![],
         write: vec![work.display().to_string()],
         deny: vec!["**/.env".into()],
         workdir: Workdir::Copy,
-        network: Network { mode: NetworkMode::None, hosts: vec![] },
-        sockets: vec![],
-        proc: Proc::Minimal,
-        run_as: "isolated".into(),
-        limits: limits(case),
-        off_reason: None,
+        ..Profile::nothing(STRICT.to_vec(), limits(case))
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cli::exit::{Exit, Failure};
-use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{Limits, Profile};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
@@ -50,47 +50,43 @@ pub(super) fn spawns(dir: &Path) -> Result<Spawns, Failure> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
     let setup =
-        Setup { launcher: None, scratch: scratch.clone(), spool: scratch, private: Vec::new(), unwritable: Vec::new() };
+        Setup { helper: None, scratch: scratch.clone(), spool: scratch, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
-    let profile = Profile {
-        require: sandbox.probe().held(),
-        read: Vec::new(),
-        write: Vec::new(),
-        deny: Vec::new(),
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: Vec::new() },
-        sockets: Vec::new(),
-        proc: Proc::Minimal,
-        run_as: "isolated".to_owned(),
-        limits: Limits::default(),
-        off_reason: None,
-    };
+    let profile = Profile::nothing(sandbox.probe().held(), Limits::default());
     let (mut plain, mut sandboxed) = (Vec::new(), Vec::new());
     for _ in 0..SPAWNS {
-        let start = Instant::now();
-        Command::new("/bin/true").stdin(Stdio::null()).status().map_err(|error| broken(&error))?;
-        plain.push(start.elapsed().as_secs_f64() * 1e6);
-        let start = Instant::now();
-        let prepared = sandbox.check(&profile).map_err(|error| broken(&error))?;
-        // The shebang makes `true` itself the program, as a plain spawn does.
-        let plan = Plan {
-            interpreter: "sh".to_owned(),
-            source: b"#!/bin/true\n".to_vec(),
-            env: Vec::new(),
-            params_json: b"{}".to_vec(),
-        };
-        let flag = CancelFlag::new().map_err(|error| broken(&error))?;
-        let report = sandbox.run(prepared, plan, &mut |_| {}, &flag);
-        if report.end != End::Exited(0) {
-            return Err(broken(&format!("a sandboxed `true` ended as {:?}", report.end)));
-        }
-        sandboxed.push(start.elapsed().as_secs_f64() * 1e6);
+        let mut command = Command::new("/bin/true");
+        plain.push(timed(|| command.stdin(Stdio::null()).status().map(drop).map_err(|error| broken(&error)))?);
+        sandboxed.push(timed(|| run_true(&sandbox, &profile))?);
     }
     Ok(Spawns {
         plain_us: median(plain),
         sandboxed_us: median(sandboxed),
         level: sandbox.probe().level().word().to_owned(),
     })
+}
+
+/// Runs `true` in the sandbox. The shebang makes it the program itself, as a plain spawn does.
+pub(super) fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure> {
+    let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
+    let plan = Plan {
+        interpreter: "sh".to_owned(),
+        source: b"#!/bin/true\n".to_vec(),
+        env: Vec::new(),
+        params_json: b"{}".to_vec(),
+    };
+    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {
+        End::Exited(0) => Ok(()),
+        other => Err(broken(&format!("a sandboxed `true` ended as {other:?}"))),
+    }
+}
+
+/// Microseconds that it took.
+pub(super) fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let start = Instant::now();
+    what()?;
+    Ok(start.elapsed().as_secs_f64() * 1e6)
 }
 
 pub(super) fn median(mut times: Vec<f64>) -> f64 {

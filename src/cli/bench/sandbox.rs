@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cli::bench::floors::{broken, median};
+use crate::cli::bench::floors::{broken, median, run_true, timed};
 use crate::cli::exit::Failure;
-use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
-use crate::sandbox::cancel::CancelFlag;
+use crate::record::profile::{Limits, Profile};
+use crate::sandbox::Sandbox as _;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::{End, Plan, Sandbox as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -54,7 +53,7 @@ pub(super) fn measure(args: &Args) -> Result<Report, Failure> {
     std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
         .map_err(|error| broken(&error))?;
     let setup = Setup {
-        launcher: None,
+        helper: None,
         scratch: home.path().to_owned(),
         spool: home.path().to_owned(),
         private: Vec::new(),
@@ -79,19 +78,8 @@ pub(super) fn measure(args: &Args) -> Result<Report, Failure> {
 }
 
 fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
-    Profile {
-        require: if off { Vec::new() } else { sandbox.probe().held() },
-        read: Vec::new(),
-        write: Vec::new(),
-        deny: Vec::new(),
-        workdir: Workdir::Private,
-        network: Network { mode: NetworkMode::None, hosts: Vec::new() },
-        sockets: Vec::new(),
-        proc: Proc::Minimal,
-        run_as: "isolated".to_owned(),
-        limits: Limits::default(),
-        off_reason: off.then(|| "to measure it".to_owned()),
-    }
+    let require = if off { Vec::new() } else { sandbox.probe().held() };
+    Profile { off_reason: off.then(|| "to measure it".to_owned()), ..Profile::nothing(require, Limits::default()) }
 }
 
 fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
@@ -101,9 +89,9 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..runs.max(1) {
         times[0].push(timed(|| spawn(&mut Command::new("/bin/true")))?);
-        times[1].push(timed(|| run(sandbox, &strongest))?);
+        times[1].push(timed(|| run_true(sandbox, &strongest))?);
         if off_runs {
-            times[2].push(timed(|| run(sandbox, &off))?);
+            times[2].push(timed(|| run_true(sandbox, &off))?);
         }
         if bubblewrap {
             times[3].push(timed(|| {
@@ -126,31 +114,9 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
     })
 }
 
-fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
-    let start = Instant::now();
-    what()?;
-    Ok(start.elapsed().as_secs_f64() * 1e6)
-}
-
 fn spawn(command: &mut Command) -> Result<(), Failure> {
     let ended = command.stdin(Stdio::null()).status().map_err(|error| broken(&error))?;
     if ended.success() { Ok(()) } else { Err(broken(&format!("{command:?} ended with {ended}"))) }
-}
-
-fn run(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure> {
-    let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
-    // The shebang makes `true` itself the program, as a plain spawn does.
-    let plan = Plan {
-        interpreter: "sh".to_owned(),
-        source: b"#!/bin/true\n".to_vec(),
-        env: Vec::new(),
-        params_json: b"{}".to_vec(),
-    };
-    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
-    match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {
-        End::Exited(0) => Ok(()),
-        other => Err(broken(&format!("a sandboxed `true` ended as {other:?}"))),
-    }
 }
 
 fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, Failure> {
@@ -158,7 +124,7 @@ fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, Failure> {
     let (count, start) = (AtomicU64::new(0), Instant::now());
     let worker = || -> Result<(), Failure> {
         while start.elapsed() < time {
-            run(sandbox, &profile)?;
+            run_true(sandbox, &profile)?;
             count.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

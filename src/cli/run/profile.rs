@@ -136,7 +136,7 @@ impl Hold {
         // Runs with a user id of their own must be able to enter theirs.
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).map_err(failed)?;
         let setup = Setup {
-            launcher: None,
+            helper: None,
             scratch: below("runs", 0o711).map_err(failed)?,
             spool: below("spool", 0o700).map_err(failed)?,
             private,
