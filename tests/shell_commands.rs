@@ -1304,3 +1304,102 @@ fn a_pattern_that_backtracks_ends_soon() {
         finds(plain, &["find"]);
     }
 }
+
+#[test]
+fn what_bash_prints_and_reads_again_hides_nothing() {
+    rm_is_never_missed(&[
+        "x=$( >f ! rm )",
+        "echo \"$( 2>f ! rm )\"",
+        "cat <( >f ! rm )",
+        "a=($( >f ! rm ))",
+        "x=$( <<E ! rm\nE\n)",
+        "f() { >x ! rm; }; export -f f; bash -c f",
+        "x=$( >f coproc rm; wait )",
+        "cat <<-E\n\t$(cat <<'X'\n\tX\n\trm\nX\n\t)\n\tE",
+        "cat <<-E\n\t`cat <<X\n\tX\n\trm\nX\n\t`\n\tE",
+        "rm() { :; }\ng() { rm; }\nexport -f g\nbash -c g",
+        "rm() { :; }\ng() { rm; }\ndeclare -fx g\ntimeout 5 bash -c 'g x'",
+        "rm() { :; }\nset -a\ng() { rm; }\nbash -c g",
+        "bash -k -c 'ls PATH=/x'; rm",
+        "jobs -rx rm",
+        "zip -qTT rm -T o.zip a",
+        "diff3 --diff-program=rm a b c",
+        "certbot renew --deploy-hook 'rm x'",
+        "sshpass -p x rm",
+        "parallel echo ';' rm ::: a",
+    ]);
+    is_refused("x=$(coproc true; wait)");
+    is_refused("f() { coproc true; wait; }");
+    finds("coproc cat", &["cat"]);
+    finds("cat <<-E\n\t$(git log)\n\tx\n\tE", &["cat", "git"]);
+    for script in ["echo a | xargs -n 10>f rm echo", "nice -n 10>f rm ls", "env -u 10>f rm ls"] {
+        let found = either(script);
+        assert!(found.iter().any(|one| one.ends_with("rm") || one.ends_with('?')), "{script}: {found:?}");
+    }
+    for unknown in [
+        "bash -k -c 'ls'",
+        "bash -ek -c 'ls'",
+        "bash -o keyword -c 'ls'",
+        "bash -H -o history <<'E'\necho rm\n!!:1\nE",
+        "git merge -s zz master",
+        "git rebase --strategy=zz",
+        "git ls-remote zz::x",
+        "git clone zz::x",
+        "make 'X!=rm'",
+    ] {
+        is_unknown(unknown);
+    }
+    for plain in [
+        "git merge -s ours x",
+        "git log -S a::b",
+        "git revert -s HEAD",
+        "git pull -s ort",
+        "bash -eu -o pipefail -c ls",
+    ] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}: {:?}", bash(plain));
+    }
+}
+
+#[test]
+fn a_setting_by_a_name_that_is_put_together_is_seen() {
+    for script in [
+        ": \"${BASH_CMDS[ls]:=/x}\"; ls",
+        ": ${BASH_ALIASES[ls]='x'}; ls",
+        "x ${LD_PRELOAD[0]:=x}",
+        "(( ${y-PATH=7} ))",
+        "(( ${y:-PATH}=7 ))",
+        "(( PA${y-TH}=7 ))",
+        "let \"${y:-PATH=7}\"",
+        "let PA${y-TH}=7",
+        "echo ${x:${y:-PATH=7}}",
+        "echo ${a[${x:=PATH=7}]}",
+        "echo $(( ${y:=PATH=7} ))",
+        "x=PATH; (( ${x}=7 ))",
+        "x=PATH; echo $(( $x=7 ))",
+        "x=TH; (( PA$x=7 ))",
+        "x=PATH; let $x=7",
+        "[[ $x=7 -eq 7 ]]",
+        "echo ${x:$p=7}",
+        "(( ++$x ))",
+        "declare -a 'a=([PATH=7]=1)'",
+        "v=-v; test \"$v\" 'a[PATH=7]'",
+        "o=-p; wait -n \"$o\" PATH",
+        "unset 'PATH[0]'",
+        "unset -v 'PATH[0]'",
+    ] {
+        let Ok(found) = find_in(Shell::Bash, script, Size::Step) else { continue };
+        let seen = found.iter().any(|one| matches!(one.what, What::Setting(_) | What::Unknown(_)));
+        assert!(seen, "{script}: {found:?}");
+    }
+    assert!(either("#!/bin/sh\ntrap +1 EXIT").contains(&"trap>+1".to_owned()));
+    for plain in [
+        "(( $a == $b && x <= 3 ))",
+        "echo $(( $a + 1 )) $(( x = $y )) $(( $a >= 2 ? 1 : 0 ))",
+        "[[ $a -eq 7 && $b == x ]]",
+        "echo ${x:$a:2} ${a[$i]} ${x[$i+1]}",
+        "(( i++ )); (( total += $n ))",
+        "let i=$x+1",
+    ] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with(['?', '='])), "{plain}: {:?}", bash(plain));
+    }
+}

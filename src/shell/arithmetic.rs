@@ -1,5 +1,6 @@
 //! Arithmetic, and brackets in patterns.
 
+use crate::shell::expansions::sets_of;
 use crate::shell::settings;
 use crate::shell::syntax::{MAX_DEPTH, Parser, Part, Read, Word};
 use crate::shell::words::{Building, Quote, finished};
@@ -75,9 +76,16 @@ impl Parser<'_> {
                     } else {
                         self.backtick(w, Quote::Body)?;
                     }
-                    if hides_brackets(&self.text[start..self.pos]) {
+                    let expansion = &self.text[start..self.pos];
+                    if hides_brackets(expansion) {
                         return self
                             .guard("a command with brackets of its own in arithmetic: give a variable its output");
+                    }
+                    let at = self.origin.place(start);
+                    sets_of(&without_names(expansion), at, &mut w.word.parts);
+                    let before = self.text[..start].trim_end();
+                    if assigns_behind(&self.text[self.pos..]) || before.ends_with("++") || before.ends_with("--") {
+                        w.word.parts.push(Part::Unknown(NOT_NAMED, at));
                     }
                 }
                 b'\'' if command => {
@@ -155,6 +163,28 @@ impl Parser<'_> {
         }
     }
 }
+
+/// Whether what follows an expansion in arithmetic assigns to the name that the two make together.
+pub(super) fn assigns_behind(rest: &str) -> bool {
+    const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
+    rest.starts_with('=') && !rest.starts_with("==") || OPERATORS.iter().any(|operator| rest.starts_with(operator))
+}
+
+/// An expansion as it is written, without the names of variables whose values it takes.
+pub(super) fn without_names(expansion: &str) -> String {
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut parts = expansion.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push('$');
+        text.push_str(part.trim_start_matches(['{', '#', '!']).trim_start_matches(name));
+    }
+    text
+}
+
+/// What an assignment to an expanded name does.
+pub(super) const NOT_NAMED: &str = "sets a variable whose name is not written out";
 
 /// Whether bash may count other brackets in an expansion than it has. Where those of `$((…))` don't match, as bash counts them when it expands
 /// the word, it runs the text as commands; and it counts them in the text of inner commands as it prints them, without the `(` of a `case`.

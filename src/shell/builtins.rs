@@ -1,5 +1,6 @@
 //! Builtins that run texts or commands, or set variables.
 
+use crate::shell::arithmetic::{assigns_behind, without_names};
 use crate::shell::expansions::sets_of;
 use crate::shell::finding::Reader;
 use crate::shell::grammar::RESERVED;
@@ -11,6 +12,8 @@ use crate::shell::syntax::{HOLE, Part, Word};
 use crate::shell::words::INDEX;
 use crate::shell::wrappers::{Call, Done, is_known};
 
+/// Options of bash by which it reads the text otherwise.
+pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
 /// The highest number of a signal (signal(7)).
 const MOST_SIGNALS: u32 = 64;
 
@@ -44,7 +47,11 @@ impl<'a> Call<'_, '_, 'a> {
         }
         let resets = match action.exactly() {
             Some("" | "-") => true,
-            Some(text) => text.parse::<u32>().is_ok_and(|number| number <= MOST_SIGNALS) || signals.is_empty(),
+            Some(text) if signals.is_empty() => !text.is_empty(),
+            Some(text) => {
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                digits && text.parse::<u32>().is_ok_and(|number| number <= MOST_SIGNALS)
+            }
             None => false,
         };
         if resets {
@@ -128,6 +135,7 @@ impl<'a> Call<'_, '_, 'a> {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
                 self.finding.integers |= word.text.contains('i');
+                self.finding.exported |= word.text.contains('f');
                 continue;
             }
             if word.exactly() == Some("--") {
@@ -169,6 +177,9 @@ impl<'a> Call<'_, '_, 'a> {
             self.finding.is_array(is_named.then_some(name));
         }
         let Some((_, value)) = word.text.split_once('=').filter(|_| !word.array) else { return Ok(()) };
+        if array {
+            self.sums(&Word { text: value.to_owned(), ..word.clone() });
+        }
         let runs = value.starts_with(HOLE) || value.starts_with('(') && value.contains([HOLE, '$', '`']);
         if !runs {
             return Ok(());
@@ -211,6 +222,10 @@ impl<'a> Call<'_, '_, 'a> {
         for word in self.arguments {
             self.place(word);
             self.sums(word);
+            self.sums(&Word { text: without_names(word.source()), ..word.clone() });
+            if word.text.match_indices(HOLE).any(|(at, hole)| assigns_behind(&word.text[at + hole.len()..])) {
+                self.finding.sets(word, None, self.outside);
+            }
         }
         Ok(())
     }
@@ -224,7 +239,7 @@ impl<'a> Call<'_, '_, 'a> {
                 None => matches!(pair[0].known(), "" | "-"),
             };
             if named && (!pair[1].exact || pair[1].text.contains('[')) {
-                if pair[0].exact {
+                if pair[0].exact || pair[1].exact {
                     self.place(&pair[1]);
                 } else {
                     self.finding.evaluates = true;
@@ -307,7 +322,7 @@ impl<'a> Call<'_, '_, 'a> {
         for pair in self.arguments.windows(2) {
             if pair[0].exactly().is_none_or(|text| text.starts_with('-') && text.ends_with('p')) {
                 self.place(&pair[1]);
-                if pair[0].exact {
+                if pair[0].exact || pair[1].exact {
                     self.finding.declares(&pair[1], self.outside);
                 }
             }
@@ -329,7 +344,7 @@ impl<'a> Call<'_, '_, 'a> {
         for word in self.arguments {
             self.place(word);
             self.finding.undefines(word.exactly());
-            match word.exactly() {
+            match word.exactly().map(|name| name.split('[').next().unwrap_or_default()) {
                 Some("PATH") => self.finding.sets(word, Some("PATH"), self.outside),
                 None if !functions && "PATH".starts_with(word.known()) => {
                     self.unknown(word, "the variable that is taken away is not written out: it may be PATH");
@@ -344,12 +359,14 @@ impl<'a> Call<'_, '_, 'a> {
         for word in self.arguments {
             match word.exactly() {
                 Some("-" | "--") => break,
-                Some("keyword" | "history" | "histexpand" | "extdebug") => {
+                Some(name) if CHANGES_READING.contains(&name) => {
                     self.unknown(word, "a setting that changes how the script is read");
                 }
+                Some("allexport") => self.finding.exported = true,
                 Some(text) if text.starts_with('-') && text.contains(['k', 'H']) && !text.starts_with("--") => {
                     self.unknown(word, "a setting that changes how the script is read");
                 }
+                Some(text) if text.starts_with('-') && text.contains('a') => self.finding.exported = true,
                 None if word.known().is_empty() => {
                     self.unknown(word, "a setting that may change how the script is read");
                 }
@@ -388,7 +405,8 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn jobs(&mut self) -> Done {
-        match self.arguments.iter().position(|word| !word.exact || word.text.starts_with("-x")) {
+        let runs = |word: &Word| !word.exact || word.text.starts_with('-') && word.text.contains('x');
+        match self.arguments.iter().position(runs) {
             Some(at) if self.arguments[at].exact => self.resolve(&self.arguments[at + 1..], 0, true),
             Some(at) => {
                 self.unknown(&self.arguments[at], "may become an option that runs a command");

@@ -77,7 +77,7 @@ const CARRIERS: &[Carrier] = &[
         values: "RLmMSserpTXE",
         words: &[],
     },
-    Carrier { name: "zip", long: &[("unzip-command", Runs)], short: &[], values: "", words: &["-TT"] },
+    Carrier { name: "zip", long: &[("unzip-command", Runs)], short: &[], values: "", words: &[] },
     Carrier {
         name: "make",
         long: &[("eval", Unknown)],
@@ -92,6 +92,52 @@ const CARRIERS: &[Carrier] = &[
         values: "tTiwW",
         words: &["+"],
     },
+    Carrier {
+        name: "apt-get",
+        long: &[("option", Unknown), ("config-file", Unknown)],
+        short: &[('o', Unknown), ('c', Unknown)],
+        values: "ta",
+        words: &[],
+    },
+    Carrier {
+        name: "borg",
+        long: &[("rsh", Runs), ("remote-path", Runs)],
+        short: &[],
+        values: "",
+        words: &["with-lock"],
+    },
+    Carrier {
+        name: "certbot",
+        long: &[
+            ("deploy-hook", Runs),
+            ("renew-hook", Runs),
+            ("pre-hook", Runs),
+            ("post-hook", Runs),
+            ("manual-auth-hook", Runs),
+            ("manual-cleanup-hook", Runs),
+        ],
+        short: &[],
+        values: "dmwnc",
+        words: &[],
+    },
+    Carrier { name: "cpio", long: &[("rsh-command", Runs)], short: &[], values: "CDEFHIMOR", words: &[] },
+    Carrier { name: "diff3", long: &[("diff-program", Runs)], short: &[], values: "L", words: &[] },
+    Carrier {
+        name: "dpkg",
+        long: &[("pre-invoke", Runs), ("post-invoke", Runs), ("status-logger", Runs)],
+        short: &[],
+        values: "D",
+        words: &[],
+    },
+    Carrier { name: "rclone", long: &[("password-command", Runs)], short: &[], values: "", words: &[] },
+    Carrier {
+        name: "restic",
+        long: &[("password-command", Runs), ("option", Unknown)],
+        short: &[('o', Unknown)],
+        values: "rpe",
+        words: &[],
+    },
+    Carrier { name: "sdiff", long: &[("diff-program", Runs)], short: &[], values: "oIw", words: &[] },
     Carrier { name: "install", long: &[("strip-program", Runs)], short: &[], values: "gmotS", words: &[] },
     Carrier { name: "tcpdump", long: &[], short: &[('z', Runs)], values: "BcCEFGijmMrQsTVwWyZ", words: &[] },
     Carrier { name: "split", long: &[("filter", Runs)], short: &[], values: "abClntnN", words: &[] },
@@ -110,6 +156,7 @@ impl<'a> Call<'_, '_, 'a> {
         let same = match base {
             "bsdtar" => "tar",
             "gmake" => "make",
+            "apt" => "apt-get",
             "vi" | "view" | "ex" => "vim",
             base => base,
         };
@@ -125,7 +172,8 @@ impl<'a> Call<'_, '_, 'a> {
             let text = word.text.as_str();
             let next = self.arguments.get(at + 1);
             if carrier.words.iter().any(|begin| text.starts_with(begin))
-                || same == "make" && (text.contains("$(") || text.contains("${"))
+                || same == "make" && (text.contains("$(") || text.contains("${") || text.contains("!="))
+                || same == "zip" && text.starts_with('-') && text.contains("TT")
             {
                 self.unknown(word, "an argument that can make this program run others");
             } else if let Some(long) = text.strip_prefix("--") {

@@ -1,8 +1,9 @@
 //! Compound commands: conditions, loops, `case`, `[[ ]]`, functions.
 
+use crate::shell::arithmetic::{NOT_NAMED, assigns_behind, without_names};
 use crate::shell::expansions::sets_of;
 use crate::shell::grammar::Until;
-use crate::shell::syntax::{Compound, Item, List, MAX_DEPTH, Node, Parser, Read, Word};
+use crate::shell::syntax::{Compound, HOLE, Item, List, MAX_DEPTH, Node, Parser, Part, Read, Word};
 use crate::shell::words::Kind;
 
 impl Parser<'_> {
@@ -200,9 +201,12 @@ impl Parser<'_> {
         self.evaluates |= arithmetic;
         if arithmetic {
             for word in &mut compound.words {
-                let (text, at) = (std::mem::take(&mut word.text), word.at);
-                sets_of(&text, at, &mut word.parts);
-                word.text = text;
+                let mut parts = Vec::new();
+                sets_of(&without_names(word.source()), word.at, &mut parts);
+                if word.text.match_indices(HOLE).any(|(at, hole)| assigns_behind(&word.text[at + hole.len()..])) {
+                    parts.push(Part::Unknown(NOT_NAMED, word.at));
+                }
+                word.parts.append(&mut parts);
             }
         }
         self.compound(compound)
@@ -230,6 +234,12 @@ impl Parser<'_> {
             }
         }
         let node = self.command(true)?;
+        if compound.sets.is_empty() && matches!(node, Node::Simple(_)) && (self.substitutions > 0 || self.functions > 0)
+        {
+            // There bash gives it the name `COPROC` when it prints it, and runs that when it reads it again.
+            return self
+                .guard("`coproc` of a simple command in a substitution or a function: put the command in `{ }`");
+        }
         compound.lists.push(vec![Item { nodes: vec![node], and: false, negated: false, certain: false }]);
         Ok(Node::Compound(compound))
     }
@@ -242,7 +252,9 @@ impl Parser<'_> {
             return self.guard("a function whose name is not written out: write it out, without quotes");
         }
         self.lines()?;
+        self.functions += 1;
         let body = self.command(true)?;
+        self.functions -= 1;
         if !matches!(body, Node::Compound(_)) && self.bash() {
             return self.syntax("a function's body has to be a group: put it in `{ }`");
         }

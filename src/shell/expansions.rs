@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::shell::arithmetic::{NOT_NAMED, assigns_behind, without_names};
 use crate::shell::finding::is_trap;
 use crate::shell::grammar::Until;
 use crate::shell::settings;
@@ -127,6 +128,7 @@ impl Parser<'_> {
         };
         let mut inside = Parser::new(text, self.dialect, origin, self.depth);
         inside.substitutions = self.substitutions + 1;
+        inside.functions = self.functions;
         inside.retries = self.retries;
         inside.bodies = std::mem::take(&mut self.bodies);
         let mut list = List::new();
@@ -168,7 +170,7 @@ impl Parser<'_> {
         }
         self.evaluates |= indirect;
         // What stands behind the name is arithmetic: an offset, or an index.
-        let mut evaluated = false;
+        let (mut evaluated, mut indexed) = (false, false);
         let name = self.text[name..self.pos].replace("\\\n", "");
         let assigns = match self.peek() {
             Some(b'=') => true,
@@ -182,6 +184,7 @@ impl Parser<'_> {
                 let all = ["[@]", "[*]"].iter().any(|all| self.text[self.pos..].starts_with(all));
                 let offset = self.text[self.pos..].get(3..).is_some_and(|rest| rest.starts_with([':', '\\']));
                 evaluated = !all || offset;
+                indexed = true;
                 false
             }
             _ => false,
@@ -190,10 +193,10 @@ impl Parser<'_> {
         if assigns && indirect {
             w.word.parts.push(Part::Unknown("sets a variable whose name is in another one", start));
         } else if assigns {
-            w.word.parts.push(Part::Sets(name, start));
+            w.word.parts.push(Part::Sets(name.clone(), start));
         }
         // What is known of the word behind the name.
-        let mut text = String::new();
+        let (mut text, first) = (String::new(), self.pos);
         loop {
             let Some(byte) = self.peek() else {
                 return self.syntax("`${` is not closed: close it with `}`");
@@ -205,8 +208,14 @@ impl Parser<'_> {
                     if is_trap(&text) {
                         w.word.parts.push(Part::Trap(start));
                     }
+                    if indexed && settings::changes(&name) && text.contains("]=") | text.contains("]:=") {
+                        w.word.parts.push(Part::Sets(name, start));
+                    }
                     if evaluated {
-                        sets_of(&text, start, &mut w.word.parts);
+                        sets_of(&without_names(&self.text[first..self.pos]), start, &mut w.word.parts);
+                        if text.match_indices(HOLE).any(|(at, hole)| assigns_behind(&text[at + hole.len()..])) {
+                            w.word.parts.push(Part::Unknown(NOT_NAMED, start));
+                        }
                     }
                     return Ok(());
                 }
@@ -302,6 +311,7 @@ impl Parser<'_> {
         }
         let mut inside = Parser::new(&self.text[..end], self.dialect, self.origin, self.depth);
         inside.pos = start;
+        inside.functions = self.functions;
         inside.substitutions = self.substitutions;
         inside.retries = self.retries;
         inside.bodies = std::mem::take(&mut self.bodies);
@@ -316,6 +326,10 @@ impl Parser<'_> {
         self.differs |= inside.differs;
         self.retries = inside.retries;
         let mut word = finished(w, raw);
+        // Bash takes the tabs away before it reads what is expanded, dash afterwards.
+        if tabs && !word.parts.is_empty() && raw.contains("\n\t") && raw.contains("<<") {
+            return self.guard("a here-document in one whose tabs don't count: write the outer one with `<<`");
+        }
         if tabs {
             word.text = without_tabs(&word.text);
         }

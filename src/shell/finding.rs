@@ -94,6 +94,8 @@ pub(super) struct Finding<'s> {
     undefined: BTreeSet<String>,
     /// No function is taken for certain: some may be undefined.
     wary: bool,
+    /// Functions go to other shells, without those that they call.
+    pub(super) exported: bool,
     /// Values are evaluated as arithmetic or as names somewhere.
     pub(super) evaluates: bool,
     /// bash and dash may read the text differently that is walked through.
@@ -126,6 +128,7 @@ impl<'s> Finding<'s> {
             unset: false,
             undefined: BTreeSet::new(),
             wary: false,
+            exported: false,
             evaluates: false,
             differs: false,
             traps: Vec::new(),
@@ -209,7 +212,8 @@ impl<'s> Finding<'s> {
             nested: 0,
         };
         self.list(&read.list, context)?;
-        for (index, statement) in std::mem::take(&mut self.calls) {
+        let calls = std::mem::take(&mut self.calls);
+        for (index, statement) in calls.into_iter().filter(|_| !self.exported) {
             let What::Command(name) = &self.found[index].what else { continue };
             let Some(defined) = self.certain.get(name) else { continue };
             let before_calls = self.first_call.is_none_or(|first| *defined < first);
@@ -363,9 +367,8 @@ impl<'s> Finding<'s> {
                 }
                 Part::Sets(name, at) => {
                     if settings::changes(name) {
-                        let mut raw = raw(word, What::Setting(name.clone()), context);
-                        raw.at = *at;
-                        self.found.push(raw);
+                        let here = Word { at: *at, text: format!("{name}={HOLE}"), ..word.clone() };
+                        self.sets(&here, Some(name), context);
                     }
                 }
                 Part::Trap(at) => {
@@ -600,7 +603,8 @@ impl<'s> Finding<'s> {
             } else {
                 let seen = self.found.split_off(before);
                 self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, What::Unknown(_))));
-                self.calls.retain(|(index, _)| *index < before);
+                // They are in order.
+                self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
             }
         }
         self.differs = outer || self.differs && reader == Reader::Here;

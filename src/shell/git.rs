@@ -23,6 +23,12 @@ impl<'a> Call<'_, '_, 'a> {
         };
         let literal: Vec<&str> = arguments.iter().map(|word| word.exactly().unwrap_or_default()).collect();
         self.git_options(command, arguments)?;
+        if let Some(at) = literal.iter().position(|word| TALKS.contains(&command) && names_a_helper(word)) {
+            self.unknown(&arguments[at], "git runs a program that the address names");
+        }
+        if let Some(at) = strategy(command, &literal) {
+            self.unknown(&arguments[at], "a strategy is a program that git runs");
+        }
         match (command, literal.first().copied()) {
             ("bisect", Some("run")) => self.finding.resolve(&arguments[1..], self.inside)?,
             ("submodule", _) if literal.contains(&"foreach") => {
@@ -44,7 +50,8 @@ impl<'a> Call<'_, '_, 'a> {
                 self.finding.resolve(&words, self.inside)?;
             }
             ("config", _) => {
-                if literal.iter().any(|word| word.len() > "--re".len() && "--rename-section".starts_with(word)) {
+                let renames = |word: &&str| word.len() > "--re".len() && "--rename-section".starts_with(word);
+                if literal.iter().any(renames) || literal.first() == Some(&"rename-section") {
                     self.unknown(self.name, "settings of git get other names, which may be those of commands");
                 }
                 for pair in arguments.windows(2) {
@@ -251,6 +258,36 @@ pub(super) fn runs_its_value(key: &str) -> bool {
                 | "recentobjectshook"
                 | "httpd"
         )
+}
+
+/// Commands of git that take an address.
+const TALKS: [&str; 10] =
+    ["archive", "clone", "fetch", "fetch-pack", "ls-remote", "pull", "push", "remote", "send-pack", "submodule"];
+
+/// Whether an address names the program that git talks to (`helper::address`, gitremote-helpers(7)).
+fn names_a_helper(address: &str) -> bool {
+    let helper = address.split_once("::").map_or("", |(helper, _)| helper);
+    !helper.is_empty() && helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte))
+}
+
+/// Which argument names a strategy that git does not have itself.
+fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
+    const OWN: [&str; 6] = ["octopus", "ort", "ours", "recursive", "resolve", "subtree"];
+    if !matches!(command, "merge" | "pull" | "rebase" | "cherry-pick" | "revert") {
+        return None;
+    }
+    let short = matches!(command, "merge" | "pull" | "rebase");
+    (0..arguments.len()).find(|at| {
+        let word = arguments[*at];
+        let next = || arguments.get(at + 1).copied().unwrap_or_default();
+        let named = match word.strip_prefix("-s").filter(|_| short) {
+            Some("") => Some(next()),
+            Some(glued) => Some(glued),
+            None if "--strategy".starts_with(word) && word.len() > "--s".len() => Some(next()),
+            None => word.strip_prefix("--strategy=").or_else(|| word.strip_prefix("--strat=")),
+        };
+        named.is_some_and(|name| !name.is_empty() && !OWN.contains(&name))
+    })
 }
 
 /// Whether an address in `text` is a command that git runs.

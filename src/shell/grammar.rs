@@ -329,6 +329,11 @@ impl Parser<'_> {
                     return self.function(name);
                 }
                 Some(_) => {
+                    // Where bash prints a command and reads it again, redirections stand behind it, and the word is reserved.
+                    let bare = simple.words.is_empty() && simple.assigns.is_empty();
+                    if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
+                        return self.guard("a reserved word as a command's name: quote it");
+                    }
                     let word = self.word(if simple.words.is_empty() { Kind::First } else { Kind::Argument })?;
                     if simple.words.is_empty() && word.name.is_some() {
                         simple.assigns.push(word);

@@ -145,9 +145,10 @@ impl<'a> Call<'_, '_, 'a> {
                 return Ok(());
             };
             // It could hold the end of the action, and the next one; or be the end, of one word, with the next one behind it.
+            let last = command[..end].iter().rposition(may_begin_action);
             let hides = |at: usize, word: &Word| {
                 let one = !word.exact && matches!(word.known(), "" | "+") && (!word.glob || word.source().len() < 5);
-                !word.one && !word.glob || one && command[at + 1..end].iter().any(may_begin_action)
+                !word.one && !word.glob || one && last.is_some_and(|last| last > at)
             };
             if let Some((_, hidden)) = command[..end].iter().enumerate().find(|(at, word)| hides(*at, word)) {
                 let hidden = hidden.clone();
@@ -352,8 +353,8 @@ impl<'a> Call<'_, '_, 'a> {
         }
         if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
             // Inputs are quoted where they stand as arguments; in a text they would be code.
-            let plain = words[0].text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-".contains(&byte));
-            if plain {
+            let letter = |c: char| c.is_ascii_alphanumeric() || "_./+-=:,@%".contains(c) || c == HOLE;
+            if words.iter().all(|word| word.text.chars().all(letter)) {
                 return self.finding.resolve(&words, self.inside.without_input());
             }
         }

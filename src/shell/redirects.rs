@@ -15,6 +15,11 @@ impl Parser<'_> {
                     digits.push(char::from(digit));
                     self.pos += 1;
                 }
+                // For dash more than one digit is a word.
+                if digits.len() > 1 && matches!(self.peek(), Some(b'<' | b'>')) && !self.bash() {
+                    self.pos = start;
+                    return Ok(false);
+                }
                 number = Some(digits);
             }
             Some(b'{') => {

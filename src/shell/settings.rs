@@ -42,6 +42,7 @@ pub(super) fn is_array(name: &str) -> bool {
 
 /// In order.
 const EXACT: &[&str] = &[
+    "APT_CONFIG",
     "AWKPATH",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -51,6 +52,8 @@ const EXACT: &[&str] = &[
     "BASH_COMPAT",
     "BASH_ENV",
     "BASH_LOADABLES_PATH",
+    "BORG_PASSCOMMAND",
+    "BORG_RSH",
     "BROWSER",
     "BUNDLE_GEMFILE",
     "CDPATH",
@@ -68,6 +71,7 @@ const EXACT: &[&str] = &[
     "GCONV_PATH",
     "GLOBIGNORE",
     "GNUMAKEFLAGS",
+    "GNUPGHOME",
     "GOCACHEPROG",
     "GOENV",
     "GOFLAGS",
@@ -96,6 +100,7 @@ const EXACT: &[&str] = &[
     "LUA_PATH",
     "MAKEFILES",
     "MAKEFLAGS",
+    "MANOPT",
     "MFLAGS",
     "NLSPATH",
     "OPENSSL_CONF",
@@ -112,6 +117,8 @@ const EXACT: &[&str] = &[
     "PS2",
     "PS4",
     "PSQLRC",
+    "RCLONE_PASSWORD_COMMAND",
+    "RESTIC_PASSWORD_COMMAND",
     "RIPGREP_CONFIG_PATH",
     "RSYNC_CONNECT_PROG",
     "RSYNC_RSH",
@@ -126,6 +133,7 @@ const EXACT: &[&str] = &[
     "TAR_OPTIONS",
     "TEXTDOMAIN",
     "TEXTDOMAINDIR",
+    "TF_CLI_CONFIG_FILE",
     "VIMINIT",
     "VISUAL",
     "WGETRC",
@@ -135,6 +143,7 @@ const EXACT: &[&str] = &[
 ];
 
 const PREFIXES: &[&str] = &[
+    "ANSIBLE_",
     "BASH_FUNC_",
     "DYLD_",
     "GIT_",

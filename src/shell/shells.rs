@@ -1,5 +1,6 @@
 //! Shells that get a text, a file, or standard input.
 
+use crate::shell::builtins::CHANGES_READING;
 use crate::shell::commands::What;
 use crate::shell::finding::Reader;
 use crate::shell::syntax::{self, Dialect, Origin, Word};
@@ -103,8 +104,13 @@ impl<'a> Call<'_, '_, 'a> {
                             self.unknown(&words[next], "an argument of a shell is not written out");
                             return Ok(());
                         }
+                        let reads = |word: &&Word| word.exactly().is_none_or(|name| CHANGES_READING.contains(&name));
+                        if let Some(value) = words.get(next).filter(reads) {
+                            self.unknown(value, "a setting that changes how the script is read");
+                        }
                         next += 1;
                     }
+                    'k' | 'H' => self.unknown(word, "a setting that changes how the script is read"),
                     'l' => self.unknown(word, LOGIN),
                     'i' => self.unknown(word, "an interactive shell runs start-up files, and expands its history"),
                     _ => {}

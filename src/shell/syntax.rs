@@ -242,6 +242,8 @@ pub(super) struct Parser<'t> {
     pub(super) depth: usize,
     /// Substitutions that are open in this text.
     pub(super) substitutions: usize,
+    /// Bodies of functions that are open in this text.
+    pub(super) functions: usize,
     /// Here-documents whose bodies begin at the next line.
     pub(super) pending: Vec<Pending>,
     /// Bodies that were read.
@@ -290,6 +292,7 @@ impl<'t> Parser<'t> {
             dialect,
             depth,
             substitutions: 0,
+            functions: 0,
             pending: Vec::new(),
             bodies: Vec::new(),
             evaluates: false,
