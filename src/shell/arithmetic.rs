@@ -50,9 +50,6 @@ impl Parser<'_> {
                 }
                 b')' => {
                     if self.peek_second() != Some(b')') {
-                        if command && quotes {
-                            return self.guard("a quote in `((`: put a blank between the two brackets of subshells");
-                        }
                         if command {
                             return Ok(false);
                         }
@@ -200,13 +197,25 @@ fn hides_brackets(expansion: &str) -> bool {
     if text.len() > MAX_COMMAND || text.contains("<<") || text.contains("\\\n") || whole(&text, "case") {
         return true;
     }
-    // The brackets of substitutions match, as far as nothing within is odd.
+    let odd = |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
+    // The brackets of substitutions match, as far as nothing within is odd: the last one to begin has none within.
     while let Some(open) = text.rfind("$(") {
-        let Some(close) = text[open..].find(')') else { return true };
-        text.replace_range(open..=open + close, "");
+        let mut depth = 0usize;
+        let close = text[open + 1..].bytes().position(|byte| {
+            depth = match byte {
+                b'(' => depth + 1,
+                b')' => depth - 1,
+                _ => depth,
+            };
+            depth == 0
+        });
+        let Some(close) = close.map(|close| open + 1 + close) else { return true };
+        if odd(&text[open + 2..close]) {
+            return true;
+        }
+        text.replace_range(open..=close, "");
     }
-    text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#'])
-        || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
+    odd(&text) || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
 }
 
 /// The longest expansion in arithmetic whose brackets are looked at, in bytes.

@@ -3,7 +3,7 @@
 use crate::shell::arithmetic::{NOT_NAMED, assigns_behind, without_names};
 use crate::shell::expansions::sets_of;
 use crate::shell::grammar::Until;
-use crate::shell::syntax::{Compound, HOLE, Item, List, MAX_DEPTH, Node, Parser, Part, Read, Word};
+use crate::shell::syntax::{Compound, HOLE, Item, List, MAX_DEPTH, Node, Parser, Part, Read, Simple, Word};
 use crate::shell::words::Kind;
 
 impl Parser<'_> {
@@ -214,6 +214,7 @@ impl Parser<'_> {
 
     pub(super) fn coproc(&mut self) -> Read<Node> {
         self.blanks();
+        let place = self.place();
         let mut compound = Compound::default();
         let begins = |parser: &mut Self| -> Read<bool> {
             parser.blanks();
@@ -234,11 +235,12 @@ impl Parser<'_> {
             }
         }
         let node = self.command(true)?;
-        if compound.sets.is_empty() && matches!(node, Node::Simple(_)) && (self.substitutions > 0 || self.functions > 0)
-        {
-            // There bash gives it the name `COPROC` when it prints it, and runs that when it reads it again.
-            return self
-                .guard("`coproc` of a simple command in a substitution or a function: put the command in `{ }`");
+        let unnamed = compound.sets.is_empty() && matches!(node, Node::Simple(_));
+        if unnamed && (self.substitutions > 0 || self.functions > 0) {
+            // Where bash prints it, it has the name `COPROC`, and that is what runs when it is read again.
+            let name = Simple { words: vec![Word::literal("COPROC", place)], ..Simple::default() };
+            let nodes = vec![Node::Simple(name)];
+            compound.lists.push(vec![Item { nodes, and: false, negated: false, certain: false }]);
         }
         compound.lists.push(vec![Item { nodes: vec![node], and: false, negated: false, certain: false }]);
         Ok(Node::Compound(compound))
