@@ -79,6 +79,7 @@ fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
 }
 
 fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Result<(), Errno> {
+    let before = *number;
     loop {
         *number += 1;
         let Ok(free) = CString::new(format!(".{number}")) else { return Err(Errno::INVAL) };
@@ -86,10 +87,11 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
             // A directory that moves must be writable itself.
             Err(Errno::ACCESS) => {
-                drop(open(from, name)?);
-                return rustix::fs::renameat(from, name, top, &free);
+                let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
+                return again.inspect_err(|_| *number = before);
             }
-            done => return done,
+            // Nothing was moved: whoever counts must not take it for that.
+            done => return done.inspect_err(|_| *number = before),
         }
     }
 }
@@ -154,5 +156,13 @@ mod tests {
         small.join().expect("no overflow").expect("removed");
         assert!(!top.exists() && outside.join("kept").exists());
         assert!(tree(&top).is_err() && tree(&outside.join("kept")).is_err());
+    }
+
+    /// Nothing can be taken out of procfs.
+    #[test]
+    fn what_can_not_be_removed_is_told_at_once() {
+        let begun = Instant::now();
+        assert!(tree(Path::new("/proc/self/task")).is_err());
+        assert!(begun.elapsed() < LONGEST / 10);
     }
 }
