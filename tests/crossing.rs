@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::sync::{Arc, Barrier};
 
 use countersign::crypto::merkle;
@@ -167,6 +168,26 @@ fn promise_2_sixty_four_clients_one_run() {
     assert_eq!(world.output(&finished, "stdout"), "once\n");
     world.check_history();
     world.assert_verified(&finished);
+}
+
+#[test]
+fn a_run_goes_on_when_who_handed_it_in_hangs_up() {
+    let world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("wait", "sleep 1; printf through")])));
+    let proposal = world.propose("slow:wait", json!({}));
+    let body = envelope(&bytes_of(&proposal), &[&alice()]).to_string();
+    let mut client = std::net::TcpStream::connect(world.wire.address()).unwrap();
+    let (host, token, length) = (world.wire.address(), &world.agent, body.len());
+    write!(
+        client,
+        "POST /v1/authorizations HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    world.until(id_of(&proposal), "running");
+    drop(client);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(finished["outcome"], json!({"exit_code": 0, "status": "succeeded"}));
+    assert_eq!(world.output(&finished, "stdout"), "through");
 }
 
 #[test]
