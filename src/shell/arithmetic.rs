@@ -1,8 +1,7 @@
 //! Arithmetic, and brackets in patterns.
 
-use crate::shell::expansions::sets_of;
 use crate::shell::settings;
-use crate::shell::syntax::{MAX_DEPTH, Parser, Part, Read, Word};
+use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Part, Read, Word};
 use crate::shell::words::{Building, Quote, finished};
 
 impl Parser<'_> {
@@ -79,7 +78,8 @@ impl Parser<'_> {
                             .guard("a command with brackets of its own in arithmetic: give a variable its output");
                     }
                     let at = self.origin.place(start);
-                    sets_of(&without_names(expansion), at, &mut w.word.parts);
+                    let names = without_names(expansion);
+                    w.word.parts.extend(settings::named_in(&names).map(|name| Part::Sets(name.to_owned(), at)));
                     let before = self.text[..start].trim_end();
                     if assigns_behind(&self.text[self.pos..]) || before.ends_with("++") || before.ends_with("--") {
                         w.word.parts.push(Part::Unknown(NOT_NAMED, at));
@@ -161,15 +161,25 @@ impl Parser<'_> {
     }
 }
 
+/// What evaluating a text as arithmetic sets, that is written as `source` and of which `known` is known.
+pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Part>) {
+    let written = without_names(source);
+    let names = settings::named_in(known).chain(settings::named_in(&written));
+    parts.extend(names.map(|name| Part::Sets(name.to_owned(), at)));
+    if known.match_indices(HOLE).any(|(hole, it)| assigns_behind(&known[hole + it.len()..])) {
+        parts.push(Part::Unknown(NOT_NAMED, at));
+    }
+}
+
 /// Whether what follows an expansion in arithmetic assigns to the name that the two make together.
-pub(super) fn assigns_behind(rest: &str) -> bool {
+fn assigns_behind(rest: &str) -> bool {
     const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
     rest.starts_with('=') && !rest.starts_with("==") || OPERATORS.iter().any(|operator| rest.starts_with(operator))
 }
 
 /// An expansion as it is written, without the names of variables whose values it takes.
-pub(super) fn without_names(expansion: &str) -> String {
+fn without_names(expansion: &str) -> String {
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut parts = expansion.split('$');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -181,7 +191,7 @@ pub(super) fn without_names(expansion: &str) -> String {
 }
 
 /// What an assignment to an expanded name does.
-pub(super) const NOT_NAMED: &str = "sets a variable whose name is not written out";
+const NOT_NAMED: &str = "sets a variable whose name is not written out";
 
 /// Whether bash may count other brackets in an expansion than it has. Where those of `$((…))` don't match, as bash counts them when it expands
 /// the word, it runs the text as commands; and it counts them in the text of inner commands as it prints them, without the `(` of a `case`.

@@ -1,7 +1,6 @@
 //! Builtins that run texts or commands, or set variables.
 
-use crate::shell::arithmetic::{assigns_behind, without_names};
-use crate::shell::expansions::sets_of;
+use crate::shell::arithmetic::evaluates;
 use crate::shell::finding::Reader;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
@@ -14,8 +13,11 @@ use crate::shell::wrappers::{Call, Done, is_known};
 
 /// Options of bash by which it reads the text otherwise.
 pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
-/// The highest number of a signal (signal(7)).
-const MOST_SIGNALS: u32 = 64;
+
+/// Whether it is the number of a signal (signal(7)): the highest is 64.
+fn is_signal(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
+}
 
 impl<'a> Call<'_, '_, 'a> {
     pub(super) fn eval(&mut self) -> Done {
@@ -47,11 +49,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         let resets = match action.exactly() {
             Some("" | "-") => true,
-            Some(text) if signals.is_empty() => !text.is_empty(),
-            Some(text) => {
-                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-                digits && text.parse::<u32>().is_ok_and(|number| number <= MOST_SIGNALS)
-            }
+            Some(text) => signals.is_empty() || is_signal(text),
             None => false,
         };
         if resets {
@@ -174,11 +172,11 @@ impl<'a> Call<'_, '_, 'a> {
         let name = &word.text[..end];
         let is_named = !word.text[end..].starts_with(HOLE);
         if array || word.array || word.text[end..].starts_with('[') {
-            self.finding.is_array(is_named.then_some(name));
+            self.finding.makes_array(is_named.then_some(name));
         }
         let Some((_, value)) = word.text.split_once('=').filter(|_| !word.array) else { return Ok(()) };
         if array {
-            self.sums(&Word { text: value.to_owned(), ..word.clone() });
+            self.sums(word, value);
         }
         let runs = value.starts_with(HOLE) || value.starts_with('(') && value.contains([HOLE, '$', '`']);
         if !runs {
@@ -203,17 +201,13 @@ impl<'a> Call<'_, '_, 'a> {
         if word.text[bracket..].contains(HOLE) {
             self.finding.unknown(word, INDEX, self.outside);
         }
-        self.sums(&Word { text: word.text[bracket..].to_owned(), ..word.clone() });
+        self.sums(word, &word.text[bracket..]);
     }
 
     /// The variables that a word sets as arithmetic.
-    fn sums(&mut self, word: &Word) {
-        let mut parts = Vec::new();
-        sets_of(&word.text, word.at, &mut parts);
-        for part in parts {
-            if let Part::Sets(name, _) = part {
-                self.finding.sets(word, Some(&name), self.outside);
-            }
+    fn sums(&mut self, word: &Word, text: &str) {
+        for name in settings::named_in(text) {
+            self.finding.sets(word, Some(name), self.outside);
         }
     }
 
@@ -221,10 +215,14 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn arithmetic(&mut self) -> Done {
         for word in self.arguments {
             self.place(word);
-            self.sums(word);
-            self.sums(&Word { text: without_names(word.source()), ..word.clone() });
-            if word.text.match_indices(HOLE).any(|(at, hole)| assigns_behind(&word.text[at + hole.len()..])) {
-                self.finding.sets(word, None, self.outside);
+            let mut parts = Vec::new();
+            evaluates(word.source(), &word.text, word.at, &mut parts);
+            for part in parts {
+                match part {
+                    Part::Sets(name, _) => self.finding.sets(word, Some(&name), self.outside),
+                    Part::Unknown(why, _) => self.finding.unknown(word, why, self.outside),
+                    Part::Script(_) | Part::Trap(_) => {}
+                }
             }
         }
         Ok(())
@@ -255,7 +253,7 @@ impl<'a> Call<'_, '_, 'a> {
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["a"]) {
             self.finding.declares(value, self.outside);
-            self.finding.is_array(value.exactly());
+            self.finding.makes_array(value.exactly());
         }
         for word in options.rest.iter().skip(skip) {
             self.place(word);
@@ -277,7 +275,7 @@ impl<'a> Call<'_, '_, 'a> {
         for word in options.rest {
             self.place(word);
             self.finding.declares(word, self.outside);
-            self.finding.is_array(word.exactly());
+            self.finding.makes_array(word.exactly());
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! Compound commands: conditions, loops, `case`, `[[ ]]`, functions.
 
-use crate::shell::arithmetic::{NOT_NAMED, assigns_behind, without_names};
-use crate::shell::expansions::sets_of;
+use crate::shell::arithmetic::evaluates;
 use crate::shell::grammar::Until;
-use crate::shell::syntax::{Compound, HOLE, Item, List, MAX_DEPTH, Node, Parser, Part, Read, Simple, Word};
+use crate::shell::syntax::{Compound, Item, List, MAX_DEPTH, Node, Parser, Read, Simple, Word};
 use crate::shell::words::Kind;
 
 impl Parser<'_> {
@@ -201,12 +200,9 @@ impl Parser<'_> {
         self.evaluates |= arithmetic;
         if arithmetic {
             for word in &mut compound.words {
-                let mut parts = Vec::new();
-                sets_of(&without_names(word.source()), word.at, &mut parts);
-                if word.text.match_indices(HOLE).any(|(at, hole)| assigns_behind(&word.text[at + hole.len()..])) {
-                    parts.push(Part::Unknown(NOT_NAMED, word.at));
-                }
-                word.parts.append(&mut parts);
+                let mut parts = std::mem::take(&mut word.parts);
+                evaluates(word.source(), &word.text, word.at, &mut parts);
+                word.parts = parts;
             }
         }
         self.compound(compound)

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::shell::arithmetic::{NOT_NAMED, assigns_behind, without_names};
+use crate::shell::arithmetic::evaluates;
 use crate::shell::finding::is_trap;
 use crate::shell::grammar::Until;
 use crate::shell::settings;
@@ -208,14 +208,12 @@ impl Parser<'_> {
                     if is_trap(&text) {
                         w.word.parts.push(Part::Trap(start));
                     }
-                    if indexed && settings::changes(&name) && text.contains("]=") | text.contains("]:=") {
+                    let assigns = text.contains("]=") || text.contains("]:=");
+                    if indexed && assigns && settings::changes(&name) {
                         w.word.parts.push(Part::Sets(name, start));
                     }
                     if evaluated {
-                        sets_of(&without_names(&self.text[first..self.pos]), start, &mut w.word.parts);
-                        if text.match_indices(HOLE).any(|(at, hole)| assigns_behind(&text[at + hole.len()..])) {
-                            w.word.parts.push(Part::Unknown(NOT_NAMED, start));
-                        }
+                        evaluates(&self.text[first..self.pos], &text, start, &mut w.word.parts);
                     }
                     return Ok(());
                 }
@@ -335,12 +333,6 @@ impl Parser<'_> {
         }
         Ok(word)
     }
-}
-
-/// Variables that change what commands are, and that `text` may set as arithmetic.
-pub(super) fn sets_of(text: &str, at: usize, parts: &mut Vec<Part>) {
-    let names = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    parts.extend(names.filter(|name| settings::changes(name)).map(|name| Part::Sets(name.to_owned(), at)));
 }
 
 /// Runs `x` in the value of a variable.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::commands::{Found, Place, Shell, What};
-use crate::shell::expansions::sets_of;
 use crate::shell::settings;
 use crate::shell::syntax::{
     self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word,
@@ -106,8 +105,10 @@ pub(super) struct Finding<'s> {
     pub(super) integers: bool,
     /// Values that would set a variable that changes what commands are if they were.
     sums: Vec<Raw>,
-    /// Variables that are arrays somewhere, and whether others may be, whose names are not known.
-    arrays: (BTreeSet<String>, bool),
+    /// Variables that are arrays somewhere.
+    arrays: BTreeSet<String>,
+    /// Others may be too, whose names are not known.
+    any_array: bool,
     /// Values that a declaring builtin gets as one word, by the name of the variable: an array's are read as elements, with what they run.
     elements: Vec<(String, Raw)>,
 }
@@ -134,7 +135,8 @@ impl<'s> Finding<'s> {
             traps: Vec::new(),
             integers: false,
             sums: Vec::new(),
-            arrays: (BTreeSet::new(), false),
+            arrays: BTreeSet::new(),
+            any_array: false,
             elements: Vec::new(),
         }
     }
@@ -150,18 +152,18 @@ impl<'s> Finding<'s> {
         if self.integers {
             self.found.append(&mut self.sums);
         }
-        let (arrays, any) = &self.arrays;
-        let of_an_array = |name: &String| *any || arrays.contains(name) || settings::is_array(name);
+        let (arrays, any) = (&self.arrays, self.any_array);
+        let of_an_array = |name: &String| any || arrays.contains(name) || settings::is_array(name);
         let elements = std::mem::take(&mut self.elements).into_iter();
         self.found.extend(elements.filter(|(name, _)| of_an_array(name)).map(|(_, raw)| raw));
         Ok(())
     }
 
     /// The variable of this name is an array; any where it is not known.
-    pub(super) fn is_array(&mut self, name: Option<&str>) {
+    pub(super) fn makes_array(&mut self, name: Option<&str>) {
         match name {
-            Some(name) => drop(self.arrays.0.insert(name.to_owned())),
-            None => self.arrays.1 = true,
+            Some(name) => drop(self.arrays.insert(name.to_owned())),
+            None => self.any_array = true,
         }
     }
 
@@ -334,7 +336,7 @@ impl<'s> Finding<'s> {
             let name = assign.name.map(|length| &assign.text[..length]);
             self.sets(assign, name, context);
             if assign.array || name.is_some_and(|name| assign.text[name.len()..].starts_with('[')) {
-                self.is_array(name);
+                self.makes_array(name);
             }
             let value = assign.text.split_once('=').map_or("", |(_, value)| value);
             self.sums(assign, value, context);
@@ -388,12 +390,8 @@ impl<'s> Finding<'s> {
 
     /// What `value` sets where it is evaluated as arithmetic.
     fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
-        let mut parts = Vec::new();
-        sets_of(value, word.at, &mut parts);
-        for part in parts {
-            if let Part::Sets(name, _) = part {
-                self.sums.push(raw(word, What::Setting(name), context));
-            }
+        for name in settings::named_in(value) {
+            self.sums.push(raw(word, What::Setting(name.to_owned()), context));
         }
     }
 
@@ -517,8 +515,10 @@ impl<'s> Finding<'s> {
     /// The text of `word` is run by `reader`, with words behind it that are not in view.
     pub(super) fn text_and_more(&mut self, word: &Word, reader: Reader, context: Context<'_>) -> Result<(), Flaw> {
         let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
-        // What is added for ssh is a host, which its callers see to, and what runs there.
-        if !word.exact || program.rsplit('/').next() == Some("ssh") {
+        let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
+        // What is added for ssh alone is a host, which its callers see to, and what runs there.
+        let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
+        if !word.exact || ssh {
             return self.text(&[word], reader, context);
         }
         let more = Word { text: format!("{} {HOLE}", word.text), raw: Some(word.source().into()), ..word.clone() };

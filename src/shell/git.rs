@@ -272,7 +272,7 @@ fn names_a_helper(address: &str) -> bool {
 
 /// Which argument names a strategy that git does not have itself.
 fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
-    const OWN: [&str; 6] = ["octopus", "ort", "ours", "recursive", "resolve", "subtree"];
+    const STRATEGIES: [&str; 6] = ["octopus", "ort", "ours", "recursive", "resolve", "subtree"];
     if !matches!(command, "merge" | "pull" | "rebase" | "cherry-pick" | "revert") {
         return None;
     }
@@ -283,10 +283,13 @@ fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
         let named = match word.strip_prefix("-s").filter(|_| short) {
             Some("") => Some(next()),
             Some(glued) => Some(glued),
-            None if "--strategy".starts_with(word) && word.len() > "--s".len() => Some(next()),
-            None => word.strip_prefix("--strategy=").or_else(|| word.strip_prefix("--strat=")),
+            None => {
+                let (option, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+                let is = "--strategy".starts_with(option) && option.len() > "--s".len();
+                is.then(|| value.unwrap_or_else(next))
+            }
         };
-        named.is_some_and(|name| !name.is_empty() && !OWN.contains(&name))
+        named.is_some_and(|name| !name.is_empty() && !STRATEGIES.contains(&name))
     })
 }
 

@@ -8,6 +8,11 @@ pub(super) fn changes(name: &str) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// Those variables that `text` names, as it may where it is evaluated as arithmetic.
+pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))
+}
+
 /// A shell runs the file that this variable names, or what it says for another name.
 pub(super) fn names_a_file(name: &str) -> bool {
     matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")

@@ -1,7 +1,7 @@
 //! Words: quotes, expansions, substitutions, the bodies of here-documents.
 
-use crate::shell::expansions::sets_of;
 use crate::shell::finding::is_trap;
+use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Part, Read, Word};
 
 /// Where a word stands, and so what may be in it.
@@ -309,7 +309,8 @@ impl Parser<'_> {
                 _ => self.any(w),
             }
         }
-        sets_of(&w.word.text[name..], w.word.at, &mut w.word.parts);
+        let (at, index) = (w.word.at, &w.word.text[name..]);
+        w.word.parts.extend(settings::named_in(index).map(|name| Part::Sets(name.to_owned(), at)));
         let plus = self.peek() == Some(b'+') && self.peek_second() == Some(b'=');
         if plus || self.peek() == Some(b'=') {
             if plus {
