@@ -64,6 +64,11 @@ fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
         ("read=/no/such/place".to_owned(), "read: [/no/such/place]".to_owned(), "/no/such/place can't be read"),
         (format!("read={tree}/link"), format!("read: [\"{tree}\"]"), "write the real path"),
         (format!("sockets={tree}/plain"), format!("sockets: [\"{tree}/plain\"]"), "is no socket"),
+        (
+            "run-as=no-such-user".to_owned(),
+            "run_as: no-such-user".to_owned(),
+            "can't run as no-such-user: it is not in /etc/passwd",
+        ),
     ] {
         let text = refused(&declares, &allows);
         assert!(text.contains("host.md:7:11: host:go: ") && text.contains(expected), "{declares}: {text}");
@@ -134,6 +139,40 @@ fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     world.assert_audited();
 }
 
+/// A user that the boundary under test can have a step be: any but root, or whoever this is.
+fn user_of_the_host() -> (String, u32) {
+    let me = rustix::process::geteuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").expect("users");
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let ids = |fields: &[&str]| Some((fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?));
+    let fits = |(uid, gid): (u32, u32)| if me == 0 { uid > 0 && gid > 0 } else { uid == me };
+    let found = fields
+        .into_iter()
+        .find_map(|fields| ids(&fields).filter(|ids| fits(*ids)).map(|(uid, _)| (fields[0].to_owned(), uid)));
+    found.expect("a user in /etc/passwd")
+}
+
+#[test]
+fn a_step_that_runs_as_a_user_of_the_host_writes_as_that_user() {
+    let (dir, tree) = tree();
+    let (user, uid) = user_of_the_host();
+    let world = World::with(|setup| {
+        let declares = format!("go write={tree} workdir=in-place run-as={user}");
+        setup.runbook("host.md", runbook(SMALL, &[(&declares, &format!("echo made > {tree}/made"))]));
+        setup.policy = format!(
+            "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{write: [\"{tree}\"], workdir: in-place, run_as: {user}}}}}\n"
+        );
+    });
+    let sealed = world.wire.get("/v1/steps/host:go", &world.reader).ok(200);
+    assert_eq!(sealed["sandbox"]["run_as"], user.as_str());
+    let finished = world.run("host:go", json!({}), &[&alice()]);
+    assert_eq!(finished["outcome"], json!({"exit_code": 0, "status": "succeeded"}));
+    let made = dir.path().join("made").metadata().expect("made");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), uid);
+    assert_eq!(world.receipt(&finished)["sandbox"]["level"], "strict");
+    world.assert_verified(&finished);
+}
+
 #[test]
 fn sandbox_tries_a_profile_on_a_command() {
     let (dir, tree) = tree();
@@ -170,6 +209,7 @@ fn sandbox_tries_a_profile_on_a_command() {
         (&["--read", "/no/such", "--", "true"], "name what is there"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
         (&["--net", "10.0.0.1:80", "--", "true"], "no name"),
+        (&["--run-as", "root", "--", "true"], "no step runs as root"),
     ] {
         let output = run(arguments);
         assert!(output.status.code() == Some(2) && said(&output).contains(word), "{arguments:?}: {}", said(&output));

@@ -1256,6 +1256,66 @@ fn a_real_step_tries_to_get_out_and_is_held() {
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
+// ---- users of the host
+
+/// A user of this host that a run can be, by name, id and group: any but root, or whoever this is.
+fn user_of_the_host() -> (String, u32, u32) {
+    let me = rustix::process::geteuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").expect("users");
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let ids = |fields: &[&str]| Some((fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?));
+    let mut users = fields.filter_map(|fields| ids(&fields).map(|(uid, gid)| (fields[0].to_owned(), uid, gid)));
+    let fits =
+        |(_, uid, gid): &(String, u32, u32)| if me == 0 { *uid > 0 && *gid > 0 && uid != gid } else { *uid == me };
+    users.find(fits).expect("a user in /etc/passwd")
+}
+
+#[test]
+fn a_run_is_the_user_that_its_profile_names() {
+    let bench = Bench::strict();
+    let (name, uid, gid) = user_of_the_host();
+    let is_root = rustix::process::geteuid().is_root();
+    let tree = bench.path("tree");
+    std::fs::create_dir(&tree).expect("a directory");
+    std::fs::write(tree.join("theirs"), "theirs\n").expect("a file");
+    std::fs::write(tree.join("nobodys"), "the secret\n").expect("a file");
+    for (path, mode, own) in
+        [(&tree, 0o700, true), (&tree.join("theirs"), 0o600, true), (&tree.join("nobodys"), 0, false)]
+    {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+        if own && is_root {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("its owner");
+        }
+    }
+    let place = tree.canonicalize().expect("real").display().to_string();
+    let named = Profile { write: vec![place.clone()], workdir: Workdir::InPlace, run_as: name.clone(), ..profile() };
+    let mut beside = std::process::Command::new("sleep");
+    if is_root {
+        std::os::unix::process::CommandExt::uid(&mut beside, uid);
+    }
+    let mut beside = beside.arg("60").spawn().expect("a process of that user");
+    let script = "cat theirs; cat nobodys 2>/dev/null; echo x > made; id -u; id -G; tr -s ' ' </proc/self/uid_map; \
+                  tr -s ' ' </proc/self/gid_map; kill -9 -1; true";
+    let report = bench.run_with(&named, plan("bash", script));
+    assert_eq!((report.enforcement.level, report.enforcement.missing.len()), (Level::Strict, 0));
+    assert_eq!(said(report), format!("theirs\n1000\n1000\n 1000 {uid} 1\n 1000 {gid} 1"));
+    let made = std::os::unix::fs::MetadataExt::uid(&tree.join("made").metadata().expect("made"));
+    assert_eq!(made, uid, "what it makes is that user's");
+    assert_eq!(beside.try_wait().expect("waits"), None, "that user's other processes live on");
+    beside.kill().and_then(|()| beside.wait()).expect("ends");
+    if is_root {
+        let isolated = Profile { run_as: "isolated".into(), ..named.clone() };
+        assert_ne!(
+            bench.run_with(&isolated, plan("bash", "cat theirs")).end,
+            End::Exited(0),
+            "an id of its own is not"
+        );
+    }
+    let off = Profile { require: vec![], off_reason: Some("a test".into()), run_as: name, ..profile() };
+    let refused = bench.sandbox.check(&off).expect_err("among that user's other processes").to_string();
+    assert!(refused.contains("a user of the host needs the sandbox"), "{refused}");
+}
+
 // ---- weaker forms
 
 #[test]

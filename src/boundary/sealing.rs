@@ -12,7 +12,7 @@ use crate::decision::in_force::{place, steps_in_force};
 use crate::policy::builtins::Builtins;
 use crate::record::document::Malformed;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::profile::{NetworkMode, Workdir};
+use crate::record::profile::{ISOLATED, NetworkMode, Workdir};
 use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
@@ -90,7 +90,7 @@ pub fn check_on_host(material: &Material, sandbox: &dyn Sandbox, runbooks: &[Pat
             && profile.write.is_empty()
             && profile.sockets.is_empty()
             && profile.network.mode == NetworkMode::None
-            && profile.run_as == "isolated"
+            && profile.run_as == ISOLATED
             && profile.off_reason.is_none();
         if plain {
             continue;

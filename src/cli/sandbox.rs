@@ -12,7 +12,7 @@ use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
 use crate::record::declared::{DeclaredNetwork, workdir};
-use crate::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::DeclaredSandbox;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Stream;
@@ -52,6 +52,9 @@ pub struct Args {
     /// A Unix socket of the host that may be reached
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
+    /// The user of the host that it is, where this is root's
+    #[arg(long, value_name = "USER")]
+    run_as: Option<String>,
     /// The whole of /proc of the run's own processes
     #[arg(long)]
     full_proc: bool,
@@ -159,6 +162,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
     take("sockets", real(&args.socket)?).map_err(usage)?;
     take("deny", args.deny.clone()).map_err(usage)?;
     take("network", vec![args.net.clone()]).map_err(usage)?;
+    take("run-as", args.run_as.iter().cloned().collect()).map_err(usage)?;
     if declared.write.is_some() {
         declared.workdir = Some(args.workdir);
     }
@@ -187,7 +191,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
         network,
         sockets: declared.sockets.unwrap_or_default(),
         proc: if args.full_proc { Proc::Full } else { Proc::Minimal },
-        run_as: "isolated".to_owned(),
+        run_as: declared.run_as.unwrap_or_else(|| ISOLATED.to_owned()),
         limits,
         off_reason,
     })

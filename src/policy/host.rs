@@ -11,7 +11,7 @@ use crate::policy::profile::ProfileError;
 use crate::policy::{Origin, Sourced};
 use crate::record::declared::DeclaredNetwork;
 use crate::record::host::is_at_or_below;
-use crate::record::profile::{Network, NetworkMode, Proc, Workdir};
+use crate::record::profile::{ISOLATED, Network, NetworkMode, Proc, Workdir};
 use crate::record::step::{DeclaredLimits, DeclaredSandbox};
 
 /// What policy says of a sandbox: limits and `/proc` as they are to be, and the most that a step may declare.
@@ -153,7 +153,7 @@ pub(super) fn resolve(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<O
         workdir: declared.workdir.unwrap_or(Workdir::Private),
         network,
         sockets: sorted(&declared.sockets),
-        run_as: declared.run_as.clone().unwrap_or_else(|| "isolated".to_owned()),
+        run_as: declared.run_as.clone().unwrap_or_else(|| ISOLATED.to_owned()),
         off_reason: declared.off_reason.clone(),
     })
 }

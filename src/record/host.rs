@@ -3,6 +3,8 @@
 //! By their letters only: nothing here looks at a disk, so that whoever derives a profile derives the same. Whether a
 //! path is there, and is its own real path, is looked at where it is sealed.
 
+use crate::record::profile::ISOLATED;
+
 /// The longest path, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
 /// The longest deny pattern, in bytes, and its most wildcards: bounds what matching takes, whoever wrote it.
@@ -133,7 +135,7 @@ pub fn check_user(text: &str) -> Result<(), String> {
         && text.bytes().all(|c| first(c) || c.is_ascii_digit() || c == b'-' || c == b'.');
     if text == "root" {
         Err("no step runs as root: name another user".to_owned())
-    } else if text == "isolated" || !ok {
+    } else if text == ISOLATED || !ok {
         Err(format!("{:?} is no name of a user: use lower-case letters, digits and _ - .", shortened(text)))
     } else {
         Ok(())

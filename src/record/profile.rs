@@ -76,6 +76,9 @@ pub struct Profile {
     pub off_reason: Option<String>,
 }
 
+/// What [`Profile::run_as`] says of a run that has an id of its own.
+pub const ISOLATED: &str = "isolated";
+
 impl Profile {
     /// A run that is given nothing of the host beyond what every run has: a private directory, no network, an id of its own.
     #[must_use]
@@ -89,7 +92,7 @@ impl Profile {
             network: Network { mode: NetworkMode::None, hosts: Vec::new() },
             sockets: Vec::new(),
             proc: Proc::Minimal,
-            run_as: "isolated".to_owned(),
+            run_as: ISOLATED.to_owned(),
             limits,
             off_reason: None,
         }

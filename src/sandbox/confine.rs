@@ -15,7 +15,7 @@ use crate::record::profile::NetworkMode;
 use crate::sandbox::filesystem::View;
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
-use crate::sandbox::protocol::{At, Confined, Failure, Form, Request, Stage};
+use crate::sandbox::protocol::{At, Confined, Failure, Form, HostId, Request, Stage};
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Side};
 
@@ -89,7 +89,7 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
         return Err(Failure::new(stage, "lock the secure bits"));
     }
     if let Some(id) = own_id {
-        give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], id)?;
+        give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], HostId { uid: id, gid: id })?;
         take_id(id)?;
     }
     let none = CapabilitySets {
@@ -110,12 +110,12 @@ pub(super) fn drop_privileges(own_id: Option<u32>) -> Result<(), Failure> {
 
 /// Output pipes belong to whoever writes to them, so that `/dev/stderr` can be opened. Pipes only: anything else
 /// is not the run's.
-pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: u32) -> Result<(), Failure> {
+pub(super) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), Failure> {
     let what = "give the output pipes away";
     for stream in output {
         let mode = rustix::fs::fstat(stream).at(Stage::Identity, what)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+            let (uid, gid) = (rustix::fs::Uid::from_raw(id.uid), rustix::fs::Gid::from_raw(id.gid));
             rustix::fs::fchown(stream, Some(uid), Some(gid)).at(Stage::Identity, what)?;
         }
     }

@@ -1,5 +1,7 @@
-//! Ids of runs: one that no user and no other run has.
+//! Ids of runs: one that no user and no other run has, or that of a user of the host.
 
+use crate::record::host::check_user;
+use crate::sandbox::protocol::HostId;
 use std::sync::{Mutex, PoisonError};
 
 /// Above what distributions and systemd give out.
@@ -64,13 +66,8 @@ impl Drop for Id {
 impl Ids {
     /// From the maps of the namespace that the service itself is in. Only root may become somebody else.
     pub(super) fn of_this_process() -> Self {
-        let map = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        let base = if rustix::process::geteuid().is_root() {
-            base(&map("uid_map"), &map("gid_map"), std::process::id())
-        } else {
-            None
-        };
-        Self { base }
+        let root = rustix::process::geteuid().is_root();
+        Self { base: if root { base(&Maps::of_this_process(), std::process::id()) } else { None } }
     }
 
     pub(super) fn available(&self) -> bool {
@@ -83,16 +80,67 @@ impl Ids {
     }
 }
 
-fn base(uid_map: &str, gid_map: &str, process: u32) -> Option<u32> {
-    let covers = |map: &str, first: u32, count: u32| {
-        map.lines().any(|line| {
-            let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
-            let (inside, _, length) = (fields.next().unwrap_or(0), fields.next(), fields.next().unwrap_or(0));
-            inside <= u64::from(first) && u64::from(first) + u64::from(count) <= inside + length
-        })
+/// A user of this host, looked up in `/etc/passwd` alone: a directory server would be asked at every verdict.
+///
+/// # Errors
+/// Why a run can't be this one, and what to do.
+pub(super) fn of_user(name: &str) -> Result<HostId, String> {
+    let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+    let maps = Maps::of_this_process();
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    find_user(name, &users, &maps, HostId { uid, gid })
+}
+
+fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<HostId, String> {
+    check_user(name)?;
+    let line = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
+    let Some(fields) = line else {
+        return Err(format!("it is not in /etc/passwd; make it with `useradd --system {name}`, or name another"));
     };
+    let id = |at: usize| fields.get(at).and_then(|text| text.parse::<u32>().ok());
+    let (Some(uid), Some(gid)) = (id(2), id(3)) else {
+        return Err("its line in /etc/passwd has no ids".to_owned());
+    };
+    if uid == 0 || gid == 0 {
+        return Err(format!("its ids are root's ({uid}:{gid}); name another user"));
+    }
+    let user = HostId { uid, gid };
+    if service.uid != 0 && user != service {
+        return Err(format!(
+            "the service is user {}, and only root becomes another one; start the service as root, or as {name}",
+            service.uid
+        ));
+    }
+    if service.uid == 0 && !(covers(&maps.uid, uid, 1) && covers(&maps.gid, gid, 1)) {
+        return Err(format!("this container has no ids {uid}:{gid}; give it more of them"));
+    }
+    Ok(user)
+}
+
+/// Ids of the namespace that the service itself is in (user_namespaces(7)).
+struct Maps {
+    uid: String,
+    gid: String,
+}
+
+impl Maps {
+    fn of_this_process() -> Self {
+        let map = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        Self { uid: map("uid_map"), gid: map("gid_map") }
+    }
+}
+
+fn covers(map: &str, first: u32, count: u32) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
+        let (inside, _, length) = (fields.next().unwrap_or(0), fields.next(), fields.next().unwrap_or(0));
+        inside <= u64::from(first) && u64::from(first) + u64::from(count) <= inside + length
+    })
+}
+
+fn base(maps: &Maps, process: u32) -> Option<u32> {
     let candidates = [HIGH + process % SERVICES * PER_SERVICE, LOW];
-    candidates.into_iter().find(|&first| covers(uid_map, first, PER_SERVICE) && covers(gid_map, first, PER_SERVICE))
+    candidates.into_iter().find(|&first| covers(&maps.uid, first, PER_SERVICE) && covers(&maps.gid, first, PER_SERVICE))
 }
 
 #[cfg(test)]
@@ -117,13 +165,40 @@ mod tests {
 
     #[test]
     fn ids_are_only_taken_where_they_are_mapped() {
-        let whole = "         0          0 4294967295\n";
-        let container = "0 100000 65536";
-        assert_eq!(base(whole, whole, 3), Some(HIGH + 3 * PER_SERVICE));
-        assert_eq!(base(whole, container, 3), Some(LOW));
-        assert_eq!(base(container, container, 3), Some(LOW));
-        assert_eq!(base("0 0 1", whole, 3), None);
-        assert_eq!(base("", "", 3), None);
+        let of = |uid: &str, gid: &str| base(&Maps { uid: uid.to_owned(), gid: gid.to_owned() }, 3);
+        assert_eq!(of(WHOLE, WHOLE), Some(HIGH + 3 * PER_SERVICE));
+        assert_eq!(of(WHOLE, CONTAINER), Some(LOW));
+        assert_eq!(of(CONTAINER, CONTAINER), Some(LOW));
+        assert_eq!(of("0 0 1", WHOLE), None);
+        assert_eq!(of("", ""), None);
         assert!(HIGH.checked_add(SERVICES * PER_SERVICE).is_some());
     }
+
+    #[test]
+    fn a_user_of_the_host_is_never_root_and_only_root_becomes_one() {
+        let users = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\noperator:x:11:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n\
+                     web2:x:70000:70000::/:/bin/sh\nbad:x:y:z::/:/bin/sh\nshort:x\n";
+        let whole = Maps { uid: WHOLE.to_owned(), gid: WHOLE.to_owned() };
+        let container = Maps { uid: CONTAINER.to_owned(), gid: CONTAINER.to_owned() };
+        let (root, web) = (HostId { uid: 0, gid: 0 }, HostId { uid: 33, gid: 34 });
+        assert_eq!(find_user("web", users, &whole, root), Ok(web));
+        assert_eq!(find_user("web", users, &container, web), Ok(web), "itself");
+        for (name, maps, service, why) in [
+            ("root", &whole, root, "no step runs as root"),
+            ("toor", &whole, root, "its ids are root's (0:0)"),
+            ("operator", &whole, root, "its ids are root's (11:0)"),
+            ("we", &whole, root, "not in /etc/passwd"),
+            ("bad", &whole, root, "has no ids"),
+            ("short", &whole, root, "has no ids"),
+            ("web2", &container, root, "this container has no ids 70000:70000"),
+            ("web2", &whole, web, "only root becomes another one"),
+            ("web", &whole, HostId { uid: 33, gid: 33 }, "only root becomes another one"),
+        ] {
+            let refused = find_user(name, users, maps, service).expect_err(name);
+            assert!(refused.contains(why), "{name}: {refused}");
+        }
+    }
+
+    const WHOLE: &str = "         0          0 4294967295\n";
+    const CONTAINER: &str = "0 100000 65536";
 }

@@ -24,7 +24,7 @@ use crate::record::profile::NetworkMode;
 use crate::sandbox::confine::{self, Held};
 use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{
-    self, At, Failure, Form, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
+    self, At, Failure, Form, HostId, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
 };
 use crate::sandbox::remove;
 use crate::sandbox::seccomp;
@@ -93,7 +93,7 @@ impl Spare {
         }
         // Opened before it is cloned: every mount from now on is seen.
         let mounts = File::open("/proc/self/mountinfo").ok()?;
-        let start = Start { form: Form::Namespaces, own_id: None, own_network: true };
+        let start = Start { form: Form::Namespaces, host_id: None, own_network: true };
         Some(Self { first: clone_first(&start, None).ok()?, mounts })
     }
 
@@ -209,7 +209,7 @@ fn try_begin(
     cgroup: Option<&OwnedFd>,
     ready: Option<First>,
 ) -> Result<First, Failure> {
-    if let Some(id) = start.own_id
+    if let Some(id) = start.host_id
         && start.form == Form::Namespaces
     {
         confine::give_away(outputs, id)?;
@@ -256,10 +256,10 @@ impl First {
     /// Lets it begin a run.
     fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
         if start.form == Form::Namespaces {
-            let (uid, gid) = match start.own_id {
-                Some(id) => (id, id),
-                None => (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
-            };
+            let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
+                uid: rustix::process::getuid().as_raw(),
+                gid: rustix::process::getgid().as_raw(),
+            });
             for (file, line) in [
                 ("setgroups", "deny".to_owned()),
                 ("uid_map", format!("{INNER_ID} {uid} 1")),
@@ -393,7 +393,7 @@ fn read_request(control: &mut UnixStream, start: &Start) -> Result<(Request, Vec
     let same = match start.form {
         // Its id is what the helper has written into its maps.
         Form::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
-        Form::Host | Form::Sweep => asked.own_id == start.own_id,
+        Form::Host | Form::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
         return Err(Failure::new(Stage::Request, "the request is not for what this process was cloned for"));
@@ -405,7 +405,7 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
     let begun = Instant::now();
     // They are nobody's children here, so their end can't be waited for, only looked for.
     let mut left = 0;
-    if let Some(id) = start.own_id {
+    if let Some(HostId { uid: id, .. }) = start.host_id {
         kill_everything_of(id);
         left = living_of(id);
         while left > 0 && begun.elapsed() < KILL_DEADLINE {

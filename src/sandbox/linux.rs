@@ -12,8 +12,7 @@ use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
-use crate::record::profile::STRICT;
-use crate::record::profile::{Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{Limits, NetworkMode, Profile, STRICT};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{Group, Groups};
@@ -26,7 +25,7 @@ use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{
-    self, Descriptors, Failure, Filter, Form, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
+    self, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
 };
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
@@ -137,21 +136,10 @@ impl LinuxSandbox {
     fn trial(&self, lacking: &Lacking) -> Result<(), Failure> {
         let form = if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces };
         let landlock = lacking.landlock.is_none();
-        let profile = Profile {
-            require: vec![],
-            read: vec![],
-            write: vec![],
-            deny: vec![],
-            workdir: Workdir::Private,
-            network: Network { mode: NetworkMode::None, hosts: vec![] },
-            sockets: vec![],
-            proc: Proc::Minimal,
-            run_as: "isolated".into(),
-            limits: Limits { wall_ms: TRIAL_MS, ..Limits::default() },
-            off_reason: None,
-        };
+        let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
         let filter = lacking.seccomp.is_none().then(|| Filter::of(form, &profile));
-        let prepared = Prepared { profile, form, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
+        let prepared =
+            Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers: STRICT.to_vec() };
         let plan = Plan {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
@@ -244,8 +232,8 @@ impl LinuxSandbox {
             Ok(run_dir) => run_dir,
             Err(error) => return run.not_started(format!("make a directory for the run: {error}")),
         };
-        let id = self.ids.take();
-        if id.is_none() && self.ids.available() {
+        let id = if prepared.user.is_none() { self.ids.take() } else { None };
+        if id.is_none() && prepared.user.is_none() && self.ids.available() {
             return run.not_started("give it an id of its own: too many runs go on beside each other".to_owned());
         }
         let own_id = id.as_ref().map(Id::number);
@@ -263,8 +251,11 @@ impl LinuxSandbox {
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
         };
-        let start =
-            Start { form: prepared.form, own_id, own_network: prepared.profile.network.mode != NetworkMode::Host };
+        let start = Start {
+            form: prepared.form,
+            host_id: prepared.user.or(own_id.map(|id| HostId { uid: id, gid: id })),
+            own_network: prepared.profile.network.mode != NetworkMode::Host,
+        };
         let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
         if prepared.profile.network.mode == NetworkMode::Allow {
             let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
@@ -358,7 +349,8 @@ impl LinuxSandbox {
 
     /// Ends every process of that id. Answers how many are left; one where nobody can say.
     fn end_leftovers(&self, own_id: u32) -> u64 {
-        let start = Start { form: Form::Sweep, own_id: Some(own_id), own_network: true };
+        let host_id = Some(HostId { uid: own_id, gid: own_id });
+        let start = Start { form: Form::Sweep, host_id, own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
             // It says one word when they are gone, and closes.
             let mut said = Vec::new();

@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::record::enforcement::Level;
-use crate::record::profile::{Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::deny::Patterns;
 use crate::sandbox::filesystem;
+use crate::sandbox::ids;
 use crate::sandbox::probe::{Missing, Probe, level};
-use crate::sandbox::protocol::{Filter, Form};
+use crate::sandbox::protocol::{Filter, Form, HostId};
 
 /// A profile that this host can hold, and how it will be held.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ use crate::sandbox::protocol::{Filter, Form};
 pub struct Prepared {
     pub(super) profile: Profile,
     pub(super) form: Form,
+    /// The user of the host that the run is; none where its id is its own.
+    pub(super) user: Option<HostId>,
     pub(super) landlock: bool,
     pub(super) filter: Option<Filter>,
     pub(super) level: Level,
@@ -52,14 +55,16 @@ pub enum Unavailable {
         /// What was tried, and what to change.
         missing: Missing,
     },
-    /// The profile asks for what this version has not got.
-    NotBuilt {
-        /// What, with its value.
-        what: String,
-    },
     /// The profile contradicts itself or says nothing useful.
     Invalid {
         /// Why.
+        why: String,
+    },
+    /// The run can't be the user of the host that the profile names.
+    User {
+        /// As the profile has it.
+        name: String,
+        /// Why, and what to do.
         why: String,
     },
     /// A path of the profile can't be given to a step.
@@ -105,8 +110,8 @@ impl fmt::Display for Unavailable {
                 missing.why,
                 missing.knob
             ),
-            Self::NotBuilt { what } => write!(f, "{what} is not built into this version; take it out of the profile"),
             Self::Invalid { why } => write!(f, "the profile can't be held: {why}"),
+            Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
             Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
             Self::Private { private, through } => write!(
                 f,
@@ -158,8 +163,8 @@ impl Surroundings {
 
 /// Whether `profile` can be held on the host that `probe` found.
 pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<Prepared, Unavailable> {
-    refuse_what_is_not_built(profile)?;
     refuse_what_makes_no_sense(profile)?;
+    let user = user(profile)?;
     for &layer in &profile.require {
         if let Some(missing) = probe.missing(layer) {
             return Err(Unavailable::Layer { layer, missing: missing.clone() });
@@ -185,15 +190,15 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     // The host's network is no layer, whoever allowed it: whoever demands that layer must not be given this.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
     let level = if off { Level::Off } else { level(&layers) };
-    Ok(Prepared { profile: profile.clone(), form, landlock, filter, level, layers })
+    Ok(Prepared { profile: profile.clone(), form, user, landlock, filter, level, layers })
 }
 
-fn refuse_what_is_not_built(profile: &Profile) -> Result<(), Unavailable> {
-    let not_built = |what: String| Err(Unavailable::NotBuilt { what });
-    if profile.run_as != "isolated" {
-        return not_built(format!("run_as {:?}", profile.run_as));
+fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
+    if profile.run_as == ISOLATED {
+        return Ok(None);
     }
-    Ok(())
+    let name = &profile.run_as;
+    ids::of_user(name).map(Some).map_err(|why| Unavailable::User { name: name.clone(), why })
 }
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
@@ -332,6 +337,8 @@ fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> R
         (copied, "a work directory that is a copy or an overlay"),
         (!profile.deny.is_empty(), "a deny pattern"),
         (!profile.sockets.is_empty(), "a socket of the host"),
+        // It would be among that user's other processes, and its end is the end of all that has its id.
+        (profile.run_as != ISOLATED, "a user of the host"),
     ] {
         if asks {
             return Err(match probe.missing(Layer::Namespaces) {
@@ -441,9 +448,11 @@ mod tests {
     }
 
     #[test]
-    fn features_of_later_versions_are_refused_by_name() {
+    fn nobody_becomes_root_or_a_user_that_is_not_there() {
         let text = refusal(|profile| profile.run_as = "root".into());
-        assert!(text.contains("run_as \"root\"") && text.contains("not built"), "{text}");
+        assert!(text.contains("can't run as root: no step runs as root"), "{text}");
+        let text = refusal(|profile| profile.run_as = "no-such-user".into());
+        assert!(text.contains("no-such-user: it is not in /etc/passwd"), "{text}");
     }
 
     #[test]

@@ -75,6 +75,14 @@ impl Filter {
     }
 }
 
+/// Who the processes of a run are on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostId {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
 /// One run, as its first process is asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,8 +276,8 @@ pub(super) fn send_descriptor(to: &UnixStream, message: &Message, descriptor: Bo
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
     pub(super) form: Form,
-    /// An id of the run's own; none where the service can't give one.
-    pub(super) own_id: Option<u32>,
+    /// Whom the run is on the host: an id of its own or a user; none where that is whom the service is.
+    pub(super) host_id: Option<HostId>,
     /// Whether it gets a network namespace, in that form.
     pub(super) own_network: bool,
 }

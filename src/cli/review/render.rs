@@ -14,8 +14,7 @@ use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::ident::Name;
-use crate::record::profile::STRICT;
-use crate::record::profile::{NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::Timestamp;
 
@@ -130,7 +129,7 @@ fn host_needs(signed: &Authorization) -> Vec<String> {
     if profile.workdir == Workdir::InPlace {
         needs.push("it works in a live tree of the host: what it writes stays".to_owned());
     }
-    if profile.run_as != "isolated" {
+    if profile.run_as != ISOLATED {
         needs.push(format!("it runs as the host's {}", profile.run_as));
     }
     let writes = match profile.workdir {
@@ -287,7 +286,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         format!("network: {network}"),
         format!("sockets of the host: {}", list(&profile.sockets, "none")),
         format!("sees of /proc: {proc}"),
-        format!("runs as: {}", if profile.run_as == "isolated" { "an id of its own" } else { &profile.run_as }),
+        format!("runs as: {}", if profile.run_as == ISOLATED { "an id of its own" } else { &profile.run_as }),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
         format!("at most CPU: {}.{:03} of one", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
         format!("at most memory: {}", bytes(limits.memory_bytes)),
