@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqA
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-use crate::crypto::shape::Strict;
+use crate::crypto::shape::{Strict, push_step};
 
 /// The deepest nesting of arrays and objects; bounds the stack of every program that reads the document.
 pub const MAX_DEPTH: usize = 32;
@@ -53,11 +53,8 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
 /// # Errors
 /// [`ReadError::Type`] with the pointer of the first place that does not fit.
 pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
-    // The place of an error is looked for only once there is one.
-    T::deserialize(Strict(value)).or_else(|_| {
-        serde_path_to_error::deserialize(Strict(value))
-            .map_err(|error| ReadError::Type { pointer: pointer(error.path()), message: error.inner().to_string() })
-    })
+    T::deserialize(Strict(value))
+        .map_err(|misfit| ReadError::Type { pointer: misfit.pointer(), message: misfit.message })
 }
 
 /// Why bytes are not strict JSON.
@@ -222,31 +219,6 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
         (if number { Reason::Number } else { Reason::Syntax }, detail)
     });
     JsonError { reason, line: error.line(), column: error.column(), detail }
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => push_step(&mut text, &index.to_string()),
-            Segment::Map { key } | Segment::Enum { variant: key } => push_step(&mut text, key),
-            Segment::Unknown => break,
-        }
-    }
-    text
-}
-
-// RFC 6901, section 3: '~' is written ~0 and '/' is written ~1.
-fn push_step(pointer: &mut String, step: &str) {
-    pointer.push('/');
-    for c in step.chars() {
-        match c {
-            '~' => pointer.push_str("~0"),
-            '/' => pointer.push_str("~1"),
-            c => pointer.push(c),
-        }
-    }
 }
 
 /// Builds one value; leaves in `broken` which rule stopped it, since serde's errors carry text only.

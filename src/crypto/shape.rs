@@ -4,10 +4,60 @@
 //! schema is an object with names. Everything else is left to the type.
 
 use serde::de::value::BorrowedStrDeserializer;
+use std::fmt;
+
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
-use serde_json::{Error, Value};
+use serde_json::Value;
+
+/// What does not fit its type.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// Keys and indexes that lead to it, the innermost first.
+    way: Vec<String>,
+    pub(super) message: String,
+}
+
+impl Misfit {
+    /// The RFC 6901 pointer to its place.
+    pub(super) fn pointer(&self) -> String {
+        let mut pointer = String::new();
+        self.way.iter().rev().for_each(|step| push_step(&mut pointer, step));
+        pointer
+    }
+
+    fn below(mut self, step: impl ToString) -> Self {
+        self.way.push(step.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+impl serde::de::Error for Misfit {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { way: Vec::new(), message: message.to_string() }
+    }
+}
+
+// RFC 6901, section 3: '~' is written ~0 and '/' is written ~1.
+pub(super) fn push_step(pointer: &mut String, step: &str) {
+    pointer.push('/');
+    for c in step.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
 
 /// A value, to be read strictly.
 #[derive(Debug, Clone, Copy)]
@@ -31,33 +81,29 @@ impl Strict<'_> {
 }
 
 impl<'de> Deserializer<'de> for Strict<'de> {
-    type Error = Error;
+    type Error = Misfit;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match self.0 {
             Value::Array(items) => {
                 let expected = items.len();
-                let mut items = Items(items.iter());
+                let mut items = Items(items.iter().enumerate());
                 let value = visitor.visit_seq(&mut items)?;
-                if items.0.as_slice().is_empty() {
-                    Ok(value)
-                } else {
-                    Err(Error::invalid_length(expected, &"fewer elements"))
-                }
+                if items.0.len() == 0 { Ok(value) } else { Err(Misfit::invalid_length(expected, &"fewer elements")) }
             }
             Value::Object(fields) => {
-                let mut fields = Fields { rest: fields.iter(), value: None };
+                let mut fields = Fields { rest: fields.iter(), of: None };
                 visitor.visit_map(&mut fields)
             }
-            scalar => scalar.deserialize_any(visitor),
+            scalar => scalar.deserialize_any(visitor).map_err(Misfit::custom),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Misfit> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -66,11 +112,11 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, Misfit> {
         if self.0.is_object() {
             self.deserialize_any(visitor)
         } else {
-            Err(Error::invalid_type(self.word(), &"an object"))
+            Err(Misfit::invalid_type(self.word(), &"an object"))
         }
     }
 
@@ -79,16 +125,16 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, Misfit> {
         match self.0 {
             Value::Object(fields) => {
                 let mut fields = fields.iter();
                 match (fields.next(), fields.next()) {
                     (Some((variant, value)), None) => visitor.visit_enum(Variant { variant, value }),
-                    _ => Err(Error::custom("expected an object with one field, the variant's name")),
+                    _ => Err(Misfit::custom("expected an object with one field, the variant's name")),
                 }
             }
-            scalar => scalar.deserialize_enum(name, variants, visitor),
+            scalar => scalar.deserialize_enum(name, variants, visitor).map_err(Misfit::custom),
         }
     }
 
@@ -98,13 +144,14 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     }
 }
 
-struct Items<'de>(std::slice::Iter<'de, Value>);
+struct Items<'de>(std::iter::Enumerate<std::slice::Iter<'de, Value>>);
 
 impl<'de> SeqAccess<'de> for &mut Items<'de> {
-    type Error = Error;
+    type Error = Misfit;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.0.next().map(|item| seed.deserialize(Strict(item))).transpose()
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Misfit> {
+        let Some((at, item)) = self.0.next() else { return Ok(None) };
+        seed.deserialize(Strict(item)).map(Some).map_err(|misfit| misfit.below(at))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -114,21 +161,22 @@ impl<'de> SeqAccess<'de> for &mut Items<'de> {
 
 struct Fields<'de> {
     rest: serde_json::map::Iter<'de>,
-    value: Option<&'de Value>,
+    /// The one whose key was read.
+    of: Option<(&'de str, &'de Value)>,
 }
 
 impl<'de> MapAccess<'de> for &mut Fields<'de> {
-    type Error = Error;
+    type Error = Misfit;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
         let Some((key, value)) = self.rest.next() else { return Ok(None) };
-        self.value = Some(value);
-        seed.deserialize(BorrowedStrDeserializer::<Error>::new(key)).map(Some)
+        self.of = Some((key, value));
+        seed.deserialize(BorrowedStrDeserializer::<Misfit>::new(key)).map(Some).map_err(|misfit| misfit.below(key))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let value = self.value.take().ok_or_else(|| Error::custom("a value was read without its key"))?;
-        seed.deserialize(Strict(value))
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misfit> {
+        let (key, value) = self.of.take().ok_or_else(|| Misfit::custom("a value was read without its key"))?;
+        seed.deserialize(Strict(value)).map_err(|misfit| misfit.below(key))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -142,33 +190,37 @@ struct Variant<'de> {
 }
 
 impl<'de> EnumAccess<'de> for Variant<'de> {
-    type Error = Error;
+    type Error = Misfit;
     type Variant = Content<'de>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'de>), Error> {
-        Ok((seed.deserialize(BorrowedStrDeserializer::<Error>::new(self.variant))?, Content(self.value)))
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'de>), Misfit> {
+        Ok((seed.deserialize(BorrowedStrDeserializer::<Misfit>::new(self.variant))?, Content(self)))
     }
 }
 
-struct Content<'de>(&'de Value);
+struct Content<'de>(Variant<'de>);
 
 impl<'de> VariantAccess<'de> for Content<'de> {
-    type Error = Error;
+    type Error = Misfit;
 
-    fn unit_variant(self) -> Result<(), Error> {
-        if self.0.is_null() { Ok(()) } else { Err(Error::custom("this variant has no content")) }
+    fn unit_variant(self) -> Result<(), Misfit> {
+        if self.0.value.is_null() {
+            Ok(())
+        } else {
+            Err(Misfit::custom("this variant has no content").below(self.0.variant))
+        }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(Strict(self.0))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Misfit> {
+        seed.deserialize(Strict(self.0.value)).map_err(|misfit| misfit.below(self.0.variant))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        Strict(self.0).deserialize_any(visitor)
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Misfit> {
+        Strict(self.0.value).deserialize_any(visitor).map_err(|misfit| misfit.below(self.0.variant))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        Strict(self.0).deserialize_struct("", fields, visitor)
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Misfit> {
+        Strict(self.0.value).deserialize_struct("", fields, visitor).map_err(|misfit| misfit.below(self.0.variant))
     }
 }
 
@@ -193,7 +245,7 @@ mod tests {
         number: u8,
     }
 
-    fn read(value: Value) -> Result<Outer, Error> {
+    fn read(value: Value) -> Result<Outer, Misfit> {
         Outer::deserialize(Strict(&value))
     }
 
@@ -215,6 +267,25 @@ mod tests {
         ] {
             assert!(read(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_place() {
+        for (value, pointer, message) in [
+            (json!({"name": "a", "inner": {"number": 256}}), "/inner/number", "expected u8"),
+            (json!({"name": "a", "list": [{"number": 1}, {"number": "2"}]}), "/list/1/number", "expected u8"),
+            (json!({"name": "a", "list": [{"number": 1}, [2]]}), "/list/1", "expected an object"),
+            (json!({"name": "a", "m~o/re": 1}), "/m~0o~1re", "unknown field"),
+            (json!({"name": "a", "inner": {}}), "/inner", "missing field `number`"),
+            (json!({}), "", "missing field `name`"),
+            (json!(7), "", "invalid type: integer `7`, expected an object"),
+        ] {
+            let misfit = read(value.clone()).expect_err("no fit");
+            assert_eq!(misfit.pointer(), pointer, "{value}");
+            assert!(misfit.message.contains(message), "{value}: {}", misfit.message);
+        }
+        let misfit = Choice::deserialize(Strict(&json!({"with": {"number": []}}))).expect_err("no fit");
+        assert_eq!(misfit.pointer(), "/with/number");
     }
 
     #[derive(Debug, Deserialize, PartialEq)]

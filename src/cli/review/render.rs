@@ -4,7 +4,8 @@
 //! full; then words, comparison and the exact listing of every field; the summary with the digest comes last.
 
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
+use similar::ChangeTag;
+use similar::algorithms::{Capture, Compact, Replace, myers};
 
 use crate::cli::review::derive::{Derived, Finding, LastRun, RosterSource, Sources, Standing};
 use crate::cli::screen::{Screen, Shown, Tone, path_key};
@@ -459,8 +460,13 @@ fn lines_diff(screen: &mut Screen, what: &str, old: &str, new: &str) {
         screen.say(Tone::Plain, &format!("the {what} is the same"));
         return;
     }
-    let diff = TextDiff::from_lines(old, new);
-    for change in diff.iter_all_changes() {
+    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
+    let (old, new) = (lines(old), lines(new));
+    // One algorithm: a text's own comparison brings them all into the program.
+    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
+    let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
+    let ops = found.into_inner().into_inner().into_ops();
+    for change in ops.iter().flat_map(|op| op.iter_changes(&old[..], &new[..])) {
         let text = change.value();
         let shown = match text.strip_suffix('\n') {
             Some(line) => Shown::text(line),
