@@ -690,6 +690,25 @@ fn runs_that_exclude_each_other_never_overlap() {
     assert!(found(&log).is_empty());
 }
 
+#[test]
+fn built_in_lists_that_can_not_be_read_switch_no_question_off() {
+    for lists in [json!(["x"]), json!({}), json!({"version": 2}), json!({"version": 1, "more": []})] {
+        let mut log = usual();
+        log.sealed.builtins = lists.clone();
+        log.reseal(40, |_| {});
+        log.run("nginx:restart", 41, &[ALICE]);
+        assert_eq!(found(&log), ["sealed-state"], "{lists}");
+        assert_eq!(verdicts(&log).last(), Some(&Verdict::Undecided), "what ran under it: {lists}");
+        // Whoever wrote the seal chose the engine's name: nothing runs under it unseen.
+        let mut log = usual();
+        log.sealed.builtins = lists.clone();
+        log.reseal(40, |seal| seal["engine"] = json!(OTHER));
+        assert!(found(&log).is_empty(), "another version may read them: {lists}");
+        log.run("nginx:restart", 41, &[ALICE]);
+        assert_eq!(found(&log), ["sealed-state"], "{lists}");
+    }
+}
+
 const OTHER: &str = "countersign 9.9.9";
 
 /// The usual log, and a run under a seal that names this engine.

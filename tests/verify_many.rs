@@ -40,6 +40,42 @@ fn refused() -> String {
     first.expect("one")["file"].as_str().expect("a file").to_owned()
 }
 
+const NOBODY: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+#[test]
+fn a_file_name_that_is_no_utf8_is_told_as_far_as_it_is_and_stops_nothing() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.json"));
+    std::fs::copy(Path::new(GOLDEN).join(GOOD), &odd).expect("copied");
+    let run = |words: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(words).current_dir(GOLDEN).env_remove("COUNTERSIGN_TRUST").env("HOME", dir.path());
+        command.env_remove("XDG_CONFIG_HOME").stdin(Stdio::null()).output().expect("runs")
+    };
+    let good = GOOD.as_ref();
+    let three = [good, odd.as_os_str(), good];
+    let words = ["verify", "--json", "--roster", "valid/roster.json"].map(std::ffi::OsStr::new);
+    let output = run(&[&words[..], &three].concat());
+    assert_eq!((output.status.code(), lines(&output).len()), (Some(0), 3), "{}", said(&output));
+    assert!(lines(&output)[1]["file"].as_str().is_some_and(|name| name.ends_with("\u{fffd}.json")));
+    let missing = dir.path().join(std::ffi::OsStr::from_bytes(b"\xfe.json"));
+    assert_eq!(lines(&run(&[&words[..], &[missing.as_os_str()]].concat())).len(), 1);
+    // `gate` takes no roster from a checkout.
+    let roster = dir.path().join("roster.json");
+    std::fs::copy(Path::new(GOLDEN).join(ROSTER[1]), &roster).expect("copied");
+    let gate = ["gate", "--json", "--any-digest", "--any-params", "--boundary", NOBODY, "--step", "deploy/web:restart"];
+    let files = ["--roster".as_ref(), roster.as_os_str(), odd.as_os_str()];
+    let output = run(&[&gate.map(std::ffi::OsStr::new)[..], &files].concat());
+    assert_eq!((output.status.code(), lines(&output).len()), (Some(1), 1), "{}", said(&output));
+    let key = dir.path().join(std::ffi::OsStr::from_bytes(b"\xfd.pem"));
+    let output = run(&["key".as_ref(), "generate".as_ref(), "--json".as_ref(), "--out".as_ref(), key.as_os_str()]);
+    assert!(output.status.success() && key.exists(), "{}", said(&output));
+    let home = dir.path().join(std::ffi::OsStr::from_bytes(b"\xfc"));
+    let output = run(&["init".as_ref(), home.as_os_str(), "--yes".as_ref(), "--json".as_ref()]);
+    assert!(output.status.code().is_some_and(|code| code < 100), "{}", said(&output));
+}
+
 #[test]
 fn each_bundle_has_a_line_and_the_worst_decides() {
     let bad = refused();

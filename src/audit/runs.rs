@@ -10,7 +10,7 @@ use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{Counts, DecisionLine, Finding, OpenRun, Unchecked, Verdict, What};
 use crate::audit::kept::{Kept, KeptLive, KeptRun, KeptRuns};
 use crate::audit::ledger::Stop;
-use crate::audit::sealed::{InForce, LISTS_NOT_READ, State};
+use crate::audit::sealed::{InForce, State};
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
 use crate::crypto::merkle::Hash;
 use crate::decision::exclusion::{self, Excluded, Tokens};
@@ -478,9 +478,7 @@ impl Again {
                 None
             }
         };
-        if state.undecidable {
-            self.leave_open(What::Permissions, LISTS_NOT_READ);
-        } else if let Err(error) = check_permissions(step.asked(), &signed.permissions) {
+        if let Err(error) = check_permissions(step.asked(), &signed.permissions) {
             self.read_otherwise(What::Permissions, error.to_string());
         }
         let required = &step.profile.require;

@@ -58,12 +58,7 @@ pub(crate) struct State {
     pub(crate) tokens: Arc<[SealedToken]>,
     /// The patterns of each token, read when it is first asked; nothing where one of them is none.
     patterns: Box<[OnceLock<Option<Patterns>>]>,
-    /// The built-in lists are of another version.
-    pub(crate) undecidable: bool,
 }
-
-/// What a sealed state leaves open although it can be read: nobody's fault, and nothing that was established.
-pub(crate) const LISTS_NOT_READ: &str = "the sealed built-in lists are of another version, which this one can't read";
 
 /// Those of one token.
 type Patterns = Box<[Pattern]>;
@@ -489,10 +484,13 @@ fn read(
         (seal.registry, seal.registry_root, seal.policy, seal.builtins, *seal.roster.as_bytes(), seal.configuration);
     let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
     let builtins: Value = hold!(document("built-in lists", &builtins));
-    let lists = Builtins::from_sealed(&builtins);
-    let undecidable = lists.is_err();
-    // Without them everything is asked for, and then nothing of it is decided.
-    let lists = lists.unwrap_or_default();
+    let lists = match Builtins::from_sealed(&builtins) {
+        Ok(lists) => lists,
+        Err(errors) => {
+            let messages = errors.iter().map(|error| format!("the sealed built-in lists: {error}"));
+            return Ok(Err(Unread::Refused(messages.collect())));
+        }
+    };
     let steps = match before.filter(|before| before.steps.of == of) {
         Some(before) => before.steps.clone(),
         None => {
@@ -554,7 +552,7 @@ fn read(
         }
     };
     let patterns = tokens.iter().map(|_| OnceLock::new()).collect();
-    Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), patterns, undecidable }))
+    Ok(Ok(State { policy: seal.policy, steps, tokens: tokens.into(), patterns }))
 }
 
 /// What a configuration stands for that says less than ours do. The page of formats asks for `{limits, sandbox}` and no

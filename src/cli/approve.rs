@@ -105,7 +105,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 if path != std::path::Path::new("-") {
                     if talk.json {
                         talk.object(
-                            &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path}),
+                            &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path.to_string_lossy()}),
                         )?;
                     }
                     talk.say(&format!(

@@ -83,7 +83,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         bytes.push(b'\n');
         write_new(path, &bytes, talk)?;
         if talk.json && path != std::path::Path::new("-") {
-            talk.object(&json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path}))?;
+            talk.object(
+                &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
+            )?;
         }
         return Ok(Exit::Done);
     }

@@ -256,7 +256,7 @@ pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: 
             "type": "result",
             "proposal": view,
             "exit": {"code": exit.code(), "kind": exit.word()},
-            "bundle": path,
+            "bundle": path.map(Path::to_string_lossy),
         }))?;
     } else {
         talk.say(&ending(view));

@@ -132,7 +132,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let gate = decide(&report, &demands, now);
     if talk.json {
         talk.object(&json!({
-            "file": args.file, "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
+            "file": args.file.to_string_lossy(), "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
             "trusted": {"roster": report.trust.roster, "from": trusted.from},
             "requirements": gate.requirements, "report": report,
         }))?;

@@ -107,7 +107,7 @@ fn own_place() -> Result<PathBuf, Failure> {
 
 fn print(key: &SshKey, path: &Path, talk: &Talk) -> Result<Exit, Failure> {
     if talk.json {
-        talk.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path}))?;
+        talk.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
     } else {
         talk.line(Shown::text(key.line()).as_str())?;
         talk.line(key.keyid().as_str())?;

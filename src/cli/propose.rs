@@ -335,7 +335,7 @@ fn offline(
     write_new(path, &bytes, talk)?;
     if path != Path::new("-") {
         if talk.json {
-            talk.object(&json!({"proposal": id, "digest": digest, "file": path}))?;
+            talk.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
         }
         talk.say(&format!(
             "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",

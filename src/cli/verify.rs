@@ -69,7 +69,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 tally.add(if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" }, path, None);
                 if talk.json {
                     talk.object(&json!({
-                        "file": path, "verified": false, "exit": failure.exit.code(), "error": failure.message,
+                        "file": path.to_string_lossy(), "verified": false, "exit": failure.exit.code(), "error": failure.message,
                     }))?;
                 } else {
                     talk.fail(&failure);
@@ -126,7 +126,7 @@ fn verify(
             tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
             if talk.json {
                 let mut line = json!({
-                    "file": path, "sha256": digest, "verified": report.verified, "exit": exit.code(),
+                    "file": path.to_string_lossy(), "sha256": digest, "verified": report.verified, "exit": exit.code(),
                     "trusted": {"roster": report.trust.roster, "from": trusted.from}, "report": report,
                 });
                 if let Some(at) = options.at {
@@ -144,7 +144,7 @@ fn verify(
             let advice = advice(&untrusted);
             if talk.json {
                 talk.object(&json!({
-                    "file": path, "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
+                    "file": path.to_string_lossy(), "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
                     "untrusted": untrusted, "advice": advice,
                 }))?;
             } else {

@@ -83,8 +83,28 @@ impl Enforcement {
         check_sorted("/predicate/sandbox/missing", &self.missing)?;
         check_sorted("/predicate/sandbox/ns", self.ns.as_deref().unwrap_or_default())?;
         check_sorted("/predicate/sandbox/contacted", self.contacted.as_deref().unwrap_or_default())?;
-        check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())
+        check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())?;
+        for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
+            if let Some(at) = words.iter().flatten().position(|word| !is_word(word)) {
+                let message = "a word has 1 to 32 lower-case letters, digits and dots";
+                return Err(Malformed::at(&format!("/predicate/sandbox/{name}/{at}"), message.to_owned()));
+            }
+        }
+        let hex = |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        match &self.seccomp {
+            Some(facts) if !hex(&facts.sha256) => {
+                let message = "a SHA-256 is 64 lower-case hex digits";
+                Err(Malformed::at("/predicate/sandbox/seccomp/sha256", message.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// `cgroup.kill`: what names a kind of namespace, or what ended a process tree.
+fn is_word(text: &str) -> bool {
+    let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.';
+    (1..=32).contains(&text.len()) && text.bytes().all(ok)
 }
 
 impl Level {

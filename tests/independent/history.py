@@ -333,8 +333,8 @@ class History:
                     raise Bad(f"{keyid} is no approver's, or out of order")
                 last = keyid
                 found.append((approver[0], approver[1].verify(pae(envelope.payload), raw)))
-            if not found:
-                raise Bad("nobody signed it")
+            if len(found) != 1:
+                raise Bad(f"{len(found)} signatures, of the one who denies")
             return found
 
         found = self.attempt(index, "denial", check)

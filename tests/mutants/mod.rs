@@ -205,6 +205,7 @@ pub fn all() -> Vec<Case> {
             cases.push(story.tell(format!("sealed {name}{} {}", mutant.pointer, mutant.what)));
         }
     }
+    facts(&mut cases);
     checkpoints(&mut cases);
     bundles(&mut cases);
     cases
@@ -234,6 +235,21 @@ fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
         if let Some(text) = golden::member_twice(&original, &pointer, value) {
             cases.push(story(text).tell(format!("{kind}{pointer} twice")));
         }
+    }
+}
+
+/// Everything that a receipt may say of its sandbox.
+const ALL_FACTS: &str = include_str!("../vectors/receipt-sandbox.json");
+
+/// Facts of the sandbox that the golden receipt does not have.
+fn facts(cases: &mut Vec<Case>) {
+    let mut original = golden_payload("receipt");
+    original["predicate"]["sandbox"] = serde_json::from_str(ALL_FACTS).expect("JSON");
+    let story = |value: &Value| Story { payload: Some(("receipt", to_canonical(value))), ..Story::default() };
+    cases.push(story(&original).tell("all facts as they are".to_owned()));
+    for mutant in changes(&original).iter().filter(|mutant| mutant.pointer.starts_with("/predicate/sandbox/")) {
+        let place = mutant.pointer.trim_start_matches("/predicate/sandbox");
+        cases.push(story(&mutant.value).tell(format!("all facts{place} {}", mutant.what)));
     }
 }
 

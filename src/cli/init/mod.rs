@@ -57,7 +57,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let name = name(args, talk)?;
     let made = make(&args.dir, &name, &approvers)?;
     if talk.json {
-        talk.object(&json!({"dir": args.dir, "name": name, "files": made, "approvers": args.approvers.len()}))?;
+        talk.object(
+            &json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
+        )?;
     } else {
         talk.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
     }

@@ -120,7 +120,7 @@ fn draft(
         put(config, &text, &edited)?;
         talk.say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
         if talk.json {
-            talk.object(&json!({"version": 1, "file": config.roster}))?;
+            talk.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
         }
         return Ok(Exit::Done);
     };
@@ -165,7 +165,7 @@ fn draft(
         talk.object(&json!({
             "version": version,
             "digest": next.digest(),
-            "file": path,
+            "file": path.to_string_lossy(),
             "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
             "guarded": next.is_guarded(),
             "changes": changes,

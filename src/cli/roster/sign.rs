@@ -176,7 +176,7 @@ fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, tal
         if talk.json {
             let mut told = told(proposed, &standing);
             told["signed_by"] = json!(name);
-            told["file"] = json!(at);
+            told["file"] = json!(at.to_string_lossy());
             talk.object(&told)?;
         }
         let place = Shown::text(&at.to_string_lossy());
@@ -237,7 +237,7 @@ pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
     if talk.json {
         let mut told = told(&proposed, &standing);
         told["left_out"] = json!(left_out);
-        told["file"] = json!(args.file);
+        told["file"] = json!(args.file.to_string_lossy());
         talk.object(&told)?;
     }
     for line in &left_out {

@@ -59,7 +59,7 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit,
     let exit = if sound { Exit::Done } else { Exit::CheckSaidNo };
     if talk.json {
         talk.object(&json!({
-            "type": "local-log", "file": log.file(), "receipts": chain.number, "wrong": chain.wrong, "last": chain.last,
+            "type": "local-log", "file": log.file().to_string_lossy(), "receipts": chain.number, "wrong": chain.wrong, "last": chain.last,
             "exit": exit.code(),
         }))?;
         return Ok(exit);

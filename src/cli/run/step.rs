@@ -232,7 +232,7 @@ impl Walk<'_> {
             self.talk.object(&json!({"type": "exit", "outcome": outcome}))?;
             if let (Some(receipts), Some(appended)) = (self.receipts, appended) {
                 self.talk.object(&json!({
-                    "type": "local-receipt", "digest": appended.digest, "file": receipts.log().file(),
+                    "type": "local-receipt", "digest": appended.digest, "file": receipts.log().file().to_string_lossy(),
                 }))?;
             }
         } else if self.talk.err_is_terminal() {
