@@ -1256,6 +1256,60 @@ fn a_real_step_tries_to_get_out_and_is_held() {
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
+// ---- denied names that move
+
+/// Directories are renamed to and fro while runs start: what is denied in them is in no run's view under any name.
+#[test]
+fn a_directory_that_moves_while_a_run_starts_hides_nothing_from_its_patterns() {
+    let bench = Bench::strict();
+    let tree = bench.path("tree");
+    for directory in ["a/deep", "b", "c", "d"] {
+        std::fs::create_dir_all(tree.join(directory)).expect("a directory");
+    }
+    std::fs::write(tree.join("a/deep/.env"), "the secret").expect("a file");
+    std::fs::hard_link(tree.join("a/deep/.env"), tree.join("a/deep/notes")).expect("a link");
+    for path in ["", "a", "b", "c", "d", "a/deep", "a/deep/.env"] {
+        std::fs::set_permissions(tree.join(path), std::fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+    let place = tree.canonicalize().expect("real").display().to_string();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut ran, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let places = ["a/deep", "d/deep"].map(|name| tree.join(name));
+            for at in (0..places.len()).cycle() {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let _ = std::fs::rename(&places[at], &places[(at + 1) % places.len()]);
+            }
+        });
+        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for number in 0..60 {
+                let workdir = [Workdir::Copy, Workdir::Overlay][number % 2];
+                let profile =
+                    Profile { write: vec![place.clone()], deny: vec!["**/.env".into()], workdir, ..profile() };
+                let mut report =
+                    bench.run_with(&profile, plan("bash", &format!("cat {place}/*/deep/* 2>/dev/null; true")));
+                let text = out(&mut report);
+                match report.end {
+                    End::Exited(0) => ran += 1,
+                    End::NotStarted(_) => refused += 1,
+                    other => panic!("{other:?}"),
+                }
+                // What is renamed after the start shows through an overlay, and is said to: only a copy is stable.
+                assert!(workdir != Workdir::Copy || !text.contains("secret"), "run {number}: {text}");
+            }
+        }));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        held.expect("no copy has it");
+    });
+    println!("{ran} ran, {refused} were refused");
+    let profile = Profile { write: vec![place], deny: vec!["**/.env".into()], workdir: Workdir::Copy, ..profile() };
+    let left = said(bench.run_with(&profile, plan("bash", "cd $HOME; cat */deep/notes; ls -d */deep || true")));
+    assert!(!left.contains("secret"), "{left}");
+}
+
 // ---- users of the host
 
 /// A user of this host that a run can be, by name, id and group: any but root, or whoever this is.

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -37,6 +38,8 @@ pub(super) struct Denied {
     pub(super) names: Vec<(PathBuf, FileType)>,
     /// The denied files of all directories that were looked through together.
     pub(super) files: Rc<BTreeSet<Inode>>,
+    /// The files that have several names and are allowed under one.
+    pub(super) links: Rc<BTreeSet<Inode>>,
 }
 
 /// Device and inode of a file, which all its names share.
@@ -47,6 +50,12 @@ impl Denied {
     pub(super) fn kind(&self, path: &Path) -> Option<FileType> {
         let at = self.names.binary_search_by(|(name, _)| name.as_path().cmp(path)).ok()?;
         self.names.get(at).map(|(_, kind)| *kind)
+    }
+
+    /// Whether an opened file is out of reach under any name: it is denied, or has a name that came after the look.
+    pub(super) fn has(&self, stat: &Stat) -> bool {
+        let inode = (stat.st_dev, stat.st_ino);
+        self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
 }
 
@@ -106,37 +115,132 @@ impl Patterns {
     }
 
     /// Everything that is out of reach at and below each of `roots`: directories or files, and where the step sees them. They
-    /// are looked through together, since a file that is denied in one may have another name in the next.
+    /// are looked through together, since a file that is denied in one may have another name in the next; and again where
+    /// the host changed a directory meanwhile, since what moves may pass by unseen. Where something always changes, files with
+    /// names that were not seen are out of reach as well if `surely`.
     ///
     /// # Errors
-    /// When one of them can't be walked to its end.
-    pub(super) fn find(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Vec<Denied>, Failure> {
-        let (mut known, mut found) = (Known::default(), Vec::with_capacity(roots.len()));
+    /// When one of them can't be walked to its end, or directories are moved all the time.
+    pub(super) fn find(&self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Result<Vec<Denied>, Failure> {
+        for turn in 1.. {
+            let begun = now();
+            let looked = self.look(roots)?;
+            match looked.changes(roots, begun) {
+                Changes::None => return Ok(looked.denied(roots, false)),
+                Changes::Files if turn == TURNS => return Ok(looked.denied(roots, surely)),
+                Changes::Directories if turn == TURNS => break,
+                _ => std::thread::sleep(PAUSE),
+            }
+        }
+        let what = "directories of what may be read or written are moved faster than they can be looked through";
+        Err(Failure::new(Stage::Deny, what))
+    }
+
+    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, Failure> {
+        let mut looked = Looked { found: Vec::with_capacity(roots.len()), known: Known::default() };
         for (root, allowed) in roots {
-            let mut walk = Walk { patterns: self, allowed, names: Vec::new(), linked: Vec::new(), entries: 0, known };
+            let known = std::mem::take(&mut looked.known);
+            let mut walk = Walk { patterns: self, allowed, found: Found::default(), entries: 0, known };
             let stat = rustix::fs::fstat(root).at(Stage::Deny, format!("look at {}", allowed.display()))?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
                 FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
                 _ => {}
             }
-            found.push((walk.names, walk.linked));
-            known = walk.known;
+            looked.found.push(walk.found);
+            looked.known = walk.known;
         }
+        Ok(looked)
+    }
+}
+
+/// How often directories are looked through that the host changes meanwhile, and after which pause.
+const TURNS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(25);
+/// A time of change this close to a walk may be that of two changes: kernels before 6.13 count by the tick, 10 ms at most.
+const TICK: i128 = 20_000_000;
+/// A time so far ahead is of another clock.
+const AHEAD: i128 = 1_000_000_000;
+
+/// Nanoseconds since the epoch.
+fn now() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
+}
+
+/// What one look through all directories found.
+struct Looked {
+    found: Vec<Found>,
+    known: Known,
+}
+
+/// What changed while it was looked.
+enum Changes {
+    None,
+    Files,
+    Directories,
+}
+
+/// What was found below one directory.
+#[derive(Default)]
+struct Found {
+    names: Vec<(PathBuf, FileType)>,
+    linked: Vec<Linked>,
+    directories: Vec<Seen>,
+}
+
+/// A directory as it was before its entries were read.
+struct Seen {
+    path: PathBuf,
+    inode: Inode,
+    changed: i128,
+    /// Whether there are directories in it.
+    nests: bool,
+}
+
+impl Looked {
+    /// Looks at all directories again.
+    fn changes(&self, roots: &[(BorrowedFd<'_>, &Path)], begun: i128) -> Changes {
+        let mut changes = Changes::None;
+        for ((root, _), found) in roots.iter().zip(&self.found) {
+            for seen in &found.directories {
+                let path = if seen.path.as_os_str().is_empty() { Path::new(".") } else { &seen.path };
+                let same = rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW)
+                    .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == seen.inode && changed(&stat) == seen.changed);
+                let recent = (begun - TICK..begun + AHEAD).contains(&seen.changed);
+                match (same && !recent, seen.nests) {
+                    (true, _) => {}
+                    (false, true) => return Changes::Directories,
+                    (false, false) => changes = Changes::Files,
+                }
+            }
+        }
+        changes
+    }
+
+    /// What is out of reach, with files that have names elsewhere if `surely`.
+    fn denied(self, roots: &[(BorrowedFd<'_>, &Path)], surely: bool) -> Vec<Denied> {
+        let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
-        if known.blind {
-            let lists = roots.iter().zip(&found).map(|((_, allowed), (_, linked))| (*allowed, linked.as_slice()));
+        if known.blind || surely {
+            let lists = roots.iter().zip(&found).map(|((_, allowed), found)| (*allowed, found.linked.as_slice()));
             out_of_reach.extend(with_names_elsewhere(lists));
         }
         let files = Rc::new(known.files);
-        let denied = |(mut names, linked): (Vec<(PathBuf, FileType)>, Vec<Linked>)| {
+        let links: Rc<BTreeSet<Inode>> =
+            Rc::new(found.iter().flat_map(|found| &found.linked).map(|file| file.inode).collect());
+        let denied = |Found { mut names, linked, .. }: Found| {
             let aliases = linked.into_iter().filter(|file| out_of_reach.contains(&file.inode));
             names.extend(aliases.map(|file| (file.path, FileType::RegularFile)));
             names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            Denied { names, files: files.clone() }
+            Denied { names, files: files.clone(), links: links.clone() }
         };
-        Ok(found.into_iter().map(denied).collect())
+        found.into_iter().map(denied).collect()
     }
+}
+
+/// When what `stat` is of was changed last, in nanoseconds since the epoch.
+fn changed(stat: &Stat) -> i128 {
+    i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
 }
 
 /// The files that have a name in none of the directories: it may be in one that could not be looked into.
@@ -176,8 +280,7 @@ struct Linked {
 struct Walk<'a> {
     patterns: &'a Patterns,
     allowed: &'a Path,
-    names: Vec<(PathBuf, FileType)>,
-    linked: Vec<Linked>,
+    found: Found,
     entries: u64,
     known: Known,
 }
@@ -186,6 +289,10 @@ impl Walk<'_> {
     fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), Failure> {
         let what = || format!("look for denied names in {}", self.allowed.join(path).display());
         let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(Stage::Deny, what())?;
+        let stat = rustix::fs::fstat(&opened).at(Stage::Deny, what())?;
+        let number = self.found.directories.len();
+        let inode = (stat.st_dev, stat.st_ino);
+        self.found.directories.push(Seen { path: path.to_owned(), inode, changed: changed(&stat), nests: false });
         let mut entries = Dir::new(opened).at(Stage::Deny, what())?;
         while let Some(entry) = entries.read() {
             let entry = entry.at(Stage::Deny, what())?;
@@ -206,9 +313,10 @@ impl Walk<'_> {
             let undeclared = kind == FileType::Socket && !self.patterns.sockets.contains(&self.allowed.join(&entry));
             let here = !denied && (undeclared || self.patterns.deny(self.allowed, &entry));
             if here {
-                self.names.push((entry.clone(), kind));
+                self.found.names.push((entry.clone(), kind));
             }
             let denied = denied || here;
+            self.found.directories[number].nests |= kind == FileType::Directory;
             match kind {
                 FileType::Directory if depth == MAX_DEPTH || entry.as_os_str().len() > MAX_LENGTH => {
                     self.unknown(entry, denied);
@@ -236,12 +344,12 @@ impl Walk<'_> {
         if denied {
             self.known.blind = true;
         } else {
-            self.names.push((path, FileType::Directory));
+            self.found.names.push((path, FileType::Directory));
         }
     }
 
     fn linked(&mut self, path: PathBuf, stat: &Stat) {
-        self.linked.push(Linked { path, inode: (stat.st_dev, stat.st_ino), links: stat.st_nlink.into() });
+        self.found.linked.push(Linked { path, inode: (stat.st_dev, stat.st_ino), links: stat.st_nlink.into() });
     }
 }
 
@@ -401,7 +509,7 @@ mod tests {
         let patterns = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
-        let find = || patterns.find(&[(root.as_fd(), home.path())]).expect("walks").remove(0);
+        let find = || patterns.find(&[(root.as_fd(), home.path())], false).expect("walks").remove(0);
         let found = find();
         assert_eq!(names(&found), [".env", "secrets", "sub/deep/copy", "sub/notes", "sub/shut"]);
         assert!(found.kind(Path::new(".env")).is_some() && found.kind(Path::new("plain")).is_none());
@@ -431,7 +539,7 @@ mod tests {
         let opened = ["one", "two", "file"]
             .map(|name| (rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"), path(name)));
         let roots: Vec<_> = opened.iter().map(|(root, path)| (root.as_fd(), path.as_path())).collect();
-        let found = patterns.find(&roots).expect("walks");
+        let found = patterns.find(&roots, false).expect("walks");
         assert_eq!(found.iter().map(names).collect::<Vec<_>>(), [vec!["notes"], vec![".env", "alias"], vec![""]]);
     }
 
@@ -450,7 +558,7 @@ mod tests {
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let find = |deny: &[&str]| {
             let patterns = Patterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-            names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())]).expect("walks")[0])
+            names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())], false).expect("walks")[0])
         };
         // All names of `one` are there to be seen; those of `copy` are not.
         assert_eq!(find(&["secrets"]), ["copy", "secrets"]);

@@ -203,7 +203,8 @@ fn hide_what_is_denied(
         .map(|source| Ok((trees::open_shown(Path::new(&source.target))?, Path::new("/").join(&source.target))))
         .collect::<Result<Vec<_>, Failure>>()?;
     let roots: Vec<_> = of_trees.chain(seen.iter().map(|(root, path)| (root.as_fd(), path.as_path()))).collect();
-    let mut found = deny.find(&roots)?;
+    let surely = workdir == Workdir::Copy;
+    let mut found = deny.find(&roots, surely)?;
     let mut absent = 0;
     if let Some(disk) = disk {
         for (number, ((path, tree), denied)) in trees.iter().zip(&found).enumerate() {
@@ -225,7 +226,7 @@ fn hide_what_is_denied(
     let over_trees = things.covered();
     trees::settle(|turn| {
         if turn > 0 {
-            found = deny.find(&roots)?;
+            found = deny.find(&roots, surely)?;
         }
         let mut gone = Gone::Nothing;
         for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {

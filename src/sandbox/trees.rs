@@ -199,8 +199,7 @@ impl Copy<'_> {
         let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         let stat = rustix::fs::fstat(&source)?;
         // Asked of what was opened: a name may be another file's by now.
-        let inode = (stat.st_dev, stat.st_ino);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.files.contains(&inode) {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat) {
             return Ok(());
         }
         let made = rustix::fs::openat(&to, name, flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR)?;
@@ -345,7 +344,7 @@ mod tests {
         }
         let deny = Patterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let [from, to] = [&tree, &copy].map(|path| rustix::fs::open(path, DIRECTORY, Mode::empty()).expect("open"));
-        let denied = deny.find(&[(from.as_fd(), &tree)]).expect("walks").remove(0);
+        let denied = deny.find(&[(from.as_fd(), &tree)], true).expect("walks").remove(0);
         for (old, new) in [("deep", "deep2"), ("secrets", "open"), ("deep2/a/.env", "deep2/a/notes")] {
             std::fs::rename(tree.join(old), tree.join(new)).expect("moved");
         }
