@@ -1256,6 +1256,39 @@ fn a_real_step_tries_to_get_out_and_is_held() {
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
+// ---- the private set under another path
+
+#[test]
+fn what_is_private_is_out_of_reach_by_another_mount_of_it_too() {
+    let bench = Bench::strict();
+    let alias = bench.path("alias");
+    std::fs::create_dir_all(alias.join("in")).expect("a directory");
+    let mount = |words: &[&std::ffi::OsStr]| {
+        std::process::Command::new(words[0]).args(&words[1..]).stderr(std::process::Stdio::null()).status()
+    };
+    let (private, inside) = (bench.path("private"), alias.join("in"));
+    let mounted = mount(&["mount".as_ref(), "--bind".as_ref(), private.as_os_str(), inside.as_os_str()]);
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("not run: the private set by another mount; this host lets nobody mount here");
+        return;
+    }
+    let place = alias.canonicalize().expect("real").display().to_string();
+    let refusals: Vec<_> = [
+        Profile { read: vec![place.clone()], ..profile() },
+        Profile { read: vec![format!("{place}/in")], ..profile() },
+        Profile { read: vec![format!("{place}/in/key.pem")], ..profile() },
+        Profile { write: vec![place], workdir: Workdir::InPlace, ..profile() },
+    ]
+    .iter()
+    .map(|profile| bench.sandbox.check(profile).map(drop))
+    .collect();
+    let unmounted = mount(&["umount".as_ref(), inside.as_os_str()]);
+    assert!(unmounted.is_ok_and(|status| status.success()), "it is taken away again");
+    for refused in refusals {
+        assert!(matches!(refused, Err(Unavailable::Private { .. })), "{refused:?}");
+    }
+}
+
 // ---- denied names that move
 
 /// Directories are renamed to and fro while runs start: what is denied in them is in no run's view under any name.

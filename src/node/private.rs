@@ -1,5 +1,6 @@
 //! Rule R9: the private set is where no run can come.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,7 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
 /// Everything of the private set that lies where it must not, and what is open to others.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
     let runbooks: Vec<PathBuf> = config.runbooks.iter().map(|path| real(path)).collect();
     for private in set(config) {
         let at = real(&private);
@@ -86,6 +87,23 @@ pub fn check(config: &Config) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Files of the private set that have another name, by which a run of the service's own user could be given them. Runs of a
+/// root's service have an id of their own, which the modes keep out.
+fn linked(config: &Config) -> Vec<Problem> {
+    let beside = std::fs::read_dir(&config.data).into_iter().flatten().flatten().map(|entry| entry.path());
+    let later = std::fs::read_dir(rosters::directory(config)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files: BTreeSet<PathBuf> = set(config).into_iter().chain(beside).chain(later).map(|path| real(&path)).collect();
+    let has_links = |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.nlink() > 1);
+    let problem = |path: PathBuf| {
+        let shown = path.display();
+        let message = format!(
+            "it has another name (a hard link), by which a run may see it: `cp -p {shown} new && mv new {shown}`"
+        );
+        Problem::whole(&path, message)
+    };
+    files.into_iter().filter(has_links).map(problem).collect()
 }
 
 /// The path with its links resolved, as far as it exists.
@@ -157,6 +175,19 @@ mod tests {
             "key = \"elsewhere/key.pem\"\n".to_owned()
         });
         assert!(text.contains("lies in the runbook directory"), "{text}");
+    }
+
+    #[test]
+    fn r9_no_file_of_the_private_set_has_another_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir_all(dir.path().join("boundary")).expect("made");
+        let key = dir.path().join("boundary/key.pem");
+        std::fs::write(&key, "the secret").expect("a file");
+        let config = Config::read(&dir.path().join("countersign.toml"), "name = \"a\"\n").expect("a configuration");
+        assert!(linked(&config).is_empty());
+        std::fs::hard_link(&key, dir.path().join("open")).expect("a link");
+        let found: Vec<String> = linked(&config).iter().map(ToString::to_string).collect();
+        assert!(matches!(&found[..], [one] if one.contains("key.pem") && one.contains("another name")), "{found:?}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod interpreter;
 pub mod launcher;
 mod leftovers;
 pub mod linux;
+mod mounts;
 pub mod network;
 pub mod probe;
 pub mod profile;

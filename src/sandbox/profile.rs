@@ -8,6 +8,7 @@ use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT
 use crate::sandbox::deny::Patterns;
 use crate::sandbox::filesystem;
 use crate::sandbox::ids;
+use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{Missing, Probe, level};
 use crate::sandbox::protocol::{Filter, Form, HostId};
 
@@ -156,7 +157,8 @@ impl Surroundings {
     pub(super) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
-        let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(own, &visible)?.clone())));
+        let mounts = Mounts::of_this_process().unwrap_or_default();
+        let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(&mounts, own, &visible)?.clone())));
         Self { private, unwritable, scratch, exposed }
     }
 }
@@ -371,9 +373,10 @@ fn keep_private(
     if let Some((private, through)) = &around.exposed {
         return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
     }
+    let mounts = mounts_for(&named)?;
     for private in &around.private {
         let reached = |through: String| Err(Unavailable::Private { private: private.clone(), through });
-        if let Some(path) = overlap(private, &named) {
+        if let Some(path) = overlap(&mounts, private, &named) {
             return reached(path.display().to_string());
         }
         if form == Form::Host && around.scratch.starts_with(private) {
@@ -394,15 +397,26 @@ fn keep_unwritable(profile: &Profile, around: &Surroundings) -> Result<(), Unava
         return Ok(());
     }
     let live: Vec<PathBuf> = filesystem::host_paths(&profile.write).map(PathBuf::from).collect();
-    match around.unwritable.iter().find_map(|fixed| Some((fixed, overlap(fixed, &live)?))) {
+    let mounts = mounts_for(&live)?;
+    match around.unwritable.iter().find_map(|fixed| Some((fixed, overlap(&mounts, fixed, &live)?))) {
         Some((fixed, path)) => Err(Unavailable::Unwritable { path: path.clone(), fixed: fixed.clone() }),
         None => Ok(()),
     }
 }
 
-/// The first of `paths` that lies in `private`, or in which it lies.
-fn overlap<'a>(private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
-    paths.iter().find(|path| private.starts_with(path) || path.starts_with(private))
+/// The mounts by which the paths are compared; none where there is no path.
+fn mounts_for(paths: &[PathBuf]) -> Result<Mounts, Unavailable> {
+    if paths.is_empty() {
+        return Ok(Mounts::default());
+    }
+    Mounts::of_this_process().map_err(|error| Unavailable::Invalid {
+        why: format!("what is mounted where can't be read ({error}); mount /proc"),
+    })
+}
+
+/// The first of `paths` that lies in `private`, or in which it lies, also by another mount of the same.
+fn overlap<'a>(mounts: &Mounts, private: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    paths.iter().find(|path| mounts.overlap(path, private))
 }
 
 /// Whether the path or a directory on the way to it keeps everybody but its owner and group out.
