@@ -219,7 +219,13 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let hand_down = |group: &Path, name: &str| {
         let file = group.join("cgroup.subtree_control");
         let held = || fs::read_to_string(&file).is_ok_and(|held| held.split_whitespace().any(|one| one == name));
-        held() || (fs::write(&file, format!("+{name}")).is_ok() && held())
+        // From a group with processes in it the kernel takes cpu and pids all the same, and makes it one of threads, below
+        // which no process can be born. The root alone may have both, and has no type.
+        let free = || {
+            !group.join("cgroup.type").exists()
+                || fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
+        };
+        held() || (free() && fs::write(&file, format!("+{name}")).is_ok() && held())
     };
     let both = |name: &str| hand_down(base, name) && hand_down(parent, name);
     let there = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
