@@ -186,6 +186,19 @@ fn unknown_step_is_refused() {
         assert_eq!(pointers(&reply.problem("unknown-step")), ["/step"]);
         world.wire.get(&format!("/v1/steps/{step}"), &world.reader).problem("unknown-step");
     }
+    // R10: each is an entry, of the principal's, with the digest of what was asked for.
+    let noted = || {
+        let of_agent = |(kind, entry): &(String, serde_json::Value)| {
+            let said = &entry["predicate"];
+            kind == "refusal" && said["code"] == "unknown-step" && said["principal"] == "agent"
+        };
+        world.log().iter().filter(|entry| of_agent(entry)).count()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while noted() < 3 && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(noted(), 3);
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["step"]["ref"] = json!("plain:nothing");
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);

@@ -59,8 +59,21 @@ impl Boundary {
     /// # Errors
     /// `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with another
     /// body, `rate-limited` when too many of this proposer wait.
-    pub async fn propose(&self, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
-        let request = sha256(&canonical::canonical_of(&body).map_err(|e| fault(&e))?);
+    pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
+        let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
+        let outcome = self.take_in(caller, body, sha256(&request)).await;
+        if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
+            self.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
+        }
+        outcome
+    }
+
+    async fn take_in(
+        &self,
+        caller: &Caller,
+        body: Propose,
+        request: [u8; 32],
+    ) -> Result<(ProposalView, bool), Stopped> {
         let (reference, insisted) = parse_step(&body.step)?;
         let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
         self.demand_clock()?;
