@@ -113,7 +113,8 @@ fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
     world.kill9();
     world.start();
     let served = |world: &World| {
-        let mut command = world.program(&["audit", "--json", "--roster", &roster(world), &world.wire.url]);
+        let mut command =
+            world.program(&["audit", "--json", "--roster", &roster(world), "--url", &world.wire.url, &world.wire.url]);
         Audited::of(&command.env("COUNTERSIGN_TOKEN", &world.reader).output().unwrap())
     };
     let audited = served(&world);
@@ -673,6 +674,73 @@ fn of_several_trusted_rosters_the_newest_decides_an_audit() {
         );
         fs::write(state[1], saved).unwrap();
     }
+}
+
+#[test]
+fn a_token_or_key_goes_to_the_boundary_of_url_alone() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let world = World::new();
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    // A mirror that asks who calls, and has a challenge of the boundary ready to be signed.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}", listener.local_addr().unwrap());
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let (head, hears) = (world.wire.peek("/log/checkpoint").text(), heard.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let asked: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let (status, body) = match asked[0].split(' ').nth(1) {
+                Some("/log/checkpoint") => (200, head.clone()),
+                Some("/v1/challenges") => (200, json!({"challenge": "countersign-challenge/v1 relayed"}).to_string()),
+                _ => (401, String::new()),
+            };
+            hears.lock().unwrap().push_str(&asked.join("\n"));
+            let reply =
+                format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            let _ = (&stream).write_all(reply.as_bytes());
+        }
+    });
+    let url = &world.wire.url;
+    for with in ["token", "key"] {
+        let run = |more: &[&str]| {
+            let mut command = world.program(&["audit", "--roster", &roster(&world), "--url", url]);
+            match with {
+                "token" => command.env("COUNTERSIGN_TOKEN", &world.reader),
+                _ => command.env("COUNTERSIGN_KEY", world.path("alice.pem")),
+            };
+            command.args(more).output().unwrap()
+        };
+        let done = run(&[url, "--against", &mirror]);
+        assert_eq!(done.status.code(), Some(0), "what is open is read: {}", String::from_utf8_lossy(&done.stderr));
+        let done = run(&[&mirror]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(126) && said.contains(&format!("give --url {mirror}")), "{said}");
+    }
+    let heard = heard.lock().unwrap().to_ascii_lowercase();
+    assert!(heard.contains("get /log/checkpoint") && heard.contains("get /log/tile/entries/"), "{heard}");
+    assert!(!heard.contains("authorization") && !heard.contains("challenges"), "{heard}");
+}
+
+#[test]
+fn a_key_that_can_not_be_used_is_no_reason_to_fail_where_nothing_secret_is_asked() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    fs::set_permissions(world.path("alice.pem"), fs::Permissions::from_mode(0o666)).unwrap();
+    let log = |more: &[&str]| {
+        let mut command = world.program(&["log", "--url", &world.wire.url]);
+        command.env("COUNTERSIGN_KEY", world.path("alice.pem")).args(more).arg(world.path("copy")).output().unwrap()
+    };
+    let head = world.program(&["log", "checkpoint", "--url", &world.wire.url]);
+    let head = { head }.env("COUNTERSIGN_KEY", world.path("alice.pem")).output().unwrap();
+    assert_eq!(head.status.code(), Some(0), "{}", String::from_utf8_lossy(&head.stderr));
+    let hashes = log(&["export", "--hashes"]);
+    assert_eq!(hashes.status.code(), Some(0), "{}", String::from_utf8_lossy(&hashes.stderr));
+    fs::remove_dir_all(world.path("copy")).unwrap();
+    let contents = log(&["export"]);
+    assert!(String::from_utf8_lossy(&contents.stderr).contains("alice.pem"), "where it is needed, it is told");
+    assert_eq!(contents.status.code(), Some(2));
 }
 
 /// Serves a directory as a static mirror does, at `/log/`, until the test ends.

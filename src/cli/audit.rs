@@ -40,7 +40,7 @@ use crate::trust::chain::{Pinned, payload_of};
 
 Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
 pub struct Args {
-    /// A directory, or the address of a boundary or mirror
+    /// A directory, or the address of a boundary or mirror. Your token or key goes to the boundary of --url alone
     #[arg(value_name = "DIR|URL")]
     place: String,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::history::{Beside, Unreadable};
 use crate::cli::Global;
-use crate::cli::client::{Address, Client};
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
 use crate::cli::screen::Shown;
@@ -31,15 +31,14 @@ pub enum Place {
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
 impl Place {
-    /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory.
+    /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory. Token and
+    /// keys go to the boundary of `--url` alone.
     ///
     /// # Errors
     /// When it is an address that can't be used, or no directory.
     pub fn open(named: &str, global: &Global, key: &KeyArgs) -> Result<Self, Failure> {
         if named.starts_with("http://") || named.starts_with("https://") {
-            let global = Global { url: named.to_owned(), ..global.clone() };
-            let _readable = Address::parse(named)?;
-            return Ok(Self::Served(Box::new(global.client(key)?)));
+            return Ok(Self::Served(Box::new(global.client_at(named, key)?)));
         }
         let path = PathBuf::from(named);
         if path.is_dir() {
