@@ -230,6 +230,26 @@ fn two_copies_of_one_log_are_one_history_or_a_fork() {
     }
 }
 
+#[test]
+fn a_head_of_nothing_agrees_with_no_log() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let copy = written(&log);
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = countersign::record::checkpoint::Checkpoint {
+        origin: "other/0000000000000000".into(),
+        size: 0,
+        root: merkle::root(&[]),
+    };
+    fs::write(empty.path().join("checkpoint"), format!("{}\n\u{2014} other/0 AAAAAAAA\n", nothing.body())).unwrap();
+    let against = ["--against", empty.path().to_str().unwrap()];
+    for (place, more) in [(copy.path(), &against[..]), (empty.path(), &[])] {
+        let done = audit_log(&log, place, more).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(1) && said.contains("of 0 entries"), "{said}");
+    }
+}
+
 /// An exported directory that is written anew by whoever holds the boundary's key.
 struct Rewritten {
     directory: PathBuf,

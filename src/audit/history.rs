@@ -99,10 +99,14 @@ impl SeenHead {
     /// A note that claims to be a signed head; whether it is one of this log is checked when the log has its size.
     ///
     /// # Errors
-    /// When it is no checkpoint at all.
+    /// When it is no checkpoint at all, or one of nothing.
     pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
         let read = Note::parse(note).map_err(|error| error.to_string())?;
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        // Every log begins with nothing: such a head would agree with each, whoever signed it.
+        if head.size == 0 {
+            return Err("it is a head of 0 entries, so of no log yet".to_owned());
+        }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
 

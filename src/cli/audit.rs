@@ -168,7 +168,7 @@ fn begin(
     expected: &Expected,
     size: u64,
 ) -> Result<Result<Auditor, Untrusted>, Failure> {
-    let first = if size == 0 { None } else { place.entries(0, size)?.into_iter().next() };
+    let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
     let versions = rosters_in(&Entry::of(first), place).map_err(unreadable)?;
     let Some(versions) = versions else {
