@@ -148,7 +148,7 @@ impl<'a> Mirror<'a> {
 
     /// Keeps a head for good: two signed ones of one size that differ show a fork.
     pub(super) fn keep(&self, head: &Head) -> Result<(), Failure> {
-        let name = format!("checkpoints/{}", head.checkpoint.size);
+        let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
             return self.write(&name, head.note.as_bytes());
         };
@@ -163,6 +163,14 @@ impl<'a> Mirror<'a> {
             shown.as_str(),
             head.note
         )))
+    }
+
+    /// Puts this note in the place of the copy's own, which is of the same head.
+    pub(super) fn renew(&self, head: &Head) -> Result<(), Failure> {
+        self.keep(head)?;
+        // A crash between the two leaves the old note as the head: the next run does this again.
+        self.write(&kept_name(head), head.note.as_bytes())?;
+        self.conclude(head)
     }
 
     /// Makes the head that of the copy, when everything it stands for is on the disk.
@@ -220,6 +228,10 @@ impl<'a> Mirror<'a> {
         let shown = Shown::text(&self.directory.to_string_lossy());
         odd(format!("{} is damaged: {why}; it was left as it is, export into another directory", shown.as_str()))
     }
+}
+
+fn kept_name(head: &Head) -> String {
+    format!("checkpoints/{}", head.checkpoint.size)
 }
 
 fn blob_name(digest: &BlobDigest) -> String {
