@@ -763,18 +763,93 @@ fn a_key_that_can_not_be_used_is_no_reason_to_fail_where_nothing_secret_is_asked
     assert_eq!(contents.status.code(), Some(2));
 }
 
+#[test]
+fn audits_that_share_a_state_never_set_it_back() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let early = log.clone();
+    log.run("nginx:restart", 20, &[ALICE]);
+    let mut late = log.clone();
+    late.run("nginx:restart", 30, &[BOB]);
+    // As long as the one that is read, with another history.
+    let mut fork = early.clone();
+    fork.run("nginx:restart", 21, &[BOB]);
+    assert_eq!(fork.size(), log.size());
+    let copy = written(&log);
+    for (meanwhile, code, size, said) in [
+        (&late, 0, late.size(), "another audit kept one of"),
+        (&early, 0, log.size(), ""),
+        (&log, 0, log.size(), ""),
+        (&fork, 1, fork.size(), "FORK"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("state");
+        let with_state = ["--state".to_owned(), file.to_str().unwrap().to_owned()];
+        let with_state = [with_state[0].as_str(), with_state[1].as_str()];
+        let other = written(meanwhile);
+        let mut second = audit_log(meanwhile, other.path(), &with_state);
+        let second = move || assert!(second.output().unwrap().status.success());
+        let url = serve_after(copy.path().to_owned(), second);
+        let done = audit_log(&log, Path::new(&url), &with_state).env("HOME", home.path()).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(code) && told.contains(said), "{told}");
+        let kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(kept["size"], json!(size), "{told}");
+        if code == 1 {
+            assert_eq!(kept["checkpoint"], json!(fork.head()), "it was left as it was");
+        }
+    }
+}
+
+#[test]
+fn a_state_goes_where_its_link_leads_and_one_that_can_not_be_kept_is_told_before_anything_is_read() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let copy = written(&log);
+    let (link, target) = (copy.path().join("link"), copy.path().join("states/prod"));
+    fs::create_dir(copy.path().join("states")).unwrap();
+    fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink("states/prod", &link).unwrap();
+    fs::remove_file(&target).unwrap();
+    let state = |path: &Path| audit_log(&log, copy.path(), &["--state", path.to_str().unwrap()]).output().unwrap();
+    for lost in [&link, &copy.path().join("nowhere/state")] {
+        let done = state(lost);
+        assert_eq!((done.status.code(), done.stdout), (Some(2), vec![]), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert_eq!(state(&target).status.code(), Some(0));
+    let before = fs::read(&target).unwrap();
+    log.run("nginx:restart", 20, &[ALICE]);
+    let copy_later = written(&log);
+    let done = audit_log(&log, copy_later.path(), &["--state", link.to_str().unwrap()]).output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && link.is_symlink() && fs::read(&target).unwrap() != before, "{told}");
+    // What was read in the audit before is not said to have been read now.
+    assert!(!said.contains("every entry holds") && said.contains("--full"), "{said}");
+}
+
 /// Serves a directory as a static mirror does, at `/log/`, until the test ends.
 fn serve(directory: PathBuf) -> String {
+    serve_after(directory, || ())
+}
+
+/// The same; what happens `first` has happened before the first entry is given.
+fn serve_after(directory: PathBuf, first: impl FnOnce() + Send + 'static) -> String {
+    let mut first = Some(first);
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            let first = lines.next().unwrap_or_default();
+            let asked = lines.next().unwrap_or_default();
             let _rest = lines.take_while(|line| !line.is_empty()).count();
             let path =
-                first.split(' ').nth(1).and_then(|path| path.strip_prefix("/log/")).unwrap_or("nothing").to_owned();
+                asked.split(' ').nth(1).and_then(|path| path.strip_prefix("/log/")).unwrap_or("nothing").to_owned();
+            if path.starts_with("tile/entries")
+                && let Some(first) = first.take()
+            {
+                first();
+            }
             let (status, body) = match fs::read(directory.join(path)) {
                 Ok(body) => ("200 OK", body),
                 Err(_) => ("404 Not Found", Vec::new()),
