@@ -19,7 +19,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{self, KeyArgs};
 use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
-use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem};
+use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::ident::Name;
 use crate::record::refusal::Code;
@@ -411,7 +411,12 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
     };
     // A problem is the boundary's text: it may quote what others wrote.
     let mut message = format!("{} ({}): {}", problem.title, word, problem.detail);
-    for error in &problem.errors {
+    // That of parameters says each of its errors already.
+    let told = |error: &ProblemError| {
+        let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
+        problem.detail.contains(&format!("{pointer}: {}", error.detail))
+    };
+    for error in problem.errors.iter().filter(|error| !told(error)) {
         message.push_str(&format!("; {}: {}", error.pointer, error.detail));
     }
     if let Some(receipt) = &problem.receipt {
@@ -469,6 +474,30 @@ mod tests {
         let failure = refusal(&problem, None);
         assert_eq!(failure.exit.code(), 127);
         assert!(failure.message.contains(r"a\x1b[2Jb"), "{failure}");
+    }
+
+    #[test]
+    fn each_error_of_a_problem_is_told_once() {
+        let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
+        let mut problem = Problem {
+            kind: "/problems/invalid-params".into(),
+            title: "the parameters do not fit".into(),
+            status: 422,
+            detail: "/text: expected a string; expected an object".into(),
+            errors: vec![at("/params/text", "expected a string"), at("/params/other", "unknown")],
+            receipt: None,
+            proposal: None,
+            fault: None,
+        };
+        let failure = refusal(&problem, None);
+        assert!(
+            failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
+            "{failure}"
+        );
+        // A place that the detail does not name is told.
+        problem.detail = "expected 1 to 5 seconds".into();
+        problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
+        assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
     }
 
     #[test]
