@@ -36,7 +36,10 @@ impl<'a> Mirror<'a> {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
         let opened = made.map_err(|error| Failure::usage(format!("can't make {}: {error}", shown.as_str())))?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { directory, hashes_only, opened }),
+            Ok(()) => {
+                remove_unfinished(directory);
+                Ok(Self { directory, hashes_only, opened })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::new(
                 Exit::Unreachable,
                 format!("another export writes into {}: run it again when that has ended", shown.as_str()),
@@ -192,7 +195,8 @@ impl<'a> Mirror<'a> {
             let mut builder = tempfile::Builder::new();
             // For whoever serves or audits the copy.
             let mode = fs::Permissions::from_mode(0o644);
-            let mut file = builder.prefix(".new-").permissions(mode).tempfile_in(directory)?;
+            // In one place, where the next run finds what a killed one left.
+            let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
             file.write_all(bytes)?;
             // Else a power cut may leave the name with nothing behind it.
             file.as_file().sync_data()?;
@@ -227,6 +231,18 @@ impl<'a> Mirror<'a> {
     fn damaged(&self, why: &str) -> Failure {
         let shown = Shown::text(&self.directory.to_string_lossy());
         odd(format!("{} is damaged: {why}; it was left as it is, export into another directory", shown.as_str()))
+    }
+}
+
+/// How a file is called until it is whole.
+const UNFINISHED: &str = ".new-";
+
+/// Removes what runs that were killed had begun to write; the directory is this process's alone.
+fn remove_unfinished(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
