@@ -145,6 +145,13 @@ fn without_trust_nothing_is_audited_and_the_digest_is_told() {
     let other = format!("sha256:{}", "a".repeat(64));
     let output = world.program(&["audit", "--json", "--roster", &other]).arg(&copy).output().unwrap();
     assert_eq!(Audited::of(&output).code, 2);
+    // Where a roster is trusted, nothing offers to trust the one that the log brings along.
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = world.program(&["audit", "--roster", &other]).arg(&copy).output().unwrap().stderr;
+    for told in [told, String::from_utf8_lossy(&said).into_owned()] {
+        let ready = told.contains(&format!("--roster {}", roster(&world))) || told.contains("echo");
+        assert!(!ready && told.contains("get the roster from the person who keeps it"), "{told}");
+    }
     for (place, code) in [("/nowhere", 2), ("/tmp", 1), ("https://127.0.0.1:1", 2), ("http://127.0.0.1:1", 125)] {
         let output = world.program(&["audit", "--json", "--roster", &roster(&world), place]).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{place}");
@@ -545,6 +552,20 @@ fn copies_from_before_and_after_a_key_change_are_one_history() {
     rotate(&mut fork);
     let fork = written(&fork);
     against(early.path(), fork.path()).finds(&["fork"]);
+    // The same of a copy that is no longer than the other one, or as long: only one of the two went on to another key.
+    let mut unrotated = before.clone();
+    while unrotated.size() < log.size() {
+        unrotated.run("nginx:restart", 12, &[ALICE]);
+    }
+    let same = written(&unrotated);
+    unrotated.run("nginx:restart", 60, &[ALICE]);
+    let longer = written(&unrotated);
+    for other in [&same, &longer] {
+        for (one, other) in [(late.path(), other.path()), (other.path(), late.path())] {
+            let audited = against(one, other);
+            assert!(audited.code == 1 && audited.whats().contains(&"fork"), "{:#?}", audited.lines);
+        }
+    }
     // A head that a stranger signed is no evidence of anything.
     fs::write(late.path().join("checkpoint"), log.head_by(MALLORY)).unwrap();
     against(early.path(), late.path()).finds(&["checkpoint"]);
@@ -597,6 +618,17 @@ fn a_damaged_copy_is_told_and_never_a_panic() {
     damage("checkpoint", &|bytes| {
         *bytes = String::from_utf8_lossy(bytes).replacen(&format!("\n{size}\n"), "\n3\n", 1).into_bytes()
     });
+    // What can't be read of a directory is told by one code, whatever it is.
+    for name in [entries.as_str(), "blob/sha256"] {
+        let path = copy.join(name);
+        let path = if path.is_dir() { fs::read_dir(path).unwrap().next().unwrap().unwrap().path() } else { path };
+        let good = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(audit(&world, &copy, &[]).code, 2, "{name}");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, good).unwrap();
+    }
     let blobs: Vec<_> = fs::read_dir(copy.join("blob/sha256")).unwrap().map(|entry| entry.unwrap().path()).collect();
     for blob in blobs {
         let good = fs::read(&blob).unwrap();

@@ -171,6 +171,10 @@ fn an_export_is_a_whole_tlog_tiles_directory_and_grows_by_what_is_new() {
     let hashes = directory(&world, "hashes");
     exported(&world, &hashes, &["--hashes"]);
     check(&hashes, false);
+    let audit =
+        world.program(&["audit", "--roster", world.started["roster"].as_str().unwrap()]).arg(&hashes).output().unwrap();
+    let said = String::from_utf8_lossy(&audit.stderr).into_owned();
+    assert!(audit.status.code() == Some(1) && said.contains("a mirror of hashes"), "{said}");
     assert!(refused(&world, &hashes, &[]).contains("hashes"), "a mirror of hashes does not become a copy half way");
     assert!(refused(&world, &copy, &["--hashes"]).contains("contents"));
     let head = world.program(&["log", "checkpoint", "--url", &world.wire.url]).output().unwrap();
@@ -202,9 +206,13 @@ fn tiles_are_completed_and_an_interrupted_export_is_taken_up() {
             check(&copy, true);
         }
     }
+    // What one left that was killed at a worse moment; the temporary files of all lie there.
+    plant(&copy, ".new-abcdef", b"begun");
     exported(&world, &copy, &[]);
     exported(&world, &hashes, &["--hashes"]);
     assert_eq!(check(&copy, true), check(&hashes, false));
+    let left = files(&copy).into_keys().find(|name| name.contains(".new-"));
+    assert_eq!(left, None, "a run that was killed leaves nothing for ever");
     assert!(
         copy.join("tile/0/000").is_file() && !copy.join("tile/0/000.p").exists(),
         "the whole tile takes its parts' place"

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::audit::entry::{self, Entry};
-use crate::audit::finding::{Finding, Said, Summary};
-use crate::audit::history::{Auditor, Expected, SeenHead, Unreadable, rosters_in};
+use crate::audit::finding::{Finding, Said, Summary, What};
+use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use crate::audit::kept::Kept;
 use crate::cli::Global;
 use crate::cli::audit::state::{Moved, StateFile};
@@ -131,12 +131,20 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         },
     };
     read_on(&mut auditor, &place, size, &mut out)?;
-    let (said, mut summary) = auditor.finish(&head, &place).map_err(unreadable)?;
+    let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
     out.say(said)?;
     // Where the other copy is longer, its tiles must prove that it begins with this one.
-    if let Some((other, seen)) = against.filter(|(_, seen)| seen.size > size)
-        && let Some(finding) = compare(&auditor, &head, other, &seen)?
-    {
+    let differs = match &against {
+        Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
+        Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
+            match by_its_own_seals(&auditor, other, seen) {
+                Some(there) if there.root != root_at(&place, size, there.size)? => Some(another_history(seen)),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    if let Some(finding) = differs {
         summary.clean = false;
         summary.failures += 1;
         out.say(vec![Said::Finding(Box::new(finding))])?;
@@ -186,7 +194,7 @@ fn begin(
 ) -> Result<Result<Auditor, Untrusted>, Failure> {
     let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
-    let versions = rosters_in(&Entry::of(first), place).map_err(unreadable)?;
+    let versions = rosters_in(&Entry::of(first), place).map_err(|error| place.unreadable(error))?;
     let Some(versions) = versions else {
         let message = "its first entry is no seal, or the roster that it names is not beside the log";
         return Ok(Err(Untrusted { message: message.to_owned(), first: None }));
@@ -209,7 +217,8 @@ fn begin(
         Ok(deciding) => Ok(left_to_newer(deciding)),
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
-            Err(Untrusted { message: why, first: digest })
+            // The roster that the log brings is not offered for trust: whoever swapped it would have it pasted in as trusted.
+            Err(Untrusted { message: why, first: None })
         }
     })
 }
@@ -246,7 +255,7 @@ fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
 fn later_rosters(place: &Place, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
-        if let Some(versions) = rosters_in(entry, place).map_err(unreadable)?
+        if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
             && versions.len() > longest.as_ref().map_or(known, Vec::len)
         {
             longest = Some(versions);
@@ -269,15 +278,15 @@ fn resume(
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
     let versions = match kept.seals.last() {
-        Some(seal) => {
-            rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place).map_err(unreadable)?.unwrap_or_default()
-        }
+        Some(seal) => rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place)
+            .map_err(|error| place.unreadable(error))?
+            .unwrap_or_default(),
         None => Vec::new(),
     };
     let mut later = versions.clone();
     each_entry(place, kept.size, size, |entry| {
         tree.append(entry.hash());
-        if let Some(more) = rosters_in(entry, place).map_err(unreadable)?
+        if let Some(more) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
             && more.len() > later.len()
         {
             later = more;
@@ -309,7 +318,7 @@ fn root_line(tree: &Frontier) -> String {
 
 fn read_on(auditor: &mut Auditor, place: &Place, size: u64, out: &mut Out<'_>) -> Result<(), Failure> {
     each_entry(place, auditor.size(), size, |entry| {
-        let said = auditor.entry(entry, place).map_err(unreadable)?;
+        let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
         out.say(said)?;
         out.progress(auditor.size());
         Ok(())
@@ -345,10 +354,9 @@ fn each_entry(
 
 /// Whether a longer copy begins with the audited log, as its tiles prove it.
 fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
-    use crate::audit::finding::What;
     let there = match auditor.verify_head(&seen.note) {
         Ok(there) => Ok(there),
-        Err(why) => later_head(auditor, other, seen)?.map_err(|_| why),
+        Err(why) => later_head(auditor, other, seen)?.or_else(|_| by_its_own_seals(auditor, other, seen).ok_or(why)),
     };
     let (here, there) = match auditor.verify_head(head).and_then(|here| Ok((here, there?))) {
         Ok(heads) => heads,
@@ -376,8 +384,32 @@ fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Res
 /// The head of a longer copy whose boundary has another key by now: the seals there say which.
 fn later_head(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Result<Result<Checkpoint, String>, Failure> {
     let Some(mut later) = auditor.later() else { return Ok(Err("the log has no seal".to_owned())) };
-    each_entry(other, auditor.size(), seen.size, |entry| later.entry(entry, other).map_err(unreadable))?;
+    each_entry(other, auditor.size(), seen.size, |entry| {
+        later.entry(entry, other).map_err(|error| other.unreadable(error))
+    })?;
     Ok(later.verify_head(&seen.note))
+}
+
+/// The head of another copy that no key in force here signed: its own seals may lead to one that did. A copy that can't be
+/// read, or has no entries, shows none.
+fn by_its_own_seals(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Option<Checkpoint> {
+    let mut later = auditor.other()?;
+    let mut tree = Frontier::default();
+    let read = each_entry(other, 0, seen.size, |entry| {
+        tree.append(entry.hash());
+        later.entry(entry, other).map_err(|error| other.unreadable(error))
+    });
+    let head = read.ok().and_then(|()| later.verify_head(&seen.note).ok())?;
+    (head.root == tree.root()).then_some(head)
+}
+
+fn another_history(seen: &SeenHead) -> Finding {
+    let message = format!(
+        "{} has a head of {} entries, signed by the key that its own seals lead to, and they are not those read here: the \
+         boundary showed two histories, or one of the two copies was changed; keep both",
+        seen.from, seen.size
+    );
+    Finding::whole(What::Fork, message)
 }
 
 /// The hash of a complete subtree, from the other copy's tiles.
@@ -608,8 +640,4 @@ fn no_log(named: &str) -> Failure {
 
 fn said_no(message: impl Into<String>) -> Failure {
     Failure::new(Exit::CheckSaidNo, message)
-}
-
-fn unreadable(error: Unreadable) -> Failure {
-    Failure::new(Exit::Unreachable, error.0)
 }
