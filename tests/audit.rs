@@ -113,7 +113,8 @@ fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
     world.kill9();
     world.start();
     let served = |world: &World| {
-        let mut command = world.program(&["audit", "--json", "--roster", &roster(world), &world.wire.url]);
+        let mut command =
+            world.program(&["audit", "--json", "--roster", &roster(world), "--url", &world.wire.url, &world.wire.url]);
         Audited::of(&command.env("COUNTERSIGN_TOKEN", &world.reader).output().unwrap())
     };
     let audited = served(&world);
@@ -144,6 +145,13 @@ fn without_trust_nothing_is_audited_and_the_digest_is_told() {
     let other = format!("sha256:{}", "a".repeat(64));
     let output = world.program(&["audit", "--json", "--roster", &other]).arg(&copy).output().unwrap();
     assert_eq!(Audited::of(&output).code, 2);
+    // Where a roster is trusted, nothing offers to trust the one that the log brings along.
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = world.program(&["audit", "--roster", &other]).arg(&copy).output().unwrap().stderr;
+    for told in [told, String::from_utf8_lossy(&said).into_owned()] {
+        let ready = told.contains(&format!("--roster {}", roster(&world))) || told.contains("echo");
+        assert!(!ready && told.contains("get the roster from the person who keeps it"), "{told}");
+    }
     for (place, code) in [("/nowhere", 2), ("/tmp", 1), ("https://127.0.0.1:1", 2), ("http://127.0.0.1:1", 125)] {
         let output = world.program(&["audit", "--json", "--roster", &roster(&world), place]).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{place}");
@@ -226,6 +234,26 @@ fn two_copies_of_one_log_are_one_history_or_a_fork() {
     for (one, other) in [(&early, &late), (&late, &early)] {
         let audited = against(one, other);
         assert!(audited.code == 1 && audited.whats().contains(&"fork"), "{:?}", audited.whats());
+    }
+}
+
+#[test]
+fn a_head_of_nothing_agrees_with_no_log() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let copy = written(&log);
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = countersign::record::checkpoint::Checkpoint {
+        origin: "other/0000000000000000".into(),
+        size: 0,
+        root: merkle::root(&[]),
+    };
+    fs::write(empty.path().join("checkpoint"), format!("{}\n\u{2014} other/0 AAAAAAAA\n", nothing.body())).unwrap();
+    let against = ["--against", empty.path().to_str().unwrap()];
+    for (place, more) in [(copy.path(), &against[..]), (empty.path(), &[])] {
+        let done = audit_log(&log, place, more).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(1) && said.contains("of 0 entries"), "{said}");
     }
 }
 
@@ -524,6 +552,20 @@ fn copies_from_before_and_after_a_key_change_are_one_history() {
     rotate(&mut fork);
     let fork = written(&fork);
     against(early.path(), fork.path()).finds(&["fork"]);
+    // The same of a copy that is no longer than the other one, or as long: only one of the two went on to another key.
+    let mut unrotated = before.clone();
+    while unrotated.size() < log.size() {
+        unrotated.run("nginx:restart", 12, &[ALICE]);
+    }
+    let same = written(&unrotated);
+    unrotated.run("nginx:restart", 60, &[ALICE]);
+    let longer = written(&unrotated);
+    for other in [&same, &longer] {
+        for (one, other) in [(late.path(), other.path()), (other.path(), late.path())] {
+            let audited = against(one, other);
+            assert!(audited.code == 1 && audited.whats().contains(&"fork"), "{:#?}", audited.lines);
+        }
+    }
     // A head that a stranger signed is no evidence of anything.
     fs::write(late.path().join("checkpoint"), log.head_by(MALLORY)).unwrap();
     against(early.path(), late.path()).finds(&["checkpoint"]);
@@ -576,6 +618,17 @@ fn a_damaged_copy_is_told_and_never_a_panic() {
     damage("checkpoint", &|bytes| {
         *bytes = String::from_utf8_lossy(bytes).replacen(&format!("\n{size}\n"), "\n3\n", 1).into_bytes()
     });
+    // What can't be read of a directory is told by one code, whatever it is.
+    for name in [entries.as_str(), "blob/sha256"] {
+        let path = copy.join(name);
+        let path = if path.is_dir() { fs::read_dir(path).unwrap().next().unwrap().unwrap().path() } else { path };
+        let good = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(audit(&world, &copy, &[]).code, 2, "{name}");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, good).unwrap();
+    }
     let blobs: Vec<_> = fs::read_dir(copy.join("blob/sha256")).unwrap().map(|entry| entry.unwrap().path()).collect();
     for blob in blobs {
         let good = fs::read(&blob).unwrap();
@@ -675,18 +728,160 @@ fn of_several_trusted_rosters_the_newest_decides_an_audit() {
     }
 }
 
+#[test]
+fn a_token_or_key_goes_to_the_boundary_of_url_alone() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let world = World::new();
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    // A mirror that asks who calls, and has a challenge of the boundary ready to be signed.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}", listener.local_addr().unwrap());
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let (head, hears) = (world.wire.peek("/log/checkpoint").text(), heard.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let asked: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let (status, body) = match asked[0].split(' ').nth(1) {
+                Some("/log/checkpoint") => (200, head.clone()),
+                Some("/v1/challenges") => (200, json!({"challenge": "countersign-challenge/v1 relayed"}).to_string()),
+                _ => (401, String::new()),
+            };
+            hears.lock().unwrap().push_str(&asked.join("\n"));
+            let reply =
+                format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            let _ = (&stream).write_all(reply.as_bytes());
+        }
+    });
+    let url = &world.wire.url;
+    for with in ["token", "key"] {
+        let run = |more: &[&str]| {
+            let mut command = world.program(&["audit", "--roster", &roster(&world), "--url", url]);
+            match with {
+                "token" => command.env("COUNTERSIGN_TOKEN", &world.reader),
+                _ => command.env("COUNTERSIGN_KEY", world.path("alice.pem")),
+            };
+            command.args(more).output().unwrap()
+        };
+        let done = run(&[url, "--against", &mirror]);
+        assert_eq!(done.status.code(), Some(0), "what is open is read: {}", String::from_utf8_lossy(&done.stderr));
+        let done = run(&[&mirror]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(126) && said.contains(&format!("give --url {mirror}")), "{said}");
+    }
+    let heard = heard.lock().unwrap().to_ascii_lowercase();
+    assert!(heard.contains("get /log/checkpoint") && heard.contains("get /log/tile/entries/"), "{heard}");
+    assert!(!heard.contains("authorization") && !heard.contains("challenges"), "{heard}");
+}
+
+#[test]
+fn a_key_that_can_not_be_used_is_no_reason_to_fail_where_nothing_secret_is_asked() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    fs::set_permissions(world.path("alice.pem"), fs::Permissions::from_mode(0o666)).unwrap();
+    let log = |more: &[&str]| {
+        let mut command = world.program(&["log", "--url", &world.wire.url]);
+        command.env("COUNTERSIGN_KEY", world.path("alice.pem")).args(more).arg(world.path("copy")).output().unwrap()
+    };
+    let head = world.program(&["log", "checkpoint", "--url", &world.wire.url]);
+    let head = { head }.env("COUNTERSIGN_KEY", world.path("alice.pem")).output().unwrap();
+    assert_eq!(head.status.code(), Some(0), "{}", String::from_utf8_lossy(&head.stderr));
+    let hashes = log(&["export", "--hashes"]);
+    assert_eq!(hashes.status.code(), Some(0), "{}", String::from_utf8_lossy(&hashes.stderr));
+    fs::remove_dir_all(world.path("copy")).unwrap();
+    let contents = log(&["export"]);
+    assert!(String::from_utf8_lossy(&contents.stderr).contains("alice.pem"), "where it is needed, it is told");
+    assert_eq!(contents.status.code(), Some(2));
+}
+
+#[test]
+fn audits_that_share_a_state_never_set_it_back() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let early = log.clone();
+    log.run("nginx:restart", 20, &[ALICE]);
+    let mut late = log.clone();
+    late.run("nginx:restart", 30, &[BOB]);
+    // As long as the one that is read, with another history.
+    let mut fork = early.clone();
+    fork.run("nginx:restart", 21, &[BOB]);
+    assert_eq!(fork.size(), log.size());
+    let copy = written(&log);
+    for (meanwhile, code, size, said) in [
+        (&late, 0, late.size(), "another audit kept one of"),
+        (&early, 0, log.size(), ""),
+        (&log, 0, log.size(), ""),
+        (&fork, 1, fork.size(), "FORK"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("state");
+        let with_state = ["--state".to_owned(), file.to_str().unwrap().to_owned()];
+        let with_state = [with_state[0].as_str(), with_state[1].as_str()];
+        let other = written(meanwhile);
+        let mut second = audit_log(meanwhile, other.path(), &with_state);
+        let second = move || assert!(second.output().unwrap().status.success());
+        let url = serve_after(copy.path().to_owned(), second);
+        let done = audit_log(&log, Path::new(&url), &with_state).env("HOME", home.path()).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(code) && told.contains(said), "{told}");
+        let kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(kept["size"], json!(size), "{told}");
+        if code == 1 {
+            assert_eq!(kept["checkpoint"], json!(fork.head()), "it was left as it was");
+        }
+    }
+}
+
+#[test]
+fn a_state_goes_where_its_link_leads_and_one_that_can_not_be_kept_is_told_before_anything_is_read() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let copy = written(&log);
+    let (link, target) = (copy.path().join("link"), copy.path().join("states/prod"));
+    fs::create_dir(copy.path().join("states")).unwrap();
+    fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink("states/prod", &link).unwrap();
+    fs::remove_file(&target).unwrap();
+    let state = |path: &Path| audit_log(&log, copy.path(), &["--state", path.to_str().unwrap()]).output().unwrap();
+    for lost in [&link, &copy.path().join("nowhere/state")] {
+        let done = state(lost);
+        assert_eq!((done.status.code(), done.stdout), (Some(2), vec![]), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert_eq!(state(&target).status.code(), Some(0));
+    let before = fs::read(&target).unwrap();
+    log.run("nginx:restart", 20, &[ALICE]);
+    let copy_later = written(&log);
+    let done = audit_log(&log, copy_later.path(), &["--state", link.to_str().unwrap()]).output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && link.is_symlink() && fs::read(&target).unwrap() != before, "{told}");
+    // What was read in the audit before is not said to have been read now.
+    assert!(!said.contains("every entry holds") && said.contains("--full"), "{said}");
+}
+
 /// Serves a directory as a static mirror does, at `/log/`, until the test ends.
 fn serve(directory: PathBuf) -> String {
+    serve_after(directory, || ())
+}
+
+/// The same; what happens `first` has happened before the first entry is given.
+fn serve_after(directory: PathBuf, first: impl FnOnce() + Send + 'static) -> String {
+    let mut first = Some(first);
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            let first = lines.next().unwrap_or_default();
+            let asked = lines.next().unwrap_or_default();
             let _rest = lines.take_while(|line| !line.is_empty()).count();
             let path =
-                first.split(' ').nth(1).and_then(|path| path.strip_prefix("/log/")).unwrap_or("nothing").to_owned();
+                asked.split(' ').nth(1).and_then(|path| path.strip_prefix("/log/")).unwrap_or("nothing").to_owned();
+            if path.starts_with("tile/entries")
+                && let Some(first) = first.take()
+            {
+                first();
+            }
             let (status, body) = match fs::read(directory.join(path)) {
                 Ok(body) => ("200 OK", body),
                 Err(_) => ("404 Not Found", Vec::new()),

@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use countersign::crypto::cosignature::WitnessKey;
 use countersign::crypto::digest::hex;
 use countersign::crypto::merkle::{self, TileKind, TilePath};
 use countersign::crypto::note::{Note, sign_note};
+use countersign::crypto::signature::SecretKey;
 use history::{ALICE, BOB, BOUNDARY, BOUNDARY_2, Log, MALLORY, key};
 use serde_json::{Value, json};
 use support::people::{Key, alice, bob, mallory};
@@ -169,6 +171,10 @@ fn an_export_is_a_whole_tlog_tiles_directory_and_grows_by_what_is_new() {
     let hashes = directory(&world, "hashes");
     exported(&world, &hashes, &["--hashes"]);
     check(&hashes, false);
+    let audit =
+        world.program(&["audit", "--roster", world.started["roster"].as_str().unwrap()]).arg(&hashes).output().unwrap();
+    let said = String::from_utf8_lossy(&audit.stderr).into_owned();
+    assert!(audit.status.code() == Some(1) && said.contains("a mirror of hashes"), "{said}");
     assert!(refused(&world, &hashes, &[]).contains("hashes"), "a mirror of hashes does not become a copy half way");
     assert!(refused(&world, &copy, &["--hashes"]).contains("contents"));
     let head = world.program(&["log", "checkpoint", "--url", &world.wire.url]).output().unwrap();
@@ -200,9 +206,13 @@ fn tiles_are_completed_and_an_interrupted_export_is_taken_up() {
             check(&copy, true);
         }
     }
+    // What one left that was killed at a worse moment; the temporary files of all lie there.
+    plant(&copy, ".new-abcdef", b"begun");
     exported(&world, &copy, &[]);
     exported(&world, &hashes, &["--hashes"]);
     assert_eq!(check(&copy, true), check(&hashes, false));
+    let left = files(&copy).into_keys().find(|name| name.contains(".new-"));
+    assert_eq!(left, None, "a run that was killed leaves nothing for ever");
     assert!(
         copy.join("tile/0/000").is_file() && !copy.join("tile/0/000.p").exists(),
         "the whole tile takes its parts' place"
@@ -581,6 +591,82 @@ fn a_copy_follows_the_boundarys_key_along_the_rosters_and_never_back() {
     }
     let (_temp, copy) = lay(&Files::new());
     not_taken(&old, &copy, &["--roster", &later], "does not go on");
+}
+
+/// The head of these files with the word of the witnesses of these seeds; `TEST-ONLY` keys, as all here.
+fn cosigned_by(seeds: &[u8], files: &Files) -> Files {
+    let plain = Note::parse(std::str::from_utf8(&files["checkpoint"]).unwrap()).unwrap();
+    let cosigned = seeds.iter().fold(plain.clone(), |note, seed| {
+        let secret = SecretKey::from_seed([*seed; 32]);
+        let key = WitnessKey::new(&format!("w.example/{seed}"), secret.public());
+        let line = key.cosign(&plain, 1_763_632_800, |message| Ok::<_, Infallible>(secret.sign(message)));
+        note.with(line.unwrap()).unwrap()
+    });
+    files.clone().into_iter().chain([("checkpoint".to_owned(), cosigned.to_string().into_bytes())]).collect()
+}
+
+#[test]
+fn a_copy_of_a_log_that_did_not_grow_takes_the_cosignatures_that_came_since_and_keeps_its_trust() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 10, &[ALICE]);
+    let witness = |seed: u8| {
+        let vkey = WitnessKey::new(&format!("w.example/{seed}"), SecretKey::from_seed([seed; 32]).public()).vkey();
+        json!({"name": format!("w.example/{seed}"), "vkey": vkey, "url": "http://127.0.0.1:1"})
+    };
+    log.sealed.roster["witness"] = json!([witness(21), witness(22)]);
+    log.roster(&[ALICE, BOB]);
+    log.reseal(40, |_| {});
+    let plain = made(&log, BOUNDARY);
+    let kept = format!("checkpoints/{}", log.size());
+    let (_temp, copy) = lay(&Files::new());
+    let roster = log.roster_digest(1).to_string();
+    let trusting = ["--roster", roster.as_str()];
+    taken(&plain, &copy, &trusting);
+    let audited = |witnesses: &str| {
+        let mut audit = Command::new(support::PROGRAM);
+        audit.env_clear().args(["audit", "--roster", &roster, "--witness", witnesses]).arg(&copy);
+        audit.output().unwrap().status.code()
+    };
+    assert_eq!(audited("1"), Some(1), "no witness yet");
+    let both = cosigned_by(&[21, 22], &plain);
+    taken(&cosigned_by(&[21], &plain), &copy, &trusting);
+    assert_eq!((audited("1"), audited("2")), (Some(0), Some(1)));
+    let done = export_from(&serve(&both), &copy, &["--json"]).output().unwrap();
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&done["cosignatures"], &done["tiles"]), (&json!(1), &json!(0)), "{done}");
+    assert_eq!((audited("2"), &files(&copy)[&kept]), (Some(0), &both["checkpoint"]));
+    // Fewer, none, or such as do not hold take nothing away.
+    let mut bad = both.clone();
+    let text = String::from_utf8(both["checkpoint"].clone()).unwrap();
+    let other = String::from_utf8(cosigned_by(&[21], &made(&Log::new(), BOUNDARY))["checkpoint"].clone()).unwrap();
+    let line = |text: &str| text.lines().find(|line| line.contains("w.example/21")).unwrap().to_owned();
+    bad.insert("checkpoint".into(), text.replace(&line(&text), &line(&other)).into_bytes());
+    for fewer in [&plain, &cosigned_by(&[22], &plain), &bad, &cosigned_by(&[21, 22, 23, 24], &plain)] {
+        let done = export_from(&serve(fewer), &copy, &[]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(files(&copy)["checkpoint"] == both["checkpoint"]);
+    }
+    // Whom the user trusts counts although nothing is new, and so does who signed.
+    let wrong = format!("sha256:{}", "a".repeat(64));
+    not_taken(&plain, &copy, &["--roster", &wrong], "trusted");
+    let mut lying = plain.clone();
+    lying.insert("checkpoint".into(), log.head_by(MALLORY).into_bytes());
+    not_taken(&lying, &copy, &[], "not signed");
+    // A mirror of hashes that was filled from a stranger's hand, held against the roster later.
+    let only_hashes = |files: &Files| -> Files {
+        let contents = |name: &str| name.contains("entries") || name.starts_with("blob");
+        files.iter().filter(|(name, _)| !contents(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+    };
+    let (temp, copy) = lay(&Files::new());
+    taken(&only_hashes(&lying), &copy, &["--hashes"]);
+    let payload = &plain[&format!("blob/sha256/{}", &log.roster_digest(2).to_string()[7..])];
+    let envelope = json!({"payload": STANDARD.encode(payload), "payloadType": people::IN_TOTO, "signatures": []});
+    let file = temp.path().join("roster.json");
+    fs::write(&file, envelope.to_string()).unwrap();
+    let trusting = ["--hashes", "--roster", file.to_str().unwrap()];
+    not_taken(&only_hashes(&lying), &copy, &trusting, "not signed");
+    taken(&only_hashes(&both), &copy, &trusting);
+    assert_eq!(files(&copy)[&kept], both["checkpoint"]);
 }
 
 #[test]

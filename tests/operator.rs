@@ -228,6 +228,23 @@ fn a_boundary_that_nobody_can_approve_for_is_not_begun() {
 }
 
 #[test]
+fn the_roster_is_shown_with_its_witnesses() {
+    let (dir, home) = boundary();
+    let key = countersign::crypto::signature::SecretKey::from_seed([21; 32]).public();
+    let vkey = countersign::crypto::cosignature::WitnessKey::new("w.example/1", key).vkey();
+    let file = home.join("boundary/roster.toml");
+    let text = std::fs::read_to_string(&file).expect("read");
+    let witness = format!("\n[[witness]]\nname = \"w.example/1\"\nvkey = \"{vkey}\"\nurl = \"http://127.0.0.1:1\"\n");
+    std::fs::write(&file, text + &witness).expect("written");
+    let shown = said(&must(dir.path(), &["roster", "show", "--config", "b"]));
+    let line = shown.lines().find(|line| line.starts_with("witness")).unwrap_or_else(|| panic!("{shown}"));
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["witness", "w.example/1", "at", "http://127.0.0.1:1", &vkey]
+    );
+}
+
+#[test]
 fn strict_on_a_host_that_cannot_hold_it_is_refused_with_layer_and_knob() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "level = \"best-effort\"", "level = \"strict\"");

@@ -133,7 +133,7 @@ fn assert_audited(world: &World, pinned: &[String]) {
     world.check_history();
     let url = world.started["url"].as_str().expect("a URL").to_owned();
     for pinned in pinned {
-        let mut command = world.program(&["audit", &url, "--roster", pinned]);
+        let mut command = world.program(&["audit", &url, "--url", &url, "--roster", pinned]);
         let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
         assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
         let finding: Vec<_> =

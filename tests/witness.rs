@@ -109,8 +109,8 @@ fn bundles_carry_the_word_of_the_roster_s_witnesses_and_verifiers_can_demand_it(
     // So does an audit of the whole history.
     let audit = |witnesses: &str| {
         let roster = world.started["roster"].as_str().unwrap();
-        let mut command =
-            world.program(&["audit", &world.wire.url, "--roster", roster, "--json", "--witness", witnesses]);
+        let mut command = world.program(&["audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster]);
+        command.args(["--json", "--witness", witnesses]);
         let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();

@@ -99,10 +99,14 @@ impl SeenHead {
     /// A note that claims to be a signed head; whether it is one of this log is checked when the log has its size.
     ///
     /// # Errors
-    /// When it is no checkpoint at all.
+    /// When it is no checkpoint at all, or one of nothing.
     pub fn parse(note: &str, from: impl Into<String>) -> Result<Self, String> {
         let read = Note::parse(note).map_err(|error| error.to_string())?;
         let head = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        // Every log begins with nothing: such a head would agree with each, whoever signed it.
+        if head.size == 0 {
+            return Err("it is a head of 0 entries, so of no log yet".to_owned());
+        }
         Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
     }
 
@@ -153,6 +157,8 @@ pub struct Auditor {
     after: Vec<Option<(u64, Timestamp)>>,
     /// What is dated before somebody saw the log without it.
     back_dated: Vec<String>,
+    /// Heads that were seen elsewhere, and that no key signed which is in force here at their size.
+    unsigned: Vec<SeenHead>,
 }
 
 /// The versions of the roster that a seal's entry brings, from 1 on; nothing of it is verified. With these of the log's
@@ -201,6 +207,7 @@ impl Auditor {
             left: None,
             after,
             back_dated: Vec::new(),
+            unsigned: Vec::new(),
         })
     }
 
@@ -301,6 +308,19 @@ impl Auditor {
         let in_force = self.seals.current.as_ref()?;
         let (boundary, roster) = (in_force.boundary.clone(), in_force.roster.clone());
         Some(Later { boundary, roster, rosters: self.rosters.clone() })
+    }
+
+    /// What can verify the head of another copy by its own seals, read from its first entry.
+    #[must_use]
+    pub fn other(&self) -> Option<Later> {
+        let boundary = self.seals.current.as_ref()?.boundary.clone();
+        let first = self.rosters().versions().first()?;
+        Some(Later { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
+    }
+
+    /// Heads that were seen elsewhere, and that no key signed which is in force here at their size.
+    pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
+        self.unsigned.iter()
     }
 
     /// The rosters that are known by now.
@@ -624,7 +644,10 @@ impl Auditor {
         for seen in seen {
             let (root, from) = (self.tree.root(), &seen.from);
             match seen.verify(&in_force) {
-                Err(why) => self.say(Finding::whole(What::Checkpoint, format!("{from}: {why}"))),
+                Err(why) => {
+                    self.say(Finding::whole(What::Checkpoint, format!("{from}: {why}")));
+                    self.unsigned.push(seen);
+                }
                 Ok(head) if head.root != root => {
                     let message = format!(
                         "its first {size} entries hash to {}, {from} is a head of that size with {}: the boundary showed two \
@@ -815,7 +838,7 @@ impl Auditor {
     }
 }
 
-/// Follows the boundary's keys through the seals that a longer copy goes on with, and verifies its head. Nothing else of
+/// Follows the boundary's keys through the seals of another copy, and verifies its head. Nothing else of
 /// these entries is judged.
 #[derive(Debug)]
 pub struct Later {

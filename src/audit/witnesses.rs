@@ -54,7 +54,7 @@ pub(crate) fn check_witnesses(
     ensure(found >= demanded, || {
         format!(
             "{found} of the {} witnesses in the roster cosigned this checkpoint, {demanded} demanded{left_out}; get the \
-             bundle again once they have, if they are not down",
+             bundle, or export the log, again once they have, if they are not down",
             named.len()
         )
     })?;

@@ -1,21 +1,23 @@
 //! `audit`: reads a whole log and decides every decision again.
 
-use std::fs::File;
+mod state;
+
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::audit::entry::{self, Entry};
-use crate::audit::finding::{Finding, Said, Summary};
-use crate::audit::history::{Auditor, Expected, SeenHead, Unreadable, rosters_in};
+use crate::audit::finding::{Finding, Said, Summary, What};
+use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use crate::audit::kept::Kept;
 use crate::cli::Global;
+use crate::cli::audit::state::{Moved, StateFile};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{COSIGNED, COSIGNED_PAUSE};
 use crate::cli::keys::KeyArgs;
-use crate::cli::place::{Place, read_file};
+use crate::cli::place::Place;
 use crate::cli::review::gather::trust_advice;
 use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
@@ -23,10 +25,10 @@ use crate::cli::talk::Talk;
 use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, seem_same};
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
-use crate::crypto::json;
 use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
 use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
+use crate::record::validity::Timestamp;
 use crate::trust::chain::{Pinned, payload_of};
 
 /// Read a whole log from its first entry and decide every decision again from the state before it.
@@ -40,7 +42,7 @@ use crate::trust::chain::{Pinned, payload_of};
 
 Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
 pub struct Args {
-    /// A directory, or the address of a boundary or mirror
+    /// A directory, or the address of a boundary or mirror. Your token or key goes to the boundary of --url alone
     #[arg(value_name = "DIR|URL")]
     place: String,
     #[command(flatten)]
@@ -48,7 +50,8 @@ pub struct Args {
     /// The boundary's id, where it is known: another one's log is refused
     #[arg(long, value_name = "sha256:…")]
     boundary: Option<SealDigest>,
-    /// Keep the verified head and state in this file, and go on from it: shows a log that was cut or forked since
+    /// Keep the verified head and state in this file, and go on from it: shows a log that was cut or forked since. It is
+    /// moved when all was read and held; an audit that is interrupted leaves it as it was
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Read the log from its first entry again, whatever the state says
@@ -73,11 +76,12 @@ pub struct Args {
 /// When the log or the state can't be read.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
+    let file = args.state.as_deref().map(StateFile::open).transpose()?;
+    let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
     let place = Place::open(&args.place, global, &args.key)?;
     let other = args.against.as_deref().map(|other| Place::open(other, global, &args.key)).transpose()?;
     let head = head_of(args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
-    let kept = args.state.as_deref().map(read_state).transpose()?.flatten();
     let mut expected = Expected {
         boundary: args.boundary,
         heads: Vec::new(),
@@ -127,21 +131,41 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         },
     };
     read_on(&mut auditor, &place, size, &mut out)?;
-    let (said, mut summary) = auditor.finish(&head, &place).map_err(unreadable)?;
+    let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
     out.say(said)?;
     // Where the other copy is longer, its tiles must prove that it begins with this one.
-    if let Some((other, seen)) = against.filter(|(_, seen)| seen.size > size)
-        && let Some(finding) = compare(&auditor, &head, other, &seen)?
-    {
+    let differs = match &against {
+        Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
+        Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
+            match by_its_own_seals(&auditor, other, seen) {
+                Some(there) if there.root != root_at(&place, size, there.size)? => Some(another_history(seen)),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    if let Some(finding) = differs {
         summary.clean = false;
         summary.failures += 1;
         out.say(vec![Said::Finding(Box::new(finding))])?;
     }
     // The state stands for what was told.
-    out.end(&summary)?;
-    if let Some(path) = &args.state {
+    out.end(&summary, kept.as_ref().and_then(|kept| kept.seen))?;
+    if let Some(file) = &file {
         match auditor.keep(&head).filter(|_| summary.clean) {
-            Some(state) => write_state(path, &state)?,
+            Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
+                Moved::Here => {}
+                Moved::Further(entries) => talk.say(&format!(
+                    "The state was left as it was: another audit kept one of {entries} entries meanwhile."
+                )),
+                Moved::Forked(entries) => {
+                    return Err(said_no(format!(
+                        "FORK: another audit kept a head of {entries} entries meanwhile, and the first {entries} read here hash \
+                         to something else: the boundary showed two histories, or one of the two copies was changed; the \
+                         state was left as it was, keep both"
+                    )));
+                }
+            },
             None => talk.say("The state was left as it was: it stands for the last log that held."),
         }
     }
@@ -168,9 +192,9 @@ fn begin(
     expected: &Expected,
     size: u64,
 ) -> Result<Result<Auditor, Untrusted>, Failure> {
-    let first = if size == 0 { None } else { place.entries(0, size)?.into_iter().next() };
+    let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
-    let versions = rosters_in(&Entry::of(first), place).map_err(unreadable)?;
+    let versions = rosters_in(&Entry::of(first), place).map_err(|error| place.unreadable(error))?;
     let Some(versions) = versions else {
         let message = "its first entry is no seal, or the roster that it names is not beside the log";
         return Ok(Err(Untrusted { message: message.to_owned(), first: None }));
@@ -193,7 +217,8 @@ fn begin(
         Ok(deciding) => Ok(left_to_newer(deciding)),
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
-            Err(Untrusted { message: why, first: digest })
+            // The roster that the log brings is not offered for trust: whoever swapped it would have it pasted in as trusted.
+            Err(Untrusted { message: why, first: None })
         }
     })
 }
@@ -230,7 +255,7 @@ fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
 fn later_rosters(place: &Place, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
-        if let Some(versions) = rosters_in(entry, place).map_err(unreadable)?
+        if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
             && versions.len() > longest.as_ref().map_or(known, Vec::len)
         {
             longest = Some(versions);
@@ -253,15 +278,15 @@ fn resume(
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
     let versions = match kept.seals.last() {
-        Some(seal) => {
-            rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place).map_err(unreadable)?.unwrap_or_default()
-        }
+        Some(seal) => rosters_in(&Entry::of(seal.entry.clone().into_bytes()), place)
+            .map_err(|error| place.unreadable(error))?
+            .unwrap_or_default(),
         None => Vec::new(),
     };
     let mut later = versions.clone();
     each_entry(place, kept.size, size, |entry| {
         tree.append(entry.hash());
-        if let Some(more) = rosters_in(entry, place).map_err(unreadable)?
+        if let Some(more) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
             && more.len() > later.len()
         {
             later = more;
@@ -293,11 +318,23 @@ fn root_line(tree: &Frontier) -> String {
 
 fn read_on(auditor: &mut Auditor, place: &Place, size: u64, out: &mut Out<'_>) -> Result<(), Failure> {
     each_entry(place, auditor.size(), size, |entry| {
-        let said = auditor.entry(entry, place).map_err(unreadable)?;
+        let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
         out.say(said)?;
         out.progress(auditor.size());
         Ok(())
     })
+}
+
+/// The root over the first `earlier` entries of a log of `size`.
+fn root_at(place: &Place, size: u64, earlier: u64) -> Result<merkle::Hash, Failure> {
+    let mut tree = Frontier::default();
+    for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
+        let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
+        for entry in place.entries(tile, size)?.iter().take(left) {
+            tree.append(merkle::leaf_hash(entry));
+        }
+    }
+    Ok(tree.root())
 }
 
 /// The entries from `from` to `size`, in order.
@@ -317,10 +354,9 @@ fn each_entry(
 
 /// Whether a longer copy begins with the audited log, as its tiles prove it.
 fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
-    use crate::audit::finding::What;
     let there = match auditor.verify_head(&seen.note) {
         Ok(there) => Ok(there),
-        Err(why) => later_head(auditor, other, seen)?.map_err(|_| why),
+        Err(why) => later_head(auditor, other, seen)?.or_else(|_| by_its_own_seals(auditor, other, seen).ok_or(why)),
     };
     let (here, there) = match auditor.verify_head(head).and_then(|here| Ok((here, there?))) {
         Ok(heads) => heads,
@@ -348,8 +384,32 @@ fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Res
 /// The head of a longer copy whose boundary has another key by now: the seals there say which.
 fn later_head(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Result<Result<Checkpoint, String>, Failure> {
     let Some(mut later) = auditor.later() else { return Ok(Err("the log has no seal".to_owned())) };
-    each_entry(other, auditor.size(), seen.size, |entry| later.entry(entry, other).map_err(unreadable))?;
+    each_entry(other, auditor.size(), seen.size, |entry| {
+        later.entry(entry, other).map_err(|error| other.unreadable(error))
+    })?;
     Ok(later.verify_head(&seen.note))
+}
+
+/// The head of another copy that no key in force here signed: its own seals may lead to one that did. A copy that can't be
+/// read, or has no entries, shows none.
+fn by_its_own_seals(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Option<Checkpoint> {
+    let mut later = auditor.other()?;
+    let mut tree = Frontier::default();
+    let read = each_entry(other, 0, seen.size, |entry| {
+        tree.append(entry.hash());
+        later.entry(entry, other).map_err(|error| other.unreadable(error))
+    });
+    let head = read.ok().and_then(|()| later.verify_head(&seen.note).ok())?;
+    (head.root == tree.root()).then_some(head)
+}
+
+fn another_history(seen: &SeenHead) -> Finding {
+    let message = format!(
+        "{} has a head of {} entries, signed by the key that its own seals lead to, and they are not those read here: the \
+         boundary showed two histories, or one of the two copies was changed; keep both",
+        seen.from, seen.size
+    );
+    Finding::whole(What::Fork, message)
 }
 
 /// The hash of a complete subtree, from the other copy's tiles.
@@ -363,35 +423,6 @@ fn subtree(place: &Place, level: u8, index: u64, size: u64) -> Result<merkle::Ha
     let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
     let part = hashes.get(start..start.saturating_add(1 << within)).filter(|_| rest.is_empty());
     part.map(merkle::root).ok_or_else(missing)
-}
-
-// ---- the state
-
-/// The most that a state may have: a day's nonces of a busy boundary.
-const MAX_STATE_BYTES: usize = 1 << 30;
-
-fn read_state(path: &Path) -> Result<Option<Kept>, Failure> {
-    let Some(bytes) = read_file(path, MAX_STATE_BYTES)? else { return Ok(None) };
-    let shown = Shown::text(&path.to_string_lossy());
-    json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
-        Failure::usage(format!(
-            "{} is no state of an audit: {error}; name another file, or move it away",
-            shown.as_str()
-        ))
-    })
-}
-
-/// Replaces the state at once, or leaves it as it was.
-fn write_state(path: &Path, state: &Kept) -> Result<(), Failure> {
-    let shown = Shown::text(&path.to_string_lossy());
-    let failed = |error: io::Error| Failure::usage(format!("can't keep the state in {}: {error}", shown.as_str()));
-    let bytes = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Made anew with the rights of its owner alone; a crash leaves the old state, and at most a file beside it.
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
 // ---- what is shown
@@ -446,7 +477,7 @@ impl<'a> Out<'a> {
         }
     }
 
-    fn end(&mut self, summary: &Summary) -> Result<(), Failure> {
+    fn end(&mut self, summary: &Summary, held: Option<Timestamp>) -> Result<(), Failure> {
         if self.bar.is_some() {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
@@ -454,7 +485,7 @@ impl<'a> Out<'a> {
             self.line(&Last { kind: "summary", summary })?;
             return self.talk.put(&std::mem::take(&mut self.buffer));
         }
-        self.talk.show(&screen(&self.findings, summary))
+        self.talk.show(&screen(&self.findings, summary, held))
     }
 }
 
@@ -466,7 +497,7 @@ struct Last<'a> {
     summary: &'a Summary,
 }
 
-fn screen(findings: &[Finding], summary: &Summary) -> Screen {
+fn screen(findings: &[Finding], summary: &Summary, held: Option<Timestamp>) -> Screen {
     let mut screen = Screen::default();
     if !findings.is_empty() {
         screen.heading("Findings");
@@ -546,16 +577,20 @@ fn screen(findings: &[Finding], summary: &Summary) -> Screen {
     if summary.clean {
         let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
         let tone = if whole { Tone::Good } else { Tone::Plain };
-        screen.field_in(tone, "verdict", &Shown::text(&verdict(summary)));
+        screen.field_in(tone, "verdict", &Shown::text(&verdict(summary, held)));
     } else {
         screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("DOES NOT HOLD, {} findings", summary.failures)));
     }
     screen
 }
 
-/// Of a log in which nothing failed.
-fn verdict(summary: &Summary) -> String {
-    let mut words = held(summary);
+/// Of a log in which nothing failed; what stands before the entries that were read held then.
+fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
+    let mut words = of_read(summary);
+    if summary.from > 0 {
+        let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
+        words.push_str(&format!("; the entries before {} held {when}, and --full reads them again", summary.from));
+    }
     let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
     if !open.is_empty() {
         words.push_str(&format!("; not checked of some decisions: {}", open.join(", ")));
@@ -563,9 +598,11 @@ fn verdict(summary: &Summary) -> String {
     words
 }
 
-fn held(summary: &Summary) -> String {
+fn of_read(summary: &Summary) -> String {
     if summary.engines.is_empty() {
-        return "every entry holds, and every decision stands".to_owned();
+        let which =
+            if summary.from > 0 { format!("every entry from {} on", summary.from) } else { "every entry".to_owned() };
+        return format!("{which} holds, and every decision stands");
     }
     let differ = match summary.counts.differ {
         0 => "a seal can't be read, under which nothing ran".to_owned(),
@@ -603,8 +640,4 @@ fn no_log(named: &str) -> Failure {
 
 fn said_no(message: impl Into<String>) -> Failure {
     Failure::new(Exit::CheckSaidNo, message)
-}
-
-fn unreadable(error: Unreadable) -> Failure {
-    Failure::new(Exit::Unreachable, error.0)
 }

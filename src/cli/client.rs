@@ -16,10 +16,10 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{self, Keys};
+use crate::cli::keys::{self, KeyArgs};
 use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
-use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem};
+use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::ident::Name;
 use crate::record::refusal::Code;
@@ -113,19 +113,28 @@ impl Address {
 pub struct Client {
     address: Address,
     agent: Agent,
-    keys: Option<Keys>,
+    keys: Option<KeyArgs>,
+    /// Whose address is not the boundary's own: it is told nothing of who asks.
+    stranger: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
 }
 
 impl Client {
-    /// A client with a token; or with keys, one of which opens reading by a challenge when that is needed.
+    /// A client with a token; or with keys, one of which opens reading by a challenge when that is needed. They are looked
+    /// for only then: a key that can't be used is no reason to fail where nothing secret is asked.
     #[must_use]
-    pub fn new(address: Address, token: Option<Secret>, keys: Option<Keys>) -> Self {
+    pub fn new(address: Address, token: Option<Secret>, keys: Option<KeyArgs>) -> Self {
         Self::with(address, token, keys, WHOLE)
     }
 
-    fn with(address: Address, token: Option<Secret>, keys: Option<Keys>, whole: Duration) -> Self {
+    /// A client that says to nobody who asks: a mirror could keep a token, and have a key sign a boundary's challenge.
+    #[must_use]
+    pub fn stranger(address: Address) -> Self {
+        Self { stranger: true, ..Self::new(address, None, None) }
+    }
+
+    fn with(address: Address, token: Option<Secret>, keys: Option<KeyArgs>, whole: Duration) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -138,7 +147,7 @@ impl Client {
             .build()
             .new_agent();
         let keys = if token.is_some() { None } else { keys };
-        Self { address, agent, keys, bearer: RefCell::new(token), name: RefCell::new(None) }
+        Self { address, agent, keys, stranger: false, bearer: RefCell::new(token), name: RefCell::new(None) }
     }
 
     /// The name under which a key opened reading, if one did.
@@ -298,9 +307,9 @@ impl Client {
     }
 
     /// Opens reading with the first key that the boundary knows.
-    fn admit(&self, keys: &Keys) -> Result<bool, Failure> {
+    fn admit(&self, keys: &KeyArgs) -> Result<bool, Failure> {
         *self.bearer.borrow_mut() = None;
-        for signer in keys.all() {
+        for signer in keys.find()?.all() {
             let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
                 .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
@@ -331,6 +340,16 @@ impl Client {
             return Ok(response);
         }
         let status = response.status().as_u16();
+        if status == 401 && self.stranger {
+            let base = &self.address.base;
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{base} asks who calls, and was not told: your token or key is for the boundary at --url alone; if this is \
+                     that boundary, give --url {base} as well (or COUNTERSIGN_URL)"
+                ),
+            ));
+        }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
             return Err(self.odd(&format!("it answered {status} without a problem document: is this a boundary")));
@@ -392,7 +411,12 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
     };
     // A problem is the boundary's text: it may quote what others wrote.
     let mut message = format!("{} ({}): {}", problem.title, word, problem.detail);
-    for error in &problem.errors {
+    // That of parameters says each of its errors already.
+    let told = |error: &ProblemError| {
+        let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
+        problem.detail.contains(&format!("{pointer}: {}", error.detail))
+    };
+    for error in problem.errors.iter().filter(|error| !told(error)) {
         message.push_str(&format!("; {}: {}", error.pointer, error.detail));
     }
     if let Some(receipt) = &problem.receipt {
@@ -450,6 +474,30 @@ mod tests {
         let failure = refusal(&problem, None);
         assert_eq!(failure.exit.code(), 127);
         assert!(failure.message.contains(r"a\x1b[2Jb"), "{failure}");
+    }
+
+    #[test]
+    fn each_error_of_a_problem_is_told_once() {
+        let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
+        let mut problem = Problem {
+            kind: "/problems/invalid-params".into(),
+            title: "the parameters do not fit".into(),
+            status: 422,
+            detail: "/text: expected a string; expected an object".into(),
+            errors: vec![at("/params/text", "expected a string"), at("/params/other", "unknown")],
+            receipt: None,
+            proposal: None,
+            fault: None,
+        };
+        let failure = refusal(&problem, None);
+        assert!(
+            failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
+            "{failure}"
+        );
+        // A place that the detail does not name is told.
+        problem.detail = "expected 1 to 5 seconds".into();
+        problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
+        assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
     }
 
     #[test]

@@ -25,7 +25,8 @@ again to fetch what is new. `countersign audit mirror/` reads it; any web server
 
 What the copy holds never changes, and every signed head that it took stays under checkpoints/. The head must be signed
 by the boundary, whose key the rosters of the log give: from the one that you trust, else from the one that the first
-export found. With --hashes only --roster FILE gives a key; without it nothing is verified but that the log grows.")]
+export found. Cosignatures of witnesses that came after an export are taken by the next one. With --hashes only --roster
+FILE gives a key; without it nothing is verified but that the log grows, and no later cosignature is taken.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -77,9 +78,13 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = Place::Served(Box::new(global.client(key)?));
             let done = export(&place, directory, *hashes, &trust, talk)?;
-            let Export { size, before, tiles, blobs, .. } = &done;
+            let Export { size, before, tiles, blobs, cosignatures, .. } = &done;
             if talk.json {
                 talk.object(&done)?;
+            } else if *cosignatures > 0 {
+                talk.line(&format!(
+                    "nothing new: {size} entries, whose head {cosignatures} more witness(es) cosigned"
+                ))?;
             } else if size == before {
                 talk.line(&format!("nothing new: {size} entries"))?;
             } else {

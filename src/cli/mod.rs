@@ -52,7 +52,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::client::{Address, Client, DEFAULT_URL, Secret};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{KeyArgs, Keys};
+use crate::cli::keys::KeyArgs;
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, read_bounded};
 
@@ -258,7 +258,7 @@ impl Global {
     /// A client of the boundary. Without a token one of the user's keys opens reading.
     ///
     /// # Errors
-    /// When address, token file or key can't be used.
+    /// When address or token file can't be used.
     pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
@@ -267,9 +267,19 @@ impl Global {
                 "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",
             );
         }
-        // A key that can't be used is no reason to fail where a token does, or where nothing secret is asked.
-        let keys: Option<Keys> = if token.is_some() { None } else { Some(key.find()?) };
-        Ok(Client::new(address, token, keys))
+        Ok(Client::new(address, token, Some(key.clone())))
+    }
+
+    /// A connection to `url`, which may be a mirror's: with the user's token or keys only where it is the boundary of `--url`.
+    ///
+    /// # Errors
+    /// When address or token file can't be used.
+    pub fn client_at(&self, url: &str, key: &KeyArgs) -> Result<Client, Failure> {
+        let address = Address::parse(url)?;
+        if Address::parse(&self.url).is_ok_and(|own| own == address) {
+            return self.client(key);
+        }
+        Ok(Client::stranger(address))
     }
 
     fn token(&self, address: &Address) -> Result<Option<Secret>, Failure> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::history::{Beside, Unreadable};
 use crate::cli::Global;
-use crate::cli::client::{Address, Client};
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
 use crate::cli::screen::Shown;
@@ -31,15 +31,14 @@ pub enum Place {
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
 impl Place {
-    /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory.
+    /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory. Token and
+    /// keys go to the boundary of `--url` alone.
     ///
     /// # Errors
     /// When it is an address that can't be used, or no directory.
     pub fn open(named: &str, global: &Global, key: &KeyArgs) -> Result<Self, Failure> {
         if named.starts_with("http://") || named.starts_with("https://") {
-            let global = Global { url: named.to_owned(), ..global.clone() };
-            let _readable = Address::parse(named)?;
-            return Ok(Self::Served(Box::new(global.client(key)?)));
+            return Ok(Self::Served(Box::new(global.client_at(named, key)?)));
         }
         let path = PathBuf::from(named);
         if path.is_dir() {
@@ -90,8 +89,17 @@ impl Place {
             // The whole tile takes the place of its part once it is full.
             bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
         }
-        let bytes =
-            bytes.ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: the log is not whole")))?;
+        let Some(bytes) = bytes else {
+            let hashes = self.tile(&Self::tile_of(TileKind::Hashes(0), index, size)?)?;
+            let why = match hashes {
+                Some(_) => {
+                    "its hashes are there. Is this a mirror of hashes (`log export --hashes`)? It has no contents: audit a \
+                            copy that has them, and hold it against this one with --against"
+                }
+                None => "the log is not whole",
+            };
+            return Err(Failure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
+        };
         let mut entries = split_entries(&bytes)
             .filter(|entries| entries.len() >= usize::from(tile.width()))
             .ok_or_else(|| Failure::new(Exit::CheckSaidNo, format!("{tile} is cut, or no tile of entries")))?;
@@ -110,6 +118,14 @@ impl Place {
         u16::try_from(width).ok().and_then(|width| TilePath::new(kind, index, width)).ok_or_else(|| {
             Failure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
         })
+    }
+
+    /// That something beside the entries can't be read, by the code that the same has of a tile.
+    pub fn unreadable(&self, error: Unreadable) -> Failure {
+        match self {
+            Self::Directory(_) => Failure::usage(error.0),
+            Self::Served(_) => Failure::new(Exit::Unreachable, error.0),
+        }
     }
 
     fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {

@@ -497,7 +497,7 @@ impl World {
     #[track_caller]
     pub fn assert_audited(&self) {
         let roster = self.started["roster"].as_str().expect("a digest");
-        let mut audit = self.program(&["audit", &self.wire.url, "--roster", roster]);
+        let mut audit = self.program(&["audit", &self.wire.url, "--url", &self.wire.url, "--roster", roster]);
         let done = audit.env("COUNTERSIGN_TOKEN", &self.reader).output().expect("audit");
         let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success(), "{said}");

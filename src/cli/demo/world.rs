@@ -173,12 +173,16 @@ impl World {
 
     /// An approver's way to the boundary: no token, a key.
     pub(super) fn person(&self, name: &str) -> Result<Client, Failure> {
-        Ok(Client::new(self.address()?, None, Some(self.keys(name)?)))
+        Ok(Client::new(self.address()?, None, Some(self.key_args(name))))
     }
 
     /// Somebody's keys.
     pub(super) fn keys(&self, name: &str) -> Result<Keys, Failure> {
-        KeyArgs { key: Some(self.key(name)) }.find()
+        self.key_args(name).find()
+    }
+
+    fn key_args(&self, name: &str) -> KeyArgs {
+        KeyArgs { key: Some(self.key(name)) }
     }
 
     fn address(&self) -> Result<Address, Failure> {

@@ -3,11 +3,14 @@
 //! Whose key that is, the log says itself: its last seal names a roster, which must be the one that this copy knew before,
 //! or follow it by the signatures of its people. The first one seen is taken on trust, unless the user gives one.
 
+use std::collections::BTreeSet;
+
 use crate::audit::entry::Entry;
 use crate::audit::history::rosters_in;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::trust::{Newest, Trust, newest_of};
+use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::TILE_WIDTH;
 use crate::crypto::note::{Note, verify_note};
@@ -37,8 +40,8 @@ impl Head {
     }
 
     /// Holds that the boundary signed it: by the roster that the last seal of `log` names. `log` has its entries and what
-    /// they name; of these `before` were known, and the roster in force then.
-    pub(super) fn check_by_log(&self, log: &Place, before: u64, trust: &[Trust]) -> Result<(), Failure> {
+    /// they name; of these `before` were known, and the roster in force then. Gives the newest roster that is known.
+    pub(super) fn check_by_log(&self, log: &Place, before: u64, trust: &[Trust]) -> Result<TrustedRoster, Failure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first
             .as_deref()
@@ -69,11 +72,13 @@ impl Head {
         let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;
         let name = &genesis.boundary.name;
-        self.check(&origin(name, &SealDigest::of(&payload)), name, roster)
+        self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
+        Ok(chain.newest().clone())
     }
 
-    /// Holds that a boundary of a roster that the user gave signed it; there are no entries that would lead to another.
-    pub(super) fn check_by_roster(&self, trust: &[Trust]) -> Result<(), Failure> {
+    /// Holds that a boundary of a roster that the user gave signed it, and gives that one; there are no entries that would
+    /// lead to another.
+    pub(super) fn check_by_roster(&self, trust: &[Trust]) -> Result<Option<TrustedRoster>, Failure> {
         let mut refused = None;
         for trust in trust {
             let Pinned::Roster(roster) = &trust.pinned else {
@@ -89,11 +94,26 @@ impl Head {
                 None => Err(odd(format!("{origin} is no name of a boundary's log"))),
             };
             match checked {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
                 Err(failure) => refused = Some(failure),
             }
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(None), Err)
+    }
+
+    /// How many witnesses of the roster cosigned it. None where a line of one does not hold: no auditor counts the others then.
+    pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
+        let Ok(note) = Note::parse(&self.note) else { return 0 };
+        let mut keys = BTreeSet::new();
+        for witness in &roster.tables().witness {
+            let Ok(key) = WitnessKey::parse(&witness.vkey) else { continue };
+            match key.verify(&note) {
+                Ok(Some(_)) => drop(keys.insert(*key.key().as_bytes())),
+                Ok(None) => {}
+                Err(_) => return 0,
+            }
+        }
+        keys.len() as u64
     }
 
     fn check(&self, origin: &str, name: &BoundaryName, roster: &TrustedRoster) -> Result<(), Failure> {

@@ -36,7 +36,10 @@ impl<'a> Mirror<'a> {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
         let opened = made.map_err(|error| Failure::usage(format!("can't make {}: {error}", shown.as_str())))?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { directory, hashes_only, opened }),
+            Ok(()) => {
+                remove_unfinished(directory);
+                Ok(Self { directory, hashes_only, opened })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::new(
                 Exit::Unreachable,
                 format!("another export writes into {}: run it again when that has ended", shown.as_str()),
@@ -148,7 +151,7 @@ impl<'a> Mirror<'a> {
 
     /// Keeps a head for good: two signed ones of one size that differ show a fork.
     pub(super) fn keep(&self, head: &Head) -> Result<(), Failure> {
-        let name = format!("checkpoints/{}", head.checkpoint.size);
+        let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
             return self.write(&name, head.note.as_bytes());
         };
@@ -163,6 +166,14 @@ impl<'a> Mirror<'a> {
             shown.as_str(),
             head.note
         )))
+    }
+
+    /// Puts this note in the place of the copy's own, which is of the same head.
+    pub(super) fn renew(&self, head: &Head) -> Result<(), Failure> {
+        self.keep(head)?;
+        // A crash between the two leaves the old note as the head: the next run does this again.
+        self.write(&kept_name(head), head.note.as_bytes())?;
+        self.conclude(head)
     }
 
     /// Makes the head that of the copy, when everything it stands for is on the disk.
@@ -184,7 +195,8 @@ impl<'a> Mirror<'a> {
             let mut builder = tempfile::Builder::new();
             // For whoever serves or audits the copy.
             let mode = fs::Permissions::from_mode(0o644);
-            let mut file = builder.prefix(".new-").permissions(mode).tempfile_in(directory)?;
+            // In one place, where the next run finds what a killed one left.
+            let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
             file.write_all(bytes)?;
             // Else a power cut may leave the name with nothing behind it.
             file.as_file().sync_data()?;
@@ -220,6 +232,22 @@ impl<'a> Mirror<'a> {
         let shown = Shown::text(&self.directory.to_string_lossy());
         odd(format!("{} is damaged: {why}; it was left as it is, export into another directory", shown.as_str()))
     }
+}
+
+/// How a file is called until it is whole.
+const UNFINISHED: &str = ".new-";
+
+/// Removes what runs that were killed had begun to write; the directory is this process's alone.
+fn remove_unfinished(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn kept_name(head: &Head) -> String {
+    format!("checkpoints/{}", head.checkpoint.size)
 }
 
 fn blob_name(digest: &BlobDigest) -> String {

@@ -42,6 +42,8 @@ pub struct Export {
     pub tiles: u64,
     /// Blobs that were written.
     pub blobs: u64,
+    /// Witnesses whose cosignatures the head of a copy that did not grow has now, and had not before.
+    pub cosignatures: u64,
 }
 
 /// Copies what is new at `place` into `directory`. With contents the head must be signed by the boundary, as the rosters
@@ -68,8 +70,9 @@ pub fn export(
     if let Some(earlier) = &earlier {
         check_follows(earlier, &head, directory)?;
         if before == size {
+            let cosignatures = refresh(&mirror, earlier, &head, hashes_only, trust, talk)?;
             mirror.sweep(size, size);
-            return Ok(Export { origin: head.checkpoint.origin, size, before, tiles: 0, blobs: 0 });
+            return Ok(Export { origin: head.checkpoint.origin, size, before, tiles: 0, blobs: 0, cosignatures });
         }
     }
     let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, talk };
@@ -112,6 +115,36 @@ fn check_follows(earlier: &Head, head: &Head, directory: &Path) -> Result<(), Fa
     Ok(())
 }
 
+/// Holds that the boundary signed the head of a log that has not grown, and takes what more witnesses said of it since;
+/// gives how many. Where nothing tells the boundary's key the copy stays as it is: so would a note full of strangers' lines.
+fn refresh(
+    mirror: &Mirror<'_>,
+    earlier: &Head,
+    head: &Head,
+    hashes_only: bool,
+    trust: &[Trust],
+    talk: &Talk,
+) -> Result<u64, Failure> {
+    let check = |head: &Head| {
+        if hashes_only {
+            head.check_by_roster(trust)
+        } else {
+            head.check_by_log(&mirror.as_place(), head.checkpoint.size, trust).map(Some)
+        }
+    };
+    let Some(roster) = check(head)? else { return Ok(0) };
+    let signed = check(earlier).is_ok();
+    let had = if signed { earlier.cosigned(&roster) } else { 0 };
+    let more = head.cosigned(&roster).saturating_sub(had);
+    if !signed {
+        talk.say("The copy's head was not signed by the boundary; the boundary's own takes its place.");
+    }
+    if more > 0 || !signed {
+        mirror.renew(head)?;
+    }
+    Ok(more)
+}
+
 /// What brings a copy from its earlier head to the one of now.
 struct Growth<'a> {
     mirror: Mirror<'a>,
@@ -145,7 +178,7 @@ impl Growth<'_> {
             Some(earlier) => mirror.edge(&earlier.checkpoint)?,
             None => Vec::new(),
         };
-        let mut done = Export { origin: head.origin.clone(), size, before: from, tiles: 0, blobs: 0 };
+        let mut done = Export { origin: head.origin.clone(), size, before: from, tiles: 0, blobs: 0, cosignatures: 0 };
         let mut used_leftovers = false;
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
@@ -179,9 +212,9 @@ impl Growth<'_> {
             return Err(Stop::OtherRoot { used_leftovers });
         }
         if self.hashes_only {
-            self.head.check_by_roster(self.trust)?;
+            let _given = self.head.check_by_roster(self.trust)?;
         } else {
-            self.head.check_by_log(&mirror.as_place(), from, self.trust)?;
+            let _newest = self.head.check_by_log(&mirror.as_place(), from, self.trust)?;
         }
         for head in self.earlier.into_iter().chain([self.head]) {
             mirror.keep(head)?;

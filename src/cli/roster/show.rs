@@ -153,6 +153,11 @@ pub fn text(roster: &TrustedRoster) -> String {
     for entry in &tables.boundary {
         add("boundary", entry.name.as_str(), String::new(), &entry.keys);
     }
+    for witness in &tables.witness {
+        let [name, url, key] =
+            [&witness.name, &witness.url, &witness.vkey].map(|text| Shown::text(text).as_str().to_owned());
+        rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
+    }
     text.push_str(&aligned(&rows));
     for group in tables.group.iter().filter(|group| group.presence == Some(PresenceRule::Required)) {
         text.push_str(&format!("group {}: only touched security keys count\n", group.name));
