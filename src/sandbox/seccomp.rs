@@ -165,11 +165,16 @@ const CLONE: Entry = Entry::Looks(&[
     Look::AnyBit { argument: 0, bits: 0x7e02_0000, then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
-/// `TIOCSTI`, `TIOCLINUX` (both type into a terminal), `TIOCSETD` (line disciplines). The kernel looks at 32 bits.
+/// `TIOCSTI`, `TIOCLINUX` (both type into a terminal), `TIOCSETD` (line disciplines). Then all that btrfs and bcachefs have of
+/// their own: a snapshot or a subvolume shows the files of a live tree without the masks over them. `FICLONE`,
+/// `FICLONERANGE` and `FIDEDUPERANGE` have btrfs's letter and are every file system's. The kernel looks at 32 bits.
 const IOCTL: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: u32::MAX, values: &[0x5412, 0x541c, 0x5423], then: Verdict::errno(EPERM) },
+    Look::OneOf { argument: 1, mask: u32::MAX, values: &SHARE_BLOCKS, then: Verdict::ALLOW },
+    Look::OneOf { argument: 1, mask: 0xff00, values: &[0x9400, 0xbc00], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
+const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
 /// Device nodes; pipes, sockets and files are allowed.
 const MKNOD: Entry = Entry::Looks(&[
     Look::OneOf { argument: 1, mask: 0o170_000, values: &[0o020_000, 0o060_000], then: Verdict::errno(EPERM) },
@@ -388,7 +393,7 @@ mod tests {
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
                     };
                     assert_eq!(found, expected, "{machine:?} {call_number}");
-                    assert!(steps <= 24, "{machine:?} {call_number} took {steps} instructions");
+                    assert!(steps <= 28, "{machine:?} {call_number} took {steps} instructions");
                 }
             }
         }
@@ -460,6 +465,35 @@ mod tests {
             let socket = number(machine, named("socket")).expect("both have it");
             for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))] {
                 assert_eq!(machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_live_tree_is_refused() {
+        for machine in BOTH {
+            for leaves in ALL {
+                let program = filter(machine, leaves);
+                let ioctl = number(machine, named("ioctl")).expect("both have it");
+                let at = |command: u64| machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0;
+                // Snapshots, subvolumes, their flags, a defragmentation; the same letter with other sizes; bcachefs.
+                for command in [
+                    0x5000_9401_u64,
+                    0x5000_940e,
+                    0x5000_9417,
+                    0x5000_9418,
+                    0x4008_941a,
+                    0x5000_9402,
+                    0x8004_9409,
+                    0x7_5000_9417,
+                    0x4010_bc10,
+                ] {
+                    assert_eq!(at(command), errno(EPERM), "{command:#x}");
+                }
+                // FICLONE, FICLONERANGE, FIDEDUPERANGE (cp --reflink), and the flags of a file.
+                for command in [0x4004_9409_u64, 0x4020_940d, 0xc018_9436, 0x8008_6601] {
+                    assert_eq!(at(command), ALLOW, "{command:#x}");
+                }
             }
         }
     }
