@@ -12,6 +12,13 @@
 //! - [`store`], [`sandbox`] the two rooms that touch the machine
 //! - [`boundary`] the crossing
 //! - [`http`] its face; [`node`] puts the parts together; [`audit`] verifies offline; [`cli`] is for people
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "countersign holds what it runs by Linux's own means, so it is built on Linux: on Windows in WSL 2 \
+     (`wsl --install`, then build there), elsewhere in a virtual machine or a container with Linux"
+);
+
 pub mod audit;
 pub mod boundary;
 pub mod cli;

@@ -4,6 +4,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -188,6 +189,13 @@ fn sandbox_tries_a_profile_on_a_command() {
     let read =
         run(&["--read", ".", "--deny", "**/.env", "--", "cat", &format!("{tree}/plain"), &format!("{tree}/.env")]);
     assert!(said(&read).contains("plain text") && !said(&read).contains("the secret"), "{}", said(&read));
+    // What lies in a denied directory is denied, also where it is named itself.
+    std::fs::create_dir(dir.path().join("pub")).expect("a directory");
+    for denied in [tree.clone(), format!("**/{}", Path::new(&tree).file_name().expect("a name").display())] {
+        let below = run(&["--read", "pub", "--deny", &denied, "--", "ls", &format!("{tree}/pub")]);
+        let says = format!("lies in {tree}, which a pattern of the same profile denies");
+        assert!(!below.status.success() && said(&below).contains(&says), "{}", said(&below));
+    }
     let written = run(&["--write", ".", "--", "sh", "-c", &format!("echo x > {tree}/new && ls {tree}")]);
     assert!(said(&written).contains("new"), "{}", said(&written));
     assert!(!dir.path().join("new").exists(), "an overlay by default");

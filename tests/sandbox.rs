@@ -653,6 +653,15 @@ os.mkfifo("/tmp/pipe"); print("pipe")
     );
 }
 
+#[test]
+fn a_step_sets_no_limits_of_another_process() {
+    let bench = Bench::strict();
+    // Its pid 1 without descriptors could wait for nothing, and would turn in circles beyond every limit of CPU time.
+    let script = "ulimit -n 100 && ulimit -n; prlimit --nofile=50 true && echo own
+prlimit --pid 1 --nofile=0 2>/dev/null || echo held; sleep 9 & prlimit --pid $! --cpu=1 2>/dev/null || echo held; taskset -p $! >/dev/null && echo seen";
+    assert_eq!(said(bench.bash(script)), "100\nown\nheld\nheld\nseen");
+}
+
 // ---- trees of the host
 
 /// A tree with something denied under two names, which anybody may read and write.
@@ -1534,6 +1543,26 @@ fn without_namespaces_the_receipt_says_which_network_there_was_and_who_is_left()
     // What it makes there is the host's, and would be run as the service.
     let mut set_id = bench.run_with(&weak, plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"));
     assert_eq!(out(&mut set_id), "");
+    // The service is a process of the same id, and what processes share by a key would stay when the run is over.
+    let others = r#"
+import ctypes, os, resource
+service, libc = int(os.environ["SERVICE"]), ctypes.CDLL(None, use_errno=True)
+def tried(name, how):
+    try: print(name, "held" if how() == -1 else "GOT IT")
+    except OSError: print(name, "held")
+tried("limits", lambda: resource.prlimit(service, resource.RLIMIT_CPU))
+tried("nice", lambda: os.setpriority(os.PRIO_PROCESS, service, 0))
+tried("all nice", lambda: os.setpriority(os.PRIO_USER, 0, 0))
+tried("cpus", lambda: os.sched_setaffinity(service, os.sched_getaffinity(service)))
+tried("memory", lambda: libc.shmget(0, 4096, 0o1600))
+tried("semaphores", lambda: libc.semget(0, 1, 0o1600))
+tried("queue", lambda: libc.msgget(0, 0o1600))
+tried("named queue", lambda: libc.mq_open(b"/countersign-test", 0o102, 0o600, None))
+os.setpriority(os.PRIO_PROCESS, 0, 1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
+"#;
+    let env = vec![("SERVICE".to_owned(), std::process::id().to_string())];
+    let found = said(bench.run_with(&weak, Plan { env, ..plan("python", others) }));
+    assert!(found.ends_with("its own") && found.matches(" held").count() == 8, "{found}");
     let mark = mark("left");
     let report = std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.run_with(&weak, plan("bash", &format!("trap '' TERM; sleep {mark}"))));

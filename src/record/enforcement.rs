@@ -209,7 +209,7 @@ pub struct LimitFacts {
     /// Bytes of the largest file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Held>,
-    /// Bytes of memory: of the whole run with `cgroup2`, of each process with `rlimit`.
+    /// Bytes of memory: of the whole run with `cgroup2`, private ones of each process with `rlimit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Held>,
     /// Bytes of output that were recorded at the most.

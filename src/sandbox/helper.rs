@@ -43,8 +43,10 @@ impl Helper {
         if let Some(helper) = running.as_ref() {
             match protocol::send_start(&helper.socket, start, descriptors) {
                 Ok(()) => return Ok(()),
-                // It is dead. A packet that could not be sent began nothing, so it may be sent again.
-                Err(_) => end(running.take()),
+                // A packet that could not be sent began nothing, so it may be sent again.
+                Err(error) if is_gone(&error) => end(running.take()),
+                // It lives, and with it the runs that it began: this one can't be begun now.
+                Err(error) => return Err(error),
             }
         }
         let helper = self.start()?;
@@ -81,11 +83,32 @@ impl Drop for Helper {
 /// How long it may take to take a packet: it does nothing that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether that says that nobody listens any more. Anything else is of this one packet: `ETOOMANYREFS` say, where a step of
+/// the same user keeps descriptors in flight.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
+    // The last two: it was not taken within PATIENCE.
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | TimedOut | WouldBlock)
+}
+
 /// Its end is the end of whatever it began.
 fn end(helper: Option<Running>) {
     if let Some(Running { socket, mut child }) = helper {
         drop(socket);
         let _ = child.kill();
         let _ = child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_helper_that_is_gone_is_ended_with_its_runs() {
+        let gone = |errno| is_gone(&io::Error::from_raw_os_error(errno));
+        assert!([libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::EAGAIN].into_iter().all(gone));
+        let not = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::EMSGSIZE, libc::EPERM];
+        assert!(!not.into_iter().any(gone));
     }
 }

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::record::profile::NetworkMode;
@@ -444,8 +445,11 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
             }
         }
         let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-        if rustix::event::poll(&mut fds, None).is_err() {
-            continue;
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            // Whoever can't wait would turn in circles and hear nobody: the run ends.
+            Err(_) => return Ok(()),
         }
         let (signalled, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if signalled {
@@ -592,8 +596,11 @@ fn watch(
             }
         }
         let mut fds = [PollFd::new(pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-        if rustix::event::poll(&mut fds, Some(&REAP_EVERY)).is_err() {
-            continue;
+        match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            // Whoever can't wait would turn in circles and hear nobody: the run ends.
+            Err(_) => return None,
         }
         if fds[0].revents().is_empty() && !fds[1].revents().is_empty() {
             let mut command = [0];

@@ -321,12 +321,14 @@ fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = Patterns::new(&profile.deny) else { return Ok(()) };
     let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
     for path in named.chain(filesystem::host_paths(&profile.write)) {
-        if patterns.deny_named(path) {
-            return Err(Unavailable::Path {
-                path: path.to_owned(),
-                why: "is denied by a pattern of the same profile".into(),
-            });
-        }
+        // What lies in a denied directory is denied with it.
+        let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
+        let why = match denied {
+            None => continue,
+            Some(itself) if itself == path => "is denied by a pattern of the same profile".to_owned(),
+            Some(above) => format!("lies in {above}, which a pattern of the same profile denies"),
+        };
+        return Err(Unavailable::Path { path: path.to_owned(), why });
     }
     Ok(())
 }
@@ -483,6 +485,8 @@ mod tests {
             (refusal(|p| (p.write, p.workdir) = (vec!["/usr/local".into()], Workdir::Copy)), "is the system's"),
             (refusal(|p| (p.write, p.workdir) = (vec!["/no/such\nplace".into()], Workdir::Copy)), "can't be read"),
             (refusal(|p| (p.read, p.deny) = (vec!["/usr".into()], vec!["/usr".into()])), "denied by a pattern"),
+            (refusal(|p| (p.read, p.deny) = (vec!["/usr/lib".into()], vec!["/usr".into()])), "lies in /usr, which"),
+            (refusal(|p| (p.read, p.deny) = (vec!["/usr/lib".into()], vec!["**/usr".into()])), "lies in /usr, which"),
         ] {
             assert!(text.contains(why), "{text}");
         }

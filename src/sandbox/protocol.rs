@@ -59,8 +59,19 @@ pub(super) enum Sockets {
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
     pub(super) sockets: Sockets,
-    /// Whether a file that the step makes is one of the host's: then none may run as its owner (setuid, setgid).
-    pub(super) live: bool,
+    pub(super) ground: Ground,
+}
+
+/// How much of what a run makes and meets is the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Ground {
+    /// Nothing.
+    Own,
+    /// The files that it makes in a live tree: none may run as its owner (setuid, setgid).
+    LiveTree,
+    /// Files, other processes of its id, and what processes share by a key or a name (System V, message queues).
+    Host,
 }
 
 impl Filter {
@@ -69,8 +80,11 @@ impl Filter {
         let behind_a_namespace = form == Form::Namespaces || profile.network.mode == NetworkMode::Host;
         Self {
             sockets: if behind_a_namespace { Sockets::Inet } else { Sockets::Unix },
-            // On the host's root its private directories are the host's too.
-            live: form != Form::Namespaces || profile.workdir == Workdir::InPlace,
+            ground: match (form, profile.workdir) {
+                (Form::Namespaces, Workdir::InPlace) => Ground::LiveTree,
+                (Form::Namespaces, _) => Ground::Own,
+                (Form::Host | Form::Sweep, _) => Ground::Host,
+            },
         }
     }
 }
@@ -458,7 +472,7 @@ mod tests {
         Request {
             form: Form::Namespaces,
             landlock: true,
-            filter: Some(Filter { sockets: Sockets::Inet, live: true }),
+            filter: Some(Filter { sockets: Sockets::Inet, ground: Ground::LiveTree }),
             own_id: Some(7),
             interpreter: "sh".into(),
             env: vec![("PARAM_A".into(), "b\u{0}".into())],

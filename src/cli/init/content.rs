@@ -95,6 +95,7 @@ pub fn unit(dir: &Path) -> String {
          # Seal the runbooks as they are now\nExecReload=/bin/kill -HUP $MAINPID\n\
          # Runs may end by themselves; then they are cancelled and get their receipts\nTimeoutStopSec=90\nKillMode=mixed\n\
          Restart=on-failure\nUMask=0077\nLimitCORE=0\n\
+         # A control group for the runs, which holds memory, processes and CPU of each as a whole\nDelegate=yes\n\
          # Not RestrictNamespaces, PrivateUsers, ProtectProc or NoNewPrivileges: each run makes its own namespaces\n\
          ProtectKernelTunables=no\nProtectClock=yes\nProtectHostname=yes\n\n\
          [Install]\nWantedBy=multi-user.target\n",
@@ -102,4 +103,17 @@ pub fn unit(dir: &Path) -> String {
         quote(&program),
         quote(dir),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_has_a_control_group_for_runs() {
+        let text = unit(Path::new("/srv/a b"));
+        // The knob that `doctor` names.
+        assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
+        assert!(text.contains("WorkingDirectory=\"/srv/a b\"\n"), "{text}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::ident::Name;
-use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::Timestamp;
 
@@ -125,7 +125,7 @@ fn host_needs(signed: &Authorization) -> Vec<String> {
     }
     match profile.proc {
         Proc::Minimal => {}
-        Proc::Full => needs.push("it sees the whole of /proc of its process namespace (proc full)".to_owned()),
+        Proc::Full => needs.push(format!("it sees {PROC_FULL} (proc full)")),
     }
     if profile.workdir == Workdir::InPlace {
         needs.push("it works in a live tree of the host: what it writes stays".to_owned());
@@ -270,11 +270,19 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         NetworkMode::Allow => format!("only {}", list(&profile.network.hosts, "nothing")),
         NetworkMode::Host => "the host's, as it is".to_owned(),
     };
+    // Where it is not required the run may be on the host's root.
+    let own_root = profile.require.contains(&Layer::Namespaces);
     let proc = match profile.proc {
-        Proc::Minimal => "only its own processes",
-        Proc::Full => "everything in its process namespace",
+        Proc::Minimal if own_root => "only its own processes",
+        Proc::Minimal => "only its own processes; without namespaces nothing, without Landlock too all of the host's",
+        Proc::Full => PROC_FULL,
     };
     let limits = &profile.limits;
+    let disk = match (profile.workdir, own_root) {
+        (Workdir::InPlace, _) => "what the host has: nothing bounds a live tree".to_owned(),
+        (_, true) => bytes(limits.disk_bytes),
+        (_, false) => format!("{}, without namespaces what the host has", bytes(limits.disk_bytes)),
+    };
     let off = profile.off_reason.iter().map(|reason| {
         format!("THE SANDBOX IS OFF ({reason}): of the lines below only those of limits hold, and the end of the whole process tree")
     });
@@ -287,16 +295,22 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         format!("network: {network}"),
         format!("sockets of the host: {}", list(&profile.sockets, "none")),
         format!("sees of /proc: {proc}"),
-        format!("runs as: {}", if profile.run_as == ISOLATED { "an id of its own" } else { &profile.run_as }),
+        format!("runs as: {}", if profile.run_as == ISOLATED { ISOLATED_WORDS } else { &profile.run_as }),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
-        format!("at most CPU: {}.{:03} of one", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
-        format!("at most memory: {}", bytes(limits.memory_bytes)),
+        format!("at most CPU: {}.{:03} of one{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+        format!("at most memory: {}{UNGROUPED}", bytes(limits.memory_bytes)),
         format!("at most processes: {}", limits.processes),
-        format!("at most a file: {}, of disk in all: {}", bytes(limits.file_bytes), bytes(limits.disk_bytes)),
+        format!("at most a file: {}, of disk in all: {disk}", bytes(limits.file_bytes)),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
     ];
     off.chain(lines).collect()
 }
+
+const PROC_FULL: &str =
+    "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, load";
+const ISOLATED_WORDS: &str = "an id of its own where the service is root, else the service's";
+/// Which of the two holds is in the receipt.
+const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 
 fn duration_ms(ms: u64) -> String {
     match ms {

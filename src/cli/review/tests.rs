@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::approve;
 use crate::cli::review::Review;
 use crate::cli::review::derive::{Derived, Finding, LastRun, RosterSource, Sources, Standing, Told, derive};
-use crate::cli::review::render::{DEFINITION, SCRIPT, SIGNED, render};
+use crate::cli::review::render::{DEFINITION, SCRIPT, SIGNED, profile_words, render};
 use crate::cli::screen::backwards;
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
@@ -17,7 +17,7 @@ use crate::record::authorization::{
     Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
 };
 use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::profile::{Limits, Proc};
+use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
 use crate::record::roster::Roster;
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
 use crate::record::validity::Timestamp;
@@ -355,6 +355,24 @@ fn what_needs_the_host_stands_first_and_red() {
 }
 
 #[test]
+fn a_profile_is_said_as_weak_as_it_may_be() {
+    let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
+    let words = |profile: &Profile| profile_words(profile).join("\n");
+    let said = words(&strict);
+    assert!(said.contains("/proc: only its own processes\n") && said.contains("of disk in all: 1 GiB\n"), "{said}");
+    let live = Profile { workdir: Workdir::InPlace, write: vec!["/srv/app".into()], ..strict.clone() };
+    let said = words(&live);
+    assert!(said.contains("of disk in all: what the host has: nothing bounds a live tree"), "{said}");
+    let poor = Profile { require: vec![Layer::Landlock], ..strict.clone() };
+    let said = words(&poor);
+    for weaker in ["1 GiB, without namespaces what the host has", "without Landlock too all of the host's"] {
+        assert!(said.contains(weaker), "{weaker}: {said}");
+    }
+    let full = Profile { proc: Proc::Full, ..strict };
+    assert!(words(&full).contains("the host's boot command line, partitions"), "{}", words(&full));
+}
+
+#[test]
 fn what_differs_from_the_last_run_is_shown() {
     let mut sources = case().sources();
     let mut before = case();
@@ -413,10 +431,10 @@ fn the_whole_screen_is_as_it_is() {
       network: none
       sockets of the host: none
       sees of /proc: only its own processes
-      runs as: an id of its own
+      runs as: an id of its own where the service is root, else the service's
       at most time: 5 min
-      at most CPU: 1.000 of one
-      at most memory: 512 MiB
+      at most CPU: 1.000 of one, of each process alone where no control group holds the run
+      at most memory: 512 MiB, of each process alone where no control group holds the run
       at most processes: 100
       at most a file: 64 MiB, of disk in all: 1 GiB
       at most recorded output: 10 MiB
