@@ -375,19 +375,29 @@ impl Ledger {
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// What is wrong with the clock, for an operator: it leapt ahead, or the log is ahead of it.
+    /// What is wrong with the clock, for an operator: it leapt ahead, or the log or its mark is ahead of it.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);
         }
         let now = (self.shared.config.clock)();
-        let last = self.shared.published().head.last_at;
-        let behind = last.unix() - now.unix();
-        (behind > MOST_BEHIND_S).then(|| {
+        let published = self.shared.published();
+        let (last, mark) = (published.head.last_at, published.head.mark);
+        let behind = |time: Timestamp| time.unix().saturating_sub(now.unix());
+        if behind(last) > MOST_BEHIND_S {
+            return Some(format!(
+                "the clock is {} s behind the log's last entry of {last}: until it gets there the boundary's time stands \
+                 still and nothing expires; set the clock right",
+                behind(last)
+            ));
+        }
+        (behind(mark) > MOST_BEHIND_S).then(|| {
             format!(
-                "the clock is {behind} s behind the log's last entry of {last}: until it gets there the boundary's time \
-                 stands still and nothing expires; set the clock right"
+                "the store's mark, {mark}, is {} s ahead of the clock: what ends before it is refused as expired, and nothing \
+                 is deleted until then; set the clock right, or where it is right the mark was changed by hand: \
+                 `countersign store restore BACKUP`",
+                behind(mark)
             )
         })
     }
