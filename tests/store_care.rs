@@ -367,6 +367,48 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
     assert_eq!(assert_sound(&world, &[]).len(), 3);
 }
 
+#[test]
+fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
+    let (mut world, ..) = busy();
+    let roster = world.started["roster"].as_str().unwrap().to_owned();
+    let old = world.started["id"].as_str().unwrap().to_owned();
+    let backup = world.path("backup");
+    must(store(&world, &["backup", backup.to_str().unwrap()]));
+    world.stop();
+    std::fs::remove_file(world.database()).unwrap();
+    let restored = must(store(&world, &["restore", backup.to_str().unwrap()]));
+    let closed = restored["closed"].as_str().unwrap();
+    // Nothing serves, and no key is at hand.
+    let run = |arguments: &[&str]| {
+        let mut command = world.program(arguments);
+        command.args(["--url", "http://127.0.0.1:1"]).env_remove("COUNTERSIGN_TOKEN").output().unwrap()
+    };
+    let entries = restored["entries"].as_u64().unwrap();
+    for (number, from) in [closed, backup.to_str().unwrap()].into_iter().enumerate() {
+        let before = std::fs::read(Path::new(from).join("countersign.db")).unwrap();
+        let copy = world.path(&format!("copy-{number}"));
+        let copy = copy.to_str().unwrap();
+        let done = must(run(&["log", "export", copy, "--from", from, "--json"]));
+        assert_eq!((&done["size"], &done["before"]), (&json!(entries), &json!(0)), "{done}");
+        let hashes = format!("{copy}-hashes");
+        must(run(&["log", "export", &hashes, "--hashes", "--from", from, "--json"]));
+        for place in [copy, from] {
+            let audited = run(&["audit", place, "--roster", &roster, "--boundary", &old]);
+            assert_eq!(audited.status.code(), Some(0), "{place}: {}", text(&audited));
+        }
+        let same = run(&["audit", copy, "--roster", &roster, "--against", from]);
+        assert_eq!(same.status.code(), Some(0), "{}", text(&same));
+        assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
+    }
+    // The head is that of the log: of another one no copy is made.
+    let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
+    std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();
+    let refused = run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    let nothing = run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]);
+    assert!(nothing.status.code() == Some(2) && text(&nothing).contains("store backup"), "{}", text(&nothing));
+}
+
 fn private(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = std::fs::metadata(path).unwrap();
