@@ -36,13 +36,15 @@ use crate::trust::chain::{Pinned, payload_of};
 #[command(after_help = "Examples:
   countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
   countersign audit http://127.0.0.1:7433 --state prod.audit keeps the verified head; the next audit goes on from there
+  countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
   countersign audit mirror/ --no-differences                 excuses nothing by the version that a seal names
   countersign audit mirror/ --json | jq -r 'select(.type == \"decision\") | [.at, .step, (.approvers | join(\"+\")), .outcome.status] | @tsv'
 
 Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
 pub struct Args {
-    /// A directory, or the address of a boundary or mirror. Your token or key goes to the boundary of --url alone
+    /// A directory of `log export`, a backup or closed log, or the address of a boundary or mirror. Your token or key goes to
+    /// the boundary of --url alone
     #[arg(value_name = "DIR|URL")]
     place: String,
     #[command(flatten)]

@@ -19,6 +19,8 @@ use crate::cli::trust::TrustArgs;
   countersign log checkpoint                     the signed head, for whoever keeps one
   countersign log export mirror/                 a copy of everything, with a read token or a rostered key
   countersign log export mirror/ --hashes        the tree without contents: open to all
+  countersign log export old/ --from boundary/closed/0123456789abcdef
+                                                 a log that a restore closed, or a backup; no boundary is asked
 
 A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command
 again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.
@@ -48,6 +50,10 @@ enum Command {
         /// --roster FILE alone
         #[arg(long)]
         hashes: bool,
+        /// Copy the log of this backup or closed log (`closed/…` in the boundary's private directory); nothing is asked
+        /// of a boundary
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
         #[command(flatten)]
         trust: TrustArgs,
         #[command(flatten)]
@@ -73,10 +79,13 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 talk.put(head.as_bytes())?;
             }
         }
-        Command::Export { directory, hashes, trust, key } => {
+        Command::Export { directory, hashes, from, trust, key } => {
             // Without contents nothing tells which of the user's rosters this log's boundary is in, but that it was named.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
-            let place = Place::Served(Box::new(global.client(key)?));
+            let place = match from {
+                Some(stored) => Place::stored(stored)?,
+                None => Place::Served(Box::new(global.client(key)?)),
+            };
             let done = export(&place, directory, *hashes, &trust, talk)?;
             let Export { size, before, tiles, blobs, cosignatures, .. } = &done;
             if talk.json {

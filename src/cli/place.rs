@@ -1,4 +1,4 @@
-//! Where a log lies: a boundary or mirror that serves it, or a directory with the same files.
+//! Where a log lies: a boundary or mirror that serves it, a directory with the same files, or a store at rest.
 //!
 //! Both have the resources of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]`,
 //! `tile/entries/<index>[.p/<width>]`; and beside them `blob/sha256/<hex>`, what the entries name.
@@ -17,6 +17,8 @@ use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
+use crate::node::restore;
+use crate::store::stored::StoredLog;
 
 /// A place that a log is read from.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub enum Place {
     Directory(PathBuf),
     /// A boundary, or a server of such a directory.
     Served(Box<Client>),
+    /// A store that nobody serves: a backup, or a log that a restore closed.
+    Stored(Box<StoredLog>),
 }
 
 /// The largest resource: a tile of the longest entries. Blobs are smaller.
@@ -41,14 +45,34 @@ impl Place {
             return Ok(Self::Served(Box::new(global.client_at(named, key)?)));
         }
         let path = PathBuf::from(named);
+        if path.join(restore::DATABASE).is_file() {
+            return Self::stored(&path);
+        }
         if path.is_dir() {
             return Ok(Self::Directory(path));
         }
         let shown = Shown::text(named);
         Err(Failure::usage(format!(
-            "{} is no directory: name one that `countersign log export` wrote, or a boundary's address http://…",
+            "{} is no directory: name one that `countersign log export` or `store backup` wrote, a closed log, or a \
+             boundary's address http://…",
             shown.as_str()
         )))
+    }
+
+    /// A directory that `store backup` made, or in which a restore closed a log.
+    ///
+    /// # Errors
+    /// When it is none, or can't be read.
+    pub fn stored(directory: &Path) -> Result<Self, Failure> {
+        let log = restore::log_in(directory).map_err(|why| {
+            let shown = Shown::text(&directory.to_string_lossy());
+            Failure::usage(format!(
+                "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
+                 closed/ in the boundary's private directory",
+                shown.as_str()
+            ))
+        })?;
+        Ok(Self::Stored(Box::new(log)))
     }
 
     /// The signed head; nothing when there is none.
@@ -123,7 +147,7 @@ impl Place {
     /// That something beside the entries can't be read, by the code that the same has of a tile.
     pub fn unreadable(&self, error: Unreadable) -> Failure {
         match self {
-            Self::Directory(_) => Failure::usage(error.0),
+            Self::Directory(_) | Self::Stored(_) => Failure::usage(error.0),
             Self::Served(_) => Failure::new(Exit::Unreachable, error.0),
         }
     }
@@ -132,6 +156,9 @@ impl Place {
         match self {
             Self::Served(client) => client.find(&format!("/log/{path}"), most),
             Self::Directory(directory) => read_file(&directory.join(path), most),
+            Self::Stored(log) => {
+                log.resource(path).map_err(|fault| Failure::new(Exit::CheckSaidNo, format!("the store: {fault}")))
+            }
         }
     }
 }

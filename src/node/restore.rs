@@ -30,6 +30,7 @@ use crate::store::care::{Defect, Scope, Survey};
 use crate::store::ledger::{self, Ledger};
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
+use crate::store::stored::StoredLog;
 use crate::store::{CheckpointRow, Fault, fault};
 use crate::trust::signer::{FileSigner, Signer as _};
 
@@ -370,6 +371,18 @@ pub fn at_rest(directory: &Path, settings: ledger::Config) -> Result<Ledger, Str
     let (note, known) = kept::read(&directory.join(kept::FILE))?;
     let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };
     Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
+}
+
+/// The log in a backup, or in the directory of a closed log, for whoever exports or audits it: no key and no configuration
+/// is needed.
+///
+/// # Errors
+/// In words: why it can't be read.
+pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
+    let (reads, head) = sqlite::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let beside = directory.join(kept::FILE);
+    let beside = if beside.is_file() { Some(kept::read(&beside)?.0.to_string()) } else { None };
+    StoredLog::new(Box::new(reads), &head, beside).map_err(|fault| fault.to_string())
 }
 
 /// Looks through one store: the one that serves, a closed one, or a backup.

@@ -87,14 +87,14 @@ impl Enforcement {
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
             if let Some(at) = words.iter().flatten().position(|word| !is_word(word)) {
                 let message = "a word has 1 to 32 lower-case letters, digits and dots";
-                return Err(Malformed::at(&format!("/predicate/sandbox/{name}/{at}"), message.to_owned()));
+                return Err(Malformed::at(format!("/predicate/sandbox/{name}/{at}"), message));
             }
         }
         let hex = |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
         match &self.seccomp {
             Some(facts) if !hex(&facts.sha256) => {
                 let message = "a SHA-256 is 64 lower-case hex digits";
-                Err(Malformed::at("/predicate/sandbox/seccomp/sha256", message.to_owned()))
+                Err(Malformed::at("/predicate/sandbox/seccomp/sha256", message))
             }
             _ => Ok(()),
         }

@@ -53,6 +53,9 @@ pub const LOST: &str = "the receipt proves its digests still; copy it from a bac
 pub const DISK: &str =
     "look at the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
+/// For a mark that is ahead.
+pub const MARK: &str = "set the clock right; where it is right, the mark was changed by hand: restore a backup, `countersign store restore BACKUP`";
+
 /// What a survey saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
@@ -68,6 +71,21 @@ pub struct Survey {
     pub notes: Vec<String>,
     /// How much of what was looked at: a word and a number each.
     pub counts: Vec<(&'static str, u64)>,
+}
+
+impl Survey {
+    /// Of a store that can't be looked into.
+    #[must_use]
+    pub fn of_unreadable(message: String) -> Self {
+        Self {
+            boundary: None,
+            size: 0,
+            root: merkle::EMPTY_ROOT,
+            defects: vec![Defect { place: "the database".to_owned(), what: message, mend: DISK }],
+            notes: Vec::new(),
+            counts: Vec::new(),
+        }
+    }
 }
 
 /// More defects are not told one by one: the first say enough.

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
-use crate::crypto::merkle::{self, Hash, TILE_WIDTH, TileKind, TilePath};
+use crate::crypto::merkle::{self, Hash, TilePath};
 use crate::crypto::note;
 use crate::crypto::signature::PublicKey;
 use crate::crypto::sshsig::KeyId;
@@ -27,6 +27,7 @@ use crate::store::message::{
     Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, Retention, SealEntry, SealWrite,
     Sealed, Signature, Spent, Status, Token, Unfinished, WriteStop,
 };
+use crate::store::stored::tile;
 use crate::store::tree::{Edge, Subtrees, TileCache};
 use crate::store::writer::{Answer, Hashed, Message, Writer};
 use crate::store::{CheckpointRow, Fault, Head, Reads, Retired, Store, lock};
@@ -375,19 +376,29 @@ impl Ledger {
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// What is wrong with the clock, for an operator: it leapt ahead, or the log is ahead of it.
+    /// What is wrong with the clock, for an operator: it leapt ahead, or the log or its mark is ahead of it.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);
         }
         let now = (self.shared.config.clock)();
-        let last = self.shared.published().head.last_at;
-        let behind = last.unix() - now.unix();
-        (behind > MOST_BEHIND_S).then(|| {
+        let published = self.shared.published();
+        let (last, mark) = (published.head.last_at, published.head.mark);
+        let behind = |time: Timestamp| time.unix().saturating_sub(now.unix());
+        if behind(last) > MOST_BEHIND_S {
+            return Some(format!(
+                "the clock is {} s behind the log's last entry of {last}: until it gets there the boundary's time stands \
+                 still and nothing expires; set the clock right",
+                behind(last)
+            ));
+        }
+        (behind(mark) > MOST_BEHIND_S).then(|| {
             format!(
-                "the clock is {behind} s behind the log's last entry of {last}: until it gets there the boundary's time \
-                 stands still and nothing expires; set the clock right"
+                "the store's mark, {mark}, is {} s ahead of the clock: what ends before it is refused as expired, and nothing \
+                 is deleted until then; set the clock right, or where it is right the mark was changed by hand: \
+                 `countersign store restore BACKUP`",
+                behind(mark)
             )
         })
     }
@@ -476,25 +487,8 @@ impl Ledger {
     /// # Errors
     /// When the log can't be read.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Fault> {
-        const DURING: &str = "reading a tile";
         let published = self.shared.published();
-        let Some((_, subtrees)) = path.subtrees().filter(|_| path.is_within(published.head.size)) else {
-            return Ok(None);
-        };
-        let width = usize::try_from(subtrees.end - subtrees.start).unwrap_or(usize::from(TILE_WIDTH));
-        match path.kind() {
-            TileKind::Hashes(level) => {
-                let tree = Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles);
-                Ok(tree.entries(level, path.index(), width)?.map(|hashes| hashes.as_flattened().to_vec()))
-            }
-            TileKind::Entries => {
-                let mut bytes = Vec::new();
-                for entry in self.shared.reads.leaves(subtrees)? {
-                    merkle::push_entry(&mut bytes, &entry).map_err(|error| Fault::broken(DURING, error.to_string()))?;
-                }
-                Ok(Some(bytes))
-            }
-        }
+        tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
     }
 
     fn with_tree<T>(

@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod lock;
 pub mod message;
 pub mod sqlite;
+pub mod stored;
 pub mod tree;
 pub mod window;
 mod writer;

@@ -5,6 +5,9 @@
 
 pub mod alone;
 pub mod backup;
+mod prune;
+mod rows;
+mod schema;
 pub mod survey;
 
 use std::ops::Range;
@@ -72,6 +75,7 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     let lock = StoreLock::take(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
+    schema::harden(&connection).map_err(fault(DURING))?;
     let pragma = |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).map_err(fault(DURING));
     // The mode is checked below; some file systems can't have WAL.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| unusable(path, &error))?;
@@ -106,8 +110,11 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
 /// # Errors
 /// When it is no store, or is newer than this program.
 pub fn at_rest(path: &Path) -> Result<(SqliteReads, Head), Fault> {
-    let head = read_head(&read_only(path)?)?;
-    Ok((SqliteReads::of(path), head))
+    let connection = read_only(path)?;
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+    let version = version.map_err(|error| unusable(path, &error))?;
+    schema::check(&connection, usize::try_from(version).unwrap_or(usize::MAX), path)?;
+    Ok((SqliteReads::of(path), read_head(&connection)?))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
@@ -132,6 +139,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
         );
         return Err(Fault::Unusable { message });
     }
+    // What a migration adds to must be what the one before it left.
+    schema::check(connection, version, path)?;
     for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let transaction = connection.transaction().map_err(fault(DURING))?;
         transaction.execute_batch(migration).map_err(fault(DURING))?;
@@ -156,7 +165,7 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        let lost = survey::nonces_without_rows(&self.connection)?;
+        let lost = prune::nonces_without_rows(&self.connection)?;
         if let Some(nonce) = lost.first() {
             let message = format!(
                 "{} of the nonces that {} spent have lost their rows and are not expired, {nonce} for one: they could run \
@@ -668,22 +677,7 @@ impl Store for SqliteStore {
     }
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<Swept, Fault> {
-        const DURING: &str = "pruning nonces";
-        // By key, not by expiry: an index on the expiry would cost every run; a walk through the table costs the pruner.
-        let sql = "SELECT nonce, expires_at FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT ?2";
-        let seen: Vec<(Vec<u8>, i64)> =
-            all(&self.connection, DURING, sql, params![after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let mut deleted = 0;
-        for (nonce, expires_at) in &seen {
-            if *expires_at <= mark.unix() {
-                deleted += self.run(DURING, "DELETE FROM nonce WHERE nonce = ?1", [nonce])?;
-            }
-        }
-        if deleted > 0 {
-            self.run(DURING, "UPDATE state SET nonces = nonces - ?1", [deleted])?;
-        }
-        let last = if seen.len() == limit { seen.into_iter().last().map(|(nonce, _)| nonce) } else { None };
-        Ok(Swept { deleted, last })
+        prune::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
     }
 
     fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, Fault> {
@@ -733,6 +727,7 @@ impl SqliteReads {
         const DURING: &str = "opening the store for reading";
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).map_err(fault(DURING))?;
+        schema::harden(&connection).map_err(fault(DURING))?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(fault(DURING))?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
@@ -1009,12 +1004,18 @@ fn read_only(path: &Path) -> Result<Connection, Fault> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| unusable(path, &error))?;
+    schema::harden(&connection).map_err(|error| unusable(path, &error))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|error| unusable(path, &error))?;
     connection.set_prepared_statement_cache_capacity(64);
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let application = number("application_id").map_err(|error| unusable(path, &error))?;
-    let version = number("user_version").map_err(|error| unusable(path, &error))?;
-    if application != APPLICATION_ID || version < 1 {
+    // What can't be read of a file that is a database is a defect of it, not a wrong name.
+    let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
+        _ => unusable(path, &error),
+    };
+    let application = number("application_id").map_err(unreadable)?;
+    let version = number("user_version").map_err(unreadable)?;
+    if application != APPLICATION_ID {
         return Err(refused("is no store of this program: name another file".to_owned()));
     }
     if usize::try_from(version).unwrap_or(usize::MAX) > MIGRATIONS.len() {

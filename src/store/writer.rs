@@ -680,15 +680,17 @@ impl Writer {
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
         self.head.mark = self.head.mark.max(now.min(ceiling));
-        let swept = self.store.prune(self.head.mark, &self.pruned, limit.max(1))?;
+        // A mark that is ahead of the clock judges, as ever, but deletes nothing: it may have been set by hand.
+        let swept = self.store.prune(self.head.mark.min(now), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
         Ok(Pruned { mark: self.head.mark, deleted: swept.deleted, ahead_s: (now.unix() - ceiling.unix()).max(0), done })
     }
 
-    /// Deletes some of what its retention has ended. Age is counted by the mark: a clock that leaps deletes nothing.
+    /// Deletes some of what its retention has ended. Age is counted by the mark: a clock that leaps deletes nothing, nor
+    /// does a mark that is ahead of it.
     fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
-        let mark = self.head.mark;
+        let mark = self.head.mark.min((self.config.clock)());
         let cut = Cut { outputs: mark.plus(-retention.outputs_s), proposals: mark.plus(-retention.proposals_s), mark };
         let retired = self.store.retire(cut, self.retired, limit.max(1))?;
         self.retired = retired.walk;

@@ -928,13 +928,14 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
     let world = World::new();
     world.sealed().await.close().await.expect("closed");
     let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // Constraints that the writer can't foresee: of the second run, of the fourth's end, of one denial.
+    // Constraints that the writer can't foresee: of the second run, of the fourth's end, of one denial. They are this
+    // connection's own, since those of the database are off.
     let id = |number: u8| core(number).id.as_str()[4..].replace('-', "");
     store.tamper(&format!(
-        "CREATE TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
-         CREATE TRIGGER b BEFORE UPDATE ON proposal WHEN NEW.status = 1 AND hex(NEW.id) = upper('{}') \
+        "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
+         CREATE TEMP TRIGGER b BEFORE UPDATE ON proposal WHEN NEW.status = 1 AND hex(NEW.id) = upper('{}') \
          BEGIN SELECT RAISE(ABORT, 'no'); END;
-         CREATE TRIGGER c BEFORE INSERT ON denial WHEN NEW.approver = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;",
+         CREATE TEMP TRIGGER c BEFORE INSERT ON denial WHEN NEW.approver = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;",
         id(2),
         id(4)
     ));

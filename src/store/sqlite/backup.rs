@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::crypto::digest::Blake3Digest;
 use crate::store::Fault;
+use crate::store::sqlite::schema::harden;
 use crate::store::sqlite::survey::file_of;
 use crate::store::sqlite::{fault, migrate, read_only, unusable};
 
@@ -54,7 +55,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
     if gone.is_empty() {
         return Ok(());
     }
-    let mut connection = Connection::open(copy).map_err(|error| unusable(copy, &error))?;
+    let mut connection = writable(copy)?;
     let mut write = || -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
         for name in gone {
@@ -71,7 +72,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), Fault> {
 /// When it is no store, or newer than this program.
 pub fn bring_up(copy: &Path) -> Result<(), Fault> {
     drop(read_only(copy)?);
-    let mut connection = Connection::open(copy).map_err(|error| unusable(copy, &error))?;
+    let mut connection = writable(copy)?;
     migrate(&mut connection, copy)
 }
 
@@ -82,7 +83,7 @@ pub fn bring_up(copy: &Path) -> Result<(), Fault> {
 /// When one can't be read or the other can't be written.
 pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
     const DURING: &str = "taking over from the old store";
-    let connection = Connection::open(new).map_err(|error| unusable(new, &error))?;
+    let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
     let write = || -> rusqlite::Result<()> {
         connection.execute("ATTACH ?1 AS old", [name])?;
@@ -97,6 +98,13 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
         )
     };
     write().map_err(fault(DURING))
+}
+
+/// A copy, to be changed by this program alone.
+fn writable(path: &Path) -> Result<Connection, Fault> {
+    let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
+    harden(&connection).map_err(|error| unusable(path, &error))?;
+    Ok(connection)
 }
 
 /// Whether an output's file is there.

@@ -2,36 +2,42 @@
 //!
 //! One read transaction: what a service writes meanwhile is not seen, and is not kept waiting. Nothing is changed.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, Blake3Stream, LeafHash, SealDigest, hex, sha256};
+use crate::crypto::canonical;
+use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, hex, sha256};
 use crate::crypto::json;
 use crate::crypto::merkle::{self, Frontier, Hash};
 use crate::crypto::note::{self, Note};
 use crate::crypto::signature::PublicKey;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
-use crate::record::document::{Malformed, Predicate, Statement, predicate_type};
+use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::ident::Nonce;
+use crate::record::ident::Name;
 use crate::record::receipt::Receipt;
+use crate::record::refusal::Refusal;
 use crate::record::roster::Roster;
 use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
-use crate::record::token::SealedToken;
-use crate::record::validity::{MAX_WINDOW_S, SKEW_S};
+use crate::record::validity::Timestamp;
 use crate::store::Fault;
-use crate::store::care::{DISK, Defect, LOST, MAX_DEFECTS, RESTORE, Scope, Survey};
-use crate::store::message::{LeafKind, Status};
-use crate::store::sqlite::{MIGRATIONS, fault, place, read_only, tile_id, token, unplace};
+use crate::store::care::{DISK, Defect, LOST, MARK, MAX_DEFECTS, RESTORE, Scope, Survey};
+use crate::store::message::LeafKind;
+use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
+use crate::store::sqlite::schema;
+use crate::store::sqlite::{MIGRATIONS, fault, place, read_only, tile_id, unplace};
 use crate::store::tree::Edge;
+
+/// A mark that is ahead by more was not set by this program: clocks are put right by seconds.
+const MOST_AHEAD_S: i64 = 60;
 
 /// Leaves that are read at a time.
 const AT_ONCE: u64 = 256;
@@ -42,7 +48,12 @@ const AT_ONCE: u64 = 256;
 /// When it can't be opened at all; whatever is wrong inside is a defect.
 pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Survey, Fault> {
     const DURING: &str = "opening the store for a check";
-    let connection = read_only(path)?;
+    let connection = match read_only(path) {
+        Ok(connection) => connection,
+        // A store whose first pages can't be read is one with a defect, no wrong name.
+        Err(Fault::Broken { message, .. }) => return Ok(Survey::of_unreadable(message)),
+        Err(fault) => return Err(fault),
+    };
     connection.execute_batch("BEGIN").map_err(fault(DURING))?;
     let mut look = Look {
         connection,
@@ -51,11 +62,14 @@ pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) ->
         mark: 0,
         size: 0,
         last_at: i64::MIN,
+        stated: None,
         previous: None,
         first: None,
         origin: None,
         keys: Vec::new(),
         rosters: BTreeSet::new(),
+        people: BTreeMap::new(),
+        outputs_named: 0,
         root: merkle::EMPTY_ROOT,
         defects: Vec::new(),
         notes: Vec::new(),
@@ -79,41 +93,6 @@ pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) ->
     Ok(look.end())
 }
 
-/// The nonces that are spent by the log, have not expired by the mark, and have no row.
-pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, Fault> {
-    const DURING: &str = "comparing nonces with the log";
-    let read = || -> rusqlite::Result<Vec<Nonce>> {
-        let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
-        // What was consumed a day before the mark has expired by it.
-        let since = mark.saturating_sub(MAX_WINDOW_S + SKEW_S);
-        // Times never decrease from entry to entry.
-        let mut at = connection.prepare("SELECT at FROM leaf WHERE idx = ?1")?;
-        let size: i64 = connection.query_row("SELECT coalesce(max(idx) + 1, 0) FROM leaf", [], |row| row.get(0))?;
-        let (mut first, mut end) = (0, size);
-        while first < end {
-            let middle = first + (end - first) / 2;
-            match at.query_row([middle], |row| row.get::<_, i64>(0)).optional()? {
-                Some(at) if at < since => first = middle + 1,
-                _ => end = middle,
-            }
-        }
-        let mut leaves = connection.prepare("SELECT data FROM leaf WHERE kind = 2 AND idx >= ?1")?;
-        let mut row_of = connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1")?;
-        let mut rows = leaves.query([first])?;
-        let mut lost = Vec::new();
-        while let Some(row) = rows.next()? {
-            let Ok((_, statement)) = opened::<Consumption>(row.get_ref(0)?.as_blob()?) else { continue };
-            for spent in statement.predicate.spent {
-                if spent.expires_at.unix() > mark && !row_of.exists([spent.nonce.to_bytes()])? {
-                    lost.push(spent.nonce);
-                }
-            }
-        }
-        Ok(lost)
-    };
-    read().map_err(fault(DURING))
-}
-
 struct Look<'a> {
     connection: Connection,
     scope: &'a Scope,
@@ -122,6 +101,8 @@ struct Look<'a> {
     mark: i64,
     size: u64,
     last_at: i64,
+    /// The time that the entry at hand states, where its kind does.
+    stated: Option<Timestamp>,
     /// The last seal so far.
     previous: Option<SealDigest>,
     /// The first one: the boundary.
@@ -130,18 +111,14 @@ struct Look<'a> {
     /// Keys that the log's rosters gave the boundary.
     keys: Vec<PublicKey>,
     rosters: BTreeSet<[u8; 32]>,
+    /// Whom the log's rosters gave which approver's key.
+    people: BTreeMap<KeyId, BTreeSet<Name>>,
+    /// Rows of `output_of` that receipts account for.
+    outputs_named: u64,
     root: Hash,
     defects: Vec<Defect>,
     notes: Vec<String>,
     counts: Vec<(&'static str, u64)>,
-}
-
-/// Where a run's row says that it is.
-struct RunAt {
-    id: [u8; 16],
-    digest: [u8; 32],
-    nonce: Vec<u8>,
-    status: u8,
 }
 
 impl Look<'_> {
@@ -216,9 +193,13 @@ impl Look<'_> {
     fn state(&mut self) -> rusqlite::Result<()> {
         let version: usize = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         self.counts_nonces = version >= 2;
-        if version != MIGRATIONS.len() {
+        let differences = schema::differences(&self.connection, version)?;
+        if version != MIGRATIONS.len() && differences.is_empty() {
             self.notes
                 .push(format!("schema {version}, this program's is {}: the next start migrates", MIGRATIONS.len()));
+        }
+        for difference in differences {
+            self.defect(format!("schema {version}"), difference, RESTORE);
         }
         self.mark = self.connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
         self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
@@ -278,6 +259,11 @@ impl Look<'_> {
         }
         let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| row.get::<_, Vec<u8>>(0))?;
         let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok()) else { return Ok(()) };
+        for approver in &roster.predicate.approver {
+            for key in approver.keys.iter().filter_map(|line| SshKey::parse(line).ok()) {
+                self.people.entry(key.keyid()).or_default().insert(approver.name.clone());
+            }
+        }
         let own = roster.predicate.boundary.iter().filter(|entry| entry.name == self.scope.name);
         for line in own.flat_map(|entry| &entry.keys) {
             if let Ok(key) = SshKey::parse(line)
@@ -326,10 +312,6 @@ impl Look<'_> {
                 if hash != true_hash {
                     self.defect(&entry, "its hash is not that of its bytes", RESTORE);
                 }
-                if at < self.last_at {
-                    self.defect(&entry, "it is dated before the entry before it", RESTORE);
-                }
-                self.last_at = at.max(self.last_at);
                 tree.append(true_hash);
                 let mut complete = Vec::new();
                 edge.append(true_hash, &mut complete);
@@ -348,10 +330,21 @@ impl Look<'_> {
                     }
                 }
                 self.entry(index, kind, &data)?;
+                self.time(&entry, at);
             }
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
+        // Neither the clock nor the log explains a mark that is ahead of both.
+        let latest = self.last_at.max(self.scope.now.unix());
+        if self.mark > latest.saturating_add(MOST_AHEAD_S) {
+            let what = format!(
+                "its mark, {}, is {} s ahead of the clock and of the log: whatever ends before it is refused as expired",
+                Timestamp::from_unix(self.mark),
+                self.mark - latest
+            );
+            self.defect("table state", what, MARK);
+        }
         let kept = self.number("SELECT count(*) FROM tile")?;
         if kept != tiles {
             self.defect("table tile", format!("{kept} rows, the log completes {tiles}"), RESTORE);
@@ -394,6 +387,18 @@ impl Look<'_> {
         }
     }
 
+    /// A row has the latest time that was signed up to it.
+    fn time(&mut self, entry: &str, at: i64) {
+        let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
+        if signed < self.last_at {
+            self.defect(entry, "it is dated before the entry before it", RESTORE);
+        } else if at != signed {
+            let [at, signed] = [at, signed].map(Timestamp::from_unix);
+            self.defect(entry, format!("its row is dated {at}, the log says {signed}"), RESTORE);
+        }
+        self.last_at = signed.max(self.last_at);
+    }
+
     fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {
         let entry = format!("log entry {index}");
         let Some(kind) = LeafKind::of_number(kind) else {
@@ -410,11 +415,10 @@ impl Look<'_> {
             }
             LeafKind::Denial => opened::<Denial>(data)
                 .and_then(|(_, statement)| denied(&statement))
-                .map(|authorization| self.denial(index, authorization)),
-            other => kind_of(data).map(|found| {
-                if found != predicate_type(other.word()) {
-                    self.defect(&entry, format!("its row says {}, it says {found:?}", other.word()), RESTORE);
-                }
+                .and_then(|authorization| Ok((authorization, signers(data)?)))
+                .map(|(authorization, signers)| self.denial(index, authorization, &signers)),
+            LeafKind::Refusal => opened::<Refusal>(data).map(|(_, statement)| {
+                self.stated = Some(statement.predicate.at);
                 Ok(())
             }),
         };
@@ -429,6 +433,7 @@ impl Look<'_> {
 
     fn seal(&mut self, index: u64, payload: &[u8], seal: &Seal) -> rusqlite::Result<()> {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
+        self.stated = Some(seal.at);
         if seal.previous != self.previous {
             self.defect(&entry, "it does not follow the seal before it", RESTORE);
         }
@@ -473,14 +478,12 @@ impl Look<'_> {
 
     /// Every item has its proposal, its nonce until it expires, and a receipt or a run.
     fn consumption(&mut self, index: u64, consumption: &Consumption) -> rusqlite::Result<()> {
+        self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
             let entry = format!("log entry {index}, item {item}");
             let at = place(index, item);
-            let runs = self.all(
-                "SELECT p.id, p.digest, p.nonce, p.status FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1",
-                [at],
-                |row| Ok(RunAt { id: row.get(0)?, digest: row.get(1)?, nonce: row.get(2)?, status: row.get(3)? }),
-            )?;
+            let sql = format!("SELECT {COLUMNS} FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1");
+            let runs = self.all(&sql, [at], ProposalRow::read)?;
             match &runs[..] {
                 [] => self.defect(&entry, "no proposal's row says that it was run", RESTORE),
                 [run] => {
@@ -488,15 +491,26 @@ impl Look<'_> {
                         let id = hex(&run.id);
                         self.defect(&entry, format!("the proposal {id} that it ran is another one"), RESTORE);
                     }
-                    let open = run.status == Status::Running.number();
-                    let crossing = self.one("SELECT 1 FROM crossing WHERE id = ?1", [at], |_| Ok(()))?.is_some();
-                    if open != crossing {
-                        let what = if open {
+                    self.differs(&run.id, &run.against_consumption(consumption.at), "its consumption");
+                    let crossing = self.one("SELECT envelope, seal FROM crossing WHERE id = ?1", [at], |row| {
+                        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
+                    })?;
+                    if run.runs() != crossing.is_some() {
+                        let what = if run.runs() {
                             "it runs, and what recovery needs is gone"
                         } else {
                             "it is over and still listed as running"
                         };
                         self.defect(&entry, what, RESTORE);
+                    }
+                    if let Some((envelope, seal)) = crossing {
+                        if seal != consumption.seal.as_bytes() {
+                            self.defect(&entry, "what recovery needs names another seal", RESTORE);
+                        }
+                        let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
+                            .map_err(Malformed::from)
+                            .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
+                        self.compare(run, payload);
                     }
                 }
                 more => {
@@ -504,20 +518,20 @@ impl Look<'_> {
                     self.defect(&entry, what, RESTORE);
                 }
             }
-            if spent.expires_at.unix() > self.mark {
-                let kept = self.one("SELECT spent FROM nonce WHERE nonce = ?1", [spent.nonce.to_bytes()], |row| {
-                    row.get::<_, i64>(0)
-                })?;
-                if kept != Some(at) {
-                    let what = format!(
-                        "the nonce {} is spent, does not expire until {}, and {}: it could run again",
-                        spent.nonce,
-                        spent.expires_at,
-                        if kept.is_some() { "its row names another run" } else { "has no row" }
-                    );
-                    self.defect(&entry, what, RESTORE);
-                }
-            }
+            let sql = "SELECT spent, expires_at FROM nonce WHERE nonce = ?1";
+            let kept =
+                self.one(sql, [spent.nonce.to_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+            let why = match kept {
+                Some((place, _)) if place != at => "its row names another run",
+                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => "its row says another time",
+                None if spent.expires_at.unix() > self.mark => "has no row",
+                _ => continue,
+            };
+            let what = format!(
+                "the nonce {} is spent, does not expire until {}, and {why}: it could run again",
+                spent.nonce, spent.expires_at
+            );
+            self.defect(&entry, what, RESTORE);
         }
         Ok(())
     }
@@ -530,13 +544,10 @@ impl Look<'_> {
             self.defect(&entry, format!("the consumption that it names is not log entry {}", of.index), RESTORE);
         }
         let item = u32::try_from(of.item).unwrap_or(u32::MAX);
-        let runs = self.all(
-            "SELECT p.spent FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1",
-            [index],
-            |row| row.get::<_, Option<i64>>(0),
-        )?;
+        let sql = format!("SELECT {COLUMNS} FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1");
+        let runs = self.all(&sql, [index], ProposalRow::read)?;
         match &runs[..] {
-            [Some(at)] if unplace(*at) == (of.index, item) => {}
+            [run] if run.spent.map(unplace) == Some((of.index, item)) => self.finished(run, receipt)?,
             [] => self.defect(&entry, "no proposal's row says that this is its receipt", RESTORE),
             [_] => self.defect(&entry, "it is the receipt of another run than its proposal's row says", RESTORE),
             more => {
@@ -560,257 +571,84 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn denial(&mut self, index: u64, authorization: AuthorizationDigest) -> rusqlite::Result<()> {
-        let sql = "SELECT 1 FROM denial WHERE authorization = ?1 AND leaf = ?2";
-        if self.one(sql, params![authorization.as_bytes(), index], |_| Ok(()))?.is_none() {
-            let what = format!("table denial has no row of it: {authorization} is denied and could run");
-            self.defect(format!("log entry {index}"), what, RESTORE);
-        }
-        Ok(())
-    }
-
-    /// Rows that say that something ran.
-    fn runs(&mut self) -> rusqlite::Result<()> {
-        self.odd(
-            "proposal",
-            "it is running, and what recovery needs is gone",
-            RESTORE,
-            "SELECT id FROM proposal WHERE status = 0 AND (spent IS NULL OR NOT EXISTS \
-             (SELECT 1 FROM crossing c WHERE c.id = proposal.spent AND c.proposal = proposal.id))",
-        )?;
-        self.odd(
-            "crossing",
-            "its proposal is not running",
-            RESTORE,
-            "SELECT c.proposal AS id FROM crossing c LEFT JOIN proposal p ON p.id = c.proposal \
-             WHERE p.status IS NOT 0 OR p.spent IS NOT c.id",
-        )?;
-        self.odd(
-            "proposal",
-            "it is finished without a consumption or a receipt",
-            RESTORE,
-            "SELECT id FROM proposal WHERE status = 1 AND (spent IS NULL OR receipt IS NULL)",
-        )?;
-        self.odd(
-            "proposal",
-            "it never ran and names a consumption or a receipt",
-            RESTORE,
-            "SELECT id FROM proposal WHERE status > 1 AND (spent IS NOT NULL OR receipt IS NOT NULL)",
-        )?;
-        self.odd(
-            "proposal",
-            "its consumption is no such entry of the log",
-            RESTORE,
-            "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.spent >> 6 WHERE p.spent IS NOT NULL AND l.kind IS NOT 2",
-        )?;
-        self.odd(
-            "proposal",
-            "its receipt is no such entry of the log",
-            RESTORE,
-            "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.receipt IS NOT NULL AND l.kind IS NOT 3",
-        )?;
-        self.counts.push(("proposals", self.number("SELECT count(*) FROM proposal")?));
-        Ok(())
-    }
-
-    /// Spent nonces; one with a negative place was spent in a log that this one follows.
-    fn nonces(&mut self) -> rusqlite::Result<()> {
-        self.odd(
-            "nonce",
-            "the run that it names is another one",
-            RESTORE,
-            "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
-             WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
-        )?;
-        let there = self.number("SELECT count(*) FROM nonce")?;
-        let counted = if self.counts_nonces { self.number("SELECT nonces FROM state")? } else { there };
-        if there != counted {
-            let what = format!("{there} rows, the boundary kept {counted}: rows were changed by hand");
-            self.defect("table nonce", what, RESTORE);
-        }
-        self.counts.push(("nonces", there));
-        Ok(())
-    }
-
-    /// What waits has the bytes that its approvers sign.
-    fn waiting(&mut self) -> rusqlite::Result<()> {
-        self.odd(
-            "proposal",
-            "the bytes to sign are missing",
-            RESTORE,
-            "SELECT id FROM proposal WHERE status > 1 AND request IS NOT NULL AND NOT EXISTS \
-             (SELECT 1 FROM payload WHERE payload.proposal = proposal.id)",
-        )?;
-        let sql =
-            "SELECT payload.proposal, data, digest FROM payload LEFT JOIN proposal ON proposal.id = payload.proposal";
-        let mut odd = Vec::new();
-        {
-            let mut statement = self.connection.prepare(sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let (id, data): ([u8; 16], Vec<u8>) = (row.get(0)?, row.get(1)?);
-                let digest: Option<[u8; 32]> = row.get(2)?;
-                if digest != Some(sha256(&data)) {
-                    odd.push(hex(&id));
+    /// A run's row, and the outputs that it is known to have written, against its receipt.
+    fn finished(&mut self, run: &ProposalRow, receipt: &Receipt) -> rusqlite::Result<()> {
+        self.compare(run, Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload));
+        let outcome = canonical::canonical_of(&receipt.outcome).ok();
+        let columns =
+            [("ended_at", run.ended_at == Some(receipt.finished_at.unix())), ("detail", run.detail == outcome)];
+        let odd: Vec<_> = columns.into_iter().filter(|(_, same)| !same).map(|(column, _)| column).collect();
+        self.differs(&run.id, &odd, "its receipt");
+        let names: BTreeSet<[u8; 32]> = [&receipt.output.stdout, &receipt.output.stderr]
+            .into_iter()
+            .filter(|stream| stream.recorded > 0)
+            .map(|stream| *stream.blake3.as_bytes())
+            .collect();
+        for name in names {
+            let sql = "SELECT EXISTS (SELECT 1 FROM output_of WHERE name = ?1 AND proposal = ?2), \
+                       EXISTS (SELECT 1 FROM output WHERE name = ?1)";
+            let found = self.one(sql, params![name, run.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            match found {
+                Some((true, _)) => self.outputs_named += 1,
+                Some((false, true)) => {
+                    let what = format!("no row says that the proposal {} wrote {}", hex(&run.id), hex(&name));
+                    self.defect("table output_of", what, LOST);
                 }
+                _ => {}
             }
         }
-        for id in odd {
-            self.defect(format!("table payload, row {id}"), "it is not what its proposal is known by", RESTORE);
-        }
         Ok(())
     }
 
-    fn denials(&mut self) -> rusqlite::Result<()> {
-        self.odd(
-            "denial",
-            "the denial that it names is no such entry of the log",
-            RESTORE,
-            "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
-        )
-    }
-
-    fn blobs(&mut self) -> rusqlite::Result<()> {
-        let (mut count, mut odd) = (0, Vec::new());
-        {
-            let mut statement = self.connection.prepare("SELECT digest, data FROM blob")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                count += 1;
-                let digest: Vec<u8> = row.get(0)?;
-                if digest != sha256(row.get_ref(1)?.as_blob()?) {
-                    odd.push(hex(&digest));
-                }
+    /// A proposal's row against the bytes that are signed for it.
+    fn compare(&mut self, run: &ProposalRow, payload: Result<Vec<u8>, Malformed>) {
+        match payload.and_then(|payload| run.against_payload(&payload)) {
+            Ok(columns) => self.differs(&run.id, &columns, "what is signed for it"),
+            Err(error) => {
+                let place = format!("table proposal, row {}", hex(&run.id));
+                self.defect(place, format!("what is signed for it can't be read: {error}"), RESTORE);
             }
         }
-        for digest in odd {
-            self.defect(format!("blob sha256:{digest}"), "it is not what its name says", RESTORE);
+    }
+
+    fn differs(&mut self, id: &[u8], columns: &[&str], from: &str) {
+        if !columns.is_empty() {
+            let what = format!("{} is another one than {from} says", columns.join(", "));
+            self.defect(format!("table proposal, row {}", hex(id)), what, RESTORE);
         }
-        self.counts.push(("blobs", count));
+    }
+
+    fn denial(&mut self, index: u64, authorization: AuthorizationDigest, signers: &[KeyId]) -> rusqlite::Result<()> {
+        let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
+        let approver = self.one(sql, params![authorization.as_bytes(), index], |row| row.get::<_, String>(0))?;
+        let what = match approver {
+            None => format!("table denial has no row of it: {authorization} is denied and could run"),
+            Some(approver) if !signers.iter().any(|signer| self.is_key_of(signer, &approver)) => {
+                format!("table denial says that {approver:?} denied it, whose key did not sign it")
+            }
+            Some(_) => return Ok(()),
+        };
+        self.defect(format!("log entry {index}"), what, RESTORE);
         Ok(())
     }
 
-    fn outputs(&mut self) -> rusqlite::Result<()> {
-        let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
-        {
-            let mut statement = self.connection.prepare("SELECT name, bytes, data FROM output")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                count += 1;
-                let name = Blake3Digest::from_bytes(row.get(0)?);
-                let bytes: u64 = row.get(1)?;
-                let found = match row.get_ref(2)?.as_blob_or_null()? {
-                    Some(data) => Ok((Blake3Digest::of(data), data.len() as u64)),
-                    None => {
-                        files.insert(name.hex());
-                        hash_file(&file_of(&self.scope.outputs, &name.hex()))
-                    }
-                };
-                match found {
-                    Ok(found) if found == (name, bytes) => {}
-                    Ok(_) => odd.push((name, "its bytes are not what its name says".to_owned())),
-                    Err(error) => odd.push((name, format!("its file can't be read: {error}"))),
-                }
-            }
-        }
-        for (name, what) in odd {
-            // Retention may have ended it while we looked: then its row is gone by now as well.
-            if self.still_has(&name)? {
-                self.defect(format!("output {name}"), what, LOST);
-            }
-        }
-        self.counts.push(("outputs", count));
-        let strays = files_below(&self.scope.outputs).into_iter().filter(|name| !files.contains(name)).count();
-        if strays > 0 {
-            self.notes.push(format!(
-                "{strays} output files belong to no run: a crash left them, the next start of the service removes them"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Whether the store has an output now, rather than when we began to look.
-    fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
-        let Some(path) = self.connection.path() else { return Ok(true) };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let now = Connection::open_with_flags(path, flags)?;
-        now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
-    }
-
-    /// Tokens are what the last seal says: a scope that was widened by hand shows.
-    fn tokens(&mut self) -> rusqlite::Result<()> {
-        let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
-        let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
-        let Ok((_, seal)) = opened::<Seal>(&data) else { return Ok(()) };
-        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [seal.predicate.tokens.as_bytes()], |row| {
-            row.get::<_, Vec<u8>>(0)
-        })?;
-        let sealed = blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
-        let sealed = sealed.unwrap_or_default();
-        let rows = self.all(&format!("SELECT {} FROM token ORDER BY name", super::TOKEN), [], token)?;
-        self.counts.push(("tokens", rows.len() as u64));
-        for row in &rows {
-            let place = format!("table token, row {}", row.name);
-            let said = sealed.iter().find(|sealed| sealed.name == row.name);
-            let ended = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
-            match said {
-                None if !ended => self.defect(place, "no seal knows it: its row was made or revived by hand", RESTORE),
-                Some(_) if row.revoked_at.is_some() => {
-                    self.defect(place, "it is revoked, and sealed as valid", RESTORE)
-                }
-                Some(said) => {
-                    let sorted = |mut texts: Vec<String>| {
-                        texts.sort();
-                        texts.dedup();
-                        texts
-                    };
-                    let mut scopes = row.scopes.clone();
-                    scopes.sort();
-                    scopes.dedup();
-                    let same = said.owners == row.owners
-                        && said.scopes == scopes
-                        && said.patterns == sorted(row.patterns.clone())
-                        && said.expires_at == row.expires_at;
-                    if !same {
-                        self.defect(place, "it is not what the seal in force says of it", RESTORE);
-                    }
-                }
-                None => {}
-            }
-        }
-        for missing in sealed.iter().filter(|sealed| !rows.iter().any(|row| row.name == sealed.name)) {
-            self.defect(format!("table token, row {}", missing.name), "it is sealed as valid, and missing", RESTORE);
-        }
-        Ok(())
+    /// Whether a roster of the log gave this approver the key.
+    fn is_key_of(&self, key: &KeyId, approver: &str) -> bool {
+        self.people.get(key).is_some_and(|names| names.iter().any(|name| name.as_str() == approver))
     }
 }
 
-fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
+pub(super) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
     let statement = Statement::<P>::from_payload(&payload)?;
     Ok((payload, statement))
 }
 
-fn kind_of(data: &[u8]) -> Result<String, Malformed> {
+/// The keys that an entry says signed it.
+fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
     let envelope: Envelope = json::parse_as(data, data.len())?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
-    let value = json::parse(&payload, payload.len()).map_err(|error| Malformed::at("/payload", error.to_string()))?;
-    Ok(value["predicateType"].as_str().unwrap_or_default().to_owned())
-}
-
-fn hash_file(path: &Path) -> std::io::Result<(Blake3Digest, u64)> {
-    let mut file = File::open(path)?;
-    let (mut hash, mut bytes, mut piece) = (Blake3Stream::default(), 0, vec![0; 256 << 10]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok((hash.finish(), bytes)),
-            length => {
-                hash.update(&piece[..length]);
-                bytes += length as u64;
-            }
-        }
-    }
+    Ok(envelope.signatures.into_iter().map(|signature| signature.keyid).collect())
 }
 
 /// Where an output's file lies below the directory of outputs.

@@ -1,0 +1,113 @@
+//! Which nonces may be forgotten, and which were lost: judged by the log, because rows can be changed by hand.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::record::consumption::{Consumption, Spent};
+use crate::record::ident::Nonce;
+use crate::record::seal::{Genesis, Seal};
+use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use crate::store::sqlite::survey::opened;
+use crate::store::sqlite::{fault, place, unplace};
+use crate::store::{Fault, Swept};
+
+/// Looks at `limit` nonces after `after` and forgets those that expired at or below `mark` by their row and by the log.
+/// One whose row contradicts the log is kept: `store check` tells of it.
+///
+/// An entry of the log is read once, and all that it spent is forgotten together; no more than `limit` items are read, so
+/// that runs don't wait for it.
+pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limit: usize) -> rusqlite::Result<Swept> {
+    // By key, not by expiry: an index on the expiry would cost every run; a walk through the table costs the pruner.
+    let sql = "SELECT nonce, expires_at, spent FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT ?2";
+    let seen: Vec<(Vec<u8>, i64, i64)> = connection
+        .prepare_cached(sql)?
+        .query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut forget =
+        connection.prepare_cached("DELETE FROM nonce WHERE nonce = ?1 AND expires_at = ?2 AND spent = ?3")?;
+    let (mut deleted, mut read, mut entries) = (0, 0, HashSet::new());
+    let mut last = if seen.len() == limit { seen.last().map(|(nonce, ..)| nonce.clone()) } else { None };
+    for (nonce, expires_at, spent) in seen {
+        if expires_at > mark.unix() {
+            continue;
+        }
+        if spent < 0 {
+            // The log that spent it is closed and not here: by then everything that it spent has expired.
+            if taken_over_until(connection)?.is_some_and(|until| until <= mark.unix()) {
+                deleted += forget.execute(params![nonce, expires_at, spent])?;
+            }
+            continue;
+        }
+        let (index, _) = unplace(spent);
+        if !entries.insert(index) {
+            continue;
+        }
+        let items = spent_in(connection, index)?;
+        read += items.len();
+        for (item, spent) in (0..).zip(items) {
+            if spent.expires_at <= mark {
+                let row = params![spent.nonce.to_bytes(), spent.expires_at.unix(), place(index, item)];
+                deleted += forget.execute(row)?;
+            }
+        }
+        if read >= limit {
+            last = Some(nonce);
+            break;
+        }
+    }
+    if deleted > 0 {
+        connection.prepare_cached("UPDATE state SET nonces = nonces - ?1")?.execute([deleted])?;
+    }
+    Ok(Swept { deleted, last })
+}
+
+/// The nonces that are spent by the log, have not expired by the mark, and have no row.
+///
+/// It reads the entries themselves, from the last one back, and believes no other column of theirs.
+pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, Fault> {
+    let read = || -> rusqlite::Result<Vec<Nonce>> {
+        let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
+        // What was consumed a day before the mark has expired by it.
+        let since = mark.saturating_sub(MAX_WINDOW_S + SKEW_S);
+        let mut entries = connection.prepare("SELECT data FROM leaf ORDER BY idx DESC")?;
+        let mut row_of = connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1")?;
+        let mut rows = entries.query([])?;
+        let mut lost = Vec::new();
+        while let Some(row) = rows.next()? {
+            let Ok((_, statement)) = opened::<Consumption>(row.get_ref(0)?.as_blob()?) else { continue };
+            // Times never decrease from consumption to consumption.
+            if statement.predicate.at.unix() < since {
+                break;
+            }
+            for spent in statement.predicate.spent {
+                if spent.expires_at.unix() > mark && !row_of.exists([spent.nonce.to_bytes()])? {
+                    lost.push(spent.nonce);
+                }
+            }
+        }
+        Ok(lost)
+    };
+    read().map_err(fault("comparing nonces with the log"))
+}
+
+/// By when everything has expired that was spent before this log began; nothing where it follows no other.
+pub(super) fn taken_over_until(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let first = entry(connection, 0)?.and_then(|data| opened::<Seal>(&data).ok());
+    Ok(first.and_then(|(_, statement)| match statement.predicate.genesis {
+        Some(Genesis::Follows { .. }) => Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S),
+        _ => None,
+    }))
+}
+
+/// What entry `index` of the log spent; nothing when it is no consumption.
+fn spent_in(connection: &Connection, index: u64) -> rusqlite::Result<Vec<Spent>> {
+    let data = entry(connection, index)?;
+    let consumption = data.and_then(|data| opened::<Consumption>(&data).ok());
+    Ok(consumption.map(|(_, statement)| statement.predicate.spent).unwrap_or_default())
+}
+
+fn entry(connection: &Connection, index: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+    let mut statement = connection.prepare_cached("SELECT data FROM leaf WHERE idx = ?1")?;
+    statement.query_row([index], |row| row.get(0)).optional()
+}

@@ -1,0 +1,64 @@
+//! What a store's schema must be, and how it is opened: a row changes only where this program says so.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use crate::store::Fault;
+use crate::store::sqlite::{MIGRATIONS, unusable};
+
+/// Runs nothing that a database brings along, whatever its schema says.
+///
+/// # Errors
+/// When SQLite was built without one of the switches.
+pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    Ok(())
+}
+
+/// What in the schema is not as the first `version` migrations leave it; takes a millisecond.
+///
+/// # Errors
+/// When it can't be read.
+pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
+    let model = Connection::open_in_memory()?;
+    for migration in MIGRATIONS.iter().take(version) {
+        model.execute_batch(migration)?;
+    }
+    let (expected, found) = (objects(&model)?, objects(connection)?);
+    let name = |(kind, name, _): &Object| format!("{kind} {name}");
+    let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
+    let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
+    let changed = missing.intersection(&foreign).map(|name| format!("{name} is another one than this program makes"));
+    let gone = missing.difference(&foreign).map(|name| format!("{name} is missing"));
+    let added = foreign.difference(&missing).map(|name| format!("{name} was added by hand"));
+    Ok(changed.chain(gone).chain(added).collect())
+}
+
+/// Refuses a store whose schema was changed by hand.
+///
+/// # Errors
+/// When it was, or can't be read.
+pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), Fault> {
+    let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
+    let Some(first) = found.first() else { return Ok(()) };
+    let message = format!(
+        "{} says that its schema is {version}, and it is not: {first}; it is not opened, `countersign store check` says \
+         more, `countersign store restore BACKUP` mends it",
+        path.display()
+    );
+    Err(Fault::Unusable { message })
+}
+
+/// Kind, name and text; the text is kept as it was given.
+type Object = (String, String, Option<String>);
+
+fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
+    let mut statement = connection.prepare("SELECT type, name, sql FROM main.sqlite_schema")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}

@@ -1,0 +1,308 @@
+//! Of a look through a store the tables beside the log: their rows against each other and against what was signed.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
+use crate::crypto::json;
+use crate::crypto::sshsig::KeyId;
+use crate::record::seal::Seal;
+use crate::record::token::SealedToken;
+use crate::store::care::{LOST, RESTORE};
+use crate::store::sqlite::prune::taken_over_until;
+use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
+use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
+use crate::store::sqlite::{TOKEN, token};
+
+impl Look<'_> {
+    /// Rows that say that something ran.
+    pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "proposal",
+            "it is running, and what recovery needs is gone",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status = 0 AND (spent IS NULL OR NOT EXISTS \
+             (SELECT 1 FROM crossing c WHERE c.id = proposal.spent AND c.proposal = proposal.id))",
+        )?;
+        self.odd(
+            "crossing",
+            "its proposal is not running",
+            RESTORE,
+            "SELECT c.proposal AS id FROM crossing c LEFT JOIN proposal p ON p.id = c.proposal \
+             WHERE p.status IS NOT 0 OR p.spent IS NOT c.id",
+        )?;
+        self.odd(
+            "proposal",
+            "it is finished without a consumption or a receipt",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status = 1 AND (spent IS NULL OR receipt IS NULL)",
+        )?;
+        self.odd(
+            "proposal",
+            "it never ran and names a start, a consumption or a receipt",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status > 1 \
+             AND (started_at IS NOT NULL OR spent IS NOT NULL OR receipt IS NOT NULL)",
+        )?;
+        self.odd(
+            "proposal",
+            "it waits or runs, and has an end",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status IN (0, 2, 3) AND ended_at IS NOT NULL",
+        )?;
+        self.odd(
+            "proposal",
+            "its consumption is no such entry of the log",
+            RESTORE,
+            "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.spent >> 6 WHERE p.spent IS NOT NULL AND l.kind IS NOT 2",
+        )?;
+        self.odd(
+            "proposal",
+            "its receipt is no such entry of the log",
+            RESTORE,
+            "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.receipt IS NOT NULL AND l.kind IS NOT 3",
+        )?;
+        self.counts.push(("proposals", self.number("SELECT count(*) FROM proposal")?));
+        Ok(())
+    }
+
+    /// Spent nonces; one with a negative place was spent in a log that this one follows.
+    pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "nonce",
+            "the run that it names is another one",
+            RESTORE,
+            "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
+             WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
+        )?;
+        let until = taken_over_until(&self.connection)?.unwrap_or(i64::MIN);
+        self.odd(
+            "nonce",
+            "no log before this one spent it with this end",
+            RESTORE,
+            &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
+        )?;
+        let there = self.number("SELECT count(*) FROM nonce")?;
+        let counted = if self.counts_nonces { self.number("SELECT nonces FROM state")? } else { there };
+        if there != counted {
+            let what = format!("{there} rows, the boundary kept {counted}: rows were changed by hand");
+            self.defect("table nonce", what, RESTORE);
+        }
+        self.counts.push(("nonces", there));
+        Ok(())
+    }
+
+    /// What waits has the bytes that its approvers sign.
+    pub(super) fn waiting(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "proposal",
+            "the bytes to sign are missing",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status > 1 AND request IS NOT NULL AND NOT EXISTS \
+             (SELECT 1 FROM payload WHERE payload.proposal = proposal.id)",
+        )?;
+        self.odd(
+            "payload",
+            "it is of no proposal",
+            RESTORE,
+            "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
+        )?;
+        let sql = format!("SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal");
+        // Few wait: their number is limited, and what ended goes after its retention.
+        let waiting = self.all(&sql, [], |row| Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?)))?;
+        for (row, payload) in waiting {
+            if row.digest == sha256(&payload) {
+                self.compare(&row, Ok(payload));
+            } else {
+                let place = format!("table payload, row {}", hex(&row.id));
+                self.defect(place, "it is not what its proposal is known by", RESTORE);
+            }
+        }
+        self.odd(
+            "proposal",
+            "it is denied and still waits",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status IN (2, 3) AND digest IN (SELECT authorization FROM denial)",
+        )?;
+        self.signatures()
+    }
+
+    /// Signatures that wait are by keys of the people whose they are said to be. Whether they hold is verified before
+    /// anything runs.
+    fn signatures(&mut self) -> rusqlite::Result<()> {
+        let rows = self.all(
+            "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
+            [],
+            |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?)),
+        )?;
+        for (proposal, keyid, person, known) in rows {
+            let what = match keyid.parse::<KeyId>() {
+                _ if !known => "it is of no proposal",
+                Ok(key) if self.is_key_of(&key, &person) => continue,
+                _ => "no roster of the log gives that person this key",
+            };
+            let place = format!("table signature, {:?} for {}", person, hex(&proposal));
+            self.defect(place, what, RESTORE);
+        }
+        Ok(())
+    }
+
+    pub(super) fn denials(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "denial",
+            "the denial that it names is no such entry of the log",
+            RESTORE,
+            "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
+        )
+    }
+
+    pub(super) fn blobs(&mut self) -> rusqlite::Result<()> {
+        let (mut count, mut odd) = (0, Vec::new());
+        {
+            let mut statement = self.connection.prepare("SELECT digest, data FROM blob")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                let digest: Vec<u8> = row.get(0)?;
+                if digest != sha256(row.get_ref(1)?.as_blob()?) {
+                    odd.push(hex(&digest));
+                }
+            }
+        }
+        for digest in odd {
+            self.defect(format!("blob sha256:{digest}"), "it is not what its name says", RESTORE);
+        }
+        self.counts.push(("blobs", count));
+        Ok(())
+    }
+
+    pub(super) fn outputs(&mut self) -> rusqlite::Result<()> {
+        let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
+        {
+            let mut statement = self.connection.prepare("SELECT name, bytes, data FROM output")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                let name = Blake3Digest::from_bytes(row.get(0)?);
+                let bytes: u64 = row.get(1)?;
+                let found = match row.get_ref(2)?.as_blob_or_null()? {
+                    Some(data) => Ok((Blake3Digest::of(data), data.len() as u64)),
+                    None => {
+                        files.insert(name.hex());
+                        hash_file(&file_of(&self.scope.outputs, &name.hex()))
+                    }
+                };
+                match found {
+                    Ok(found) if found == (name, bytes) => {}
+                    Ok(_) => odd.push((name, "its bytes are not what its name says".to_owned())),
+                    Err(error) => odd.push((name, format!("its file can't be read: {error}"))),
+                }
+            }
+        }
+        for (name, what) in odd {
+            // Retention may have ended it while we looked: then its row is gone by now as well.
+            if self.still_has(&name)? {
+                self.defect(format!("output {name}"), what, LOST);
+            }
+        }
+        let named = self.number("SELECT count(*) FROM output_of")?;
+        if named != self.outputs_named {
+            let what = format!("{named} rows, receipts account for {}: who may read is changed", self.outputs_named);
+            self.defect("table output_of", what, RESTORE);
+        }
+        self.odd(
+            "output",
+            "it is dated otherwise than the last run that wrote it",
+            RESTORE,
+            "SELECT name AS id FROM output WHERE at IS NOT (SELECT max(p.ended_at) FROM output_of o \
+             JOIN proposal p ON p.id = o.proposal WHERE o.name = output.name)",
+        )?;
+        self.odd(
+            "output_order",
+            "it is of no run that is finished",
+            RESTORE,
+            "SELECT proposal AS id FROM output_order WHERE proposal NOT IN (SELECT id FROM proposal WHERE status = 1)",
+        )?;
+        self.counts.push(("outputs", count));
+        let strays = files_below(&self.scope.outputs).into_iter().filter(|name| !files.contains(name)).count();
+        if strays > 0 {
+            self.notes.push(format!(
+                "{strays} output files belong to no run: a crash left them, the next start of the service removes them"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the store has an output now, rather than when we began to look.
+    fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
+        let Some(path) = self.connection.path() else { return Ok(true) };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let now = Connection::open_with_flags(path, flags)?;
+        now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
+    }
+
+    /// Tokens are what the last seal says: a scope that was widened by hand shows.
+    pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
+        let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
+        let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
+        let Ok((_, seal)) = opened::<Seal>(&data) else { return Ok(()) };
+        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [seal.predicate.tokens.as_bytes()], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let sealed = blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
+        let sealed = sealed.unwrap_or_default();
+        let rows = self.all(&format!("SELECT {} FROM token ORDER BY name", TOKEN), [], token)?;
+        self.counts.push(("tokens", rows.len() as u64));
+        for row in &rows {
+            let place = format!("table token, row {}", row.name);
+            let said = sealed.iter().find(|sealed| sealed.name == row.name);
+            let ended = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
+            match said {
+                None if !ended => self.defect(place, "no seal knows it: its row was made or revived by hand", RESTORE),
+                Some(_) if row.revoked_at.is_some() => {
+                    self.defect(place, "it is revoked, and sealed as valid", RESTORE)
+                }
+                Some(said) => {
+                    let sorted = |mut texts: Vec<String>| {
+                        texts.sort();
+                        texts.dedup();
+                        texts
+                    };
+                    let mut scopes = row.scopes.clone();
+                    scopes.sort();
+                    scopes.dedup();
+                    let same = said.owners == row.owners
+                        && said.scopes == scopes
+                        && said.patterns == sorted(row.patterns.clone())
+                        && said.expires_at == row.expires_at;
+                    if !same {
+                        self.defect(place, "it is not what the seal in force says of it", RESTORE);
+                    }
+                }
+                None => {}
+            }
+        }
+        for missing in sealed.iter().filter(|sealed| !rows.iter().any(|row| row.name == sealed.name)) {
+            self.defect(format!("table token, row {}", missing.name), "it is sealed as valid, and missing", RESTORE);
+        }
+        Ok(())
+    }
+}
+
+fn hash_file(path: &Path) -> std::io::Result<(Blake3Digest, u64)> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut bytes, mut piece) = (Blake3Stream::default(), 0, vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok((hash.finish(), bytes)),
+            length => {
+                hash.update(&piece[..length]);
+                bytes += length as u64;
+            }
+        }
+    }
+}
