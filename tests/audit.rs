@@ -754,24 +754,28 @@ fn a_token_or_key_goes_to_the_boundary_of_url_alone() {
         }
     });
     let url = &world.wire.url;
-    for with in ["token", "key"] {
-        let run = |more: &[&str]| {
-            let mut command = world.program(&["audit", "--roster", &roster(&world), "--url", url]);
-            match with {
-                "token" => command.env("COUNTERSIGN_TOKEN", &world.reader),
-                _ => command.env("COUNTERSIGN_KEY", world.path("alice.pem")),
-            };
-            command.args(more).output().unwrap()
+    let run = |with: &str, more: &[&str]| {
+        let mut command = world.program(&["audit", "--roster", &roster(&world), "--url", url]);
+        match with {
+            "token" => command.env("COUNTERSIGN_TOKEN", &world.reader),
+            _ => command.env("COUNTERSIGN_KEY", world.path("alice.pem")),
         };
-        let done = run(&[url, "--against", &mirror]);
-        assert_eq!(done.status.code(), Some(0), "what is open is read: {}", String::from_utf8_lossy(&done.stderr));
-        let done = run(&[&mirror]);
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.code() == Some(126) && said.contains(&format!("give --url {mirror}")), "{said}");
-    }
+        command.args(more).output().unwrap()
+    };
+    let done = ["token", "key"].map(|with| (run(with, &[url, "--against", &mirror]), run(with, &[&mirror])));
     let heard = heard.lock().unwrap().to_ascii_lowercase();
     assert!(heard.contains("get /log/checkpoint") && heard.contains("get /log/tile/entries/"), "{heard}");
     assert!(!heard.contains("authorization") && !heard.contains("challenges"), "{heard}");
+    for (against, audited) in done {
+        assert_eq!(
+            against.status.code(),
+            Some(0),
+            "what is open is read: {}",
+            String::from_utf8_lossy(&against.stderr)
+        );
+        let said = String::from_utf8_lossy(&audited.stderr).into_owned();
+        assert!(audited.status.code() == Some(126) && said.contains(&format!("give --url {mirror}")), "{said}");
+    }
 }
 
 #[test]
