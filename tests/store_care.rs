@@ -400,6 +400,13 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
         assert_eq!(same.status.code(), Some(0), "{}", text(&same));
         assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
     }
+    // It stays evidence whatever somebody adds to the database: entries are held against the signed head.
+    let database = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
+    database.execute_batch("CREATE TRIGGER t AFTER INSERT ON nonce BEGIN DELETE FROM nonce; END").unwrap();
+    drop(database);
+    let audited = run(&["audit", backup.to_str().unwrap(), "--roster", &roster]);
+    assert_eq!(audited.status.code(), Some(0), "{}", text(&audited));
+    assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 1);
     // The head is that of the log: of another one no copy is made.
     let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
     std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();

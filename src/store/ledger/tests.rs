@@ -389,6 +389,54 @@ async fn pruning_walks_in_small_steps() {
 }
 
 #[tokio::test]
+async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
+    let world = World::new();
+    let (ledger, commits) = world.open_failing();
+    seal(&ledger, 1).await.expect("seal");
+    commits.held.store(true, SeqCst);
+    commits.waiting.store(false, SeqCst);
+    let first = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
+    });
+    while !commits.waiting.load(SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    // Four in one entry, the last of which ends later than the others.
+    let mut late = consume_of(&ledger, Core { expires_at: t(9000), ..core(4) });
+    (late.window.issued_at, late.window.not_before) = (t(0), t(0));
+    let release = async {
+        tokio::task::yield_now().await;
+        commits.held.store(false, SeqCst);
+    };
+    let consume = |number| ledger.consume(consume_of(&ledger, core(number)));
+    let (one, two, three, four, ()) = tokio::join!(consume(1), consume(2), consume(3), ledger.consume(late), release);
+    first.await.expect("task").expect("refused");
+    let places =
+        [one, two, three, four].map(|consumed| consumed.map(|done| (done.index, done.item)).expect("consumed"));
+    assert_eq!(places, [(2, 0), (2, 1), (2, 2), (2, 3)]);
+    ledger.close().await.expect("closed");
+    let (mut store, reads) = sqlite::open(&world.path()).expect("store");
+    // By the log the second goes with the first; the row of the third, and the fourth itself, say otherwise.
+    store.tamper("UPDATE nonce SET spent = spent + 64 WHERE spent & 63 = 2; UPDATE nonce SET expires_at = 0 WHERE spent & 63 = 3");
+    let ledger = Ledger::open(Box::new(store), Arc::new(reads), world.config()).expect("ledger");
+    world.clock.store(T0 + 4000, SeqCst);
+    world.boot.store(4000, SeqCst);
+    let mut deleted = 0;
+    loop {
+        let pruned = ledger.prune(3).await.expect("pruned");
+        deleted += pruned.deleted;
+        if pruned.done {
+            break;
+        }
+    }
+    assert_eq!(deleted, 2);
+    for (number, kept) in [(1, false), (2, false), (3, true), (4, true)] {
+        assert_eq!(ledger.spent(&core(number).nonce).expect("read").is_some(), kept, "{number}");
+    }
+}
+
+#[tokio::test]
 async fn exclusive_runs_exclude_each_other_until_the_receipt() {
     let world = World::new();
     let ledger = world.sealed().await;
