@@ -175,6 +175,31 @@ fn a_step_that_runs_as_a_user_of_the_host_writes_as_that_user() {
 }
 
 #[test]
+fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
+    let mut world = World::prepared(|setup| setup.runbook("deep/there.md", runbook(SMALL, &[("go", "true")])));
+    let mode = |world: &World, name: &str, mode| {
+        std::fs::set_permissions(world.path(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+    };
+    for (name, open, ordinary) in [("b/runbooks/say.md", 0o666, 0o644), ("b/runbooks/deep", 0o777, 0o755)] {
+        mode(&world, name, open);
+        let says = world.try_start().expect_err("it does not serve");
+        assert!(says.contains(&format!("others can write it (mode {open:04o})")), "{says}");
+        let doctor = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
+        assert!(said(&doctor).contains("FAIL   files"), "{}", said(&doctor));
+        mode(&world, name, ordinary);
+    }
+    world.start();
+    let before = world.seal();
+    world.write("b/runbooks/new.md", &runbook(SMALL, &[("go", "true")]));
+    mode(&world, "b/runbooks/new.md", 0o662);
+    let says = world.control(&json!({"do": "reseal"})).expect_err("it is not sealed");
+    assert!(says.contains("new.md:1:1: others can write it"), "{says}");
+    assert_eq!(world.seal(), before);
+    mode(&world, "b/runbooks/new.md", 0o644);
+    world.reseal(before + 1);
+}
+
+#[test]
 fn sandbox_tries_a_profile_on_a_command() {
     let (dir, tree) = tree();
     let world = World::prepared(|_| {});
@@ -251,6 +276,11 @@ fn doctor_production_prints_the_hardening_list() {
     std::fs::set_permissions(world.path("b/boundary/policy.yaml"), std::fs::Permissions::from_mode(0o666))
         .expect("mode");
     assert!(said(&list(&world)).contains("FAIL   modes of keys and files"), "{}", said(&list(&world)));
+    std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
+    assert!(said(&list(&world)).contains("policy.yaml can't be looked at"), "{}", said(&list(&world)));
+    // Who serves is judged by the store, not by whoever asks.
+    let root = "is root's, so root serves";
+    assert_eq!(said(&list(&world)).contains(root), rustix::process::geteuid().is_root(), "{}", said(&list(&world)));
     let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
     assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));
 }
