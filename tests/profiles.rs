@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 use support::people::alice;
@@ -247,6 +247,23 @@ fn sandbox_tries_a_profile_on_a_command() {
         let output = run(arguments);
         assert!(output.status.code() == Some(2) && said(&output).contains(word), "{arguments:?}: {}", said(&output));
     }
+}
+
+#[test]
+fn a_trial_that_is_ended_from_outside_leaves_nothing() {
+    use std::io::Read as _;
+    let temporary = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o711)).expect("mode");
+    let world = World::prepared(|_| {});
+    let mut command = world.program(&["sandbox", "--", "sh", "-c", "echo begun; sleep 600"]);
+    let mut child = command.env("TMPDIR", temporary.path()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut begun = [0; 5];
+    child.stdout.as_mut().expect("piped").read_exact(&mut begun).expect("it runs");
+    assert!(temporary.path().read_dir().expect("a directory").count() > 0);
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).expect("signalled");
+    assert_eq!(child.wait().expect("ends").code(), Some(143));
+    assert_eq!(temporary.path().read_dir().expect("a directory").count(), 0);
 }
 
 #[test]
