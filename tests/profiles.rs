@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 use support::people::alice;
-use support::{POLICY, SMALL, World, runbook};
+use support::{POLICY, SMALL, World, not_run, runbook};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -96,6 +96,36 @@ fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
     );
     let text = world.try_start().expect_err("no run writes a runbook");
     assert!(text.contains("no run ever writes a runbook"), "{text}");
+}
+
+/// What would otherwise be found out when the nonce is spent.
+#[test]
+fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
+    let (_dir, tree) = tree();
+    let closed = format!("{tree}/closed");
+    std::fs::create_dir_all(format!("{closed}/in")).expect("a directory");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("mode");
+    // Only an id of its own is a stranger there.
+    if rustix::process::geteuid().is_root() {
+        for (path, how) in [(closed.clone(), "look into"), (format!("{closed}/in"), "enter")] {
+            let text = refused(&format!("read={path}"), &format!("read: [\"{path}\"]"));
+            assert!(text.contains(&format!("out of reach: a run's id of its own can't {how} {closed}")), "{text}");
+        }
+    } else {
+        not_run("a_tree_that_no_run_could_be_given_is_an_error_at_the_seal", "ids of its own need root");
+    }
+    // An overlay over two file systems. A copy has room for both.
+    std::fs::create_dir(format!("{tree}/other")).expect("a directory");
+    let world = World::prepared(|_| {});
+    let program = world.program(&[]).get_program().to_owned();
+    let mounted = r#"mount -t tmpfs none "$1/other" && exec "$2" sandbox --write "$1" --workdir overlay -- true"#;
+    let mut command = world.command("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    let tried = command.args(["--mount", "bash", "-c", mounted, "bash", &tree]).arg(program).output().expect("starts");
+    let says = format!("holds another file system at {tree}/other");
+    assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
 }
 
 #[test]
