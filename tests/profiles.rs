@@ -5,11 +5,11 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 use support::people::alice;
-use support::{POLICY, SMALL, World, runbook};
+use support::{POLICY, SMALL, World, not_run, runbook};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -98,6 +98,36 @@ fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
     assert!(text.contains("no run ever writes a runbook"), "{text}");
 }
 
+/// What would otherwise be found out when the nonce is spent.
+#[test]
+fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
+    let (_dir, tree) = tree();
+    let closed = format!("{tree}/closed");
+    std::fs::create_dir_all(format!("{closed}/in")).expect("a directory");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("mode");
+    // Only an id of its own is a stranger there.
+    if rustix::process::geteuid().is_root() {
+        for (path, how) in [(closed.clone(), "look into"), (format!("{closed}/in"), "enter")] {
+            let text = refused(&format!("read={path}"), &format!("read: [\"{path}\"]"));
+            assert!(text.contains(&format!("out of reach: a run's id of its own can't {how} {closed}")), "{text}");
+        }
+    } else {
+        not_run("a_tree_that_no_run_could_be_given_is_an_error_at_the_seal", "ids of its own need root");
+    }
+    // An overlay over two file systems. A copy has room for both.
+    std::fs::create_dir(format!("{tree}/other")).expect("a directory");
+    let world = World::prepared(|_| {});
+    let program = world.program(&[]).get_program().to_owned();
+    let mounted = r#"mount -t tmpfs none "$1/other" && exec "$2" sandbox --write "$1" --workdir overlay -- true"#;
+    let mut command = world.command("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    let tried = command.args(["--mount", "bash", "-c", mounted, "bash", &tree]).arg(program).output().expect("starts");
+    let says = format!("holds another file system at {tree}/other");
+    assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
+}
+
 #[test]
 fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     let (_dir, tree) = tree();
@@ -175,6 +205,31 @@ fn a_step_that_runs_as_a_user_of_the_host_writes_as_that_user() {
 }
 
 #[test]
+fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
+    let mut world = World::prepared(|setup| setup.runbook("deep/there.md", runbook(SMALL, &[("go", "true")])));
+    let mode = |world: &World, name: &str, mode| {
+        std::fs::set_permissions(world.path(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+    };
+    for (name, open, ordinary) in [("b/runbooks/say.md", 0o666, 0o644), ("b/runbooks/deep", 0o777, 0o755)] {
+        mode(&world, name, open);
+        let says = world.try_start().expect_err("it does not serve");
+        assert!(says.contains(&format!("others can write it (mode {open:04o})")), "{says}");
+        let doctor = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
+        assert!(said(&doctor).contains("FAIL   files"), "{}", said(&doctor));
+        mode(&world, name, ordinary);
+    }
+    world.start();
+    let before = world.seal();
+    world.write("b/runbooks/new.md", &runbook(SMALL, &[("go", "true")]));
+    mode(&world, "b/runbooks/new.md", 0o662);
+    let says = world.control(&json!({"do": "reseal"})).expect_err("it is not sealed");
+    assert!(says.contains("new.md:1:1: others can write it"), "{says}");
+    assert_eq!(world.seal(), before);
+    mode(&world, "b/runbooks/new.md", 0o644);
+    world.reseal(before + 1);
+}
+
+#[test]
 fn sandbox_tries_a_profile_on_a_command() {
     let (dir, tree) = tree();
     let world = World::prepared(|_| {});
@@ -225,6 +280,23 @@ fn sandbox_tries_a_profile_on_a_command() {
 }
 
 #[test]
+fn a_trial_that_is_ended_from_outside_leaves_nothing() {
+    use std::io::Read as _;
+    let temporary = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o711)).expect("mode");
+    let world = World::prepared(|_| {});
+    let mut command = world.program(&["sandbox", "--", "sh", "-c", "echo begun; sleep 600"]);
+    let mut child = command.env("TMPDIR", temporary.path()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut begun = [0; 5];
+    child.stdout.as_mut().expect("piped").read_exact(&mut begun).expect("it runs");
+    assert!(temporary.path().read_dir().expect("a directory").count() > 0);
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).expect("signalled");
+    assert_eq!(child.wait().expect("ends").code(), Some(143));
+    assert_eq!(temporary.path().read_dir().expect("a directory").count(), 0);
+}
+
+#[test]
 fn doctor_production_prints_the_hardening_list() {
     let world = World::prepared(|_| {});
     let list =
@@ -251,6 +323,11 @@ fn doctor_production_prints_the_hardening_list() {
     std::fs::set_permissions(world.path("b/boundary/policy.yaml"), std::fs::Permissions::from_mode(0o666))
         .expect("mode");
     assert!(said(&list(&world)).contains("FAIL   modes of keys and files"), "{}", said(&list(&world)));
+    std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
+    assert!(said(&list(&world)).contains("policy.yaml can't be looked at"), "{}", said(&list(&world)));
+    // Who serves is judged by the store, not by whoever asks.
+    let root = "is root's, so root serves";
+    assert_eq!(said(&list(&world)).contains(root), rustix::process::geteuid().is_root(), "{}", said(&list(&world)));
     let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
     assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));
 }

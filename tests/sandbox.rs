@@ -1052,8 +1052,14 @@ fn memory_files_disk_and_cpu_are_limited() {
             assert_eq!(report.end, End::TimedOut);
             assert!(report.usage.cpu_ms < 1000, "{:?}", report.usage);
         }
-        _ => assert_eq!(bench.run_with(&spin, plan("bash", "while :; do :; done")).end, End::Killed("cpu_milli")),
+        _ => {
+            let end = |source| bench.run_with(&spin, plan("bash", source)).end;
+            assert_eq!(end("while :; do :; done"), End::Killed("cpu_milli"));
+            assert_eq!(end("trap '' XCPU; while :; do :; done"), End::Killed("cpu_milli"));
+        }
     }
+    // A signal that anybody can send is no limit.
+    assert_eq!(bench.run_with(&spin, plan("bash", "kill -XCPU $$; sleep 9")).end, End::Signalled(24));
     let full = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > $i || exit 1; done";
     assert_eq!(bench.run_with(&small, plan("bash", full)).end, End::Killed("disk_bytes"));
     assert_eq!(

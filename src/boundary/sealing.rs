@@ -138,15 +138,17 @@ impl std::fmt::Display for SealStop {
 impl std::error::Error for SealStop {}
 
 impl Boundary {
-    /// Reads the runbooks again and seals them when they differ: never policy, roster or configuration.
+    /// Reads the runbooks again and seals them when they differ: never policy, roster or configuration. `owner` is the service's
+    /// user, who with root is the only one that may write them.
     ///
     /// Gives whether a new seal is in force.
     ///
     /// # Errors
     /// Everything wrong with the runbooks: then the old seal stays in force.
-    pub async fn reseal(&self, runbooks: Vec<PathBuf>) -> Result<bool, Stopped> {
+    pub async fn reseal(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
         let dirs = runbooks.clone();
-        let registry = tokio::task::spawn_blocking(move || Registry::load(&runbooks)).await.map_err(|e| fault(&e))?;
+        let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner)));
+        let registry = read.await.map_err(|e| fault(&e))?;
         let registry = registry.map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Refusal::new(

@@ -17,6 +17,7 @@ use crate::node::problem::Problem;
 use crate::node::roster_file::Written;
 use crate::node::succession;
 use crate::record::enforcement::Level;
+use crate::record::profile::Layer;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
@@ -190,8 +191,10 @@ fn host(wanted: Level) -> Vec<Line> {
     }
     let own = if probe.own_id {
         "each run gets one"
-    } else {
+    } else if probe.held().contains(&Layer::Namespaces) {
         "runs have the service's own, inside their user namespace another"
+    } else {
+        "runs have the service's own: what is the service's is kept from them by the other layers alone"
     };
     lines.push(ok("user id", own.to_owned()));
     lines

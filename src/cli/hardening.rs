@@ -49,17 +49,8 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
         "where clients come from other machines: a reverse proxy beside this service that ends TLS; name it in `hosts`"
             .into(),
     );
-    let root = rustix::process::geteuid().is_root();
-    say(
-        either(!root),
-        "not root",
-        if root {
-            "this runs as root: serve as a user of its own (`User=` in the unit that `init` wrote); runs are in user namespaces"
-                .into()
-        } else {
-            "an ordinary user".into()
-        },
-    );
+    let (stands, says) = not_root(config);
+    say(stands, "not root", says);
     say(
         either(config.level == Level::Strict && held == Level::Strict),
         "sandbox",
@@ -79,6 +70,8 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
     );
     let open: Vec<String> = [&config.key, &config.path, &config.policy, &config.roster, &config.database]
         .into_iter()
+        // The first start makes it.
+        .filter(|path| **path != config.database || path.exists())
         .filter_map(|path| open_to_others(path, *path == config.key || *path == config.database))
         .collect();
     say(
@@ -179,6 +172,23 @@ fn listening(config: &Config) -> Point {
     }
 }
 
+/// Who serves: not this program, but whoever the store belongs to.
+fn not_root(config: &Config) -> (Stands, String) {
+    let store = [&config.database, &config.data].into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())));
+    match store {
+        None => (Stands::Yours, "there is no store yet: serve as a user of its own".into()),
+        Some((path, 0)) => (
+            Stands::Fail,
+            format!(
+                "{} is root's, so root serves: serve as a user of its own (`User=` in the unit that `init` wrote); runs are in \
+                 user namespaces",
+                path.display()
+            ),
+        ),
+        Some((path, user)) => (Stands::Pass, format!("{} is of the ordinary user {user}, who serves", path.display())),
+    }
+}
+
 /// Whether something stands between this service and the rest of a machine.
 fn machine() -> (Stands, String) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -193,7 +203,10 @@ fn machine() -> (Stands, String) {
 }
 
 fn open_to_others(path: &Path, secret: bool) -> Option<String> {
-    let found = path.metadata().ok()?;
+    let found = match path.metadata() {
+        Ok(found) => found,
+        Err(error) => return Some(format!("{} can't be looked at ({error})", path.display())),
+    };
     let (mode, me) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
     let bad = if secret { 0o077 } else { 0o022 };
     if mode & bad != 0 {

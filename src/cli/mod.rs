@@ -35,6 +35,7 @@ pub mod sandbox;
 pub mod schema;
 pub mod screen;
 pub mod serve;
+mod signals;
 pub mod store;
 pub mod submit;
 pub mod table;

@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             }
         };
     }
-    let registry = Registry::load(&args.dirs).map_err(|errors| {
+    let registry = Registry::load(&args.dirs, None).map_err(|errors| {
         let list =
             errors.into_iter().map(|e| Problem { file: e.file, line: e.line, column: e.column, message: e.message });
         Failure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }

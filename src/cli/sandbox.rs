@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::render::profile_words;
 use crate::cli::screen::Shown;
+use crate::cli::signals::Signals;
 use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
 use crate::record::declared::{DeclaredNetwork, workdir};
@@ -81,6 +82,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
     // Runs with a user id of their own must be able to enter it.
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
+    let signals = Signals::listen(home.path())?;
     let place = home.path().to_owned();
     let setup =
         Setup { helper: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
@@ -106,6 +108,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let plan =
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    signals.run_begins(&flag);
     let report = sandbox.run(
         prepared,
         plan,
@@ -118,11 +121,12 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         },
         &flag,
     );
+    let caught = signals.all_is_written();
     let exit = match &report.end {
         End::Exited(code) => Exit::Step(*code),
         End::Signalled(signal) => Exit::Signal(*signal),
         End::TimedOut => Exit::TimedOut,
-        End::Cancelled => Exit::Refused,
+        End::Cancelled => caught.map_or(Exit::Refused, Exit::Signal),
         End::Killed(_) => Exit::Signal(9),
         End::NotStarted(_) | End::Lost(_) => Exit::Unreachable,
     };

@@ -58,7 +58,7 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request)
         Request::TokenList => boundary.tokens().map(|tokens| json!(tokens)),
         Request::TokenRevoke { name } => boundary.revoke_token(&name).await.map(|()| json!({ "revoked": name })),
         Request::Reseal => boundary
-            .reseal(runbooks.to_vec())
+            .reseal(runbooks.to_vec(), rustix::process::geteuid().as_raw())
             .await
             .map(|changed| json!({ "changed": changed, "seal": boundary.state().seal.number })),
         Request::Status => Ok(json!(boundary.ready())),

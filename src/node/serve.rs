@@ -209,7 +209,7 @@ async fn listen(config: &Config) -> Result<TcpListener, Problem> {
 
 async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<PathBuf>) {
     while hangup.recv().await.is_some() {
-        match boundary.reseal(runbooks.clone()).await {
+        match boundary.reseal(runbooks.clone(), rustix::process::geteuid().as_raw()).await {
             Ok(true) => tracing::info!(seal = boundary.state().seal.number, "runbooks sealed anew"),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),

@@ -46,7 +46,7 @@ pub struct Enforcement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("uniqueItems" = true))]
     pub contacted: Option<Vec<String>>,
-    /// Connections that its proxy refused: to hosts that are not on the list, or lead to addresses that are not public.
+    /// Requests to its proxy that got no connection: to hosts that are not on the list, lead to addresses that are not public, or refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turned_away: Option<u64>,
     /// Which limit was held by what.

@@ -89,16 +89,17 @@ impl std::error::Error for RegistryError {}
 
 impl Registry {
     /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with
-    /// a dot are skipped; a link is followed when it stays within its directory.
+    /// a dot are skipped; a link is followed when it stays within its directory. With an `owner` nobody but that user and root
+    /// may be able to write any of the files and directories.
     ///
     /// # Errors
     /// Everything wrong with any file, sorted by file and place.
-    pub fn load(dirs: &[PathBuf]) -> Result<Self, Vec<RegistryError>> {
+    pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
         let mut found: Vec<(String, Place, StepDefinition)> = Vec::new();
         for dir in dirs {
             let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
-            let mut walk = Walk::through(dir, prefix);
+            let mut walk = Walk::through(dir, prefix, owner);
             for (relative, path) in &walk.files {
                 let file = format!("{}{relative}", walk.prefix);
                 let at = |flaw: Flaw| RegistryError {
@@ -316,7 +317,7 @@ mod tests {
         }
 
         fn load(&self) -> Result<Registry, Vec<RegistryError>> {
-            Registry::load(&[self.path()])
+            Registry::load(&[self.path()], None)
         }
 
         fn errors(&self) -> Vec<String> {
@@ -611,8 +612,52 @@ mod tests {
         let inside = Dir::of(&[("nginx.md", NGINX)]);
         symlink("nginx.md", inside.path().join("alias.md")).expect("a link");
         assert_eq!(inside.load().expect("a registry").steps().len(), 2, "a link within is followed");
-        let missing = Registry::load(&[inside.path().join("none")]).expect_err("no directory");
+        let missing = Registry::load(&[inside.path().join("none")], None).expect_err("no directory");
         assert!(missing[0].message.contains("runbook directory can't be read"), "{missing:?}");
+    }
+
+    #[test]
+    fn with_an_owner_nobody_else_may_write_a_runbook_or_a_directory_of_them() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let dir = Dir::of(&[("a.md", NGINX), ("deep/b.md", NGINX), (".hidden/c.md", NGINX), ("deep/notes.txt", "")]);
+        let me = dir.path().metadata().expect("there").uid();
+        let mode = |name: &str, mode| {
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).expect("mode");
+        };
+        let found = |owner| match Registry::load(&[dir.path()], Some(owner)) {
+            Ok(_) => String::new(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        };
+        for (name, ordinary) in
+            [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644), (".hidden", 0o755), ("", 0o700)]
+        {
+            mode(name, ordinary);
+        }
+        // What is no runbook decides nothing.
+        mode("deep/notes.txt", 0o666);
+        assert_eq!(found(me), "");
+        for (name, ordinary) in [("a.md", 0o644), ("deep", 0o755), ("deep/b.md", 0o644)] {
+            for open in [0o020, 0o002] {
+                mode(name, ordinary | open);
+                let says = found(me);
+                assert!(says.starts_with(&format!("{name}:1:1: others can write it")), "{says}");
+                assert!(dir.load().is_ok(), "nobody asked");
+            }
+            mode(name, ordinary);
+        }
+        mode("", 0o777);
+        assert!(found(me).contains("others can write it (mode 0777)"), "{}", found(me));
+        mode("", 0o700);
+        symlink(".hidden/c.md", dir.path().join("link.md")).expect("a link");
+        assert_eq!(found(me), "");
+        mode(".hidden", 0o777);
+        assert!(found(me).starts_with("link.md:1:1: others can write it"), "{}", found(me));
+        mode(".hidden", 0o755);
+        if me == 0 {
+            std::os::unix::fs::chown(dir.path().join("deep/b.md"), Some(4242), None).expect("given away");
+            assert!(found(0).starts_with("deep/b.md:1:1: it belongs to user 4242"), "{}", found(0));
+            assert_eq!(found(4242), "", "what is root's is trusted");
+        }
     }
 
     #[test]
@@ -620,10 +665,10 @@ mod tests {
         let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("nginx.md", NGINX)]));
         let both = [a.path(), b.path()];
         let reversed = [b.path(), a.path()];
-        let found = Registry::load(&both).expect_err("one ref twice");
+        let found = Registry::load(&both, None).expect_err("one ref twice");
         assert_eq!(found.len(), 1);
         assert!(found[0].message.contains("stands already at"), "{found:?}");
-        assert_eq!(Registry::load(&reversed).expect_err("one ref twice"), found, "the order does not matter");
+        assert_eq!(Registry::load(&reversed, None).expect_err("one ref twice"), found, "the order does not matter");
     }
 
     #[test]
@@ -660,7 +705,7 @@ mod tests {
 
     #[test]
     fn the_samples_are_valid() {
-        let registry = Registry::load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")])
+        let registry = Registry::load(&[PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("runbooks")], None)
             .unwrap_or_else(|errors| panic!("{errors:#?}"));
         let refs: Vec<&str> = registry.steps().map(|step| step.definition.reference.as_str()).collect();
         assert_eq!(refs, ["escape:try", "failing:check", "host:report", "long:count", "service:restart"]);

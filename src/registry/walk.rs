@@ -1,6 +1,7 @@
 //! The walk through a runbook directory, and the reading of its files.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::record::step::StepDefinition;
@@ -11,6 +12,8 @@ use crate::yaml::{Flaw, Place};
 pub(super) struct Walk {
     /// The directory with its links resolved.
     root: PathBuf,
+    /// The user who may have written what is read; none where that does not matter.
+    owner: Option<u32>,
     pub(super) prefix: String,
     /// Relative name and path of each runbook.
     pub(super) files: Vec<(String, PathBuf)>,
@@ -19,8 +22,8 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Walks through `dir`; `prefix` stands before the names of its files in errors.
-    pub(super) fn through(dir: &Path, prefix: String) -> Self {
-        let mut walk = Self { root: PathBuf::new(), prefix, files: Vec::new(), errors: Vec::new() };
+    pub(super) fn through(dir: &Path, prefix: String, owner: Option<u32>) -> Self {
+        let mut walk = Self { root: PathBuf::new(), owner, prefix, files: Vec::new(), errors: Vec::new() };
         walk.root(dir);
         walk
     }
@@ -29,6 +32,7 @@ impl Walk {
         match dir.canonicalize() {
             Ok(root) => {
                 self.root.clone_from(&root);
+                self.check_writers(&root, "");
                 self.directory(&root, "", &mut vec![root.clone()]);
             }
             Err(error) => self.errors.push(whole(
@@ -77,6 +81,13 @@ impl Walk {
             return self
                 .refuse(relative, "it is a link that leaves the runbook directory: copy what it points to".to_owned());
         }
+        if real.is_dir() || is_runbook {
+            // A link may lead through directories that the walk leaves out.
+            let way = if is_link { real.ancestors().count() - self.root.ancestors().count() } else { 1 };
+            for on_the_way in real.ancestors().take(way.max(1)) {
+                self.check_writers(on_the_way, relative);
+            }
+        }
         if real.is_dir() {
             if above.contains(&real) {
                 return self.refuse(relative, "it is a link to a directory above it: remove it".to_owned());
@@ -91,6 +102,20 @@ impl Walk {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
             self.refuse(relative, "it is no regular file: remove it".to_owned());
+        }
+    }
+
+    /// Whoever can write a runbook, or put another in its place, can write what the next seal makes runnable.
+    fn check_writers(&mut self, real: &Path, relative: &str) {
+        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return };
+        let path = real.display();
+        if found.uid() != owner && found.uid() != 0 {
+            let message =
+                format!("it belongs to user {}, who could change it: run `chown {owner} {path}`", found.uid());
+            self.refuse(relative, message);
+        } else if found.mode() & 0o022 != 0 {
+            let mode = found.mode() & 0o7777;
+            self.refuse(relative, format!("others can write it (mode {mode:04o}): run `chmod go-w {path}`"));
         }
     }
 

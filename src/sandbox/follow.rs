@@ -14,6 +14,7 @@ use crate::record::profile::Limits;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Chunk, Recorder, Stream};
 use crate::sandbox::cgroup::{Controllers, Seen};
+use crate::sandbox::confine;
 use crate::sandbox::facts;
 use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
@@ -26,6 +27,8 @@ pub const GRACE: Duration = Duration::from_millis(750);
 pub(super) const DEATH: Duration = Duration::from_secs(30);
 /// The longest wall time that is reckoned with.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// By how much the kernel's two ways of counting CPU time differ at most, in microseconds.
+const CPU_COUNTED: u64 = 100_000;
 /// Bytes of output read at one time.
 const BUFFER: usize = 64 << 10;
 /// What a pipe can hold at most, so that draining a dead run's pipes ends.
@@ -60,6 +63,8 @@ pub(super) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
 pub(super) struct Run {
     begun: Instant,
     deadline: Instant,
+    /// CPU seconds of each process, where no control group holds CPU.
+    cpu_seconds: u64,
     recorder: Recorder,
     confined: Option<Confined>,
     /// Why nothing was executed.
@@ -92,6 +97,7 @@ impl Run {
         Self {
             begun,
             deadline: begun + wall,
+            cpu_seconds: confine::cpu_seconds(limits),
             recorder: Recorder::new(limits.output_bytes, spool),
             confined: None,
             failure: None,
@@ -302,7 +308,8 @@ impl Run {
             (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
             (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
-            (None, Some(StepEnd::Signalled(libc::SIGXCPU)), _) => End::Killed("cpu_milli"),
+            (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
+            // Whoever sends that to itself is told of a limit that it did not reach: nothing counted could tell.
             (None, Some(StepEnd::Signalled(libc::SIGXFSZ)), _) => End::Killed("file_bytes"),
             (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
             (None, None, Some(Spent { init_signal: Some(signal), .. })) => {
@@ -310,6 +317,23 @@ impl Run {
             }
             (None, None, _) => End::Lost("the run's first process ended without a word".into()),
         }
+    }
+}
+
+impl Run {
+    /// Whether that signal is the kernel's word that a process had no CPU time left. Anybody can send it: so the time that the
+    /// run spent has to be that much.
+    fn ran_out_of_cpu(&self, signal: i32) -> bool {
+        let seconds = match signal {
+            libc::SIGXCPU => self.cpu_seconds,
+            // A step that goes on after the first signal is killed a second later.
+            libc::SIGKILL => self.cpu_seconds.saturating_add(1),
+            _ => return false,
+        };
+        let (held, seen) = self.seen.unwrap_or_default();
+        let spent = self.spent.unwrap_or_default().cpu_us.max(seen.cpu_us.unwrap_or(0));
+        // A control group slows down, and sends nothing.
+        !held.cpu && spent.saturating_add(CPU_COUNTED) >= seconds.saturating_mul(1_000_000)
     }
 }
 
@@ -366,5 +390,25 @@ mod tests {
             run.failure = Some(Failure::new(Stage::Request, "nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
         }
+    }
+
+    #[test]
+    fn a_signal_is_a_limit_only_when_the_time_was_spent() {
+        let end = |signal, cpu_us, cpu| {
+            let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
+            let mut run = Run::new(Path::new("/nonexistent"), &limits);
+            run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
+            run.step = Some(StepEnd::Signalled(signal));
+            run.spent = Some(Spent { cpu_us, ..Spent::default() });
+            run.seen = Some((Controllers { cpu, ..Controllers::default() }, Seen::default()));
+            run.end()
+        };
+        assert_eq!(end(libc::SIGXCPU, 4_000, false), End::Signalled(24));
+        assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
+        assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
+        // One that did not heed the first.
+        assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
+        assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
+        assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));
     }
 }

@@ -411,8 +411,9 @@ fn read_head(client: &mut TcpStream) -> Result<Arrived, String> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            return Ok(Arrived { bytes, length: at + 4 });
+        match bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) {
+            Some(length) if length <= request::MOST_HEAD => return Ok(Arrived { bytes, length }),
+            _ => {}
         }
         if bytes.len() > request::MOST_HEAD {
             return Err(format!("the request's head is larger than {} bytes", request::MOST_HEAD));
@@ -552,6 +553,21 @@ mod tests {
             got,
             format!("POST /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
         );
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_refused_however_it_arrives() {
+        let (name, _got) = server(1);
+        let (_proxy, port) = proxy(std::slice::from_ref(&name));
+        let request = |length: usize| {
+            let bare = format!("CONNECT {name} HTTP/1.1\r\nX: \r\n\r\n");
+            bare.replace("X: ", &format!("X: {}", "x".repeat(length - bare.len())))
+        };
+        let most = request::MOST_HEAD;
+        assert!(ask(port, &format!("{}x", request(most))).starts_with("HTTP/1.1 200"));
+        for length in [most + 1, most + 4000] {
+            assert!(ask(port, &request(length)).contains("head is larger than 16384 bytes"), "{length}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags};
+
 use crate::record::enforcement::Level;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::deny::Patterns;
@@ -188,6 +190,10 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     }
     keep_private(profile, probe, around, form, landlock)?;
     keep_unwritable(profile, around)?;
+    if form == Form::Namespaces {
+        check_overlays(profile)?;
+        check_reached(profile, probe)?;
+    }
     let mut layers = if off { Vec::new() } else { probe.held() };
     // The host's network is no layer, whoever allowed it: whoever demands that layer must not be given this.
     layers.retain(|layer| *layer != Layer::Network || profile.network.mode != NetworkMode::Host);
@@ -331,6 +337,72 @@ fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
         return Err(Unavailable::Path { path: path.to_owned(), why });
     }
     Ok(())
+}
+
+/// An overlay is over one file system: the kernel mounts none over a tree in which another one is mounted.
+fn check_overlays(profile: &Profile) -> Result<(), Unavailable> {
+    if profile.workdir != Workdir::Overlay {
+        return Ok(());
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field, with what separates fields written as octal numbers.
+    let points: Vec<PathBuf> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| {
+            point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\").into()
+        })
+        .collect();
+    for path in filesystem::host_paths(&profile.write) {
+        if let Some(inner) = points.iter().find(|point| point.starts_with(path) && *point != Path::new(path)) {
+            let why = format!(
+                "holds another file system at {}, over which no overlay can be mounted; let it work on a copy, or name a tree \
+                 without one",
+                inner.display()
+            );
+            return Err(Unavailable::Path { path: path.to_owned(), why });
+        }
+    }
+    Ok(())
+}
+
+/// The run's first process looks through the directories of the profile, and is nobody's friend: one that is closed to it
+/// would be found out only when the nonce is spent. What a user of the host may is not reckoned here (`run_as`): lists of
+/// rights may give him more than modes say.
+fn check_reached(profile: &Profile, probe: &Probe) -> Result<(), Unavailable> {
+    if profile.run_as != ISOLATED {
+        return Ok(());
+    }
+    let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
+    for path in named.chain(filesystem::host_paths(&profile.write)) {
+        let real = Path::new(path);
+        let looked_into = real.is_dir().then_some((real, 0o5));
+        let closed = looked_into
+            .into_iter()
+            .chain(real.ancestors().skip(1).map(|above| (above, 0o1)))
+            .find(|(directory, bits)| !is_open(directory, *bits, probe.own_id));
+        if let Some((directory, bits)) = closed {
+            let (rights, whose) = if bits == 0o5 { ("r and x", "look into") } else { ("x", "enter") };
+            let id = if probe.own_id { "a run's id of its own can't" } else { "the service's user can't" };
+            let why =
+                format!("is out of reach: {id} {whose} {}; give {rights} there, or name another", directory.display());
+            return Err(Unavailable::Path { path: path.to_owned(), why });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a run's id has these rights (of r 4, x 1) to a directory: an id of its own is among the others of every file.
+fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(found) = directory.metadata() else { return false };
+    if own_id {
+        return found.mode() & bits == bits;
+    }
+    // To what is the service's own the run's first process has every right.
+    let rights = if bits == 0o5 { Access::READ_OK | Access::EXEC_OK } else { Access::EXEC_OK };
+    found.uid() == rustix::process::geteuid().as_raw()
+        || rustix::fs::accessat(rustix::fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
 }
 
 fn check_host_form(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<(), Unavailable> {

@@ -13,7 +13,6 @@ mod profile;
 mod prompt;
 mod receipt;
 mod runbook;
-mod signals;
 mod step;
 mod work;
 
@@ -29,8 +28,8 @@ use crate::cli::run::decide::Rules;
 use crate::cli::run::profile::{Hold, Wanted};
 use crate::cli::run::receipt::Receipts;
 use crate::cli::run::runbook::Runbook;
-use crate::cli::run::signals::Signals;
 use crate::cli::run::step::Walk;
+use crate::cli::signals::Signals;
 use crate::cli::talk::Talk;
 use crate::policy::session::Session;
 
