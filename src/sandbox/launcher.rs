@@ -600,7 +600,10 @@ fn watch(
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             // Whoever can't wait would turn in circles and hear nobody: the run ends.
-            Err(_) => return None,
+            Err(_) => {
+                obey(KILL);
+                return None;
+            }
         }
         if fds[0].revents().is_empty() && !fds[1].revents().is_empty() {
             let mut command = [0];
