@@ -331,11 +331,12 @@ fn r6_leftover_processes_are_killed_first() {
 #[test]
 fn r5_nothing_signed_is_seen_before_it_is_durable() {
     // The step has ended and its receipt is signed; it dies before that is on disk: nobody was told.
-    let mut world = World::new();
+    // It lives on for a while after its output, so that this gets to who listens before the service dies.
+    let mut world = World::with(|setup| setup.runbook("slow.md", runbook(SMALL, &[("talk", "echo out; sleep 0.5")])));
     world.stop();
     world.setup.env("COUNTERSIGN_FAULT", "before-receipt-commit");
     world.start();
-    let proposal = world.propose("say:echo", json!({}));
+    let proposal = world.propose("slow:talk", json!({}));
     let events = world.wire.lines(id_of(&proposal), &world.reader, 0);
     let _ = world.try_sign(&proposal, &[&alice()]);
     let seen: Vec<String> = events.map(|event| event["type"].as_str().unwrap().to_owned()).collect();
