@@ -170,23 +170,10 @@ fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     world.assert_audited();
 }
 
-/// A user that the boundary under test can have a step be: any but root, or whoever this is.
-fn user_of_the_host() -> (String, u32) {
-    let me = rustix::process::geteuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").expect("users");
-    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let ids = |fields: &[&str]| Some((fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?));
-    let fits = |(uid, gid): (u32, u32)| if me == 0 { uid > 0 && gid > 0 } else { uid == me };
-    let found = fields
-        .into_iter()
-        .find_map(|fields| ids(&fields).filter(|ids| fits(*ids)).map(|(uid, _)| (fields[0].to_owned(), uid)));
-    found.expect("a user in /etc/passwd")
-}
-
 #[test]
 fn a_step_that_runs_as_a_user_of_the_host_writes_as_that_user() {
     let (dir, tree) = tree();
-    let (user, uid) = user_of_the_host();
+    let (user, uid, _) = support::host::user_of_the_host();
     let world = World::with(|setup| {
         let declares = format!("go write={tree} workdir=in-place run-as={user}");
         setup.runbook("host.md", runbook(SMALL, &[(&declares, &format!("echo made > {tree}/made"))]));

@@ -3,6 +3,9 @@
 //! What a host can't hold is not skipped silently: [`Bench::strict`] fails there and says which layer is missing.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "support/host.rs"]
+mod host;
+
 use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,6 +21,7 @@ use countersign::sandbox::capture::Stream;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::profile::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
+use host::{not_run, user_of_the_host};
 
 struct Bench {
     home: tempfile::TempDir,
@@ -427,7 +431,7 @@ fn interpreters_run_their_own_language() {
     if Path::new("/usr/bin/node").exists() {
         assert_eq!(said(bench.run(plan("node", "console.log(6*7)"))), "42");
     } else {
-        println!("not run: node, which is not installed in /usr/bin");
+        not_run("a step in node", "node is not installed in /usr/bin");
     }
 }
 
@@ -1078,7 +1082,7 @@ fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<Held>) -> Holder {
 fn a_control_group_holds_the_whole_run_where_one_is_delegated() {
     let bench = Bench::strict();
     if let Err(why) = &bench.sandbox.probe().cgroup {
-        println!("not run: limits by a control group: {why}");
+        not_run("limits by a control group", why);
         return;
     }
     // Each process stays below the limit, all of them together do not.
@@ -1132,7 +1136,7 @@ fn what_is_made_ahead_serves_one_run_and_has_nothing_of_another() {
     let bench = Bench::strict();
     let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     if !root || bench.sandbox.probe().cgroup.is_ok() {
-        println!("not run: nothing is made ahead without root's rights, or where a run is born in its control group");
+        not_run("a first process that is kept ready", "this needs root's rights, and no control group for each run");
         return;
     }
     let mark = mark("ahead");
@@ -1183,7 +1187,7 @@ fn what_is_mounted_or_taken_away_between_two_runs_is_as_it_is_in_the_next() {
     };
     assert_eq!(seen(), "");
     if !mount("mount", &["-t", "tmpfs", "none"]) {
-        println!("not run: mounts that come and go; nothing can be mounted here");
+        not_run("mounts that come and go", "nothing can be mounted here");
         return;
     }
     let wrote = std::fs::write(place.join("new"), "x");
@@ -1284,7 +1288,7 @@ fn what_is_private_is_out_of_reach_by_another_mount_of_it_too() {
     let (private, inside) = (bench.path("private"), alias.join("in"));
     let mounted = mount(&["mount".as_ref(), "--bind".as_ref(), private.as_os_str(), inside.as_os_str()]);
     if !mounted.is_ok_and(|status| status.success()) {
-        println!("not run: the private set by another mount; this host lets nobody mount here");
+        not_run("the private set by another mount", "nothing can be mounted here");
         return;
     }
     let place = alias.canonicalize().expect("real").display().to_string();
@@ -1360,18 +1364,6 @@ fn a_directory_that_moves_while_a_run_starts_hides_nothing_from_its_patterns() {
 
 // ---- users of the host
 
-/// A user of this host that a run can be, by name, id and group: any but root, or whoever this is.
-fn user_of_the_host() -> (String, u32, u32) {
-    let me = rustix::process::geteuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").expect("users");
-    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let ids = |fields: &[&str]| Some((fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?));
-    let mut users = fields.filter_map(|fields| ids(&fields).map(|(uid, gid)| (fields[0].to_owned(), uid, gid)));
-    let fits =
-        |(_, uid, gid): &(String, u32, u32)| if me == 0 { *uid > 0 && *gid > 0 && uid != gid } else { *uid == me };
-    users.find(fits).expect("a user in /etc/passwd")
-}
-
 #[test]
 fn a_run_is_the_user_that_its_profile_names() {
     let bench = Bench::strict();
@@ -1431,7 +1423,7 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
         Ok(prepared) => prepared,
         Err(refused @ Unavailable::Private { .. }) => {
             assert!(!bench.sandbox.probe().own_id, "{refused}");
-            println!("not run: off with an id of its own; this host gave none");
+            not_run("off with an id of its own", "this host gave none");
             return;
         }
         Err(refused) => panic!("{refused}"),
@@ -1464,7 +1456,7 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
     let probe = bench.sandbox.probe();
     if probe.level() == Level::Strict {
         assert!(bench.sandbox.check(&profile()).is_ok());
-        println!("not run: refusal of strict; this host holds it");
+        not_run("the refusal of strict", "this host holds it");
         return;
     }
     match bench.sandbox.check(&profile()).expect_err("refused") {
@@ -1495,7 +1487,7 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
         let (killer, mark) = ("kill -9 -- -1 2>/dev/null; sleep 0.1; echo alive", self::mark("weak2"));
         let script = format!("setsid sleep {mark} & {killer}");
         if !probe.held().contains(&Layer::Capabilities) {
-            println!("not run: signals to every process of the id, which is the service's here");
+            not_run("signals to every process of the id", "it is the service's own here");
         } else {
             let end = bench.run_with(&weak, plan("bash", &script)).end;
             assert!(matches!(end, End::Exited(0) | End::Signalled(9)), "{end:?}");

@@ -51,6 +51,11 @@ impl Mounts {
         in_view.any(|(_, seen)| seen.starts_with(&there) || there.starts_with(&seen))
     }
 
+    /// Where another file system is mounted below `path`.
+    pub(super) fn below(&self, path: &Path) -> Option<&Path> {
+        self.0.iter().map(|mount| mount.point.as_path()).find(|point| point.starts_with(path) && *point != path)
+    }
+
     fn place(&self, path: &Path) -> Option<Place<'_>> {
         // Of several at one point the last one covers the others.
         let mount = self.0.iter().filter(|mount| path.starts_with(&mount.point));
@@ -122,6 +127,8 @@ mod tests {
         ] {
             assert!(!overlap(path, private), "{path} {private}");
         }
+        assert_eq!(mounts.below(Path::new("/opt/app")), Some(Path::new("/opt/app/with blank\\")));
+        assert_eq!((mounts.below(Path::new("/tmp")), mounts.below(Path::new("/opt/app2"))), (None, None));
         assert_eq!(unescaped(b"a\\040b\\x\\13"), Path::new("a b\\x\\13"));
         assert_eq!(unescaped(b"a\\012").as_os_str().as_bytes(), b"a\n");
     }

@@ -188,10 +188,11 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     if form == Form::Host {
         check_host_form(profile, probe, around)?;
     }
-    keep_private(profile, probe, around, form, landlock)?;
-    keep_unwritable(profile, around)?;
+    let mounts = mounts_for(profile)?;
+    keep_private(profile, probe, around, &mounts, form, landlock)?;
+    keep_unwritable(profile, around, &mounts)?;
     if form == Form::Namespaces {
-        check_overlays(profile)?;
+        check_overlays(profile, &mounts)?;
         check_reached(profile, probe)?;
     }
     let mut layers = if off { Vec::new() } else { probe.held() };
@@ -340,21 +341,12 @@ fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
 }
 
 /// An overlay is over one file system: the kernel mounts none over a tree in which another one is mounted.
-fn check_overlays(profile: &Profile) -> Result<(), Unavailable> {
+fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable> {
     if profile.workdir != Workdir::Overlay {
         return Ok(());
     }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    // The fifth field, with what separates fields written as octal numbers.
-    let points: Vec<PathBuf> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|point| {
-            point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\").into()
-        })
-        .collect();
     for path in filesystem::host_paths(&profile.write) {
-        if let Some(inner) = points.iter().find(|point| point.starts_with(path) && *point != Path::new(path)) {
+        if let Some(inner) = mounts.below(Path::new(path)) {
             let why = format!(
                 "holds another file system at {}, over which no overlay can be mounted; let it work on a copy, or name a tree \
                  without one",
@@ -438,6 +430,7 @@ fn keep_private(
     profile: &Profile,
     probe: &Probe,
     around: &Surroundings,
+    mounts: &Mounts,
     form: Form,
     landlock: bool,
 ) -> Result<(), Unavailable> {
@@ -447,10 +440,9 @@ fn keep_private(
     if let Some((private, through)) = &around.exposed {
         return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
     }
-    let mounts = mounts_for(&named)?;
     for private in &around.private {
         let reached = |through: String| Err(Unavailable::Private { private: private.clone(), through });
-        if let Some(path) = overlap(&mounts, private, &named) {
+        if let Some(path) = overlap(mounts, private, &named) {
             return reached(path.display().to_string());
         }
         if form == Form::Host && around.scratch.starts_with(private) {
@@ -466,21 +458,20 @@ fn keep_private(
 }
 
 /// Whoever can write runbooks can write what the next seal makes runnable.
-fn keep_unwritable(profile: &Profile, around: &Surroundings) -> Result<(), Unavailable> {
+fn keep_unwritable(profile: &Profile, around: &Surroundings, mounts: &Mounts) -> Result<(), Unavailable> {
     if matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) {
         return Ok(());
     }
     let live: Vec<PathBuf> = filesystem::host_paths(&profile.write).map(PathBuf::from).collect();
-    let mounts = mounts_for(&live)?;
-    match around.unwritable.iter().find_map(|fixed| Some((fixed, overlap(&mounts, fixed, &live)?))) {
+    match around.unwritable.iter().find_map(|fixed| Some((fixed, overlap(mounts, fixed, &live)?))) {
         Some((fixed, path)) => Err(Unavailable::Unwritable { path: path.clone(), fixed: fixed.clone() }),
         None => Ok(()),
     }
 }
 
-/// The mounts by which the paths are compared; none where there is no path.
-fn mounts_for(paths: &[PathBuf]) -> Result<Mounts, Unavailable> {
-    if paths.is_empty() {
+/// The mounts by which the profile's paths are compared; none where it names no path.
+fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
+    if profile.read.is_empty() && profile.write.is_empty() && profile.sockets.is_empty() {
         return Ok(Mounts::default());
     }
     Mounts::of_this_process().map_err(|error| Unavailable::Invalid {

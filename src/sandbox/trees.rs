@@ -349,10 +349,11 @@ mod tests {
             std::fs::rename(tree.join(old), tree.join(new)).expect("moved");
         }
         std::fs::write(tree.join("later/.env"), "token").expect("a file");
+        std::fs::hard_link(tree.join("later/.env"), tree.join("later/notes")).expect("a link");
         let copying = Copy { allowed: &tree, deny: &deny, denied: &denied };
         copying.directory(from.as_fd(), to.as_fd(), Path::new(""), 0).expect("copied");
         assert_eq!(std::fs::read_to_string(copy.join("deep2/plain")).expect("copied"), "plain");
-        for name in ["deep2/a/notes", "open/key", "later/.env"] {
+        for name in ["deep2/a/notes", "open/key", "later/.env", "later/notes"] {
             assert!(!copy.join(name).exists(), "{name}");
         }
     }

@@ -2,11 +2,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod host;
 pub mod people;
 pub mod wire;
 
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use host::not_run;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
@@ -679,16 +682,6 @@ pub fn id_of(proposal: &Value) -> &str {
 /// The bytes of a proposal that are signed.
 pub fn bytes_of(proposal: &Value) -> Vec<u8> {
     STANDARD.decode(proposal["payload"].as_str().expect("a payload")).expect("base64")
-}
-
-/// Says that a test could not run here, for the report of `scripts/test`.
-pub fn not_run(name: &str, reason: &str) {
-    let line = format!("not run: {name}: {reason}\n");
-    eprint!("{line}");
-    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
-        let file = OpenOptions::new().append(true).create(true).open(file);
-        file.and_then(|mut file: File| file.write_all(line.as_bytes())).expect("the report of what was not run");
-    }
 }
 
 /// Whether a program is on the path.

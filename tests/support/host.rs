@@ -1,0 +1,32 @@
+//! What a host is like, and what can't be tried on it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each test file uses a part of it, and fails by panicking"
+)]
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+
+/// Says that a test, or a part of one, could not run here, for the report of `scripts/test`.
+pub fn not_run(name: &str, reason: &str) {
+    let line = format!("not run: {name}: {reason}\n");
+    eprint!("{line}");
+    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
+        let file = OpenOptions::new().append(true).create(true).open(file);
+        file.and_then(|mut file: File| file.write_all(line.as_bytes())).expect("the report of what was not run");
+    }
+}
+
+/// A user of this host that a run can be, by name, id and group: any but root, or whoever this is.
+pub fn user_of_the_host() -> (String, u32, u32) {
+    let me = rustix::process::geteuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").expect("users");
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let ids = |fields: &[&str]| Some((fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?));
+    let mut users = fields.filter_map(|fields| ids(&fields).map(|(uid, gid)| (fields[0].to_owned(), uid, gid)));
+    let fits =
+        |(_, uid, gid): &(String, u32, u32)| if me == 0 { *uid > 0 && *gid > 0 && uid != gid } else { *uid == me };
+    users.find(fits).expect("a user in /etc/passwd")
+}
