@@ -66,13 +66,26 @@ impl World {
         }
     }
 
+    /// Other tests of this process start processes, which hold the lock of a store that was closed until they execute theirs.
+    fn store(&self) -> (sqlite::SqliteStore, sqlite::SqliteReads) {
+        let begun = std::time::Instant::now();
+        loop {
+            match sqlite::open(&self.path()) {
+                Err(fault) if fault.to_string().contains("is in use by") && begun.elapsed().as_secs() < 10 => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                opened => return opened.expect("store"),
+            }
+        }
+    }
+
     fn open(&self) -> Ledger {
-        let (store, reads) = sqlite::open(&self.path()).expect("store");
+        let (store, reads) = self.store();
         Ledger::open(Box::new(store), Arc::new(reads), self.config()).expect("ledger")
     }
 
     fn open_failing(&self) -> (Ledger, Arc<Commits>) {
-        let (store, reads) = sqlite::open(&self.path()).expect("store");
+        let (store, reads) = self.store();
         let commits = Arc::<Commits>::default();
         let failing = Failing { store, commits: Arc::clone(&commits) };
         (Ledger::open(Box::new(failing), Arc::new(reads), self.config()).expect("ledger"), commits)
