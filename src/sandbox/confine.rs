@@ -230,7 +230,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
     let limits = &request.profile.limits;
     // In the run's user namespace init is counted as well. On the host's root an id of its own
     // has only the run's processes; a shared one all of that user's, so only a bound of their sum is possible.
-    let beside = match (request.form, request.own_id) {
+    let beside = || match (request.form, request.own_id) {
         // Init alone: the helper is outside.
         (Form::Namespaces, _) => 1,
         (_, Some(_)) => 0,
@@ -238,7 +238,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
     };
     let group = request.group;
     if !group.pids {
-        let most = limits.processes.saturating_add(beside);
+        let most = limits.processes.saturating_add(beside());
         set(Resource::Nproc, most, most, "processes")?;
     }
     if !group.memory {
