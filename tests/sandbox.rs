@@ -1026,6 +1026,51 @@ except OSError as error: print("held", n < 64, n > 32)
     assert_eq!(said(bench.bash("echo fine")), "fine");
 }
 
+/// Where the service is not root its runs are one user, and the kernel counts descriptors in flight over Unix sockets for a user.
+#[test]
+fn descriptors_that_a_step_keeps_in_flight_keep_no_other_from_starting() {
+    use std::io::BufRead as _;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+    let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let (built, program) = (env!("CARGO_BIN_EXE_countersign"), home.path().join("countersign"));
+    std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).expect("a copy");
+    let service = |command: &[&str]| {
+        let mut service = Command::new("bash");
+        // The lowest limit that hosts have.
+        service.args(["-c", r#"ulimit -n 1024; exec "$0" sandbox --timeout 60 -- "$@""#]).arg(&program).args(command);
+        service.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if rustix::process::geteuid().is_root() {
+            service.uid(61_235).gid(61_235);
+        }
+        service.spawn().expect("starts")
+    };
+    let alone = service(&["true"]).wait_with_output().expect("ends");
+    if !alone.status.success() {
+        not_run("descriptors in flight of an ordinary user", String::from_utf8_lossy(&alone.stderr).trim());
+        return;
+    }
+    let script = r#"
+import array, os, socket
+held, some = [], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 253))]
+try:
+    for _ in range(50):
+        held.append(socket.socketpair())
+        for _ in range(4): held[-1][0].sendmsg([b"x"], some)
+except OSError as error: print(error.errno, flush=True)
+held[0][0].recv(1)
+"#;
+    let mut holding = service(&["python3", "-c", script]);
+    let mut said = String::new();
+    std::io::BufReader::new(holding.stdout.take().expect("a pipe")).read_line(&mut said).expect("UTF-8");
+    let other = service(&["true"]).wait_with_output().expect("ends");
+    holding.kill().expect("killed");
+    let held = holding.wait_with_output().expect("ends");
+    assert_eq!(said.trim(), rustix::io::Errno::TOOMANYREFS.raw_os_error().to_string(), "{held:?}");
+    assert!(other.status.success(), "{other:?}");
+}
+
 #[test]
 fn memory_files_disk_and_cpu_are_limited() {
     let bench = Bench::strict();

@@ -21,6 +21,10 @@ use crate::sandbox::syscalls::{self, Side};
 
 /// Open descriptors of a step, at most: what most programs expect to have.
 const DESCRIPTORS: u64 = 1024;
+/// And at most this part of what the service and the helper may have, where they are the same user: descriptors in flight over
+/// Unix sockets are counted for a whole user, and whoever sends some is refused while there are more than its own limit. So
+/// steps are refused long before the two are, who begin runs by sending descriptors.
+const PART: u64 = 4;
 
 /// What holds the caller, and so the step, already.
 pub(super) struct Held {
@@ -244,10 +248,14 @@ fn limit(request: &Request) -> Result<(), Failure> {
     if !group.memory {
         set(Resource::Data, limits.memory_bytes, limits.memory_bytes, "memory")?;
     }
+    let descriptors = match request.own_id {
+        Some(_) => DESCRIPTORS,
+        None => DESCRIPTORS.min(ceiling(Resource::Nofile) / PART),
+    };
     for (resource, wanted, name) in [
         (Resource::Fsize, limits.file_bytes, "file size"),
         (Resource::Core, 0, "core dumps"),
-        (Resource::Nofile, DESCRIPTORS, "descriptors"),
+        (Resource::Nofile, descriptors, "descriptors"),
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
     ] {
@@ -285,9 +293,14 @@ pub(super) fn cpu_seconds(limits: &crate::record::profile::Limits) -> u64 {
 }
 
 fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), Failure> {
-    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let ceiling = ceiling(resource);
     let limit = Rlimit { current: Some(soft.min(ceiling)), maximum: Some(hard.min(ceiling)) };
     rustix::process::setrlimit(resource, limit).at(Stage::Limits, format!("limit {name}"))
+}
+
+/// What may not be exceeded.
+fn ceiling(resource: Resource) -> u64 {
+    rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
 }
 
 fn processes_of_this_user() -> u64 {
