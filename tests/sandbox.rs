@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
-use countersign::sandbox::capture::Stream;
+use countersign::sandbox::capture::{Chunk, Stream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::profile::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
@@ -1030,7 +1031,6 @@ except OSError as error: print("held", n < 64, n > 32)
 #[test]
 fn descriptors_that_a_step_keeps_in_flight_keep_no_other_from_starting() {
     use std::io::BufRead as _;
-    use std::os::unix::process::CommandExt as _;
     use std::process::{Command, Stdio};
     let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
@@ -1430,7 +1430,7 @@ fn a_run_is_the_user_that_its_profile_names() {
     let named = Profile { write: vec![place.clone()], workdir: Workdir::InPlace, run_as: name.clone(), ..profile() };
     let mut beside = std::process::Command::new("sleep");
     if is_root {
-        std::os::unix::process::CommandExt::uid(&mut beside, uid);
+        beside.uid(uid);
     }
     let mut beside = beside.arg("60").spawn().expect("a process of that user");
     let script = "cat theirs; cat nobodys 2>/dev/null; echo x > made; id -u; id -G; tr -s ' ' </proc/self/uid_map; \
@@ -1490,6 +1490,20 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
         assert!(!on_host(&mark), "swept by the run's own id");
     });
+    // Whoever got that id from elsewhere, a service manager say, is no child of the run.
+    let mut stranger = None;
+    let meets = format!("id -u; until grep -qs '[8]{}' /proc/[0-9]*/cmdline; do sleep 0.01; done", &mark[1..]);
+    let prepared = bench.sandbox.check(&profile).expect("as before");
+    let mut starts_one = |chunk: Chunk<'_>| {
+        let id = String::from_utf8_lossy(chunk.bytes).trim().parse().expect("an id");
+        stranger = Some(std::process::Command::new("sleep").arg(&mark).uid(id).gid(id).spawn().expect("starts"));
+    };
+    let met = bench.sandbox.run(prepared, plan("bash", &meets), &mut starts_one, &CancelFlag::new().expect("a flag"));
+    let alive = on_host(&mark);
+    let mut stranger = stranger.expect("started");
+    stranger.kill().expect("killed");
+    stranger.wait().expect("dead");
+    assert_eq!((met.end, alive), (End::Exited(0), false));
     let mut key = bench.run_with(&profile, plan("bash", &format!("cat {}", bench.path("private/key.pem").display())));
     assert_ne!((key.end.clone(), out(&mut key).as_str()), (End::Exited(0), "the secret"));
     assert_eq!(key.stdout.bytes, 0, "the private set is closed to the run's own id");
