@@ -1,4 +1,4 @@
-//! Many runs at one time: what is left of fifty when the service is killed.
+//! Many runs at one time: what is left of fifty when the service is killed, and five hundred beside each other.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -197,4 +197,81 @@ fn fifty_runs_end_with_the_service_where_there_are_no_namespaces() {
     world.start();
     world.make_tokens();
     killed_with_fifty(NAME, world, &mark(2), NOWHERE);
+}
+
+// ---- beside each other
+
+/// Steps that all wait for one lock, which costs nothing, and then say their number.
+struct Gate {
+    dir: tempfile::TempDir,
+    path: String,
+    held: fs::File,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let (dir, path) = tree();
+        let held = fs::File::create(dir.path().join("gate")).unwrap();
+        rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        Self { dir, path, held }
+    }
+
+    fn world(&self, runs: usize, before: &[&str]) -> World {
+        World::with(|setup| {
+            // As an operator raises it.
+            setup.limits = format!("runs = {runs}");
+            let front = "params:\n  number: {type: integer}\ndefaults: {timeout: 300s, memory: 64MiB, processes: 20}";
+            let script = format!("flock -s {}/gate true && echo \"$PARAM_NUMBER\"", self.path);
+            setup.runbook("s.md", runbook(front, &[(&format!("wait read={}", self.path), &script)]));
+            setup.policy = format!("{POLICY}overrides:\n  - {{runbook: s, sandbox: {{read: [\"{}\"]}}}}\n", self.path);
+            setup.before = before.iter().map(|word| (*word).to_owned()).collect();
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        lines(&["flock", "-s", &format!("{}/gate", self.path), "true"])
+    }
+
+    /// Opens, and holds that each run ends well and says its own number.
+    fn open(self, world: &World, proposals: &[Value]) {
+        drop(self.held);
+        for (number, proposal) in proposals.iter().enumerate() {
+            let finished = world.until(id_of(proposal), "finished");
+            assert_eq!(finished["outcome"], json!({"status": "succeeded", "exit_code": 0}), "run {number}");
+            assert_eq!(world.output(&finished, "stdout"), format!("{number}\n"));
+        }
+        assert_eq!(world.count("receipt"), proposals.len());
+        world.check_history();
+        world.assert_audited();
+        drop(self.dir);
+    }
+}
+
+const FIVE_HUNDRED: usize = 500;
+
+#[test]
+fn five_hundred_runs_go_on_beside_each_other() {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    if files < 5000 {
+        let reason = "this process may open fewer than 5000 files";
+        return not_run("five_hundred_runs_go_on_beside_each_other", reason);
+    }
+    let gate = Gate::new();
+    let world = gate.world(FIVE_HUNDRED, &[]);
+    let proposals = signed(&world, FIVE_HUNDRED, "s:wait", |number| json!({"number": number}));
+    wait_for("five hundred run at one time", || gate.waiting() == FIVE_HUNDRED);
+    gate.open(&world, &proposals);
+}
+
+/// More approvals than there are descriptors for: before, what was too much was spent and `not_started`.
+#[test]
+fn runs_that_the_descriptors_do_not_hold_wait_and_none_is_lost() {
+    let gate = Gate::new();
+    let world = gate.world(FIVE_HUNDRED, &["prlimit", "--nofile=256:256"]);
+    let notes = world.started["notes"].to_string();
+    assert!(notes.contains("21 runs at one time, not 500") && notes.contains("LimitNOFILE"), "{notes}");
+    let proposals = signed(&world, 60, "s:wait", |number| json!({"number": number}));
+    wait_for("as many run as may", || gate.waiting() == 21);
+    assert_eq!(world.list("approved").len(), 60 - 21);
+    gate.open(&world, &proposals);
 }
