@@ -12,7 +12,7 @@ use escape::planted::{self, Planted};
 use escape::{Case, cases};
 use serde_json::{Value, json};
 use support::people::alice;
-use support::{POLICY, PROGRAM, World, id_of, not_run};
+use support::{POLICY, PROGRAM, World, host, id_of, not_run};
 
 /// An ordinary user of no name.
 const ORDINARY: &str = "4242";
