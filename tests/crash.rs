@@ -13,6 +13,7 @@ use countersign::crypto::merkle;
 use countersign::store::fault::POINTS;
 use serde_json::{Value, json};
 use support::people::{Key, alice, dora, envelope, now, stamp};
+use support::poor::poor_container;
 use support::wire::Wire;
 use support::{SMALL, World, bytes_of, id_of, not_run, people, runbook, wait_for};
 
@@ -259,10 +260,29 @@ fn mark(number: u32) -> String {
     format!("86397.{number}{}", std::process::id())
 }
 
+fn sleeping(mark: &str) -> String {
+    let script = format!("trap '' TERM HUP INT\n(setsid sleep {mark} > /dev/null 2>&1 &)\necho begun\nsleep {mark}");
+    runbook(SMALL, &[("sleep", &script)])
+}
+
 fn sleeper(number: u32) -> (World, String) {
     let mark = mark(number);
-    let script = format!("trap '' TERM HUP INT\n(setsid sleep {mark} > /dev/null 2>&1 &)\necho begun\nsleep {mark}");
-    (World::with(|setup| setup.runbook("s.md", runbook(SMALL, &[("sleep", &script)]))), mark)
+    (World::with(|setup| setup.runbook("s.md", sleeping(&mark))), mark)
+}
+
+/// The same on a host that makes no namespaces.
+fn poor_sleeper(test: &str, number: u32) -> Option<(World, String)> {
+    let mark = mark(number);
+    let mut world = World::prepared(|setup| {
+        setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
+        setup.runbook("s.md", sleeping(&mark));
+    });
+    if !poor_container(&mut world, test) {
+        return None;
+    }
+    world.start();
+    world.make_tokens();
+    Some((world, mark))
 }
 
 fn begun(world: &World, step: &str) -> Value {
@@ -298,34 +318,73 @@ fn interrupted_run_is_unknown_and_not_run_again() {
     assert_eq!(world.count("receipt"), 1);
 }
 
-#[test]
-fn r6_leftover_processes_are_killed_first() {
-    let (mut world, mark) = sleeper(2);
-    let proposal = begun(&world, "s:sleep");
-    // The helper, and the first process of the run, which would end it when the service dies, are stopped: they can't. So is
-    // the one that the helper keeps ready for the next run.
-    let children = |pid: u32| -> Vec<u32> {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-            .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
-            .collect()
-    };
+/// The processes that one has begun.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
+        .collect()
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// The helper of the service, and the first processes that it has: of one run, and at most one that is ready for the next.
+fn helper_and_firsts(world: &World) -> (u32, Vec<u32>) {
     let helpers = children(world.pid());
     assert_eq!(helpers.len(), 1, "one helper of a service");
     let firsts = children(helpers[0]);
     let of_runs = firsts.iter().filter(|first| !children(**first).is_empty()).count();
     assert_eq!((of_runs, firsts.len() <= 2), (1, true), "one first process of a run, and at most one that is ready");
-    for pid in helpers.iter().chain(&firsts).copied() {
-        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-    }
+    (helpers[0], firsts)
+}
+
+#[test]
+fn r6_leftover_processes_are_killed_first() {
+    let (world, mark) = sleeper(2);
+    leftovers_are_killed_first(world, &mark);
+}
+
+/// Where no namespace ends a run with its first process.
+#[test]
+fn r6_leftover_processes_are_killed_first_where_there_are_no_namespaces() {
+    let Some((world, mark)) = poor_sleeper("r6_leftover_processes_are_killed_first_where_there_are_no_namespaces", 3)
+    else {
+        return;
+    };
+    leftovers_are_killed_first(world, &mark);
+}
+
+fn leftovers_are_killed_first(mut world: World, mark: &str) {
+    let proposal = begun(&world, "s:sleep");
+    // The helper, and the first process of the run, which would end it when the service dies, are stopped: they can't. So is
+    // the one that the helper keeps ready for the next run.
+    let (helper, firsts) = helper_and_firsts(&world);
+    signal(helper, rustix::process::Signal::STOP);
+    firsts.iter().for_each(|first| signal(*first, rustix::process::Signal::STOP));
     world.kill9();
+    // The next one is root of the host: another user namespace beside that one would have no power over its runs.
+    world.setup.before.clear();
     // Its receipt says that it is over, so it has to be before anybody can see that receipt.
     world.start();
-    assert_eq!(on_host(&mark), [0; 0], "recovery signed a receipt for a run that still runs");
+    assert_eq!(on_host(mark), [0; 0], "recovery signed a receipt for a run that still runs");
     let finished = world.show(id_of(&proposal));
     assert_eq!(finished["outcome"], json!({"status": "unknown"}));
+}
+
+/// The helper dies first, and the service right after it: nobody is left to sweep.
+#[test]
+fn a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed() {
+    const NAME: &str = "a_run_without_namespaces_ends_when_its_helper_and_the_service_are_killed";
+    let Some((mut world, mark)) = poor_sleeper(NAME, 4) else { return };
+    let _ = begun(&world, "s:sleep");
+    let (helper, _) = helper_and_firsts(&world);
+    world.signal(rustix::process::Signal::STOP);
+    signal(helper, rustix::process::Signal::KILL);
+    world.kill9();
+    wait_for("everything of the run is dead", || on_host(&mark).is_empty());
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod support;
 
 use serde_json::{Value, json};
 use support::people::{alice, dora, envelope};
-use support::{SMALL, World, id_of, not_run, people, runbook, wait_for};
+use support::poor::{poor_container, poor_host};
+use support::{SMALL, World, id_of, people, runbook, wait_for};
 
 /// A world with these steps in `s.md`.
 fn steps(front: &str, steps: &[(&str, &str)]) -> World {
@@ -101,26 +102,6 @@ fn promise_7_receipt_says_what_was_enforced() {
     world.assert_verified(&finished);
 }
 
-/// Starts the service where no user namespace can be made: a host that misses layers.
-fn poor_host(world: &mut World) -> bool {
-    let name = "the promise 7 tests of a host without namespaces";
-    if !support::has("unshare") {
-        not_run(name, "there is no `unshare` here");
-        return false;
-    }
-    let tried = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces"])
-        .output()
-        .unwrap();
-    if !tried.status.success() {
-        not_run(name, "this host makes no user namespaces to begin with");
-        return false;
-    }
-    let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
-    world.setup.before = ["unshare", "--user", "--map-root-user", "sh", "-c", script].map(str::to_owned).to_vec();
-    true
-}
-
 #[test]
 fn promise_7_missing_layer_refuses_before_the_nonce() {
     // A boundary that is to hold strict does not even start, and says which layer and which knob.
@@ -128,7 +109,7 @@ fn promise_7_missing_layer_refuses_before_the_nonce() {
     let offered = world.propose("plain:true", json!({}));
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.stop();
-    if !poor_host(&mut world) {
+    if !poor_host(&mut world, "promise_7_missing_layer_refuses_before_the_nonce") {
         return;
     }
     let said = world.try_start().expect_err("strict can't be held");
@@ -149,31 +130,11 @@ fn promise_7_missing_layer_refuses_before_the_nonce() {
     world.submit(&whole).ok(200);
 }
 
-/// Starts the service as root of a container that makes no namespaces: runs get ids of their own and nothing more.
-fn poor_container(world: &mut World) -> bool {
-    let name = "sandbox_unavailable_leaves_the_nonce_unspent";
-    if !rustix::process::geteuid().is_root() {
-        not_run(name, "only root can be root of a container here");
-        return false;
-    }
-    // All ids are mapped from outside, as a container's engine does; the first shell has no power before that.
-    let inner = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
-    let middle =
-        "until grep -q 4294967295 /proc/self/gid_map; do sleep 0.01; done; exec sh -c \"$INNER\" \"$0\" \"$@\"";
-    let outer = "me=$$; own=$(readlink /proc/self/ns/user); (until [ \"$(readlink /proc/$me/ns/user)\" != \"$own\" ]; do sleep 0.01; done; \
-                 echo 0 0 4294967295 > /proc/$me/uid_map; echo 0 0 4294967295 > /proc/$me/gid_map) > /dev/null 2>&1 & \
-                 exec unshare --user sh -c \"$MIDDLE\" \"$0\" \"$@\"";
-    world.setup.env("INNER", inner);
-    world.setup.env("MIDDLE", middle);
-    world.setup.before = ["sh", "-c", outer].map(str::to_owned).to_vec();
-    true
-}
-
 #[test]
 fn sandbox_unavailable_leaves_the_nonce_unspent() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    if !poor_host(&mut world) || !poor_container(&mut world) {
+    if !poor_container(&mut world, "sandbox_unavailable_leaves_the_nonce_unspent") {
         return;
     }
     world.start();
@@ -200,7 +161,7 @@ fn sandbox_unavailable_leaves_the_nonce_unspent() {
 #[test]
 fn a_poorer_sandbox_is_signed_for_and_named_in_the_receipt() {
     let mut world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    if !poor_host(&mut world) {
+    if !poor_host(&mut world, "a_poorer_sandbox_is_signed_for_and_named_in_the_receipt") {
         return;
     }
     world.start();

@@ -2,6 +2,7 @@
 pub mod config;
 mod config_reader;
 pub mod control;
+mod descriptors;
 pub mod files;
 mod handover;
 pub mod kept;

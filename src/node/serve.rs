@@ -16,6 +16,7 @@ use crate::http::limit::Rates;
 use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
+use crate::node::descriptors;
 use crate::node::files::Files;
 use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
@@ -152,7 +153,8 @@ impl Node {
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
         let rates = Rates::of_calls(config.calls_per_second);
-        let face = HttpConfig { allowed_hosts: config.hosts.clone(), drain: DRAIN, rates, ..HttpConfig::default() };
+        let max_connections = descriptors::share(config.runs).connections;
+        let face = HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN };
         let shutdown = async move {
             tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("asked to end: taking no more requests, finishing what runs");

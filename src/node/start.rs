@@ -18,7 +18,7 @@ use crate::node::files::{self, Files};
 use crate::node::problem::{Problem, Problems};
 use crate::node::roster_file::Written;
 use crate::node::succession::{self, Found};
-use crate::node::{handover, kept, private, restore, rosters};
+use crate::node::{descriptors, handover, kept, private, restore, rosters};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -103,7 +103,9 @@ pub async fn assemble(
     if level != Level::Strict {
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
     }
-    let limits = Limits { runs: config.runs, crossings: CROSSINGS };
+    let shares = descriptors::share(config.runs);
+    notes.extend(shares.note);
+    let limits = Limits { runs: shares.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
     let retention = config.retention;
     let ledger_too = ledger.clone();

@@ -205,7 +205,7 @@ processes = 100
 file_size = "64MiB"
 disk = "1GiB"
 output = "10MiB"
-# Runs at one time; proposals that may wait for signatures, in all and of one proposer.
+# Runs at one time, six open files each; proposals that may wait for signatures, in all and of one proposer.
 runs = 64
 pending = 1000
 pending_per_proposer = 20

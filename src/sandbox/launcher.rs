@@ -136,6 +136,9 @@ fn serve(service: &OwnedFd) -> Result<(), Failure> {
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     syscalls::block_signals().at(Stage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
+    // Whatever a run without a pid namespace leaves when its first process is killed comes here, where the next start of the
+    // service finds it. Any value but none turns it on.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Stage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     let mut spare: Option<Spare> = None;
@@ -350,10 +353,13 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
             return init(&mut control, handover, start, bounded);
         }
         rustix::process::setsid().at(Stage::Processes, "begin a session")?;
-        follow_helper(handover)?;
         // Without the filter a step can use it: not one that runs share.
         let _ = syscalls::join_new_session_keyring();
-        if start.form == Form::Sweep { sweep(&mut control, start) } else { on_the_host(&mut control, start) }
+        if start.form == Form::Sweep {
+            follow_helper(handover)?;
+            return sweep(&mut control, start);
+        }
+        on_the_host(&mut control, handover, start)
     });
     if let Err(failure) = done {
         let _ = protocol::write_message(&mut control, &Message::Failed(failure));
@@ -480,8 +486,9 @@ fn listen(control: &UnixStream) -> Result<u16, Failure> {
 }
 
 /// Without a pid namespace this process is the one to whom orphans go: nothing can leave its family, however it
-/// forks, so the run is over when it has no child any more.
-fn on_the_host(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
+/// forks, so the run is over when it has no child any more. It may not die with the helper, as `follow_helper` has it: it would
+/// leave its family behind. It hears of the helper's end and ends the run first.
+fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), Failure> {
     let (request, source, params) = read_request(control, start)?;
     let (request, source, params) = (&request, source.as_slice(), params.as_slice());
     let run_dir = request.run_dir.as_deref().map(Path::new);
@@ -498,7 +505,7 @@ fn on_the_host(control: &mut UnixStream, start: &Start) -> Result<(), Failure> {
     let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
     let started = protocol::write_message(control, &Message::Started(facts));
     let ended = if started.is_ok() {
-        watch(control, &pidfd, step, |command| {
+        watch(control, helper, &pidfd, step, |command| {
             let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
             let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
             if command == TERMINATE {
@@ -597,9 +604,10 @@ fn children() -> Vec<Pid> {
 }
 
 /// Passes commands on and reaps until the step has ended, and answers how; nothing when all is to be killed first, or the
-/// service is gone.
+/// service or the helper is gone.
 fn watch(
     control: &mut UnixStream,
+    helper: &UnixStream,
     pidfd: &OwnedFd,
     step: Pid,
     mut obey: impl FnMut(u8),
@@ -610,7 +618,11 @@ fn watch(
                 return Some(status);
             }
         }
-        let mut fds = [PollFd::new(pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(pidfd, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+            PollFd::new(helper, PollFlags::IN),
+        ];
         match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -620,7 +632,14 @@ fn watch(
                 return None;
             }
         }
-        if fds[0].revents().is_empty() && !fds[1].revents().is_empty() {
+        let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
+        if !ended && deserted {
+            // How the step ended is nobody's word but this one's: the service hears of no end.
+            let _ = control.shutdown(std::net::Shutdown::Both);
+            obey(KILL);
+            return None;
+        }
+        if !ended && spoke {
             let mut command = [0];
             // The end of the socket is the end of the service, and nothing outlives it.
             let command = match control.read(&mut command) {

@@ -4,6 +4,7 @@
 
 pub mod host;
 pub mod people;
+pub mod poor;
 pub mod wire;
 
 #[allow(unused_imports, reason = "each test file uses a part of it")]
