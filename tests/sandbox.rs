@@ -296,16 +296,18 @@ fn sleeper(mark: &str) -> Option<String> {
     })
 }
 
+/// What the kernel says of a process under that key (proc_pid_status(5)).
+fn status(pid: &str, key: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
+}
+
 /// The id of the helper above the process with that mark.
 fn helper_of(mark: &str) -> String {
-    let stat = |pid: &str, key: &str| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
-    };
     let mut pid = sleeper(mark).expect("the marked process");
     let me = std::process::id().to_string();
     loop {
-        let parent = stat(&pid, "PPid:");
+        let parent = status(&pid, "PPid:");
         if parent == me {
             return pid;
         }
@@ -1174,6 +1176,43 @@ fn a_helper_that_died_is_started_again_and_its_runs_are_over() {
         assert_eq!(sleepers(&mark), 0, "gone when the runs say that they are over");
         assert_eq!(said(bench.bash("echo after")), "after");
     });
+}
+
+#[test]
+fn a_helper_that_is_stopped_is_replaced_and_what_it_began_goes_on() {
+    let bench = Bench::strict();
+    for wakes in [true, false] {
+        let (mark, never) = (mark("stopped"), mark("never"));
+        let signal = |name: &str, pid: &str| {
+            assert!(std::process::Command::new("kill").args([name, pid]).status().expect("kill").success());
+        };
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| bench.bash(&format!("sleep {mark}; echo went on")));
+            until("the step runs", || sleeper(&mark).is_some());
+            let helper = helper_of(&mark);
+            signal("-STOP", &helper);
+            let unheard = bench.bash(&format!("sleep {never}")).end;
+            assert!(matches!(&unheard, End::NotStarted(why) if why.contains("helper")), "{unheard:?}");
+            assert_eq!(said(bench.bash("echo after")), "after");
+            if wakes {
+                // It takes up what it was asked then, and may not begin it: nobody waits for that any more.
+                signal("-CONT", &helper);
+                until("it took it up", || status(&helper, "State:").starts_with('S'));
+                assert_eq!(said(bench.bash("sleep 0.5; echo later")), "later");
+                assert_eq!(sleepers(&never), 0, "said not to have begun");
+            }
+            signal("-TERM", &sleeper(&mark).expect("it sleeps"));
+            let report = run.join().expect("no panic");
+            assert_eq!(
+                (report.end.clone(), report.enforcement.left),
+                (End::Exited(0), None),
+                "its own end, whoever saw it"
+            );
+            assert_eq!(said(report), "went on");
+            until("it is gone with the last of its runs", || !Path::new(&format!("/proc/{helper}")).exists());
+            assert_eq!(sleepers(&never), 0);
+        });
+    }
 }
 
 #[test]

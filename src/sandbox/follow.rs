@@ -1,10 +1,11 @@
 //! Follows one run: reads pipes, keeps the deadline.
 
 use std::io::{self, PipeReader, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,6 +17,7 @@ use crate::sandbox::capture::{Chunk, Recorder, Stream};
 use crate::sandbox::cgroup::{Controllers, Seen};
 use crate::sandbox::confine;
 use crate::sandbox::facts;
+use crate::sandbox::helper::{PATIENCE, Running};
 use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
@@ -36,6 +38,8 @@ const PIPE: usize = 1 << 20;
 
 /// A run at work.
 pub(super) struct Launched {
+    /// Who was asked for it.
+    pub(super) helper: Arc<Running>,
     pub(super) control: UnixStream,
     pub(super) stdout: PipeReader,
     pub(super) stderr: PipeReader,
@@ -88,6 +92,8 @@ pub(super) struct Run {
     pub(super) contacts: Option<Contacts>,
     /// Whether the tree could not be ended in time.
     pub(super) stuck: bool,
+    /// Whether the helper owes a word on this run.
+    pub(super) silent: bool,
 }
 
 impl Run {
@@ -112,6 +118,7 @@ impl Run {
             egress: None,
             contacts: None,
             stuck: false,
+            silent: false,
         }
     }
 
@@ -124,6 +131,9 @@ impl Run {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
+        // Since when its first process is known to be dead, which is when the helper has to say so.
+        let mut dead = None;
+        let asked_at = Instant::now();
         let mut buffer = vec![0; BUFFER];
         if let Err(error) = launched.control.set_nonblocking(true) {
             self.lost = Some(format!("read from the run's first process: {error}"));
@@ -131,16 +141,32 @@ impl Run {
         }
         loop {
             asked = self.keep_deadline(asked, &mut launched.control);
-            let wake = match asked {
+            let mut wake = match asked {
                 Asked::Nothing => self.deadline,
                 Asked::ToEnd(at) => at + GRACE,
                 Asked::ToDie(at) if at.elapsed() > DEATH => {
-                    self.stuck = true;
+                    self.stuck = dead.is_none();
                     break;
                 }
                 Asked::ToDie(at) => at + DEATH,
             };
-            let ready = wait(launched, open, matches!(asked, Asked::Nothing).then_some(cancel), wake);
+            let owed = match &self.process {
+                // It takes one after the other: whoever waits has been forgotten only when no other was begun either.
+                None => Some(launched.helper.heard().max(asked_at)),
+                Some(_) => dead,
+            };
+            if let Some(since) = owed {
+                if since.elapsed() > PATIENCE {
+                    self.give_up(launched, &mut received);
+                    break;
+                }
+                wake = wake.min(since + PATIENCE);
+            }
+            let process = self.process.as_ref().filter(|_| dead.is_none());
+            let ready = wait(launched, open, matches!(asked, Asked::Nothing).then_some(cancel), process, wake);
+            if ready.dead {
+                dead = Some(Instant::now());
+            }
             if ready.cancelled {
                 self.ask(&mut asked, Why::Cancelled, &mut launched.control);
             }
@@ -150,7 +176,7 @@ impl Run {
                     open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
                 }
             }
-            if ready.control && !self.hear(&mut launched.control, &mut received) {
+            if ready.control && !self.hear(launched, &mut received) {
                 break;
             }
             if self.spent.is_some() {
@@ -158,6 +184,20 @@ impl Run {
             }
         }
         self.drain(launched, &mut buffer, live);
+    }
+
+    /// Waits no longer for a helper that is stopped or stuck. What it has not begun it can't begin after this.
+    fn give_up(&mut self, launched: &mut Launched, received: &mut Vec<u8>) {
+        self.silent = true;
+        // It says that it begins a run before it does, and from now on it can't say so.
+        let _ = launched.control.shutdown(Shutdown::Both);
+        while self.hear(launched, received) {}
+        if self.process.is_none() && self.failure.is_none() {
+            let seconds = PATIENCE.as_secs();
+            self.not_started(format!(
+                "have the helper begin it: nothing was heard of it for {seconds} s, it is replaced"
+            ));
+        }
     }
 
     fn ask(&mut self, asked: &mut Asked, why: Why, control: &mut UnixStream) {
@@ -186,9 +226,9 @@ impl Run {
     }
 
     /// Whether there may be more to hear.
-    fn hear(&mut self, control: &mut UnixStream, received: &mut Vec<u8>) -> bool {
+    fn hear(&mut self, launched: &mut Launched, received: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 4096];
-        match protocol::receive(control, &mut buffer) {
+        match protocol::receive(&launched.control, &mut buffer) {
             Ok((0, _)) => return false,
             Ok((read, descriptor)) => {
                 received.extend_from_slice(&buffer[..read]);
@@ -198,7 +238,10 @@ impl Run {
         }
         loop {
             match protocol::take_message(received) {
-                Ok(Some(Message::Cloned)) => self.process = self.descriptor.take(),
+                Ok(Some(Message::Cloned)) => {
+                    launched.helper.hear();
+                    self.process = self.descriptor.take();
+                }
                 Ok(Some(Message::Listening)) => {
                     // Without anybody to serve it the port is closed, and nothing gets out.
                     if let (Some(listener), Some(egress)) = (self.descriptor.take(), self.egress.take()) {
@@ -258,7 +301,8 @@ impl Run {
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
-        let timeout = Timespec { tv_sec: DEATH.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+        let left = if self.stuck { Duration::ZERO } else { DEATH };
+        let timeout = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
         // Readable when it is dead: the kernel lets the first of a pid namespace die last.
         let dead = rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
         self.stuck |= dead == Ok(0);
@@ -348,28 +392,37 @@ struct Ready {
     output: [bool; 2],
     control: bool,
     cancelled: bool,
+    dead: bool,
 }
 
-/// Waits until something can be read or the time has come.
-fn wait(launched: &Launched, open: [bool; 2], cancel: Option<&CancelFlag>, wake: Instant) -> Ready {
+/// Waits until something can be read, the process is dead, or the time has come.
+fn wait(
+    launched: &Launched,
+    open: [bool; 2],
+    cancel: Option<&CancelFlag>,
+    process: Option<&OwnedFd>,
+    wake: Instant,
+) -> Ready {
     let mut fds = vec![PollFd::new(&launched.control, PollFlags::IN)];
-    if let Some(cancel) = cancel {
-        fds.push(PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN));
-    }
-    let first_output = fds.len();
-    for (reader, _) in [(&launched.stdout, open[0]), (&launched.stderr, open[1])].iter().filter(|(_, open)| *open) {
-        fds.push(PollFd::new(*reader, PollFlags::IN));
-    }
+    let mut add = |fd| {
+        fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        fds.len() - 1
+    };
+    let cancel = cancel.map(|cancel| add(cancel.as_fd()));
+    let process = process.map(|process| add(process.as_fd()));
+    let stdout = open[0].then(|| add(launched.stdout.as_fd()));
+    let stderr = open[1].then(|| add(launched.stderr.as_fd()));
     // Rounded up, or the last millisecond would be spent turning in circles.
     let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
     let timeout =
         Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
     let _ = rustix::event::poll(&mut fds, Some(&timeout));
-    let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+    let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
     Ready {
-        control: ready(0),
-        cancelled: cancel.is_some() && ready(1),
-        output: [open[0] && ready(first_output), open[1] && ready(first_output + usize::from(open[0]))],
+        control: ready(Some(0)),
+        cancelled: ready(cancel),
+        dead: ready(process),
+        output: [ready(stdout), ready(stderr)],
     }
 }
 

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -20,13 +20,17 @@ pub(super) struct Helper {
     binary: File,
     /// By which a later service finds helpers and runs that outlived this one.
     mark: String,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<Arc<Running>>>,
 }
 
+/// A helper's process. Ended when it is asked for nothing more and no run of it is left: its end is the end of whatever it
+/// began.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     socket: OwnedFd,
     child: Child,
+    /// When it last gave a sign of life, on any run.
+    heard: Mutex<Instant>,
 }
 
 impl Helper {
@@ -34,25 +38,34 @@ impl Helper {
         Self { binary, mark, running: Mutex::new(None) }
     }
 
-    /// Asks for a run. What becomes of it is said on its own socket; if the helper dies, its end closes.
+    /// Asks for a run. What becomes of it is said on its own socket; if the helper dies, its end closes. Gives the helper that
+    /// was asked, to be held as long as the run lives.
     ///
     /// # Errors
     /// When no helper can be started, or asked: then nothing was begun.
-    pub(super) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
+    pub(super) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(helper) = running.as_ref() {
             match protocol::send_start(&helper.socket, start, descriptors) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(helper.clone()),
                 // A packet that could not be sent began nothing, so it may be sent again.
-                Err(error) if is_gone(&error) => end(running.take()),
+                Err(error) if is_gone(&error) => *running = None,
                 // It lives, and with it the runs that it began: this one can't be begun now.
                 Err(error) => return Err(error),
             }
         }
-        let helper = self.start()?;
+        let helper = Arc::new(self.start()?);
         protocol::send_start(&helper.socket, start, descriptors)?;
-        *running = Some(helper);
-        Ok(())
+        *running = Some(helper.clone());
+        Ok(helper)
+    }
+
+    /// Asks this one for nothing more. The runs that it began go on.
+    pub(super) fn replace(&self, silent: &Arc<Running>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_some_and(|helper| Arc::ptr_eq(helper, silent)) {
+            *running = None;
+        }
     }
 
     fn start(&self) -> io::Result<Running> {
@@ -69,19 +82,32 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Running { socket, child })
+        Ok(Running { socket, child, heard: Mutex::new(Instant::now()) })
     }
 }
 
-impl Drop for Helper {
+impl Running {
+    /// Notes a sign of life.
+    pub(super) fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// When the last one came.
+    pub(super) fn heard(&self) -> Instant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
-        end(running.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// How long it may take to take a packet: it does nothing that takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to take a packet, or to begin the next of the runs that wait: it does nothing that takes more than
+/// milliseconds. One that is silent for longer is stopped or stuck.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether that says that nobody listens any more. Anything else is of this one packet: `ETOOMANYREFS` say, where a step of
 /// the same user keeps descriptors in flight.
@@ -89,15 +115,6 @@ fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
     // The last two: it was not taken within PATIENCE.
     matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | TimedOut | WouldBlock)
-}
-
-/// Its end is the end of whatever it began.
-fn end(helper: Option<Running>) {
-    if let Some(Running { socket, mut child }) = helper {
-        drop(socket);
-        let _ = child.kill();
-        let _ = child.wait();
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{Group, Groups};
 use crate::sandbox::follow::{DEATH, Launched, Run};
-use crate::sandbox::helper::Helper;
+use crate::sandbox::helper::{Helper, PATIENCE};
 use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
@@ -275,6 +275,10 @@ impl LinuxSandbox {
                 {
                     run.not_started(format!("hand the request on: {error}"));
                 }
+                if run.silent {
+                    tracing::warn!("the process that begins runs is stopped or stuck: another one takes its place");
+                    self.helper.replace(&launched.helper);
+                }
                 // Its end is the end of the run, if there is still one.
                 drop(launched);
             }
@@ -326,8 +330,8 @@ impl LinuxSandbox {
             stderr: stderr_writer.into(),
             cgroup: group.map(Group::open).transpose()?,
         };
-        self.helper.begin(start, &descriptors)?;
-        Ok(Launched { control, stdout, stderr })
+        let helper = self.helper.begin(start, &descriptors)?;
+        Ok(Launched { helper, control, stdout, stderr })
     }
 
     /// A control group, where it holds a limit, or where nothing else holds the tree together.
@@ -354,6 +358,7 @@ impl LinuxSandbox {
         let start = Start { form: Form::Sweep, host_id, own_network: true };
         let swept = self.begin(&start, None).and_then(|mut launched| {
             // It says one word when they are gone, and closes.
+            launched.control.set_read_timeout(Some(DEATH + PATIENCE))?;
             let mut said = Vec::new();
             launched.control.read_to_end(&mut said)?;
             while let Some(message) = protocol::take_message(&mut said)? {
