@@ -307,8 +307,13 @@ fn processes_of_this_user() -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let me = rustix::process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
-        let owned = entry.metadata().is_ok_and(|found| found.uid() == me);
-        if owned { std::fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64) } else { 0 }
+        // Most names that are no process's are not looked at; a directory has a link for itself, its name and each one in it.
+        let process = entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit);
+        if process && entry.metadata().is_ok_and(|found| found.uid() == me) {
+            std::fs::metadata(entry.path().join("task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
+        } else {
+            0
+        }
     };
     std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
 }
