@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
 use countersign::sandbox::cancel::CancelFlag;
-use countersign::sandbox::capture::Stream;
+use countersign::sandbox::capture::{Chunk, Stream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::profile::Unavailable;
 use countersign::sandbox::{End, Plan, Report, Sandbox as _};
@@ -1026,6 +1027,50 @@ except OSError as error: print("held", n < 64, n > 32)
     assert_eq!(said(bench.bash("echo fine")), "fine");
 }
 
+/// Where the service is not root its runs are one user, and the kernel counts descriptors in flight over Unix sockets for a user.
+#[test]
+fn descriptors_that_a_step_keeps_in_flight_keep_no_other_from_starting() {
+    use std::io::BufRead as _;
+    use std::process::{Command, Stdio};
+    let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let (built, program) = (env!("CARGO_BIN_EXE_countersign"), home.path().join("countersign"));
+    std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).expect("a copy");
+    let service = |command: &[&str]| {
+        let mut service = Command::new("bash");
+        // The lowest limit that hosts have.
+        service.args(["-c", r#"ulimit -n 1024; exec "$0" sandbox --timeout 60 -- "$@""#]).arg(&program).args(command);
+        service.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if rustix::process::geteuid().is_root() {
+            service.uid(61_235).gid(61_235);
+        }
+        service.spawn().expect("starts")
+    };
+    let alone = service(&["true"]).wait_with_output().expect("ends");
+    if !alone.status.success() {
+        not_run("descriptors in flight of an ordinary user", String::from_utf8_lossy(&alone.stderr).trim());
+        return;
+    }
+    let script = r#"
+import array, os, socket
+held, some = [], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 253))]
+try:
+    for _ in range(50):
+        held.append(socket.socketpair())
+        for _ in range(4): held[-1][0].sendmsg([b"x"], some)
+except OSError as error: print(error.errno, flush=True)
+held[0][0].recv(1)
+"#;
+    let mut holding = service(&["python3", "-c", script]);
+    let mut said = String::new();
+    std::io::BufReader::new(holding.stdout.take().expect("a pipe")).read_line(&mut said).expect("UTF-8");
+    let other = service(&["true"]).wait_with_output().expect("ends");
+    holding.kill().expect("killed");
+    let held = holding.wait_with_output().expect("ends");
+    assert_eq!(said.trim(), rustix::io::Errno::TOOMANYREFS.raw_os_error().to_string(), "{held:?}");
+    assert!(other.status.success(), "{other:?}");
+}
+
 #[test]
 fn memory_files_disk_and_cpu_are_limited() {
     let bench = Bench::strict();
@@ -1333,7 +1378,7 @@ fn a_run_is_the_user_that_its_profile_names() {
     let named = Profile { write: vec![place.clone()], workdir: Workdir::InPlace, run_as: name.clone(), ..profile() };
     let mut beside = std::process::Command::new("sleep");
     if is_root {
-        std::os::unix::process::CommandExt::uid(&mut beside, uid);
+        beside.uid(uid);
     }
     let mut beside = beside.arg("60").spawn().expect("a process of that user");
     let script = "cat theirs; cat nobodys 2>/dev/null; echo x > made; id -u; id -G; tr -s ' ' </proc/self/uid_map; \
@@ -1393,6 +1438,20 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
         assert!(!on_host(&mark), "swept by the run's own id");
     });
+    // Whoever got that id from elsewhere, a service manager say, is no child of the run.
+    let mut stranger = None;
+    let meets = format!("id -u; until grep -qs '[8]{}' /proc/[0-9]*/cmdline; do sleep 0.01; done", &mark[1..]);
+    let prepared = bench.sandbox.check(&profile).expect("as before");
+    let mut starts_one = |chunk: Chunk<'_>| {
+        let id = String::from_utf8_lossy(chunk.bytes).trim().parse().expect("an id");
+        stranger = Some(std::process::Command::new("sleep").arg(&mark).uid(id).gid(id).spawn().expect("starts"));
+    };
+    let met = bench.sandbox.run(prepared, plan("bash", &meets), &mut starts_one, &CancelFlag::new().expect("a flag"));
+    let alive = on_host(&mark);
+    let mut stranger = stranger.expect("started");
+    stranger.kill().expect("killed");
+    stranger.wait().expect("dead");
+    assert_eq!((met.end, alive), (End::Exited(0), false));
     let mut key = bench.run_with(&profile, plan("bash", &format!("cat {}", bench.path("private/key.pem").display())));
     assert_ne!((key.end.clone(), out(&mut key).as_str()), (End::Exited(0), "the secret"));
     assert_eq!(key.stdout.bytes, 0, "the private set is closed to the run's own id");
@@ -1486,6 +1545,25 @@ fn without_namespaces_the_receipt_says_which_network_there_was_and_who_is_left()
     // What it makes there is the host's, and would be run as the service.
     let mut set_id = bench.run_with(&weak, plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"));
     assert_eq!(out(&mut set_id), "");
+    // Nobody's death is told to whoever waits for these: one is its parent's sibling, the other has no signal for its end.
+    let clones = mark("clones");
+    let forks_away = r#"
+import ctypes, os, platform
+clone = lambda flags: ctypes.CDLL(None).syscall({"aarch64": 220}.get(platform.machine(), 56), flags, 0, 0, 0, 0)
+CLONE_PARENT = 0x8000
+if clone(CLONE_PARENT) == 0:
+    os.setsid(); os.closerange(0, 1024)
+    if clone(0) == 0: os.execvp("sleep", ["sleep", os.environ["MARK"]])
+    os._exit(0)
+"#;
+    for off_reason in [None, Some("to see that it ends all the same".to_owned())] {
+        let env = vec![("MARK".to_owned(), clones.clone())];
+        let profile = Profile { off_reason, ..weak.clone() };
+        if bench.sandbox.check(&profile).is_ok() {
+            assert_eq!(bench.run_with(&profile, Plan { env, ..plan("python", forks_away) }).end, End::Exited(0));
+            assert!(!on_host(&clones));
+        }
+    }
     // The service is a process of the same id, and what processes share by a key would stay when the run is over.
     let others = r#"
 import ctypes, os, resource

@@ -27,7 +27,7 @@ use countersign::node::restore;
 use countersign::store::Reads as _;
 use countersign::store::fault::POINTS;
 use countersign::store::message::{LeafKind, Status};
-use countersign::store::sqlite::{self, SqliteReads};
+use countersign::store::sqlite::reads::{SqliteReads, at_rest};
 use countersign::trust::chain::Pinned;
 use serde_json::{Value, json};
 use support::people::{alice, dora, envelope};
@@ -418,7 +418,7 @@ impl Torture {
         let survey = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
         let survey = survey.unwrap_or_else(|fault| panic!("{place}: {fault}"));
         assert_eq!(survey.defects, [], "{place}");
-        let (reads, head) = sqlite::at_rest(&config.database).expect("a store");
+        let (reads, head) = at_rest(&config.database).expect("a store");
         let leaves = reads.leaves(0..head.size).expect("leaves");
         let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
         assert!(hashes.starts_with(&self.seen), "{place}: an entry that was there has changed or is gone");

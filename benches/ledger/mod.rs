@@ -9,7 +9,8 @@ use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::SshKey;
 use countersign::record::validity::Timestamp;
 use countersign::store::ledger::{Config, Ledger, Limits, Signer};
-use countersign::store::sqlite::{SqliteReads, SqliteStore};
+use countersign::store::sqlite::SqliteStore;
+use countersign::store::sqlite::reads::SqliteReads;
 
 /// Opens it with a clock that stands.
 pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {

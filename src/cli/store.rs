@@ -165,7 +165,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
     let key = restore::open_key(config).map_err(problems)?;
     let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // A store whose tree can't be read has been told of by then.
-    let Ok((reads, head)) = sqlite::at_rest(database) else { return Ok(Vec::new()) };
+    let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let mut defects = Vec::new();
     for (found, path) in known {

@@ -169,6 +169,11 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Whether a text needs no escapes: it stands between its quotes as it is.
+pub(crate) fn is_plain(text: &str) -> bool {
+    plain_length(text.as_bytes()) == text.len()
+}
+
 /// How many bytes at the front stand for themselves. They are ASCII, so a character ends after them.
 fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');

@@ -122,7 +122,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<Made, Problems> {
         copy_tree(&config.closed(), &work.path().join(CLOSED)).map_err(|error| at(&error))?;
     }
     let around = start::surroundings();
-    let (reads, head) = sqlite::at_rest(&database).map_err(broken)?;
+    let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
     let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
     let entries = head.size;
     let settings = start::settings(config, &key, &around)?;
@@ -237,7 +237,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let mut notes: Vec<String> = lost.iter().map(|defect| format!("{}: {}", defect.place, defect.what)).collect();
     let broken = |fault: Fault| at(&source, &fault);
     let settings = start::settings(config, key, &around)?;
-    let (reads, head) = sqlite::at_rest(&database).map_err(broken)?;
+    let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
     let follows = head.boundary.ok_or_else(|| at(&source, &"its log has not begun: there is nothing to restore"))?;
     let entries = head.size;
     let before = Ledger::at_rest(Arc::new(reads), head, settings.clone(), None).map_err(broken)?;
@@ -367,7 +367,7 @@ pub fn closed(config: &Config) -> Vec<PathBuf> {
 /// # Errors
 /// In words: why it can't be read.
 pub fn at_rest(directory: &Path, settings: ledger::Config) -> Result<Ledger, String> {
-    let (reads, head) = sqlite::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
     let (note, known) = kept::read(&directory.join(kept::FILE))?;
     let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };
     Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
@@ -379,7 +379,7 @@ pub fn at_rest(directory: &Path, settings: ledger::Config) -> Result<Ledger, Str
 /// # Errors
 /// In words: why it can't be read.
 pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
-    let (reads, head) = sqlite::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
     let beside = directory.join(kept::FILE);
     let beside = if beside.is_file() { Some(kept::read(&beside)?.0.to_string()) } else { None };
     StoredLog::new(Box::new(reads), &head, beside).map_err(|fault| fault.to_string())

@@ -117,7 +117,7 @@ pub async fn assemble(
 }
 
 /// The store's two halves, locked for this process.
-pub type OpenStore = (sqlite::SqliteStore, sqlite::SqliteReads);
+pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 
 /// Whether there is a store; a lost one, and one that is half restored, is neither there nor not there.
 ///

@@ -156,7 +156,7 @@ impl Envelope {
     /// # Errors
     /// Never in practice: an envelope is made of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        let plain = |text: &str| text.bytes().all(|c| matches!(c, b' '..=b'~') && c != b'"' && c != b'\\');
+        let plain = |text: &str| canonical::is_plain(text);
         if !plain(&self.payload) || !plain(&self.payload_type) || !self.signatures.iter().all(|one| plain(&one.sig)) {
             return canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()));
         }

@@ -21,6 +21,10 @@ use crate::sandbox::syscalls::{self, Side};
 
 /// Open descriptors of a step, at most: what most programs expect to have.
 const DESCRIPTORS: u64 = 1024;
+/// And at most this part of what the service and the helper may have, where they are the same user: descriptors in flight over
+/// Unix sockets are counted for a whole user, and whoever sends some is refused while there are more than its own limit. So
+/// steps are refused long before the two are, who begin runs by sending descriptors.
+const PART: u64 = 4;
 
 /// What holds the caller, and so the step, already.
 pub(super) struct Held {
@@ -230,7 +234,7 @@ fn limit(request: &Request) -> Result<(), Failure> {
     let limits = &request.profile.limits;
     // In the run's user namespace init is counted as well. On the host's root an id of its own
     // has only the run's processes; a shared one all of that user's, so only a bound of their sum is possible.
-    let beside = match (request.form, request.own_id) {
+    let beside = || match (request.form, request.own_id) {
         // Init alone: the helper is outside.
         (Form::Namespaces, _) => 1,
         (_, Some(_)) => 0,
@@ -238,16 +242,20 @@ fn limit(request: &Request) -> Result<(), Failure> {
     };
     let group = request.group;
     if !group.pids {
-        let most = limits.processes.saturating_add(beside);
+        let most = limits.processes.saturating_add(beside());
         set(Resource::Nproc, most, most, "processes")?;
     }
     if !group.memory {
         set(Resource::Data, limits.memory_bytes, limits.memory_bytes, "memory")?;
     }
+    let descriptors = match request.own_id {
+        Some(_) => DESCRIPTORS,
+        None => DESCRIPTORS.min(ceiling(Resource::Nofile) / PART),
+    };
     for (resource, wanted, name) in [
         (Resource::Fsize, limits.file_bytes, "file size"),
         (Resource::Core, 0, "core dumps"),
-        (Resource::Nofile, DESCRIPTORS, "descriptors"),
+        (Resource::Nofile, descriptors, "descriptors"),
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
     ] {
@@ -285,9 +293,14 @@ pub(super) fn cpu_seconds(limits: &crate::record::profile::Limits) -> u64 {
 }
 
 fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), Failure> {
-    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let ceiling = ceiling(resource);
     let limit = Rlimit { current: Some(soft.min(ceiling)), maximum: Some(hard.min(ceiling)) };
     rustix::process::setrlimit(resource, limit).at(Stage::Limits, format!("limit {name}"))
+}
+
+/// What may not be exceeded.
+fn ceiling(resource: Resource) -> u64 {
+    rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
 }
 
 fn processes_of_this_user() -> u64 {

@@ -244,10 +244,9 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
     let owner = request.own_id;
     std::env::set_current_dir(run_dir).at(Stage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };
-    directory_at("step", if owner.is_some() { 0o755 } else { 0o700 })?;
-    let script = interpreter::script_name(&request.interpreter);
-    file_at(&format!("step/{script}"), source, readable)?;
-    file_at("step/params.json", params, readable)?;
+    let (script, parameters) = (interpreter::script_name(&request.interpreter), "params.json");
+    file_at(script, source, readable)?;
+    file_at(parameters, params, readable)?;
     for name in ["work", "tmp"] {
         directory_at(name, 0o700)?;
         if owner.is_some() {
@@ -275,7 +274,8 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
     for name in DEVICES {
         grant(format!("/dev/{name}").into(), Access::Device);
     }
-    grant(run_dir.join("step"), Access::Read);
+    grant(run_dir.join(script), Access::Read);
+    grant(run_dir.join(parameters), Access::Read);
     grant(run_dir.join("work"), Access::Write);
     grant(run_dir.join("tmp"), Access::Write);
     let home = run_dir.join("work");
@@ -284,8 +284,8 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
         home,
         masked: None,
         tmp: run_dir.join("tmp"),
-        script: run_dir.join("step").join(script),
-        params: run_dir.join("step/params.json"),
+        script: run_dir.join(script),
+        params: run_dir.join(parameters),
         grants,
     })
 }

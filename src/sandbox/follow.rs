@@ -253,8 +253,8 @@ impl Run {
         }
     }
 
-    /// Ends a run whose helper was not heard of again: what was its first process is dead when this returns, or the run
-    /// is said to be stuck.
+    /// Ends a run whose helper was not heard of again, or has nothing more to say: what was its first process is dead when
+    /// this returns, or the run is said to be stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);

@@ -27,7 +27,6 @@ use crate::sandbox::filesystem::{self, INNER_ID};
 use crate::sandbox::protocol::{
     self, At, Failure, Form, HostId, KILL, Message, Request, Spent, Stage, Start, StepEnd, TERMINATE,
 };
-use crate::sandbox::remove;
 use crate::sandbox::seccomp;
 use crate::sandbox::syscalls::{self, Cloned, Side};
 
@@ -81,6 +80,10 @@ struct First {
 }
 
 /// One that waits without a run, and how the host's mounts were when it was cloned.
+///
+/// Not every run gets one. A run with a control group is born in that, which is made for it alone and with its limits, and nothing
+/// is ever moved into a group. An ordinary user's would have to wait as a process that others of this user may look into. Both
+/// clone when they are asked, which costs little more.
 struct Spare {
     first: First,
     mounts: File,
@@ -89,7 +92,7 @@ struct Spare {
 impl Spare {
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            // It would have to wait as a process that others of this user may look into (see `clone_first`).
+            // It would be dumpable (see `clone_first`).
             return None;
         }
         // Opened before it is cloned: every mount from now on is seen.
@@ -517,9 +520,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
         report_end(control, status, false);
     }
     let left = end_family(step, request.own_id, control);
-    let _ = std::env::set_current_dir("/");
     report_empty(control, left);
-    let _ = remove::tree(run_dir);
     Ok(())
 }
 
@@ -527,27 +528,41 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
 fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
     let begun = Instant::now();
     loop {
-        if let Some(id) = own_id {
+        let left = reap_family(step, control);
+        if let Some(id) = own_id.filter(|id| someone_is(*id)) {
             kill_everything_of(id);
         }
+        if !left {
+            return 0;
+        }
+        // Only now: a look at every process of the host takes longer than all else that the end of a run does.
         let children = children();
         for child in &children {
             // A child that was not waited for can't have given its id to a stranger.
             let _ = rustix::process::kill_process(*child, Signal::KILL);
-        }
-        loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == step => report_end(control, status, false),
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(_) => return 0,
-            }
         }
         if begun.elapsed() > KILL_DEADLINE {
             return children.len() as u64;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Takes note of every child that is dead. Answers whether there is another one.
+fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == step => report_end(control, status, false),
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Whether any process has that id: only then has it a priority.
+fn someone_is(id: u32) -> bool {
+    rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
 }
 
 /// Kills all processes of an id in one call, which nothing that forks can outrun. The id is the run's own.

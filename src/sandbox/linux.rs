@@ -280,7 +280,8 @@ impl LinuxSandbox {
             }
             Err(error) => run.not_started(format!("start the helper: {error}")),
         }
-        if run.spent.is_none() {
+        // Who has said that nothing is left may still be about to end itself, and a group is empty only then.
+        if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
         run.contacts = proxy.lock().unwrap_or_else(PoisonError::into_inner).take().map(Proxy::finish);
@@ -381,12 +382,8 @@ fn sweep(scratch: &Path) {
 }
 
 fn remove_run_dir(path: &Path) {
-    match remove::tree(path) {
-        // The run's first process has removed it.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, path = %path.display(), "the directory of a run could not be removed");
-        }
-        _ => {}
+    if let Err(error) = remove::tree(path) {
+        tracing::warn!(%error, path = %path.display(), "the directory of a run could not be removed");
     }
 }
 

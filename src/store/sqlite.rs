@@ -5,35 +5,34 @@
 
 pub mod alone;
 pub mod backup;
+mod columns;
 mod prune;
+pub mod reads;
 mod rows;
 mod schema;
 pub mod survey;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
-use base64::Engine as _;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, ToSql, params};
 
-use crate::crypto::digest::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest,
-};
+use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
 use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, Nonce, ProposalId};
-use crate::record::token::Scope;
+use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::lock::StoreLock;
-use crate::store::message::{
-    Core, Denied, Detail, Filter, Leaf, LeafKind, NewProposal, OutputRow, Page, PayloadSource, Proposal, SealEntry,
-    Signature, Spent, Status, Token, TokenChange, Unfinished,
+use crate::store::message::{Core, Denied, Detail, NewProposal, Signature, Status, TokenChange};
+use crate::store::sqlite::columns::{
+    PROPOSAL, SPENT, all, id_bytes, json, one, place, proposal, proposal_id, read_head, read_signatures, read_tile,
+    spent, standing, status, tile_id,
 };
+use crate::store::sqlite::reads::SqliteReads;
 use crate::store::{
-    Candidate, CheckpointRow, Cut, Fault, FinishRow, Head, LeafRow, Precedent, Reads, Retired, RunRow, Standing, Store,
-    Swept, TileRow, Walk,
+    Candidate, CheckpointRow, Cut, Fault, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing, Store, Swept,
+    TileRow, Walk,
 };
 
 /// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
@@ -45,25 +44,12 @@ const APPLICATION_ID: i32 = 0x4353_474e;
 /// Pages in the write-ahead log from which on it is moved into the database: 32 MB.
 const CHECKPOINT_PAGES: i32 = 8000;
 
-/// Connections for reading. Reads take microseconds from the page cache; more would only compete for cores.
-const READERS: usize = 4;
-
-/// The most rows that one page of a filtered list looks at, so that a rare filter blocks no reader.
-const MAX_SCAN: usize = 10_000;
-
 /// The write connection, with the lock on the store.
 pub struct SqliteStore {
     // Before the lock: the connection closes first.
     connection: Connection,
     wal_pages: Arc<AtomicI32>,
     _lock: StoreLock,
-}
-
-/// Read-only connections.
-pub struct SqliteReads {
-    path: PathBuf,
-    idle: Mutex<(Vec<Connection>, usize)>,
-    returned: Condvar,
 }
 
 /// Opens the store at `path`, making or migrating it, for this process alone.
@@ -103,15 +89,6 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     let store = SqliteStore { connection, wal_pages, _lock: lock };
     store.check_nonces(path)?;
     Ok((store, SqliteReads::of(path)))
-}
-
-/// Opens a store that nobody writes, such as a backup, and says what it holds. Neither file nor directory is changed.
-///
-/// # Errors
-/// When it is no store, or is newer than this program.
-pub fn at_rest(path: &Path) -> Result<(SqliteReads, Head), Fault> {
-    let head = read_head(&read_only(path)?)?;
-    Ok((SqliteReads::of(path), head))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
@@ -695,332 +672,6 @@ impl Store for SqliteStore {
     }
 }
 
-impl SqliteReads {
-    fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
-    }
-
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = loop {
-            if let Some(connection) = idle.0.pop() {
-                break connection;
-            }
-            if idle.1 < READERS {
-                let connection = self.connect()?;
-                idle.1 += 1;
-                break connection;
-            }
-            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
-        };
-        drop(idle);
-        let result = read(&connection);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).0.push(connection);
-        self.returned.notify_one();
-        result
-    }
-
-    fn connect(&self) -> Result<Connection, Fault> {
-        const DURING: &str = "opening the store for reading";
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(fault(DURING))?;
-        schema::harden(&connection).map_err(fault(DURING))?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(fault(DURING))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
-    }
-
-    fn one<T>(
-        &self,
-        during: &'static str,
-        sql: &str,
-        params: impl rusqlite::Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
-        self.with(|connection| one(connection, during, sql, params, read))
-    }
-
-    fn all<T>(
-        &self,
-        during: &'static str,
-        sql: &str,
-        params: impl rusqlite::Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, Fault> {
-        self.with(|connection| all(connection, during, sql, params, read))
-    }
-}
-
-impl Reads for SqliteReads {
-    fn leaf(&self, index: u64) -> Result<Option<Leaf>, Fault> {
-        self.one("reading a log entry", "SELECT kind, at, hash, data FROM leaf WHERE idx = ?1", [index], |row| {
-            Ok(Leaf {
-                kind: LeafKind::of_number(row.get(0)?).ok_or_else(|| odd(row, 0))?,
-                at: time(row, 1)?,
-                hash: row.get(2)?,
-                data: row.get(3)?,
-            })
-        })
-    }
-
-    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
-        let sql = "SELECT data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        self.all("reading log entries", sql, [range.start, range.end], |row| row.get(0))
-    }
-
-    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault> {
-        self.with(|connection| read_tile(connection, level, index))
-    }
-
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
-        self.one("reading a blob", "SELECT data FROM blob WHERE digest = ?1", [digest.as_bytes()], |row| row.get(0))
-    }
-
-    fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
-        self.all("reading seals", "SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
-            Ok(SealEntry { index: row.get(0)?, digest: SealDigest::from_bytes(row.get(1)?) })
-        })
-    }
-
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, Fault> {
-        let read = |row: &Row<'_>| Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? });
-        const DURING: &str = "reading a checkpoint";
-        match size {
-            Some(size) => self.one(DURING, "SELECT size, root, note FROM checkpoint WHERE size = ?1", [size], read),
-            None => self.one(DURING, "SELECT size, root, note FROM checkpoint ORDER BY size DESC LIMIT 1", [], read),
-        }
-    }
-
-    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, Fault> {
-        let sql = "SELECT size, root, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1";
-        self.one("reading a checkpoint", sql, [index], |row| {
-            Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
-        })
-    }
-
-    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, Fault> {
-        let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
-        self.one("reading a proposal", &sql, [id_bytes(id)], proposal)
-    }
-
-    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, Fault> {
-        const DURING: &str = "reading a proposal";
-        let digest = authorization.as_bytes();
-        let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE digest = ?1 AND status >= 2");
-        if let Some(found) = self.one(DURING, &sql, [digest], proposal)? {
-            return Ok(Some(found));
-        }
-        let sql =
-            format!("SELECT {PROPOSAL} FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)");
-        self.one(DURING, &sql, [digest], proposal)
-    }
-
-    fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
-        const DURING: &str = "listing proposals";
-        // Few wait and few run, so those have ways of their own; else by id, backwards, a bounded stretch at a time.
-        let source = match filter.status {
-            Some(Status::Pending | Status::Approved) => {
-                "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
-            }
-            Some(Status::Running) => "proposal WHERE id IN (SELECT proposal FROM crossing) AND",
-            _ => "proposal WHERE",
-        };
-        let sql = format!("SELECT {PROPOSAL} FROM {source} id < ?1 ORDER BY id DESC");
-        let before = filter.before.as_ref().map_or([0xff; 16], id_bytes);
-        let wanted = |found: &Proposal| {
-            filter.status.is_none_or(|status| status == found.status)
-                && filter.step.as_ref().is_none_or(|step| *step == found.core.step)
-                && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
-        };
-        self.with(|connection| {
-            let read = || -> rusqlite::Result<Page> {
-                let mut statement = connection.prepare_cached(&sql)?;
-                let mut rows = statement.query([before])?;
-                let mut page = Page { proposals: Vec::new(), next: None };
-                for _ in 0..MAX_SCAN {
-                    let Some(row) = rows.next()? else {
-                        page.next = None;
-                        return Ok(page);
-                    };
-                    let found = proposal(row)?;
-                    page.next = Some(found.core.id.clone());
-                    if wanted(&found) {
-                        page.proposals.push(found);
-                        if page.proposals.len() >= filter.limit {
-                            break;
-                        }
-                    }
-                }
-                if rows.next()?.is_none() {
-                    page.next = None;
-                }
-                Ok(page)
-            };
-            read().map_err(fault(DURING))
-        })
-    }
-
-    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, Fault> {
-        const DURING: &str = "reading a payload";
-        // One statement, so one state: the bytes move from place to place as the proposal goes on.
-        let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
-                   LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
-                   LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
-        let found = self.one(DURING, sql, [id_bytes(id)], |row| {
-            Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
-                (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
-                (_, Some(envelope), _) => Some(PayloadSource::Envelope(envelope)),
-                (_, _, Some(receipt)) => Some(PayloadSource::Receipt(receipt)),
-                (None, None, None) => None,
-            })
-        })?;
-        Ok(found.flatten())
-    }
-
-    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
-        self.with(|connection| read_signatures(connection, id))
-    }
-
-    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<Denied>, Fault> {
-        let sql = "SELECT approver, leaf, at FROM denial WHERE authorization = ?1 ORDER BY leaf";
-        self.all("reading denials", sql, [authorization.as_bytes()], |row| {
-            Ok(Denied { approver: text(row, 0)?, leaf: row.get(1)?, at: time(row, 2)? })
-        })
-    }
-
-    fn spent(&self, nonce: &Nonce) -> Result<Option<Spent>, Fault> {
-        self.one("looking for a nonce", SPENT, [nonce.to_bytes()], spent)
-    }
-
-    fn unfinished(&self) -> Result<Vec<Unfinished>, Fault> {
-        let sql = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
-                   FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
-        self.all("reading what has no receipt", sql, [], |row| {
-            let (index, item) = unplace(row.get(0)?);
-            Ok(Unfinished {
-                proposal: proposal_id(row, 1)?,
-                index,
-                item,
-                leaf: LeafHash::from_bytes(row.get(2)?),
-                at: time(row, 3)?,
-                seal: SealDigest::from_bytes(row.get(4)?),
-                envelope: row.get(5)?,
-                decision: row.get(6)?,
-            })
-        })
-    }
-
-    fn running(&self) -> Result<Vec<ProposalId>, Fault> {
-        self.all("reading what runs", "SELECT proposal FROM crossing ORDER BY id", [], |row| proposal_id(row, 0))
-    }
-
-    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, Fault> {
-        self.one("reading an output", "SELECT bytes, data FROM output WHERE name = ?1", [name.as_bytes()], |row| {
-            Ok(OutputRow { name: *name, bytes: row.get(0)?, data: row.get(1)? })
-        })
-    }
-
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, Fault> {
-        let sql = "SELECT proposal FROM output_of WHERE name = ?1 ORDER BY proposal DESC LIMIT ?2";
-        self.all("reading who wrote an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
-    }
-
-    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, Fault> {
-        let sql = "SELECT data FROM output_order WHERE proposal = ?1";
-        self.one("reading an output's order", sql, [id_bytes(id)], |row| row.get(0))
-    }
-
-    fn tokens(&self) -> Result<Vec<Token>, Fault> {
-        self.all("reading tokens", &format!("SELECT {TOKEN} FROM token ORDER BY name"), [], token)
-    }
-
-    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, Fault> {
-        self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
-    }
-}
-
-const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
-
-const PROPOSAL: &str = "id, digest, nonce, request, step, step_digest, params_digest, proposer, expires_at, status, \
-                        created_at, approved_at, started_at, ended_at, spent, receipt, detail";
-
-const TOKEN: &str = "name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at";
-
-fn one<T>(
-    connection: &Connection,
-    during: &'static str,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>, Fault> {
-    let found = connection.prepare_cached(sql).and_then(|mut statement| statement.query_row(params, read).optional());
-    found.map_err(fault(during))
-}
-
-fn all<T>(
-    connection: &Connection,
-    during: &'static str,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, Fault> {
-    let found = connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>());
-    found.map_err(fault(during))
-}
-
-fn read_head(connection: &Connection) -> Result<Head, Fault> {
-    const DURING: &str = "reading what is in force";
-    let last = one(connection, DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
-        Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
-    })?;
-    let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
-    let head = one(connection, DURING, "SELECT boundary, seal, version, mark FROM state", [], |row| {
-        Ok(Head {
-            size,
-            last_at,
-            boundary: row.get::<_, Option<[u8; 32]>>(0)?.map(SealDigest::from_bytes),
-            seal: row.get::<_, Option<[u8; 32]>>(1)?.map(SealDigest::from_bytes),
-            version: row.get(2)?,
-            mark: time(row, 3)?,
-            exclusive: Vec::new(),
-        })
-    })?;
-    let mut head = head.ok_or_else(|| Fault::broken(DURING, "the state's row is missing"))?;
-    let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
-    head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
-    Ok(head)
-}
-
-/// A connection that changes nothing, after making sure that the file is a store that this program can read.
-fn read_only(path: &Path) -> Result<Connection, Fault> {
-    let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
-    if !path.is_file() {
-        return Err(refused("is not there: name a store, or a backup of one".to_owned()));
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| unusable(path, &error))?;
-    schema::harden(&connection).map_err(|error| unusable(path, &error))?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(|error| unusable(path, &error))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // What can't be read of a file that is a database is a defect of it, not a wrong name.
-    let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
-        _ => unusable(path, &error),
-    };
-    let application = number("application_id").map_err(unreadable)?;
-    let version = number("user_version").map_err(unreadable)?;
-    if application != APPLICATION_ID {
-        return Err(refused("is no store of this program: name another file".to_owned()));
-    }
-    if usize::try_from(version).unwrap_or(usize::MAX) > MIGRATIONS.len() {
-        return Err(refused(format!("has schema {version}, newer than this program: use the one that wrote it")));
-    }
-    Ok(connection)
-}
-
 fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rusqlite::Result<()> {
     for (digest, data) in blobs {
         connection
@@ -1028,137 +679,6 @@ fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rus
             .execute(params![digest.as_bytes(), data])?;
     }
     Ok(())
-}
-
-fn read_tile(connection: &Connection, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault> {
-    const DURING: &str = "reading a hash tile";
-    let found = one(connection, DURING, "SELECT hashes FROM tile WHERE id = ?1", [tile_id(level, index)], |row| {
-        let bytes = row.get_ref(0)?.as_blob()?;
-        Ok(bytes.as_chunks::<32>().0.to_vec())
-    })?;
-    match found {
-        Some(hashes) if hashes.len() != 256 => Err(Fault::broken(DURING, format!("tile {level}/{index} is cut"))),
-        found => Ok(found),
-    }
-}
-
-fn read_signatures(connection: &Connection, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
-    let sql = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = ?1 ORDER BY number";
-    all(connection, "reading signatures", sql, [id_bytes(id)], |row| {
-        Ok(Signature {
-            keyid: text(row, 0)?,
-            person: text(row, 1)?,
-            presence: row.get(2)?,
-            sig: row.get(3)?,
-            at: time(row, 4)?,
-        })
-    })
-}
-
-fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
-    let times = |at| row.get::<_, Option<i64>>(at).map(|found| found.map(Timestamp::from_unix));
-    Ok(Proposal {
-        core: Core {
-            id: proposal_id(row, 0)?,
-            digest: AuthorizationDigest::from_bytes(row.get(1)?),
-            nonce: base64::engine::general_purpose::URL_SAFE_NO_PAD
-                .encode(row.get_ref(2)?.as_blob()?)
-                .parse()
-                .map_err(|_| odd(row, 2))?,
-            step: text(row, 4)?,
-            step_digest: StepDigest::from_bytes(row.get(5)?),
-            params_digest: ParamsDigest::from_bytes(row.get(6)?),
-            proposer: text(row, 7)?,
-            expires_at: time(row, 8)?,
-        },
-        request: row.get(3)?,
-        status: status(row, 9)?,
-        created_at: time(row, 10)?,
-        approved_at: times(11)?,
-        started_at: times(12)?,
-        ended_at: times(13)?,
-        consumption: row.get::<_, Option<i64>>(14)?.map(unplace),
-        receipt: row.get(15)?,
-        detail: row.get(16)?,
-    })
-}
-
-fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
-    Ok(Token {
-        name: text(row, 0)?,
-        secret: row.get(1)?,
-        owners: from_json(row, 2)?,
-        scopes: from_json::<Vec<Scope>>(row, 3)?,
-        patterns: from_json(row, 4)?,
-        created_at: time(row, 5)?,
-        expires_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix),
-        revoked_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_unix),
-    })
-}
-
-fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
-    Ok(Standing {
-        status: status(row, 0)?,
-        consumption: row.get::<_, Option<i64>>(1)?.map(unplace),
-        receipt: row.get(2)?,
-    })
-}
-
-fn spent(row: &Row<'_>) -> rusqlite::Result<Spent> {
-    let (index, item) = unplace(row.get(0)?);
-    Ok(Spent { index, item, proposal: proposal_id(row, 1)? })
-}
-
-/// Leaf and item in one number: an item is below 64.
-const fn place(index: u64, item: u32) -> i64 {
-    (index << 6 | item as u64).cast_signed()
-}
-
-const fn unplace(place: i64) -> (u64, u32) {
-    let place = place.cast_unsigned();
-    (place >> 6, (place & 63) as u32)
-}
-
-const fn tile_id(level: u8, index: u64) -> i64 {
-    ((level as u64) << 48 | index).cast_signed()
-}
-
-/// The 16 bytes of the id's UUID: time first, so that new rows stand together.
-fn id_bytes(id: &ProposalId) -> [u8; 16] {
-    // A `ProposalId` is `prp_` and a UUID by its parser.
-    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
-}
-
-fn proposal_id(row: &Row<'_>, at: usize) -> rusqlite::Result<ProposalId> {
-    let uuid = uuid::Uuid::from_bytes(row.get(at)?);
-    format!("prp_{uuid}").parse().map_err(|_| odd(row, at))
-}
-
-fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
-    row.get(at).map(Timestamp::from_unix)
-}
-
-fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<Status> {
-    Status::of_number(row.get(at)?).ok_or_else(|| odd(row, at))
-}
-
-fn text<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
-    row.get_ref(at)?.as_str()?.parse().map_err(|_| odd(row, at))
-}
-
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value)
-        .map_err(|error| Fault::Database { during: "writing a token", message: error.to_string() })
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
-}
-
-/// A stored value that the program would not have written.
-fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
-    let kind = row.get_ref(at).map_or(rusqlite::types::Type::Null, |value| value.data_type());
-    rusqlite::Error::InvalidColumnType(at, "a value that this program does not write".to_owned(), kind)
 }
 
 fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fault {

@@ -34,6 +34,9 @@ pub(super) struct Report {
     resident_mb: usize,
     resident: Turns,
     runs_per_s: f64,
+    /// What the helper has in memory of its own, and in all after those runs. The rest is pages of this very program, which are
+    /// there once for it and the service; how many of them count depends on the kernel, and on the pieces in which it read the file.
+    helper_own_bytes: u64,
     helper_rss_bytes: u64,
 }
 
@@ -44,7 +47,7 @@ struct Turns {
     strongest_us: f64,
     /// Hygiene and limits only; nothing where this host refuses that.
     off_us: Option<f64>,
-    /// Does less; nothing where it is not installed.
+    /// Does less; nothing where it is not installed, or can't run.
     bubblewrap_us: Option<f64>,
 }
 
@@ -67,13 +70,15 @@ pub(super) fn measure(args: &Args) -> Result<Report, Failure> {
     let resident = turns(&sandbox, args.runs)?;
     drop(std::hint::black_box(memory));
     let runs_per_s = throughput(&sandbox, Duration::from_secs(args.seconds.max(1)))?;
+    let [helper_own_bytes, helper_rss_bytes] = helper_memory();
     Ok(Report {
         level: sandbox.probe().level().word().to_owned(),
         small,
         resident_mb: args.resident,
         resident,
         runs_per_s,
-        helper_rss_bytes: helper_memory(),
+        helper_own_bytes,
+        helper_rss_bytes,
     })
 }
 
@@ -85,7 +90,7 @@ fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
 fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
     let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
     let off_runs = sandbox.check(&off).is_ok();
-    let bubblewrap = Command::new("bwrap").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let bubblewrap = spawn(bubblewrapped().stderr(Stdio::null())).is_ok();
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..runs.max(1) {
         times[0].push(timed(|| spawn(&mut Command::new("/bin/true")))?);
@@ -94,14 +99,7 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
             times[2].push(timed(|| run_true(sandbox, &off))?);
         }
         if bubblewrap {
-            times[3].push(timed(|| {
-                let mut command = Command::new("bwrap");
-                command.args(["--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--proc", "/proc"]);
-                for name in ["bin", "lib", "lib64"] {
-                    command.args(["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
-                }
-                spawn(command.args(["--dev", "/dev", "--tmpfs", "/tmp", "/bin/true"]))
-            })?);
+            times[3].push(timed(|| spawn(&mut bubblewrapped()))?);
         }
     }
     let [plain, strongest, off, bubblewrap] = times;
@@ -112,6 +110,16 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, Failure> {
         off_us: some(off),
         bubblewrap_us: some(bubblewrap),
     })
+}
+
+fn bubblewrapped() -> Command {
+    let mut command = Command::new("bwrap");
+    command.args(["--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--proc", "/proc"]);
+    for name in ["bin", "lib", "lib64"] {
+        command.args(["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
+    }
+    command.args(["--dev", "/dev", "--tmpfs", "/tmp", "/bin/true"]);
+    command
 }
 
 fn spawn(command: &mut Command) -> Result<(), Failure> {
@@ -137,16 +145,16 @@ fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, Failure> {
     Ok(count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// The resident set of this process's own helper, by its parent.
-fn helper_memory() -> u64 {
+/// Of this process's own helper, which is found by its parent: what it wrote itself, and all.
+fn helper_memory() -> [u64; 2] {
     let me = format!("\nPPid:\t{}\n", std::process::id());
     let statuses = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let rss =
-        statuses.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok()).find_map(|status| {
-            let line = status.contains(&me).then(|| status.lines().find_map(|line| line.strip_prefix("VmRSS:")))??;
-            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-        });
-    rss.unwrap_or(0) * 1024
+    let mut statuses = statuses.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    let status = statuses.find(|status| status.contains(&me)).unwrap_or_default();
+    ["RssAnon:", "VmRSS:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+    })
 }
 
 pub(super) fn table(report: &Report) -> String {
@@ -164,13 +172,14 @@ pub(super) fn table(report: &Report) -> String {
             report.level,
             over(turns.strongest_us),
             or(turns.off_us, "refused here"),
-            or(turns.bubblewrap_us, "not installed"),
+            or(turns.bubblewrap_us, "not installed, or refused here"),
         );
     }
     let _ = writeln!(
         text,
-        "two cores: {:.0} runs/s; the helper holds {:.1} MB",
+        "two cores: {:.0} runs/s; the helper holds {:.1} MB, {:.1} MB with pages of the program that the service has too",
         report.runs_per_s,
+        report.helper_own_bytes as f64 / 1e6,
         report.helper_rss_bytes as f64 / 1e6
     );
     text

@@ -67,7 +67,7 @@ impl World {
     }
 
     /// Other tests of this process start processes, which hold the lock of a store that was closed until they execute theirs.
-    fn store(&self) -> (sqlite::SqliteStore, sqlite::SqliteReads) {
+    fn store(&self) -> (sqlite::SqliteStore, sqlite::reads::SqliteReads) {
         let begun = std::time::Instant::now();
         loop {
             match sqlite::open(&self.path()) {

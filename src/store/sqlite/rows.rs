@@ -7,7 +7,7 @@ use crate::record::authorization::Authorization;
 use crate::record::document::{Malformed, Statement};
 use crate::record::validity::Timestamp;
 use crate::store::message::Status;
-use crate::store::sqlite::id_bytes;
+use crate::store::sqlite::columns::id_bytes;
 
 /// The columns of a [`ProposalRow`].
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \

@@ -31,9 +31,11 @@ use crate::record::validity::Timestamp;
 use crate::store::Fault;
 use crate::store::care::{DISK, Defect, LOST, MARK, MAX_DEFECTS, RESTORE, Scope, Survey};
 use crate::store::message::LeafKind;
+use crate::store::sqlite::columns::{place, tile_id, unplace};
+use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::schema;
-use crate::store::sqlite::{MIGRATIONS, fault, place, read_only, tile_id, unplace};
+use crate::store::sqlite::{MIGRATIONS, fault};
 use crate::store::tree::Edge;
 
 /// A mark that is ahead by more was not set by this program: clocks are put right by seconds.

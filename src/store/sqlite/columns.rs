@@ -1,0 +1,198 @@
+//! What stands in the columns, as types, and the way back; and the queries that writer and readers share.
+
+use base64::Engine as _;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest};
+use crate::crypto::merkle::Hash;
+use crate::record::ident::ProposalId;
+use crate::record::token::Scope;
+use crate::record::validity::Timestamp;
+use crate::store::message::{Core, Proposal, Signature, Spent, Status, Token};
+use crate::store::sqlite::fault;
+use crate::store::{Fault, Head, Standing};
+
+pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
+
+pub(super) const PROPOSAL: &str = "id, digest, nonce, request, step, step_digest, params_digest, proposer, expires_at, status, \
+                        created_at, approved_at, started_at, ended_at, spent, receipt, detail";
+
+pub(super) const TOKEN: &str = "name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at";
+
+pub(super) fn one<T>(
+    connection: &Connection,
+    during: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, Fault> {
+    let found = connection.prepare_cached(sql).and_then(|mut statement| statement.query_row(params, read).optional());
+    found.map_err(fault(during))
+}
+
+pub(super) fn all<T>(
+    connection: &Connection,
+    during: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, Fault> {
+    let found = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>());
+    found.map_err(fault(during))
+}
+
+pub(super) fn read_head(connection: &Connection) -> Result<Head, Fault> {
+    const DURING: &str = "reading what is in force";
+    let last = one(connection, DURING, "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1", [], |row| {
+        Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?))
+    })?;
+    let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
+    let head = one(connection, DURING, "SELECT boundary, seal, version, mark FROM state", [], |row| {
+        Ok(Head {
+            size,
+            last_at,
+            boundary: row.get::<_, Option<[u8; 32]>>(0)?.map(SealDigest::from_bytes),
+            seal: row.get::<_, Option<[u8; 32]>>(1)?.map(SealDigest::from_bytes),
+            version: row.get(2)?,
+            mark: time(row, 3)?,
+            exclusive: Vec::new(),
+        })
+    })?;
+    let mut head = head.ok_or_else(|| Fault::broken(DURING, "the state's row is missing"))?;
+    let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
+    head.exclusive = all(connection, DURING, sql, [], |row| Ok((row.get(0)?, proposal_id(row, 1)?)))?;
+    Ok(head)
+}
+
+pub(super) fn read_tile(connection: &Connection, level: u8, index: u64) -> Result<Option<Vec<Hash>>, Fault> {
+    const DURING: &str = "reading a hash tile";
+    let found = one(connection, DURING, "SELECT hashes FROM tile WHERE id = ?1", [tile_id(level, index)], |row| {
+        let bytes = row.get_ref(0)?.as_blob()?;
+        Ok(bytes.as_chunks::<32>().0.to_vec())
+    })?;
+    match found {
+        Some(hashes) if hashes.len() != 256 => Err(Fault::broken(DURING, format!("tile {level}/{index} is cut"))),
+        found => Ok(found),
+    }
+}
+
+pub(super) fn read_signatures(connection: &Connection, id: &ProposalId) -> Result<Vec<Signature>, Fault> {
+    let sql = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = ?1 ORDER BY number";
+    all(connection, "reading signatures", sql, [id_bytes(id)], |row| {
+        Ok(Signature {
+            keyid: text(row, 0)?,
+            person: text(row, 1)?,
+            presence: row.get(2)?,
+            sig: row.get(3)?,
+            at: time(row, 4)?,
+        })
+    })
+}
+
+pub(super) fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
+    let times = |at| row.get::<_, Option<i64>>(at).map(|found| found.map(Timestamp::from_unix));
+    Ok(Proposal {
+        core: Core {
+            id: proposal_id(row, 0)?,
+            digest: AuthorizationDigest::from_bytes(row.get(1)?),
+            nonce: base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .encode(row.get_ref(2)?.as_blob()?)
+                .parse()
+                .map_err(|_| odd(row, 2))?,
+            step: text(row, 4)?,
+            step_digest: StepDigest::from_bytes(row.get(5)?),
+            params_digest: ParamsDigest::from_bytes(row.get(6)?),
+            proposer: text(row, 7)?,
+            expires_at: time(row, 8)?,
+        },
+        request: row.get(3)?,
+        status: status(row, 9)?,
+        created_at: time(row, 10)?,
+        approved_at: times(11)?,
+        started_at: times(12)?,
+        ended_at: times(13)?,
+        consumption: row.get::<_, Option<i64>>(14)?.map(unplace),
+        receipt: row.get(15)?,
+        detail: row.get(16)?,
+    })
+}
+
+pub(super) fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
+    Ok(Token {
+        name: text(row, 0)?,
+        secret: row.get(1)?,
+        owners: from_json(row, 2)?,
+        scopes: from_json::<Vec<Scope>>(row, 3)?,
+        patterns: from_json(row, 4)?,
+        created_at: time(row, 5)?,
+        expires_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix),
+        revoked_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_unix),
+    })
+}
+
+pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
+    Ok(Standing {
+        status: status(row, 0)?,
+        consumption: row.get::<_, Option<i64>>(1)?.map(unplace),
+        receipt: row.get(2)?,
+    })
+}
+
+pub(super) fn spent(row: &Row<'_>) -> rusqlite::Result<Spent> {
+    let (index, item) = unplace(row.get(0)?);
+    Ok(Spent { index, item, proposal: proposal_id(row, 1)? })
+}
+
+/// Leaf and item in one number: an item is below 64.
+pub(super) const fn place(index: u64, item: u32) -> i64 {
+    (index << 6 | item as u64).cast_signed()
+}
+
+pub(super) const fn unplace(place: i64) -> (u64, u32) {
+    let place = place.cast_unsigned();
+    (place >> 6, (place & 63) as u32)
+}
+
+pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
+    ((level as u64) << 48 | index).cast_signed()
+}
+
+/// The 16 bytes of the id's UUID: time first, so that new rows stand together.
+pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
+    // A `ProposalId` is `prp_` and a UUID by its parser.
+    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
+}
+
+pub(super) fn proposal_id(row: &Row<'_>, at: usize) -> rusqlite::Result<ProposalId> {
+    let uuid = uuid::Uuid::from_bytes(row.get(at)?);
+    format!("prp_{uuid}").parse().map_err(|_| odd(row, at))
+}
+
+pub(super) fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+    row.get(at).map(Timestamp::from_unix)
+}
+
+pub(super) fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<Status> {
+    Status::of_number(row.get(at)?).ok_or_else(|| odd(row, at))
+}
+
+pub(super) fn text<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+    row.get_ref(at)?.as_str()?.parse().map_err(|_| odd(row, at))
+}
+
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
+    serde_json::to_string(value)
+        .map_err(|error| Fault::Database { during: "writing a token", message: error.to_string() })
+}
+
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
+}
+
+/// A stored value that the program would not have written.
+pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
+    let kind = row.get_ref(at).map_or(rusqlite::types::Type::Null, |value| value.data_type());
+    rusqlite::Error::InvalidColumnType(at, "a value that this program does not write".to_owned(), kind)
+}
