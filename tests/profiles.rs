@@ -197,10 +197,13 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
     let mode = |world: &World, name: &str, mode| {
         std::fs::set_permissions(world.path(name), std::fs::Permissions::from_mode(mode)).expect("mode");
     };
-    for (name, open, ordinary) in [("b/runbooks/say.md", 0o666, 0o644), ("b/runbooks/deep", 0o777, 0o755)] {
+    for (name, open, ordinary) in
+        [("b/runbooks/say.md", 0o666, 0o644), ("b/runbooks/deep", 0o777, 0o755), ("b/runbooks", 0o775, 0o755)]
+    {
         mode(&world, name, open);
         let says = world.try_start().expect_err("it does not serve");
         assert!(says.contains(&format!("others can write it (mode {open:04o})")), "{says}");
+        assert!(says.contains("1 thing to mend"), "said once: {says}");
         let doctor = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
         assert!(said(&doctor).contains("FAIL   files"), "{}", said(&doctor));
         mode(&world, name, ordinary);

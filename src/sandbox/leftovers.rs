@@ -27,12 +27,7 @@ pub(super) fn mark(scratch: &Path) -> String {
 /// # Errors
 /// When one does not die: then nothing may say that it is over.
 pub(super) fn end(mark: &str) -> io::Result<usize> {
-    end_but(mark, own())
-}
-
-/// The same, but for the children of `service`.
-fn end_but(mark: &str, service: i32) -> io::Result<usize> {
-    let begun = Instant::now();
+    let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
@@ -102,10 +97,6 @@ fn is_helper(pid: i32, mark: &str) -> bool {
     words.next() == Some(LAUNCH.as_bytes()) && words.next() == Some(mark.as_bytes())
 }
 
-fn own() -> i32 {
-    rustix::process::getpid().as_raw_nonzero().get()
-}
-
 fn signal(pid: i32, signal: Signal) -> Result<(), Errno> {
     rustix::process::kill_process(Pid::from_raw(pid).ok_or(Errno::SRCH)?, signal)
 }
@@ -129,48 +120,5 @@ mod tests {
         assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");
         let _ = other.kill();
         let _ = other.wait();
-    }
-
-    /// The mark is no secret: every run can read it in the command line of its first process.
-    #[test]
-    fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
-        use std::os::unix::process::CommandExt as _;
-        if !rustix::process::geteuid().is_root() {
-            // Nobody else's process can be started; an ordinary user is what this is about.
-            return;
-        }
-        let place = tempfile::tempdir().expect("a directory");
-        let mark = mark(&place.path().join("runs"));
-        let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
-        std::fs::set_permissions(place.path(), open).expect("mode");
-        std::fs::write(place.path().join(LAUNCH), "for _ in $(seq 300); do sleep 0.1; done").expect("a script");
-        let imitate = |user: u32| {
-            let mut command = std::process::Command::new("sh");
-            command.arg(LAUNCH).arg(&mark).current_dir(place.path()).uid(user).gid(user);
-            let null = std::process::Stdio::null;
-            command.stdin(null()).stdout(null()).stderr(null()).spawn().expect("sh")
-        };
-        let (mut theirs, mut ours) = (imitate(61_001), imitate(61_002));
-        let pids = [&theirs, &ours].map(|child| i32::try_from(child.id()).expect("a pid"));
-        while !pids.iter().all(|pid| is_helper(*pid, &mark)) {
-            std::thread::sleep(PAUSE);
-        }
-        // Both are children of this process, which a start would leave alone.
-        let counted = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                let (uid, gid) = (rustix::process::Uid::from_raw(61_002), rustix::process::Gid::from_raw(61_002));
-                rustix::thread::set_thread_res_gid(gid, gid, gid).expect("becomes an ordinary user");
-                rustix::thread::set_thread_res_uid(uid, uid, uid).expect("becomes an ordinary user");
-                let begun = Instant::now();
-                let found = end_but(&mark, 0).expect("does not wait for another user's process");
-                (found, begun.elapsed() < DEADLINE / 2)
-            });
-            asking.join().expect("no panic")
-        });
-        assert_eq!(counted, (1, true));
-        assert!(theirs.try_wait().expect("a status").is_none(), "another user's process was ended");
-        assert!(!ours.wait().expect("dead").success(), "its own is ended as ever");
-        let _ = theirs.kill();
-        let _ = theirs.wait();
     }
 }

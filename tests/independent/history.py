@@ -97,7 +97,7 @@ class History:
             self.say(None, "cut", f"an earlier checkpoint had {size} entries, there are {tree.size}")
         if tree.root() != checkpoint.root:
             self.say(None, "checkpoint", "the entries give another root than the checkpoint's")
-        self.export.check_upper_tiles(checkpoint.size)
+        self.export.check_upper_tiles()
         if self.sealed is None or self.sealed.roster is None:
             self.say(None, "checkpoint", "no seal whose roster could say who signs it")
         else:

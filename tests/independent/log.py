@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 
 import ed25519
 from wire import Bad, sha256, unbase64
@@ -211,6 +212,10 @@ def decimal(text):
     return int(text)
 
 
+class Missing(Bad):
+    """A file that a copy does not have."""
+
+
 class Export:
     """A static tlog-tiles directory: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`, `blob/…`."""
 
@@ -220,8 +225,13 @@ class Export:
     def read(self, *parts):
         path = os.path.join(self.folder, *parts)
         try:
-            with open(path, "rb") as file:
+            # A pipe is opened without waiting for whoever would write to it.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise Bad(f"{'/'.join(parts)}: it is no regular file")
                 return file.read()
+        except FileNotFoundError as error:
+            raise Missing(f"{'/'.join(parts)}: {error.strerror}") from error
         except OSError as error:
             raise Bad(f"{'/'.join(parts)}: {error.strerror}") from error
 
@@ -233,42 +243,45 @@ class Export:
             path = "x%03d/%s" % (number % 1000, path)
         return self.read("tile", kind, path if width == TILE else f"{path}.p/{width}")
 
+    def check_tile(self, level, number, made):
+        """A hash tile follows from the entries. A copy may lack it, and one that is there may say nothing else."""
+        try:
+            stated = self.tile(str(level), number, len(made))
+        except Missing:
+            return
+        if stated != b"".join(made):
+            raise Bad(f"hash tile {level}/{number} is not what its entries give")
+
     def entries(self, size):
-        """All leaf data below `size`, in order, each checked against the hash tiles."""
+        """All leaf data below `size`, in order, each checked against the lowest hash tiles."""
+        self.full = []
         for number in range((size + TILE - 1) // TILE):
             width = min(TILE, size - number * TILE)
             data, at = self.tile("entries", number, width), 0
-            hashes = self.tile("0", number, width)
-            if len(hashes) != 32 * width:
-                raise Bad(f"hash tile {number} has {len(hashes)} bytes")
-            for place in range(width):
+            hashes, found = [], []
+            for _ in range(width):
                 length = int.from_bytes(data[at : at + 2], "big")
                 entry = data[at + 2 : at + 2 + length]
                 if len(data) < at + 2 or len(entry) != length:
                     raise Bad(f"entry tile {number} ends early")
                 at += 2 + length
-                if hashes[32 * place : 32 * place + 32] != leaf_hash(entry):
-                    raise Bad(f"entry {number * TILE + place} is not what the hash tile says")
-                yield entry
+                found.append(entry)
+                hashes.append(leaf_hash(entry))
             if at != len(data):
                 raise Bad(f"entry tile {number} has bytes left over")
+            self.check_tile(0, number, hashes)
+            if width == TILE:
+                self.full.append(root_of(hashes))
+            yield from found
 
-    def check_upper_tiles(self, size):
-        """Every hash tile above the lowest level, against the one below."""
-        level = 0
-        below = (size, "0")
-        while below[0] >= TILE:
-            count = below[0] // TILE
-            level += 1
-            for number in range((count + TILE - 1) // TILE):
-                width = min(TILE, count - number * TILE)
-                stated = self.tile(str(level), number, width)
-                made = b"".join(
-                    root_of(_chunks(self.tile(below[1], number * TILE + place, TILE))) for place in range(width)
-                )
-                if stated != made:
-                    raise Bad(f"tile {level}/{number} is not what the tiles below it give")
-            below = (count, str(level))
+    def check_upper_tiles(self):
+        """Every hash tile above the lowest level, once all entries were read."""
+        level, hashes = 1, self.full
+        while hashes:
+            tiles = [hashes[at : at + TILE] for at in range(0, len(hashes), TILE)]
+            for number, made in enumerate(tiles):
+                self.check_tile(level, number, made)
+            level, hashes = level + 1, [root_of(made) for made in tiles if len(made) == TILE]
 
     def blob(self, digest):
         """The blob of this `sha256:…`, checked against its name."""
@@ -304,7 +317,7 @@ class Memory(Export):
             raise Bad(f"{len(self.data)} entries, the checkpoint says {size}")
         return iter(self.data[:size])
 
-    def check_upper_tiles(self, size):
+    def check_upper_tiles(self):
         pass
 
     def blob(self, digest):
@@ -312,7 +325,3 @@ class Memory(Export):
         if data is None or hashlib.sha256(data).hexdigest() != digest.split(":", 1)[1]:
             raise Bad(f"the blob {digest} is missing or not what its name says")
         return data
-
-
-def _chunks(tile):
-    return [tile[at : at + 32] for at in range(0, len(tile), 32)]
