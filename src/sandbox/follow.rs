@@ -29,8 +29,9 @@ pub const GRACE: Duration = Duration::from_millis(750);
 pub(super) const DEATH: Duration = Duration::from_secs(30);
 /// The longest wall time that is reckoned with.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// By how much the kernel's two ways of counting CPU time differ at most, in microseconds.
-const CPU_COUNTED: u64 = 100_000;
+/// How many thousandths of a limit of CPU time must have been spent where the kernel says that it was reached. It limits by
+/// ticks, each for whoever is found at work, and tells by the time of work: beside others that differs by an eighth and more.
+const CPU_COUNTED: u64 = 750;
 /// Bytes of output read at one time.
 const BUFFER: usize = 64 << 10;
 /// What a pipe can hold at most, so that draining a dead run's pipes ends.
@@ -377,7 +378,7 @@ impl Run {
         let (held, seen) = self.seen.unwrap_or_default();
         let spent = self.spent.unwrap_or_default().cpu_us.max(seen.cpu_us.unwrap_or(0));
         // A control group slows down, and sends nothing.
-        !held.cpu && spent.saturating_add(CPU_COUNTED) >= seconds.saturating_mul(1_000_000)
+        !held.cpu && spent >= seconds.saturating_mul(1000 * CPU_COUNTED)
     }
 }
 
@@ -458,6 +459,7 @@ mod tests {
         };
         assert_eq!(end(libc::SIGXCPU, 4_000, false), End::Signalled(24));
         assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
+        assert_eq!(end(libc::SIGXCPU, 1_760_000, false), End::Killed("cpu_milli"), "seen beside other work");
         assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
         // One that did not heed the first.
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
