@@ -1,4 +1,5 @@
-//! What other users of the host can do to a boundary: neither give it a key nor keep it from starting.
+//! What other users of the host can do to a boundary: neither give it a key nor keep it from starting. And what only an
+//! ordinary user meets: directories that can be passed and not looked into.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -23,6 +24,11 @@ fn is_root(test: &str) -> bool {
     root
 }
 
+fn others_can_start_it() -> bool {
+    let open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    Path::new(PROGRAM).ancestors().all(open)
+}
+
 #[test]
 fn a_key_of_another_user_is_refused() {
     if !is_root("a_key_of_another_user_is_refused") {
@@ -44,8 +50,7 @@ fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
     if !is_root(NAME) {
         return;
     }
-    let open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
-    if !Path::new(PROGRAM).ancestors().all(open) {
+    if !others_can_start_it() {
         return not_run(NAME, "other users can't start the program where it was built");
     }
     let mut world = World::prepared(|setup| {
@@ -81,4 +86,34 @@ fn another_users_process_with_the_mark_does_not_hold_a_start_up() {
     assert!(!ours.wait().unwrap().success(), "its own is ended as ever");
     let _ = theirs.kill();
     let _ = theirs.wait();
+}
+
+/// What stands in there can't be known, so what is denied may: all of it is out of reach.
+#[test]
+fn a_directory_that_can_not_be_looked_into_is_out_of_reach_where_names_are_denied() {
+    const NAME: &str = "a_directory_that_can_not_be_looked_into_is_out_of_reach_where_names_are_denied";
+    if !is_root(NAME) {
+        return;
+    }
+    if !others_can_start_it() {
+        return not_run(NAME, "other users can't start the program where it was built");
+    }
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let deep = home.path().join("deep");
+    std::fs::create_dir(&deep).unwrap();
+    for name in [".env", "notes"] {
+        std::fs::write(deep.join(name), format!("in {name}\n")).unwrap();
+    }
+    let reads = |mode: u32| {
+        std::fs::set_permissions(&deep, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["sandbox", "--read", home.path().to_str().unwrap(), "--deny", "**/.env"]);
+        command.args(["--", "cat", deep.join("notes").to_str().unwrap()]).current_dir("/").uid(OURS).gid(OURS);
+        let done = command.output().unwrap();
+        (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    assert_eq!(reads(0o755), (true, "in notes\n".to_owned()));
+    // Whoever knows the name could open it here as well.
+    assert_eq!(reads(0o711), (false, String::new()));
 }
