@@ -21,6 +21,7 @@ use crate::record::profile::Layer;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::sandbox::probe::Missing;
 use crate::trust::signer::FileSigner;
 
 /// Say what holds on this host, and what to mend; changes nothing.
@@ -186,6 +187,13 @@ fn host(wanted: Level) -> Vec<Line> {
             says: format!("of each process, since there is no control group for runs ({why}); systemd: Delegate=yes"),
         },
     });
+    if let Some(Missing { why, knob }) = &probe.overlay {
+        lines.push(Line {
+            holds: State::Note,
+            what: "overlays".into(),
+            says: format!("none for runs ({why}): {knob}"),
+        });
+    }
     if let Some(abi) = probe.landlock_abi {
         lines.push(ok("Landlock", format!("ABI {abi}")));
     }

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit};
 
 use crate::record::enforcement::Level;
-use crate::record::profile::{Limits, NetworkMode, Profile, STRICT};
+use crate::record::profile::{Layer, Limits, NetworkMode, Profile, STRICT, Workdir};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::Chunk;
 use crate::sandbox::cgroup::{Group, Groups};
@@ -25,7 +25,7 @@ use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{
-    self, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
+    self, At as _, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
 };
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
@@ -125,7 +125,28 @@ impl LinuxSandbox {
             }
             *part = Some(failure);
         };
-        Probe::conclude(&lacking, own_id).broken(broken.as_ref())
+        let probe = Probe::conclude(&lacking, own_id).broken(broken.as_ref());
+        match if probe.form == Form::Namespaces { self.trial_of_an_overlay(&probe) } else { Ok(()) } {
+            Ok(()) => probe,
+            Err(failure) => probe.without_overlay(failure),
+        }
+    }
+
+    /// Whether the kernel mounts an overlay for a run: it may have none, and only then is that found out.
+    fn trial_of_an_overlay(&self, probe: &Probe) -> Result<(), Failure> {
+        let tree = self.make_run_dir().at(Stage::Request, "make a directory to lay an overlay over")?;
+        let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
+        (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
+        let filter = probe.missing(Layer::Seccomp).is_none().then(|| Filter::of(Form::Namespaces, &profile));
+        let landlock = probe.missing(Layer::Landlock).is_none();
+        let (form, layers) = (Form::Namespaces, probe.held());
+        let prepared = Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers };
+        let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
+        let cancel = CancelFlag::new().at(Stage::Request, "make a word to stop it by")?;
+        let mut run = Run::new(&self.spool, &prepared.profile.limits);
+        self.attempt(&mut run, &prepared, &plan, &mut |_| (), &cancel);
+        remove_run_dir(&tree);
+        run.failure.map_or(Ok(()), Err)
     }
 
     fn trial_without_groups(&mut self, lacking: &Lacking) -> Result<(), Failure> {

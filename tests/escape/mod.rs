@@ -94,8 +94,13 @@ pub struct Outcome {
 
 /// A user id that nobody has.
 const ORDINARY: u32 = 61_234;
+/// By how much this machine is slower than those that the suite's times are meant for: the second kernel's is emulated.
+fn slow() -> u64 {
+    std::env::var("COUNTERSIGN_SLOW").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// How long a whole round may take.
-const ROUND: Duration = Duration::from_secs(500);
+const ROUND: Duration = Duration::from_secs(900);
 const ORDER: &str = "COUNTERSIGN_TEST_ESCAPES";
 
 /// Scripts of the shared suite that make calls by their numbers on x86_64, which their file does not say.
@@ -366,7 +371,7 @@ impl Run {
                     found.push(format!("kept {kept}, counted {cut}, grew by {grown_kib} KiB, {:?}", report.end));
                 }
             }
-            "timeout-ignore-term" if report.end != End::TimedOut || self.took > Duration::from_secs(4) => {
+            "timeout-ignore-term" if report.end != End::TimedOut || self.took > Duration::from_secs(4 * slow()) => {
                 found.push(format!("{:?} after {:?}", report.end, self.took));
             }
             _ => {}
@@ -380,7 +385,7 @@ impl Run {
 
 /// Limits of the suite's page.
 fn limits(case: &Case) -> Limits {
-    let wall_ms = if case.id == "timeout-ignore-term" { 3000 } else { 10_000 };
+    let wall_ms = slow() * if case.id == "timeout-ignore-term" { 3000 } else { 10_000 };
     Limits {
         wall_ms,
         processes: 64,
