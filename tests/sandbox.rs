@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use countersign::sandbox::attempts::{self, Answer, Attempt};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::capture::{Chunk, Stream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
@@ -1258,14 +1259,75 @@ fn sleepers(mark: &str) -> usize {
     lines.filter(|line| line.starts_with("sleep\0") && line.contains(mark)).count()
 }
 
+fn tried(bench: &Bench, profile: &Profile) -> Vec<Attempt> {
+    let place = bench.path("attempts");
+    std::fs::create_dir(&place).expect("a directory");
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    attempts::make(&bench.sandbox, profile, &place).expect("made")
+}
+
 #[test]
 fn a_real_step_tries_to_get_out_and_is_held() {
     let bench = Bench::strict();
-    let place = bench.path("attempts");
-    std::fs::create_dir(&place).expect("a directory");
-    let tried = countersign::sandbox::attempts::make(&bench.sandbox, &place).expect("made");
-    let got: Vec<_> = tried.iter().filter(|attempt| !attempt.held).collect();
+    let tried = tried(&bench, &attempts::strongest(&bench.sandbox));
+    let got: Vec<_> = tried.iter().filter(|attempt| attempt.answer != Answer::Held).collect();
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
+}
+
+#[test]
+fn an_attempt_that_gets_out_says_so() {
+    let bench = Bench::new();
+    let mut profile = attempts::strongest(&bench.sandbox);
+    (profile.require, profile.off_reason) = (vec![], Some("to see what gets out".into()));
+    std::fs::set_permissions(bench.path("private"), std::fs::Permissions::from_mode(0o700)).expect("mode");
+    if matches!(bench.sandbox.check(&profile), Err(Unavailable::Private { .. })) {
+        not_run("attempts that get out", "runs have the service's own id here, and off is refused");
+        return;
+    }
+    let tried = tried(&bench, &profile);
+    for what in ["read a file outside", "write to an open directory outside", "connect to a port of this host"] {
+        assert!(tried.iter().any(|attempt| attempt.what == what && attempt.answer == Answer::Got), "{what}: {tried:?}");
+    }
+    assert!(tried.iter().any(|attempt| attempt.answer == Answer::Held), "{tried:?}");
+}
+
+/// What `doctor` says of its attempts on a host of its own that a shell has prepared; nothing where that can't be.
+fn doctor_after(unshare: &[&str], prepare: &str) -> Option<String> {
+    let home = tempfile::tempdir().expect("a directory");
+    let script = format!("{prepare}; echo prepared; exec \"$0\" doctor");
+    let done = std::process::Command::new("unshare")
+        .args(unshare)
+        .args(["bash", "-ec", &script, env!("CARGO_BIN_EXE_countersign")])
+        .current_dir(home.path())
+        .output()
+        .expect("starts");
+    let (text, complaints) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    if !text.starts_with("prepared") {
+        not_run("doctor on a poorer host", complaints.trim());
+        return None;
+    }
+    let line = text.lines().find(|line| line.contains("attempts to get out"));
+    Some(line.unwrap_or_else(|| panic!("{text}{complaints}")).to_owned())
+}
+
+#[test]
+fn doctor_names_the_attempts_that_could_not_be_made() {
+    let hide =
+        "for f in mknod unshare bash mount; do mount --bind /dev/null \"$(readlink -f \"$(command -v $f)\")\"; done";
+    let Some(line) = doctor_after(&["-rm"], hide) else { return };
+    assert!(line.starts_with("note") && line.contains("8 made by a real step, all held; not made: "), "{line}");
+    for word in ["(no bash)", "(no mount)", "(no unshare)", "(no mknod)"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+}
+
+#[test]
+fn doctor_tries_the_service_also_where_it_is_the_first_process_of_a_container() {
+    let none = "echo 0 > /proc/sys/user/max_user_namespaces";
+    let Some(line) = doctor_after(&["-Ur", "--pid", "--fork", "--mount-proc"], none) else { return };
+    // Without namespaces Landlock closes /proc, and these two read there.
+    let not_made = "10 made by a real step, all held; not made: keep a capability (no /proc/self/status), gain rights by executing (no /proc/self/status)";
+    assert!(line.contains(not_made) || line.contains("it could: see the service's process"), "{line}");
 }
 
 // ---- the private set under another path

@@ -143,7 +143,7 @@ fn host(wanted: Level) -> Vec<Line> {
         };
         let sandbox = LinuxSandbox::new(&setup)?;
         let probe = sandbox.probe().clone();
-        let tried = attempts::make(&sandbox, scratch.path());
+        let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
         drop(scratch);
         std::io::Result::Ok((probe, tried))
     };
@@ -203,22 +203,24 @@ fn host(wanted: Level) -> Vec<Line> {
 /// What a real step could not do here.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
-    match tried {
-        Err(error) => mend(what, format!("they can't be made: {error}")),
-        Ok(attempts) => {
-            let got: Vec<&str> = attempts.iter().filter(|attempt| !attempt.held).map(|attempt| attempt.what).collect();
-            if got.is_empty() {
-                ok(what, format!("{} made by a real step, all held", attempts.len()))
-            } else {
-                let says = format!("{} made by a real step; it could: {}", attempts.len(), got.join(", "));
-                // Under fewer layers some are not promised.
-                if level == Level::Strict {
-                    mend(what, says)
-                } else {
-                    Line { holds: State::Note, what: what.into(), says }
-                }
-            }
-        }
+    let attempts = match tried {
+        Err(error) => return mend(what, format!("they can't be made: {error}")),
+        Ok(attempts) => attempts,
+    };
+    let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
+    let got: Vec<&str> = of(attempts::Answer::Got).map(|attempt| attempt.what).collect();
+    let not_made: Vec<String> =
+        of(attempts::Answer::NotMade).map(|attempt| format!("{} (no {})", attempt.what, attempt.needs)).collect();
+    let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
+    says.push_str(&if got.is_empty() { ", all held".to_owned() } else { format!("; it could: {}", got.join(", ")) });
+    if !not_made.is_empty() {
+        says.push_str(&format!("; not made: {}", not_made.join(", ")));
+    }
+    match (got.is_empty(), not_made.is_empty()) {
+        (true, true) => ok(what, says),
+        // Under fewer layers some are not promised.
+        (false, _) if level == Level::Strict => mend(what, says),
+        _ => Line { holds: State::Note, what: what.into(), says },
     }
 }
 
