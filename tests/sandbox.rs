@@ -1291,10 +1291,10 @@ fn an_attempt_that_gets_out_says_so() {
     assert!(tried.iter().any(|attempt| attempt.answer == Answer::Held), "{tried:?}");
 }
 
-/// What `doctor` says of its attempts on a host of its own that a shell has prepared; nothing where that can't be.
-fn doctor_after(unshare: &[&str], prepare: &str) -> Option<String> {
+/// What `command` says on a host of its own that a shell has prepared; nothing where that can't be.
+fn after(unshare: &[&str], prepare: &str, command: &str) -> Option<String> {
     let home = tempfile::tempdir().expect("a directory");
-    let script = format!("{prepare}; echo prepared; exec \"$0\" doctor");
+    let script = format!("{prepare}; echo prepared; exec \"$0\" {command}");
     let done = std::process::Command::new("unshare")
         .args(unshare)
         .args(["bash", "-ec", &script, env!("CARGO_BIN_EXE_countersign")])
@@ -1303,18 +1303,24 @@ fn doctor_after(unshare: &[&str], prepare: &str) -> Option<String> {
         .expect("starts");
     let (text, complaints) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     if !text.starts_with("prepared") {
-        not_run("doctor on a poorer host", complaints.trim());
+        not_run("a poorer host", complaints.trim());
         return None;
     }
+    Some(format!("{text}{complaints}"))
+}
+
+/// What `doctor` says there of its attempts.
+fn attempts_after(unshare: &[&str], prepare: &str) -> Option<String> {
+    let text = after(unshare, prepare, "doctor")?;
     let line = text.lines().find(|line| line.contains("attempts to get out"));
-    Some(line.unwrap_or_else(|| panic!("{text}{complaints}")).to_owned())
+    Some(line.unwrap_or_else(|| panic!("{text}")).to_owned())
 }
 
 #[test]
 fn doctor_names_the_attempts_that_could_not_be_made() {
     let hide =
         "for f in mknod unshare bash mount; do mount --bind /dev/null \"$(readlink -f \"$(command -v $f)\")\"; done";
-    let Some(line) = doctor_after(&["-rm"], hide) else { return };
+    let Some(line) = attempts_after(&["-rm"], hide) else { return };
     assert!(line.starts_with("note") && line.contains("8 made by a real step, all held; not made: "), "{line}");
     for word in ["(no bash)", "(no mount)", "(no unshare)", "(no mknod)"] {
         assert!(line.contains(word), "{word}: {line}");
@@ -1324,10 +1330,46 @@ fn doctor_names_the_attempts_that_could_not_be_made() {
 #[test]
 fn doctor_tries_the_service_also_where_it_is_the_first_process_of_a_container() {
     let none = "echo 0 > /proc/sys/user/max_user_namespaces";
-    let Some(line) = doctor_after(&["-Ur", "--pid", "--fork", "--mount-proc"], none) else { return };
+    let Some(line) = attempts_after(&["-Ur", "--pid", "--fork", "--mount-proc"], none) else { return };
     // Without namespaces Landlock closes /proc, and these two read there.
     let not_made = "10 made by a real step, all held; not made: keep a capability (no /proc/self/status), gain rights by executing (no /proc/self/status)";
     assert!(line.contains(not_made) || line.contains("it could: see the service's process"), "{line}");
+}
+
+#[test]
+fn what_is_missing_is_said_with_the_knob_that_gives_it() {
+    let no_namespaces = "echo 0 > /proc/sys/user/max_user_namespaces";
+    for (prepare, command, words, not) in [
+        ("ulimit -n 12", "doctor", ["start the helper: Too many open files", "ulimit -n"], "outside of containers"),
+        ("mount -t tmpfs none /proc", "doctor", ["/proc/self/exe: No such file", "mount /proc"], "temporary directory"),
+        (
+            "mount -t tmpfs none /proc",
+            "sandbox -- true",
+            ["/proc/self/exe: No such file", "mount /proc"],
+            "temporary directory",
+        ),
+        (
+            no_namespaces,
+            "sandbox -- true",
+            ["required layer namespaces: make a user namespace: No space", "sysctl"],
+            "capabilities",
+        ),
+        (
+            no_namespaces,
+            "doctor",
+            ["own user id, since there are no namespaces: make a user", "sysctl"],
+            "(see namespaces)",
+        ),
+        (
+            "mkdir dev; mount --rbind /dev dev; mount -t tmpfs none /dev; for f in null full random urandom; do touch /dev/$f; mount --bind dev/$f /dev/$f; done",
+            "doctor",
+            ["/dev/zero", "it is not there"],
+            "5.13",
+        ),
+    ] {
+        let Some(text) = after(&["-Ur", "-m", "--pid", "--fork", "--mount-proc"], prepare, command) else { continue };
+        assert!(words.iter().all(|word| text.contains(word)) && !text.contains(not), "{prepare}; {command}: {text}");
+    }
 }
 
 // ---- the private set under another path

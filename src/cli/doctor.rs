@@ -131,9 +131,12 @@ fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
 /// The layers, found by doing the whole set-up once.
 fn host(wanted: Level) -> Vec<Line> {
     let trial = || {
-        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir()?;
+        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
+        let scratch = scratch.map_err(|error| format!("{error}: make a temporary directory writable"))?;
+        let failed = |error: std::io::Error| error.to_string();
         // Runs with a user id of their own must be able to enter it.
-        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
+        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .map_err(failed)?;
         let setup = Setup {
             helper: None,
             scratch: scratch.path().to_owned(),
@@ -141,16 +144,16 @@ fn host(wanted: Level) -> Vec<Line> {
             private: Vec::new(),
             unwritable: Vec::new(),
         };
-        let sandbox = LinuxSandbox::new(&setup)?;
+        let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
         let probe = sandbox.probe().clone();
         let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
         drop(scratch);
-        std::io::Result::Ok((probe, tried))
+        Result::<_, String>::Ok((probe, tried))
     };
     let (probe, tried) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return vec![mend("sandbox", format!("it can't be tried ({error}): make a temporary directory writable"))];
+            return vec![mend("sandbox", format!("it can't be tried: {error}"))];
         }
     };
     let mut lines = Vec::new();

@@ -18,7 +18,7 @@ use crate::sandbox::confine;
 use crate::sandbox::facts;
 use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
+use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, StepEnd, TERMINATE};
 use crate::sandbox::{End, Report, Usage};
 
 /// How long a step may tidy up after SIGTERM before all of its run is killed.
@@ -113,10 +113,6 @@ impl Run {
             contacts: None,
             stuck: false,
         }
-    }
-
-    pub(super) fn not_started(&mut self, why: String) {
-        self.failure = Some(Failure::new(Stage::Request, why));
     }
 
     /// Reads everything that comes until the helper says that nothing is left, or is gone itself.
@@ -376,6 +372,7 @@ fn wait(launched: &Launched, open: [bool; 2], cancel: Option<&CancelFlag>, wake:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::protocol::Stage;
 
     #[test]
     fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {

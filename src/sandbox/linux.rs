@@ -25,11 +25,13 @@ use crate::sandbox::network::{Proxy, Resolve};
 use crate::sandbox::probe::{Lacking, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{
-    self, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
+    self, At as _, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
 };
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
 
+/// This program, whatever is in its place on disk by now.
+const OWN_BINARY: &str = "/proc/self/exe";
 /// How long init may take to read its request.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Environment of one run: the kernel's limit for one string is 128 KiB.
@@ -71,11 +73,16 @@ impl LinuxSandbox {
     /// # Errors
     /// When the helper's binary can't be opened, a directory does not exist, or a run of an earlier service does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
-        let binary = File::open(setup.helper.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
+        let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
+        let binary = File::open(binary).map_err(|error| {
+            let advice = if setup.helper.is_none() { "mount /proc" } else { "name the program that starts runs" };
+            at(binary, &error, advice)
+        })?;
         // Five descriptors a run: the usual soft limit of 1024 would be two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-        let scratch = setup.scratch.canonicalize()?;
+        let usable = "make it a directory that can be used";
+        let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
         sweep(&scratch);
@@ -84,7 +91,7 @@ impl LinuxSandbox {
         let mut sandbox = Self {
             groups: Groups::find(&mark),
             helper: Helper::new(binary, mark),
-            spool: setup.spool.canonicalize()?,
+            spool: setup.spool.canonicalize().map_err(|error| at(&setup.spool, &error, usable))?,
             around: Surroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
                 setup.unwritable.iter().map(|path| real(path)).collect(),
@@ -150,9 +157,7 @@ impl LinuxSandbox {
             ],
             params_json: b"{}".to_vec(),
         };
-        let Ok(cancel) = CancelFlag::new() else {
-            return Err(Failure::new(Stage::Request, "no descriptor is left"));
-        };
+        let cancel = CancelFlag::new().at(Stage::Processes, "make what cancels a run")?;
         let mut said = Vec::new();
         let mut run = Run::new(&self.spool, &prepared.profile.limits);
         self.attempt(&mut run, &prepared, &plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
@@ -231,11 +236,16 @@ impl LinuxSandbox {
     ) {
         let run_dir = match (prepared.form == Form::Host).then(|| self.make_run_dir()).transpose() {
             Ok(run_dir) => run_dir,
-            Err(error) => return run.not_started(format!("make a directory for the run: {error}")),
+            Err(error) => {
+                run.failure = Some(Failure::from_io(Stage::Request, "make a directory for the run", error));
+                return;
+            }
         };
         let id = if prepared.user.is_none() { self.ids.take() } else { None };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
-            return run.not_started("give it an id of its own: too many runs go on beside each other".to_owned());
+            let why = "give it an id of its own: too many runs go on beside each other";
+            run.failure = Some(Failure::new(Stage::Request, why));
+            return;
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
@@ -274,12 +284,12 @@ impl LinuxSandbox {
                 if let Err(error) = sent
                     && run.failure.is_none()
                 {
-                    run.not_started(format!("hand the request on: {error}"));
+                    run.failure = Some(Failure::from_io(Stage::Request, "hand the request on", error));
                 }
                 // Its end is the end of the run, if there is still one.
                 drop(launched);
             }
-            Err(error) => run.not_started(format!("start the helper: {error}")),
+            Err(error) => run.failure = Some(Failure::from_io(Stage::Processes, "start the helper", error)),
         }
         // Who has said that nothing is left may still be about to end itself, and a group is empty only then.
         if run.spent.is_none() || group.is_some() {
@@ -369,6 +379,10 @@ impl LinuxSandbox {
             1
         })
     }
+}
+
+fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}; {advice}", path.display()))
 }
 
 const RUN_DIR: &str = "run-";
