@@ -1124,6 +1124,19 @@ fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<Held>) -> Holder {
     facts.limits.and_then(limit).expect("held").by
 }
 
+/// As review and `sandbox --explain` say it.
+#[test]
+fn shared_memory_is_bounded_and_comes_on_top_of_the_disk() {
+    let bench = Bench::strict();
+    let script = "for f in /tmp/a /dev/shm/a; do head -c 4M /dev/zero > $f; stat -c %s $f; done 2> /dev/null";
+    let small = limited(|limits| limits.disk_bytes = 2 << 20);
+    let got = said(bench.run_with(&small, plan("bash", script)));
+    let sizes: Vec<u64> = got.lines().map(|line| line.parse().expect("a size")).collect();
+    assert_eq!(countersign::sandbox::shared_memory_bytes(&small.limits), 2 << 20);
+    assert!(sizes.iter().all(|size| ((1 << 20)..=(2 << 20)).contains(size)), "{sizes:?}");
+    assert_eq!(countersign::sandbox::shared_memory_bytes(&Limits::default()), 64 << 20);
+}
+
 #[test]
 fn a_control_group_holds_the_whole_run_where_one_is_delegated() {
     let bench = Bench::strict();
