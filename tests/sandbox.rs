@@ -1106,6 +1106,8 @@ fn memory_files_disk_and_cpu_are_limited() {
             let end = |source| bench.run_with(&spin, plan("bash", source)).end;
             assert_eq!(end("while :; do :; done"), End::Killed("cpu_milli"));
             assert_eq!(end("trap '' XCPU; while :; do :; done"), End::Killed("cpu_milli"));
+            assert_eq!(end("bash -c 'while :; do :; done'; exit $?"), End::Killed("cpu_milli"));
+            assert_eq!(end("exit 152"), End::Exited(152));
         }
     }
     // A signal that anybody can send is no limit.
