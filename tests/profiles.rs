@@ -255,6 +255,29 @@ fn sandbox_tries_a_profile_on_a_command() {
     world.write("signed.json", &json["profile"].to_string());
     let file = world.path("signed.json").display().to_string();
     assert_eq!(run(&["--profile", &file, "--", "true"]).status.code(), Some(0));
+    for option in
+        [&["--read", "."][..], &["--write", "."], &["--deny", "**/.env"], &["--net", "none"], &["--full-proc"]]
+            .into_iter()
+            .chain([&["--run-as", "nobody"][..], &["--timeout", "9"], &["--workdir", "copy"], &["--socket", "."]])
+    {
+        let both = run(&[&["--profile", &file], option, &["--", "true"]].concat());
+        let says = format!("{} does not go with {file}", option[0]);
+        assert!(both.status.code() == Some(2) && said(&both).contains(&says), "{option:?}: {}", said(&both));
+    }
+    let mut short = json["profile"].clone();
+    short["limits"]["output_bytes"] = 10.into();
+    world.write("signed.json", &short.to_string());
+    let cut = run(&["--profile", &file, "--", "echo", "hello to all"]);
+    assert_eq!(cut.stdout, b"hello to a");
+    assert!(said(&cut).contains("the first 10 of 13 bytes"), "{}", said(&cut));
+    let cut = run(&["--json", "--profile", &file, "--", "echo", "hello to all"]);
+    let cut: Value = serde_json::from_slice(&cut.stdout).expect("JSON");
+    assert_eq!(cut["stdout"], serde_json::json!({"bytes": 13, "truncated": true}));
+    let off = run(&["--profile", "off", "--", "true"]);
+    assert!(said(&off).starts_with("THE SANDBOX IS OFF"), "{}", said(&off));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let full = world.program(&["sandbox", "--", "echo", "hi"]).stdout(full).output().expect("runs");
+    assert!(full.status.code() == Some(125) && said(&full).contains("No space left"), "{}", said(&full));
     assert_eq!(run(&["--timeout", "1", "--", "sleep", "30"]).status.code(), Some(124));
     for (arguments, word) in [
         (&["--"][..], "no command"),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use countersign::record::enforcement::{Held, Holder, Level, LimitFacts, Masks};
 use countersign::record::profile::STRICT;
 use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use countersign::sandbox::attempts::{self, Answer, Attempt};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::capture::{Chunk, Stream};
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
@@ -1107,6 +1108,8 @@ fn memory_files_disk_and_cpu_are_limited() {
             let end = |source| bench.run_with(&spin, plan("bash", source)).end;
             assert_eq!(end("while :; do :; done"), End::Killed("cpu_milli"));
             assert_eq!(end("trap '' XCPU; while :; do :; done"), End::Killed("cpu_milli"));
+            assert_eq!(end("bash -c 'while :; do :; done'; exit $?"), End::Killed("cpu_milli"));
+            assert_eq!(end("exit 152"), End::Exited(152));
         }
     }
     // A signal that anybody can send is no limit.
@@ -1123,6 +1126,19 @@ fn memory_files_disk_and_cpu_are_limited() {
 fn by(bench: &Bench, limit: impl Fn(LimitFacts) -> Option<Held>) -> Holder {
     let facts = bench.bash("true").enforcement;
     facts.limits.and_then(limit).expect("held").by
+}
+
+/// As review and `sandbox --explain` say it.
+#[test]
+fn shared_memory_is_bounded_and_comes_on_top_of_the_disk() {
+    let bench = Bench::strict();
+    let script = "for f in /tmp/a /dev/shm/a; do head -c 4M /dev/zero > $f; stat -c %s $f; done 2> /dev/null";
+    let small = limited(|limits| limits.disk_bytes = 2 << 20);
+    let got = said(bench.run_with(&small, plan("bash", script)));
+    let sizes: Vec<u64> = got.lines().map(|line| line.parse().expect("a size")).collect();
+    assert_eq!(countersign::sandbox::shared_memory_bytes(&small.limits), 2 << 20);
+    assert!(sizes.iter().all(|size| ((1 << 20)..=(2 << 20)).contains(size)), "{sizes:?}");
+    assert_eq!(countersign::sandbox::shared_memory_bytes(&Limits::default()), 64 << 20);
 }
 
 #[test]
@@ -1297,14 +1313,120 @@ fn sleepers(mark: &str) -> usize {
     lines.filter(|line| line.starts_with("sleep\0") && line.contains(mark)).count()
 }
 
+fn tried(bench: &Bench, profile: &Profile) -> Vec<Attempt> {
+    let place = bench.path("attempts");
+    std::fs::create_dir(&place).expect("a directory");
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    attempts::make(&bench.sandbox, profile, &place).expect("made")
+}
+
 #[test]
 fn a_real_step_tries_to_get_out_and_is_held() {
     let bench = Bench::strict();
-    let place = bench.path("attempts");
-    std::fs::create_dir(&place).expect("a directory");
-    let tried = countersign::sandbox::attempts::make(&bench.sandbox, &place).expect("made");
-    let got: Vec<_> = tried.iter().filter(|attempt| !attempt.held).collect();
+    let tried = tried(&bench, &attempts::strongest(&bench.sandbox));
+    let got: Vec<_> = tried.iter().filter(|attempt| attempt.answer != Answer::Held).collect();
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
+}
+
+#[test]
+fn an_attempt_that_gets_out_says_so() {
+    let bench = Bench::new();
+    let mut profile = attempts::strongest(&bench.sandbox);
+    (profile.require, profile.off_reason) = (vec![], Some("to see what gets out".into()));
+    std::fs::set_permissions(bench.path("private"), std::fs::Permissions::from_mode(0o700)).expect("mode");
+    if matches!(bench.sandbox.check(&profile), Err(Unavailable::Private { .. })) {
+        not_run("attempts that get out", "runs have the service's own id here, and off is refused");
+        return;
+    }
+    let tried = tried(&bench, &profile);
+    for what in ["read a file outside", "write to an open directory outside", "connect to a port of this host"] {
+        assert!(tried.iter().any(|attempt| attempt.what == what && attempt.answer == Answer::Got), "{what}: {tried:?}");
+    }
+    assert!(tried.iter().any(|attempt| attempt.answer == Answer::Held), "{tried:?}");
+}
+
+/// What `command` says on a host of its own that a shell has prepared; nothing where that can't be.
+fn after(unshare: &[&str], prepare: &str, command: &str) -> Option<String> {
+    let home = tempfile::tempdir().expect("a directory");
+    let script = format!("{prepare}; echo prepared; exec \"$0\" {command}");
+    let done = std::process::Command::new("unshare")
+        .args(unshare)
+        .args(["bash", "-ec", &script, env!("CARGO_BIN_EXE_countersign")])
+        .current_dir(home.path())
+        .output()
+        .expect("starts");
+    let (text, complaints) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    if !text.starts_with("prepared") {
+        not_run("a poorer host", complaints.trim());
+        return None;
+    }
+    Some(format!("{text}{complaints}"))
+}
+
+/// What `doctor` says there of its attempts.
+fn attempts_after(unshare: &[&str], prepare: &str) -> Option<String> {
+    let text = after(unshare, prepare, "doctor")?;
+    let line = text.lines().find(|line| line.contains("attempts to get out")).map(str::to_owned);
+    assert!(line.is_some(), "{text}");
+    line
+}
+
+#[test]
+fn doctor_names_the_attempts_that_could_not_be_made() {
+    let hide =
+        "for f in mknod unshare bash mount; do mount --bind /dev/null \"$(readlink -f \"$(command -v $f)\")\"; done";
+    let Some(line) = attempts_after(&["-rm"], hide) else { return };
+    assert!(line.starts_with("note") && line.contains("8 made by a real step, all held; not made: "), "{line}");
+    for word in ["(no bash)", "(no mount)", "(no unshare)", "(no mknod)"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+}
+
+#[test]
+fn doctor_tries_the_service_also_where_it_is_the_first_process_of_a_container() {
+    let container = ["-Ur", "--pid", "--fork", "--mount-proc"];
+    let Some(line) = attempts_after(&container, "true") else { return };
+    assert!(line.contains("12 made by a real step, all held"), "{line}");
+    let Some(line) = attempts_after(&container, "echo 0 > /proc/sys/user/max_user_namespaces") else { return };
+    // Without namespaces Landlock closes /proc, and these two read there.
+    let not_made = "10 made by a real step, all held; not made: keep a capability (no /proc/self/status), gain rights by executing (no /proc/self/status)";
+    assert!(line.contains(not_made) || line.contains("it could: see the service's process"), "{line}");
+}
+
+#[test]
+fn what_is_missing_is_said_with_the_knob_that_gives_it() {
+    let no_namespaces = "echo 0 > /proc/sys/user/max_user_namespaces";
+    for (prepare, command, words, not) in [
+        ("ulimit -n 12", "doctor", ["start the helper: Too many open files", "ulimit -n"], "outside of containers"),
+        ("mount -t tmpfs none /proc", "doctor", ["/proc/self/exe: No such file", "mount /proc"], "temporary directory"),
+        (
+            "mount -t tmpfs none /proc",
+            "sandbox -- true",
+            ["/proc/self/exe: No such file", "mount /proc"],
+            "temporary directory",
+        ),
+        (
+            no_namespaces,
+            "sandbox -- true",
+            ["required layer namespaces: make a user namespace: No space", "sysctl"],
+            "capabilities",
+        ),
+        (
+            no_namespaces,
+            "doctor",
+            ["own user id, since there are no namespaces: make a user", "sysctl"],
+            "(see namespaces)",
+        ),
+        (
+            "mkdir dev; mount --rbind /dev dev; mount -t tmpfs none /dev; for f in null full random urandom; do touch /dev/$f; mount --bind dev/$f /dev/$f; done",
+            "doctor",
+            ["/dev/zero", "it is not there"],
+            "5.13",
+        ),
+    ] {
+        let Some(text) = after(&["-Ur", "-m", "--pid", "--fork", "--mount-proc"], prepare, command) else { continue };
+        assert!(words.iter().all(|word| text.contains(word)) && !text.contains(not), "{prepare}; {command}: {text}");
+    }
 }
 
 // ---- the private set under another path

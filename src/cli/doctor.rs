@@ -132,9 +132,12 @@ fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
 /// The layers, found by doing the whole set-up once.
 fn host(wanted: Level) -> Vec<Line> {
     let trial = || {
-        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir()?;
+        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
+        let scratch = scratch.map_err(|error| format!("{error}: make a temporary directory writable"))?;
+        let failed = |error: std::io::Error| error.to_string();
         // Runs with a user id of their own must be able to enter it.
-        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
+        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .map_err(failed)?;
         let setup = Setup {
             helper: None,
             scratch: scratch.path().to_owned(),
@@ -142,16 +145,16 @@ fn host(wanted: Level) -> Vec<Line> {
             private: Vec::new(),
             unwritable: Vec::new(),
         };
-        let sandbox = LinuxSandbox::new(&setup)?;
+        let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
         let probe = sandbox.probe().clone();
-        let tried = attempts::make(&sandbox, scratch.path());
+        let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
         drop(scratch);
-        std::io::Result::Ok((probe, tried))
+        Result::<_, String>::Ok((probe, tried))
     };
     let (probe, tried) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return vec![mend("sandbox", format!("it can't be tried ({error}): make a temporary directory writable"))];
+            return vec![mend("sandbox", format!("it can't be tried: {error}"))];
         }
     };
     let mut lines = Vec::new();
@@ -211,22 +214,24 @@ fn host(wanted: Level) -> Vec<Line> {
 /// What a real step could not do here.
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
-    match tried {
-        Err(error) => mend(what, format!("they can't be made: {error}")),
-        Ok(attempts) => {
-            let got: Vec<&str> = attempts.iter().filter(|attempt| !attempt.held).map(|attempt| attempt.what).collect();
-            if got.is_empty() {
-                ok(what, format!("{} made by a real step, all held", attempts.len()))
-            } else {
-                let says = format!("{} made by a real step; it could: {}", attempts.len(), got.join(", "));
-                // Under fewer layers some are not promised.
-                if level == Level::Strict {
-                    mend(what, says)
-                } else {
-                    Line { holds: State::Note, what: what.into(), says }
-                }
-            }
-        }
+    let attempts = match tried {
+        Err(error) => return mend(what, format!("they can't be made: {error}")),
+        Ok(attempts) => attempts,
+    };
+    let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
+    let got: Vec<&str> = of(attempts::Answer::Got).map(|attempt| attempt.what).collect();
+    let not_made: Vec<String> =
+        of(attempts::Answer::NotMade).map(|attempt| format!("{} (no {})", attempt.what, attempt.needs)).collect();
+    let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
+    says.push_str(&if got.is_empty() { ", all held".to_owned() } else { format!("; it could: {}", got.join(", ")) });
+    if !not_made.is_empty() {
+        says.push_str(&format!("; not made: {}", not_made.join(", ")));
+    }
+    match (got.is_empty(), not_made.is_empty()) {
+        (true, true) => ok(what, says),
+        // Under fewer layers some are not promised.
+        (false, _) if level == Level::Strict => mend(what, says),
+        _ => Line { holds: State::Note, what: what.into(), says },
     }
 }
 

@@ -16,7 +16,7 @@ use crate::record::declared::{DeclaredNetwork, workdir};
 use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::DeclaredSandbox;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::Stream;
+use crate::sandbox::capture::{Capture, Stream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
 
@@ -41,15 +41,15 @@ pub struct Args {
     /// A directory of the host that may be written, as --workdir says
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// How the directories of --write are given: copy, overlay, in-place
-    #[arg(long, value_parser = workdir, default_value = "overlay")]
-    workdir: Workdir,
+    /// How the directories of --write are given: copy, overlay (what is taken without it), in-place
+    #[arg(long, value_parser = workdir)]
+    workdir: Option<Workdir>,
     /// A pattern that stays out of reach below them
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
-    /// none, host, or name:port,…
-    #[arg(long, value_name = "NETWORK", default_value = "none")]
-    net: String,
+    /// none (what is taken without it), host, or name:port,…
+    #[arg(long, value_name = "NETWORK")]
+    net: Option<String>,
     /// A Unix socket of the host that may be reached
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
@@ -88,6 +88,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Setup { helper: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = profile(args, &sandbox.probe().held())?;
+    if let Some(reason) = &profile.off_reason {
+        talk.say(&format!("THE SANDBOX IS OFF ({reason}): only limits hold, and the end of the whole process tree"));
+    }
     if args.explain && !talk.json {
         for line in profile_words(&profile) {
             talk.say(Shown::text(&line).as_str());
@@ -109,15 +112,19 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
+    let mut unwritten = None;
     let report = sandbox.run(
         prepared,
         plan,
         &mut |chunk| {
             // A reader that went away does not end the run; its end is awaited all the same.
-            let _ = match chunk.stream {
-                Stream::Stdout if !talk.json => std::io::stdout().write_all(chunk.bytes),
-                _ => std::io::stderr().write_all(chunk.bytes),
-            };
+            match chunk.stream {
+                Stream::Stdout if !talk.json => {
+                    let failed = talk.put(chunk.bytes).err();
+                    unwritten = unwritten.take().or(failed);
+                }
+                _ => drop(std::io::stderr().write_all(chunk.bytes)),
+            }
         },
         &flag,
     );
@@ -136,9 +143,18 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         End::NotStarted(why) | End::Lost(why) => talk.say(&format!("it did not run: {why}")),
         _ => {}
     }
+    let written = report.stdout.bytes + report.stderr.bytes;
+    if report.stdout.truncated || report.stderr.truncated {
+        let output_bytes = profile.limits.output_bytes;
+        talk.say(&format!(
+            "only the first {output_bytes} of {written} bytes of output are here: the limit output_bytes"
+        ));
+    }
     if talk.json {
+        let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         talk.object(&json!({
             "profile": profile, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
+            "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
             "memory_peak_bytes": report.usage.memory_peak_bytes,
         }))?;
@@ -146,7 +162,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
         talk.say(&format!("held, as a receipt has it: {facts}"));
     }
-    Ok(exit)
+    match unwritten {
+        Some(failure) if exit == Exit::Step(0) => Err(failure),
+        _ => Ok(exit),
+    }
 }
 
 fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
@@ -155,7 +174,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
         "strict" => (STRICT.to_vec(), None),
         "best-effort" => (held.to_vec(), None),
         "off" => (Vec::new(), Some("tried by hand".to_owned())),
-        file => return from_file(Path::new(file)),
+        file => return from_file(Path::new(file), args),
     };
     let mut declared = DeclaredSandbox::default();
     let mut take = |key: &str, items: Vec<String>| {
@@ -165,10 +184,10 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
     take("write", real(&args.write)?).map_err(usage)?;
     take("sockets", real(&args.socket)?).map_err(usage)?;
     take("deny", args.deny.clone()).map_err(usage)?;
-    take("network", vec![args.net.clone()]).map_err(usage)?;
+    take("network", args.net.iter().cloned().collect()).map_err(usage)?;
     take("run-as", args.run_as.iter().cloned().collect()).map_err(usage)?;
     if declared.write.is_some() {
-        declared.workdir = Some(args.workdir);
+        declared.workdir = Some(args.workdir.unwrap_or(Workdir::Overlay));
     }
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
@@ -217,10 +236,29 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
     paths.iter().map(real).collect()
 }
 
-fn from_file(path: &Path) -> Result<Profile, Failure> {
+fn from_file(path: &Path, args: &Args) -> Result<Profile, Failure> {
+    let given = [
+        ("--read", !args.read.is_empty()),
+        ("--write", !args.write.is_empty()),
+        ("--workdir", args.workdir.is_some()),
+        ("--deny", !args.deny.is_empty()),
+        ("--net", args.net.is_some()),
+        ("--socket", !args.socket.is_empty()),
+        ("--run-as", args.run_as.is_some()),
+        ("--full-proc", args.full_proc),
+        ("--timeout", args.timeout.is_some()),
+    ];
     let words = "it is neither strict, best-effort or off, nor a file with a profile";
     let bytes = read_bounded(path, MOST).map_err(|failure| Failure::usage(format!("{}; {words}", failure.message)))?;
-    serde_json::from_slice(&bytes).map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))
+    let profile = serde_json::from_slice(&bytes);
+    let profile = profile.map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))?;
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Failure::usage(format!(
+            "{option} does not go with {}, which is a whole profile: write it there, or leave it out",
+            path.display()
+        ))),
+        None => Ok(profile),
+    }
 }
 
 /// The command as a script: each word quoted, so that no shell reads into it.

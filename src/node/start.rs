@@ -177,10 +177,8 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
         private: private::set(config),
         unwritable: config.runbooks.clone(),
     };
-    LinuxSandbox::new(&setup).map_err(|error| {
-        Problem::whole(&config.scratch(), format!("the sandbox can't be prepared ({error}): check the directory"))
-            .into()
-    })
+    LinuxSandbox::new(&setup)
+        .map_err(|error| Problem::whole(&config.scratch(), format!("the sandbox can't be prepared: {error}")).into())
 }
 
 /// The layers that this host misses: why, and what to change.

@@ -203,7 +203,7 @@ pub struct LimitFacts {
     /// CPU: thousandths of one CPU with `cgroup2`, seconds of each process with `rlimit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Held>,
-    /// Bytes of the work directory.
+    /// Bytes of the work directory and `/tmp`; `/dev/shm` has as much again, and at most 64 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Held>,
     /// Bytes of the largest file.
@@ -227,7 +227,7 @@ pub struct LimitFacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Held {
-    /// The limit.
+    /// The limit, in what its name counts: see there, since CPU has two.
     pub max: u64,
     /// What held it.
     pub by: Holder,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::record::profile::{Proc, Workdir};
+use crate::record::profile::{Limits, Proc, Workdir};
 use crate::sandbox::deny::Patterns;
 use crate::sandbox::grants::{Access, Grant};
 use crate::sandbox::interpreter;
@@ -136,7 +136,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         disk.bind("tmp", Path::new("tmp"))?;
         Some(disk)
     };
-    tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.disk_bytes.min(MAX_SHM)), quiet)?;
+    tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", shared_memory_bytes(limits)), quiet)?;
     directory_at("tmp/work", 0o700)?;
     let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
     rustix::mount::mount("proc", "proc", "proc", quiet, options).at(Stage::Proc, "mount a fresh /proc")?;
@@ -288,6 +288,11 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
         params: run_dir.join(parameters),
         grants,
     })
+}
+
+/// Bytes of `/dev/shm`, which is no part of the disk.
+pub(super) fn shared_memory_bytes(limits: &Limits) -> u64 {
+    limits.disk_bytes.min(MAX_SHM)
 }
 
 /// Whether nothing more fits on what this process's root lets a run write. For the first process of a run.

@@ -20,7 +20,7 @@ use crate::sandbox::facts;
 use crate::sandbox::helper::{PATIENCE, Running};
 use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
+use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, StepEnd, TERMINATE};
 use crate::sandbox::{End, Report, Usage};
 
 /// How long a step may tidy up after SIGTERM before all of its run is killed.
@@ -121,10 +121,6 @@ impl Run {
             stuck: false,
             silent: false,
         }
-    }
-
-    pub(super) fn not_started(&mut self, why: String) {
-        self.failure = Some(Failure::new(Stage::Request, why));
     }
 
     /// Reads everything that comes until the helper says that nothing is left, or is gone itself.
@@ -351,6 +347,10 @@ impl Run {
             // It went on after it was refused, and failed: of that or of something else, nobody can say. What stood in its way
             // is the better word.
             (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
+            // A shell whose child ran out of it says so with its own exit code.
+            (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _) if self.ran_out_of_cpu(libc::SIGXCPU) => {
+                End::Killed("cpu_milli")
+            }
             (None, Some(StepEnd::Exited(_)), _) if failed && self.disk_full => End::Killed("disk_bytes"),
             (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
@@ -364,6 +364,9 @@ impl Run {
         }
     }
 }
+
+/// What shells exit with when that signal ended their last command.
+const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
 
 impl Run {
     /// Whether that signal is the kernel's word that a process had no CPU time left. Anybody can send it: so the time that the
@@ -430,6 +433,7 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::protocol::Stage;
 
     #[test]
     fn a_run_that_was_ended_while_it_was_set_up_claims_neither_an_end_nor_a_beginning() {
@@ -465,5 +469,22 @@ mod tests {
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
         assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
         assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));
+    }
+
+    #[test]
+    fn a_shell_s_word_for_a_child_without_cpu_is_a_limit_only_when_the_time_was_spent() {
+        let end = |code, cpu_us, cpu| {
+            let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
+            let mut run = Run::new(Path::new("/nonexistent"), &limits);
+            run.confined = Some(Confined { counted: true, ..Confined::default() });
+            run.step = Some(StepEnd::Exited(code));
+            run.spent = Some(Spent { cpu_us, ..Spent::default() });
+            run.seen = Some((Controllers { cpu, ..Controllers::default() }, Seen::default()));
+            run.end()
+        };
+        assert_eq!(end(152, 1_990_000, false), End::Killed("cpu_milli"));
+        assert_eq!(end(152, 4_000, false), End::Exited(152));
+        assert_eq!(end(152, 1_990_000, true), End::Exited(152));
+        assert_eq!(end(153, 1_990_000, false), End::Exited(153));
     }
 }

@@ -273,7 +273,7 @@ impl First {
                 ("gid_map", format!("{INNER_ID} {gid} 1")),
             ] {
                 std::fs::write(format!("/proc/{}/{file}", self.process), line)
-                    .at(Stage::UserNamespace, format!("write the run's {file}"))?;
+                    .at(Stage::Maps, format!("write the run's {file}"))?;
             }
         }
         let [stdout, stderr] = outputs;

@@ -30,6 +30,8 @@ use crate::sandbox::protocol::{
 use crate::sandbox::remove;
 use crate::sandbox::{Plan, Report, Sandbox};
 
+/// This program, whatever is in its place on disk by now.
+const OWN_BINARY: &str = "/proc/self/exe";
 /// How long init may take to read its request.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Environment of one run: the kernel's limit for one string is 128 KiB.
@@ -71,11 +73,16 @@ impl LinuxSandbox {
     /// # Errors
     /// When the helper's binary can't be opened, a directory does not exist, or a run of an earlier service does not end.
     pub fn new(setup: &Setup) -> io::Result<Self> {
-        let binary = File::open(setup.helper.as_deref().unwrap_or(Path::new("/proc/self/exe")))?;
+        let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
+        let binary = File::open(binary).map_err(|error| {
+            let advice = if setup.helper.is_none() { "mount /proc" } else { "name the program that starts runs" };
+            at(binary, &error, advice)
+        })?;
         // Five descriptors a run: the usual soft limit of 1024 would be two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
-        let scratch = setup.scratch.canonicalize()?;
+        let usable = "make it a directory that can be used";
+        let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
         sweep(&scratch);
@@ -84,7 +91,7 @@ impl LinuxSandbox {
         let mut sandbox = Self {
             groups: Groups::find(&mark),
             helper: Helper::new(binary, mark),
-            spool: setup.spool.canonicalize()?,
+            spool: setup.spool.canonicalize().map_err(|error| at(&setup.spool, &error, usable))?,
             around: Surroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
                 setup.unwritable.iter().map(|path| real(path)).collect(),
@@ -165,16 +172,13 @@ impl LinuxSandbox {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
             env: vec![
-                ("SERVICE".into(), std::process::id().to_string()),
                 ("FILTERS".into(), filter.map(|_| (filters_here() + 1).to_string()).unwrap_or_default()),
                 ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
                 ("FORM".into(), if form == Form::Namespaces { "namespaces" } else { "host" }.into()),
             ],
             params_json: b"{}".to_vec(),
         };
-        let Ok(cancel) = CancelFlag::new() else {
-            return Err(Failure::new(Stage::Request, "no descriptor is left"));
-        };
+        let cancel = CancelFlag::new().at(Stage::Processes, "make what cancels a run")?;
         let mut said = Vec::new();
         let mut run = Run::new(&self.spool, &prepared.profile.limits);
         self.attempt(&mut run, &prepared, &plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
@@ -199,22 +203,24 @@ fn filters_here() -> u64 {
     count.unwrap_or(0)
 }
 
-/// Run inside: what a step must not be able to do.
+/// Run inside: what a step must not be able to do. On the host's root Landlock closes /proc: there the step's process alone
+/// has read capabilities, no_new_privs and filter back, as in each run.
 const SELF_TEST: &str = r#"
 cd "$HOME" && ( : > probe ) || { echo "the work directory can't be written"; exit 1; }
 if [ "$FORM" = namespaces ]; then
-  kill -0 "$SERVICE" 2>/dev/null && [ "$SERVICE" -gt 9 ] && { echo "the service's process is in view"; exit 1; }
+  [ "$PPID" = 1 ] || { echo "the run's first process is not the first one of a pid namespace"; exit 1; }
   ( : > /usr/countersign-probe ) 2>/dev/null && { echo "/usr can be written"; exit 1; }
+  true < /proc/self/status || { echo "its own status can't be read back"; exit 1; }
   while read -r key value; do
     case $key in Cap*:) [ "$value" = 0000000000000000 ] || { echo "capabilities are left: $key $value"; exit 1; } ;; esac
   done < /proc/self/status
 fi
-while read -r key value; do
+true < /proc/self/status && while read -r key value; do
   case $key in
     Seccomp:) [ -z "$FILTERS" ] || [ "$value" = 2 ] || { echo "no system-call filter holds"; exit 1; } ;;
     Seccomp_filters:) [ -z "$FILTERS" ] || [ "$value" = "$FILTERS" ] || { echo "the run's own system-call filter does not hold"; exit 1; } ;;
   esac
-done < "/proc/self/status"
+done < /proc/self/status
 set -- /*
 [ -z "$LANDLOCK" ] || [ "$1" = "/*" ] || { echo "the root can be listed: Landlock does not hold"; exit 1; }
 exit 0
@@ -251,11 +257,16 @@ impl LinuxSandbox {
     ) {
         let run_dir = match (prepared.form == Form::Host).then(|| self.make_run_dir()).transpose() {
             Ok(run_dir) => run_dir,
-            Err(error) => return run.not_started(format!("make a directory for the run: {error}")),
+            Err(error) => {
+                run.failure = Some(Failure::from_io(Stage::Request, "make a directory for the run", error));
+                return;
+            }
         };
         let id = if prepared.user.is_none() { self.ids.take() } else { None };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
-            return run.not_started("give it an id of its own: too many runs go on beside each other".to_owned());
+            let why = "give it an id of its own: too many runs go on beside each other";
+            run.failure = Some(Failure::new(Stage::Request, why));
+            return;
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
@@ -294,7 +305,7 @@ impl LinuxSandbox {
                 if let Err(error) = sent
                     && run.failure.is_none()
                 {
-                    run.not_started(format!("hand the request on: {error}"));
+                    run.failure = Some(Failure::from_io(Stage::Request, "hand the request on", error));
                 }
                 if run.silent {
                     tracing::warn!("the process that begins runs is stopped or stuck: another one takes its place");
@@ -303,7 +314,7 @@ impl LinuxSandbox {
                 // Its end is the end of the run, if there is still one.
                 drop(launched);
             }
-            Err(error) => run.not_started(format!("start the helper: {error}")),
+            Err(error) => run.failure = Some(Failure::from_io(Stage::Processes, "start the helper", error)),
         }
         // Who has said that nothing is left may still be about to end itself, and a group is empty only then.
         if run.spent.is_none() || group.is_some() {
@@ -394,6 +405,10 @@ impl LinuxSandbox {
             1
         })
     }
+}
+
+fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}; {advice}", path.display()))
 }
 
 const RUN_DIR: &str = "run-";

@@ -90,9 +90,15 @@ impl Probe {
         let spaces = why(&lacking.namespaces);
         let state = |layer, missing| LayerState { layer, missing };
         let capabilities = if spaces.is_some() && !own_id {
-            Some(Missing {
-                why: "a step would run under the service's own user id".into(),
-                knob: "make user namespaces available (see namespaces), or run the service as root, which then gives each run an id of its own".into(),
+            spaces.as_ref().map(|missing| Missing {
+                why: format!(
+                    "a step would run under the service's own user id, since there are no namespaces: {}",
+                    missing.why
+                ),
+                knob: format!(
+                    "{}; or run the service as root, which then gives each run an id of its own",
+                    missing.knob
+                ),
             })
         } else {
             None
@@ -168,6 +174,16 @@ fn missing(failure: &Failure, host: &Facts) -> Missing {
 
 fn knob(failure: &Failure, host: &Facts) -> String {
     match (failure.stage, failure.errno) {
+        (_, Some(libc::EMFILE)) => {
+            "raise the limit of open files: ulimit -n in a shell, LimitNOFILE= in a unit of systemd".into()
+        }
+        (_, Some(libc::ENFILE)) => "raise the host's limit of open files: sysctl fs.file-max".into(),
+        (Stage::Processes | Stage::Namespaces | Stage::Limits, Some(libc::EAGAIN)) => {
+            "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
+        }
+        (Stage::Landlock | Stage::Mounts, Some(libc::ENOENT)) => {
+            "give the container or chroot of the service what every run is given: it is not there".into()
+        }
         (Stage::Landlock, Some(libc::EOPNOTSUPP)) => match &host.lsm {
             Some(list) => format!("boot the kernel with lsm=landlock,{list}"),
             None => "add landlock to the kernel's lsm= boot parameter".into(),
@@ -183,13 +199,27 @@ fn knob(failure: &Failure, host: &Facts) -> String {
         (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace, Some(libc::ENOSPC | libc::EUSERS)) => {
             format!("sysctl -w {}=15000", host.no_user_namespaces.unwrap_or("user.max_user_namespaces"))
         }
-        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts | Stage::Proc, _)
-            if host.userns_clone_off =>
+        (
+            Stage::UserNamespace
+            | Stage::Maps
+            | Stage::Namespaces
+            | Stage::NetworkNamespace
+            | Stage::Mounts
+            | Stage::Proc,
+            _,
+        ) if host.userns_clone_off =>
         {
             "sysctl -w kernel.unprivileged_userns_clone=1".into()
         }
-        (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts | Stage::Proc, _)
-            if host.apparmor_restricts =>
+        (
+            Stage::UserNamespace
+            | Stage::Maps
+            | Stage::Namespaces
+            | Stage::NetworkNamespace
+            | Stage::Mounts
+            | Stage::Proc,
+            _,
+        ) if host.apparmor_restricts =>
         {
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for countersign with the rule \"userns,\"".into()
         }
@@ -199,6 +229,12 @@ fn knob(failure: &Failure, host: &Facts) -> String {
         (Stage::Proc, _) => "this container's /proc is partly masked: start it with --security-opt systempaths=unconfined (Kubernetes: procMount: Unmasked)".into(),
         (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace | Stage::Mounts, _) if host.seccomp => {
             "this container's seccomp profile refuses it: start it with a profile that allows unshare, mount, pivot_root (--security-opt seccomp=unconfined at the widest)".into()
+        }
+        (Stage::Maps, _) => {
+            "the service's /proc must be writable and that of its own processes (unshare --mount-proc, bwrap --proc /proc); where it is root, it needs CAP_SETUID and CAP_SETGID".into()
+        }
+        (Stage::UserNamespace, Some(libc::EPERM)) => {
+            "the service must not run in a chroot: the kernel makes no user namespace there; a container must allow unshare, mount and pivot_root".into()
         }
         (Stage::UserNamespace, Some(libc::EINVAL | libc::ENOSYS)) => "use a kernel built with CONFIG_USER_NS".into(),
         (Stage::Mounts, Some(libc::EINVAL)) => "the service must not run on an initramfs or in a chroot: pivot_root(2) refuses those".into(),
@@ -228,7 +264,13 @@ mod tests {
             (failure(Stage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
             (failure(Stage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
             (failure(Stage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
+            (failure(Stage::Landlock, libc::ENOENT), Facts::default(), "not there"),
+            (failure(Stage::Mounts, libc::ENOENT), Facts::default(), "not there"),
             (failure(Stage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
+            (failure(Stage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
+            (failure(Stage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
+            (failure(Stage::UserNamespace, libc::EPERM), Facts::default(), "chroot"),
+            (failure(Stage::Maps, libc::EACCES), Facts::default(), "/proc"),
         ] {
             let knob = knob(&failed, &host);
             assert!(knob.contains(word), "{failed:?} {host:?}: {knob}");
@@ -249,6 +291,11 @@ mod tests {
         assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock, Layer::Seccomp]);
         let user = Probe::conclude(&no, false);
         assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
+        let capabilities = user.missing(Layer::Capabilities).expect("missing");
+        assert!(
+            capabilities.why.contains("No space left") && capabilities.knob.starts_with("sysctl"),
+            "{capabilities:?}"
+        );
         assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("No space left")));
         assert_eq!(Probe::conclude(&Lacking::default(), false).level(), Level::Strict);
     }

@@ -169,7 +169,10 @@ impl Surroundings {
 pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> Result<Prepared, Unavailable> {
     refuse_what_makes_no_sense(profile)?;
     let user = user(profile)?;
-    for &layer in &profile.require {
+    // Namespaces first: where they are missing, so are others for want of them.
+    let (causes, others): (Vec<Layer>, Vec<Layer>) =
+        profile.require.iter().partition(|layer| **layer == Layer::Namespaces);
+    for layer in causes.into_iter().chain(others) {
         if let Some(missing) = probe.missing(layer) {
             return Err(Unavailable::Layer { layer, missing: missing.clone() });
         }
@@ -591,7 +594,7 @@ mod tests {
     #[test]
     fn a_required_layer_that_is_missing_is_refused_with_its_knob() {
         let error = check(&profile(), &poor(true), &around(&[])).expect_err("refused");
-        assert!(matches!(&error, Unavailable::Layer { layer: Layer::Filesystem, .. }), "{error:?}");
+        assert!(matches!(&error, Unavailable::Layer { layer: Layer::Namespaces, .. }), "{error:?}");
         assert!(error.to_string().contains("user.max_user_namespaces"), "{error}");
     }
 

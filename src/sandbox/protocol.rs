@@ -188,6 +188,8 @@ pub(super) enum Stage {
     Request,
     Identity,
     UserNamespace,
+    /// Who the run is outside of its user namespace, as written in /proc.
+    Maps,
     Namespaces,
     NetworkNamespace,
     Mounts,

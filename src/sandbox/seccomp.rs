@@ -9,6 +9,8 @@
 
 use std::sync::OnceLock;
 
+use rustix::thread::SecureComputingMode;
+
 use crate::crypto::digest::{hex, sha256};
 use crate::sandbox::bpf::{self, Entry, Instruction, Look, Verdict};
 use crate::sandbox::protocol::{At, Failure, Filter, Ground, Sockets, Stage};
@@ -21,6 +23,10 @@ use crate::sandbox::syscalls;
 pub(super) fn confine(leaves: Filter) -> Result<String, Failure> {
     let (program, digest) = made(leaves);
     syscalls::set_seccomp_filter(program).at(Stage::Seccomp, "install the system-call filter")?;
+    let mode = rustix::thread::secure_computing_mode().at(Stage::Seccomp, "read the system-call filter back")?;
+    if mode != SecureComputingMode::Filter {
+        return Err(Failure::new(Stage::Seccomp, "the system-call filter did not stay"));
+    }
     Ok(digest.clone())
 }
 

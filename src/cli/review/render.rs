@@ -18,6 +18,7 @@ use crate::record::ident::Name;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::Timestamp;
+use crate::sandbox::shared_memory_bytes;
 
 /// The lines of a review.
 #[must_use]
@@ -283,6 +284,8 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         (_, true) => bytes(limits.disk_bytes),
         (_, false) => format!("{}, without namespaces what the host has", bytes(limits.disk_bytes)),
     };
+    let shared = bytes(shared_memory_bytes(limits));
+    let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
     let off = profile.off_reason.iter().map(|reason| {
         format!("THE SANDBOX IS OFF ({reason}): of the lines below only those of limits hold, and the end of the whole process tree")
     });
@@ -299,8 +302,8 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         format!("at most time: {}", duration_ms(limits.wall_ms)),
         format!("at most CPU: {}.{:03} of one{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
         format!("at most memory: {}{UNGROUPED}", bytes(limits.memory_bytes)),
-        format!("at most processes: {}", limits.processes),
-        format!("at most a file: {}, of disk in all: {disk}", bytes(limits.file_bytes)),
+        format!("at most processes: {}{counted}", limits.processes),
+        format!("at most a file: {}, of disk in all: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
     ];
     off.chain(lines).collect()
@@ -308,9 +311,13 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
 
 const PROC_FULL: &str =
     "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, load";
-const ISOLATED_WORDS: &str = "an id of its own where the service is root, else the service's";
+const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
 /// Which of the two holds is in the receipt.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
+
+/// The kernel counts, and never refuses, what root has.
+const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
+const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";
 
 fn duration_ms(ms: u64) -> String {
     match ms {

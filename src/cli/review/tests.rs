@@ -359,13 +359,21 @@ fn a_profile_is_said_as_weak_as_it_may_be() {
     let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
     let words = |profile: &Profile| profile_words(profile).join("\n");
     let said = words(&strict);
-    assert!(said.contains("/proc: only its own processes\n") && said.contains("of disk in all: 1 GiB\n"), "{said}");
+    assert!(
+        said.contains("/proc: only its own processes\n")
+            && said.contains("of disk in all: 1 GiB; 64 MiB more in /dev/shm\n"),
+        "{said}"
+    );
     let live = Profile { workdir: Workdir::InPlace, write: vec!["/srv/app".into()], ..strict.clone() };
     let said = words(&live);
     assert!(said.contains("of disk in all: what the host has: nothing bounds a live tree"), "{said}");
     let poor = Profile { require: vec![Layer::Landlock], ..strict.clone() };
     let said = words(&poor);
-    for weaker in ["1 GiB, without namespaces what the host has", "without Landlock too all of the host's"] {
+    for weaker in [
+        "1 GiB, without namespaces what the host has",
+        "without Landlock too all of the host's",
+        "processes: 100, without namespaces and a control group only where it has an id of its own",
+    ] {
         assert!(said.contains(weaker), "{weaker}: {said}");
     }
     let full = Profile { proc: Proc::Full, ..strict };
@@ -431,12 +439,12 @@ fn the_whole_screen_is_as_it_is() {
       network: none
       sockets of the host: none
       sees of /proc: only its own processes
-      runs as: an id of its own where the service is root, else the service's
+      runs as: an id of its own where the service is root and has ids to give, else the service's
       at most time: 5 min
       at most CPU: 1.000 of one, of each process alone where no control group holds the run
       at most memory: 512 MiB, of each process alone where no control group holds the run
-      at most processes: 100
-      at most a file: 64 MiB, of disk in all: 1 GiB
+      at most processes: 100, not where it is the host's root and no control group holds the run
+      at most a file: 64 MiB, of disk in all: 1 GiB; 64 MiB more in /dev/shm
       at most recorded output: 10 MiB
 
     == Approvals ==

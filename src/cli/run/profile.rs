@@ -142,7 +142,10 @@ impl Hold {
             private,
             unwritable: Vec::new(),
         };
-        Ok(Self { wanted, sandbox: LinuxSandbox::new(&setup).map_err(failed)?, scratch })
+        let sandbox = LinuxSandbox::new(&setup);
+        let sandbox =
+            sandbox.map_err(|error| Failure::new(Exit::Unreachable, format!("no run can be prepared: {error}")))?;
+        Ok(Self { wanted, sandbox, scratch })
     }
 
     /// The directory that is removed with this.
