@@ -20,7 +20,7 @@ use crate::sandbox::facts;
 use crate::sandbox::helper::{PATIENCE, Running};
 use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, StepEnd, TERMINATE};
+use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
 use crate::sandbox::{End, Report, Usage};
 
 /// How long a step may tidy up after SIGTERM before all of its run is killed.
@@ -191,9 +191,8 @@ impl Run {
         while self.hear(launched, received) {}
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            self.not_started(format!(
-                "have the helper begin it: nothing was heard of it for {seconds} s, it is replaced"
-            ));
+            let why = format!("have the helper begin it: nothing was heard of it for {seconds} s, it is replaced");
+            self.failure = Some(Failure::new(Stage::Processes, why));
         }
     }
 

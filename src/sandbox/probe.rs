@@ -68,9 +68,12 @@ impl Probe {
         self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
     }
 
-    /// A host on which nothing works, for that reason.
+    /// A host on which nothing works, for that reason: no layer was seen to hold.
     pub(super) fn broken(mut self, failure: Option<&Failure>) -> Self {
         self.broken = failure.map(|failure| missing(failure, &Facts::of_this_host()));
+        if let Some(broken) = &self.broken {
+            self.layers.iter_mut().for_each(|state| drop(state.missing.get_or_insert_with(|| broken.clone())));
+        }
         self
     }
 
