@@ -128,6 +128,40 @@ fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
     assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
 }
 
+/// A copy has no sockets, and in one of an overlay nobody listens: what was signed would not be what the step gets.
+#[test]
+fn a_declared_socket_is_reached_in_every_work_directory_or_refused_at_the_seal() {
+    let (dir, tree) = tree();
+    let path = format!("{tree}/app.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a listener");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+    std::thread::spawn(move || {
+        use std::io::Write as _;
+        for client in listener.incoming() {
+            let _ = client.expect("a client").write_all(b"hello");
+        }
+    });
+    let world = World::prepared(|_| {});
+    let connect = format!("import socket; s = socket.socket(socket.AF_UNIX); s.connect({path:?}); print(s.recv(9))");
+    let tried = |arguments: &[&str]| {
+        let mut command = world.program(&["sandbox", "--socket", &path]);
+        command.args(arguments).args(["--", "python3", "-c", &connect]).current_dir(dir.path()).output().expect("runs")
+    };
+    let reached: [&[&str]; 3] = [&[], &["--read", &tree], &["--write", &tree, "--workdir", "in-place"]];
+    for arguments in reached {
+        let output = tried(arguments);
+        assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "b'hello'\n"), "{arguments:?}");
+    }
+    for workdir in ["copy", "overlay"] {
+        let says = format!("{path} lies in {tree}, of which the run gets a copy or an overlay");
+        let output = tried(&["--write", &tree, "--workdir", workdir]);
+        assert!(!output.status.success() && said(&output).contains(&says), "{workdir}: {}", said(&output));
+        let allows = format!("sockets: [\"{path}\"], write: [\"{tree}\"], workdir: in-place");
+        let text = refused(&format!("sockets={path} write={tree} workdir={workdir}"), &allows);
+        assert!(text.contains("host.md:7:11: host:go: ") && text.contains(&says), "{workdir}: {text}");
+    }
+}
+
 #[test]
 fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     let (_dir, tree) = tree();

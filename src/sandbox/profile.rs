@@ -317,10 +317,22 @@ fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
 fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     use std::os::unix::fs::FileTypeExt as _;
     check_paths(&profile.sockets)?;
-    match profile.sockets.iter().find(|path| !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket())) {
-        Some(path) => Err(Unavailable::Path { path: path.clone(), why: "is no socket".into() }),
-        None => Ok(()),
+    let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
+    for path in &profile.sockets {
+        let wrong = |why: String| Err(Unavailable::Path { path: path.clone(), why });
+        if !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket()) {
+            return wrong("is no socket".into());
+        }
+        // Nobody listens in a copy: the step would find no socket there, or one that refuses.
+        let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
+        if let Some(tree) = tree.filter(|_| copied) {
+            return wrong(format!(
+                "lies in {tree}, of which the run gets a copy or an overlay, where nobody listens; take \"in-place\", or have the \
+                 socket in another directory"
+            ));
+        }
     }
+    Ok(())
 }
 
 /// What is named and denied at once is a mistake that nobody should have to find out during a run.
