@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use support::people::alice;
+use support::people::{self, alice};
 use support::{POLICY, SMALL, World, id_of, runbook, wait_for};
 
 fn said(output: &Output) -> String {
@@ -95,4 +95,50 @@ fn a_run_that_finds_no_room_says_so_while_it_waits() {
     let cancel = format!("/v1/proposals/{}/cancellation", id_of(&first));
     world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
     assert!(world.until(id_of(&second), "finished").get("held_up").is_none());
+}
+
+/// A world whose service is started under this limit of a shell's `ulimit`.
+fn limited(limit: &str) -> World {
+    World::prepared(|setup| {
+        setup.runbook("slow.md", runbook(SMALL, &[("go", "sleep 1; seq 100")]));
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        setup.before = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    })
+}
+
+#[test]
+fn what_the_limit_of_open_files_does_not_hold_waits_with_its_nonce_unspent() {
+    let mut world = limited("-n 64");
+    world.start();
+    world.make_tokens();
+    let another = |_| {
+        let mut wish = World::wish("slow:go", json!({}));
+        wish["nonce"] = json!(people::nonce());
+        world.wire.post("/v1/proposals", &world.agent, &wish).ok(201)
+    };
+    let proposals: Vec<Value> = (0..8).map(another).collect();
+    for proposal in &proposals {
+        world.sign(proposal, &[&alice()]).ok(200);
+    }
+    for proposal in &proposals {
+        assert_eq!(world.until(id_of(proposal), "finished")["outcome"]["status"], "succeeded");
+    }
+    // With which not even one run can be promised, nothing is served.
+    let said = limited("-n 32").try_start().expect_err("too few");
+    assert!(said.contains("no more than 32 files") && said.contains("LimitNOFILE"), "{said}");
+}
+
+#[test]
+fn output_that_can_not_be_kept_is_cut_and_the_log_says_why() {
+    let world = World::with(|setup| {
+        setup.runbook("much.md", runbook(SMALL, &[("go", "head -c 4000000 /dev/zero | tr '\\0' x")]));
+    });
+    fs::rename(world.path("b/boundary/spool"), world.path("b/boundary/gone")).expect("moved");
+    let finished = world.run("much:go", json!({}), &[&alice()]);
+    assert_eq!(world.receipt(&finished)["output"]["stdout"]["truncated"], json!(true));
+    let log = world.service_log();
+    assert!(
+        log.lines().any(|line| line.contains("WARN") && line.contains("recorded") && line.contains("spool")),
+        "{log}"
+    );
 }

@@ -399,6 +399,9 @@ impl Boundary {
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
+        if let Some(why) = &recorded.failed {
+            tracing::warn!(proposal = %proposal, "{why}");
+        }
         let finished_at = self.now().max(started_at);
         let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }

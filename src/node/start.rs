@@ -170,6 +170,8 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 /// # Errors
 /// When its directories can't be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
+    // Before anything is tried: what fails for want of descriptors looks like a host that lacks layers.
+    descriptors::check().map_err(|why| Problem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
         scratch: config.scratch(),
