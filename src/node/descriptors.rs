@@ -25,8 +25,8 @@ const LEAST_BESIDE: u64 = 32;
 const LEAST: u64 = 64;
 /// A run's own in the limit of its user: a thread of the service, its first process and its step.
 const PROCESSES_OF_A_RUN: u64 = 3;
-/// Threads of the service and its helper.
-const PROCESSES_BESIDE: u64 = 12;
+/// The helper, and threads of the service: up to 128 read the store while many call.
+const PROCESSES_BESIDE: u64 = 160;
 
 /// Whether this process may open as many files as one run takes, and the service beside it.
 ///
@@ -107,8 +107,8 @@ mod tests {
             assert!(all <= descriptors && shares.runs > 0, "{descriptors}: {shares:?}");
         }
         assert_eq!(of_processes(4096, 64), None);
-        let (fit, note) = of_processes(30, 64).expect("told");
-        assert!(fit == 6 && note.contains("6 runs at one time, not 64") && note.contains("LimitNPROC"), "{note}");
+        let (fit, note) = of_processes(256, 64).expect("told");
+        assert!(fit == 32 && note.contains("32 runs at one time, not 64") && note.contains("LimitNPROC"), "{note}");
         assert_eq!(of_processes(1, 64).map(|(fit, _)| fit), Some(1));
         let note = of(1024, 500, 1024).note.expect("told");
         assert!(note.contains("85 runs at one time, not 500") && note.contains("LimitNOFILE"), "{note}");
