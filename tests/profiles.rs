@@ -98,6 +98,49 @@ fn what_is_not_there_or_private_is_an_error_at_the_seal_with_its_place() {
     assert!(text.contains("no run ever writes a runbook"), "{text}");
 }
 
+#[test]
+fn every_step_that_can_not_be_sealed_is_told_at_once_with_its_place_in_its_own_file() {
+    let (_dir, tree) = tree();
+    std::fs::create_dir(format!("{tree}/in")).expect("a directory");
+    let steps = [
+        format!("absent read={tree}/absent"),
+        format!("nested read={tree} write={tree}/in workdir=copy"),
+        "huge memory=999GiB".to_owned(),
+        "tiny memory=1KiB".to_owned(),
+        "fine".to_owned(),
+    ];
+    let steps: Vec<(&str, &str)> = steps.iter().map(|step| (step.as_str(), "true")).collect();
+    let policy = format!(
+        "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{read: [\"{tree}\"], write: [\"{tree}\"], workdir: copy}}}}\n"
+    );
+    let mut world = World::prepared(|setup| {
+        setup.runbook("host.md", runbook("", &steps));
+        setup.policy.clone_from(&policy);
+    });
+    let all = [
+        "host.md:7:11: host:absent: the profile's path",
+        "host.md:11:11: host:nested: the profile's path",
+        "host.md:15:11: host:huge: the step asks for memory_bytes",
+        "host.md:19:11: host:tiny: the profile can't be held: the limit memory_bytes is 1024, with which no interpreter starts; \
+         give it at least 4 MiB",
+    ];
+    let check = |text: &str| {
+        for words in all {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("host:fine") && !text.contains("toml: host.md"), "{text}");
+    };
+    check(&world.try_start().expect_err("it does not serve"));
+    // The same at a later seal, while the old one stays in force.
+    world.write("b/runbooks/host.md", &runbook("", &[("fine", "true")]));
+    world.start();
+    let before = world.service_log().len();
+    world.write("b/runbooks/host.md", &runbook("", &steps));
+    world.signal(rustix::process::Signal::HUP);
+    support::wait_for("the errors are told", || world.service_log()[before..].contains("host:tiny"));
+    check(&world.service_log()[before..]);
+}
+
 /// What would otherwise be found out when the nonce is spent.
 #[test]
 fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
@@ -126,6 +169,40 @@ fn a_tree_that_no_run_could_be_given_is_an_error_at_the_seal() {
     let tried = command.args(["--mount", "bash", "-c", mounted, "bash", &tree]).arg(program).output().expect("starts");
     let says = format!("holds another file system at {tree}/other");
     assert!(!tried.status.success() && said(&tried).contains(&says), "{}", said(&tried));
+}
+
+/// A copy has no sockets, and in one of an overlay nobody listens: what was signed would not be what the step gets.
+#[test]
+fn a_declared_socket_is_reached_in_every_work_directory_or_refused_at_the_seal() {
+    let (dir, tree) = tree();
+    let path = format!("{tree}/app.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a listener");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
+    std::thread::spawn(move || {
+        use std::io::Write as _;
+        for client in listener.incoming() {
+            let _ = client.expect("a client").write_all(b"hello");
+        }
+    });
+    let world = World::prepared(|_| {});
+    let connect = format!("import socket; s = socket.socket(socket.AF_UNIX); s.connect({path:?}); print(s.recv(9))");
+    let tried = |arguments: &[&str]| {
+        let mut command = world.program(&["sandbox", "--socket", &path]);
+        command.args(arguments).args(["--", "python3", "-c", &connect]).current_dir(dir.path()).output().expect("runs")
+    };
+    let reached: [&[&str]; 3] = [&[], &["--read", &tree], &["--write", &tree, "--workdir", "in-place"]];
+    for arguments in reached {
+        let output = tried(arguments);
+        assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "b'hello'\n"), "{arguments:?}");
+    }
+    for workdir in ["copy", "overlay"] {
+        let says = format!("{path} lies in {tree}, of which the run gets a copy or an overlay");
+        let output = tried(&["--write", &tree, "--workdir", workdir]);
+        assert!(!output.status.success() && said(&output).contains(&says), "{workdir}: {}", said(&output));
+        let allows = format!("sockets: [\"{path}\"], write: [\"{tree}\"], workdir: in-place");
+        let text = refused(&format!("sockets={path} write={tree} workdir={workdir}"), &allows);
+        assert!(text.contains("host.md:7:11: host:go: ") && text.contains(&says), "{workdir}: {text}");
+    }
 }
 
 #[test]

@@ -545,7 +545,7 @@ fn read(
             };
             let held = match steps_in_force(&registry, &policy, &lists, roster, &configuration) {
                 Ok(held) => held,
-                Err(messages) => return Ok(Err(Unread::Refused(messages))),
+                Err(flaws) => return Ok(Err(Unread::Refused(flaws.iter().map(ToString::to_string).collect()))),
             };
             let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
             Arc::new(Steps { of, registry, held, unprofiled, longest_ms })

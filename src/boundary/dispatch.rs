@@ -60,10 +60,15 @@ impl Boundary {
 
     /// Sends an approved proposal across; waits where there is no room or no sandbox, until it expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
+        self.try_until_over(&id).await;
+        self.held_up.forget(&id);
+    }
+
+    async fn try_until_over(&self, id: &ProposalId) {
         let mut pause = RETRY;
         let mut told = None;
         loop {
-            let refused = match self.cross_stored(&id).await {
+            let refused = match self.cross_stored(id).await {
                 Ok(true) => return,
                 Ok(false) => {
                     tracing::debug!(proposal = %id, "no longer approved");
@@ -82,14 +87,19 @@ impl Boundary {
                 }
                 Err(Stopped::Refused(refused)) => refused,
             };
-            if told.replace(refused.code) != Some(refused.code) {
-                tracing::info!(proposal = %id, code = %refused.code, "{}", refused.detail);
-            }
+            let first = told.replace(refused.code) != Some(refused.code);
             if matches!(refused.code, Code::Busy | Code::SandboxUnavailable) {
+                if first {
+                    tracing::warn!(proposal = %id, code = %refused.code, "approved and held up: {}", refused.detail);
+                }
+                if self.held_up.keep(id, &refused) {
+                    self.changes.notify(id);
+                }
                 let _ = tokio::time::timeout(RETRY, self.changes.room()).await;
                 continue;
             }
-            self.end(&id, &refused).await;
+            tracing::info!(proposal = %id, code = %refused.code, "{}", refused.detail);
+            self.end(id, &refused).await;
             return;
         }
     }

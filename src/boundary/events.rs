@@ -2,7 +2,7 @@
 //!
 //! 1 is `pending`, then signatures in order of arrival, `approved`, `running`, the output's pieces, `exit`, `finished`,
 //! the receipt. Each is derived from what is durable or recorded, so a reader can take up at any number, also after
-//! a restart.
+//! a restart. What holds an approved run up is of the moment and has no number of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub struct Events {
 }
 
 enum Phase {
-    /// Before the run: whether `pending` and `approved` were told, and how many signatures.
-    Waiting { began: bool, signatures: usize, approved: bool },
+    /// Before the run: whether `pending` and `approved` were told, how many signatures, and what holds it up.
+    Waiting { began: bool, signatures: usize, approved: bool, held_up: Option<RefusalView> },
     /// The run lives.
     Running { cursor: Cursor },
     /// It ran: what was recorded, told from the store.
@@ -61,7 +61,7 @@ impl Boundary {
             id: id.clone(),
             after,
             number: 0,
-            phase: Phase::Waiting { began: false, signatures: 0, approved: false },
+            phase: Phase::Waiting { began: false, signatures: 0, approved: false, held_up: None },
             ready: VecDeque::new(),
         })
     }
@@ -84,6 +84,10 @@ impl Events {
                 return None;
             }
             if let Some(event) = self.ready.pop_front() {
+                // Counted, it would move the numbers of what is durable.
+                if matches!(event, Event::HeldUp { .. }) {
+                    return Some((self.number.max(self.after), event));
+                }
                 self.number += 1;
                 if self.number > self.after {
                     return Some((self.number, event));
@@ -167,7 +171,7 @@ impl Events {
     }
 
     fn waiting(&mut self, row: &Proposal) -> Result<bool, Stopped> {
-        let Phase::Waiting { began, signatures, approved } = &mut self.phase else { return Ok(false) };
+        let Phase::Waiting { began, signatures, approved, held_up } = &mut self.phase else { return Ok(false) };
         let before = self.ready.len();
         if !*began {
             *began = true;
@@ -184,7 +188,14 @@ impl Events {
             self.ready.push_back(Event::Status { status: ProposalStatus::Approved, code: None });
         }
         match row.status {
-            Status::Pending | Status::Approved => {}
+            Status::Pending => {}
+            Status::Approved => {
+                let now = self.boundary.held_up.of(&self.id);
+                if let Some(RefusalView { code, detail }) = now.clone().filter(|why| held_up.as_ref() != Some(why)) {
+                    self.ready.push_back(Event::HeldUp { code, detail });
+                }
+                *held_up = now;
+            }
             Status::Running | Status::Finished => {
                 self.ready.push_back(Event::Status { status: ProposalStatus::Running, code: None });
                 self.phase = Phase::Running { cursor: Cursor::default() };

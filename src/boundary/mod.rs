@@ -7,6 +7,7 @@ pub mod changes;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;
+pub mod held_up;
 pub mod live;
 pub mod outputs;
 pub mod proposals;
@@ -29,6 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::boundary::changes::Changes;
 use crate::boundary::evidence::Proofs;
+use crate::boundary::held_up::HeldUp;
 use crate::boundary::live::{Live, Living, Recorded};
 use crate::boundary::outputs::{Kept, Outputs};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
@@ -81,6 +83,7 @@ pub struct Boundary {
     witnesses: Witnesses,
     live: Live,
     changes: Changes,
+    held_up: HeldUp,
     outputs: Outputs,
     proofs: Proofs,
     refusals: Refusals,
@@ -174,6 +177,7 @@ impl Boundary {
             witnesses: Witnesses::default(),
             live: Live::default(),
             changes: Changes::default(),
+            held_up: HeldUp::default(),
             outputs,
             proofs: Proofs::default(),
             refusals: Refusals::default(),
@@ -395,6 +399,9 @@ impl Boundary {
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
+        if let Some(why) = &recorded.failed {
+            tracing::warn!(proposal = %proposal, "{why}");
+        }
         let finished_at = self.now().max(started_at);
         let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
         Ran { closing, end, started_at, finished_at }
@@ -586,7 +593,8 @@ impl Boundary {
         match self.outputs.room() {
             Ok(free) if free >= needed => Ok(room),
             Ok(free) => {
-                let why = format!("{free} bytes are free for the store and its outputs, {needed} are needed");
+                let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
+                let why = format!("{free} MiB are free for the store and its outputs, {needed} MiB are needed");
                 Err(busy(&format!("{why}: make room on its disk")).into())
             }
             Err(error) => Err(fault(&error)),

@@ -581,6 +581,7 @@ impl Boundary {
             outcome,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
+            held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
         })
     }
 
@@ -662,8 +663,7 @@ fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Core, Stoppe
 
 /// What a status says beyond itself: a code and words.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
-    let view = RefusalView { code, detail: words.chars().take(2000).collect() };
-    canonical::canonical_of(&view).map_err(|e| fault(&e))
+    canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
 
 fn verified_of(signature: &Signature) -> VerifiedSignature {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, SealDigest, sha256};
 use crate::crypto::json;
-use crate::decision::in_force::{StepInForce, place, steps_in_force};
+use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::builtins::{self, Builtins};
 use crate::policy::file::Policy;
 use crate::policy::permissions::PolicyDenied;
@@ -24,7 +24,7 @@ use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::registry::{RegisteredStep, Registry};
+use crate::registry::{RegisteredStep, Registry, RegistryError};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
@@ -115,11 +115,20 @@ pub struct Bundled {
 
 /// Why a seal can't be made or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealError(pub Vec<String>);
+pub enum SealError {
+    /// Steps that can't be in force, with their places.
+    Steps(Vec<RegistryError>),
+    /// The state as a whole.
+    State(Vec<String>),
+}
 
 impl std::fmt::Display for SealError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        let lines: Vec<String> = match self {
+            Self::Steps(flaws) => flaws.iter().map(ToString::to_string).collect(),
+            Self::State(lines) => lines.clone(),
+        };
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -127,12 +136,12 @@ impl std::error::Error for SealError {}
 
 impl From<Malformed> for SealError {
     fn from(malformed: Malformed) -> Self {
-        Self(vec![malformed.to_string()])
+        Self::State(vec![malformed.to_string()])
     }
 }
 
 fn one(message: impl std::fmt::Display) -> SealError {
-    SealError(vec![message.to_string()])
+    SealError::State(vec![message.to_string()])
 }
 
 /// No run of a step could be signed whose questions no authorization holds: said at the seal, not at each proposal.
@@ -140,14 +149,13 @@ fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce
     let errors: Vec<_> = steps
         .iter()
         .filter_map(|(reference, step)| match step.asked() {
-            Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => Some(format!(
-                "{}: {denied}",
-                registry.get(reference).map_or_else(|| reference.to_string(), |step| place(step))
-            )),
+            Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
+                Some(registry.get(reference)?.flaw(denied))
+            }
             Ok(_) | Err(PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_)) => None,
         })
         .collect();
-    if errors.is_empty() { Ok(()) } else { Err(SealError(errors)) }
+    if errors.is_empty() { Ok(()) } else { Err(SealError::Steps(errors)) }
 }
 
 impl Material {
@@ -172,7 +180,7 @@ impl Material {
             )
         })?;
         let steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
-            .map_err(SealError)?;
+            .map_err(SealError::Steps)?;
         check_can_be_asked(&self.registry, &steps)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
@@ -325,8 +333,9 @@ impl Sealed {
             json::parse(bytes, bytes.len()).map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
         };
         let policy = value("policy", &find("policy", *seal.policy.as_bytes())?)?;
-        let policy = Policy::from_sealed(&policy)
-            .map_err(|errors| SealError(errors.iter().map(|error| format!("sealed policy: {error}")).collect()))?;
+        let policy = Policy::from_sealed(&policy).map_err(|errors| {
+            SealError::State(errors.iter().map(|error| format!("sealed policy: {error}")).collect())
+        })?;
         let roster = find("roster", *seal.roster.as_bytes())?;
         let rosters = rosters_of(&seal, &roster, |digest| find("roster's versions", *digest.as_bytes()))?;
         let roster = rosters.last().clone();
@@ -346,15 +355,16 @@ impl Sealed {
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
             definitions.push(definition);
         }
-        let registry = Registry::from_definitions(definitions)
-            .map_err(|errors| SealError(errors.iter().map(|error| format!("sealed registry: {error}")).collect()))?;
+        let registry = Registry::from_definitions(definitions).map_err(|errors| {
+            SealError::State(errors.iter().map(|error| format!("sealed registry: {error}")).collect())
+        })?;
         if registry.root() != seal.registry_root {
             return Err(one(format!("seal {}: the steps do not hash to the registry root", seal.number)));
         }
         let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
-            SealError(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
+            SealError::State(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
         })?;
-        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(SealError)?;
+        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(SealError::Steps)?;
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
             id: seal.boundary.id.unwrap_or(digest),

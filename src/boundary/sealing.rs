@@ -8,7 +8,7 @@ use crate::boundary::sealed::{Basis, Draft, Material, SealError, Sealed};
 use crate::boundary::{Boundary, BoundaryKey};
 use crate::crypto::digest::SealDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
-use crate::decision::in_force::{place, steps_in_force};
+use crate::decision::in_force::each_in_force;
 use crate::policy::builtins::Builtins;
 use crate::record::document::Malformed;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
@@ -17,9 +17,9 @@ use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::sandbox::Sandbox;
-use crate::sandbox::profile::Unavailable;
+use crate::sandbox::profile::{LEAST_MEMORY, Unavailable};
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
@@ -70,20 +70,21 @@ pub fn restore(
 /// begin.
 ///
 /// # Errors
-/// Every step that names what it can't be given, with its place.
-pub fn check_on_host(material: &Material, sandbox: &dyn Sandbox, runbooks: &[PathBuf]) -> Result<(), Vec<String>> {
-    // What contradicts itself is said by the draft.
-    let Ok(steps) = steps_in_force(
+/// Every step that names what it can't be given, by this host or by policy, with its place: whoever mends one thing should
+/// know of all.
+pub fn check_on_host(
+    material: &Material,
+    sandbox: &dyn Sandbox,
+    runbooks: &[PathBuf],
+) -> Result<(), Vec<RegistryError>> {
+    let (steps, mut errors) = each_in_force(
         &material.registry,
         &material.policy,
         Builtins::current(),
         material.rosters.last(),
         &material.configuration,
-    ) else {
-        return Ok(());
-    };
+    );
     let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
-    let mut errors = Vec::new();
     for (reference, step) in &steps {
         let profile = &step.profile;
         let plain = profile.read.is_empty()
@@ -91,23 +92,24 @@ pub fn check_on_host(material: &Material, sandbox: &dyn Sandbox, runbooks: &[Pat
             && profile.sockets.is_empty()
             && profile.network.mode == NetworkMode::None
             && profile.run_as == ISOLATED
-            && profile.off_reason.is_none();
+            && profile.off_reason.is_none()
+            && profile.limits.memory_bytes >= LEAST_MEMORY;
         if plain {
             continue;
         }
-        let place = material.registry.get(reference).map_or_else(|| reference.to_string(), |step| place(step));
+        let Some(registered) = material.registry.get(reference) else { continue };
         match sandbox.check(profile) {
             Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
-            Err(error) => errors.push(format!("{place}: {error}")),
+            Err(error) => errors.push(registered.flaw(&error)),
         }
         let live = if profile.workdir == Workdir::InPlace { &profile.write[..] } else { &[] };
         for path in live.iter().map(Path::new) {
             if let Some(near) = runbooks.iter().find(|near| near.starts_with(path) || path.starts_with(near)) {
-                errors.push(format!(
-                    "{place}: it would write {}, and runbooks are in {}: no run ever writes a runbook; move one of the two",
+                errors.push(registered.flaw(&format!(
+                    "it would write {}, and runbooks are in {}: no run ever writes a runbook; move one of the two",
                     path.display(),
                     near.display()
-                ));
+                )));
             }
         }
     }
@@ -149,23 +151,12 @@ impl Boundary {
         let dirs = runbooks.clone();
         let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner)));
         let registry = read.await.map_err(|e| fault(&e))?;
-        let registry = registry.map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Refusal::new(
-                Code::Malformed,
-                format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n")),
-            )
-        })?;
+        let registry = registry.map_err(|errors| not_sealed(&errors))?;
         let mut material = material_of(&self.state());
         material.registry = registry.clone();
         let (sandbox, near) = (self.sandbox.clone(), dirs);
         let checked = tokio::task::spawn_blocking(move || check_on_host(&material, &*sandbox, &near));
-        checked.await.map_err(|e| fault(&e))?.map_err(|errors| {
-            Refusal::new(
-                Code::Malformed,
-                format!("the runbooks are not sealed, the old ones stay in force:\n{}", errors.join("\n")),
-            )
-        })?;
+        checked.await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
         self.put_in_force(|material| material.registry = registry.clone(), None).await
     }
 
@@ -236,6 +227,12 @@ impl Boundary {
     pub fn notes(&self) -> Vec<String> {
         self.notes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn not_sealed(errors: &[RegistryError]) -> Refusal {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let detail = format!("the runbooks are not sealed, the old ones stay in force:\n{}", lines.join("\n"));
+    Refusal::new(Code::Malformed, detail)
 }
 
 /// What is in force, as a next seal begins with it.

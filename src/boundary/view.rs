@@ -209,19 +209,32 @@ pub struct ProposalView {
     /// The receipt, once there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
-    /// Why it was refused, denied, or waits after its quorum.
+    /// Why it was refused or denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalView>,
+    /// Why it is approved and has not begun: the no of the last try. It is tried again until it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<RefusalView>,
 }
 
 /// Why a proposal was refused, denied, or waits.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {
     /// The stable code.
     pub code: Code,
     /// In words.
     pub detail: String,
 }
+
+impl RefusalView {
+    /// With as many words as a proposal carries.
+    pub fn new(code: Code, words: &str) -> Self {
+        Self { code, detail: words.chars().take(MOST_WORDS).collect() }
+    }
+}
+
+/// The longest detail of a refusal, in characters.
+const MOST_WORDS: usize = 2000;
 
 /// How far a quorum is.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -272,6 +285,15 @@ pub enum Event {
         /// Why, where there is a reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code>,
+    },
+    /// It is approved and can't begin. No record keeps it, so it has the number of the event before it, and who resumes
+    /// hears it again.
+    #[serde(rename = "held-up")]
+    HeldUp {
+        /// The stable code.
+        code: Code,
+        /// In words.
+        detail: String,
     },
     /// Somebody signed.
     Signature {

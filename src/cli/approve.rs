@@ -1,12 +1,15 @@
 //! `approve`: shows the review, asks, then signs exactly the bytes shown.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::boundary::view::ProposalView;
+use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
 use crate::cli::Global;
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::held_up_words;
 use crate::cli::keys::{self, KeyArgs};
 use crate::cli::review::gather::{Subject, status_word};
 use crate::cli::review::{Review, Sound, now, show};
@@ -116,8 +119,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             }
         }
         Subject::Proposal(view) => {
-            let answer: ProposalView = client
+            let mut answer: ProposalView = client
                 .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
+            answer.held_up = held_up_at_once(&client, &answer);
             if talk.json {
                 talk.object(&answer)?;
             } else {
@@ -126,11 +130,31 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 if !missing.is_empty() {
                     talk.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
                 }
+                if let Some(why) = &answer.held_up {
+                    talk.say(&held_up_words(why));
+                }
             }
         }
     }
     Ok(Exit::Done)
 }
+
+/// What holds up the run that this signature approved, where the boundary says so within [`AT_ONCE`]. Most runs have begun by then.
+fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView> {
+    let deadline = Instant::now() + AT_ONCE;
+    let mut held_up = None;
+    let mut status = signed.status;
+    while status == ProposalStatus::Approved && held_up.is_none() && Instant::now() < deadline {
+        std::thread::sleep(AT_ONCE / 20);
+        // The signature is taken, whatever becomes of the question.
+        let view = client.get::<ProposalView>(&format!("/v1/proposals/{}", signed.id)).ok()?;
+        (status, held_up) = (view.status, view.held_up);
+    }
+    held_up
+}
+
+/// How long is asked whether what was approved begins.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A person, or `--yes --expect`, agreed to the digest that was shown.
 struct Consent(Sound);

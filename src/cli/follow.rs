@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::boundary::view::{Event, ProposalStatus, ProposalView, StreamName};
+use crate::boundary::view::{Event, ProposalStatus, ProposalView, RefusalView, StreamName};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::gather::status_word;
@@ -33,13 +33,14 @@ pub struct Sink<'t> {
     raw: bool,
     out: Tamed,
     err: Tamed,
+    held_up: Option<RefusalView>,
 }
 
 impl<'t> Sink<'t> {
     /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `raw`.
     #[must_use]
     pub fn new(talk: &'t Talk, raw: bool) -> Self {
-        Self { talk, raw, out: Tamed::default(), err: Tamed::default() }
+        Self { talk, raw, out: Tamed::default(), err: Tamed::default(), held_up: None }
     }
 
     /// Takes one event.
@@ -65,6 +66,15 @@ impl<'t> Sink<'t> {
                 if self.talk.err_is_terminal() {
                     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
                     self.talk.say(&format!("-- {}{code}", status_word(*status)));
+                }
+                Ok(())
+            }
+            Event::HeldUp { code, detail } => {
+                let why = RefusalView { code: *code, detail: detail.clone() };
+                // A stream that is taken up again says it again.
+                if self.held_up.as_ref() != Some(&why) {
+                    self.talk.say(&held_up_words(&why));
+                    self.held_up = Some(why);
                 }
                 Ok(())
             }
@@ -322,6 +332,12 @@ fn ending(view: &ProposalView) -> String {
         words.push_str(&format!("; receipt {receipt}"));
     }
     words
+}
+
+/// Why an approved run has not begun, in words.
+#[must_use]
+pub fn held_up_words(why: &RefusalView) -> String {
+    format!("held up ({}), and tried again until it expires: {}", why.code, why.detail)
 }
 
 /// How a run ended, in words.

@@ -10,6 +10,7 @@ use crate::boundary::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::held_up_words;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::list;
 use crate::cli::review::now;
@@ -17,11 +18,14 @@ use crate::cli::review::render::span;
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Trust, TrustArgs};
+use crate::record::ident::ProposalId;
+use crate::record::refusal::Code;
 use crate::record::roster::Approver;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
 
-/// List what your signature can move: pending proposals that still need somebody of one of your groups.
+/// List what your signature can move: pending proposals that still need somebody of one of your groups. What is approved
+/// and held up is said beside.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign inbox
@@ -55,6 +59,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
     let mut seen = BTreeSet::new();
+    let mut held_up = BTreeSet::new();
     let mut unreachable = false;
     loop {
         let pending = match list(&client, Some(ProposalStatus::Pending)) {
@@ -70,6 +75,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             Err(failure) => return Err(failure),
         };
         unreachable = false;
+        if !talk.json {
+            tell_held_up(&client, &mut held_up, talk);
+        }
         let waiting: Vec<_> =
             pending.into_iter().filter(|view| mine.as_ref().is_none_or(|mine| can_move(mine, view))).collect();
         if waiting.is_empty() && !args.watch {
@@ -106,8 +114,24 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     }
 }
 
+/// Says which approved runs have not begun and why, each once: who signed may think that they ran.
+fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, talk: &Talk) {
+    // What waits for a signature is listed all the same.
+    for view in list(client, Some(ProposalStatus::Approved)).unwrap_or_default() {
+        if let Some(why) = &view.held_up
+            && told.insert((view.id.clone(), why.code))
+        {
+            talk.say(&format!("{}  {} is approved and {}", ending(&view), view.step, held_up_words(why)));
+        }
+    }
+}
+
+fn ending(view: &ProposalView) -> &str {
+    view.id.as_str().get(view.id.as_str().len().saturating_sub(6)..).unwrap_or_default()
+}
+
 fn line(view: &ProposalView) -> String {
-    let ending = view.id.as_str().get(view.id.as_str().len().saturating_sub(6)..).unwrap_or_default();
+    let ending = ending(view);
     let left = view.expires_at.unix() - now().unix();
     let reason: String = view.reason.chars().take(60).collect();
     let cut = if reason.len() < view.reason.len() { "..." } else { "" };

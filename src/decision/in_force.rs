@@ -20,7 +20,7 @@ use crate::record::configuration::Configuration;
 use crate::record::ident::StepRef;
 use crate::record::profile::Profile;
 use crate::record::step::Approvals;
-use crate::registry::{RegisteredStep, Registry};
+use crate::registry::{Registry, RegistryError};
 use crate::trust::roster::TrustedRoster;
 
 /// What holds for a step under a seal.
@@ -50,31 +50,36 @@ impl StepInForce {
     }
 }
 
-/// Where a step stands and its ref, for a message.
-#[must_use]
-pub fn place(step: &RegisteredStep) -> String {
-    let reference = &step.definition.reference;
-    step.place.as_ref().map_or_else(|| reference.to_string(), |place| format!("{}: {reference}", place.escape_debug()))
-}
-
 /// Works out what holds for every step.
 ///
 /// # Errors
-/// Every step that asks for what policy, roster or configuration does not give.
+/// Every step that asks for what policy, roster or configuration does not give, with its place.
 pub fn steps_in_force(
     registry: &Registry,
     policy: &Policy,
     builtins: &Builtins,
     roster: &TrustedRoster,
     configuration: &Configuration,
-) -> Result<BTreeMap<StepRef, StepInForce>, Vec<String>> {
+) -> Result<BTreeMap<StepRef, StepInForce>, Vec<RegistryError>> {
+    let (steps, errors) = each_in_force(registry, policy, builtins, roster, configuration);
+    if errors.is_empty() { Ok(steps) } else { Err(errors) }
+}
+
+/// The same of each step that asks for nothing else, beside what is wrong with the others.
+pub fn each_in_force(
+    registry: &Registry,
+    policy: &Policy,
+    builtins: &Builtins,
+    roster: &TrustedRoster,
+    configuration: &Configuration,
+) -> (BTreeMap<StepRef, StepInForce>, Vec<RegistryError>) {
     let given = Given::of(configuration);
     let mut steps = BTreeMap::new();
     let mut errors = Vec::new();
     for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
-        let mut refuse = |error: &dyn std::fmt::Display| errors.push(format!("{}: {error}", place(step)));
+        let mut refuse = |error: &dyn std::fmt::Display| errors.push(step.flaw(&error));
         let ruling = resolve(policy, builtins, reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match Rules::combine(of_policy, &definition.approvals) {
@@ -116,5 +121,5 @@ pub fn steps_in_force(
             }
         }
     }
-    if errors.is_empty() { Ok(steps) } else { Err(errors) }
+    (steps, errors)
 }

@@ -154,6 +154,7 @@ async fn until_it_runs(call: &Call, id: &ProposalId, crossing: &mut Crossing, se
                 let runs = !matches!(
                     event,
                     Event::Signature { .. }
+                        | Event::HeldUp { .. }
                         | Event::Status { status: ProposalStatus::Pending | ProposalStatus::Approved, .. }
                 );
                 let ran = matches!(

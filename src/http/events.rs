@@ -243,6 +243,7 @@ struct Line<'e> {
 fn sse(id: u64, event: &Event) -> Bytes {
     let kind = match event {
         Event::Status { .. } => "status",
+        Event::HeldUp { .. } => "held-up",
         Event::Signature { .. } => "signature",
         Event::Output { .. } => "output",
         Event::Exit { .. } => "exit",
@@ -274,7 +275,7 @@ fn simple(event: &Event) -> Option<serde_json::Value> {
             let message = code.map_or_else(|| word.to_owned(), |code| format!("{word}: {}", code.title()));
             Some(json!({"type": "error", "message": message}))
         }
-        Event::Signature { .. } | Event::Receipt { .. } => None,
+        Event::HeldUp { .. } | Event::Signature { .. } | Event::Receipt { .. } => None,
     }
 }
 

@@ -58,12 +58,8 @@ impl Files {
 /// # Errors
 /// Everything that is wrong with them.
 pub fn read_registry(config: &Config) -> Result<Registry, Vec<Problem>> {
-    Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw())).map_err(|errors| {
-        errors
-            .into_iter()
-            .map(|error| Problem { file: error.file, line: error.line, column: error.column, message: error.message })
-            .collect()
-    })
+    Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw()))
+        .map_err(|errors| errors.into_iter().map(Problem::from).collect())
 }
 
 /// Reads the policy.

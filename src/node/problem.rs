@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::registry::RegistryError;
 use crate::yaml::Flaw;
 
 /// Something wrong in a file or with it, and what to do.
@@ -30,6 +31,13 @@ impl Problem {
     pub fn at(file: &Path, flaw: &Flaw) -> Self {
         let Flaw { place, message } = flaw;
         Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone() }
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        let RegistryError { file, line, column, message } = error;
+        Self { file, line, column, message }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::boundary::outputs::Outputs;
-use crate::boundary::sealed::{Basis, Material, Sealed};
+use crate::boundary::sealed::{Basis, Material, SealError, Sealed};
 use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
@@ -170,6 +170,8 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
 /// # Errors
 /// When its directories can't be used.
 pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
+    // Before anything is tried: what fails for want of descriptors looks like a host that lacks layers.
+    descriptors::check().map_err(|why| Problem::whole(&config.path, why))?;
     let setup = Setup {
         helper: None,
         scratch: config.scratch(),
@@ -413,17 +415,22 @@ impl Start<'_> {
                     epoch: Epoch::new(around.bytes()),
                 },
             };
-            let draft = material.draft(basis, at).map_err(|error| {
-                Problems::new(error.0.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
-            })?;
-            if before.as_ref().is_some_and(|before| draft.same_as(&before.seal))
+            let drafted = material.draft(basis, at);
+            let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
+            if before.as_ref().is_some_and(same)
                 && let Some(before) = before
             {
                 return Ok(before);
             }
-            check_on_host(material, *sandbox, &config.runbooks).map_err(|errors| {
-                Problems::new(errors.into_iter().map(|message| Problem::whole(&config.path, message)).collect())
-            })?;
+            let on_host = check_on_host(material, *sandbox, &config.runbooks).err().unwrap_or_default();
+            let mut problems: Vec<Problem> = on_host.into_iter().map(Problem::from).collect();
+            let draft = match drafted {
+                Ok(draft) if problems.is_empty() => draft,
+                drafted => {
+                    problems.extend(drafted.err().into_iter().flat_map(|error| problems_of(config, error)));
+                    return Err(Problems::new(problems));
+                }
+            };
             match write_seal(ledger, key, draft, Vec::new()).await {
                 Ok(sealed) => return Ok(sealed),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
@@ -431,6 +438,13 @@ impl Start<'_> {
             }
         }
         Err(Problem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
+    }
+}
+
+fn problems_of(config: &Config, error: SealError) -> Vec<Problem> {
+    match error {
+        SealError::Steps(flaws) => flaws.into_iter().map(Problem::from).collect(),
+        SealError::State(lines) => lines.into_iter().map(|line| Problem::whole(&config.path, line)).collect(),
     }
 }
 

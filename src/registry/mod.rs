@@ -46,8 +46,23 @@ pub struct RegisteredStep {
     pub digest: StepDigest,
     /// Its parameter schema, ready to validate.
     pub schema: ParameterSchema,
-    /// Where it stands, `file:line:column`; nothing when it was read from a store.
-    pub place: Option<String>,
+    /// The file in which it stands, and where; nothing when it was read from a store.
+    pub place: Option<(String, Place)>,
+}
+
+impl RegisteredStep {
+    /// What is wrong with it, with its place and ref.
+    #[must_use]
+    pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
+        let reference = &self.definition.reference;
+        match &self.place {
+            Some((file, at)) => {
+                let message = format!("{reference}: {what}");
+                RegistryError { file: file.clone(), line: at.line, column: at.column, message }
+            }
+            None => whole(reference.as_str(), what.to_string()),
+        }
+    }
 }
 
 /// The proof that a step is in the registry, as a bundle carries it.
@@ -169,8 +184,8 @@ impl Registry {
                 refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
                 continue;
             }
-            places.insert(reference.clone(), here.clone());
-            match register(definition, (place.line > 0).then_some(here)) {
+            places.insert(reference.clone(), here);
+            match register(definition, (place.line > 0).then(|| (file.clone(), place))) {
                 Ok(step) => {
                     steps.insert(reference, Arc::new(step));
                 }
@@ -254,7 +269,7 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
 }
 
 /// Seals one step, or says why this version can't.
-fn register(definition: StepDefinition, place: Option<String>) -> Result<RegisteredStep, String> {
+fn register(definition: StepDefinition, place: Option<(String, Place)>) -> Result<RegisteredStep, String> {
     let later = [
         (definition.template != Template::None, "a template"),
         (definition.session != SessionUse::None, "a session"),

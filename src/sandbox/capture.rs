@@ -122,7 +122,14 @@ impl Recorder {
         let fits =
             if capture.truncated { 0 } else { usize::try_from(self.room).unwrap_or(usize::MAX).min(arrived.len()) };
         let kept = &arrived[..fits];
-        let kept = if capture.recorded.append(kept, &self.spool).is_ok() { kept } else { &[] };
+        let kept = match capture.recorded.append(kept, &self.spool) {
+            Ok(()) => kept,
+            Err(error) => {
+                // The receipt says that it was cut, and not why.
+                tracing::warn!(%error, spool = %self.spool.display(), "output of a run can't be recorded from here on");
+                &[]
+            }
+        };
         capture.truncated |= kept.len() < arrived.len();
         if kept.is_empty() {
             return None;

@@ -72,7 +72,9 @@ impl Probe {
     pub(super) fn broken(mut self, failure: Option<&Failure>) -> Self {
         self.broken = failure.map(|failure| missing(failure, &Facts::of_this_host()));
         if let Some(broken) = &self.broken {
-            self.layers.iter_mut().for_each(|state| drop(state.missing.get_or_insert_with(|| broken.clone())));
+            for state in &mut self.layers {
+                state.missing.get_or_insert_with(|| broken.clone());
+            }
         }
         self
     }

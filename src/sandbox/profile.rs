@@ -213,6 +213,11 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
     ids::of_user(name).map(Some).map_err(|why| Unavailable::User { name: name.clone(), why })
 }
 
+/// With less every run is killed or fails before its first line. Bash alone takes 384 KiB of data; in a control group its stack,
+/// tables and the run's first process count too. No other limit keeps an empty script from ending well, but a time of a
+/// millisecond, which the outcome names.
+pub const LEAST_MEMORY: u64 = 4 << 20;
+
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });
     Patterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
@@ -249,6 +254,13 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
         if value == 0 {
             return invalid(&format!("the limit {name} is 0; give it a value"));
         }
+    }
+    if limits.memory_bytes < LEAST_MEMORY {
+        return invalid(&format!(
+            "the limit memory_bytes is {}, with which no interpreter starts; give it at least {} MiB",
+            limits.memory_bytes,
+            LEAST_MEMORY >> 20
+        ));
     }
     match &profile.off_reason {
         Some(reason) if reason.trim().is_empty() => invalid("off_reason is empty; say why the sandbox is off"),
@@ -320,10 +332,22 @@ fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
 fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     use std::os::unix::fs::FileTypeExt as _;
     check_paths(&profile.sockets)?;
-    match profile.sockets.iter().find(|path| !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket())) {
-        Some(path) => Err(Unavailable::Path { path: path.clone(), why: "is no socket".into() }),
-        None => Ok(()),
+    let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
+    for path in &profile.sockets {
+        let wrong = |why: String| Err(Unavailable::Path { path: path.clone(), why });
+        if !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket()) {
+            return wrong("is no socket".into());
+        }
+        // Nobody listens in a copy: the step would find no socket there, or one that refuses.
+        let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
+        if let Some(tree) = tree.filter(|_| copied) {
+            return wrong(format!(
+                "lies in {tree}, of which the run gets a copy or an overlay, where nobody listens; take \"in-place\", or have the \
+                 socket in another directory"
+            ));
+        }
     }
+    Ok(())
 }
 
 /// What is named and denied at once is a mistake that nobody should have to find out during a run.
@@ -587,6 +611,7 @@ mod tests {
     fn limits_of_zero_and_contradictions_are_refused() {
         assert!(refusal(|p| p.limits.wall_ms = 0).contains("wall_ms is 0"));
         assert!(refusal(|p| p.limits.output_bytes = 0).contains("output_bytes is 0"));
+        assert!(refusal(|p| p.limits.memory_bytes = LEAST_MEMORY - 1).contains("at least 4 MiB"));
         assert!(refusal(|p| p.off_reason = Some("because".into())).contains("choose one"));
         assert!(refusal(|p| (p.require, p.off_reason) = (vec![], Some(" ".into()))).contains("off_reason is empty"));
     }

@@ -89,6 +89,8 @@ impl RosterSource {
 pub struct Told {
     /// Its status, in one word.
     pub status: String,
+    /// Why it is approved and has not begun.
+    pub held_up: Option<String>,
     /// People whose signatures it counts.
     pub approvers: Vec<Name>,
     /// Groups from which it still needs somebody.

@@ -210,6 +210,7 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
         Subject::Proposal(view) => {
             sources.told = Some(Told {
                 status: status_word(view.status).to_owned(),
+                held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
                 approvers: view.approvals.approvers.clone(),
                 missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
                 excluded: view.approvals.excluded.clone(),

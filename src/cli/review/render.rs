@@ -350,6 +350,9 @@ fn approvals(screen: &mut Screen, sources: &Sources, found: &Derived, mine: Opti
         let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
         let or_none = |text: String| if text.is_empty() { "nobody".to_owned() } else { text };
         screen.field("status", &Shown::text(&told.status));
+        if let Some(why) = &told.held_up {
+            screen.field("held up", &Shown::text(why));
+        }
         screen.field("so far", &Shown::text(&format!("{} (the boundary's word)", or_none(names(&told.approvers)))));
         screen.field(
             "still needed",

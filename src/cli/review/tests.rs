@@ -169,6 +169,7 @@ impl Case {
             signatures: Vec::new(),
             told: Some(Told {
                 status: "pending".into(),
+                held_up: None,
                 approvers: vec!["bob".parse().expect("name")],
                 missing: vec!["ops".into()],
                 excluded: vec!["carol".parse().expect("name")],
