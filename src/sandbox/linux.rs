@@ -134,14 +134,19 @@ impl LinuxSandbox {
         };
         let probe = Probe::conclude(&lacking, own_id).broken(broken.as_ref());
         match if probe.form == Form::Namespaces { self.trial_of_an_overlay(&probe) } else { Ok(()) } {
-            Ok(()) => probe,
-            Err(failure) => probe.without_overlay(failure),
+            // What fails in another place says nothing of overlays.
+            Err(failure) if failure.stage == Stage::Workdir => probe.without_overlay(failure),
+            _ => probe,
         }
     }
 
     /// Whether the kernel mounts an overlay for a run: it may have none, and only then is that found out.
     fn trial_of_an_overlay(&self, probe: &Probe) -> Result<(), Failure> {
-        let tree = self.make_run_dir().at(Stage::Request, "make a directory to lay an overlay over")?;
+        // As a tree of the host is: whoever a step is, it may look into it.
+        let made = self
+            .make_run_dir()
+            .and_then(|tree| std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).map(|()| tree));
+        let tree = made.at(Stage::Request, "make a directory to lay an overlay over")?;
         let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
         (profile.write, profile.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
         let filter = probe.missing(Layer::Seccomp).is_none().then(|| Filter::of(Form::Namespaces, &profile));
