@@ -178,6 +178,34 @@ fn a_poorer_sandbox_is_signed_for_and_named_in_the_receipt() {
     world.assert_verified(&finished);
 }
 
+/// Where runs have neither namespaces nor ids of their own: whoever could end them from outside is their own first process.
+#[test]
+fn a_step_that_ignores_sigterm_is_dead_with_its_receipt_without_namespaces_too() {
+    const NAME: &str = "a_step_that_ignores_sigterm_is_dead_with_its_receipt_without_namespaces_too";
+    let mark = format!("86395.{}", std::process::id());
+    let deaf = format!("trap '' TERM HUP\n(setsid sh -c 'trap \"\" TERM; sleep {mark}' &)\nsleep {mark}\n:");
+    let mut world = World::prepared(|setup| {
+        setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
+        setup.runbook("s.md", runbook(SMALL, &[("short timeout=1s", &deaf), ("long", &deaf)]));
+    });
+    if !poor_host(&mut world, NAME) {
+        return;
+    }
+    world.start();
+    world.make_tokens();
+    let finished = world.run("s:short", json!({}), &[&alice()]);
+    assert_eq!(finished["outcome"]["status"], "timed_out");
+    assert_eq!((on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]), (false, &Value::Null));
+    let proposal = world.propose("s:long", json!({}));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    wait_for("it runs", || on_host(&mark));
+    let cancel = format!("/v1/proposals/{}/cancellation", id_of(&proposal));
+    world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(finished["outcome"]["status"], "cancelled");
+    assert_eq!((on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]), (false, &Value::Null));
+}
+
 // ---- R9 and what a step can't do
 
 #[test]

@@ -20,7 +20,7 @@ use crate::sandbox::facts;
 use crate::sandbox::helper::{PATIENCE, Running};
 use crate::sandbox::network::Contacts;
 use crate::sandbox::profile::Prepared;
-use crate::sandbox::protocol::{self, Confined, Failure, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
+use crate::sandbox::protocol::{self, Confined, Failure, Form, KILL, Message, Spent, Stage, StepEnd, TERMINATE};
 use crate::sandbox::{End, Report, Usage};
 
 /// How long a step may tidy up after SIGTERM before all of its run is killed.
@@ -84,6 +84,8 @@ pub(super) struct Run {
     descriptor: Option<OwnedFd>,
     /// The first process of the run.
     process: Option<OwnedFd>,
+    /// What that one's end ends.
+    pub(super) form: Form,
     /// What the run's control group saw, where it had one.
     pub(super) seen: Option<(Controllers, Seen)>,
     disk_full: bool,
@@ -114,6 +116,7 @@ impl Run {
             lost: None,
             descriptor: None,
             process: None,
+            form: Form::Namespaces,
             seen: None,
             disk_full: false,
             egress: None,
@@ -284,10 +287,13 @@ impl Run {
         }
     }
 
-    /// Kills the run from outside: its first process, and with it all that it is the first of.
+    /// Kills the run from outside: its first process, and with it all that it is the first of. On the host's root that one is
+    /// told to do it: nobody else can, and its own end would free the others.
     fn kill(&self, control: &mut UnixStream) {
         let _ = control.write_all(&[KILL]);
-        if let Some(process) = &self.process {
+        if self.form == Form::Namespaces
+            && let Some(process) = &self.process
+        {
             let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
         }
     }
@@ -296,12 +302,19 @@ impl Run {
     /// this returns, or the run is said to be stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
-        let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+        let kill = || drop(rustix::process::pidfd_send_signal(process, Signal::KILL));
+        if self.form == Form::Namespaces {
+            kill();
+        }
         let left = if self.stuck { Duration::ZERO } else { DEATH };
         let timeout = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
-        // Readable when it is dead: the kernel lets the first of a pid namespace die last.
+        // Readable when it is dead: the kernel lets the first of a pid namespace die last, and on the host's root it ends
+        // the others first, since nobody listens to it any more.
         let dead = rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
-        self.stuck |= dead == Ok(0);
+        if dead == Ok(0) {
+            self.stuck = true;
+            kill();
+        }
     }
 
     pub(super) fn report(self, prepared: &Prepared, own_id: bool) -> Report {

@@ -260,6 +260,7 @@ impl LinuxSandbox {
         live: &mut dyn FnMut(Chunk<'_>),
         cancel: &CancelFlag,
     ) {
+        run.form = prepared.form;
         let run_dir = match (prepared.form == Form::Host).then(|| self.make_run_dir()).transpose() {
             Ok(run_dir) => run_dir,
             Err(error) => {
