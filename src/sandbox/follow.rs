@@ -302,7 +302,9 @@ impl Run {
     /// this returns, or the run is said to be stuck.
     pub(super) fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
-        let kill = || drop(rustix::process::pidfd_send_signal(process, Signal::KILL));
+        let kill = || {
+            let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+        };
         if self.form == Form::Namespaces {
             kill();
         }
