@@ -190,8 +190,10 @@ impl Run {
     fn give_up(&mut self, launched: &mut Launched, received: &mut Vec<u8>) {
         self.silent = true;
         // It says that it begins a run before it does, and from now on it can't say so.
-        let _ = launched.control.shutdown(Shutdown::Both);
-        while self.hear(launched, received) {}
+        if launched.control.shutdown(Shutdown::Both).is_ok() {
+            // What it has said before, and then the end.
+            while self.hear(launched, received) {}
+        }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
             let why = format!("have the helper begin it: nothing was heard of it for {seconds} s, it is replaced");
