@@ -146,12 +146,12 @@ fn host(wanted: Level) -> Vec<Line> {
             unwritable: Vec::new(),
         };
         let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
-        let probe = sandbox.probe().clone();
+        let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
         let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
         drop(scratch);
-        Result::<_, String>::Ok((probe, tried))
+        Result::<_, String>::Ok((probe, overlay, tried))
     };
-    let (probe, tried) = match trial() {
+    let (probe, overlay, tried) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
             return vec![mend("sandbox", format!("it can't be tried: {error}"))];
@@ -190,13 +190,7 @@ fn host(wanted: Level) -> Vec<Line> {
             says: format!("of each process, since there is no control group for runs ({why}); systemd: Delegate=yes"),
         },
     });
-    if let Some(Missing { why, knob }) = &probe.overlay {
-        lines.push(Line {
-            holds: State::Note,
-            what: "overlays".into(),
-            says: format!("none for runs ({why}): {knob}"),
-        });
-    }
+    lines.extend(overlay);
     if let Some(abi) = probe.landlock_abi {
         lines.push(ok("Landlock", format!("ABI {abi}")));
     }
@@ -209,6 +203,13 @@ fn host(wanted: Level) -> Vec<Line> {
     };
     lines.push(ok("user id", own.to_owned()));
     lines
+}
+
+/// Says so where no run can have an overlay. Where runs have no root of their own that is no news.
+fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
+    let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
+    let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
+    Some(Line { holds: State::Note, what: "overlays".into(), says: format!("none for runs ({why}): {knob}") })
 }
 
 /// What a real step could not do here.

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -22,7 +22,7 @@ use crate::sandbox::ids::{Id, Ids};
 use crate::sandbox::interpreter;
 use crate::sandbox::leftovers;
 use crate::sandbox::network::{Proxy, Resolve};
-use crate::sandbox::probe::{Lacking, Probe};
+use crate::sandbox::probe::{Lacking, Missing, Probe};
 use crate::sandbox::profile::{self, Prepared, Surroundings, Unavailable};
 use crate::sandbox::protocol::{
     self, At as _, Descriptors, Failure, Filter, Form, HostId, MAX_TEXT, Message, Request, Stage, Start, StepEnd,
@@ -65,6 +65,7 @@ pub struct LinuxSandbox {
     around: Surroundings,
     ids: Ids,
     probe: Probe,
+    overlay: OnceLock<Option<Missing>>,
 }
 
 impl LinuxSandbox {
@@ -99,6 +100,7 @@ impl LinuxSandbox {
             ),
             ids,
             probe: Probe::conclude(&Lacking::default(), own_id),
+            overlay: OnceLock::new(),
         };
         sandbox.probe = sandbox.try_everything(own_id);
         sandbox.probe.cgroup = match &sandbox.groups {
@@ -132,16 +134,22 @@ impl LinuxSandbox {
             }
             *part = Some(failure);
         };
-        let probe = Probe::conclude(&lacking, own_id).broken(broken.as_ref());
-        match if probe.form == Form::Namespaces { self.trial_of_an_overlay(&probe) } else { Ok(()) } {
-            // What fails in another place says nothing of overlays.
-            Err(failure) if failure.stage == Stage::Workdir => probe.without_overlay(failure),
-            _ => probe,
-        }
+        Probe::conclude(&lacking, own_id).broken(broken.as_ref())
     }
 
-    /// Whether the kernel mounts an overlay for a run: it may have none, and only then is that found out.
-    fn trial_of_an_overlay(&self, probe: &Probe) -> Result<(), Failure> {
+    /// Why no run here can have a tree as an overlay; nothing when it can. Tried once, when it is first asked: an overlay takes
+    /// the kernel longer than all else.
+    pub fn overlay(&self) -> Option<&Missing> {
+        let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
+            // What fails in another place says nothing of overlays.
+            Err(failure) if failure.stage == Stage::Workdir => Some(Missing::overlay(&failure)),
+            _ => None,
+        });
+        tried.as_ref()
+    }
+
+    fn trial_of_an_overlay(&self) -> Result<(), Failure> {
+        let probe = &self.probe;
         // As a tree of the host is: whoever a step is, it may look into it.
         let made = self
             .make_run_dir()
@@ -237,7 +245,14 @@ impl Sandbox for LinuxSandbox {
     }
 
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
-        profile::check(profile, &self.probe, &self.around)
+        let prepared = profile::check(profile, &self.probe, &self.around)?;
+        if prepared.form == Form::Namespaces
+            && profile.workdir == Workdir::Overlay
+            && let Some(missing) = self.overlay()
+        {
+            profile::without_overlays(profile, missing)?;
+        }
+        Ok(prepared)
     }
 
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {

@@ -17,8 +17,6 @@ pub struct Probe {
     pub own_id: bool,
     /// Which limits control groups hold, by the kernel's names; or why none does.
     pub cgroup: Result<Vec<&'static str>, String>,
-    /// Why no run here can have a tree as an overlay; nothing when it can.
-    pub overlay: Option<Missing>,
     /// Why not even a run without any layer works here; nothing when it does.
     pub broken: Option<Missing>,
     pub(super) form: Form,
@@ -51,6 +49,13 @@ pub struct Missing {
     pub knob: String,
 }
 
+impl Missing {
+    /// A kernel that mounts no overlay for a run, for that reason.
+    pub(super) fn overlay(failure: &Failure) -> Self {
+        Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
+    }
+}
+
 impl Probe {
     /// Layers that are held fully, sorted.
     #[must_use]
@@ -76,15 +81,6 @@ impl Probe {
                 state.missing.get_or_insert_with(|| broken.clone());
             }
         }
-        self
-    }
-
-    /// A host whose kernel mounts no overlay for a run, for that reason.
-    pub(super) fn without_overlay(mut self, failure: Failure) -> Self {
-        self.overlay = Some(Missing {
-            why: failure.to_string(),
-            knob: "run `modprobe overlay`, or let steps work on a copy".into(),
-        });
         self
     }
 
@@ -120,7 +116,6 @@ impl Probe {
             landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),
             own_id,
             cgroup: Ok(Vec::new()),
-            overlay: None,
             broken: None,
             form: if lacking.namespaces.is_some() { Form::Host } else { Form::Namespaces },
         }

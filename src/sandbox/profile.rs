@@ -195,7 +195,7 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     keep_private(profile, probe, around, &mounts, form, landlock)?;
     keep_unwritable(profile, around, &mounts)?;
     if form == Form::Namespaces {
-        check_overlays(profile, probe, &mounts)?;
+        check_overlays(profile, &mounts)?;
         check_reached(profile, probe)?;
     }
     let mut layers = if off { Vec::new() } else { probe.held() };
@@ -367,16 +367,22 @@ fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     Ok(())
 }
 
+/// Refuses what is to have an overlay, on a host whose kernel mounts none.
+pub(super) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unavailable> {
+    let Missing { why, knob } = missing;
+    let why = format!("can have no overlay on this host ({why}): {knob}");
+    match filesystem::host_paths(&profile.write).next() {
+        Some(path) if profile.workdir == Workdir::Overlay => Err(Unavailable::Path { path: path.to_owned(), why }),
+        _ => Ok(()),
+    }
+}
+
 /// An overlay is over one file system: the kernel mounts none over a tree in which another one is mounted.
-fn check_overlays(profile: &Profile, probe: &Probe, mounts: &Mounts) -> Result<(), Unavailable> {
+fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable> {
     if profile.workdir != Workdir::Overlay {
         return Ok(());
     }
     for path in filesystem::host_paths(&profile.write) {
-        if let Some(Missing { why, knob }) = &probe.overlay {
-            let why = format!("can have no overlay on this host ({why}): {knob}");
-            return Err(Unavailable::Path { path: path.to_owned(), why });
-        }
         if let Some(inner) = mounts.below(Path::new(path)) {
             let why = format!(
                 "holds another file system at {}, over which no overlay can be mounted; let it work on a copy, or name a tree \
@@ -567,17 +573,17 @@ mod tests {
 
     #[test]
     fn a_tree_is_refused_as_an_overlay_where_the_kernel_mounts_none() {
-        let tree = tempfile::tempdir().expect("a directory");
-        let tree = tree.path().canonicalize().expect("real");
         let failure = Failure { stage: Stage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
-        let none = strong().without_overlay(failure);
+        let missing = Missing::overlay(&failure);
         let mut wanted = profile();
-        (wanted.write, wanted.workdir) = (vec![tree.display().to_string()], Workdir::Overlay);
-        let text = check(&wanted, &none, &around(&[])).expect_err("refused").to_string();
-        assert!(text.contains("no overlay on this host") && text.contains("modprobe overlay"), "{text}");
-        assert!(check(&wanted, &strong(), &around(&[])).is_ok());
+        (wanted.write, wanted.workdir) = (vec!["/srv/tree".into()], Workdir::Overlay);
+        let text = without_overlays(&wanted, &missing).expect_err("refused").to_string();
+        assert!(
+            text.contains("/srv/tree can have no overlay on this host") && text.contains("modprobe overlay"),
+            "{text}"
+        );
         wanted.workdir = Workdir::Copy;
-        assert!(check(&wanted, &none, &around(&[])).is_ok(), "what needs none goes on");
+        assert!(without_overlays(&wanted, &missing).is_ok(), "what needs none goes on");
     }
 
     #[test]
