@@ -75,6 +75,7 @@ impl Boundary {
                     return;
                 }
                 Err(Stopped::Fault(fault)) => {
+                    self.held_up.forget(id);
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
                     // Before the claim it is approved still, and tried again, more and more rarely, until it expires.
                     // After it, it runs no second time: the next start writes its receipt.

@@ -140,7 +140,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     match &report.end {
         End::Killed(limit) => talk.say(&format!("ended by the limit {limit}")),
         End::TimedOut => talk.say("ended by the limit wall_ms"),
-        End::NotStarted(why) | End::Lost(why) => talk.say(&format!("it did not run: {why}")),
+        End::NotStarted(why) => talk.say(&format!("it did not run: {why}")),
+        End::Lost(why) => talk.say(&format!("how it ended is not known: {why}")),
         _ => {}
     }
     let written = report.stdout.bytes + report.stderr.bytes;

@@ -84,6 +84,8 @@ pub(super) struct Run {
     descriptor: Option<OwnedFd>,
     /// The first process of the run.
     process: Option<OwnedFd>,
+    /// Since when that one is known to be dead, which is when the helper has to say so.
+    dead: Option<Instant>,
     /// What that one's end ends.
     pub(super) form: Form,
     /// What the run's control group saw, where it had one.
@@ -116,6 +118,7 @@ impl Run {
             lost: None,
             descriptor: None,
             process: None,
+            dead: None,
             form: Form::Namespaces,
             seen: None,
             disk_full: false,
@@ -131,8 +134,6 @@ impl Run {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
-        // Since when its first process is known to be dead, which is when the helper has to say so.
-        let mut dead = None;
         let asked_at = Instant::now();
         let mut buffer = vec![0; BUFFER];
         if let Err(error) = launched.control.set_nonblocking(true) {
@@ -142,10 +143,11 @@ impl Run {
         loop {
             asked = self.keep_deadline(asked, &mut launched.control);
             let mut wake = match asked {
+                Asked::Nothing if self.step.is_some() => self.deadline + GRACE,
                 Asked::Nothing => self.deadline,
                 Asked::ToEnd(at) => at + GRACE,
                 Asked::ToDie(at) if at.elapsed() > DEATH => {
-                    self.stuck = dead.is_none();
+                    self.stuck = self.dead.is_none();
                     break;
                 }
                 Asked::ToDie(at) => at + DEATH,
@@ -153,7 +155,7 @@ impl Run {
             let owed = match &self.process {
                 // It takes one after the other: whoever waits has been forgotten only when no other was begun either.
                 None => Some(launched.helper.heard().max(asked_at)),
-                Some(_) => dead,
+                Some(_) => self.dead,
             };
             if let Some(since) = owed {
                 if since.elapsed() > PATIENCE {
@@ -162,10 +164,10 @@ impl Run {
                 }
                 wake = wake.min(since + PATIENCE);
             }
-            let process = self.process.as_ref().filter(|_| dead.is_none());
+            let process = self.process.as_ref().filter(|_| self.dead.is_none());
             let ready = wait(launched, open, matches!(asked, Asked::Nothing).then_some(cancel), process, wake);
             if ready.dead {
-                dead = Some(Instant::now());
+                self.dead = Some(Instant::now());
             }
             if ready.cancelled {
                 self.ask(&mut asked, Why::Cancelled, &mut launched.control);
@@ -197,7 +199,7 @@ impl Run {
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
             let why = format!("have the helper begin it: nothing was heard of it for {seconds} s, it is replaced");
-            self.failure = Some(Failure::new(Stage::Processes, why));
+            self.failure = Some(Failure::new(Stage::Helper, why));
         }
     }
 
@@ -241,7 +243,7 @@ impl Run {
             match protocol::take_message(received) {
                 Ok(Some(Message::Cloned)) => {
                     launched.helper.hear();
-                    self.process = self.descriptor.take();
+                    (self.process, self.dead) = (self.descriptor.take(), None);
                 }
                 Ok(Some(Message::Listening)) => {
                     // Without anybody to serve it the port is closed, and nothing gets out.
@@ -300,6 +302,11 @@ impl Run {
         }
     }
 
+    /// Whether the step may have been executed.
+    pub(super) fn may_have_begun(&self) -> bool {
+        self.failure.is_none() || self.confined.is_some()
+    }
+
     /// Ends a run whose helper was not heard of again, or has nothing more to say: what was its first process is dead when
     /// this returns, or the run is said to be stuck.
     pub(super) fn end_by_force(&mut self) {
@@ -310,12 +317,10 @@ impl Run {
         if self.form == Form::Namespaces {
             kill();
         }
-        let left = if self.stuck { Duration::ZERO } else { DEATH };
-        let timeout = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
-        // Readable when it is dead: the kernel lets the first of a pid namespace die last, and on the host's root it ends
-        // the others first, since nobody listens to it any more.
-        let dead = rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
-        if dead == Ok(0) {
+        let most = if self.stuck { Duration::ZERO } else { DEATH };
+        // Dead: the kernel lets the first of a pid namespace die last, and on the host's root it ends the others first, since
+        // nobody listens to it any more.
+        if !is_dead_within(process, most) {
             self.stuck = true;
             kill();
         }
@@ -343,8 +348,10 @@ impl Run {
     }
 
     fn end(&self) -> End {
-        if let Some(failure) = &self.failure {
-            return End::NotStarted(failure.to_string());
+        match &self.failure {
+            Some(failure) if self.confined.is_some() => return End::Lost(failure.to_string()),
+            Some(failure) => return End::NotStarted(failure.to_string()),
+            None => {}
         }
         if let Some(lost) = &self.lost {
             return End::Lost(lost.clone());
@@ -415,6 +422,21 @@ struct Ready {
     dead: bool,
 }
 
+/// Whether a process dies in that time. Nothing but its end counts as that, whatever interrupts the waiting.
+fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
+    let until = Instant::now() + most;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let seconds = left.as_secs().try_into().unwrap_or(i64::MAX);
+        let timeout = Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() };
+        match rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
 /// Waits until something can be read, the process is dead, or the time has come.
 fn wait(
     launched: &Launched,
@@ -464,6 +486,27 @@ mod tests {
             run.failure = Some(Failure::new(Stage::Request, "nothing was executed"));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
         }
+    }
+
+    #[test]
+    fn a_process_is_dead_when_it_ended_and_not_before() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let pid = rustix::process::Pid::from_child(&child);
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
+        assert!(!is_dead_within(&process, Duration::from_millis(20)));
+        child.kill().expect("killed");
+        assert!(is_dead_within(&process, Duration::from_secs(30)));
+        child.wait().expect("reaped");
+        assert!(is_dead_within(&process, Duration::ZERO), "also when it is reaped");
+    }
+
+    #[test]
+    fn what_fails_after_the_step_was_executed_is_no_failed_start() {
+        let mut run = Run::new(Path::new("/nonexistent"), &Limits::default());
+        run.failure = Some(Failure::new(Stage::Processes, "watch the step"));
+        assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());
+        run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
+        assert!(matches!(run.end(), End::Lost(_)) && run.may_have_begun());
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub(super) struct Helper {
 #[derive(Debug)]
 pub(super) struct Running {
     socket: OwnedFd,
-    child: Child,
+    /// There until this is dropped.
+    child: Option<Child>,
     /// When it last gave a sign of life, on any run.
     heard: Mutex<Instant>,
 }
@@ -82,7 +83,7 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Running { socket, child, heard: Mutex::new(Instant::now()) })
+        Ok(Running { socket, child: Some(child), heard: Mutex::new(Instant::now()) })
     }
 }
 
@@ -100,14 +101,25 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let Some(mut child) = self.child.take() else { return };
+        let _ = child.kill();
+        for _ in 0..SOON {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Stuck in the kernel, or frozen: nobody's receipt waits for that.
+        let _ = std::thread::Builder::new().name("helper-end".to_owned()).spawn(move || child.wait());
     }
 }
 
 /// How long it may take to take a packet, or to begin the next of the runs that wait: it does nothing that takes more than
 /// milliseconds. One that is silent for longer is stopped or stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Milliseconds in which one that was killed is usually dead.
+const SOON: u32 = 200;
 
 /// Whether that says that nobody listens any more. Anything else is of this one packet: `ETOOMANYREFS` say, where a step of
 /// the same user keeps descriptors in flight.

@@ -441,11 +441,11 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     confine::drop_privileges(None)?;
     // This process is held as well: what it starts later can't be less.
     let held = Held { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
+    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &source, &held, proxy)?;
     // The run's output is the step's alone.
     confine::write_to([rustix::stdio::stdin(); 2])?;
     protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
-    let signals = syscalls::signal_descriptor().at(Stage::Processes, "wait for signals")?;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
@@ -499,15 +499,19 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let view = filesystem::host_view(request, run_dir, source, params)?;
     let held = Held { bounded: false, seccomp: None };
     let (step, facts) = confine::start(request, &view, source, &held, None)?;
-    // The step's process shared this one's memory while it changed its id, which may have made that dumpable.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "stay undumpable")?;
-    confine::write_to([rustix::stdio::stdin(); 2])?;
-    let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
-    let started = protocol::write_message(control, &Message::Started(facts));
-    let ended = if started.is_ok() {
-        watch(control, helper, &pidfd, step, |command| {
+    let watched = (|| {
+        // The step's process shared this one's memory while it changed its id, which may have made that dumpable.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Identity, "stay undumpable")?;
+        confine::write_to([rustix::stdio::stdin(); 2])?;
+        let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty()).at(Stage::Processes, "watch the step")?;
+        protocol::write_message(control, &Message::Started(facts)).at(Stage::Processes, "report the start")?;
+        Ok::<_, Failure>(pidfd)
+    })();
+    // It runs already: what fails now is no failed start, and the run is ended like any other.
+    let ended = if let Ok(pidfd) = &watched {
+        watch(control, helper, pidfd, step, |command| {
             let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
-            let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
+            let _ = rustix::process::pidfd_send_signal(pidfd, signal);
             if command == TERMINATE {
                 // The step is the leader of its session and group.
                 let _ = rustix::process::kill_process_group(step, signal);

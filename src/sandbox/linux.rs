@@ -125,6 +125,7 @@ impl LinuxSandbox {
                 break None;
             }
             let part = match failure.stage {
+                Stage::Helper => break Some(failure),
                 Stage::Landlock => &mut lacking.landlock,
                 Stage::Seccomp => &mut lacking.seccomp,
                 _ => &mut lacking.namespaces,
@@ -195,6 +196,12 @@ impl LinuxSandbox {
         let mut said = Vec::new();
         let mut run = Run::new(&self.spool, &prepared.profile.limits);
         self.attempt(&mut run, &prepared, &plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
+        if run.silent {
+            // Whoever stopped the helper says nothing of this host: another one has its place.
+            said.clear();
+            run = Run::new(&self.spool, &prepared.profile.limits);
+            self.attempt(&mut run, &prepared, &plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
+        }
         match (run.failure, run.step) {
             (Some(failure), _) => Err(failure),
             (None, Some(StepEnd::Exited(0))) => Ok(()),
@@ -350,7 +357,7 @@ impl LinuxSandbox {
             run.seen = Some((group.controllers, group.seen()));
         }
         if let Some(run_dir) = run_dir {
-            if run.spent.is_none() && run.failure.is_none() {
+            if run.spent.is_none() && run.may_have_begun() {
                 // The one who watched was killed: what it watched is ended by the run's own id, or was by its group.
                 let left = match own_id {
                     Some(id) => self.end_leftovers(id),

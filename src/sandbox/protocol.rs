@@ -186,6 +186,8 @@ pub(super) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     Request,
+    /// Nothing was heard of who begins runs.
+    Helper,
     Identity,
     UserNamespace,
     /// Who the run is outside of its user namespace, as written in /proc.
