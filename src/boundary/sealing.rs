@@ -12,14 +12,14 @@ use crate::decision::in_force::each_in_force;
 use crate::policy::builtins::Builtins;
 use crate::record::document::Malformed;
 use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::profile::{ISOLATED, NetworkMode, Workdir};
+use crate::record::profile::Workdir;
 use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::{Registry, RegistryError};
 use crate::sandbox::Sandbox;
-use crate::sandbox::profile::{LEAST_MEMORY, Unavailable};
+use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
@@ -87,16 +87,6 @@ pub fn check_on_host(
     let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
     for (reference, step) in &steps {
         let profile = &step.profile;
-        let plain = profile.read.is_empty()
-            && profile.write.is_empty()
-            && profile.sockets.is_empty()
-            && profile.network.mode == NetworkMode::None
-            && profile.run_as == ISOLATED
-            && profile.off_reason.is_none()
-            && profile.limits.memory_bytes >= LEAST_MEMORY;
-        if plain {
-            continue;
-        }
         let Some(registered) = material.registry.get(reference) else { continue };
         match sandbox.check(profile) {
             Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}

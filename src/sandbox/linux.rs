@@ -163,11 +163,9 @@ impl LinuxSandbox {
         let (form, layers) = (Form::Namespaces, probe.held());
         let prepared = Prepared { profile, form, user: None, landlock, filter, level: Level::Strict, layers };
         let plan = Plan { interpreter: "sh".into(), source: b"exit 0".into(), env: vec![], params_json: b"{}".into() };
-        let cancel = CancelFlag::new().at(Stage::Request, "make a word to stop it by")?;
-        let mut run = Run::new(&self.spool, &prepared.profile.limits);
-        self.attempt(&mut run, &prepared, &plan, &mut |_| (), &cancel);
+        let tried = self.play(&prepared, &plan);
         remove_run_dir(&tree);
-        run.failure.map_or(Ok(()), Err)
+        tried?.0.failure.map_or(Ok(()), Err)
     }
 
     fn trial_without_groups(&mut self, lacking: &Lacking) -> Result<(), Failure> {
@@ -192,16 +190,7 @@ impl LinuxSandbox {
             ],
             params_json: b"{}".to_vec(),
         };
-        let cancel = CancelFlag::new().at(Stage::Processes, "make what cancels a run")?;
-        let mut said = Vec::new();
-        let mut run = Run::new(&self.spool, &prepared.profile.limits);
-        self.attempt(&mut run, &prepared, &plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
-        if run.silent {
-            // Whoever stopped the helper says nothing of this host: another one has its place.
-            said.clear();
-            run = Run::new(&self.spool, &prepared.profile.limits);
-            self.attempt(&mut run, &prepared, &plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
-        }
+        let (run, said) = self.play(&prepared, &plan)?;
         match (run.failure, run.step) {
             (Some(failure), _) => Err(failure),
             (None, Some(StepEnd::Exited(0))) => Ok(()),
@@ -210,6 +199,19 @@ impl LinuxSandbox {
                 format!("the self-test inside failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
             )),
         }
+    }
+
+    /// Plays a trial; gives how it went and what it said.
+    fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(Run, Vec<u8>), Failure> {
+        let cancel = CancelFlag::new().at(Stage::Processes, "make what cancels a run")?;
+        let once = || {
+            let (mut run, mut said) = (Run::new(&self.spool, &prepared.profile.limits), Vec::new());
+            self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
+            (run, said)
+        };
+        let (run, said) = once();
+        // Whoever stopped the helper says nothing of this host: another one has its place.
+        Ok(if run.silent { once() } else { (run, said) })
     }
 }
 

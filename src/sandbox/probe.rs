@@ -90,20 +90,13 @@ impl Probe {
         let why = |failure: &Option<Failure>| failure.as_ref().map(|failure| missing(failure, &host));
         let spaces = why(&lacking.namespaces);
         let state = |layer, missing| LayerState { layer, missing };
-        let capabilities = if spaces.is_some() && !own_id {
-            spaces.as_ref().map(|missing| Missing {
-                why: format!(
-                    "a step would run under the service's own user id, since there are no namespaces: {}",
-                    missing.why
-                ),
-                knob: format!(
-                    "{}; or run the service as root, which then gives each run an id of its own",
-                    missing.knob
-                ),
-            })
-        } else {
-            None
-        };
+        let capabilities = spaces.as_ref().filter(|_| !own_id).map(|missing| Missing {
+            why: format!(
+                "a step would run under the service's own user id, since there are no namespaces: {}",
+                missing.why
+            ),
+            knob: format!("{}; or run the service as root, which then gives each run an id of its own", missing.knob),
+        });
         Self {
             layers: vec![
                 state(Layer::Capabilities, capabilities),
@@ -173,6 +166,9 @@ fn missing(failure: &Failure, host: &Facts) -> Missing {
 }
 
 fn knob(failure: &Failure, host: &Facts) -> String {
+    use Stage::{Maps, Mounts, Namespaces, NetworkNamespace, Proc, UserNamespace};
+    let in_a_user_namespace =
+        matches!(failure.stage, UserNamespace | Maps | Namespaces | NetworkNamespace | Mounts | Proc);
     match (failure.stage, failure.errno) {
         (_, Some(libc::EMFILE)) => {
             "raise the limit of open files: ulimit -n in a shell, LimitNOFILE= in a unit of systemd".into()
@@ -199,28 +195,10 @@ fn knob(failure: &Failure, host: &Facts) -> String {
         (Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace, Some(libc::ENOSPC | libc::EUSERS)) => {
             format!("sysctl -w {}=15000", host.no_user_namespaces.unwrap_or("user.max_user_namespaces"))
         }
-        (
-            Stage::UserNamespace
-            | Stage::Maps
-            | Stage::Namespaces
-            | Stage::NetworkNamespace
-            | Stage::Mounts
-            | Stage::Proc,
-            _,
-        ) if host.userns_clone_off =>
-        {
+        _ if in_a_user_namespace && host.userns_clone_off => {
             "sysctl -w kernel.unprivileged_userns_clone=1".into()
         }
-        (
-            Stage::UserNamespace
-            | Stage::Maps
-            | Stage::Namespaces
-            | Stage::NetworkNamespace
-            | Stage::Mounts
-            | Stage::Proc,
-            _,
-        ) if host.apparmor_restricts =>
-        {
+        _ if in_a_user_namespace && host.apparmor_restricts => {
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for countersign with the rule \"userns,\"".into()
         }
         (Stage::Workdir, _) => {

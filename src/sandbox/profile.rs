@@ -170,9 +170,9 @@ pub(super) fn check(profile: &Profile, probe: &Probe, around: &Surroundings) -> 
     refuse_what_makes_no_sense(profile)?;
     let user = user(profile)?;
     // Namespaces first: where they are missing, so are others for want of them.
-    let (causes, others): (Vec<Layer>, Vec<Layer>) =
-        profile.require.iter().partition(|layer| **layer == Layer::Namespaces);
-    for layer in causes.into_iter().chain(others) {
+    let mut required = profile.require.clone();
+    required.sort_by_key(|layer| *layer != Layer::Namespaces);
+    for layer in required {
         if let Some(missing) = probe.missing(layer) {
             return Err(Unavailable::Layer { layer, missing: missing.clone() });
         }
@@ -216,7 +216,7 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
 /// With less every run is killed or fails before its first line. Bash alone takes 384 KiB of data; in a control group its stack,
 /// tables and the run's first process count too. No other limit keeps an empty script from ending well, but a time of a
 /// millisecond, which the outcome names.
-pub const LEAST_MEMORY: u64 = 4 << 20;
+const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });

@@ -69,13 +69,7 @@ impl SqliteReads {
     }
 
     fn connect(&self) -> Result<Connection, Fault> {
-        const DURING: &str = "opening the store for reading";
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(fault(DURING))?;
-        schema::harden(&connection).map_err(fault(DURING))?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(fault(DURING))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
+        connect(&self.path).map_err(fault("opening the store for reading"))
     }
 
     fn one<T>(
@@ -287,17 +281,22 @@ impl Reads for SqliteReads {
     }
 }
 
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    schema::harden(&connection)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
 /// A connection that changes nothing, after making sure that the file is a store that this program can read.
 pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
     let refused = |message: String| Fault::Unusable { message: format!("{} {message}", path.display()) };
     if !path.is_file() {
         return Err(refused("is not there: name a store, or a backup of one".to_owned()));
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| unusable(path, &error))?;
-    schema::harden(&connection).map_err(|error| unusable(path, &error))?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(|error| unusable(path, &error))?;
-    connection.set_prepared_statement_cache_capacity(64);
+    let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     // What can't be read of a file that is a database is a defect of it, not a wrong name.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
