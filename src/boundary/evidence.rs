@@ -274,8 +274,6 @@ impl Boundary {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        let consumption = std::str::from_utf8(&parts.consumption.1).map_err(|e| fault(&e))?;
-        let receipt = std::str::from_utf8(&parts.receipt).map_err(|e| fault(&e))?;
         // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
         // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
@@ -297,7 +295,7 @@ impl Boundary {
         let proof = |index: u64| -> Result<Arc<str>, Stopped> {
             let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.text();
             serde_json::to_string(&text).map(Arc::from).map_err(|e| fault(&e))
         };
         let common_proof = |index: u64| match self.proofs.find(index, &checkpoint) {
@@ -305,13 +303,35 @@ impl Boundary {
             None => proof(index).inspect(|proof| self.proofs.keep(index, &checkpoint, proof)),
         };
         let Bundled { seal, policy, builtins, roster } = common;
-        let bundle = format!(
-            r#"{{"builtins":{builtins},"consumption":{consumption},"mediaType":"{MEDIA_TYPE}","policy":{policy},"proofs":{{"consumption":{},"receipt":{},"seal":{}}},"receipt":{receipt},"roster":{roster},"seal":{seal},"step":{step},"step_proof":{step_proof}}}"#,
-            common_proof(parts.consumption.0)?,
-            proof(index)?,
-            common_proof(seal_index)?,
-        );
-        Ok(bundle.into_bytes())
+        let proofs = (common_proof(parts.consumption.0)?, proof(index)?, common_proof(seal_index)?);
+        let bundle = [
+            &br#"{"builtins":"#[..],
+            builtins.as_bytes(),
+            br#","consumption":"#,
+            &parts.consumption.1,
+            br#","mediaType":""#,
+            MEDIA_TYPE.as_bytes(),
+            br#"","policy":"#,
+            policy.as_bytes(),
+            br#","proofs":{"consumption":"#,
+            proofs.0.as_bytes(),
+            br#","receipt":"#,
+            proofs.1.as_bytes(),
+            br#","seal":"#,
+            proofs.2.as_bytes(),
+            br#"},"receipt":"#,
+            &parts.receipt,
+            br#","roster":"#,
+            roster.as_bytes(),
+            br#","seal":"#,
+            seal.as_bytes(),
+            br#","step":"#,
+            step.as_bytes(),
+            br#","step_proof":"#,
+            step_proof.as_bytes(),
+            b"}",
+        ];
+        Ok(bundle.concat())
     }
 
     /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs, and for good

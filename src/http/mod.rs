@@ -172,6 +172,8 @@ impl App {
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
         let counted = counted.map_err(|_| refuse(Code::Busy, "too much is under way: try again"))?;
+        // A crossing's state is kilobytes: moved once, not into the task, its cell and out again.
+        let work = Box::pin(work);
         Ok(tokio::spawn(async move {
             let done = work.await;
             drop(counted);

@@ -11,7 +11,7 @@ use crate::record::validity::Timestamp;
 /// The most items of one consumption: so that its leaf fits into a tile entry.
 pub const MAX_ITEMS: usize = 64;
 
-/// One leaf per group commit: everything that was spent in it.
+/// What was spent together, in one commit: all of it, or a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Consumption {

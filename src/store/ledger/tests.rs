@@ -1,6 +1,7 @@
 //! The ledger's laws, over real SQLite files.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::task::Poll;
 
 use proptest::prelude::*;
 
@@ -253,21 +254,35 @@ async fn one_of_many_identical_requests_runs() {
 }
 
 #[tokio::test]
-async fn a_group_of_many_has_leaves_of_at_most_64_items() {
+async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
     let world = World::new();
-    let ledger = world.sealed().await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..=255 {
-        let (ledger, consume) = (ledger.clone(), consume_of(&ledger, core(number)));
-        tasks.spawn(async move { ledger.consume(consume).await.expect("consumed") });
+    let (ledger, commits) = world.open_failing();
+    seal(&ledger, 1).await.expect("seal");
+    commits.held.store(true, SeqCst);
+    commits.waiting.store(false, SeqCst);
+    let first = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
+    });
+    while !commits.waiting.load(SeqCst) {
+        tokio::task::yield_now().await;
     }
-    let mut places: Vec<_> = tasks.join_all().await.iter().map(|consumed| (consumed.index, consumed.item)).collect();
-    places.sort_unstable();
-    places.dedup();
-    assert_eq!(places.len(), 256);
-    let leaves = consumptions(&ledger);
-    assert!(leaves.iter().all(|(_, leaf)| leaf.predicate.spent.len() <= 64));
-    assert!(leaves.len() < 128, "grouped: {} leaves", leaves.len());
+    // All of these come while that one is being committed.
+    let mut asked: Vec<_> = (0..40).map(|number| Box::pin(ledger.consume(consume_of(&ledger, core(number))))).collect();
+    for asking in &mut asked {
+        let waits = |context: &mut std::task::Context<'_>| Poll::Ready(asking.as_mut().poll(context).is_pending());
+        assert!(std::future::poll_fn(waits).await);
+    }
+    commits.held.store(false, SeqCst);
+    let first = first.await.expect("joined").expect("refused").index;
+    for (number, asking) in (0..).zip(asked) {
+        let consumed = asking.await.expect("consumed");
+        assert_eq!((consumed.index, consumed.item), (first + 1 + number / 16, (number % 16) as u32), "number {number}");
+        let entry = ledger.leaf(consumed.index).expect("read").expect("an entry");
+        assert_eq!(*consumed.data, *entry.data);
+    }
+    let sizes: Vec<_> = consumptions(&ledger).iter().map(|(_, leaf)| leaf.predicate.spent.len()).collect();
+    assert_eq!(sizes, [16, 16, 8]);
     check_laws(&ledger);
 }
 

@@ -196,3 +196,19 @@ pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
     let kind = row.get_ref(at).map_or(rusqlite::types::Type::Null, |value| value.data_type());
     rusqlite::Error::InvalidColumnType(at, "a value that this program does not write".to_owned(), kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::consumption::MAX_ITEMS;
+
+    #[test]
+    fn every_item_that_a_consumption_may_have_has_a_place_of_its_own() {
+        for index in [0, 1, 1 << 40] {
+            for item in 0..MAX_ITEMS as u32 {
+                assert_eq!(unplace(place(index, item)), (index, item));
+            }
+            assert_eq!(unplace(place(index, MAX_ITEMS as u32 - 1) + 1), (index + 1, 0));
+        }
+    }
+}
