@@ -1,11 +1,14 @@
 //! The load: signed authorizations, made beforehand, handed in over HTTP.
 
-use std::io::{BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 use crate::cli::bench::service::{self, Service};
 use crate::cli::exit::{Exit, Failure};
@@ -35,6 +38,8 @@ pub(super) struct Load {
     /// Microseconds of each, sorted.
     times: Vec<f64>,
     elapsed: Duration,
+    /// One of the answers.
+    pub(super) bundle: Vec<u8>,
 }
 
 /// Authorizations are made for at most this rate: beyond it the load ends early.
@@ -97,9 +102,12 @@ impl Plan {
     /// # Errors
     /// When the boundary refuses it.
     pub(super) fn exchange(&self, service: &Service) -> Result<Vec<u8>, Failure> {
-        let mut connection = Connection::open(&service.address)?;
-        connection.exchange(&self.request(service)?)?;
-        Ok(connection.answer)
+        let request = self.request(service)?;
+        runtime()?.block_on(async {
+            let mut connection = Connection::open(&service.address).await?;
+            connection.exchange(&request).await?;
+            Ok(connection.into_answer())
+        })
     }
 
     /// One signed authorization as the bytes of an HTTP request.
@@ -120,31 +128,37 @@ impl Plan {
 /// Hands in for `time` with `count` clients, each on its own connection, each waiting for its receipt.
 pub(super) fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, Failure> {
     let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
-    let requests: Vec<Vec<u8>> = (0..most).map(|_| plan.request(service)).collect::<Result<_, _>>()?;
-    let next = AtomicUsize::new(0);
+    let requests = (0..most).map(|_| plan.request(service)).collect::<Result<Vec<_>, _>>()?;
+    let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
+    let runtime = runtime()?;
     let begin = Instant::now();
-    let results: Vec<Result<Vec<f64>, Failure>> = std::thread::scope(|scope| {
-        let client = || -> Result<Vec<f64>, Failure> {
-            let mut connection = Connection::open(&service.address)?;
-            let mut times = Vec::new();
-            while begin.elapsed() < time {
-                let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                let start = Instant::now();
-                connection.exchange(request)?;
-                times.push(start.elapsed().as_secs_f64() * 1e6);
-            }
-            Ok(times)
-        };
-        let handles: Vec<_> = (0..count).map(|_| scope.spawn(client)).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| Err(broken(&"a client panicked")))).collect()
+    let results = runtime.block_on(async {
+        let mut clients = JoinSet::new();
+        for _ in 0..count {
+            let (requests, next, address) = (requests.clone(), next.clone(), service.address.clone());
+            clients.spawn(async move {
+                let mut connection = Connection::open(&address).await?;
+                let mut times = Vec::new();
+                while begin.elapsed() < time {
+                    let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                    let start = Instant::now();
+                    connection.exchange(request).await?;
+                    times.push(start.elapsed().as_secs_f64() * 1e6);
+                }
+                Ok::<_, Failure>((times, connection.into_answer()))
+            });
+        }
+        clients.join_all().await
     });
     let elapsed = begin.elapsed();
-    let mut times = Vec::new();
+    let mut load = Load { times: Vec::new(), elapsed, bundle: Vec::new() };
     for result in results {
-        times.extend(result?);
+        let (times, bundle) = result?;
+        load.times.extend(times);
+        load.bundle = bundle;
     }
-    times.sort_by(f64::total_cmp);
-    Ok(Load { times, elapsed })
+    load.times.sort_by(f64::total_cmp);
+    Ok(load)
 }
 
 impl Load {
@@ -164,39 +178,59 @@ impl Load {
 
 /// A connection that is kept: what is measured is the boundary, not a client library.
 struct Connection {
-    stream: BufReader<TcpStream>,
-    answer: Vec<u8>,
+    stream: TcpStream,
+    /// An answer with its head, and where its body begins.
+    received: Vec<u8>,
+    body: usize,
 }
 
 impl Connection {
-    fn open(address: &str) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).map_err(|error| broken(&format!("{address}: {error}")))?;
+    async fn open(address: &str) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await.map_err(|error| broken(&format!("{address}: {error}")))?;
         stream.set_nodelay(true).map_err(|error| broken(&error))?;
-        Ok(Self { stream: BufReader::with_capacity(64 << 10, stream), answer: Vec::new() })
+        Ok(Self { stream, received: Vec::with_capacity(64 << 10), body: 0 })
     }
 
-    fn exchange(&mut self, request: &[u8]) -> Result<(), Failure> {
-        let hung_up = |error: std::io::Error| broken(&format!("the boundary hung up: {error}"));
-        self.stream.get_mut().write_all(request).map_err(hung_up)?;
-        let mut head = Vec::with_capacity(512);
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            self.stream.read_exact(&mut byte).map_err(hung_up)?;
-            head.push(byte[0]);
+    async fn exchange(&mut self, request: &[u8]) -> Result<(), Failure> {
+        let hung_up = |error: std::io::Error| broken(&format!("the server hung up: {error}"));
+        self.stream.write_all(request).await.map_err(hung_up)?;
+        self.received.clear();
+        let mut whole = None;
+        while whole.is_none_or(|whole| self.received.len() < whole) {
+            if self.stream.read_buf(&mut self.received).await.map_err(hung_up)? == 0 {
+                return Err(broken(&"the server hung up"));
+            }
+            if whole.is_none()
+                && let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n")
+            {
+                self.body = end + 4;
+                whole = Some(self.body + self.announced()?);
+            }
         }
-        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"))
-            .and_then(|length| length.trim().parse::<usize>().ok())
-            .ok_or_else(|| broken(&format!("an answer without length: {head}")))?;
-        self.answer.resize(length, 0);
-        self.stream.read_exact(&mut self.answer).map_err(hung_up)?;
-        if head.starts_with("http/1.1 200") {
+        if self.received.starts_with(b"HTTP/1.1 200") {
             return Ok(());
         }
-        Err(broken(&format!("the boundary refused: {}", String::from_utf8_lossy(&self.answer))))
+        Err(broken(&format!("the server refused: {}", String::from_utf8_lossy(&self.received))))
     }
+
+    /// The body of the last answer.
+    fn into_answer(mut self) -> Vec<u8> {
+        self.received.split_off(self.body)
+    }
+
+    /// How long the body is, by the head.
+    fn announced(&self) -> Result<usize, Failure> {
+        let head = String::from_utf8_lossy(&self.received[..self.body]).to_ascii_lowercase();
+        head.lines()
+            .find_map(|line| line.strip_prefix("content-length:"))
+            .and_then(|length| length.trim().parse().ok())
+            .ok_or_else(|| broken(&format!("an answer without length: {head}")))
+    }
+}
+
+/// One thread for all clients, as load generators have: a thread each would have the boundary wake every one of them.
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().map_err(|error| broken(&error))
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Failure {

@@ -22,8 +22,7 @@ use crate::record::receipt::Receipt;
 const THREADS: usize = 2;
 
 /// The documents of one crossing: what comes in, and what goes into the log.
-struct Documents {
-    body: Vec<u8>,
+pub(super) struct Documents {
     receipt: Statement<Receipt>,
     approver: SshKey,
     secret: SecretKey,
@@ -37,18 +36,7 @@ struct Documents {
 /// When the boundary's own documents can't be read.
 pub(super) fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Failure> {
     let body = plan.body()?;
-    let bundle = plan.exchange(service)?;
-    let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
-    let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
-    let secret = SecretKey::from_seed(service::APPROVER);
-    let approver = SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
-    let documents = Documents {
-        body,
-        receipt: Statement::from_payload(&payload).map_err(|error| broken(&error))?,
-        keyid: approver.keyid(),
-        approver,
-        secret,
-    };
+    let documents = Documents::of(&plan.exchange(service)?)?;
     let (done, used) = (AtomicU64::new(0), AtomicU64::new(0));
     let until = Instant::now() + time;
     std::thread::scope(|scope| {
@@ -56,7 +44,8 @@ pub(super) fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f
             let before = thread_time();
             let mut rounds = 0;
             while Instant::now() < until {
-                documents.once()?;
+                documents.read(&body)?;
+                let _ = std::hint::black_box(leaf_hash(&documents.write()?));
                 rounds += 1;
             }
             done.fetch_add(rounds, Ordering::Relaxed);
@@ -70,20 +59,34 @@ pub(super) fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f
 }
 
 impl Documents {
-    fn once(&self) -> Result<(), Failure> {
-        let envelope: Envelope = canonical::read_as(&self.body, self.body.len()).map_err(|error| broken(&error))?;
+    /// Those of the crossing that this bundle is of.
+    pub(super) fn of(bundle: &[u8]) -> Result<Self, Failure> {
+        let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
+        let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
+        let secret = SecretKey::from_seed(service::APPROVER);
+        let approver = SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
+        let receipt = Statement::from_payload(&payload).map_err(|error| broken(&error))?;
+        Ok(Self { receipt, keyid: approver.keyid(), approver, secret })
+    }
+
+    /// What comes in: read, its one signature verified, its payload read and hashed.
+    pub(super) fn read(&self, body: &[u8]) -> Result<(), Failure> {
+        let envelope: Envelope = canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
         let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
         let verified = signed
             .map_err(|error| broken(&error))?
             .verify(|keyid| (*keyid == self.keyid).then_some(&self.approver))
             .map_err(|error| broken(&error))?;
+        let _ = std::hint::black_box(verified.digest());
+        Ok(())
+    }
+
+    /// What goes into the log: written, signed.
+    pub(super) fn write(&self) -> Result<Vec<u8>, Failure> {
         let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let receipt = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
-        let leaf = receipt.to_canonical().map_err(|error| broken(&error))?;
-        let _ = std::hint::black_box(verified.digest());
-        let _ = std::hint::black_box(leaf_hash(&leaf));
-        Ok(())
+        receipt.to_canonical().map_err(|error| broken(&error))
     }
 }
 

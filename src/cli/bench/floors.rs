@@ -34,7 +34,7 @@ pub(super) fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
 
 /// Nonces that `clients` can have committed in a second, in groups, with nothing else done.
 pub(super) fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, Failure> {
-    let path = dir.join(format!("nonces-{clients}.db"));
+    let path = dir.join("nonces.db");
     alone::nonces_a_second(&path, clients, time).map_err(|fault| broken(&fault))
 }
 
@@ -75,8 +75,7 @@ pub(super) fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), 
         env: Vec::new(),
         params_json: b"{}".to_vec(),
     };
-    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
-    match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {
+    match sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new()).end {
         End::Exited(0) => Ok(()),
         other => Err(broken(&format!("a sandboxed `true` ended as {other:?}"))),
     }

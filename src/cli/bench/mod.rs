@@ -1,7 +1,9 @@
 //! `bench`: what a crossing costs on this machine, against what the machine itself gives.
 //!
 //! Disks and neighbours differ from run to run, so every figure that depends on them stands beside its limit, measured
-//! in the same run: two synced writes, nonces committed in groups and nothing else, a plain spawn.
+//! in the same run: two synced writes, nonces committed in groups and nothing else, a server that does only what none can do
+//! without, a plain spawn. A crossing here is without its run: neither a process nor the thread that waits for one.
+mod bare;
 mod clients;
 mod documents;
 mod floors;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
+use crate::cli::bench::clients::{Load, Plan};
+use crate::cli::bench::service::Service;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::talk::Talk;
 
@@ -26,14 +30,17 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Crossings of a no-op step over HTTP, against synced writes and nonce-only group commit in the same run; a
-    /// sandboxed `true` against a plain spawn; start-up and memory
+    /// Crossings over HTTP, without what runs, against synced writes, nonce-only group commit and a bare server in the same
+    /// run; a sandboxed `true` against a plain spawn; start-up and memory
     Crossing(Crossing),
     /// A sandboxed `true` against a plain spawn and bubblewrap, in turns; runs a second; the helper's memory
     Sandbox(sandbox::Args),
     /// The boundary under test, with a sandbox that runs nothing
     #[command(hide = true)]
     Service(service::Args),
+    /// A server that does for a crossing what none can do without
+    #[command(hide = true)]
+    Bare(bare::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -71,9 +78,14 @@ struct At {
     p99_us: f64,
     server_cpu_us: f64,
     of_documents: f64,
+    bare_cpu_us: f64,
+    of_bare: f64,
     syncs: f64,
     of_nonces: f64,
 }
+
+/// What servers are loaded with before it counts.
+const WARM: Duration = Duration::from_secs(1);
 
 /// Runs the measurement.
 ///
@@ -82,6 +94,7 @@ struct At {
 pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     match &args.what {
         What::Service(args) => service::run(args),
+        What::Bare(args) => bare::run(args),
         What::Sandbox(args) => {
             let report = sandbox::measure(args)?;
             if talk.json {
@@ -116,21 +129,28 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
     let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());
     let mut nonces_per_s = 0.0;
     for count in [1, 16, 64] {
-        let sync = floors::fdatasync_us(dir.path())?;
-        let nonces = floors::nonces_per_s(dir.path(), count, time.min(Duration::from_secs(3)))?;
+        // Gone before the boundary has its turn: its pages are not written out meanwhile.
+        let floor = tempfile::tempdir_in(dir.path()).map_err(|error| floors::broken(&error))?;
+        let sync = floors::fdatasync_us(floor.path())?;
+        let nonces = floors::nonces_per_s(floor.path(), count, time.min(Duration::from_secs(3)))?;
         let documents = documents::cpu_us(&service, &plan, Duration::from_secs(1))?;
-        let before = service.usage();
-        let load = clients::load(&service, &plan, count, time)?;
-        let used = service.usage() - before;
-        let done = load.crossings() as f64;
+        // Both warm; and as long an answer from both.
+        let warm = clients::load(&service, &plan, count, WARM)?;
+        let bare = bare::start(floor.path(), &warm.bundle)?;
+        let _ = clients::load(&bare, &plan, count, WARM)?;
+        let (_, bare_cpu_us) = loaded(&bare, &plan, count, time)?;
+        drop((bare, floor));
+        let (load, server_cpu_us) = loaded(&service, &plan, count, time)?;
         crossings.push(At {
             clients: count,
             crossings: load.crossings(),
             per_s: load.per_s(),
             p50_us: load.percentile(0.5),
             p99_us: load.percentile(0.99),
-            server_cpu_us: used.as_secs_f64() * 1e6 / done.max(1.0),
-            of_documents: used.as_secs_f64() * 1e6 / done.max(1.0) / documents,
+            server_cpu_us,
+            of_documents: server_cpu_us / documents,
+            bare_cpu_us,
+            of_bare: server_cpu_us / bare_cpu_us,
             syncs: load.percentile(0.5) / sync,
             of_nonces: load.per_s() / nonces,
         });
@@ -140,7 +160,7 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
     }
     let loaded_rss_bytes = service.memory();
     let ready_ms = service.ready_ms;
-    service.stop();
+    drop(service);
     let spawned = floors::spawns(dir.path())?;
     Ok(Report {
         fdatasync_us: mean(&fdatasync_us),
@@ -154,6 +174,15 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
         idle_rss_bytes,
         loaded_rss_bytes,
     })
+}
+
+/// What a load did, and CPU microseconds of the server for each crossing of it.
+fn loaded(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<(Load, f64), Failure> {
+    let before = service.usage();
+    let load = clients::load(service, plan, count, time)?;
+    let used = service.usage() - before;
+    let each = used.as_secs_f64() * 1e6 / load.crossings().max(1) as f64;
+    Ok((load, each))
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -173,11 +202,19 @@ fn table(report: &Report) -> String {
         "these cores, both at work: a crossing's documents alone (read, verified, written, signed, hashed) {:.0} us\n",
         report.documents_us
     ));
-    line("clients  crossings/s  p50 us   p99 us  server CPU us  of documents  p50 in syncs  of nonce-only".to_owned());
+    line("clients  crossings/s  p50 us   p99 us  server CPU us  of documents  of a bare server  p50 in syncs  of nonce-only".to_owned());
     for at in &report.crossings {
         line(format!(
-            "{:>7}  {:>11.0}  {:>6.0}  {:>7.0}  {:>13.1}  {:>12.1}  {:>12.1}  {:>13.2}",
-            at.clients, at.per_s, at.p50_us, at.p99_us, at.server_cpu_us, at.of_documents, at.syncs, at.of_nonces
+            "{:>7}  {:>11.0}  {:>6.0}  {:>7.0}  {:>13.1}  {:>12.1}  {:>16.2}  {:>12.1}  {:>13.2}",
+            at.clients,
+            at.per_s,
+            at.p50_us,
+            at.p99_us,
+            at.server_cpu_us,
+            at.of_documents,
+            at.of_bare,
+            at.syncs,
+            at.of_nonces
         ));
     }
     line(format!(

@@ -1,4 +1,5 @@
-//! The boundary under test: the real one, but for a sandbox that runs nothing.
+//! The boundary under test: the real one, but for a sandbox that runs nothing, on no thread. What a run costs, and the thread
+//! that waits for it, is measured by itself (`sandbox`).
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::sandbox::capture::Chunk;
 use crate::sandbox::linux::LinuxSandbox;
 use crate::sandbox::probe::Probe;
 use crate::sandbox::profile::{Prepared, Unavailable};
-use crate::sandbox::{End, Plan, Report, Sandbox};
+use crate::sandbox::{End, Live, Plan, Report, Running, Sandbox};
 
 /// The seed of the one approver: of this measurement alone.
 pub(super) const APPROVER: [u8; 32] = [0x5a; 32];
@@ -64,6 +65,11 @@ impl Sandbox for Nothing {
         self.sandbox.check(profile)
     }
 
+    fn start(self: Arc<Self>, prepared: Prepared, plan: Plan, mut live: Live, cancel: CancelFlag) -> Running {
+        // There is nothing to wait for, so no thread is needed that waits.
+        Box::pin(std::future::ready(self.run(prepared, plan, &mut *live, &cancel)))
+    }
+
     fn run(&self, prepared: Prepared, _: Plan, _: &mut dyn FnMut(Chunk<'_>), _: &CancelFlag) -> Report {
         let nothing = Report::not_started(String::new());
         let enforcement = Enforcement {
@@ -76,7 +82,7 @@ impl Sandbox for Nothing {
     }
 }
 
-/// A boundary that serves, as another process.
+/// A server that is measured, as another process, which ends with this.
 pub(super) struct Service {
     child: Child,
     pub(super) address: String,
@@ -139,27 +145,32 @@ pub(super) fn start(dir: &Path) -> Result<Service, Failure> {
         "read".as_ref(),
     ])?;
     let begin = Instant::now();
-    let mut child = Command::new(&program)
-        .args(["bench".as_ref(), "service".as_ref(), config.as_os_str()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(io)?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).map_err(io)?;
-    }
-    let address = line.trim().trim_start_matches("http://").to_owned();
-    if address.is_empty() {
-        let _ = child.kill();
-        return Err(Failure::new(Exit::Unreachable, "the boundary under test did not start"));
-    }
-    let service = Service { child, address, token, ready_ms: 0.0 };
+    let mut command = Command::new(&program);
+    command.args(["bench".as_ref(), "service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+    let mut service = Service::spawn(command, token)?;
     service.get("/ready")?;
-    Ok(Service { ready_ms: begin.elapsed().as_secs_f64() * 1e3, ..service })
+    service.ready_ms = begin.elapsed().as_secs_f64() * 1e3;
+    Ok(service)
 }
 
 impl Service {
+    /// Starts a server that says its address in its first line.
+    pub(super) fn spawn(mut command: Command, token: String) -> Result<Self, Failure> {
+        let io = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("starting what is measured: {error}"));
+        let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
+        let mut service = Self { child, address: String::new(), token, ready_ms: 0.0 };
+        let mut line = String::new();
+        if let Some(stdout) = service.child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line).map_err(io)?;
+        }
+        service.address = line.trim().trim_start_matches("http://").to_owned();
+        if service.address.is_empty() {
+            let what = command.get_args().take(2).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+            return Err(Failure::new(Exit::Unreachable, format!("`{what}` did not start")));
+        }
+        Ok(service)
+    }
+
     /// An answer of the boundary.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, format!("{path}: {error}"));
@@ -171,7 +182,7 @@ impl Service {
         serde_json::from_str(&text).map_err(|error| broken(&error))
     }
 
-    /// CPU time that the boundary has used (proc(5), `stat`).
+    /// CPU time that it has used (proc(5), `stat`).
     pub(super) fn usage(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
@@ -179,7 +190,7 @@ impl Service {
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
-    /// Resident memory of the boundary.
+    /// Its resident memory.
     pub(super) fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let kib = status
@@ -187,9 +198,10 @@ impl Service {
             .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
         kib.unwrap_or(0) * 1024
     }
+}
 
-    /// Ends it.
-    pub(super) fn stop(mut self) {
+impl Drop for Service {
+    fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -169,8 +169,7 @@ impl Walk<'_> {
 
     /// From here what goes wrong is an outcome.
     fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
-        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
-        let cancel = CancelFlag::new().map_err(odd)?;
+        let cancel = CancelFlag::new();
         let mut live = Live::begin(self.talk, &cancel)?;
         self.signals.run_begins(&cancel);
         let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);

@@ -1,4 +1,4 @@
-//! Nonces alone, committed in groups: the bound that a crossing is measured against.
+//! What a crossing is measured against, committed in groups as its own rows are: nonces alone, and its bytes alone.
 //!
 //! One writer takes what is there and commits it; clients wait for their commit. Nothing is verified, signed or run.
 
@@ -8,8 +8,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
 
 use crate::store::Fault;
+use crate::store::writer::{MAX_BATCH, gather};
 
 /// Commits one nonce after another for each of `clients` during `time`; gives how many a second.
 ///
@@ -79,6 +81,87 @@ fn write(
         }
         if Instant::now() >= until {
             stop.store(true, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a crossing as rows, and nothing that is judged: what is claimed with its nonce, and the leaf that takes its
+/// place. Clones share one writer, which ends with the last.
+#[derive(Clone)]
+pub struct Rows(tokio::sync::mpsc::Sender<Row>);
+
+enum Row {
+    Claim(Vec<u8>, oneshot::Sender<u64>),
+    End(u64, Vec<u8>, oneshot::Sender<()>),
+}
+
+impl Rows {
+    /// Begins to write to a new database.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        let broken = |message: String| Fault::Database { during: "measuring rows alone", message };
+        let connection = Connection::open(path).map_err(|error| broken(error.to_string()))?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=8000;
+                 CREATE TABLE nonce (nonce BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+                 CREATE TABLE crossing (id INTEGER PRIMARY KEY, envelope BLOB NOT NULL) STRICT;
+                 CREATE TABLE leaf (idx INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;",
+            )
+            .map_err(|error| broken(error.to_string()))?;
+        let (inbox, waiting) = tokio::sync::mpsc::channel(1024);
+        let work = move || write_rows(&connection, waiting).unwrap_or_else(|error| eprintln!("countersign: {error}"));
+        std::thread::Builder::new().name("rows".to_owned()).spawn(work).map_err(|error| broken(error.to_string()))?;
+        Ok(Self(inbox))
+    }
+
+    /// Commits a nonce and what it is spent for; gives the row, or nothing when the writer is gone.
+    pub async fn claim(&self, envelope: Vec<u8>) -> Option<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Row::Claim(envelope, answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Commits a leaf in the place of what was claimed.
+    pub async fn end(&self, id: u64, leaf: Vec<u8>) -> Option<()> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Row::End(id, leaf, answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+fn write_rows(connection: &Connection, mut waiting: tokio::sync::mpsc::Receiver<Row>) -> Result<(), rusqlite::Error> {
+    let (mut batch, mut number) = (Vec::new(), 0_u64);
+    let (mut claimed, mut ended) = (Vec::new(), Vec::new());
+    while waiting.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
+        gather(&mut waiting, &mut batch);
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for row in batch.drain(..) {
+            number += 1;
+            match row {
+                Row::Claim(envelope, answer) => {
+                    let mut nonce = [0; 22];
+                    nonce[..8].copy_from_slice(&number.to_be_bytes());
+                    connection.prepare_cached("INSERT INTO nonce VALUES (?1, 1800000000)")?.execute([&nonce[..]])?;
+                    connection.prepare_cached("INSERT INTO crossing VALUES (?1, ?2)")?.execute((number, envelope))?;
+                    claimed.push((answer, number));
+                }
+                Row::End(id, leaf, answer) => {
+                    connection.prepare_cached("INSERT INTO leaf VALUES (?1, ?2)")?.execute((number, leaf))?;
+                    connection.prepare_cached("DELETE FROM crossing WHERE id = ?1")?.execute([id])?;
+                    ended.push(answer);
+                }
+            }
+        }
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        for (answer, id) in claimed.drain(..) {
+            let _ = answer.send(id);
+        }
+        for answer in ended.drain(..) {
+            let _ = answer.send(());
         }
     }
     Ok(())

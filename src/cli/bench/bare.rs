@@ -1,0 +1,100 @@
+//! A server that does for a crossing what none can do without, by the same libraries: HTTP, its documents, and two commits of
+//! their bytes. No caller, rule or state is looked at; there is no consumption of its own, no tree, no proof and no run, and
+//! it keeps less: neither proposals nor what recovery and lists need.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::cli::bench::documents::Documents;
+use crate::cli::bench::service::Service;
+use crate::cli::exit::{Exit, Failure};
+use crate::store::sqlite::alone::Rows;
+
+/// No envelope is larger.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// The bare server.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The bundle that it answers with
+    bundle: PathBuf,
+    /// Where its rows go
+    store: PathBuf,
+}
+
+/// Serves until it is killed.
+///
+/// # Errors
+/// When it can't listen, or the bundle can't be read.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let bundle = Bytes::from(std::fs::read(&args.bundle).map_err(|error| broken(&error))?);
+    let rows = Rows::open(&args.store).map_err(|fault| broken(&fault))?;
+    let crossing = Arc::new(Crossing { documents: Documents::of(&bundle)?, rows, bundle });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
+    runtime.block_on(serve(crossing)).map_err(|error| broken(&error))?;
+    Ok(Exit::Done)
+}
+
+struct Crossing {
+    documents: Documents,
+    rows: Rows,
+    bundle: Bytes,
+}
+
+impl Crossing {
+    async fn answer(&self, request: Request<Incoming>) -> Option<Bytes> {
+        let body = to_bytes(Body::new(request.into_body()), MAX_BODY_BYTES).await.ok()?;
+        self.documents.read(&body).ok()?;
+        let id = self.rows.claim(body.to_vec()).await?;
+        let leaf = self.documents.write().ok()?;
+        self.rows.end(id, leaf).await?;
+        Some(self.bundle.clone())
+    }
+}
+
+async fn serve(crossing: Arc<Crossing>) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let crossing = crossing.clone();
+        let service = service_fn(move |request| {
+            let crossing = crossing.clone();
+            async move {
+                let answer = crossing.answer(request).await;
+                let status = if answer.is_some() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+                let mut response = Response::new(Body::from(answer.unwrap_or_default()));
+                *response.status_mut() = status;
+                Ok::<_, Infallible>(response)
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+/// Starts one that answers with `bundle` and keeps its rows in `dir`.
+pub(super) fn start(dir: &Path, bundle: &[u8]) -> Result<Service, Failure> {
+    let answer = dir.join("bare-bundle.json");
+    std::fs::write(&answer, bundle).map_err(|error| broken(&error))?;
+    let program = std::env::current_exe().map_err(|error| broken(&error))?;
+    let mut command = Command::new(program);
+    command.args(["bench", "bare"]).arg(&answer).arg(dir.join("bare.db")).stdin(Stdio::null());
+    Service::spawn(command, String::new())
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, format!("the bare server: {error}"))
+}
