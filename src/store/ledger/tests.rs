@@ -258,15 +258,7 @@ async fn a_group_of_many_has_leaves_of_at_most_sixteen_items() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    commits.held.store(true, SeqCst);
-    commits.waiting.store(false, SeqCst);
-    let first = tokio::spawn({
-        let ledger = ledger.clone();
-        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
-    });
-    while !commits.waiting.load(SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     // All of these come while that one is being committed.
     let mut asked: Vec<_> = (0..40).map(|number| Box::pin(ledger.consume(consume_of(&ledger, core(number))))).collect();
     for asking in &mut asked {
@@ -421,15 +413,7 @@ async fn pruning_goes_by_the_log_for_each_item_of_an_entry() {
     let world = World::new();
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
-    commits.held.store(true, SeqCst);
-    commits.waiting.store(false, SeqCst);
-    let first = tokio::spawn({
-        let ledger = ledger.clone();
-        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
-    });
-    while !commits.waiting.load(SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     // Four in one entry, the last of which ends later than the others.
     let mut late = consume_of(&ledger, Core { expires_at: t(9000), ..core(4) });
     (late.window.issued_at, late.window.not_before) = (t(0), t(0));
@@ -872,15 +856,7 @@ async fn a_checkpoint_is_made_from_rows_read_back_after_their_commit() {
     seal(&ledger, 1).await.expect("seal");
     let before = ledger.checkpoint().expect("read").expect("signed");
     // While the commit is under way the log is as it was, also for who signs its head.
-    commits.waiting.store(false, SeqCst);
-    commits.held.store(true, SeqCst);
-    let asking = tokio::spawn({
-        let ledger = ledger.clone();
-        async move { seal(&ledger, 2).await }
-    });
-    while !commits.waiting.load(SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    let asking = commits.hold(&ledger, |ledger| async move { seal(&ledger, 2).await }).await;
     assert_eq!(ledger.checkpoint(), Ok(Some(before.clone())));
     commits.held.store(false, SeqCst);
     asking.await.expect("joined").expect("sealed");
@@ -967,15 +943,7 @@ async fn a_failed_commit_fails_its_whole_batch_and_stores_nothing() {
     let (ledger, commits) = world.open_failing();
     seal(&ledger, 1).await.expect("seal");
     // While one batch is held in its commit, the next one gathers.
-    commits.held.store(true, SeqCst);
-    commits.waiting.store(false, SeqCst);
-    let first = tokio::spawn({
-        let ledger = ledger.clone();
-        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
-    });
-    while !commits.waiting.load(SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     *commits.next.lock().expect("lock") = [None, Some(Fault::Full { during: "test" })].into();
     let release = async {
         tokio::task::yield_now().await;
@@ -1021,15 +989,7 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
     for number in [4, 5] {
         ledger.consume(consume_of(&ledger, core(number))).await.expect("consumed");
     }
-    commits.held.store(true, SeqCst);
-    commits.waiting.store(false, SeqCst);
-    let first = tokio::spawn({
-        let ledger = ledger.clone();
-        async move { ledger.refuse(b"first".to_vec(), t(0)).await }
-    });
-    while !commits.waiting.load(SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
     let deny = |approver: &str| DenialWrite {
         authorization: core(9).digest,
         approver: approver.parse().expect("name"),
@@ -1385,6 +1345,23 @@ struct Commits {
     next: Mutex<std::collections::VecDeque<Option<Fault>>>,
     /// Leaf hashes are read back as something else.
     lies: std::sync::atomic::AtomicBool,
+}
+
+impl Commits {
+    /// Asks for something and gives it once its commit is held: what is asked before it is let go comes into one batch.
+    async fn hold<T, F>(&self, ledger: &Ledger, ask: impl FnOnce(Ledger) -> F) -> tokio::task::JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.waiting.store(false, SeqCst);
+        self.held.store(true, SeqCst);
+        let asking = tokio::spawn(ask(ledger.clone()));
+        while !self.waiting.load(SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        asking
+    }
 }
 
 struct Failing {
