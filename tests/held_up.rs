@@ -97,6 +97,31 @@ fn a_run_that_finds_no_room_says_so_while_it_waits() {
     assert!(world.until(id_of(&second), "finished").get("held_up").is_none());
 }
 
+#[test]
+fn a_crossing_that_breaks_before_its_claim_says_no_old_reason_and_runs_once_it_can() {
+    let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let first = world.propose("plain:wait", json!({}));
+    world.sign(&first, &[&alice()]).ok(200);
+    world.until(id_of(&first), "running");
+    let second = world.propose("plain:true", json!({}));
+    world.sign(&second, &[&alice()]).ok(200);
+    let id = id_of(&second);
+    wait_for("it is held up", || world.show(id)["held_up"]["code"] == "busy");
+    // Now there is room for it, and nobody can say how much there is on the disk.
+    let (outputs, gone) = (world.path("b/boundary/outputs"), world.path("b/boundary/gone"));
+    fs::rename(&outputs, &gone).expect("moved");
+    let cancel = format!("/v1/proposals/{}/cancellation", id_of(&first));
+    world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
+    world.until(id_of(&first), "finished");
+    wait_for("the crossing breaks", || {
+        world.service_log().lines().any(|line| line.contains(id) && line.contains("the crossing broke"))
+    });
+    let view = world.show(id);
+    assert_eq!((&view["status"], view.get("held_up")), (&json!("approved"), None), "{view:#}");
+    fs::rename(&gone, &outputs).expect("moved back");
+    assert_eq!(world.until(id, "finished")["outcome"]["status"], "succeeded");
+}
+
 /// A world whose service is started under this limit of a shell's `ulimit`.
 fn limited(limit: &str) -> World {
     World::prepared(|setup| {
