@@ -1,5 +1,5 @@
-//! The boundary under test: the real one, but for a sandbox that runs nothing, on no thread. What a run costs, and the thread
-//! that waits for it, is measured by itself (`sandbox`).
+//! The boundary under test: the real one, but for a sandbox that runs nothing, on no thread. What a run costs is measured by
+//! itself (`sandbox`); being handed to a thread that waits for it comes on top.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
