@@ -83,36 +83,38 @@ fn what_holds_an_approved_run_up_is_told_until_it_runs() {
     world.assert_verified(&world.until(id, "finished"));
 }
 
+/// A world with room for one run; the proposal that has it, and an approved one that waits for it and says so.
+fn one_waits_for_another() -> (World, Value, Value) {
+    let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let [running, waiting] = ["plain:wait", "plain:true"].map(|step| world.propose(step, json!({})));
+    world.sign(&running, &[&alice()]).ok(200);
+    world.until(id_of(&running), "running");
+    world.sign(&waiting, &[&alice()]).ok(200);
+    wait_for("it is held up", || world.show(id_of(&waiting))["held_up"]["code"] == "busy");
+    (world, running, waiting)
+}
+
+fn cancel(world: &World, running: &Value) {
+    let path = format!("/v1/proposals/{}/cancellation", id_of(running));
+    world.wire.post(&path, &world.agent, &json!({})).ok(200);
+}
+
 #[test]
 fn a_run_that_finds_no_room_says_so_while_it_waits() {
-    let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
-    let first = world.propose("plain:wait", json!({}));
-    world.sign(&first, &[&alice()]).ok(200);
-    world.until(id_of(&first), "running");
-    let second = world.propose("plain:true", json!({}));
-    world.sign(&second, &[&alice()]).ok(200);
-    wait_for("it is held up", || world.show(id_of(&second))["held_up"]["code"] == "busy");
-    let cancel = format!("/v1/proposals/{}/cancellation", id_of(&first));
-    world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
-    assert!(world.until(id_of(&second), "finished").get("held_up").is_none());
+    let (world, running, waiting) = one_waits_for_another();
+    cancel(&world, &running);
+    assert!(world.until(id_of(&waiting), "finished").get("held_up").is_none());
 }
 
 #[test]
 fn a_crossing_that_breaks_before_its_claim_says_no_old_reason_and_runs_once_it_can() {
-    let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
-    let first = world.propose("plain:wait", json!({}));
-    world.sign(&first, &[&alice()]).ok(200);
-    world.until(id_of(&first), "running");
-    let second = world.propose("plain:true", json!({}));
-    world.sign(&second, &[&alice()]).ok(200);
-    let id = id_of(&second);
-    wait_for("it is held up", || world.show(id)["held_up"]["code"] == "busy");
+    let (world, running, waiting) = one_waits_for_another();
+    let id = id_of(&waiting);
     // Now there is room for it, and nobody can say how much there is on the disk.
     let (outputs, gone) = (world.path("b/boundary/outputs"), world.path("b/boundary/gone"));
     fs::rename(&outputs, &gone).expect("moved");
-    let cancel = format!("/v1/proposals/{}/cancellation", id_of(&first));
-    world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
-    world.until(id_of(&first), "finished");
+    cancel(&world, &running);
+    world.until(id_of(&running), "finished");
     wait_for("the crossing breaks", || {
         world.service_log().lines().any(|line| line.contains(id) && line.contains("the crossing broke"))
     });

@@ -51,7 +51,7 @@ impl Bench {
             env: vec![("TREE".into(), self.tree().display().to_string())],
             params_json: b"{}".to_vec(),
         };
-        let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new());
+        let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         let mut said = String::new();
         for capture in [&mut report.stdout, &mut report.stderr] {
             let mut bytes = Vec::new();

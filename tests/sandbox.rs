@@ -68,7 +68,7 @@ impl Bench {
 
     fn run_with(&self, profile: &Profile, plan: Plan) -> Report {
         let prepared = self.sandbox.check(profile).expect("can be held");
-        self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new())
+        self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"))
     }
 
     fn bash(&self, source: &str) -> Report {
@@ -178,7 +178,7 @@ fn what_could_not_start_is_not_an_exit_code() {
     vanished.read.push(directory.path().canonicalize().expect("real").display().to_string());
     let prepared = bench.sandbox.check(&vanished).expect("there");
     drop(directory);
-    let flag = CancelFlag::new();
+    let flag = CancelFlag::new().expect("a flag");
     let report = bench.sandbox.run(prepared, plan("sh", "exit 0"), &mut |_| {}, &flag);
     assert!(matches!(&report.end, End::NotStarted(why) if why.contains("profile's path")), "{:?}", report.end);
     assert_eq!(report.enforcement.layers, []);
@@ -215,7 +215,7 @@ fn a_step_may_tidy_up_after_sigterm() {
 fn cancelling_ends_all_of_a_run() {
     let bench = Bench::strict();
     let mark = mark("cancel");
-    let flag = CancelFlag::new();
+    let flag = CancelFlag::new().expect("a flag");
     let prepared = bench.sandbox.check(&profile()).expect("can be held");
     let from_live = flag.clone();
     let script = format!("(setsid nohup sleep {mark} >/dev/null 2>&1 &) ; echo on; sleep {mark}");
@@ -341,7 +341,7 @@ fn output_is_live_recorded_and_in_order() {
         prepared,
         plan("bash", "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; echo four > /dev/stderr"),
         &mut |chunk| live.push((chunk.stream, String::from_utf8_lossy(chunk.bytes).into_owned())),
-        &CancelFlag::new(),
+        &CancelFlag::new().expect("a flag"),
     );
     assert_eq!(report.end, End::Exited(0));
     assert_eq!((out(&mut report), err(&mut report)), ("one\nthree\n".into(), "two\nfour\n".into()));
@@ -1582,7 +1582,8 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
         }
         Err(refused) => panic!("{refused}"),
     };
-    let mut report = bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new());
+    let mut report =
+        bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new().expect("a flag"));
     let text = out(&mut report);
     assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
     assert!(text.starts_with("COUNTERSIGN_PARAMS HOME LANG LC_ALL PATH PWD SHLVL TMPDIR _ "), "{text}");
@@ -1606,7 +1607,7 @@ fn off_keeps_hygiene_and_the_tree_kill_and_says_off() {
         let id = String::from_utf8_lossy(chunk.bytes).trim().parse().expect("an id");
         stranger = Some(std::process::Command::new("sleep").arg(&mark).uid(id).gid(id).spawn().expect("starts"));
     };
-    let met = bench.sandbox.run(prepared, plan("bash", &meets), &mut starts_one, &CancelFlag::new());
+    let met = bench.sandbox.run(prepared, plan("bash", &meets), &mut starts_one, &CancelFlag::new().expect("a flag"));
     let alive = on_host(&mark);
     let mut stranger = stranger.expect("started");
     stranger.kill().expect("killed");
@@ -1640,7 +1641,8 @@ fn a_host_without_strict_refuses_it_by_layer_and_knob() {
         "(setsid nohup sleep {mark} >/dev/null 2>&1 &); cat {} ; echo x > ~/f && cat ~/f; sleep 0.2",
         canary.display()
     );
-    let mut report = bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new());
+    let mut report =
+        bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new().expect("a flag"));
     assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
     if probe.held().contains(&Layer::Landlock) {
         assert_eq!(out(&mut report), "x\n");

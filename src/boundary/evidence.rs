@@ -295,7 +295,7 @@ impl Boundary {
         let proof = |index: u64| -> Result<Arc<str>, Stopped> {
             let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.text();
+            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map(Arc::from).map_err(|e| fault(&e))
         };
         let common_proof = |index: u64| match self.proofs.find(index, &checkpoint) {

@@ -64,7 +64,7 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::{self, Chunk};
+use crate::sandbox::capture;
 use crate::sandbox::facts::nothing_enforced;
 use crate::sandbox::{End, Plan, Report, Sandbox};
 use crate::store::ledger::Ledger;
@@ -380,14 +380,22 @@ impl Boundary {
         });
         let proposal = signed.proposal.clone();
         let (prepared, closing) = consumed.into_run();
-        let report = match plan {
-            Some(plan) => {
-                let (flag, writer) = (CancelFlag::new(), recording.shared());
+        let report = match (plan, CancelFlag::new()) {
+            (Some(plan), Ok(flag)) => {
                 recording.cancels(flag.clone());
-                let live = Box::new(move |chunk: Chunk<'_>| writer.write(stream_name(chunk.stream), chunk.bytes));
-                self.sandbox.clone().start(prepared, plan, live, flag).await
+                let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
+                let run = tokio::task::spawn_blocking(move || {
+                    sandbox.run(
+                        prepared,
+                        plan,
+                        &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes),
+                        &flag,
+                    )
+                });
+                run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
             }
-            None => Report::not_started("the sealed step is gone".to_owned()),
+            (None, _) => Report::not_started("the sealed step is gone".to_owned()),
+            (_, Err(error)) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
         };
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);

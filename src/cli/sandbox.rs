@@ -110,7 +110,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     }
     let plan =
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
-    let flag = CancelFlag::new();
+    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
     let mut unwritten = None;
     let report = sandbox.run(

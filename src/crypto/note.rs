@@ -6,6 +6,7 @@
 use std::fmt;
 
 use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::crypto::digest::{Sha256Stream, hex};
@@ -333,29 +334,15 @@ impl TlogProof {
             .ok_or(NoteError::Proof("at most 63 lines of a base64 hash each"))?;
         Ok(Self { index, hashes, checkpoint: checkpoint.to_owned() })
     }
-
-    /// The proof as it is written.
-    #[must_use]
-    pub fn text(&self) -> String {
-        const HASH_LINE: usize = 45;
-        let mut text = String::with_capacity(64 + self.hashes.len() * HASH_LINE + self.checkpoint.len());
-        text.push_str(PROOF_HEADER);
-        text.push_str("\nindex ");
-        text.push_str(&self.index.to_string());
-        text.push('\n');
-        for hash in &self.hashes {
-            STANDARD.encode_string(hash, &mut text);
-            text.push('\n');
-        }
-        text.push('\n');
-        text.push_str(&self.checkpoint);
-        text
-    }
 }
 
 impl fmt::Display for TlogProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
+        writeln!(f, "{PROOF_HEADER}\nindex {}", self.index)?;
+        for hash in &self.hashes {
+            writeln!(f, "{}", Base64Display::new(hash, &STANDARD))?;
+        }
+        write!(f, "\n{}", self.checkpoint)
     }
 }
 

@@ -95,6 +95,7 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
     let port = TcpListener::bind("127.0.0.1:0").map_err(|error| broken(&error))?;
     let number = port.local_addr().map_err(|error| broken(&error))?.port();
     let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
+    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     let report = with_a_high_number(|service| {
         let env = [
             ("CANARY", canary.display().to_string()),
@@ -108,7 +109,7 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
             env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             params_json: b"{}".to_vec(),
         };
-        sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new())
+        sandbox.run(prepared, plan, &mut |_| {}, &flag)
     });
     let mut report = report.map_err(|error| broken(&error))?;
     let mut said = String::new();

@@ -2,7 +2,7 @@
 
 use std::io::{self, PipeReader, Write as _};
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use crate::record::profile::Limits;
+use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Chunk, Recorder, Stream};
 use crate::sandbox::cgroup::{Controllers, Seen};
 use crate::sandbox::confine;
@@ -129,7 +130,7 @@ impl Run {
     }
 
     /// Reads everything that comes until the helper says that nothing is left, or is gone itself.
-    pub(super) fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: BorrowedFd<'_>) {
+    pub(super) fn follow(&mut self, launched: &mut Launched, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
@@ -440,7 +441,7 @@ fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
 fn wait(
     launched: &Launched,
     open: [bool; 2],
-    cancel: Option<BorrowedFd<'_>>,
+    cancel: Option<&CancelFlag>,
     process: Option<&OwnedFd>,
     wake: Instant,
 ) -> Ready {
@@ -449,7 +450,7 @@ fn wait(
         fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         fds.len() - 1
     };
-    let cancel = cancel.map(&mut add);
+    let cancel = cancel.map(|cancel| add(cancel.as_fd()));
     let process = process.map(|process| add(process.as_fd()));
     let stdout = open[0].then(|| add(launched.stdout.as_fd()));
     let stderr = open[1].then(|| add(launched.stderr.as_fd()));

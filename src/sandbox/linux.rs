@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -37,8 +36,6 @@ const OWN_BINARY: &str = "/proc/self/exe";
 const REQUEST: Duration = Duration::from_secs(10);
 /// Environment of one run: the kernel's limit for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
-/// What is being done when no descriptor is left for it.
-const MAKE_CANCEL: &str = "make what cancels a run";
 /// What every run has; a plan can't replace it.
 const OWN_ENV: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
 
@@ -206,11 +203,10 @@ impl LinuxSandbox {
 
     /// Plays a trial; gives how it went and what it said.
     fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(Run, Vec<u8>), Failure> {
-        let cancel = CancelFlag::new();
-        let cancel = cancel.descriptor().at(Stage::Processes, MAKE_CANCEL)?;
+        let cancel = CancelFlag::new().at(Stage::Processes, "make what cancels a run")?;
         let once = || {
             let (mut run, mut said) = (Run::new(&self.spool, &prepared.profile.limits), Vec::new());
-            self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), cancel);
+            self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
             (run, said)
         };
         let (run, said) = once();
@@ -270,10 +266,9 @@ impl Sandbox for LinuxSandbox {
 
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         let mut run = Run::new(&self.spool, &prepared.profile.limits);
-        match (invalid(&plan), cancel.descriptor().at(Stage::Request, MAKE_CANCEL)) {
-            (Some(why), _) => run.failure = Some(Failure::new(Stage::Request, why)),
-            (None, Err(failure)) => run.failure = Some(failure),
-            (None, Ok(cancel)) => self.attempt(&mut run, &prepared, &plan, live, cancel),
+        match invalid(&plan) {
+            Some(why) => run.failure = Some(Failure::new(Stage::Request, why)),
+            None => self.attempt(&mut run, &prepared, &plan, live, cancel),
         }
         run.report(&prepared, self.probe.own_id)
     }
@@ -287,7 +282,7 @@ impl LinuxSandbox {
         prepared: &Prepared,
         plan: &Plan,
         live: &mut dyn FnMut(Chunk<'_>),
-        cancel: BorrowedFd<'_>,
+        cancel: &CancelFlag,
     ) {
         run.form = prepared.form;
         let run_dir = match (prepared.form == Form::Host).then(|| self.make_run_dir()).transpose() {

@@ -35,9 +35,6 @@ mod seccomp;
 mod syscalls;
 mod trees;
 
-use std::pin::Pin;
-use std::sync::Arc;
-
 use crate::record::enforcement::Enforcement;
 use crate::record::profile::{Limits, Profile};
 use crate::sandbox::cancel::CancelFlag;
@@ -61,26 +58,7 @@ pub trait Sandbox: Send + Sync {
     /// wrong is an [`End`]. `live` sees output as it is recorded, in the order it came; it must not block for long,
     /// since deadline and cancellation are looked at between its calls.
     fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
-
-    /// [`Sandbox::run`] for who must not block, in a tokio runtime: on a thread of its own, which a sandbox that starts no
-    /// process does without. It begins when this is called and goes on also when nobody waits for it any more; should it panic,
-    /// that is a lost run and not the caller's panic.
-    fn start(self: Arc<Self>, prepared: Prepared, plan: Plan, mut live: Live, cancel: CancelFlag) -> Running
-    where
-        Self: 'static,
-    {
-        let run = tokio::task::spawn_blocking(move || self.run(prepared, plan, &mut *live, &cancel));
-        Box::pin(async move {
-            run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
-        })
-    }
 }
-
-/// Sees output as it is recorded.
-pub type Live = Box<dyn FnMut(Chunk<'_>) + Send>;
-
-/// A run that goes on.
-pub type Running = Pin<Box<dyn Future<Output = Report> + Send>>;
 
 /// What to run. The profile is in the [`Prepared`] it goes with, so that it can't be another than was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -286,7 +286,7 @@ impl Order {
             params_json: b"{}".to_vec(),
         };
         let begun = Instant::now();
-        let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new());
+        let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         let took = begun.elapsed();
         let mut said = format!("{:?}\n", report.enforcement);
         for capture in [&mut report.stdout, &mut report.stderr] {

@@ -75,7 +75,8 @@ pub(super) fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), 
         env: Vec::new(),
         params_json: b"{}".to_vec(),
     };
-    match sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new()).end {
+    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    match sandbox.run(prepared, plan, &mut |_| {}, &flag).end {
         End::Exited(0) => Ok(()),
         other => Err(broken(&format!("a sandboxed `true` ended as {other:?}"))),
     }

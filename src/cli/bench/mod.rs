@@ -2,7 +2,7 @@
 //!
 //! Disks and neighbours differ from run to run, so every figure that depends on them stands beside its limit, measured
 //! in the same run: two synced writes, nonces committed in groups and nothing else, a server that does only what none can do
-//! without, a plain spawn. A crossing here is without its run: neither a process nor the thread that waits for one.
+//! without, a plain spawn. A crossing here has all but the process that a run is.
 mod bare;
 mod clients;
 mod documents;
@@ -30,7 +30,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Crossings over HTTP, without what runs, against synced writes, nonce-only group commit and a bare server in the same
+    /// Crossings of a no-op step over HTTP, against synced writes, nonce-only group commit and a bare server in the same
     /// run; a sandboxed `true` against a plain spawn; start-up and memory
     Crossing(Crossing),
     /// A sandboxed `true` against a plain spawn and bubblewrap, in turns; runs a second; the helper's memory
@@ -48,6 +48,10 @@ struct Crossing {
     /// Seconds per number of clients.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Numbers of clients, one after the other.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [1, 16, 64],
+        value_parser = clap::value_parser!(u16).range(1..))]
+    clients: Vec<u16>,
     /// Where the store lies: the disk that is measured. By default a directory below the current one.
     #[arg(long)]
     dir: Option<std::path::PathBuf>,
@@ -128,7 +132,7 @@ fn measure(args: &Crossing) -> Result<Report, Failure> {
     let mut crossings = Vec::new();
     let (mut fdatasync_us, mut documents_us) = (Vec::new(), Vec::new());
     let mut nonces_per_s = 0.0;
-    for count in [1, 16, 64] {
+    for count in args.clients.iter().copied().map(usize::from) {
         // Gone before the boundary has its turn: its pages are not written out meanwhile.
         let floor = tempfile::tempdir_in(dir.path()).map_err(|error| floors::broken(&error))?;
         let sync = floors::fdatasync_us(floor.path())?;
@@ -195,8 +199,10 @@ fn table(report: &Report) -> String {
         let _ = writeln!(text, "{words}");
     };
     line(format!(
-        "this disk: one fdatasync {:.0} us; nonces alone, committed in groups by 64 clients: {:.0}/s",
-        report.fdatasync_us, report.nonces_per_s
+        "this disk: one fdatasync {:.0} us; nonces alone, committed in groups by {} clients: {:.0}/s",
+        report.fdatasync_us,
+        report.crossings.last().map_or(0, |at| at.clients),
+        report.nonces_per_s
     ));
     line(format!(
         "these cores, both at work: a crossing's documents alone (read, verified, written, signed, hashed) {:.0} us\n",

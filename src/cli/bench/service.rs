@@ -1,5 +1,4 @@
-//! The boundary under test: the real one, but for a sandbox that runs nothing, on no thread. What a run costs is measured by
-//! itself (`sandbox`); being handed to a thread that waits for it comes on top.
+//! The boundary under test: the real one, but for a sandbox that runs nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ use crate::sandbox::capture::Chunk;
 use crate::sandbox::linux::LinuxSandbox;
 use crate::sandbox::probe::Probe;
 use crate::sandbox::profile::{Prepared, Unavailable};
-use crate::sandbox::{End, Live, Plan, Report, Running, Sandbox};
+use crate::sandbox::{End, Plan, Report, Sandbox};
 
 /// The seed of the one approver: of this measurement alone.
 pub(super) const APPROVER: [u8; 32] = [0x5a; 32];
@@ -63,11 +62,6 @@ impl Sandbox for Nothing {
 
     fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
         self.sandbox.check(profile)
-    }
-
-    fn start(self: Arc<Self>, prepared: Prepared, plan: Plan, mut live: Live, cancel: CancelFlag) -> Running {
-        // There is nothing to wait for, so no thread is needed that waits.
-        Box::pin(std::future::ready(self.run(prepared, plan, &mut *live, &cancel)))
     }
 
     fn run(&self, prepared: Prepared, _: Plan, _: &mut dyn FnMut(Chunk<'_>), _: &CancelFlag) -> Report {

@@ -169,7 +169,8 @@ impl Walk<'_> {
 
     /// From here what goes wrong is an outcome.
     fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
-        let cancel = CancelFlag::new();
+        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
+        let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = Live::begin(self.talk, &cancel)?;
         self.signals.run_begins(&cancel);
         let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);
