@@ -24,7 +24,7 @@ use crate::record::authorization::{Authorization, StepReference};
 use crate::record::denial::{Denial, denied};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
-use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::receipt::Outcome;
 use crate::record::refusal::Code;
 use crate::record::token::Scope;
@@ -41,8 +41,10 @@ pub const MOST_LISTED: usize = 100;
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this status.
-    pub status: Option<ProposalStatus>,
+    /// Only of these statuses; empty means any.
+    pub statuses: Vec<ProposalStatus>,
+    /// Only those whose id ends so.
+    pub ending: Option<ProposalIdEnding>,
     /// Only of this step.
     pub step: Option<StepRef>,
     /// Only of this proposer.
@@ -216,12 +218,22 @@ impl Boundary {
             return Ok(ProposalList { proposals: Vec::new(), cursor: None });
         }
         let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
-        let status = filter.status.map(status_of);
-        let filter = crate::store::message::Filter { status, step: filter.step.clone(), proposer, before, limit };
-        let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+        let rows = crate::store::message::Filter {
+            statuses: filter.statuses.iter().copied().map(status_of).collect(),
+            ending: filter.ending.clone(),
+            step: filter.step.clone(),
+            proposer,
+            before,
+            limit,
+        };
+        let page = self.ledger.proposals(&rows).map_err(|e| fault(&e))?;
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            proposals.push(self.view(row)?);
+            let view = self.view(row)?;
+            // The row of an overdue proposal says `expired` only after the next housekeeping.
+            if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
+                proposals.push(view);
+            }
         }
         Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
     }

@@ -19,11 +19,12 @@ use crate::record::envelope::Envelope;
 /// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign deny 4f2a --reason 'not during the release'
+  countersign deny 4f2a9c --reason 'not during the release'
   countersign deny --yes                            the only pending proposal, without a question
   countersign deny statement.json -o denial.json    without handing it in")]
 pub struct Args {
-    /// A proposal's id, the ending of one, or an envelope's file; nothing means the only pending proposal
+    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
+    /// means the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// Why, for the log and the proposer

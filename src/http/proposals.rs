@@ -17,7 +17,7 @@ use crate::http::events::{NDJSON, SSE, events, waiting};
 use crate::http::problem::{refuse, unreadable};
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
 use crate::record::envelope::Envelope;
-use crate::record::ident::{Name, ProposalId};
+use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 use crate::record::refusal::Code;
 
 /// Parameters are at most 16 KiB of canonical JSON; written with escapes they can take six times that.
@@ -87,7 +87,14 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Proposals, newest first",
         access: Access::Known,
         query: &[
-            Field { name: "status", about: "only those in this state" },
+            Field {
+                name: "status",
+                about: "only those in this state; `open` means pending, approved or running: what can still run or runs",
+            },
+            Field {
+                name: "id_ends",
+                about: "only those whose id ends so: 6 to 36 characters, at least 6 of them hex digits",
+            },
             Field { name: "step", about: "only those of this step" },
             Field { name: "proposer", about: "only those of this proposer" },
             Field { name: "cursor", about: "the next page, as the page before named it" },
@@ -204,17 +211,22 @@ fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
 }
 
 async fn list(call: Call) -> Answer {
-    let status = call
-        .raw_query("status")
-        .map(|word| json::typed::<ProposalStatus>(&Value::String(word.to_owned())))
-        .transpose()
-        .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
+    let statuses = match call.raw_query("status") {
+        None => Vec::new(),
+        Some("open") => vec![ProposalStatus::Pending, ProposalStatus::Approved, ProposalStatus::Running],
+        Some(word) => {
+            let status = json::typed::<ProposalStatus>(&Value::String(word.to_owned()))
+                .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
+            vec![status]
+        }
+    };
     let limit: usize = call.query("limit")?.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(refuse(Code::Malformed, format!("?limit=: expected 1 to {MAX_PAGE}")));
     }
     let filter = Filter {
-        status,
+        statuses,
+        ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
         proposer: call.query::<Name>("proposer")?,
         cursor: call.raw_query("cursor").map(str::to_owned),

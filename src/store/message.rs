@@ -8,7 +8,7 @@ use crate::crypto::digest::{
 };
 use crate::crypto::merkle::Hash;
 use crate::crypto::sshsig::KeyId;
-use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::Fault;
@@ -643,8 +643,10 @@ pub struct SealEntry {
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this status.
-    pub status: Option<Status>,
+    /// Only of these statuses; empty means any.
+    pub statuses: Vec<Status>,
+    /// Only those whose id ends so.
+    pub ending: Option<ProposalIdEnding>,
     /// Only of this step.
     pub step: Option<StepRef>,
     /// Only of this proposer.

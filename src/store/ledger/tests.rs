@@ -642,7 +642,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
     for (status, found) in
         [(Status::Pending, &[5, 3, 1][..]), (Status::Running, &[4]), (Status::Finished, &[2]), (Status::Denied, &[])]
     {
-        assert_eq!(list(Filter { status: Some(status), ..all.clone() }), (ids(found), None));
+        assert_eq!(list(Filter { statuses: vec![status], ..all.clone() }), (ids(found), None));
     }
     assert_eq!(list(Filter { step: Some("web:stop".parse().expect("ref")), ..all.clone() }).0, ids(&[]));
     assert_eq!(list(Filter { proposer: Some("agent".parse().expect("name")), limit: 1, ..all }).0, ids(&[5]));
