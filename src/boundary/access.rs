@@ -30,7 +30,7 @@ const CHALLENGE_S: i64 = 60;
 const ADMISSION_S: i64 = 600;
 /// Admissions at one time, and answered challenges that are remembered. Only who holds a rostered key adds to them.
 const MOST_OPEN: usize = 10_000;
-/// Admissions of one name at one time, so that nobody uses up those of the others.
+/// Admissions of one key at one time, so that nobody uses up those of the others: a new one ends the key's oldest.
 const MOST_OF_ONE: usize = 100;
 
 /// Who calls, and what that allows.
@@ -153,8 +153,20 @@ const TAG: usize = 32;
 struct Open {
     /// Challenges that were answered and have not ended.
     answered: HashMap<[u8; 32], Timestamp>,
-    admitted: HashMap<[u8; 32], (Caller, Timestamp)>,
+    admitted: HashMap<[u8; 32], Opened>,
+    /// How many were admitted so far.
+    number: u64,
     looked_up: LookedUp,
+}
+
+/// What a key opened by its answer.
+#[derive(Debug)]
+struct Opened {
+    caller: Caller,
+    keyid: KeyId,
+    end: Timestamp,
+    /// In which order keys were admitted: times are whole seconds.
+    number: u64,
 }
 
 /// Tokens that were looked up under one state version: each change of tokens is a seal, which raises it.
@@ -179,7 +191,19 @@ impl Open {
 
     fn sweep(&mut self, now: Timestamp) {
         self.answered.retain(|_, end| now < *end);
-        self.admitted.retain(|_, (_, end)| now < *end);
+        self.admitted.retain(|_, opened| now < opened.end);
+    }
+
+    /// Ends the oldest admission of a key that has as many as it may have.
+    fn make_room_for(&mut self, keyid: &KeyId) {
+        let of_key = || self.admitted.iter().filter(|(_, opened)| opened.keyid == *keyid);
+        if of_key().count() < MOST_OF_ONE {
+            return;
+        }
+        let oldest = of_key().min_by_key(|(_, opened)| opened.number).map(|(secret, _)| *secret);
+        if let Some(oldest) = oldest {
+            self.admitted.remove(&oldest);
+        }
     }
 }
 
@@ -192,10 +216,10 @@ impl Boundary {
         let now = self.now();
         // Looked up by digest: the time of a comparison tells nothing of the secret.
         let secret = sha256(bearer.as_bytes());
-        if let Some((caller, end)) = self.open_admissions().admitted.get(&secret)
-            && now < *end
+        if let Some(opened) = self.open_admissions().admitted.get(&secret)
+            && now < opened.end
         {
-            return Ok(caller.clone());
+            return Ok(opened.caller.clone());
         }
         let version = self.ledger.state().version;
         if let Some((caller, end)) = self.open_admissions().holder(&secret, version)
@@ -289,17 +313,17 @@ impl Boundary {
         if open.answered.contains_key(&sha256(challenge.as_bytes())) {
             return Err(not_open());
         }
-        if open.admitted.values().filter(|(caller, _)| caller.name() == Some(name)).count() >= MOST_OF_ONE {
-            let detail = format!("{name} reads with {MOST_OF_ONE} bearers already: use one of them, or wait");
-            return Err(Refusal::new(Code::RateLimited, detail).retry_after(60).into());
-        }
+        open.make_room_for(&keyid);
         if open.admitted.len() >= MOST_OPEN || open.answered.len() >= MOST_OPEN {
             return Err(Refusal::new(Code::Busy, "too many keys are admitted just now, try again")
                 .retry_after(5)
                 .into());
         }
         open.answered.insert(sha256(challenge.as_bytes()), challenge_ends);
-        open.admitted.insert(sha256(bearer.as_bytes()), (Caller::new(name.clone(), scopes, &[]), end));
+        let number = open.number;
+        open.number += 1;
+        let opened = Opened { caller: Caller::new(name.clone(), scopes, &[]), keyid, end, number };
+        open.admitted.insert(sha256(bearer.as_bytes()), opened);
         Ok((bearer, name.clone(), end))
     }
 

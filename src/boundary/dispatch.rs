@@ -164,7 +164,7 @@ impl Boundary {
         for status in [Status::Approved, Status::Pending] {
             let mut before = None;
             loop {
-                let filter = Filter { status: Some(status), before, limit: 100, ..Filter::default() };
+                let filter = Filter { statuses: vec![status], before, limit: 100, ..Filter::default() };
                 let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
                 for row in &page.proposals {
                     let id = &row.core.id;

@@ -175,7 +175,7 @@ impl Boundary {
 
     fn last_success(&self, caller: &Caller, reference: &StepRef) -> Result<Option<LastSuccess>, Stopped> {
         let filter = Filter {
-            status: Some(Status::Finished),
+            statuses: vec![Status::Finished],
             step: Some(reference.clone()),
             limit: LOOK_BACK,
             ..Filter::default()

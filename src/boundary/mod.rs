@@ -4,6 +4,7 @@
 //! bytes on. Everything else in this room brings requests to it or tells what came of them.
 pub mod access;
 pub mod changes;
+pub mod denials;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;

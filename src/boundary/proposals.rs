@@ -16,21 +16,20 @@ use crate::boundary::{Boundary, Permit};
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
 use crate::crypto::json;
-use crate::crypto::sshsig::Presence;
+use crate::crypto::sshsig::{KeyId, Presence};
 use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::place::check_place;
 use crate::decision::quorum::{self, Count, NotCounted};
 use crate::record::authorization::{Authorization, StepReference};
-use crate::record::denial::{Denial, denied};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
-use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::receipt::Outcome;
 use crate::record::refusal::Code;
 use crate::record::token::Scope;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use crate::store::message::{
-    Advance, AdvanceStop, Core, DenialWrite, NewProposal, Proposal, Proposed, Signature, Status, WriteStop,
+    Advance, AdvanceStop, Core, NewProposal, Proposal, Proposed, Signature, Status, UNSIGNED_KEPT_S,
 };
 
 /// The longest that a caller may wait in one call.
@@ -41,8 +40,10 @@ pub const MOST_LISTED: usize = 100;
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this status.
-    pub status: Option<ProposalStatus>,
+    /// Only of these statuses; empty means any.
+    pub statuses: Vec<ProposalStatus>,
+    /// Only those whose id ends so.
+    pub ending: Option<ProposalIdEnding>,
     /// Only of this step.
     pub step: Option<StepRef>,
     /// Only of this proposer.
@@ -151,6 +152,14 @@ impl Boundary {
                 }
                 Err(refusal.into())
             }
+            Proposed::TooManyKept { most, until } => {
+                let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
+                let detail = format!(
+                    "{most} proposals of yours were cancelled or expired before anybody signed them, and each is kept for an \
+                     hour after its window: the first is deleted in {wait} s, try again then"
+                );
+                Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
+            }
             Proposed::TooMany { most, of_proposer: true } => {
                 let detail = format!("{most} of your proposals wait already: wait for them, or cancel some");
                 Err(Refusal::new(Code::RateLimited, detail).retry_after(30).into())
@@ -216,12 +225,22 @@ impl Boundary {
             return Ok(ProposalList { proposals: Vec::new(), cursor: None });
         }
         let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
-        let status = filter.status.map(status_of);
-        let filter = crate::store::message::Filter { status, step: filter.step.clone(), proposer, before, limit };
-        let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+        let rows = crate::store::message::Filter {
+            statuses: filter.statuses.iter().copied().map(status_of).collect(),
+            ending: filter.ending.clone(),
+            step: filter.step.clone(),
+            proposer,
+            before,
+            limit,
+        };
+        let page = self.ledger.proposals(&rows).map_err(|e| fault(&e))?;
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            proposals.push(self.view(row)?);
+            let view = self.view(row)?;
+            // The row of an overdue proposal says `expired` only after the next housekeeping.
+            if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
+                proposals.push(view);
+            }
         }
         Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
     }
@@ -229,11 +248,13 @@ impl Boundary {
     /// Takes signatures over the statement; those that complete the quorum start the run.
     ///
     /// # Errors
-    /// `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`; nothing of the call is kept then.
+    /// `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`; what `charge` says to the key of a signature
+    /// that verified and is new. Nothing of the call is kept then.
     pub async fn sign(
         self: &Arc<Self>,
         id: &ProposalId,
         signatures: &[EnvelopeSignature],
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
     ) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
         let payload = self.payload(id)?;
@@ -244,7 +265,7 @@ impl Boundary {
         }
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
         // From here on the call is of somebody rostered: a refusal is worth an entry in the log.
-        let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed).await;
+        let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
             self.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
@@ -258,6 +279,7 @@ impl Boundary {
         authorization: &Authorization,
         new: &[VerifiedSignature],
         sealed: &Arc<Sealed>,
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
     ) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
         let now = self.now();
@@ -285,76 +307,12 @@ impl Boundary {
             })
             .collect();
         if !fresh.is_empty() {
+            // Only what the key itself did is charged to it: not what does not verify, nor what others send again.
+            fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
             self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(&stop, id))?;
             self.changes.notify(id);
         }
         self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
-        self.view(&self.row(id)?)
-    }
-
-    /// Takes an approver's signed no. One that comes while the step runs kills the run.
-    ///
-    /// # Errors
-    /// `not-permitted-signer` for somebody who could not be counted, `wrong-state` when it is over.
-    pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
-        let row = self.row(id)?;
-        let sealed = self.state();
-        let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
-        let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
-        let authorization = denied(document.statement())?;
-        if authorization != row.core.digest {
-            return Err(Refusal::new(
-                Code::Malformed,
-                format!("the denial is of {authorization}, this proposal is {}", row.core.digest),
-            )
-            .at("/payload", "another authorization")
-            .into());
-        }
-        let here = &sealed.boundary;
-        let _ = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        if is_over(row.status) {
-            return Err(wrong_state(&row).into());
-        }
-        let now = self.now();
-        let statement = self.statement(id)?;
-        let signed = &statement.predicate;
-        // By the rule that its step has now. That the step was sealed anew, or the proposer's token has ended, must not
-        // keep anybody from saying no to what runs already.
-        let Some((_, held)) = sealed.step(&signed.step.reference) else {
-            let detail = format!("no step {} is registered any more: an operator may cancel", signed.step.reference);
-            return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
-        };
-        let known =
-            exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
-        let excluded = known
-            .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(id))?;
-        let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
-        let Some(counted) = count.counted().first() else {
-            let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            let why = if why.is_empty() { "it carries no signature".to_owned() } else { why };
-            return Err(Refusal::new(Code::NotPermittedSigner, format!("only who could approve may deny: {why}"))
-                .about(id)
-                .into());
-        };
-        let envelope = document.envelope(|keyid| *keyid == counted.keyid);
-        let denial = DenialWrite {
-            authorization,
-            approver: counted.name.clone(),
-            envelope: envelope.to_canonical().map_err(|e| fault(&e))?,
-            at: now,
-        };
-        // The denial is in the log and the state version moved in one commit: a quorum that comes later finds it, one
-        // that was judged before goes back to verify.
-        let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
-            WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
-            stop => fault(&stop),
-        })?;
-        if let Some(running) = done.running {
-            let _ = self.stop_run(&running)?;
-        }
-        self.changes.notify(id);
         self.view(&self.row(id)?)
     }
 
@@ -394,7 +352,7 @@ impl Boundary {
     }
 
     /// Asks a run to stop, also one that is claimed and has not begun; false when it is over.
-    fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
+    pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
         let running = self.row(id)?.status == Status::Running;
         if !running {
@@ -449,7 +407,7 @@ impl Boundary {
         self.ledger.payload(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
     }
 
-    fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
+    pub(super) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
         // Our own words, kept since we made them; who signs them is asked elsewhere.
         Ok(Statement::from_payload(&self.payload(id)?)?)
     }
@@ -458,18 +416,19 @@ impl Boundary {
         self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id).into())
     }
 
-    /// What to say of a proposal that has no row. Ids begin with their time: one that is older than what is kept, and not than
-    /// the log, was deleted, if it ever was. Which of the two is not told, so nobody learns of what he may not see.
+    /// What to say of a proposal that has no row. Ids begin with their time: one that is older than what is kept at least, and
+    /// not than the log, was deleted, if it ever was. Which of the two is not told, so nobody learns of what he may not see.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
-        let kept_s = self.retention.proposals_s;
+        let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
         let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
         if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.now() {
             return not_found(id);
         }
         let detail = format!(
-            "{id} is not kept: what never ran is deleted {} after its end; the log has what was said of it",
-            span(kept_s)
+            "{id} is not kept, if it ever was: what was cancelled or expired and nobody signed is deleted an hour after its \
+             window, what else never ran {} after its end; the log has what was said of it",
+            span(self.retention.proposals_s)
         );
         Refusal::gone(detail)
     }
@@ -683,7 +642,7 @@ fn not_found(id: &ProposalId) -> Refusal {
     Refusal::new(Code::NotFound, format!("there is no proposal {id}, or not for this token"))
 }
 
-fn wrong_state(row: &Proposal) -> Refusal {
+pub(super) fn wrong_state(row: &Proposal) -> Refusal {
     let refusal = Refusal::new(Code::WrongState, format!("it is {} already", row.status)).about(&row.core.id);
     if row.receipt.is_some() { refusal.with_receipt(row.core.id.receipt()) } else { refusal }
 }
@@ -696,7 +655,7 @@ fn advance_refused(stop: &AdvanceStop, id: &ProposalId) -> Stopped {
     }
 }
 
-const fn is_over(status: Status) -> bool {
+pub(super) const fn is_over(status: Status) -> bool {
     matches!(status, Status::Finished | Status::Denied | Status::Expired | Status::Cancelled | Status::Refused)
 }
 

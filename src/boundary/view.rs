@@ -217,6 +217,22 @@ pub struct ProposalView {
     pub held_up: Option<RefusalView>,
 }
 
+/// What came of a denial of a statement.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DenialView {
+    /// The proposal's id, as the statement has it.
+    pub proposal: ProposalId,
+    /// Digest of the denied statement.
+    pub digest: AuthorizationDigest,
+    /// The denial's log entry.
+    pub index: u64,
+    /// Where the proposal is, if the boundary knew it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ProposalStatus>,
+    /// The end of the statement's window: until then it is refused as denied, after that as expired.
+    pub kept_until: Timestamp,
+}
+
 /// Why a proposal was refused, denied, or waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {

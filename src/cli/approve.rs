@@ -25,14 +25,15 @@ use crate::record::ident::Name;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign approve                                   the only pending proposal
-  countersign approve 4f2a --key ~/.ssh/id_ed25519      with an ssh key
+  countersign approve 4f2a9c --key ~/.ssh/id_ed25519    with an ssh key
   countersign approve statement.json -o signed.json     without handing it in
-  countersign approve 4f2a --yes --expect sha256:…      unattended, exactly this statement
+  countersign approve 4f2a9c --yes --expect sha256:…    unattended, exactly this statement
 
 It refuses (exit 126) when anything that this program derives differs from what would be signed, and (exit 2) when
 you trust no roster for the boundary.")]
 pub struct Args {
-    /// A proposal's id, the ending of one, or an envelope's file; nothing means the only pending proposal
+    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
+    /// means the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// For a file: write the envelope with your signature added here

@@ -4,16 +4,16 @@ use crate::boundary::view::{ProposalStatus, ProposalView};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{find_proposal, status_word};
+use crate::cli::review::gather::{Among, find_proposal, status_word};
 use crate::cli::talk::Talk;
 
 /// Withdraw a proposal, or end its run. For its proposer and for operators; an approver says `deny`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign cancel            the only pending proposal
-  countersign cancel 4f2a       by the ending of its id")]
+  countersign cancel 4f2a9c     by the ending of its id")]
 pub struct Args {
-    /// The proposal's id or the ending of it; nothing means the only pending one
+    /// The proposal's id, or at least 6 of its last digits; nothing means the only pending one
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct Args {
 /// When there is no such proposal, or the caller may not.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
-    let id = find_proposal(&client, args.proposal.as_deref(), Some(ProposalStatus::Pending))?;
+    let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
     if talk.json {
         talk.object(&view)?;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::boundary::view::ProposalView;
+use crate::boundary::view::{DenialView, ProposalView};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{self, KeyArgs};
@@ -13,17 +15,20 @@ use crate::cli::review::{Review, now, show};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::TrustArgs;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::http::api::StatementDenial;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
 
 /// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign deny 4f2a --reason 'not during the release'
+  countersign deny 4f2a9c --reason 'not during the release'
   countersign deny --yes                            the only pending proposal, without a question
+  countersign deny statement.json                   an offline statement: refused from now on, whoever hands it in
   countersign deny statement.json -o denial.json    without handing it in")]
 pub struct Args {
-    /// A proposal's id, the ending of one, or an envelope's file; nothing means the only pending proposal
+    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
+    /// means the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// Why, for the log and the proposer
@@ -89,11 +94,35 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
-    let answer: ProposalView = client.post(&format!("/v1/proposals/{}/denial", signed.proposal), &envelope)?;
-    if talk.json {
-        talk.object(&answer)?;
-    } else {
-        talk.line(&format!("denied: {} is {}", answer.id, status_word(answer.status)))?;
+    match subject {
+        Subject::Proposal(_) => {
+            let answer: ProposalView = client.post(&format!("/v1/proposals/{}/denial", signed.proposal), &envelope)?;
+            if talk.json {
+                talk.object(&answer)?;
+            } else {
+                talk.line(&format!("denied: {} is {}", answer.id, status_word(answer.status)))?;
+            }
+        }
+        Subject::File(_) => {
+            let denial = StatementDenial { denial: envelope, payload: STANDARD.encode(&review.sources.payload) };
+            let answer: DenialView = client.post("/v1/denials", &denial)?;
+            if talk.json {
+                talk.object(&answer)?;
+            } else {
+                talk.line(&denied_words(&answer))?;
+            }
+        }
     }
     Ok(Exit::Done)
+}
+
+fn denied_words(answer: &DenialView) -> String {
+    match answer.status {
+        Some(status) => format!("denied: {} is {}", answer.proposal, status_word(status)),
+        None => format!(
+            "denied: the boundary has not seen {} and keeps your denial, log entry {}; it refuses the statement until its window \
+             ends at {}, and then as expired",
+            answer.proposal, answer.index, answer.kept_until
+        ),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::boundary::view::{ProposalStatus, ProposalView, RegistryView};
+use crate::boundary::view::{ProposalView, RegistryView};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
@@ -62,7 +62,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let mut held_up = BTreeSet::new();
     let mut unreachable = false;
     loop {
-        let pending = match list(&client, Some(ProposalStatus::Pending)) {
+        let pending = match list(&client, &[("status", "pending")]) {
             Ok(pending) => pending,
             // A boundary that is restarted is no reason to stop watching.
             Err(failure) if args.watch && failure.exit == Exit::Unreachable => {
@@ -117,7 +117,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
 /// Says which approved runs have not begun and why, each once: who signed may think that they ran.
 fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, talk: &Talk) {
     // What waits for a signature is listed all the same.
-    for view in list(client, Some(ProposalStatus::Approved)).unwrap_or_default() {
+    for view in list(client, &[("status", "approved")]).unwrap_or_default() {
         if let Some(why) = &view.held_up
             && told.insert((view.id.clone(), why.code))
         {

@@ -7,7 +7,7 @@ use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Sink, follow};
 use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{find_proposal, status_word};
+use crate::cli::review::gather::{Among, find_proposal, status_word};
 use crate::cli::talk::Talk;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::record::document::Statement;
@@ -17,13 +17,13 @@ use crate::record::receipt::{Receipt, Stream};
 /// Print what a run wrote, checked against the digests of its receipt. With -f, as it comes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign output 4f2a            what it wrote to both streams
-  countersign output 4f2a -f         while it runs
-  countersign output 4f2a --stderr   only its standard error, on the standard error
+  countersign output 4f2a9c            what it wrote to both streams
+  countersign output 4f2a9c -f         while it runs
+  countersign output 4f2a9c --stderr   only its standard error, on the standard error
 
 The receipt's signature is not checked here: `countersign verify` does that, on the bundle.")]
 pub struct Args {
-    /// The proposal's or receipt's id, or the ending of it; nothing means the only finished one
+    /// The proposal's or receipt's id, or at least 6 of its last digits; nothing means the only finished one
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     /// Follow the run while it writes
@@ -49,7 +49,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
-    let id = find_proposal(&client, args.proposal.as_deref(), Some(only))?;
+    let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(only))?;
     let mut sink = Sink::new(talk, args.raw);
     if args.follow {
         follow(&client, &id, &mut sink)?;

@@ -7,17 +7,17 @@ use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
 use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::find_proposal;
+use crate::cli::review::gather::{Among, find_proposal};
 use crate::cli::talk::Talk;
 
 /// Wait for a proposal's end: its output as it comes, its exit code as this command's. Ctrl-C stops waiting, not the run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign wait 4f2a                          by the ending of its id
-  countersign wait 4f2a --bundle run.bundle.json
-  countersign wait 4f2a --json | jq .            events, then a result")]
+  countersign wait 4f2a9c                          by the ending of its id
+  countersign wait 4f2a9c --bundle run.bundle.json
+  countersign wait 4f2a9c --json | jq .            events, then a result")]
 pub struct Args {
-    /// The proposal's id or the ending of it; nothing means the only pending one
+    /// The proposal's id, or at least 6 of its last digits; nothing means the only pending one
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     /// Write the receipt's bundle here
@@ -40,7 +40,7 @@ pub struct Args {
 /// When the boundary can't be reached or refuses to tell.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
-    let id = find_proposal(&client, args.proposal.as_deref(), Some(ProposalStatus::Pending))?;
+    let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
     let view = follow(&client, &id, &mut Sink::new(talk, args.raw))?;
     conclude(&client, &view, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)

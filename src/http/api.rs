@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::sshsig::KeyId;
-use crate::record::envelope::EnvelopeSignature;
+use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId, ReceiptId};
 use crate::record::validity::Timestamp;
 
@@ -14,6 +14,16 @@ use crate::record::validity::Timestamp;
 pub struct Signatures {
     /// At most 16, over the proposal's payload.
     pub signatures: Vec<EnvelopeSignature>,
+}
+
+/// `POST /v1/denials`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatementDenial {
+    /// The denial of the statement, signed by one approver.
+    pub denial: Envelope,
+    /// Base64 of the statement's exact bytes: they say who may deny it and until when the denial is of use.
+    pub payload: String,
 }
 
 /// `POST /v1/challenges`: begins reading with a rostered key.

@@ -21,6 +21,7 @@ use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::crypto::canonical;
+use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
 use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
 use crate::http::problem::{refuse, unreadable};
@@ -41,6 +42,8 @@ pub(super) struct Call {
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,
     peer: IpAddr,
+    /// What the caller's rate said, where the route is of [`Access::Signed`].
+    limited: Option<Stopped>,
     params: RawPathParams,
     query: Vec<(&'static str, String)>,
     /// Only its owner takes it: the lock is there because a body may not be shared between threads, a call may.
@@ -57,16 +60,23 @@ impl Call {
             .ok_or_else(|| fault(&"a request without its peer's address"))?;
         let query = parse_query(request.uri().query().unwrap_or(""), route.query)?;
         let now = Instant::now();
+        let mut limited = None;
+        let mut charge = |payer| match app.limits.charge(payer, 1, now) {
+            Err(stopped) if route.access == Access::Signed => {
+                limited = Some(stopped);
+                Ok(())
+            }
+            charged => charged,
+        };
         let caller = match bearer(request.headers())? {
             None => {
-                app.limits.charge(Payer::Peer(peer), 1, now)?;
+                charge(Payer::Peer(peer))?;
                 Caller::anonymous()
             }
             // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
             Some(bearer) => match app.boundary.authenticate(bearer) {
                 Ok(caller) => {
-                    let payer = caller.name().map_or(Payer::Peer(peer), Payer::Principal);
-                    app.limits.charge(payer, 1, now)?;
+                    charge(caller.name().map_or(Payer::Peer(peer), Payer::Principal))?;
                     caller
                 }
                 Err(stopped) => {
@@ -85,7 +95,8 @@ impl Call {
             .await
             .map_err(|_| refuse(Code::Malformed, "the path is not UTF-8 where it is percent-encoded"))?;
         let (parts, body) = request.into_parts();
-        Ok(Self { app, caller: Arc::new(caller), headers: parts.headers, peer, params, query, body: Mutex::new(body) })
+        let (caller, headers, body) = (Arc::new(caller), parts.headers, Mutex::new(body));
+        Ok(Self { app, caller, headers, peer, limited, params, query, body })
     }
 
     /// A part of the path, parsed.
@@ -162,9 +173,8 @@ impl Call {
         read::<Empty>(&bytes).map(|Empty {}| ())
     }
 
-    /// Charges for signatures: the sender for each after the first, and the key of each.
-    ///
-    /// One sender's rate is below one key's: nobody alone can use up what a person's key may sign.
+    /// Charges the sender for signatures: for each after the first. Their keys are charged by [`charge_key`](Self::charge_key)
+    /// once they verified, or anybody could use up what a person's key may sign.
     pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
@@ -174,20 +184,26 @@ impl Call {
             let refusal = Refusal::new(Code::TooLarge, format!("at most {MAX_SIGNATURES} signatures fit in one call"));
             return Err(refusal.at("/signatures", format!("{} signatures", signatures.len())).into());
         }
-        let now = Instant::now();
         let payer = self.caller.name().map_or(Payer::Peer(self.peer), Payer::Principal);
-        self.app.limits.charge(payer, signatures.len() as u32 - 1, now)?;
-        // Keys that nobody enrolled are refused without cryptography, and need no bucket.
-        let state = self.app.boundary.state();
-        let enrolled = signatures.iter().filter(|signature| state.roster.key(&signature.keyid).is_some());
-        enrolled
-            .map(|signature| &signature.keyid)
-            .try_for_each(|keyid| self.app.limits.charge(Payer::Key(keyid), 1, now))
+        self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
+    }
+
+    /// What came of a signed call whose caller may be over the rate: that refuses what was refused anyway.
+    pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
+        match (&self.limited, done) {
+            (Some(limited), Err(_)) => Err(limited.clone()),
+            (_, done) => done,
+        }
     }
 
     /// Charges a failed proof of identity that no bearer was part of.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
         self.app.limits.charge(Payer::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
+    }
+
+    /// Charges a key for something that only its holder can have signed.
+    pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
+        app.limits.charge(Payer::Key(keyid), 1, Instant::now())
     }
 
     /// Does what changes something to its end, also when the caller goes away meanwhile.

@@ -49,9 +49,11 @@ async fn challenge(mut call: Call) -> Answer {
 async fn answered(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeAnswer { challenge, signature } = read(&body)?;
-    call.charge_signatures(std::slice::from_ref(&signature))?;
     match call.app.boundary.answer(&challenge, &signature) {
-        Ok((bearer, name, expires_at)) => answer(StatusCode::OK, &Admission { bearer, name, expires_at }),
+        Ok((bearer, name, expires_at)) => {
+            Call::charge_key(&call.app, &signature.keyid)?;
+            answer(StatusCode::OK, &Admission { bearer, name, expires_at })
+        }
         Err(stopped) => {
             call.charge_failure()?;
             Err(stopped)

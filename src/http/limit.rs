@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,9 +28,9 @@ pub struct Rate {
 pub struct Rates {
     /// For each token or admitted key.
     pub principal: Rate,
-    /// For all callers without a token from one address (of IPv6, one /64).
+    /// For all callers without a token from one address: of IPv6 one /64, of loopback the whole of it.
     pub peer: Rate,
-    /// For signatures of one key. Above the peers' rate, so that one peer alone can't use up somebody's key.
+    /// For signatures of one key, of those that verified and were new.
     pub key: Rate,
 }
 
@@ -118,9 +118,10 @@ impl Limits {
     }
 }
 
-/// Who has one IPv6 address has at least its /64.
+/// Who has one IPv6 address has at least its /64, and who is on this machine has all of 127.0.0.0/8 and ::1.
 fn network(address: IpAddr) -> u64 {
     match address.to_canonical() {
+        local if local.is_loopback() => u64::from(Ipv4Addr::LOCALHOST.to_bits()),
         IpAddr::V4(v4) => u64::from(v4.to_bits()),
         IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
     }
@@ -195,5 +196,9 @@ mod tests {
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        for local in ["127.0.0.1", "127.0.1.1", "127.255.255.254", "::ffff:127.9.9.9"] {
+            assert_eq!(key(local), key("::1"), "{local}");
+        }
+        assert_ne!(key("126.0.0.1"), key("127.0.0.1"));
     }
 }

@@ -14,6 +14,7 @@ mod authorizations;
 mod call;
 mod challenges;
 mod connection;
+mod denials;
 mod events;
 pub mod limit;
 mod log;
@@ -80,6 +81,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     [
         registry::ROUTES,
         proposals::ROUTES,
+        denials::ROUTES,
         authorizations::ROUTES,
         receipts::ROUTES,
         outputs::ROUTES,

@@ -1,4 +1,4 @@
-//! Proposals: make, show, wait, sign, deny, cancel.
+//! Proposals: make, show, wait, sign, cancel.
 
 use std::time::Duration;
 
@@ -16,13 +16,12 @@ use crate::http::call::{Call, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};
 use crate::http::problem::{refuse, unreadable};
 use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
-use crate::record::envelope::Envelope;
-use crate::record::ident::{Name, ProposalId};
+use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
 use crate::record::refusal::Code;
 
 /// Parameters are at most 16 KiB of canonical JSON; written with escapes they can take six times that.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;
-/// Sixteen signatures of 512 bytes in base64, or a denial of 8 KiB.
+/// Sixteen signatures of 512 bytes in base64.
 const MAX_SIGNED_BYTES: usize = 64 << 10;
 /// The longest wait: below the minute after which many proxies give up.
 const MAX_WAIT: Duration = Duration::from_secs(55);
@@ -54,7 +53,7 @@ pub(super) const JUDGED: &[Code] = &[
     Code::WrongState,
 ];
 
-const PROPOSAL: Reply = ok(SchemaGenerator::subschema_for::<ProposalView>, "the proposal as it is now");
+pub(super) const PROPOSAL: Reply = ok(SchemaGenerator::subschema_for::<ProposalView>, "the proposal as it is now");
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -87,7 +86,14 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Proposals, newest first",
         access: Access::Known,
         query: &[
-            Field { name: "status", about: "only those in this state" },
+            Field {
+                name: "status",
+                about: "only those in this state; `open` means pending, approved or running: what can still run or runs",
+            },
+            Field {
+                name: "id_ends",
+                about: "only those whose id ends so: 6 to 36 characters, at least 6 of them hex digits",
+            },
             Field { name: "step", about: "only those of this step" },
             Field { name: "proposer", about: "only those of this proposer" },
             Field { name: "cursor", about: "the next page, as the page before named it" },
@@ -148,26 +154,6 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         verb: Verb::Post,
-        path: "/v1/proposals/{id}/denial",
-        name: "deny",
-        summary: "A signed denial: withdraws the proposal, or kills its run",
-        access: Access::Open,
-        query: &[],
-        headers: &[],
-        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Envelope>)),
-        replies: &[PROPOSAL],
-        codes: &[
-            Code::WrongBoundary,
-            Code::UnknownSigner,
-            Code::BadSignature,
-            Code::NotPermittedSigner,
-            Code::SelfApproval,
-            Code::WrongState,
-        ],
-        handler: |call| Box::pin(deny(call)),
-    },
-    Route {
-        verb: Verb::Post,
         path: "/v1/proposals/{id}/cancellation",
         name: "cancel",
         summary: "Stops waiting for signatures, or kills the run",
@@ -204,17 +190,22 @@ fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
 }
 
 async fn list(call: Call) -> Answer {
-    let status = call
-        .raw_query("status")
-        .map(|word| json::typed::<ProposalStatus>(&Value::String(word.to_owned())))
-        .transpose()
-        .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
+    let statuses = match call.raw_query("status") {
+        None => Vec::new(),
+        Some("open") => vec![ProposalStatus::Pending, ProposalStatus::Approved, ProposalStatus::Running],
+        Some(word) => {
+            let status = json::typed::<ProposalStatus>(&Value::String(word.to_owned()))
+                .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
+            vec![status]
+        }
+    };
     let limit: usize = call.query("limit")?.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(refuse(Code::Malformed, format!("?limit=: expected 1 to {MAX_PAGE}")));
     }
     let filter = Filter {
-        status,
+        statuses,
+        ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
         proposer: call.query::<Name>("proposer")?,
         cursor: call.raw_query("cursor").map(str::to_owned),
@@ -256,22 +247,14 @@ async fn sign(mut call: Call) -> Answer {
     let permit = call.app.boundary.permit()?;
     let Signatures { signatures } = read(&body)?;
     call.charge_signatures(&signatures)?;
+    let app = call.app.clone();
     let view = call
         .finish(|boundary, _| async move {
-            let view = boundary.sign(&id, &signatures).await;
+            let view = boundary.sign(&id, &signatures, |keyid| Call::charge_key(&app, keyid)).await;
             drop(permit);
             view
         })
         .await?;
-    answer(StatusCode::OK, &view)
-}
-
-async fn deny(mut call: Call) -> Answer {
-    let id: ProposalId = call.path("id")?;
-    let body = call.body(MAX_SIGNED_BYTES).await?;
-    let denial: Envelope = read(&body)?;
-    call.charge_signatures(&denial.signatures)?;
-    let view = call.finish(|boundary, _| async move { boundary.deny(&id, &denial).await }).await?;
     answer(StatusCode::OK, &view)
 }
 

@@ -60,6 +60,9 @@ pub enum Verb {
 pub enum Access {
     /// Everybody: nothing secret is told, or the body's signatures are the authority.
     Open,
+    /// Everybody, for what one signature is the authority of and must never wait: the caller's rate refuses only what does
+    /// not verify.
+    Signed,
     /// Whoever holds a bearer.
     Known,
 }

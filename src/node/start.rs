@@ -237,7 +237,11 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
         boottime: Arc::new(boottime),
         on_fatal: Arc::new(ledger::abort),
         outputs: config.outputs(),
-        limits: ledger::Limits { of_proposer: config.pending_per_proposer, of_all: config.pending },
+        limits: ledger::Limits {
+            of_proposer: config.pending_per_proposer,
+            of_all: config.pending,
+            ..ledger::Limits::default()
+        },
     })
 }
 

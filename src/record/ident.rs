@@ -143,6 +143,14 @@ fn is_uuid7(text: &str, prefix: &str) -> bool {
     })
 }
 
+fn is_id_ending(text: &str) -> bool {
+    let digits = text.bytes().filter(|c| *c != b'-');
+    text.len() <= 36
+        && digits.clone().count() >= 6
+        && !text.contains("--")
+        && digits.into_iter().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+}
+
 /// base64url without padding of 16 to 64 bytes, without stray trailing bits.
 fn is_nonce(text: &str) -> bool {
     use base64::Engine as _;
@@ -195,6 +203,15 @@ text_type!(
     40..=40,
     "a proposal's id: prp_ and a UUIDv7",
     |text| is_uuid7(text, "prp_")
+);
+text_type!(
+    /// The last characters of a proposal's id, which a person types: at least 6 hex digits, with the dashes between them.
+    /// Six digits are 16.7 million endings: too many for one proposer to make a proposal with the ending of another's.
+    ProposalIdEnding,
+    "^-?(?:[0-9a-f]-?){6,32}$",
+    6..=36,
+    "the ending of a proposal's id: at least 6 of its last digits",
+    is_id_ending
 );
 text_type!(
     /// A receipt: that of `prp_X` is `rcp_X`.
@@ -262,6 +279,14 @@ impl ProposalId {
     #[must_use]
     pub fn receipt(&self) -> ReceiptId {
         ReceiptId(format!("rcp_{}", &self.0[4..]).into())
+    }
+}
+
+impl ProposalIdEnding {
+    /// Whether this proposal's id ends so.
+    #[must_use]
+    pub fn is_of(&self, id: &ProposalId) -> bool {
+        id.as_str().ends_with(self.as_str())
     }
 }
 
@@ -352,6 +377,18 @@ mod tests {
         assert!(proposal.receipt().as_str().parse::<ReceiptId>().is_ok());
         assert!("prp_019aa0b0-5c00-4000-8000-000000000001".parse::<ProposalId>().is_err(), "version 4");
         assert!("prp_019AA0B0-5c00-7000-8000-000000000001".parse::<ProposalId>().is_err(), "upper case");
+    }
+
+    #[test]
+    fn the_ending_of_an_id_has_at_least_6_digits() {
+        let id: ProposalId = "prp_019aa0b0-5c00-7000-8000-0000004f2a9c".parse().expect("an id");
+        for good in ["4f2a9c", "0000004f2a9c", "8000-0000004f2a9c", "-0000004f2a9c", &id.as_str()[4..]] {
+            assert!(good.parse::<ProposalIdEnding>().is_ok_and(|ending| ending.is_of(&id)), "{good}");
+        }
+        assert!(!"4f2a9d".parse::<ProposalIdEnding>().expect("an ending").is_of(&id));
+        for bad in ["", "4f2a9", "-f2a9c", "4F2A9C", "4f2a9g", "4f--2a9c", "4f2a9c ", id.as_str(), &"0".repeat(37)] {
+            assert!(bad.parse::<ProposalIdEnding>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -75,11 +75,13 @@ pub struct Limits {
     pub of_proposer: u64,
     /// Of all.
     pub of_all: u64,
+    /// Of one proposer, cancelled or expired, never signed and kept still: bounds what one token leaves in the store.
+    pub unsigned_of_proposer: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { of_proposer: 20, of_all: 1000 }
+        Self { of_proposer: 20, of_all: 1000, unsigned_of_proposer: 1000 }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::crypto::digest::{
 };
 use crate::crypto::merkle::Hash;
 use crate::crypto::sshsig::KeyId;
-use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
+use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::Fault;
@@ -192,6 +192,13 @@ pub enum Proposed {
     Same(Box<Proposal>),
     /// Something else was proposed with this nonce or id.
     Conflict(Box<Proposal>),
+    /// Too many of this proposer were cancelled or expired, were never signed and are kept still.
+    TooManyKept {
+        /// So many are allowed.
+        most: u64,
+        /// When the first of them may be deleted.
+        until: Timestamp,
+    },
     /// Too many wait already.
     TooMany {
         /// So many are allowed.
@@ -455,6 +462,15 @@ pub enum WriteStop {
         /// Its bytes.
         bytes: usize,
     },
+    /// Too many denials came before the boundary knew what they deny.
+    TooManyAhead {
+        /// So many are taken in a day.
+        most: u64,
+        /// Of this approver, rather than of all.
+        of_approver: bool,
+        /// Seconds until another one is taken.
+        wait_s: u64,
+    },
     /// Something broke.
     Fault(Fault),
 }
@@ -470,6 +486,8 @@ pub struct DenialWrite {
     pub envelope: Vec<u8>,
     /// Now.
     pub at: Timestamp,
+    /// Whether the boundary did not know the authorization when this was verified: such denials are limited.
+    pub ahead: bool,
 }
 
 /// A denial as it stands.
@@ -583,6 +601,10 @@ pub struct Pruned {
     pub done: bool,
 }
 
+/// How long a proposal is kept after its window when it was cancelled or expired and nobody signed it: an hour, in seconds.
+/// It bounds what a token that proposes and cancels without end can make the store hold.
+pub const UNSIGNED_KEPT_S: i64 = 3600;
+
 /// How long what is not evidence is kept, in seconds. Receipts, seals and the log are kept for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -643,8 +665,10 @@ pub struct SealEntry {
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this status.
-    pub status: Option<Status>,
+    /// Only of these statuses; empty means any.
+    pub statuses: Vec<Status>,
+    /// Only those whose id ends so.
+    pub ending: Option<ProposalIdEnding>,
     /// Only of this step.
     pub step: Option<StepRef>,
     /// Only of this proposer.
@@ -738,6 +762,14 @@ impl fmt::Display for WriteStop {
             Self::BackDated { last } => write!(f, "the log is at {last} already; state that time or a later one"),
             Self::Token(name) => write!(f, "no token {name} can be added or revoked: names are never used twice"),
             Self::TooLarge { bytes } => write!(f, "{bytes} bytes do not fit into a log entry"),
+            Self::TooManyAhead { most, of_approver, wait_s } => {
+                let whose = if *of_approver { "of yours " } else { "" };
+                write!(
+                    f,
+                    "{most} denials {whose}came within a day before the boundary knew what they deny: try again in {wait_s} s; \
+                     until then an operator can end the proposer's token"
+                )
+            }
             Self::Fault(fault) => fault.fmt(f),
         }
     }

@@ -164,11 +164,17 @@ pub trait Store: Send {
     /// When it can't be read.
     fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault>;
 
-    /// Keeps a denial.
+    /// Keeps a denial; `ahead` when its authorization was not known before.
     ///
     /// # Errors
     /// When it can't be written.
-    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied) -> Result<(), Fault>;
+    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied, ahead: bool) -> Result<(), Fault>;
+
+    /// How many denials came after `since` before their authorization was known.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, Fault>;
 
     /// The proposal of this authorization that is not finished, where there is one.
     ///
@@ -458,6 +464,19 @@ pub struct Precedent {
     pub of_proposer: u64,
     /// How many of all are pending and not overdue.
     pub of_all: u64,
+    /// How many of this proposer were cancelled or expired, were never signed, and are kept still.
+    pub unsigned: u64,
+    /// When the window of the first of those ends.
+    pub unsigned_first: Option<Timestamp>,
+}
+
+/// Denials that came before their authorization was known: how many, and when the first of them came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenialsAhead {
+    /// Of one approver.
+    pub of_approver: (u64, Option<Timestamp>),
+    /// Of all.
+    pub of_all: (u64, Option<Timestamp>),
 }
 
 /// What a sweep over nonces did.
@@ -469,13 +488,15 @@ pub struct Swept {
     pub last: Option<Vec<u8>>,
 }
 
-/// What is old enough to go. All three are times by the low-water mark, so that no clock deletes anything.
+/// What is old enough to go. All four are times by the low-water mark, so that no clock deletes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Outputs recorded at or before.
     pub outputs: Timestamp,
     /// Proposals ended at or before.
     pub proposals: Timestamp,
+    /// Proposals that were cancelled or expired, were never signed, and whose window ended at or before.
+    pub unsigned: Timestamp,
     /// The mark itself: a proposal that could still run by its window stays, whatever became of it.
     pub mark: Timestamp,
 }

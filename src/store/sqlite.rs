@@ -24,19 +24,23 @@ use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::lock::StoreLock;
-use crate::store::message::{Core, Denied, Detail, NewProposal, Signature, Status, TokenChange};
+use crate::store::message::{Core, Denied, Detail, NewProposal, Signature, Status, TokenChange, UNSIGNED_KEPT_S};
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, all, id_bytes, json, one, place, proposal, proposal_id, read_head, read_signatures, read_tile,
     spent, standing, status, tile_id,
 };
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::{
-    Candidate, CheckpointRow, Cut, Fault, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing, Store, Swept,
-    TileRow, Walk,
+    Candidate, CheckpointRow, Cut, DenialsAhead, Fault, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing,
+    Store, Swept, TileRow, Walk,
 };
 
 /// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
-const MIGRATIONS: &[&str] = &[include_str!("sqlite/0001_first.sql"), include_str!("sqlite/0002_care.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("sqlite/0001_first.sql"),
+    include_str!("sqlite/0002_care.sql"),
+    include_str!("sqlite/0003_bounds.sql"),
+];
 
 /// "CSGN": a database of ours.
 const APPLICATION_ID: i32 = 0x4353_474e;
@@ -478,7 +482,22 @@ impl Store for SqliteStore {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let (of_all, of_proposer) = counts.unwrap_or((0, 0));
-        Ok(Precedent { taken, identical, of_proposer, of_all })
+        // Overdue ones count as expired already, before housekeeping comes by.
+        let (unsigned, unsigned_first): (u64, Option<i64>) = self
+            .one(
+                DURING,
+                "SELECT count(*), min(expires_at) FROM (\
+                 SELECT id, expires_at FROM proposal INDEXED BY proposal_over \
+                 WHERE status BETWEEN 5 AND 6 AND proposer = ?1 AND expires_at > ?3 UNION ALL \
+                 SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
+                 WHERE status BETWEEN 2 AND 3 AND proposer = ?1 AND expires_at <= ?2) AS p \
+                 WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)",
+                params![core.proposer.as_str(), now, now.saturating_sub(UNSIGNED_KEPT_S)],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?
+            .unwrap_or_default();
+        let unsigned_first = unsigned_first.map(Timestamp::from_unix);
+        Ok(Precedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
     }
 
     fn put_proposal(&mut self, new: &NewProposal) -> Result<(), Fault> {
@@ -534,13 +553,27 @@ impl Store for SqliteStore {
         )
     }
 
-    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied) -> Result<(), Fault> {
+    fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied, ahead: bool) -> Result<(), Fault> {
         self.run(
             "keeping a denial",
-            "INSERT INTO denial (authorization, approver, leaf, at) VALUES (?1, ?2, ?3, ?4)",
-            params![authorization.as_bytes(), denial.approver.as_str(), denial.leaf, denial.at.unix()],
+            "INSERT INTO denial (authorization, approver, leaf, at, ahead) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![authorization.as_bytes(), denial.approver.as_str(), denial.leaf, denial.at.unix(), ahead],
         )
         .map(drop)
+    }
+
+    fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, Fault> {
+        let found = self.one(
+            "counting denials",
+            "SELECT count(*) FILTER (WHERE approver = ?1), min(at) FILTER (WHERE approver = ?1), count(*), min(at) \
+             FROM denial INDEXED BY denial_ahead WHERE ahead = 1 AND at > ?2",
+            params![approver.as_str(), since.unix()],
+            |row| {
+                let time = |at| row.get::<_, Option<i64>>(at).map(|found| found.map(Timestamp::from_unix));
+                Ok(DenialsAhead { of_approver: (row.get(0)?, time(1)?), of_all: (row.get(2)?, time(3)?) })
+            },
+        )?;
+        Ok(found.unwrap_or(DenialsAhead { of_approver: (0, None), of_all: (0, None) }))
     }
 
     fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault> {
@@ -614,6 +647,20 @@ impl Store for SqliteStore {
                     }
                 }
             }
+            let delete = |table: &str, id: &[u8; 16]| {
+                connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
+            };
+            // Soon after its window nothing says any more of what nobody signed: the log has no entry of it.
+            let sql = "SELECT id FROM proposal INDEXED BY proposal_over WHERE status BETWEEN 5 AND 6 AND expires_at <= ?1 \
+                       AND NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = proposal.id) LIMIT ?2";
+            let unsigned: Vec<[u8; 16]> = connection
+                .prepare_cached(sql)?
+                .query_map(params![cut.unsigned.unix(), limit], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            for id in &unsigned {
+                delete("payload", id)?;
+                done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
+            }
             done.walk.outputs = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
             let sql = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
             let seen: Vec<([u8; 16], u8, Option<i64>, i64)> = connection
@@ -622,9 +669,6 @@ impl Store for SqliteStore {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 })?
                 .collect::<rusqlite::Result<_>>()?;
-            let delete = |table: &str, id: &[u8; 16]| {
-                connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
-            };
             for (id, status, ended_at, expires_at) in &seen {
                 let Some(ended_at) = *ended_at else { continue };
                 let finished = *status == Status::Finished.number();

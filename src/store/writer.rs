@@ -14,14 +14,14 @@ use crate::crypto::merkle::{self, Hash, MAX_ENTRY_BYTES};
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::ident::ProposalId;
+use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
 use crate::store::fault::{Kind, Kinds};
 use crate::store::ledger::{Config, Published, Shared};
 use crate::store::message::{
     Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Finish, FinishStop,
     LeafKind, LeafRef, NewProposal, Proposed, Pruned, Retention, SealWrite, Sealed, Signature, Spent, Status,
-    WriteStop,
+    UNSIGNED_KEPT_S, WriteStop,
 };
 use crate::store::tree::Edge;
 use crate::store::{Candidate, Cut, Fault, FinishRow, Head, LeafRow, Retired, RunRow, Store, TileRow, Walk};
@@ -36,6 +36,12 @@ const _: () = assert!(ITEMS_OF_A_LEAF <= MAX_ITEMS, "a consumption holds no more
 
 /// The most proposals that one call expires, so that runs don't wait for it.
 const MAX_EXPIRED: usize = 256;
+
+/// The most denials of one approver, and of all, that are taken in a day before the boundary knows what they deny. Each is an
+/// entry of the log for good, and nothing but the approver's word says that there is such a statement.
+const MOST_AHEAD_OF_ONE: u64 = 100;
+const MOST_AHEAD: u64 = 1000;
+const AHEAD_S: i64 = 86_400;
 
 /// How a message is answered.
 pub(crate) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
@@ -596,6 +602,12 @@ impl Writer {
             return Ok(Proposed::Same(Box::new(identical)));
         }
         let limits = self.config.limits;
+        if precedent.unsigned >= limits.unsigned_of_proposer
+            && let Some(first) = precedent.unsigned_first
+        {
+            let until = first.plus(UNSIGNED_KEPT_S);
+            return Ok(Proposed::TooManyKept { most: limits.unsigned_of_proposer, until });
+        }
         if precedent.of_proposer >= limits.of_proposer {
             return Ok(Proposed::TooMany { most: limits.of_proposer, of_proposer: true });
         }
@@ -631,18 +643,24 @@ impl Writer {
             return Ok(Err(stop));
         }
         let known = self.store.denial(&write.authorization, &write.approver)?;
+        let unfinished = self.store.unfinished_of(&write.authorization)?;
         let leaf = match known {
             Some(leaf) => leaf,
             None => {
+                // It may have been handed in since it was looked for.
+                let ahead = write.ahead && unfinished.is_none();
+                if ahead && let Some(stop) = self.too_many_ahead(&write.approver, write.at)? {
+                    return Ok(Err(stop));
+                }
                 let leaf = self.append(LeafKind::Denial, write.envelope).index;
                 let denial = Denied { approver: write.approver, leaf, at: write.at };
-                self.store.deny(&write.authorization, &denial)?;
+                self.store.deny(&write.authorization, &denial, ahead)?;
                 self.head.version += 1;
                 leaf
             }
         };
         let mut done = DenialDone { leaf, denied: None, running: None };
-        match self.store.unfinished_of(&write.authorization)? {
+        match unfinished {
             Some((id, standing)) if standing.status == Status::Running => done.running = Some(id),
             Some((id, standing)) if standing.status.may_become(Status::Denied) => {
                 self.store.advance(&id, Status::Denied, write.at, &Vec::new())?;
@@ -651,6 +669,17 @@ impl Writer {
             _ => {}
         }
         Ok(Ok(done))
+    }
+
+    /// Why a denial of what is not known here is not taken now. A denial of what is known is bounded by the proposals.
+    fn too_many_ahead(&mut self, approver: &Name, now: Timestamp) -> Result<Option<WriteStop>, Fault> {
+        let found = self.store.denials_ahead(approver, now.plus(-AHEAD_S))?;
+        let full = |(count, first): (u64, Option<Timestamp>), most, of_approver| {
+            let until = first.filter(|_| count >= most)?.plus(AHEAD_S);
+            let wait_s = u64::try_from(until.unix() - now.unix()).unwrap_or(0).max(1);
+            Some(WriteStop::TooManyAhead { most, of_approver, wait_s })
+        };
+        Ok(full(found.of_approver, MOST_AHEAD_OF_ONE, true).or_else(|| full(found.of_all, MOST_AHEAD, false)))
     }
 
     fn advance(&mut self, advance: &Advance) -> Result<Result<Status, AdvanceStop>, Fault> {
@@ -696,7 +725,12 @@ impl Writer {
     /// does a mark that is ahead of it.
     fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, Fault> {
         let mark = self.head.mark.min((self.config.clock)());
-        let cut = Cut { outputs: mark.plus(-retention.outputs_s), proposals: mark.plus(-retention.proposals_s), mark };
+        let cut = Cut {
+            outputs: mark.plus(-retention.outputs_s),
+            proposals: mark.plus(-retention.proposals_s),
+            unsigned: mark.plus(-UNSIGNED_KEPT_S),
+            mark,
+        };
         let retired = self.store.retire(cut, self.retired, limit.max(1))?;
         self.retired = retired.walk;
         Ok(retired)

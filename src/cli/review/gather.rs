@@ -18,7 +18,7 @@ use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::ident::{BoundaryName, ProposalId};
+use crate::record::ident::{BoundaryName, ProposalId, ProposalIdEnding, ReceiptId};
 use crate::trust::chain::{Chain, Pinned};
 
 /// What is to be reviewed.
@@ -32,22 +32,28 @@ pub enum Subject {
 
 /// The largest envelope file.
 const MAX_ENVELOPE_BYTES: usize = 64 << 10;
-/// At most this many pages are looked through for an id's ending.
-const MAX_PAGES: usize = 20;
+/// Pages of a list that are read: of a hundred proposals each, or of ten thousand that were looked through.
+const MAX_PAGES: usize = 1000;
+/// At most so many are listed where one was to be named.
+const MOST_NAMED: usize = 20;
 
 impl Subject {
-    /// What the user named: a file, an id, the ending of one, or nothing for the only pending proposal.
+    /// What the user named: a file, an id, the ending of an open proposal's, or nothing for the only pending proposal.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// When there is none, or more than one, or the boundary gives another one than was named.
     pub fn find(named: Option<&str>, client: &Client) -> Result<Self, Failure> {
-        match named {
-            Some(name) if is_file(name) => read_envelope(Path::new(name)).map(Self::File),
-            _ => {
-                let id = find_proposal(client, named, Some(ProposalStatus::Pending))?;
-                client.get(&format!("/v1/proposals/{id}")).map(|view| Self::Proposal(Box::new(view)))
-            }
+        if let Some(name) = named.filter(|name| is_file(name)) {
+            return read_envelope(Path::new(name)).map(Self::File);
         }
+        let id = find_proposal(client, named, Among::Open)?;
+        let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
+        // Who names one proposal must never decide on another one.
+        if view.id != id {
+            let detail = format!("{id} was asked for, and the boundary gave {}: nothing was signed", view.id);
+            return Err(Failure::new(Exit::Refused, detail));
+        }
+        Ok(Self::Proposal(Box::new(view)))
     }
 
     /// The bytes that a signature covers.
@@ -81,10 +87,11 @@ impl Subject {
     }
 }
 
-/// Whether a name means a file: it has a directory or an ending, or there is one of that name.
+/// Whether a name means a file: `-`, `*.json`, or with a `/`. What lies in the working directory has no say in it, or whoever
+/// can write there could put a file in the place of the id that an approver types.
 #[must_use]
 pub fn is_file(name: &str) -> bool {
-    name == "-" || name.contains('/') || name.ends_with(".json") || Path::new(name).is_file()
+    name == "-" || name.contains('/') || name.ends_with(".json")
 }
 
 /// Reads an envelope file.
@@ -103,85 +110,92 @@ pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
     })
 }
 
-/// The proposal of this id or ending; without a name the only one (with this status).
+/// Among which proposals an ending is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// Those that are not over: what somebody can decide on. Without a name it is the only pending one.
+    Open,
+    /// All that the caller may see. Without a name it is the only one of this status.
+    Visible(ProposalStatus),
+}
+
+/// The proposal of this id or ending; without a name the only one.
 ///
 /// # Errors
 /// When there is none, or more than one, which are then listed.
-pub fn find_proposal(
-    client: &Client,
-    named: Option<&str>,
-    only: Option<ProposalStatus>,
-) -> Result<ProposalId, Failure> {
-    if let Some(id) = named.and_then(|name| name.parse::<ProposalId>().ok()) {
+pub fn find_proposal(client: &Client, named: Option<&str>, among: Among) -> Result<ProposalId, Failure> {
+    let none = |words: String| Failure::new(Exit::Usage, words);
+    let Some(name) = named else {
+        let only = match among {
+            Among::Open => ProposalStatus::Pending,
+            Among::Visible(status) => status,
+        };
+        let found = list(client, &[("status", status_word(only))])?;
+        return match found.as_slice() {
+            [one] => Ok(one.id.clone()),
+            [] => Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned())),
+            several => Err(ambiguous(several)),
+        };
+    };
+    if let Ok(id) = name.parse::<ProposalId>() {
         return Ok(id);
     }
-    let none = |words: String| Failure::new(Exit::Usage, words);
-    if let Some(receipt) = named.and_then(|name| name.parse::<crate::record::ident::ReceiptId>().ok()) {
+    if let Ok(receipt) = name.parse::<ReceiptId>() {
         return Ok(receipt.proposal());
     }
-    let ending = match named {
-        Some(name) if name.len() >= 2 && name.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-') => {
-            name.to_lowercase()
-        }
-        Some(name) => {
-            return Err(none(format!(
-                "{} is no proposal's id, nor the ending of one, nor a file",
-                Shown::text(name).as_str()
-            )));
-        }
-        None => String::new(),
+    let Ok(ending) = name.to_lowercase().parse::<ProposalIdEnding>() else {
+        return Err(none(format!(
+            "{} is no proposal's id, nor the ending of one (at least 6 of its last digits); a file is named with its \
+             directory, as ./NAME",
+            Shown::text(name).as_str()
+        )));
     };
-    // An ending may mean any proposal; nothing means the only one that waits.
-    let filter = if named.is_none() { only } else { None };
-    let found: Vec<_> = list(client, filter)?.into_iter().filter(|view| view.id.as_str().ends_with(&ending)).collect();
-    match found.as_slice() {
-        [one] => Ok(one.id.clone()),
-        [] if named.is_none() => {
-            Err(none("there is no such proposal now; `countersign inbox` lists what waits for you".to_owned()))
+    let mut query = vec![("id_ends", ending.as_str())];
+    if among == Among::Open {
+        query.push(("status", "open"));
+    }
+    let found = list(client, &query)?;
+    match (found.as_slice(), among) {
+        // The boundary looked it up; that it did is seen here.
+        ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
+        ([one], _) => Err(Failure::new(
+            Exit::Refused,
+            format!("{ending} was asked for, and the boundary gave {}: nothing was done", one.id),
+        )),
+        ([], Among::Open) => {
+            Err(none(format!("no open proposal ends with {ending}; name one that is over by its whole id")))
         }
-        [] => Err(none(format!("no proposal that you may see ends with {ending}"))),
-        several => {
-            let lines: Vec<_> = several.iter().take(20).map(|view| format!("  {} {}", view.id, view.step)).collect();
-            Err(none(format!(
-                "{} proposals could be meant, name one by the ending of its id:\n{}",
-                several.len(),
-                lines.join("\n")
-            )))
-        }
+        ([], Among::Visible(_)) => Err(none(format!("no proposal that you may see ends with {ending}"))),
+        (several, _) => Err(ambiguous(several)),
     }
 }
 
-/// All proposals that the caller may see, newest first.
+fn ambiguous(several: &[ProposalView]) -> Failure {
+    let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
+    let more = several.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    let words = "proposals could be meant, and none is taken; name one by its whole id";
+    Failure::new(Exit::Usage, format!("{} {words}:\n{}{more}", several.len(), lines.join("\n")))
+}
+
+/// All proposals that the caller may see and the query names, newest first.
 ///
 /// # Errors
-/// As the boundary says.
-pub fn list(client: &Client, status: Option<ProposalStatus>) -> Result<Vec<ProposalView>, Failure> {
+/// As the boundary says; or when there are more than are read, so that no list is taken for whole that is cut.
+pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, Failure> {
     let mut found = Vec::new();
-    let mut cursor: Option<String> = None;
+    let mut cursor: Option<ProposalId> = None;
+    let asked: String = query.iter().map(|(name, value)| format!("&{name}={value}")).collect();
     for _ in 0..MAX_PAGES {
-        let mut query = String::new();
-        if let Some(status) = status {
-            query.push_str(&format!("?status={}", status_word(status)));
-        }
-        if let Some(cursor) = &cursor {
-            query.push(if query.is_empty() { '?' } else { '&' });
-            query.push_str("cursor=");
-            query.extend(cursor.bytes().map(|c| {
-                if c.is_ascii_alphanumeric() || b"-_.~".contains(&c) {
-                    char::from(c).to_string()
-                } else {
-                    format!("%{c:02X}")
-                }
-            }));
-        }
-        let page: ProposalList = client.get(&format!("/v1/proposals{query}"))?;
+        let from = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let page: ProposalList = client.get(&format!("/v1/proposals?limit=100{asked}{from}"))?;
         found.extend(page.proposals);
-        match page.cursor {
-            Some(next) => cursor = Some(next),
-            None => break,
-        }
+        let Some(next) = page.cursor else { return Ok(found) };
+        let odd = |_| Failure::new(Exit::Unreachable, "the boundary's list goes on at no proposal");
+        cursor = Some(next.parse().map_err(odd)?);
     }
-    Ok(found)
+    let detail = format!("the boundary's list was cut after {MAX_PAGES} pages; name one proposal by its whole id");
+    Err(Failure::new(Exit::Unreachable, detail))
 }
 
 /// A status in one word, as documents write it.
@@ -221,6 +235,12 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
     // An unreadable payload is shown as such; there is nothing to gather for it.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
     let signed = statement.predicate;
+    if let Subject::Proposal(view) = subject
+        && view.id != signed.proposal
+    {
+        let detail = format!("{} was asked for, and the boundary gave the statement of {}", view.id, signed.proposal);
+        return Err(Failure::new(Exit::Refused, format!("{detail}: nothing was signed")));
+    }
     let mut missing = Vec::new();
     let mut have = |what: &str, result: Result<Vec<u8>, Failure>| match result {
         Ok(bytes) => Some(bytes),

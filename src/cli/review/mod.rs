@@ -27,13 +27,14 @@ use crate::record::validity::Timestamp;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign review                        the only pending proposal
-  countersign review 4f2a                   by the ending of its id
+  countersign review 4f2a9c                 by the ending of its id
   countersign review statement.json         a statement made with `propose --offline`
   countersign review --roster sha256:…      with a roster that you pinned
 
 Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts.")]
 pub struct Args {
-    /// A proposal's id, the ending of one, or an envelope's file; nothing means the only pending proposal
+    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
+    /// means the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     #[command(flatten)]

@@ -14,9 +14,11 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::Name;
 use crate::record::token::Scope;
-use crate::store::message::{Core, LeafKind, OutputRow, Retention, TokenChange};
+use crate::store::message::{Core, LeafKind, OutputRow, Retention, TokenChange, UNSIGNED_KEPT_S};
 use crate::store::window::Window;
-use crate::store::{Candidate, Cut, FinishRow, LeafRow, Precedent, RunRow, Standing, Swept, TileRow, Walk, sqlite};
+use crate::store::{
+    Candidate, Cut, DenialsAhead, FinishRow, LeafRow, Precedent, RunRow, Standing, Swept, TileRow, Walk, sqlite,
+};
 
 const T0: i64 = 1_800_000_000;
 
@@ -314,6 +316,7 @@ async fn a_verdict_under_an_older_state_goes_back() {
         approver: "alice".parse().expect("name"),
         envelope: b"denial".to_vec(),
         at: t(0),
+        ahead: false,
     };
     ledger.deny(denial).await.expect("denied");
     assert_eq!(ledger.consume(before).await, Err(ConsumeStop::Moved), "a denial of whatever");
@@ -475,6 +478,7 @@ async fn a_denial_stops_its_authorization_known_or_not() {
         approver: approver.parse().expect("name"),
         envelope: format!("denial {number} {approver}").into_bytes(),
         at: t(1),
+        ahead: number == 1,
     };
     let unknown = ledger.deny(denial(1, "alice")).await.expect("denied");
     assert_eq!((unknown.denied, unknown.running), (None, None));
@@ -494,9 +498,112 @@ async fn a_denial_stops_its_authorization_known_or_not() {
 }
 
 #[tokio::test]
+async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not() {
+    let world = World::new();
+    let ledger = world.sealed().await;
+    let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
+        authorization: AuthorizationDigest::of(&number.to_be_bytes()),
+        approver: approver.parse().expect("name"),
+        envelope: number.to_be_bytes().to_vec(),
+        at,
+        ahead: true,
+    };
+    for number in 0..100 {
+        ledger.deny(denial(number, "alice", t(i64::from(number)))).await.expect("kept");
+    }
+    let refused = ledger.deny(denial(100, "alice", t(200))).await;
+    assert_eq!(refused, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 86_200 }));
+    // The same one again, somebody else's, and one of a proposal that is there.
+    ledger.deny(denial(7, "alice", t(200))).await.expect("it is there already");
+    ledger.deny(denial(100, "bob", t(200))).await.expect("another approver");
+    ledger.propose(new_proposal(1)).await.expect("proposed");
+    let known = DenialWrite { authorization: core(1).digest, ..denial(0, "alice", t(200)) };
+    assert_eq!(ledger.deny(known).await.expect("known").denied, Some(core(1).id));
+    // What was kept holds after a restart, the limit too; a day later there is room for one.
+    ledger.close().await.expect("closed");
+    let ledger = world.open();
+    assert!(matches!(
+        ledger.deny(denial(101, "alice", t(86_399))).await,
+        Err(WriteStop::TooManyAhead { wait_s: 1, .. })
+    ));
+    ledger.deny(denial(101, "alice", t(86_400))).await.expect("room for one");
+    let again = ledger.deny(denial(102, "alice", t(86_400))).await;
+    assert_eq!(again, Err(WriteStop::TooManyAhead { most: 100, of_approver: true, wait_s: 1 }));
+    // And of all approvers together.
+    for number in 1000..1900 {
+        let approver = format!("a{}", number / 50);
+        drop(ledger.deny(denial(number, &approver, t(86_400))).await);
+    }
+    let of_all = ledger.deny(denial(2000, "zoe", t(86_400))).await;
+    assert!(matches!(of_all, Err(WriteStop::TooManyAhead { most: 1000, of_approver: false, .. })), "{of_all:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
+    let mut world = World::new();
+    world.limits = Limits { unsigned_of_proposer: 3, ..Limits::default() };
+    let ledger = world.sealed().await;
+    let end = |number: u8, to: Status| Advance {
+        proposal: core(number).id,
+        from: Vec::new(),
+        to,
+        at: t(0),
+        detail: Vec::new(),
+    };
+    // Signed, denied and refused ones don't count and stay.
+    let signature = Signature {
+        keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
+        person: "alice".parse().expect("name"),
+        presence: false,
+        sig: vec![1; 64],
+        at: t(0),
+    };
+    for (number, to) in [(1, Status::Cancelled), (2, Status::Denied), (3, Status::Expired)] {
+        ledger.propose(new_proposal(number)).await.expect("proposed");
+        if to != Status::Denied {
+            ledger.sign(&core(number).id, vec![signature.clone()]).await.expect("signed");
+        }
+        ledger.advance(end(number, to)).await.expect("over");
+    }
+    for (number, to) in [(4, Status::Cancelled), (5, Status::Expired), (6, Status::Cancelled)] {
+        assert_eq!(ledger.propose(new_proposal(number)).await, Ok(Proposed::New));
+        ledger.advance(end(number, to)).await.expect("over");
+    }
+    let first = t(3600 + UNSIGNED_KEPT_S);
+    assert_eq!(ledger.propose(new_proposal(7)).await, Ok(Proposed::TooManyKept { most: 3, until: first }));
+    let other = Core { proposer: "other".parse().expect("name"), ..core(8) };
+    assert_eq!(ledger.propose(NewProposal { core: other, ..new_proposal(8) }).await, Ok(Proposed::New));
+    // The same nonce again is answered with what there is, whatever the limit.
+    assert!(matches!(ledger.propose(new_proposal(4)).await, Ok(Proposed::Same(_))));
+    let at = |seconds: i64| {
+        world.clock.store(T0 + seconds, SeqCst);
+        world.boot.store(seconds as u64, SeqCst);
+    };
+    let standing = |ledger: &Ledger| (1..=6).map(|number| status(ledger, number)).collect::<Vec<_>>();
+    let before = standing(&ledger);
+    at(3600 + UNSIGNED_KEPT_S - 1);
+    ledger.prune(10).await.expect("pruned");
+    ledger.retire(Retention::DEFAULT, 10).await.expect("retired");
+    assert_eq!(standing(&ledger), before, "one second too early");
+    at(3600 + UNSIGNED_KEPT_S);
+    ledger.prune(10).await.expect("pruned");
+    assert_eq!(ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted, 2, "some at a time");
+    while ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted > 0 {}
+    assert_eq!(standing(&ledger)[..3], before[..3], "what somebody signed or denied");
+    assert_eq!(standing(&ledger)[3..], [None, None, None]);
+    assert_eq!(ledger.payload(&core(4).id).expect("read"), None);
+    let late = NewProposal {
+        core: Core { expires_at: t(20_000), ..core(7) },
+        created_at: t(3600 + UNSIGNED_KEPT_S),
+        ..new_proposal(7)
+    };
+    assert_eq!(ledger.propose(late).await, Ok(Proposed::New));
+}
+
+#[tokio::test]
 async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
     let mut world = World::new();
-    world.limits = Limits { of_proposer: 3, of_all: 4 };
+    world.limits = Limits { of_proposer: 3, of_all: 4, ..Limits::default() };
     let ledger = world.sealed().await;
     assert_eq!(ledger.propose(new_proposal(1)).await, Ok(Proposed::New));
     let Ok(Proposed::Same(same)) =
@@ -642,7 +749,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
     for (status, found) in
         [(Status::Pending, &[5, 3, 1][..]), (Status::Running, &[4]), (Status::Finished, &[2]), (Status::Denied, &[])]
     {
-        assert_eq!(list(Filter { status: Some(status), ..all.clone() }), (ids(found), None));
+        assert_eq!(list(Filter { statuses: vec![status], ..all.clone() }), (ids(found), None));
     }
     assert_eq!(list(Filter { step: Some("web:stop".parse().expect("ref")), ..all.clone() }).0, ids(&[]));
     assert_eq!(list(Filter { proposer: Some("agent".parse().expect("name")), limit: 1, ..all }).0, ids(&[5]));
@@ -995,6 +1102,7 @@ async fn what_the_database_refuses_takes_nothing_else_of_its_batch_along() {
         approver: approver.parse().expect("name"),
         envelope: vec![9],
         at: t(0),
+        ahead: false,
     };
     let release = async {
         tokio::task::yield_now().await;
@@ -1195,6 +1303,7 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
         approver: "bob".parse().expect("name"),
         envelope: b"no".to_vec(),
         at: ledger.now(),
+        ahead: false,
     };
     ledger.deny(denial).await.expect("a denial states no time that the log goes by");
     assert_eq!(ledger.state().last_at, before.last_at);
@@ -1231,7 +1340,7 @@ proptest! {
                     Op::Finish(n) => drop(ledger.finish(finish_of(&core(n).id)).await),
                     Op::Deny(n) => {
                         let approver = "alice".parse().expect("name");
-                        let denial = DenialWrite { authorization: core(n).digest, approver, envelope: vec![n], at: t(0) };
+                        let denial = DenialWrite { authorization: core(n).digest, approver, envelope: vec![n], at: t(0), ahead: false };
                         ledger.deny(denial).await.expect("denied");
                     }
                     Op::Advance(n, to) => {
@@ -1290,6 +1399,7 @@ async fn child(directory: &Path) {
         approver: "a".parse().expect("name"),
         envelope: vec![9],
         at: t(0),
+        ahead: false,
     };
     ledger.deny(denial).await.expect("denied");
     ledger.refuse(b"no".to_vec(), t(0)).await.expect("refused");
@@ -1420,7 +1530,8 @@ impl Store for Failing {
         fn put_proposal(&mut self, new: &NewProposal) -> Result<(), Fault>;
         fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, Fault>;
         fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, Fault>;
-        fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied) -> Result<(), Fault>;
+        fn deny(&mut self, authorization: &AuthorizationDigest, denial: &Denied, ahead: bool) -> Result<(), Fault>;
+        fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, Fault>;
         fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, Standing)>, Fault>;
         fn advance(&mut self, proposal: &ProposalId, to: Status, at: Timestamp, detail: &Vec<u8>) -> Result<(), Fault>;
         fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, Fault>;

@@ -160,17 +160,22 @@ impl Reads for SqliteReads {
     fn proposals(&self, filter: &Filter) -> Result<Page, Fault> {
         const DURING: &str = "listing proposals";
         // Few wait and few run, so those have ways of their own; else by id, backwards, a bounded stretch at a time.
-        let source = match filter.status {
-            Some(Status::Pending | Status::Approved) => {
-                "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
-            }
-            Some(Status::Running) => "proposal WHERE id IN (SELECT proposal FROM crossing) AND",
-            _ => "proposal WHERE",
+        let only =
+            |some: &[Status]| !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status));
+        let source = if only(&[Status::Pending, Status::Approved]) {
+            "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
+        } else if only(&[Status::Running]) {
+            "proposal WHERE id IN (SELECT proposal FROM crossing) AND"
+        } else if only(&[Status::Pending, Status::Approved, Status::Running]) {
+            "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
+             UNION ALL SELECT proposal FROM crossing) AND"
+        } else {
+            "proposal WHERE"
         };
         let sql = format!("SELECT {PROPOSAL} FROM {source} id < ?1 ORDER BY id DESC");
         let before = filter.before.as_ref().map_or([0xff; 16], id_bytes);
         let wanted = |found: &Proposal| {
-            filter.status.is_none_or(|status| status == found.status)
+            (filter.statuses.is_empty() || filter.statuses.contains(&found.status))
                 && filter.step.as_ref().is_none_or(|step| *step == found.core.step)
                 && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
         };
@@ -184,9 +189,14 @@ impl Reads for SqliteReads {
                         page.next = None;
                         return Ok(page);
                     };
-                    let found = proposal(row)?;
-                    page.next = Some(found.core.id.clone());
-                    if wanted(&found) {
+                    // The id alone is read first: of a lookup by ending, nearly all rows are skipped.
+                    let id = proposal_id(row, 0)?;
+                    let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
+                    page.next = Some(id);
+                    if named
+                        && let found = proposal(row)?
+                        && wanted(&found)
+                    {
                         page.proposals.push(found);
                         if page.proposals.len() >= filter.limit {
                             break;

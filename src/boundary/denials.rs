@@ -1,0 +1,166 @@
+//! Denials: an approver's signed no, to a proposal or to a statement that the boundary does not know yet.
+
+use crate::boundary::Boundary;
+use crate::boundary::proposals::{is_over, view_status, wrong_state};
+use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::boundary::sealed::Sealed;
+use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
+use crate::crypto::digest::AuthorizationDigest;
+use crate::crypto::sshsig::KeyId;
+use crate::decision::exclusion::{self, Tokens};
+use crate::decision::place::check_place;
+use crate::decision::quorum;
+use crate::record::authorization::{Authorization, BoundaryRef};
+use crate::record::denial::{Denial, denied};
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope, Signed, Verified};
+use crate::record::ident::{Name, ProposalId};
+use crate::record::refusal::Code;
+use crate::record::validity::Timestamp;
+use crate::store::message::{DenialDone, DenialWrite, WriteStop};
+
+impl Boundary {
+    /// Takes an approver's signed no. One that comes while the step runs kills the run.
+    ///
+    /// # Errors
+    /// `not-permitted-signer` for somebody who could not be counted, `wrong-state` when it is over.
+    pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
+        let row = self.row(id)?;
+        let sealed = self.state();
+        let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
+        if is_over(row.status) {
+            return Err(wrong_state(&row).into());
+        }
+        let now = self.now();
+        let statement = self.statement(id)?;
+        let signed = &statement.predicate;
+        if sealed.step(&signed.step.reference).is_none() {
+            let detail = format!("no step {} is registered any more: an operator may cancel", signed.step.reference);
+            return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
+        }
+        let counted = who_denies(&document, signed, &sealed, now)?;
+        self.keep_denial(&document, row.core.digest, counted, id, false).await?;
+        self.view(&self.row(id)?)
+    }
+
+    /// Takes an approver's signed no to a statement that was made and signed elsewhere: it never runs from here on, whether
+    /// the boundary knows it by now or not. The statement comes along, because it says who may deny it and until when.
+    ///
+    /// # Errors
+    /// As [`Self::deny`]; `expired` when the statement's window is over, `rate-limited` when too many denials came before
+    /// their statements.
+    pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
+        let sealed = self.state();
+        let digest = AuthorizationDigest::of(payload);
+        let document = self.verify_denial(envelope, &digest, &sealed)?;
+        let statement = Statement::<Authorization>::from_payload(payload)?;
+        let signed = &statement.predicate;
+        check_here(&signed.boundary, &sealed)?;
+        let id = &signed.proposal;
+        let known = self.ledger.proposal(id).map_err(|e| fault(&e))?.filter(|row| row.core.digest == digest);
+        let now = self.now();
+        match &known {
+            Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
+            // By a clock that leapt ahead nothing has ended.
+            None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
+                let detail = format!("its window ended at {}: nothing can come of it", signed.expires_at);
+                return Err(Refusal::new(Code::Expired, detail).into());
+            }
+            _ => {}
+        }
+        let counted = who_denies(&document, signed, &sealed, now)?;
+        let done = self.keep_denial(&document, digest, counted, id, known.is_none()).await?;
+        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?.filter(|row| row.core.digest == digest);
+        let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
+        Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
+    }
+
+    /// The denial, if it is signed by keys of the roster and is of this authorization at this boundary.
+    fn verify_denial(
+        &self,
+        envelope: &Envelope,
+        digest: &AuthorizationDigest,
+        sealed: &Sealed,
+    ) -> Result<Verified<Denial>, Stopped> {
+        let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
+        let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
+        let authorization = denied(document.statement())?;
+        if authorization != *digest {
+            let detail = format!("the denial is of {authorization}, this proposal is {digest}");
+            return Err(Refusal::new(Code::Malformed, detail).at("/payload", "another authorization").into());
+        }
+        check_here(&document.predicate().boundary, sealed)?;
+        Ok(document)
+    }
+
+    /// Logs the denial with the one signature that counts, and stops what runs of it.
+    async fn keep_denial(
+        &self,
+        document: &Verified<Denial>,
+        authorization: AuthorizationDigest,
+        (approver, keyid): (Name, KeyId),
+        id: &ProposalId,
+        ahead: bool,
+    ) -> Result<DenialDone, Stopped> {
+        let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
+        let denial = DenialWrite { authorization, approver, envelope, at: self.now(), ahead };
+        // The denial is in the log and the state version moved in one commit: a quorum that comes later finds it, one
+        // that was judged before goes back to verify.
+        let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
+            WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
+            WriteStop::TooManyAhead { wait_s, .. } => {
+                Refusal::new(Code::RateLimited, stop.to_string()).retry_after(wait_s).into()
+            }
+            stop => fault(&stop),
+        })?;
+        if let Some(running) = &done.running {
+            let _ = self.stop_run(running)?;
+        }
+        self.changes.notify(id);
+        Ok(done)
+    }
+}
+
+fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
+    let here = &sealed.boundary;
+    let _ = check_place(signed, &here.name, &here.id, &here.epoch)
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    Ok(())
+}
+
+/// Whose no it is: somebody who could approve by the rule that the step has now. That the step was sealed anew, or the
+/// proposer's token has ended, must not keep anybody from saying no. Of a step that is not registered now every
+/// approver may deny a statement: it could be registered again within the statement's window.
+fn who_denies(
+    document: &Verified<Denial>,
+    signed: &Authorization,
+    sealed: &Sealed,
+    now: Timestamp,
+) -> Result<(Name, KeyId), Stopped> {
+    let known =
+        exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
+    let excluded = known
+        .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
+        .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+    let refuse = |why: &str| {
+        let detail = format!("only who could approve may deny: {why}");
+        Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
+    };
+    let Some((_, held)) = sealed.step(&signed.step.reference) else {
+        let valid = document.signatures().iter().find_map(|signature| {
+            let (approver, _) = sealed.roster.approver_of(&signature.keyid)?;
+            let begun = approver.valid_after.is_none_or(|from| from <= now);
+            let open = begun && approver.valid_before.is_none_or(|until| now < until);
+            (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
+        });
+        return valid.ok_or_else(|| refuse("no signature is of an approver who is valid now"));
+    };
+    let count = quorum::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
+    match count.counted().first() {
+        Some(counted) => Ok((counted.name.clone(), counted.keyid)),
+        None => {
+            let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Err(refuse(if why.is_empty() { "it carries no signature" } else { &why }))
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Denials: an approver's signed no, to a proposal or to a statement that was made elsewhere.
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+
+use crate::boundary::view::DenialView;
+use crate::http::api::StatementDenial;
+use crate::http::call::{Call, answer, read};
+use crate::http::proposals::PROPOSAL;
+use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::ProposalId;
+use crate::record::refusal::Code;
+
+/// A denial of 8 KiB with its signature, and a statement of 20 KiB, in base64.
+const MAX_BYTES: usize = 64 << 10;
+/// Refusals that a denial can end in.
+const CODES: &[Code] = &[
+    Code::WrongBoundary,
+    Code::UnknownSigner,
+    Code::BadSignature,
+    Code::NotPermittedSigner,
+    Code::SelfApproval,
+    Code::Revoked,
+    Code::WrongState,
+];
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals/{id}/denial",
+        name: "deny",
+        summary: "A signed denial: withdraws the proposal, or kills its run",
+        access: Access::Signed,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<Envelope>)),
+        replies: &[PROPOSAL],
+        codes: CODES,
+        handler: |call| Box::pin(deny(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/denials",
+        name: "denyStatement",
+        summary: "A signed denial of a statement that was made elsewhere: it never runs, also where the boundary has not seen it",
+        access: Access::Signed,
+        query: &[],
+        headers: &[],
+        body: Some(Shape::Json(SchemaGenerator::subschema_for::<StatementDenial>)),
+        replies: &[ok(SchemaGenerator::subschema_for::<DenialView>, "the denial is in the log")],
+        codes: &[
+            Code::WrongBoundary,
+            Code::UnknownSigner,
+            Code::BadSignature,
+            Code::NotPermittedSigner,
+            Code::SelfApproval,
+            Code::Revoked,
+            Code::WrongState,
+            Code::Expired,
+        ],
+        handler: |call| Box::pin(deny_statement(call)),
+    },
+];
+
+async fn deny(mut call: Call) -> Answer {
+    let id: ProposalId = call.path("id")?;
+    let body = call.body(MAX_BYTES).await?;
+    let denial: Envelope = read(&body)?;
+    call.charge_signatures(&denial.signatures)?;
+    let done = call.finish(|boundary, _| async move { boundary.deny(&id, &denial).await }).await;
+    answer(StatusCode::OK, &call.unless_limited(done)?)
+}
+
+async fn deny_statement(mut call: Call) -> Answer {
+    let body = call.body(MAX_BYTES).await?;
+    let StatementDenial { denial, payload } = read(&body)?;
+    call.charge_signatures(&denial.signatures)?;
+    let payload = Base64::Lenient.decode("/payload", &payload)?;
+    let done = call.finish(|boundary, _| async move { boundary.deny_statement(&denial, &payload).await }).await;
+    answer(StatusCode::OK, &call.unless_limited(done)?)
+}

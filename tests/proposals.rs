@@ -1,0 +1,346 @@
+//! What a proposal is named by, how it is denied, how often it is made, and how long it is kept.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use support::people::{self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory};
+use support::{World, bytes_of, id_of};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+/// A command of an approver, with the key and the roster that the approver trusts, in this directory.
+fn as_approver(world: &World, key: &Key, directory: &Path, command: &str, arguments: &[&str]) -> Output {
+    let file = format!("home/{}.pem", key.name);
+    world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
+    let mut program = world.program(&["--url", &world.wire.url, command]);
+    program.args(["--roster", world.started["roster"].as_str().unwrap(), "--key"]).arg(world.path(&file));
+    program.args(arguments).current_dir(directory).output().expect(command)
+}
+
+/// A command of the agent.
+fn as_agent(world: &World, arguments: &[&str]) -> Output {
+    let mut program = world.program(&["--url", &world.wire.url]);
+    program.args(arguments).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program")
+}
+
+/// A statement of the agent with this id, signed by alice.
+fn signed_as(world: &World, step: &str, id: &str) -> Value {
+    let mut predicate = world.authorization(step, json!({}));
+    predicate["proposal"] = json!(id);
+    envelope(&people::authorization(&predicate), &[&alice()])
+}
+
+/// An id with this ending that no other test has.
+fn id_ending(ending: &str) -> String {
+    let id = people::proposal_id();
+    format!("{}{ending}", &id[..id.len() - ending.len()])
+}
+
+// ---- what a proposal is named by
+
+#[test]
+fn a_file_in_the_working_directory_is_never_taken_for_an_id() {
+    let world = World::new();
+    let (meant, planted) = (world.propose("plain:true", json!({})), world.propose("plain:fail", json!({})));
+    let directory = world.path("checkout");
+    std::fs::create_dir(&directory).unwrap();
+    let ending = &id_of(&meant)[id_of(&meant).len() - 6..];
+    for name in [id_of(&meant), ending] {
+        std::fs::write(directory.join(name), envelope(&bytes_of(&planted), &[]).to_string()).unwrap();
+    }
+    for name in [id_of(&meant), ending] {
+        let review = as_approver(&world, &alice(), &directory, "review", &["--json", name]);
+        let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
+        assert_eq!(shown["digest"], meant["digest"], "{name}");
+    }
+    let denied = as_approver(&world, &alice(), &directory, "deny", &["--yes", ending]);
+    assert!(denied.status.success(), "{}", said(&denied));
+    assert_eq!(world.show(id_of(&meant))["status"], "denied");
+    assert_eq!(world.show(id_of(&planted))["status"], "pending");
+    // A file is named with its directory.
+    let file = format!("./{ending}");
+    let review = as_approver(&world, &alice(), &directory, "review", &["--json", &file]);
+    let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
+    assert_eq!(shown["digest"], planted["digest"]);
+}
+
+#[test]
+fn an_approver_names_an_open_proposal_by_its_ending_whatever_else_ends_so() {
+    let world = World::new();
+    let open = world.propose("plain:true", json!({}));
+    let ending = &id_of(&open)[id_of(&open).len() - 6..];
+    // Whoever makes statements by themselves chooses their ids. This one is newer and over.
+    world.submit(&signed_as(&world, "plain:true", &id_ending(ending))).ok(200);
+    let here = world.path("");
+    let review = as_approver(&world, &alice(), &here, "review", &["--json", ending]);
+    let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
+    assert_eq!(shown["digest"], open["digest"]);
+    // Who follows runs may mean either: both are listed, none is taken.
+    let wait = as_agent(&world, &["wait", ending]);
+    assert_eq!(wait.status.code(), Some(2), "{}", said(&wait));
+    assert!(
+        said(&wait).contains("2 proposals could be meant") && said(&wait).contains(id_of(&open)),
+        "{}",
+        said(&wait)
+    );
+    let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
+    assert!(denied.status.success(), "{}", said(&denied));
+    assert_eq!(world.show(id_of(&open))["status"], "denied");
+    // Now none of them is open.
+    let again = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
+    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
+    assert!(said(&again).contains("no open proposal ends with"), "{}", said(&again));
+    for short in [&ending[1..], "4f2a", "xyz123", "plan"] {
+        let refused = as_approver(&world, &alice(), &here, "review", &[short]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(said(&refused).contains("at least 6 of its last digits"), "{}", said(&refused));
+    }
+}
+
+#[test]
+fn two_open_proposals_of_one_ending_are_listed_and_none_is_taken() {
+    let world = World::new();
+    let ids = [id_ending("00004f2a9c"), id_ending("11114f2a9c")];
+    let calls: Vec<_> = (ids.iter())
+        .map(|id| {
+            let (wire, agent, signed) = (world.wire.clone(), world.agent.clone(), signed_as(&world, "plain:wait", id));
+            std::thread::spawn(move || wire.post("/v1/authorizations", &agent, &signed).ok(200))
+        })
+        .collect();
+    ids.iter().for_each(|id| {
+        support::wait_for("it runs", || world.wire.get(&format!("/v1/proposals/{id}"), &world.reader).status == 200);
+    });
+    let here = world.path("");
+    for command in ["review", "approve", "deny"] {
+        let refused = as_approver(&world, &alice(), &here, command, &["4F2A9C"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(ids.iter().all(|id| said(&refused).contains(id)), "{}", said(&refused));
+    }
+    for id in &ids {
+        assert_eq!(world.show(id)["status"], "running");
+        let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", &id[id.len() - 10..]]);
+        assert!(denied.status.success(), "{}", said(&denied));
+    }
+    for call in calls {
+        call.join().unwrap();
+    }
+}
+
+#[test]
+fn a_boundary_looks_endings_up_among_what_is_open_and_what_the_caller_may_see() {
+    let world = World::new();
+    let mine = world.propose("plain:true", json!({}));
+    let over = world.propose("plain:fail", json!({}));
+    world.deny(&over, &alice()).ok(200);
+    let other = world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:true", json!({}))).ok(201);
+    let found = |query: &str, token: &str| -> Vec<String> {
+        let page = world.wire.get(&format!("/v1/proposals?{query}"), token).ok(200);
+        page["proposals"].as_array().unwrap().iter().map(|one| id_of(one).to_owned()).collect()
+    };
+    let end = |proposal: &Value| id_of(proposal)[id_of(proposal).len() - 12..].to_owned();
+    assert_eq!(found("status=open", &world.reader), [id_of(&other), id_of(&mine)]);
+    assert_eq!(found(&format!("id_ends={}", end(&over)), &world.reader), [id_of(&over)]);
+    assert!(found(&format!("id_ends={}&status=open", end(&over)), &world.reader).is_empty());
+    assert_eq!(found(&format!("id_ends={}&status=open", end(&mine)), &world.agent), [id_of(&mine)]);
+    assert!(found(&format!("id_ends={}", end(&other)), &world.agent).is_empty(), "another proposer's");
+    for bad in ["4f2a9", "4F2A9C", "prp_4f2a9c", "4f2a9c%25", ""] {
+        world.wire.get(&format!("/v1/proposals?id_ends={bad}"), &world.reader).problem("malformed");
+    }
+}
+
+// ---- denials of what the boundary has not seen
+
+/// The body that denies a statement which the boundary need not know.
+fn denial_of(world: &World, payload: &[u8], key: &Key) -> Value {
+    let denial = envelope(&people::denial(&world.boundary(), payload, "no"), &[key]);
+    json!({"denial": denial, "payload": envelope(payload, &[])["payload"]})
+}
+
+#[test]
+fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
+    let mut world = World::new();
+    let here = world.path("");
+    let proposed = as_agent(
+        &world,
+        &["propose", "two:go", "--offline", "--proposer", "agent", "-o", here.join("st.json").to_str().unwrap()],
+    );
+    assert!(proposed.status.success(), "{}", said(&proposed));
+    let statement: Value = serde_json::from_slice(&std::fs::read(here.join("st.json")).unwrap()).unwrap();
+    let payload = people::payload_of(&statement);
+    let signed = envelope(&payload, &[&alice(), &bob()]);
+    // One signs and takes it back; the boundary has not seen the statement.
+    let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", "st.json"]);
+    assert!(denied.status.success(), "{}", said(&denied));
+    let predicate = people::predicate_of(&statement);
+    assert!(text(&denied.stdout).contains(predicate["expires_at"].as_str().unwrap()), "{}", said(&denied));
+    world.submit(&signed).problem("denied");
+    // It is an entry of the log like every denial, and holds after a restart and a power cut.
+    assert_eq!((world.count("denial"), world.count("consumption")), (1, 0));
+    world.assert_audited();
+    world.restart();
+    world.submit(&signed).problem("denied");
+    world.kill9();
+    world.start();
+    world.submit(&signed).problem("denied");
+    std::fs::write(here.join("signed.json"), signed.to_string()).unwrap();
+    let submitted = as_agent(&world, &["submit", here.join("signed.json").to_str().unwrap()]);
+    assert_eq!(submitted.status.code(), Some(126), "{}", said(&submitted));
+    // Again: the same entry.
+    let again = world.wire.post("/v1/denials", "", &denial_of(&world, &payload, &alice())).ok(200);
+    assert_eq!((world.count("denial"), &again["kept_until"]), (1, &predicate["expires_at"]));
+    assert!(again.get("status").is_none(), "{again:#}");
+}
+
+#[test]
+fn a_statement_that_runs_by_now_is_killed_by_its_denial() {
+    let world = World::new();
+    let id = people::proposal_id();
+    let signed = signed_as(&world, "plain:wait", &id);
+    let (wire, agent, body) = (world.wire.clone(), world.agent.clone(), signed.clone());
+    let call = std::thread::spawn(move || wire.post("/v1/authorizations", &agent, &body).ok(200));
+    support::wait_for("it runs", || world.wire.get(&format!("/v1/proposals/{id}"), &world.reader).status == 200);
+    let denial = denial_of(&world, &people::payload_of(&signed), &dora());
+    let denied = world.wire.post("/v1/denials", "", &denial).ok(200);
+    assert_eq!((&denied["proposal"], &denied["status"]), (&json!(id), &json!("running")));
+    call.join().unwrap();
+    assert_eq!(world.until(&id, "finished")["outcome"]["status"], "cancelled");
+    world.wire.post("/v1/denials", "", &denial).problem("wrong-state");
+}
+
+#[test]
+fn only_who_could_approve_denies_a_statement_of_this_boundary_whose_window_is_open() {
+    let world = World::new();
+    let predicate = world.authorization("plain:true", json!({}));
+    let payload = people::authorization(&predicate);
+    let post = |body: &Value| world.unchanged(|| world.wire.post("/v1/denials", "", body));
+    for (key, code) in [
+        (mallory(), "unknown-signer"),
+        (frank(), "not-permitted-signer"),
+        (erin(), "not-permitted-signer"),
+        (carol(), "not-permitted-signer"),
+    ] {
+        post(&denial_of(&world, &payload, &key)).problem(code);
+    }
+    let mut forged = denial_of(&world, &payload, &alice());
+    forged["denial"]["signatures"][0]["sig"] = bob().sign(b"x")["sig"].clone();
+    post(&forged).problem("bad-signature");
+    let mut other = denial_of(&world, &payload, &alice());
+    other["payload"] = denial_of(&world, b"{}", &alice())["payload"].clone();
+    post(&other).problem("malformed");
+    post(&denial_of(&world, b"{}", &alice())).problem("malformed");
+    let mut elsewhere = predicate.clone();
+    elsewhere["boundary"]["id"] = json!(format!("sha256:{}", "0".repeat(64)));
+    post(&denial_of(&world, &people::authorization(&elsewhere), &alice())).problem("wrong-boundary");
+    let mut over = predicate.clone();
+    for (field, ago) in [("issued_at", 100), ("not_before", 100), ("expires_at", 1)] {
+        over[field] = json!(people::stamp(people::now() - ago));
+    }
+    post(&denial_of(&world, &people::authorization(&over), &alice())).problem("expired");
+    // A step that is not registered now could be again within the window: any approver may say no.
+    let mut gone = predicate.clone();
+    gone["step"]["ref"] = json!("plain:gone");
+    world.wire.post("/v1/denials", "", &denial_of(&world, &people::authorization(&gone), &frank())).ok(200);
+    world.wire.post("/v1/denials", "", &denial_of(&world, &payload, &dora())).ok(200);
+    world.submit(&envelope(&payload, &[&alice()])).problem("denied");
+}
+
+// ---- how often
+
+/// A wish that is cancelled at once.
+fn propose_and_cancel(world: &World) -> support::wire::Reply {
+    let mut wish = World::wish("plain:true", json!({}));
+    wish["nonce"] = json!(people::nonce());
+    let made = world.wire.post("/v1/proposals", &world.agent, &wish);
+    if made.status == 201 {
+        let path = format!("/v1/proposals/{}/cancellation", id_of(&made.json()));
+        world.wire.post(&path, &world.agent, &json!({})).ok(200);
+    }
+    made
+}
+
+#[test]
+fn a_token_that_proposes_and_cancels_without_end_is_told_when_there_is_room_again() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for number in 0..125 {
+                    let made = propose_and_cancel(&world);
+                    assert_eq!(made.status, 201, "{number}: {}", made.text());
+                }
+            });
+        }
+    });
+    let refused = propose_and_cancel(&world);
+    refused.problem("rate-limited");
+    let wait: i64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((7000..=7200).contains(&wait), "an hour after a window of an hour: {wait}");
+    // Others go on.
+    world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:true", json!({}))).ok(201);
+}
+
+#[test]
+fn signatures_that_do_not_verify_are_charged_to_who_sends_them() {
+    // Two signatures of a key in a second, and eight at once; ten calls a second of a token.
+    let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
+    let proposal = world.propose("two:go", json!({}));
+    let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+    let junk = json!({"signatures": [{"keyid": alice().keyid(), "sig": bob().sign(b"x")["sig"]}]});
+    let (mut refused, mut limited) = (0, 0);
+    for _ in 0..60 {
+        let reply = world.wire.post(&path, &world.courier, &junk);
+        if reply.status == 429 { limited += 1 } else { refused += 1 }
+    }
+    assert!(refused > 8 && limited > 0, "{refused} refused, {limited} limited: the sender pays");
+    // Alice's key is not charged for any of that.
+    for reply in [world.sign(&proposal, &[&alice()]), world.sign(&proposal, &[&alice()])] {
+        reply.ok(200);
+    }
+}
+
+#[test]
+fn a_denial_that_verifies_is_never_limited() {
+    let world = World::with(|setup| setup.limits = "calls_per_second = 10".to_owned());
+    let proposal = world.propose("two:go", json!({}));
+    let signed = people::authorization(&world.authorization("plain:true", json!({})));
+    let body = denial_of(&world, &signed, &alice());
+    let boundary = world.boundary();
+    let denial = |key: &Key| envelope(&people::denial(&boundary, &bytes_of(&proposal), "no"), &[key]);
+    let mut bad = denial(&alice());
+    bad["signatures"][0]["sig"] = bob().sign(b"x")["sig"].clone();
+    let path = format!("/v1/proposals/{}/denial", id_of(&proposal));
+    // Nobody's calls of this machine are used up, by whoever it was.
+    support::wait_for("anonymous calls are limited", || world.wire.post(&path, "", &bad).status == 429);
+    assert_eq!(world.wire.post(&path, "", &bad).status, 429);
+    world.wire.post(&path, "", &denial(&alice())).ok(200);
+    assert_eq!(world.wire.post("/v1/denials", "", &json!({"denial": bad, "payload": body["payload"]})).status, 429);
+    world.wire.post("/v1/denials", "", &body).ok(200);
+}
+
+#[test]
+fn a_key_that_reads_often_ends_its_oldest_admission() {
+    let world = World::new();
+    let admit = || {
+        let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
+        let challenge = asked["challenge"].as_str().unwrap();
+        let signature = alice().sign_as(people::CHALLENGE, challenge.as_bytes());
+        let answer = json!({"challenge": challenge, "signature": signature});
+        let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
+        admitted["bearer"].as_str().unwrap().to_owned()
+    };
+    let bearers: Vec<String> = (0..102).map(|_| admit()).collect();
+    let reads = |bearer: &String| world.wire.get("/v1/registry", bearer).status;
+    assert_eq!((reads(&bearers[0]), reads(&bearers[1])), (401, 401));
+    assert_eq!((reads(&bearers[2]), reads(&bearers[101])), (200, 200));
+}
