@@ -247,7 +247,7 @@ fn a_mark_set_ahead_by_hand_is_told_and_deletes_nothing() {
     assert!(found.status.code() == Some(1) && text(&found).contains("its mark"), "{}", text(&found));
     world.start();
     let ready: Value = world.wire.peek("/ready").json();
-    assert!(ready["notes"].to_string().contains("ahead of the clock"), "{ready}");
+    assert!(ready["notes"].to_string().contains("ahead of the system clock"), "{ready}");
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
     world.stop();
     let nonces = Connection::open(world.database()).unwrap();

@@ -299,7 +299,13 @@ fn service(config: &Config) -> Line {
                 status["seal"],
                 notes.iter().map(|note| format!("; {note}")).collect::<String>()
             );
-            Line { holds: if notes.is_empty() { State::Ok } else { State::Note }, what: "service".into(), says }
+            let holds = match (status["ready"].as_bool(), notes.is_empty()) {
+                (Some(true), true) => State::Ok,
+                (Some(true), false) => State::Note,
+                // Proposals are not taken or not run: the notes say why, and what to do.
+                _ => State::Mend,
+            };
+            Line { holds, what: "service".into(), says }
         }
         Ok(Some(Answer::Error(error))) => mend("service", error),
         Ok(None) => Line {
