@@ -756,6 +756,60 @@ fn a_live_tree_is_written_and_what_is_denied_in_it_is_masked() {
     }
 }
 
+/// A mask lies over a name, and moves with the directories above it: moved out of its pattern in one run, a name would be read in
+/// the next one. In the meantime a directory in its place would be the host's denied path, with what the step put there.
+#[test]
+fn what_is_denied_in_a_live_tree_stays_where_it_is_from_run_to_run() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let root = Path::new(&tree);
+    std::fs::create_dir_all(root.join("conf/secrets/inner")).expect("directories");
+    std::fs::create_dir(root.join("other")).expect("a directory");
+    std::fs::write(root.join("conf/secrets/inner/db"), "token").expect("a file");
+    std::fs::write(root.join("conf/plain"), "plain").expect("a file");
+    for name in ["conf", "conf/secrets", "conf/secrets/inner", "conf/secrets/inner/db", "conf/plain", "other"] {
+        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    }
+    let script = r#"
+import ctypes, os, shutil
+L = ctypes.CDLL(None)
+def tried(how):
+    try: how()
+    except OSError: pass
+for name in ("conf", "conf/secrets", "deep", "deep/a"):
+    tried(lambda: os.rename(name, name.replace("/", "-") + "-moved"))
+    tried(lambda: os.rename("other", name))
+    # RENAME_EXCHANGE
+    L.renameat2(-100, name.encode(), -100, b"other", 2)
+    tried(lambda: os.rmdir(name))
+    tried(lambda: os.rename(name, "/tmp/work/moved"))
+# All else of a live tree is the step's, in those directories too.
+os.rename("conf/plain", "conf/renamed"); os.mkdir("deep/new"); os.rename("deep/new", "deep/newer"); shutil.move("plain", "deep/plain")
+print(sorted(os.listdir(".")), os.listdir("deep/newer"), open("deep/plain").read())
+"#;
+    let read =
+        "cat */secrets/inner/db conf*/*/inner/db conf-moved/inner/db deep*/a/.env deep*/.env other/* 2>/dev/null; true";
+    for pattern in ["**/conf/secrets/**", &format!("{tree}/conf/secrets"), "conf/secrets/inner/*"] {
+        let live = Profile { deny: vec!["**/.env".into(), pattern.into()], ..on_tree(&tree, Workdir::InPlace) };
+        let mut report = bench.run_with(&live, plan("python", script));
+        let text = out(&mut report);
+        let complaints = err(&mut report);
+        assert_eq!(report.end, End::Exited(0), "{pattern}: {complaints}");
+        assert_eq!(text, "['.env', 'conf', 'deep', 'other', 'secrets'] [] plain\n", "{pattern}");
+        let mut later = bench.run_with(&live, plan("bash", read));
+        assert_eq!(out(&mut later), "", "{pattern}");
+        let masked = |report: &Report| report.enforcement.fs.as_ref().and_then(|facts| facts.masked);
+        assert_eq!((masked(&report), masked(&later)), (Some(4), Some(4)), "{pattern}");
+        for (name, to) in [("conf/renamed", "conf/plain"), ("deep/plain", "plain")] {
+            std::fs::rename(root.join(name), root.join(to)).expect("as before");
+        }
+        std::fs::remove_dir(root.join("deep/newer")).expect("as before");
+    }
+    for name in [".env", "deep/a/.env", "conf/secrets/inner/db"] {
+        assert_eq!(std::fs::read_to_string(root.join(name)).expect("as it was"), "token", "{name}");
+    }
+}
+
 /// The host does not know of the run's mounts: any user there could run such a file as the step's id, or the service's.
 #[test]
 fn a_step_leaves_no_setuid_file_in_a_live_tree() {

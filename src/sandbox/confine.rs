@@ -11,8 +11,8 @@ use std::path::Path;
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use crate::record::profile::NetworkMode;
-use crate::sandbox::filesystem::View;
+use crate::record::profile::{NetworkMode, Workdir};
+use crate::sandbox::filesystem::{self, View};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{At, Confined, Failure, Form, HostId, Request, Stage};
@@ -176,7 +176,9 @@ fn become_step(
         let ports = request.form == Form::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
+    // In a live tree others are to read what the step made: its id may be one that nobody has on the host.
+    let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
+    rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
     let mut arguments = vec![path.clone()];

@@ -230,8 +230,11 @@ fn hide_what_is_denied(
         }
         let mut gone = Gone::Nothing;
         for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
-            let path = Path::new("/").join(&source.target);
-            gone = gone.or(trees::cover(Path::new(&source.target), &path, denied, &mut things)?);
+            let (target, path) = (Path::new(&source.target), Path::new("/").join(&source.target));
+            if source.writable {
+                gone = gone.or(trees::fix(target, &path, denied, &mut things)?);
+            }
+            gone = gone.or(trees::cover(target, &path, denied, &mut things)?);
         }
         Ok(gone)
     })?;
@@ -321,6 +324,8 @@ const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 struct Source {
     mount: OwnedFd,
     directory: bool,
+    /// Whether the step may write it: a live tree.
+    writable: bool,
     /// Where it goes, from the new root.
     target: String,
 }
@@ -361,7 +366,8 @@ impl Source {
         // Before it is attached: it is never writable in the run's view.
         syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
         let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
-        Ok(Self { mount, directory, target: path.trim_start_matches('/').to_owned() })
+        let writable = flags & MOUNT_READ_ONLY == 0;
+        Ok(Self { mount, directory, writable, target: path.trim_start_matches('/').to_owned() })
     }
 
     fn put(&self) -> Result<(), Failure> {
