@@ -670,6 +670,38 @@ prlimit --pid 1 --nofile=0 2>/dev/null || echo held; sleep 9 & prlimit --pid $! 
     assert_eq!(said(bench.bash(script)), "100\nown\nheld\nheld\nseen");
 }
 
+/// What the kernel has once for the whole machine, and what it counts for a whole user.
+#[test]
+fn a_step_takes_no_pool_of_the_machine() {
+    let bench = Bench::strict();
+    let script = r#"
+import ctypes, errno, os, resource
+L = ctypes.CDLL(None, use_errno=True)
+L.syscall.restype = ctypes.c_long
+other = os.uname().machine == "aarch64"
+def answer(numbers, *arguments):
+    ctypes.set_errno(0)
+    made = L.syscall(numbers[other], *[ctypes.c_long(one) if isinstance(one, int) else one for one in arguments])
+    return "made" if made >= 0 else errno.errorcode[ctypes.get_errno()]
+context = ctypes.c_ulong(0)
+print("io_setup", answer((206, 0), 128, ctypes.byref(context)))
+print("io_submit", answer((209, 2), 0, 0, 0))
+print("huge pages", answer((9, 222), 0, 2 << 20, 3, 0x40022, -1, 0), answer((319, 279), b"x", 4), answer((29, 194), 0, 2 << 20, 0o5600))
+print("a stack aside", answer((9, 222), 0, 1 << 30, 3, 0x122, -1, 0))
+print("mounts", answer((457, 457), 0, 0, 0, 0), answer((458, 458), 0, 0, 0, 0))
+open("/tmp/work/file", "w").close()
+print("whiteout", answer((316, 276), -100, b"/tmp/work/file", -100, b"/tmp/work/moved", 4))
+for name, number in (("realtime", 14), ("nice", 13), ("signals", resource.RLIMIT_SIGPENDING)):
+    print(name, *resource.getrlimit(number))
+print("stack", resource.getrlimit(resource.RLIMIT_STACK)[1])
+watched = [L.inotify_init() for _ in range(200)]
+print("watches", sum(one >= 0 for one in watched))
+"#;
+    let expected = "io_setup ENOSYS\nio_submit ENOSYS\nhuge pages ENOMEM ENOMEM ENOMEM\na stack aside ENOMEM\nmounts EPERM EPERM\n\
+                    whiteout EPERM\nrealtime 0 0\nnice 0 0\nsignals 1024 1024\nstack 67108864\nwatches 16";
+    assert_eq!(said(bench.run(plan("python", script))), expected);
+}
+
 // ---- trees of the host
 
 /// A tree with something denied under two names, which anybody may read and write.

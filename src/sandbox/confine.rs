@@ -26,6 +26,13 @@ const DESCRIPTORS: u64 = 1024;
 /// steps are refused long before the two are, who begin runs by sending descriptors.
 const PART: u64 = 4;
 
+/// The largest stack of a process. `RLIMIT_DATA` counts no stack, and a hard limit that is inherited may be none. Compilers ask for
+/// this much.
+const STACK: u64 = 64 << 20;
+/// Signals and timers that a run has queued: they are counted for a whole user, whose other programs make no timer while there
+/// are too many.
+const SIGNALS: u64 = 1024;
+
 /// What holds the caller, and so the step, already.
 pub(super) struct Held {
     /// Whether the capability bounding set is empty.
@@ -260,6 +267,10 @@ fn limit(request: &Request) -> Result<(), Failure> {
         (Resource::Nofile, descriptors, "descriptors"),
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
+        (Resource::Sigpending, SIGNALS, "queued signals"),
+        // The service may have been given some of these for itself.
+        (Resource::Rtprio, 0, "realtime priority"),
+        (Resource::Nice, 0, "raised priority"),
     ] {
         set(resource, wanted, wanted, name)?;
     }
