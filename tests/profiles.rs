@@ -247,6 +247,29 @@ fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     world.assert_audited();
 }
 
+/// Between the two runs somebody moved what was denied: the second one may have read it.
+#[test]
+fn a_receipt_says_that_the_run_before_masked_names_and_this_one_none() {
+    let (dir, tree) = tree();
+    let world = World::with(|setup| {
+        setup.runbook("host.md", runbook(SMALL, &[(&format!("go read={tree}"), &format!("cat {tree}/other; true"))]));
+        setup.policy = format!(
+            "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{read: [\"{tree}\"], deny: [\"**/.env\"]}}}}\n"
+        );
+    });
+    let fs = || {
+        let finished = world.run("host:go", json!({}), &[&alice()]);
+        world.assert_verified(&finished);
+        let fs = world.receipt(&finished)["sandbox"]["fs"].clone();
+        (fs["masked"].clone(), fs["masked_before"].clone())
+    };
+    assert_eq!(fs(), (json!(1), Value::Null));
+    std::fs::rename(dir.path().join(".env"), dir.path().join("other")).expect("moved");
+    assert_eq!(fs(), (json!(0), json!(1)));
+    assert_eq!(fs(), (json!(0), Value::Null), "the last run masked nothing either");
+    world.assert_audited();
+}
+
 #[test]
 fn a_step_that_runs_as_a_user_of_the_host_writes_as_that_user() {
     let (dir, tree) = tree();

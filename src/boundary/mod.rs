@@ -9,6 +9,7 @@ pub mod events;
 pub mod evidence;
 pub mod held_up;
 pub mod live;
+mod masks;
 pub mod outputs;
 pub mod proposals;
 pub mod recovery;
@@ -423,7 +424,7 @@ impl Boundary {
                     memory_peak_bytes: report.usage.memory_peak_bytes,
                     processes_peak: None,
                 },
-                report.enforcement.clone(),
+                self.with_masks_before(report.enforcement.clone(), &closing.evidence.step, &closing.evidence.envelope),
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
