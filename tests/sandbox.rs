@@ -459,6 +459,70 @@ fn the_step_is_an_ordinary_user_without_any_power() {
     }
 }
 
+/// What people try first, and what programs take for granted.
+#[test]
+fn everyday_commands_find_what_they_look_for() {
+    let bench = Bench::strict();
+    let listed = said(bench.bash(
+        "ls /; ls /dev; find / -xdev -maxdepth 1 -type d > /tmp/found && echo found; ls /etc >/dev/null && echo etc",
+    ));
+    for name in ["bin", "dev", "etc", "usr", "null", "found"] {
+        assert!(listed.lines().any(|line| line == name), "{name}: {listed}");
+    }
+    let name = "import socket\nprint(socket.gethostbyname(socket.gethostname()), socket.getfqdn())";
+    assert_eq!(said(bench.run(plan("python", name))), "127.0.1.1 countersign");
+    // What stands in a live tree is for others to read; what is private stays so.
+    let tree = plant(&bench);
+    for (workdir, mask) in [(Workdir::InPlace, "0022"), (Workdir::Copy, "0077"), (Workdir::Overlay, "0077")] {
+        assert_eq!(said(bench.run_with(&on_tree(&tree, workdir), plan("bash", "umask"))), mask, "{workdir:?}");
+    }
+}
+
+/// Its owner is another user than the step, and git asks for that in each process anew.
+#[test]
+fn git_works_in_a_tree_that_the_run_is_given() {
+    let bench = Bench::strict();
+    let tree = bench.path("tree");
+    std::fs::create_dir(&tree).expect("a directory");
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(arguments)
+            .current_dir(&tree)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .map(|done| done.status.success())
+    };
+    if git(&["init", "-q", "repository"]).is_err() {
+        return not_run("git_works_in_a_tree_that_the_run_is_given", "there is no git here");
+    }
+    std::fs::write(tree.join("repository/file"), "text").expect("a file");
+    let identity = ["-C", "repository", "-c", "user.name=a", "-c", "user.email=a@example.org"];
+    for rest in [&["add", "file"][..], &["commit", "-q", "-m", "first"]] {
+        assert!(git(&[&identity[..], rest].concat()).expect("git"), "{rest:?}");
+    }
+    let path = tree.canonicalize().expect("real").display().to_string();
+    let script = "git -C repository log --format=%s && git clone -q repository /tmp/clone && ls /tmp/clone && git -C repository status --short";
+    for workdir in [Workdir::Copy, Workdir::Overlay, Workdir::InPlace] {
+        let given = Profile { deny: vec![], ..on_tree(&path, workdir) };
+        assert_eq!(said(bench.run_with(&given, plan("bash", script))), "first\nfile", "{workdir:?}");
+    }
+    let read =
+        Profile { read: vec![path.clone()], write: vec![], deny: vec![], workdir: Workdir::Private, ..profile() };
+    assert_eq!(said(bench.run_with(&read, plan("bash", &format!("cd {path} && {script}")))), "first\nfile");
+}
+
+#[test]
+fn java_starts_where_a_jdk_is_installed() {
+    let bench = Bench::strict();
+    let name = "java_starts_where_a_jdk_is_installed";
+    if !Path::new("/usr/bin/java").exists() {
+        return not_run(name, "there is no java here");
+    }
+    let script = "cat /etc/java-*-openjdk/security/java.security > /dev/null && java -version 2>&1 | head -1";
+    let version = said(bench.run_with(&limited(|limits| limits.memory_bytes = 4 << 30), plan("bash", script)));
+    assert!(version.contains("version"), "{version}");
+}
+
 // ---- what a step must not reach
 
 #[test]

@@ -224,6 +224,9 @@ fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec
             add(name, "localhost,127.0.0.1".into());
         }
     }
+    if request.form == Form::Namespaces && filesystem::gives_paths(request) {
+        add("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into());
+    }
     for (name, value) in &request.env {
         add(name, value.clone().into_bytes());
     }
@@ -274,6 +277,8 @@ fn limit(request: &Request) -> Result<(), Failure> {
     ] {
         set(resource, wanted, wanted, name)?;
     }
+    let stack = rustix::process::getrlimit(Resource::Stack).current.unwrap_or(u64::MAX);
+    set(Resource::Stack, stack.min(STACK), STACK, "stack")?;
     if group.cpu {
         return Ok(());
     }

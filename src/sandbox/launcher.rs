@@ -385,7 +385,7 @@ fn get_ahead(start: &Start) -> Result<bool, Failure> {
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
-    rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
+    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(Stage::Namespaces, "name the host")?;
     // A server and a client inside one run find each other.
     if start.own_network {
         syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;
