@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod health;
 pub mod held_up;
 pub mod live;
+mod masks;
 pub mod outputs;
 pub mod proposals;
 pub mod recovery;
@@ -427,7 +428,7 @@ impl Boundary {
                     memory_peak_bytes: report.usage.memory_peak_bytes,
                     processes_peak: None,
                 },
-                report.enforcement.clone(),
+                self.with_masks_before(report.enforcement.clone(), &closing.evidence.step, &closing.evidence.envelope),
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
