@@ -39,7 +39,8 @@ impl Boundary {
     /// How many names the last run of `step` under `profile` masked.
     fn masked_last(&self, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
         let filter = Filter {
-            status: Some(Status::Finished),
+            statuses: vec![Status::Finished],
+            ending: None,
             step: Some(step.reference.clone()),
             proposer: None,
             before: None,
