@@ -1549,6 +1549,17 @@ fn texts_that_may_be_put_together_and_evaluated_are_unknown() {
         "y=(\"a[$1]\"); ((y))",
         "x=$(echo \"a[$1]\"); echo $((x))",
         "x='${y@P}'; ((x))",
+        "printf -v x 'b[%s]' '$(rm)'; let x",
+        "f() { x=$1$2; }\nf 'b[' '$(rm)]'; ((x))",
+        "x=$(echo 'b['; git '$(rm)]'); ((x))",
+        "echo '$(rm)]' | while read -r y; do x=\"b[$y\"; ((x)); done",
+        "echo '$(rm)]' > f; read y < f; x='b['$y; ((x))",
+        "{ echo '$(rm)]'; } >> f; read y < f; x='b['$y; ((x))",
+        "exec > f; echo '$(rm)]'; read y < f; x='b['$y; ((x))",
+        "coproc { echo '$(rm)]'; }; read y <&${COPROC[0]}; x='b['$y; ((x))",
+        "echo '$(rm)]'; x=\"b[$_\"; ((x))",
+        "f() { echo '$(rm)]'; }\nx=$(f); x='b['$x; ((x))",
+        "read y <<'E'\n$(rm)]\nE\nx='b['$y; ((x))",
     ] {
         is_unknown(script);
     }
@@ -1559,6 +1570,9 @@ fn texts_that_may_be_put_together_and_evaluated_are_unknown() {
         "jq -r \".items[$i].name\" f; i=$((i+1))",
         "ls file[0-9]* \"$x\"[ab]; ((i++))",
         "a[$i]=x; echo \"${a[$i]}\"",
+        "echo \"Try \\`$0 --help'\" >&2; n=$((n+1))",
+        "ssh-keygen -C '$(x)'; curl -d '$(x)' h 2>&1 >/dev/null; ((n++))",
+        "cat <<'E'\nrun `make`\nE\n((n++))",
     ] {
         assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}: {:?}", bash(plain));
     }

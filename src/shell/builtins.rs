@@ -238,6 +238,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// `let`
     pub(super) fn arithmetic(&mut self) -> Done {
+        self.finding.evaluates = true;
         for word in self.arguments {
             self.place(word);
             let mut parts = Vec::new();

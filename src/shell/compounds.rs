@@ -211,7 +211,7 @@ impl Parser<'_> {
     pub(super) fn coproc(&mut self) -> Read<Node> {
         self.blanks();
         let place = self.place();
-        let mut compound = Compound::default();
+        let mut compound = Compound { read: true, ..Compound::default() };
         let begins = |parser: &mut Self| -> Read<bool> {
             parser.blanks();
             match parser.keyword()? {

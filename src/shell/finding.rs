@@ -38,6 +38,10 @@ pub(super) struct Context<'a> {
     named: Option<&'a str>,
     /// It stands in that function's own list: it runs once, after what stands before it.
     body: bool,
+    /// The script may read what it writes.
+    captured: bool,
+    /// No variable gets its words.
+    aside: bool,
     /// What it reads as standard input, if that stands in the script.
     pub(super) input: Option<&'a Word>,
     /// Texts in texts, and wrappers in wrappers.
@@ -116,6 +120,9 @@ pub(super) struct Finding<'s> {
     differs: bool,
     /// Texts that would run a command if they were evaluated so.
     traps: Vec<Raw>,
+    /// The same in words that no variable gets, unless the output of the whole script goes to a file.
+    loose: Vec<Raw>,
+    redirected: bool,
     /// Some variables' values are evaluated as arithmetic when they are assigned.
     pub(super) integers: bool,
     /// Values that would set a variable that changes what commands are if they were.
@@ -154,6 +161,9 @@ impl<'s> Finding<'s> {
             evaluates: false,
             differs: false,
             traps: Vec::new(),
+            loose: Vec::new(),
+            // These hold the words of other commands.
+            redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
             arrays: BTreeSet::new(),
@@ -169,6 +179,9 @@ impl<'s> Finding<'s> {
         }
         if self.evaluates {
             self.found.append(&mut self.traps);
+            if self.redirected {
+                self.found.append(&mut self.loose);
+            }
         }
         if self.integers {
             self.found.append(&mut self.sums);
@@ -196,7 +209,7 @@ impl<'s> Finding<'s> {
     /// Walks through the script as one of the two shells reads it. Where functions pass `"$@"` on, the walk is repeated with what
     /// the walk before found them called with, until that stays the same.
     fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
-        let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len()];
+        let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
         self.passing.clear();
         self.given.clear();
         self.moved.clear();
@@ -207,6 +220,7 @@ impl<'s> Finding<'s> {
             self.traps.truncate(marks[1]);
             self.sums.truncate(marks[2]);
             self.elements.truncate(marks[3]);
+            self.loose.truncate(marks[4]);
             self.budget = budget(self.script);
             // Calls that do not settle are not read: `"$@"` stays unknown.
             self.moves |= round == MAX_ROUNDS;
@@ -257,6 +271,8 @@ impl<'s> Finding<'s> {
             top: true,
             named: None,
             body: false,
+            captured: false,
+            aside: false,
             input: None,
             nested: 0,
         };
@@ -322,7 +338,8 @@ impl<'s> Finding<'s> {
     fn item(&mut self, item: &Item, context: Context<'_>) -> Result<(), Flaw> {
         for node in &item.nodes {
             let (top, body) = (context.top && item.certain && item.first, context.body && item.certain);
-            self.node(node, Context { top, body, ..context })?;
+            let captured = context.captured || item.nodes.len() > 1;
+            self.node(node, Context { top, body, captured, ..context })?;
         }
         Ok(())
     }
@@ -341,7 +358,9 @@ impl<'s> Finding<'s> {
                 self.moves |= MOVES.contains(&name.text.as_str());
                 let shifted = std::mem::take(&mut self.shifted);
                 let (function, named) = (context.function.or(Some(self.statement)), Some(name.text.as_str()));
-                let inside = Context { function, named, body: true, top: false, input: None, ..context };
+                // Its calls may be captured.
+                let inside =
+                    Context { function, named, body: true, captured: true, top: false, input: None, ..context };
                 match &**body {
                     Node::Compound(compound) => self.compound(compound, inside)?,
                     node => self.node(node, inside)?,
@@ -365,7 +384,8 @@ impl<'s> Finding<'s> {
         // A group or a subshell runs its list once.
         let once = compound.lists.len() == 1 && compound.sets.is_empty() && compound.words.is_empty();
         for list in &compound.lists {
-            self.list(list, Context { top: false, body: context.body && once, input: None, ..context })?;
+            let captured = context.captured || compound.read || writes_a_file(&compound.redirects);
+            self.list(list, Context { top: false, body: context.body && once, captured, input: None, ..context })?;
         }
         Ok(())
     }
@@ -403,15 +423,27 @@ impl<'s> Finding<'s> {
             let value = assign.text.split_once('=').map_or("", |(_, value)| value);
             self.sums(assign, value, context);
         }
-        let input = self.redirects(&simple.redirects, context)?;
+        let aside = self.is_aside(simple, context);
+        let input = self.redirects(&simple.redirects, Context { aside, ..context })?;
         for word in &simple.words {
-            self.word(word, context)?;
+            self.word(word, Context { aside, ..context })?;
         }
         let context = Context { input, ..context };
         match self.passed_on(&simple.words, context) {
             Some(calls) => calls.iter().try_for_each(|words| self.resolve(words, context)),
             None => self.resolve(&simple.words, context),
         }
+    }
+
+    /// Whether no variable gets the words of a command: a program or `echo` whose output the script does not read.
+    fn is_aside(&mut self, simple: &Simple, context: Context<'_>) -> bool {
+        let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
+        let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
+        self.redirected |= executes && !simple.redirects.is_empty();
+        let prints = name == "printf" && simple.words.get(1).is_some_and(|word| word.exact && word.text != "-v");
+        let keeps = wrappers::is_known(name.rsplit('/').next().unwrap_or(name)) && !prints;
+        let called = self.functions.contains(name) || self.undefined.contains(name);
+        !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
     }
 
     /// `words` with what the function around is called with in place of `"$@"`, for each call; none where that is not known.
@@ -477,7 +509,8 @@ impl<'s> Finding<'s> {
     /// What a word's expansion does, and whether it is a trap.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
         if is_trap(&word.text) || opens_index(word) {
-            self.traps.push(raw(word, What::Unknown(TRAP), context));
+            let traps = if context.aside && !is_whole_trap(&word.text) { &mut self.loose } else { &mut self.traps };
+            traps.push(raw(word, What::Unknown(TRAP), context));
         }
         self.parts(word, context)
     }
@@ -487,7 +520,9 @@ impl<'s> Finding<'s> {
             match part {
                 Part::Script(list) => {
                     self.depth += 1;
-                    self.list(list, Context { top: false, body: false, input: None, ..context })?;
+                    let inside =
+                        Context { top: false, body: false, captured: true, aside: false, input: None, ..context };
+                    self.list(list, inside)?;
                     self.depth -= 1;
                 }
                 Part::Sets(name, at) => {
@@ -499,7 +534,8 @@ impl<'s> Finding<'s> {
                 Part::Trap(at) => {
                     let mut raw = raw(word, What::Unknown(TRAP), context);
                     raw.at = *at;
-                    self.traps.push(raw);
+                    let sets = word.parts.iter().any(|part| matches!(part, Part::Sets(..)));
+                    if context.aside && !sets { self.loose.push(raw) } else { self.traps.push(raw) }
                 }
                 Part::Unknown(why, at) => {
                     let mut raw = raw(word, What::Unknown(why), context);
@@ -754,6 +790,22 @@ pub(super) fn is_trap(text: &str) -> bool {
         || text.contains("@P}")
         || text.split("${").skip(1).any(|rest| rest.starts_with([' ', '\t', '\n', '|']))
         || text.find('[').is_some_and(|bracket| text[bracket..].split("${").skip(1).any(|rest| rest.contains('@')))
+}
+
+/// The same of a text that needs no other one around it.
+fn is_whole_trap(text: &str) -> bool {
+    text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
+}
+
+/// Whether output goes to a file, which the script may read.
+fn writes_a_file(redirects: &[Redirect]) -> bool {
+    let descriptor =
+        |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
+    let nowhere = |word: &Word| word.exactly() == Some("/dev/null");
+    redirects.iter().any(|redirect| {
+        let output = matches!(redirect.operator, ">" | ">>" | ">|" | "<>" | "&>" | ">&");
+        output && !nowhere(&redirect.target) && !(redirect.operator == ">&" && descriptor(&redirect.target))
+    })
 }
 
 /// Whether a word, or the value that it assigns, is a name with an index that goes on with what is not known: `x="a[$y"`.

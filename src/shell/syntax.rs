@@ -119,6 +119,8 @@ pub(super) struct Compound {
     pub(super) lists: Vec<List>,
     /// Its redirections.
     pub(super) redirects: Vec<Redirect>,
+    /// The script may read what it writes (`coproc`).
+    pub(super) read: bool,
 }
 
 /// A redirection.
