@@ -238,7 +238,7 @@ async fn proposal(call: Call) -> Answer {
     let view = match (up_to, waiting(&call.app)) {
         (Some(up_to), Some(_room)) => tokio::select! {
             view = boundary.wait(&call.caller, &id, up_to) => view?,
-            () = call.app.phase(Phase::Draining) => boundary.proposal(&call.caller, &id)?,
+            () = call.app.phase(Phase::Ending) => boundary.proposal(&call.caller, &id)?,
         },
         _ => boundary.proposal(&call.caller, &id)?,
     };
