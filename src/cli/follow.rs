@@ -427,6 +427,14 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::receipt::Status;
+
+    #[test]
+    fn a_shell_s_exit_code_for_a_file_that_was_too_large_is_explained() {
+        let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
+        assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
+        assert_eq!(words(3), "failed, exit code 3");
+    }
 
     #[test]
     fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {
