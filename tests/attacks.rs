@@ -204,13 +204,14 @@ fn the_receipt_claims_no_limit_of_processes_that_the_kernel_does_not_hold() {
 }
 
 /// A world whose outputs are on a disk of 30 MB.
-fn on_a_small_disk(test: &str) -> Option<World> {
+fn on_a_small_disk(test: &str, config: &str) -> Option<World> {
     let mount = "for last; do :; done; d=$last/boundary/outputs; mkdir -p $d && chmod 700 $d && \\
                  mount -t tmpfs -o size=30m,mode=700 tmpfs $d && exec \"$@\"";
     let front = "defaults: {timeout: 60s, memory: 64MiB, processes: 20, output: 400KiB}";
     let mut world = World::prepared(|setup| {
         setup.runbook("big.md", runbook(front, &[("go", "head -c 300000 /dev/zero | tr '\\0' x; sleep 2")]));
         setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"].map(str::to_owned).to_vec();
+        setup.config.push_str(config);
     });
     if let Err(why) = world.try_start() {
         not_run(test, &why);
@@ -220,14 +221,41 @@ fn on_a_small_disk(test: &str) -> Option<World> {
     Some(world)
 }
 
+/// The service's own view of its outputs.
+fn outputs_of_the_service(world: &World) -> std::path::PathBuf {
+    let outputs = world.path("b/boundary/outputs");
+    let root = std::path::Path::new("/proc").join(world.pid().to_string()).join("root");
+    root.join(outputs.strip_prefix("/").unwrap())
+}
+
+#[test]
+fn a_disk_that_is_almost_full_is_told_by_ready_log_and_doctor() {
+    let test = "a_disk_that_is_almost_full_is_told_by_ready_log_and_doctor";
+    // Housekeeping, which looks at the disk, is as frequent as the shortest retention asks for.
+    let Some(world) = on_a_small_disk(test, "[retention]\noutputs = \"2s\"\n") else { return };
+    let filled = outputs_of_the_service(&world).join("fill");
+    assert_eq!(world.wire.peek("/ready").status, 200);
+    std::fs::write(&filled, vec![0; 20 << 20]).unwrap();
+    world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).problem("busy");
+    let ready = world.wire.peek("/ready");
+    let notes = ready.json()["notes"].to_string();
+    assert!(ready.status == 503 && notes.contains("16 MiB are needed") && notes.contains("make room"), "{notes}");
+    let told = || world.service_log().matches("the disk of the store is almost full").count();
+    wait_for("the log tells it", || told() == 1);
+    let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.lines().any(|line| line.starts_with("MEND") && line.contains("16 MiB are needed")), "{said}");
+    std::fs::remove_file(&filled).unwrap();
+    assert_eq!(world.wire.peek("/ready").status, 200);
+    wait_for("its end is told", || world.service_log().contains("the disk of the store has room again"));
+    world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).ok(201);
+    assert_eq!(told(), 1, "one line when it begins");
+}
+
 #[test]
 fn a_full_disk_loses_no_receipt_and_no_approval() {
-    let Some(world) = on_a_small_disk("a_full_disk_loses_no_receipt_and_no_approval") else { return };
-    let outputs = world.path("b/boundary/outputs");
-    let outputs = std::path::Path::new("/proc")
-        .join(world.pid().to_string())
-        .join("root")
-        .join(outputs.strip_prefix("/").unwrap());
+    let Some(world) = on_a_small_disk("a_full_disk_loses_no_receipt_and_no_approval", "") else { return };
+    let outputs = outputs_of_the_service(&world);
     let nonce = || {
         let mut wish = World::wish("big:go", json!({}));
         wish["nonce"] = json!(people::nonce());

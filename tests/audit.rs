@@ -108,7 +108,9 @@ fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
         (&first["step"], &first["proposer"], &first["verdict"]),
         (&json!("two:go"), &json!("agent"), &json!("stands"))
     );
-    assert_eq!(first["params"], json!(format!("sha256:{}", support::people::sha256(br#"{"text":"hi"}"#))));
+    assert_eq!((&first["params"], &first["reason"]), (&json!({"text": "hi"}), &json!("because")));
+    let digest = format!("sha256:{}", support::people::sha256(br#"{"text":"hi"}"#));
+    assert_eq!(first["params_digest"], json!(digest));
     // Straight from the boundary, with a token or a key; and after a crash, which leaves a receipt `unknown`.
     world.kill9();
     world.start();
@@ -132,6 +134,35 @@ fn the_log_of_a_boundary_is_clean_and_says_who_approved_what() {
 fn people_envelope(world: &World) -> Value {
     let predicate = world.authorization("plain:true", json!({}));
     support::people::envelope(&support::people::authorization(&predicate), &[&alice()])
+}
+
+#[test]
+fn decisions_are_a_table_that_time_and_step_narrow() {
+    let world = World::new();
+    world.run("two:go", json!({"text": "hi"}), &[&alice(), &bob()]);
+    world.run("plain:fail", json!({}), &[&dora()]);
+    let copy = world.export("copy");
+    let table = |more: &[&str]| {
+        let output = world.program(&["audit", "--roster", &roster(&world)]).args(more).arg(&copy).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().take_while(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = table(&["--decisions"]);
+    assert_eq!(all.len(), 3, "{all:#?}");
+    assert!(all[0].starts_with("WHEN"), "{all:#?}");
+    for words in ["two:go", r#"{"text":"hi"}"#, "because", "agent", "alice+bob", "succeeded", "rcp_"] {
+        assert!(all[1].contains(words), "{words}: {all:#?}");
+    }
+    assert!(all[2].contains("plain:fail") && all[2].contains("dora") && all[2].contains("failed"), "{all:#?}");
+    let steps = table(&["--step", "two:*"]);
+    assert_eq!((steps.len(), &steps[1].contains("two:go")), (2, &true), "{steps:#?}");
+    assert_eq!(table(&["--since", "1h"]).len(), 3);
+    assert_eq!(table(&["--since", "2999-01-01"]), ["no decision is of that time and step"]);
+    // The same for programs; the summary stays.
+    let audited = audit(&world, &copy, &["--step", "plain:*"]);
+    let steps: Vec<_> = audited.of_type("decision").iter().map(|line| line["step"].clone()).collect();
+    assert_eq!((steps, &audited.summary()["counts"]["stand"]), (vec![json!("plain:fail")], &json!(2)));
 }
 
 #[test]

@@ -509,6 +509,45 @@ fn r7_clock_set_back_revives_nothing() {
 }
 
 #[test]
+fn r7_windows_end_while_the_clock_is_behind_the_log() {
+    let Some(shim) = shim("r7_windows_end_while_the_clock_is_behind_the_log") else { return };
+    let mut world = World::new();
+    world.stop();
+    world.setup.env("LD_PRELOAD", &shim);
+    world.setup.env("SHIM_CLOCK", (40 * 86_400).to_string());
+    world.start();
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+    world.setup.env.clear();
+    world.start();
+    let wish = json!({"step": "plain:true", "params": {}, "reason": "short", "expires_in_s": 3});
+    let short = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    world.until(id_of(&short), "expired");
+    // Nobody is told that all is well.
+    let ready = world.wire.peek("/ready");
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    let notes = ready.json()["notes"].to_string();
+    assert!(notes.contains("the system clock") && notes.contains("s behind the boundary's own time"), "{notes}");
+    let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("the system clock")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.starts_with("MEND") && doctor.status.code() == Some(1), "{said}");
+    world.check_history();
+}
+
+#[test]
+fn a_clock_before_1970_is_refused_at_the_start() {
+    let Some(shim) = shim("a_clock_before_1970_is_refused_at_the_start") else { return };
+    let mut world = World::prepared(|setup| {
+        setup.env("LD_PRELOAD", shim);
+        setup.env("SHIM_CLOCK", (-now() - 86_400).to_string());
+    });
+    let refused = world.try_start().expect_err("nothing can be dated by it");
+    assert!(refused.contains("the system clock is before 1970: set it right"), "{refused}");
+    assert!(!refused.contains("panicked"), "{refused}");
+}
+
+#[test]
 fn r7_clock_that_jumps_ahead_delays_pruning_and_nothing_else() {
     let Some(shim) = shim("r7_clock_that_jumps_ahead_delays_pruning_and_nothing_else") else { return };
     let mut world = World::new();

@@ -262,6 +262,20 @@ fn step_changed_after_reseal_is_refused() {
 }
 
 #[test]
+fn a_failed_reseal_is_told_by_ready_until_one_succeeds() {
+    let world = World::with(|setup| setup.runbook("e.md", runbook(SMALL, &[("go", FIRST)])));
+    let notes = || world.wire.peek("/ready").ok(200)["notes"].to_string();
+    world.write("b/runbooks/e.md", &runbook(SMALL, &[("go timeot=1s", SECOND)]));
+    world.signal(rustix::process::Signal::HUP);
+    wait_for("ready tells it", || notes().contains("the last reseal failed"));
+    assert!(notes().contains("e.md:") && notes().contains("did you mean"), "{}", notes());
+    let seal = world.seal();
+    world.write("b/runbooks/e.md", &runbook(SMALL, &[("go", SECOND)]));
+    world.reseal(seal + 1);
+    assert!(!notes().contains("reseal"), "{}", notes());
+}
+
+#[test]
 fn changed_policy_and_roster_files_change_nothing_and_ready_says_so() {
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));

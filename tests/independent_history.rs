@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use countersign::crypto::note::sign_note;
+use countersign::record::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 use support::people::{alice, bob, dora};
 use support::{SMALL, World, runbook, wait_for};
@@ -53,7 +55,8 @@ fn theirs(world: &World, copy: &Path) -> History {
 }
 
 fn words(line: &Value) -> Value {
-    let fields = ["receipt", "at", "proposer", "step", "params", "approvers", "outcome", "entry"];
+    let fields =
+        ["receipt", "at", "proposer", "step", "params", "params_digest", "reason", "approvers", "outcome", "entry"];
     fields.iter().map(|field| ((*field).to_owned(), line[*field].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
@@ -119,6 +122,51 @@ fn both_auditors_agree_on_the_log_of_a_real_boundary() {
             let _ = fs::remove_file(&file);
             fs::write(&file, kept).unwrap();
         }
+    }
+    assert!(ours(&world, &copy).clean && theirs(&world, &copy).clean, "all put back");
+}
+
+#[test]
+fn every_head_that_a_copy_kept_is_held_against_its_entries() {
+    let world = World::new();
+    world.run("plain:true", json!({}), &[&alice()]);
+    let copy = world.export("copy");
+    world.run("plain:true", json!({}), &[&alice()]);
+    let copy = {
+        assert_eq!(world.export("copy"), copy);
+        copy
+    };
+    let mut heads: Vec<_> =
+        fs::read_dir(copy.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    heads.sort_by_key(|path| path.file_name().unwrap().to_str().unwrap().parse::<u64>().unwrap());
+    assert!(heads.len() >= 2, "{heads:?}");
+    assert!(ours(&world, &copy).clean && theirs(&world, &copy).clean, "as it was written");
+    let early = heads[0].clone();
+    let kept = fs::read_to_string(&early).unwrap();
+    let lines: Vec<&str> = kept.lines().collect();
+    let other_root = kept.replace(lines[2], "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    // A fork: a head of the same size with another root, which the boundary's key signed.
+    let (origin, secret) = (lines[0], &support::people::boundary_key().secret);
+    let fork = Checkpoint { origin: origin.to_owned(), size: lines[1].parse().unwrap(), root: [7; 32] };
+    let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>(secret.sign(text));
+    let fork = sign_note(&fork.body(), origin, &secret.public(), sign).unwrap().to_string();
+    let longer = Checkpoint { origin: origin.to_owned(), size: 9_999, root: [7; 32] };
+    let longer = sign_note(&longer.body(), origin, &secret.public(), sign).unwrap().to_string();
+    let size = lines[1];
+    for (what, name, text) in [
+        ("garbage", size, "no note".to_owned()),
+        ("empty", size, String::new()),
+        ("another root, not signed", size, other_root),
+        ("a fork", size, fork),
+        ("an end that is missing", "9999", longer),
+        ("another name", "9998", kept.clone()),
+    ] {
+        let file = copy.join("checkpoints").join(name);
+        fs::write(&file, text).unwrap();
+        assert!(!ours(&world, &copy).clean, "{what}");
+        assert!(!theirs(&world, &copy).clean, "{what}, to the second auditor");
+        fs::remove_file(&file).unwrap();
+        fs::write(&early, &kept).unwrap();
     }
     assert!(ours(&world, &copy).clean && theirs(&world, &copy).clean, "all put back");
 }

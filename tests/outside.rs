@@ -119,6 +119,16 @@ fn receipt_verifies_with_securesystemslib() {
     let stranger = world.path("stranger.pem");
     fs::write(&stranger, alice().secret.public().to_spki_pem()).unwrap();
     assert_eq!(check(&bundle, &stranger).0, Some(1), "another key");
+    // The two forms that an auditor has at hand: the roster itself, and the key's line in it.
+    let roster = world.path("trusted.json");
+    let payload = serde_json::from_slice::<Value>(&bundle).unwrap()["roster"][0].take();
+    fs::write(&roster, payload.to_string()).unwrap();
+    assert_eq!(check(&bundle, &roster).0, Some(0), "the roster");
+    let line = world.path("boundary.pub");
+    fs::write(&line, format!("{} boundary\n", people::boundary_key().ssh.line())).unwrap();
+    assert_eq!(check(&bundle, &line).0, Some(0), "the key's line");
+    fs::write(&line, format!("{} alice\n", alice().ssh.line())).unwrap();
+    assert_eq!(check(&bundle, &line).0, Some(1), "another line");
 }
 
 // ---- signatures

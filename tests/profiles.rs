@@ -247,6 +247,29 @@ fn a_declared_profile_is_signed_held_and_repeated_in_the_receipt() {
     world.assert_audited();
 }
 
+/// Between the two runs somebody moved what was denied: the second one may have read it.
+#[test]
+fn a_receipt_says_that_the_run_before_masked_names_and_this_one_none() {
+    let (dir, tree) = tree();
+    let world = World::with(|setup| {
+        setup.runbook("host.md", runbook(SMALL, &[(&format!("go read={tree}"), &format!("cat {tree}/other; true"))]));
+        setup.policy = format!(
+            "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{read: [\"{tree}\"], deny: [\"**/.env\"]}}}}\n"
+        );
+    });
+    let fs = || {
+        let finished = world.run("host:go", json!({}), &[&alice()]);
+        world.assert_verified(&finished);
+        let fs = world.receipt(&finished)["sandbox"]["fs"].clone();
+        (fs["masked"].clone(), fs["masked_before"].clone())
+    };
+    assert_eq!(fs(), (json!(1), Value::Null));
+    std::fs::rename(dir.path().join(".env"), dir.path().join("other")).expect("moved");
+    assert_eq!(fs(), (json!(0), json!(1)));
+    assert_eq!(fs(), (json!(0), Value::Null), "the last run masked nothing either");
+    world.assert_audited();
+}
+
 #[test]
 fn a_step_that_runs_as_a_user_of_the_host_writes_as_that_user() {
     let (dir, tree) = tree();
@@ -367,6 +390,53 @@ fn sandbox_tries_a_profile_on_a_command() {
         let output = run(arguments);
         assert!(output.status.code() == Some(2) && said(&output).contains(word), "{arguments:?}: {}", said(&output));
     }
+}
+
+/// A command that fails for what the profile does not give ends with its own words, and the option that gives it.
+#[test]
+fn sandbox_says_which_option_gives_a_command_what_it_lacks() {
+    let world = World::prepared(|_| {});
+    let run = |arguments: &[&str]| said(&world.program(&["sandbox"]).args(arguments).output().expect("runs"));
+    let net = "python3 -c 'import urllib.request as r; r.urlopen(\"http://example.org\")' || exit 6";
+    let text = run(&["--", "sh", "-c", net]);
+    assert!(text.contains("allow it hosts by name with --net name:port"), "{text}");
+    let text = run(&["--", "cat", "/proc/meminfo"]);
+    assert!(text.contains("it sees the rest with --full-proc"), "{text}");
+    assert!(run(&["--full-proc", "--", "cat", "/proc/meminfo"]).contains("MemTotal"));
+    // The shell goes on, and its end is none of a limit.
+    let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
+    for script in [
+        "head -c 100000000 /dev/zero > /tmp/large; echo on",
+        "head -c 100000000 /dev/zero > /tmp/large | cat; exit 153",
+    ] {
+        let text = run(&["--", "bash", "-c", script]);
+        assert!(text.contains(words), "{script}: {text}");
+    }
+    let fine = run(&["--", "sh", "-c", "echo /proc/meminfo; exit 3"]);
+    assert_eq!(fine, "/proc/meminfo\n");
+    // The first example of its help.
+    let listed = run(&["--", "ls", "-la", "/"]);
+    assert!(listed.contains("usr") && !listed.contains("denied"), "{listed}");
+}
+
+/// What a step could write to the terminal of whoever tries it would look like this program's words.
+#[test]
+fn sandbox_shows_control_characters_as_escapes_on_a_terminal() {
+    let world = World::prepared(|_| {});
+    let arguments = ["sandbox", "--", "printf", r"\033[2Jgone\000"];
+    let piped = world.program(&arguments).output().expect("runs");
+    assert_eq!(piped.stdout, b"\x1b[2Jgone\0");
+    let mut command = vec![world.program(&[]).get_program().to_string_lossy().into_owned()];
+    command.extend(arguments.map(|word| format!("'{word}'")));
+    let terminal = std::process::Command::new("script")
+        .args(["-qec", &command.join(" "), "/dev/null"])
+        .stdin(Stdio::null())
+        .output();
+    let Ok(terminal) = terminal else {
+        return not_run("sandbox_shows_control_characters_as_escapes_on_a_terminal", "there is no script(1) here");
+    };
+    let text = said(&terminal);
+    assert!(!text.contains('\x1b') && text.contains("gone") && text.contains("1b"), "{text:?}");
 }
 
 #[test]

@@ -227,6 +227,11 @@ fn an_added_approver_counts_once_enough_have_signed_and_the_boundary_started_aga
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("nothing is missing"), "{}", said(&signed));
     assert!(world.must(&["show"]).contains("version 2 is signed: the next start takes it"));
+    let waits = "version 2 of the roster is signed by enough people and waits for a start: restart the boundary";
+    support::wait_for("ready tells what waits", || world.notes().contains(waits));
+    assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
+    let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
+    assert!(doctor.contains(waits), "{doctor}");
     // Taken at a start, never while it serves: SIGHUP seals runbooks alone.
     world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
     world.reseal(seal + 2);

@@ -459,6 +459,70 @@ fn the_step_is_an_ordinary_user_without_any_power() {
     }
 }
 
+/// What people try first, and what programs take for granted.
+#[test]
+fn everyday_commands_find_what_they_look_for() {
+    let bench = Bench::strict();
+    let listed = said(bench.bash(
+        "ls /; ls /dev; find / -xdev -maxdepth 1 -type d > /tmp/found && echo found; ls /etc >/dev/null && echo etc",
+    ));
+    for name in ["bin", "dev", "etc", "usr", "null", "found"] {
+        assert!(listed.lines().any(|line| line == name), "{name}: {listed}");
+    }
+    let name = "import socket\nprint(socket.gethostbyname(socket.gethostname()), socket.getfqdn())";
+    assert_eq!(said(bench.run(plan("python", name))), "127.0.1.1 countersign");
+    // What stands in a live tree is for others to read; what is private stays so.
+    let tree = plant(&bench);
+    for (workdir, mask) in [(Workdir::InPlace, "0022"), (Workdir::Copy, "0077"), (Workdir::Overlay, "0077")] {
+        assert_eq!(said(bench.run_with(&on_tree(&tree, workdir), plan("bash", "umask"))), mask, "{workdir:?}");
+    }
+}
+
+/// Its owner is another user than the step, and git asks for that in each process anew.
+#[test]
+fn git_works_in_a_tree_that_the_run_is_given() {
+    let bench = Bench::strict();
+    let tree = bench.path("tree");
+    std::fs::create_dir(&tree).expect("a directory");
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(arguments)
+            .current_dir(&tree)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .map(|done| done.status.success())
+    };
+    if git(&["init", "-q", "repository"]).is_err() {
+        return not_run("git_works_in_a_tree_that_the_run_is_given", "there is no git here");
+    }
+    std::fs::write(tree.join("repository/file"), "text").expect("a file");
+    let identity = ["-C", "repository", "-c", "user.name=a", "-c", "user.email=a@example.org"];
+    for rest in [&["add", "file"][..], &["commit", "-q", "-m", "first"]] {
+        assert!(git(&[&identity[..], rest].concat()).expect("git"), "{rest:?}");
+    }
+    let path = tree.canonicalize().expect("real").display().to_string();
+    let script = "git -C repository log --format=%s && git clone -q repository /tmp/clone && ls /tmp/clone && git -C repository status --short";
+    for workdir in [Workdir::Copy, Workdir::Overlay, Workdir::InPlace] {
+        let given = Profile { deny: vec![], ..on_tree(&path, workdir) };
+        assert_eq!(said(bench.run_with(&given, plan("bash", script))), "first\nfile", "{workdir:?}");
+    }
+    let read =
+        Profile { read: vec![path.clone()], write: vec![], deny: vec![], workdir: Workdir::Private, ..profile() };
+    assert_eq!(said(bench.run_with(&read, plan("bash", &format!("cd {path} && {script}")))), "first\nfile");
+}
+
+#[test]
+fn java_starts_where_a_jdk_is_installed() {
+    let bench = Bench::strict();
+    let name = "java_starts_where_a_jdk_is_installed";
+    if !Path::new("/usr/bin/java").exists() {
+        return not_run(name, "there is no java here");
+    }
+    let script = "cat /etc/java-*-openjdk/security/java.security > /dev/null && java -version 2>&1 | head -1";
+    let version = said(bench.run_with(&limited(|limits| limits.memory_bytes = 4 << 30), plan("bash", script)));
+    assert!(version.contains("version"), "{version}");
+}
+
 // ---- what a step must not reach
 
 #[test]
@@ -670,6 +734,38 @@ prlimit --pid 1 --nofile=0 2>/dev/null || echo held; sleep 9 & prlimit --pid $! 
     assert_eq!(said(bench.bash(script)), "100\nown\nheld\nheld\nseen");
 }
 
+/// What the kernel has once for the whole machine, and what it counts for a whole user.
+#[test]
+fn a_step_takes_no_pool_of_the_machine() {
+    let bench = Bench::strict();
+    let script = r#"
+import ctypes, errno, os, resource
+L = ctypes.CDLL(None, use_errno=True)
+L.syscall.restype = ctypes.c_long
+other = os.uname().machine == "aarch64"
+def answer(numbers, *arguments):
+    ctypes.set_errno(0)
+    made = L.syscall(numbers[other], *[ctypes.c_long(one) if isinstance(one, int) else one for one in arguments])
+    return "made" if made >= 0 else errno.errorcode[ctypes.get_errno()]
+context = ctypes.c_ulong(0)
+print("io_setup", answer((206, 0), 128, ctypes.byref(context)))
+print("io_submit", answer((209, 2), 0, 0, 0))
+print("huge pages", answer((9, 222), 0, 2 << 20, 3, 0x40022, -1, 0), answer((319, 279), b"x", 4), answer((29, 194), 0, 2 << 20, 0o5600))
+print("a stack aside", answer((9, 222), 0, 1 << 30, 3, 0x122, -1, 0))
+print("mounts", answer((457, 457), 0, 0, 0, 0), answer((458, 458), 0, 0, 0, 0))
+open("/tmp/work/file", "w").close()
+print("whiteout", answer((316, 276), -100, b"/tmp/work/file", -100, b"/tmp/work/moved", 4))
+for name, number in (("realtime", 14), ("nice", 13), ("signals", resource.RLIMIT_SIGPENDING)):
+    print(name, *resource.getrlimit(number))
+print("stack", resource.getrlimit(resource.RLIMIT_STACK)[1])
+watched = [L.inotify_init() for _ in range(200)]
+print("watches", sum(one >= 0 for one in watched))
+"#;
+    let expected = "io_setup ENOSYS\nio_submit ENOSYS\nhuge pages ENOMEM ENOMEM ENOMEM\na stack aside ENOMEM\nmounts EPERM EPERM\n\
+                    whiteout EPERM\nrealtime 0 0\nnice 0 0\nsignals 1024 1024\nstack 67108864\nwatches 16";
+    assert_eq!(said(bench.run(plan("python", script))), expected);
+}
+
 // ---- trees of the host
 
 /// A tree with something denied under two names, which anybody may read and write.
@@ -753,6 +849,60 @@ fn a_live_tree_is_written_and_what_is_denied_in_it_is_masked() {
     assert_eq!(std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"), "new\n");
     for name in [".env", "deep/a/.env", "deep/notes", "secrets/key"] {
         assert_eq!(std::fs::read_to_string(Path::new(&tree).join(name)).expect("as it was"), "token", "{name}");
+    }
+}
+
+/// A mask lies over a name, and moves with the directories above it: moved out of its pattern in one run, a name would be read in
+/// the next one. In the meantime a directory in its place would be the host's denied path, with what the step put there.
+#[test]
+fn what_is_denied_in_a_live_tree_stays_where_it_is_from_run_to_run() {
+    let bench = Bench::strict();
+    let tree = plant(&bench);
+    let root = Path::new(&tree);
+    std::fs::create_dir_all(root.join("conf/secrets/inner")).expect("directories");
+    std::fs::create_dir(root.join("other")).expect("a directory");
+    std::fs::write(root.join("conf/secrets/inner/db"), "token").expect("a file");
+    std::fs::write(root.join("conf/plain"), "plain").expect("a file");
+    for name in ["conf", "conf/secrets", "conf/secrets/inner", "conf/secrets/inner/db", "conf/plain", "other"] {
+        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    }
+    let script = r#"
+import ctypes, os, shutil
+L = ctypes.CDLL(None)
+def tried(how):
+    try: how()
+    except OSError: pass
+for name in ("conf", "conf/secrets", "deep", "deep/a"):
+    tried(lambda: os.rename(name, name.replace("/", "-") + "-moved"))
+    tried(lambda: os.rename("other", name))
+    # RENAME_EXCHANGE
+    L.renameat2(-100, name.encode(), -100, b"other", 2)
+    tried(lambda: os.rmdir(name))
+    tried(lambda: os.rename(name, "/tmp/work/moved"))
+# All else of a live tree is the step's, in those directories too.
+os.rename("conf/plain", "conf/renamed"); os.mkdir("deep/new"); os.rename("deep/new", "deep/newer"); shutil.move("plain", "deep/plain")
+print(sorted(os.listdir(".")), os.listdir("deep/newer"), open("deep/plain").read())
+"#;
+    let read =
+        "cat */secrets/inner/db conf*/*/inner/db conf-moved/inner/db deep*/a/.env deep*/.env other/* 2>/dev/null; true";
+    for pattern in ["**/conf/secrets/**", &format!("{tree}/conf/secrets"), "conf/secrets/inner/*"] {
+        let live = Profile { deny: vec!["**/.env".into(), pattern.into()], ..on_tree(&tree, Workdir::InPlace) };
+        let mut report = bench.run_with(&live, plan("python", script));
+        let text = out(&mut report);
+        let complaints = err(&mut report);
+        assert_eq!(report.end, End::Exited(0), "{pattern}: {complaints}");
+        assert_eq!(text, "['.env', 'conf', 'deep', 'other', 'secrets'] [] plain\n", "{pattern}");
+        let mut later = bench.run_with(&live, plan("bash", read));
+        assert_eq!(out(&mut later), "", "{pattern}");
+        let masked = |report: &Report| report.enforcement.fs.as_ref().and_then(|facts| facts.masked);
+        assert_eq!((masked(&report), masked(&later)), (Some(4), Some(4)), "{pattern}");
+        for (name, to) in [("conf/renamed", "conf/plain"), ("deep/plain", "plain")] {
+            std::fs::rename(root.join(name), root.join(to)).expect("as before");
+        }
+        std::fs::remove_dir(root.join("deep/newer")).expect("as before");
+    }
+    for name in [".env", "deep/a/.env", "conf/secrets/inner/db"] {
+        assert_eq!(std::fs::read_to_string(root.join(name)).expect("as it was"), "token", "{name}");
     }
 }
 

@@ -35,7 +35,8 @@ const UNSEEN: &[(&str, &str, &str)] = &[
     ("signature", "presence", "only shown: what counts is read from the signature"),
     ("signature", "at", "only shown"),
     ("signature", "sig", "verified again before anything runs by it"),
-    ("denial", "at", "only shown: a denial states no time"),
+    ("denial", "at", "shown, and counted by for the day's limit of early denials: a denial states no time"),
+    ("denial", "ahead", "says only whether it counts for the day's limit of early denials; it denies all the same"),
     ("output_order", "data", "only how the two streams are shown together"),
     (
         "token",
@@ -247,7 +248,7 @@ fn a_mark_set_ahead_by_hand_is_told_and_deletes_nothing() {
     assert!(found.status.code() == Some(1) && text(&found).contains("its mark"), "{}", text(&found));
     world.start();
     let ready: Value = world.wire.peek("/ready").json();
-    assert!(ready["notes"].to_string().contains("ahead of the clock"), "{ready}");
+    assert!(ready["notes"].to_string().contains("ahead of the system clock"), "{ready}");
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
     world.stop();
     let nonces = Connection::open(world.database()).unwrap();

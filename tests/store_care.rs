@@ -269,6 +269,22 @@ fn promise_2_a_nonce_row_deleted_by_hand_is_not_served() {
     assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
 }
 
+/// The number of nonces is a row too, and so is the proposal that would refuse a second run by its state.
+#[test]
+fn promise_2_a_nonce_row_is_missed_by_the_log_though_count_and_proposal_were_changed_with_it() {
+    let mut world = World::new();
+    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    world.submit(&whole).ok(200);
+    world.run("plain:true", json!({}), &[&bob()]);
+    world.stop();
+    let gone = "(SELECT nonce FROM nonce ORDER BY spent LIMIT 1)";
+    sql(&world, &format!("DELETE FROM proposal WHERE nonce = {gone}"));
+    sql(&world, &format!("DELETE FROM nonce WHERE nonce = {gone}"));
+    sql(&world, "UPDATE state SET nonces = nonces - 1");
+    let refused = world.try_start().expect_err("it could run again");
+    assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
+}
+
 // ---- backup and restore
 
 #[test]

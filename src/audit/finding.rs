@@ -4,6 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::audit::report::WitnessFacts;
 use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
@@ -220,8 +221,12 @@ pub struct DecisionLine {
     pub step: StepRef,
     /// The digest of its definition.
     pub step_digest: StepDigest,
-    /// The digest of its parameters.
-    pub params: ParamsDigest,
+    /// The complete parameters that were signed.
+    pub params: Value,
+    /// The digest of the parameters.
+    pub params_digest: ParamsDigest,
+    /// The proposer's reason, which nobody checked.
+    pub reason: String,
     /// Whose signatures the receipt says counted.
     pub approvers: Vec<Name>,
     /// The groups that they counted for.

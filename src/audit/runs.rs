@@ -256,14 +256,16 @@ impl Runs {
             Verdict::Fails => counts.fail += 1,
             Verdict::Undecided => counts.undecided += 1,
         }
-        let params = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
+        let params_digest = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
         let line = DecisionLine {
             at: open.at,
             proposer: signed.proposer.clone(),
             handed_in_by: receipt.decision.handed_in_by.clone(),
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
-            params,
+            params: signed.params.clone(),
+            params_digest,
+            reason: signed.reason.clone(),
             approvers: receipt.decision.approvers.clone(),
             groups: receipt.decision.groups.clone(),
             outcome: receipt.outcome.clone(),

@@ -208,8 +208,17 @@ impl Boundary {
             }
         });
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut full = false;
         loop {
             every.tick().await;
+            // One line when it begins and one when it ends: the refusals in between are each caller's own.
+            let trouble = self.disk_trouble();
+            match (full, &trouble) {
+                (false, Some(trouble)) => tracing::warn!("{trouble}"),
+                (true, None) => tracing::info!("the disk of the store has room again: proposals are taken"),
+                _ => {}
+            }
+            full = trouble.is_some();
             if let Err(error) = self.tidy().await {
                 tracing::error!("housekeeping: {error}");
             }
@@ -282,8 +291,13 @@ impl Boundary {
         Ok(())
     }
 
+    /// From now on `/ready` says that the service is ending, and nothing new is verified.
+    pub fn begin_ending(&self) {
+        self.crossings.close();
+    }
+
     /// Ends what lives: new runs are refused from now on, those that run may end within `grace`, then they are cancelled.
-    pub async fn drain(&self, grace: Duration) {
+    pub async fn end_runs(&self, grace: Duration) {
         self.room.close();
         self.crossings.close();
         let deadline = tokio::time::Instant::now() + grace;
@@ -295,6 +309,11 @@ impl Boundary {
             self.live.cancel_all();
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
+    }
+
+    /// Ends what lives, and closes the store.
+    pub async fn drain(&self, grace: Duration) {
+        self.end_runs(grace).await;
         self.close_refusals().await;
         if let Err(error) = self.ledger.close().await {
             tracing::error!("closing the store: {error}");

@@ -10,9 +10,7 @@ use crate::boundary::proposals::span;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::{Bundled, Sealed};
 use crate::boundary::stage::{Parts, Receipted};
-use crate::boundary::view::{
-    BoundaryView, LastSuccess, Ready, RegistryView, RosterView, SealView, StepSummary, StepView,
-};
+use crate::boundary::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
 use crate::crypto::json;
@@ -454,40 +452,6 @@ impl Boundary {
         demand_read(caller)?;
         let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
         blob.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into())
-    }
-
-    /// Whether proposals are taken and run, and what an operator should know.
-    #[must_use]
-    pub fn ready(&self) -> Ready {
-        let probe = self.sandbox.probe();
-        let sealed = self.state();
-        let missing: Vec<_> =
-            sealed.configuration.sandbox.require.iter().filter(|layer| !probe.held().contains(layer)).collect();
-        let mut notes = self.notes();
-        for layer in &missing {
-            let why = probe.layers.iter().find(|state| state.layer == **layer).and_then(|state| state.missing.as_ref());
-            let why = why
-                .map_or_else(|| "not built into this version".to_owned(), |why| format!("{}; {}", why.why, why.knob));
-            notes.push(format!("the sandbox layer {} is missing: {why}", layer.word()));
-        }
-        let on_time = self.ledger.clock_ahead().is_none();
-        notes.extend(self.ledger.clock_trouble());
-        notes.extend(self.witnesses.notes());
-        let open = !self.crossings.is_closed();
-        if !open {
-            notes.push("the service is ending".to_owned());
-        }
-        Ready {
-            ready: missing.is_empty() && open && on_time,
-            sandbox: probe.level().word().to_owned(),
-            seal: sealed.seal.number,
-            roster: RosterView {
-                version: sealed.roster.version(),
-                digest: sealed.roster.digest(),
-                guarded: sealed.roster.is_guarded(),
-            },
-            notes,
-        }
     }
 }
 

@@ -8,8 +8,10 @@ pub mod denials;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;
+pub mod health;
 pub mod held_up;
 pub mod live;
+mod masks;
 pub mod outputs;
 pub mod proposals;
 pub mod recovery;
@@ -31,6 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::boundary::changes::Changes;
 use crate::boundary::evidence::Proofs;
+use crate::boundary::health::Notes;
 use crate::boundary::held_up::HeldUp;
 use crate::boundary::live::{Live, Living, Recorded};
 use crate::boundary::outputs::{Kept, Outputs};
@@ -80,7 +83,7 @@ pub struct Boundary {
     sealed: RwLock<Arc<Sealed>>,
     sealing: tokio::sync::Mutex<()>,
     /// What differs between the files and the seal, for operators.
-    notes: RwLock<Vec<String>>,
+    notes: Notes,
     witnesses: Witnesses,
     live: Live,
     changes: Changes,
@@ -155,6 +158,7 @@ const MOST_VERDICTS: usize = 16;
 /// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
 /// Bytes of the disk that must be left for a proposal to be taken: the store's own needs, and runs that are signed yet.
+/// README names them.
 const PROPOSAL_ROOM: u64 = 16 << 20;
 /// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
@@ -175,7 +179,7 @@ impl Boundary {
             key,
             sealed: RwLock::new(Arc::new(sealed)),
             sealing: tokio::sync::Mutex::new(()),
-            notes: RwLock::new(Vec::new()),
+            notes: Notes::default(),
             witnesses: Witnesses::default(),
             live: Live::default(),
             changes: Changes::default(),
@@ -425,7 +429,7 @@ impl Boundary {
                     memory_peak_bytes: report.usage.memory_peak_bytes,
                     processes_peak: None,
                 },
-                report.enforcement.clone(),
+                self.with_masks_before(report.enforcement.clone(), &closing.evidence.step, &closing.evidence.envelope),
                 report.duration_ms,
                 Some((recorded, recording)),
             ),
@@ -577,8 +581,8 @@ impl Boundary {
 
     /// Room on the disk beyond what runs may still write: proposals that are never signed must not take theirs.
     fn demand_room(&self) -> Result<(), Stopped> {
-        let free = self.outputs.room().map_err(|e| fault(&e))?;
-        if free >= self.reserved.load(Ordering::SeqCst).saturating_add(PROPOSAL_ROOM) {
+        // How much is free is for the operator: `/ready`, the log and `doctor` say it.
+        if self.disk_trouble().is_none() {
             return Ok(());
         }
         let detail = "the boundary's disk is almost full: have its operator make room, then try again";

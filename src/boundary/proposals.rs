@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::boundary::access::Caller;
 use crate::boundary::evidence::unknown_step;
+use crate::boundary::health::of_owners;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::Sealed;
 use crate::boundary::stage::{Receipted, Request};
@@ -19,8 +20,10 @@ use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256
 use crate::crypto::json;
 use crate::crypto::sshsig::{KeyId, Presence};
 use crate::decision::exclusion::{self, Excluded, Tokens};
+use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
 use crate::decision::quorum::{self, Count, NotCounted};
+use crate::decision::reach::Eligible;
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
@@ -108,6 +111,7 @@ impl Boundary {
         }
         let millis = (self.surroundings.millis)();
         let now = self.now();
+        self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
         let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
             boundary: sealed.boundary.clone(),
@@ -170,6 +174,30 @@ impl Boundary {
                     .into())
             }
         }
+    }
+
+    /// Refuses what people would sign in vain: this host can't run it, or its approvals can't come together. What may still
+    /// change before the window ends (a path of the host, a user) is accepted.
+    fn demand_future(
+        &self,
+        sealed: &Sealed,
+        held: &StepInForce,
+        proposer: &Name,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Stopped> {
+        if let Err(unavailable) = self.sandbox.check(&held.profile)
+            && unavailable.is_of_the_host()
+        {
+            return Err(Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).into());
+        }
+        let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let reach =
+            Eligible::of(&sealed.roster).check_reach(&held.rules, |name| excluded.contains(name), now, Some(until));
+        reach.map_err(|out| {
+            Refusal::new(Code::QuorumMissing, format!("{out}; {}", of_owners(&excluded, proposer))).into()
+        })
     }
 
     /// How a proposal stands.

@@ -23,6 +23,8 @@ use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
+/// Lines of a failed reseal that a note tells.
+const MOST_TOLD: usize = 4;
 /// Seals that come in between are tried on top of this often.
 const MOST_TRIES: usize = 8;
 
@@ -138,6 +140,13 @@ impl Boundary {
     /// # Errors
     /// Everything wrong with the runbooks: then the old seal stays in force.
     pub async fn reseal(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
+        let sealed = self.reseal_as_they_are(runbooks, owner).await;
+        // Who sent SIGHUP got no answer: the failure is told until a reseal succeeds.
+        self.notes.resealed(sealed.as_ref().err().map(|stopped| told_shortly(&stopped.to_string())));
+        sealed
+    }
+
+    async fn reseal_as_they_are(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
         let dirs = runbooks.clone();
         let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner)));
         let registry = read.await.map_err(|e| fault(&e))?;
@@ -191,6 +200,7 @@ impl Boundary {
                 Ok(sealed) => {
                     tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
                     *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
+                    let _ = self.note_seal();
                     return Ok(true);
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
@@ -206,17 +216,17 @@ impl Boundary {
         }
         Err(fault(&"the log's time runs ahead of the clock faster than a seal can follow"))
     }
+}
 
-    /// What an operator should know: how the files differ from the seal.
-    pub fn set_notes(&self, notes: Vec<String>) {
-        *self.notes.write().unwrap_or_else(PoisonError::into_inner) = notes;
-    }
-
-    /// What an operator should know.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        self.notes.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+/// A failed reseal as a note: its first errors, and how many more there are.
+fn told_shortly(failed: &str) -> String {
+    let mut lines = failed.lines();
+    let told: Vec<&str> = lines.by_ref().take(MOST_TOLD).collect();
+    let more = match lines.count() {
+        0 => String::new(),
+        more => format!("; and {more} more, in the service's log"),
+    };
+    format!("the last reseal failed: {}{more}", told.join(" "))
 }
 
 fn not_sealed(errors: &[RegistryError]) -> Refusal {

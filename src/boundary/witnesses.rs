@@ -337,6 +337,12 @@ impl Boundary {
         named
     }
 
+    /// How many entries the log has.
+    #[must_use]
+    pub fn log_size(&self) -> u64 {
+        self.ledger.state().size
+    }
+
     /// What this witness is to be asked now; nothing when it has cosigned what there is.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! `audit`: reads a whole log and decides every decision again.
 
+mod decisions;
 mod state;
 
 use std::io::{self, Write as _};
@@ -13,6 +14,7 @@ use crate::audit::finding::{Finding, Said, Summary, What};
 use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use crate::audit::kept::Kept;
 use crate::cli::Global;
+use crate::cli::audit::decisions::{Filter, Row, table};
 use crate::cli::audit::state::{Moved, StateFile};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{COSIGNED, COSIGNED_PAUSE};
@@ -39,7 +41,11 @@ use crate::trust::chain::{Pinned, payload_of};
   countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
   countersign audit mirror/ --no-differences                 excuses nothing by the version that a seal names
-  countersign audit mirror/ --json | jq -r 'select(.type == \"decision\") | [.at, .step, (.approvers | join(\"+\")), .outcome.status] | @tsv'
+  countersign audit mirror/ --since 7d --step 'service:*'      a table: what ran, on which parameters, who approved it
+  countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
+
+A directory of `log export` keeps every signed head that it took under checkpoints/: the audit holds each of them against
+the entries.
 
 Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
 pub struct Args {
@@ -68,6 +74,8 @@ pub struct Args {
     /// Fail what this version would decide otherwise, although the seal says that another version decided it
     #[arg(long)]
     no_differences: bool,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -104,6 +112,17 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         seen.at = kept.seen;
         expected.heads.push(seen);
     }
+    let mut damaged = Vec::new();
+    for (name, note) in place.kept_heads()? {
+        match SeenHead::parse(&note, format!("the kept head {name}")) {
+            Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
+            Ok(seen) => {
+                let why = format!("the kept head {name} is a head of {} entries: its name was changed", seen.size);
+                damaged.push(Finding::whole(What::Checkpoint, why));
+            }
+            Err(why) => damaged.push(Finding::whole(What::Checkpoint, format!("the kept head {name}: {why}"))),
+        }
+    }
     let against = match &other {
         Some(other) => {
             let from = args.against.as_deref().unwrap_or_default();
@@ -114,7 +133,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         }
         None => None,
     };
-    let mut out = Out::new(talk, size);
+    let mut out = Out::new(talk, size, args.filter.clone());
     // Comparing needs roots of earlier sizes, which only reading from the start gives.
     let goes_on = kept
         .as_ref()
@@ -146,7 +165,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         }
         _ => None,
     };
-    if let Some(finding) = differs {
+    for finding in differs.into_iter().chain(damaged) {
         summary.clean = false;
         summary.failures += 1;
         out.say(vec![Said::Finding(Box::new(finding))])?;
@@ -436,23 +455,25 @@ struct Out<'a> {
     talk: &'a Talk,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
+    filter: Filter,
+    rows: Vec<Row>,
     bar: Option<(Instant, u64)>,
 }
 
 impl<'a> Out<'a> {
-    fn new(talk: &'a Talk, size: u64) -> Self {
+    fn new(talk: &'a Talk, size: u64, filter: Filter) -> Self {
         let bar = talk.err_is_terminal().then(|| (Instant::now(), size));
-        Self { talk, buffer: Vec::new(), findings: Vec::new(), bar }
+        Self { talk, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
     }
 
     fn say(&mut self, said: Vec<Said>) -> Result<(), Failure> {
         for one in said {
-            if self.talk.json {
-                self.line(&one)?;
-            } else if let Said::Finding(finding) = one
-                && self.findings.len() < MOST_SHOWN
-            {
-                self.findings.push(*finding);
+            match one {
+                Said::Decision(line) if !self.filter.takes(&line) => {}
+                one if self.talk.json => self.line(&one)?,
+                Said::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
+                Said::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
+                Said::Decision(_) | Said::Finding(_) => {}
             }
         }
         Ok(())
@@ -486,6 +507,9 @@ impl<'a> Out<'a> {
         if self.talk.json {
             self.line(&Last { kind: "summary", summary })?;
             return self.talk.put(&std::mem::take(&mut self.buffer));
+        }
+        if self.filter.table() {
+            self.talk.put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
         self.talk.show(&screen(&self.findings, summary, held))
     }

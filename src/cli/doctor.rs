@@ -16,7 +16,7 @@ use crate::node::files::{self, Files};
 use crate::node::problem::Problem;
 use crate::node::roster_file::Written;
 use crate::node::succession;
-use crate::record::enforcement::Level;
+use crate::record::enforcement::{Level, UNBOUNDED_WORDS};
 use crate::record::profile::Layer;
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
@@ -190,20 +190,35 @@ fn host(wanted: Level) -> Vec<Line> {
             says: format!("of each process, since there is no control group for runs ({why}); systemd: Delegate=yes"),
         },
     });
+    if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
+        lines.push(Line {
+            holds: State::Note,
+            what: "memory".into(),
+            says: format!(
+                "private memory, each process; nothing here bounds {UNBOUNDED_WORDS} of a run: delegate the memory controller \
+                 (systemd: Delegate=yes), or let fewer runs go on beside each other than the host has memory for"
+            ),
+        });
+    }
     lines.extend(overlay);
     if let Some(abi) = probe.landlock_abi {
         lines.push(ok("Landlock", format!("ABI {abi}")));
     }
-    let own = if probe.own_id {
-        "each run gets one"
+    let what = "user id";
+    lines.push(if probe.own_id {
+        ok(what, "each run gets one".to_owned())
     } else if probe.held().contains(&Layer::Namespaces) {
-        "runs have the service's own, inside their user namespace another"
+        ok(what, "runs have the service's own, inside their user namespace another".to_owned())
     } else {
-        "runs have the service's own: what is the service's is kept from them by the other layers alone"
-    };
-    lines.push(ok("user id", own.to_owned()));
+        Line { holds: State::Note, what: what.into(), says: SHARED_ID.into() }
+    });
     lines
 }
+
+/// Of a service that is not root, on a host without namespaces.
+const SHARED_ID: &str = "runs have the service's own: the other layers keep the content of its files from a step, and nothing keeps a \
+                         step from changing their modes and times, the boundary's key among them; run the service as root, or \
+                         allow user namespaces";
 
 /// Says so where no run can have an overlay. Where runs have no root of their own that is no news.
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
@@ -299,7 +314,13 @@ fn service(config: &Config) -> Line {
                 status["seal"],
                 notes.iter().map(|note| format!("; {note}")).collect::<String>()
             );
-            Line { holds: if notes.is_empty() { State::Ok } else { State::Note }, what: "service".into(), says }
+            let holds = match (status["ready"].as_bool(), notes.is_empty()) {
+                (Some(true), true) => State::Ok,
+                (Some(true), false) => State::Note,
+                // Proposals are not taken or not run: the notes say why, and what to do.
+                _ => State::Mend,
+            };
+            Line { holds, what: "service".into(), says }
         }
         Ok(Some(Answer::Error(error))) => mend("service", error),
         Ok(None) => Line {

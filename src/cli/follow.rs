@@ -18,6 +18,7 @@ use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::receipt::Outcome;
+use crate::sandbox::follow::XFSZ_IN_A_SHELL;
 use crate::trust::chain::Pinned;
 
 /// The longest line of a stream: a bundle, with room to spare.
@@ -346,6 +347,9 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     let mut words = outcome.status.word().replace('_', " ");
     if let Some(code) = outcome.exit_code {
         words.push_str(&format!(", exit code {code}"));
+        if code == XFSZ_IN_A_SHELL {
+            words.push_str(" (a shell's code for a program that reached the limit file_bytes)");
+        }
     }
     if let Some(signal) = outcome.signal {
         words.push_str(&format!(", signal {signal}"));

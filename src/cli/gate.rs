@@ -283,12 +283,17 @@ fn parse_age(text: &str) -> Result<MostAge, String> {
     if text == "any" {
         return Ok(MostAge::Any);
     }
-    let seconds = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
+    let seconds = parse_seconds(text);
+    seconds.map(MostAge::Seconds).ok_or_else(|| "an age is written like 90s, 30m, 24h or 7d, or any".to_owned())
+}
+
+/// The seconds of `90s`, `30m`, `24h` or `7d`; nothing for any other text.
+pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
+    [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
         let digits = text.strip_suffix(unit)?;
         let number = digits.parse::<i64>().ok().filter(|number| number.to_string() == digits && *number > 0)?;
         number.checked_mul(*factor)
-    });
-    seconds.map(MostAge::Seconds).ok_or_else(|| "an age is written like 90s, 30m, 24h or 7d, or any".to_owned())
+    })
 }
 
 fn parse_sandbox(text: &str) -> Result<LeastSandbox, String> {

@@ -34,6 +34,11 @@ pub enum Place {
 /// The largest resource: a tile of the longest entries. Blobs are smaller.
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
 
+/// The directory of a copy that holds every signed head that the copy took, each under its size.
+pub const KEPT_HEADS: &str = "checkpoints";
+/// How a file of a copy is called until it is whole.
+pub const UNFINISHED: &str = ".new-";
+
 impl Place {
     /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory. Token and
     /// keys go to the boundary of `--url` alone.
@@ -84,6 +89,37 @@ impl Place {
         String::from_utf8(bytes)
             .map(Some)
             .map_err(|_| Failure::new(Exit::CheckSaidNo, "the log's checkpoint is no text"))
+    }
+
+    /// The signed heads that an export kept beside its copy, each with the name of its file, in the order of their names.
+    /// A served log and a store have none.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn kept_heads(&self) -> Result<Vec<(String, String)>, Failure> {
+        let Self::Directory(directory) = self else { return Ok(Vec::new()) };
+        let kept = directory.join(KEPT_HEADS);
+        let failed = |error: io::Error| {
+            Failure::usage(format!("can't read {}: {error}", Shown::text(&kept.to_string_lossy()).as_str()))
+        };
+        let entries = match std::fs::read_dir(&kept) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut heads = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // What an export had begun to write when it was killed.
+            if name.starts_with(UNFINISHED) {
+                continue;
+            }
+            let Some(bytes) = read_file(&entry.path(), MAX_NOTE_BYTES)? else { continue };
+            heads.push((format!("{KEPT_HEADS}/{name}"), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        heads.sort();
+        Ok(heads)
     }
 
     /// A tile; nothing when there is none.

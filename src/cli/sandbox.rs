@@ -1,12 +1,13 @@
 //! `sandbox`: tries a profile on a command, without a boundary.
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::boundary::view::StreamName;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::Sink;
 use crate::cli::review::render::profile_words;
 use crate::cli::screen::Shown;
 use crate::cli::signals::Signals;
@@ -17,6 +18,7 @@ use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc
 use crate::record::step::DeclaredSandbox;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Stream};
+use crate::sandbox::follow::XFSZ_IN_A_SHELL;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
 
@@ -30,7 +32,8 @@ use crate::sandbox::{End, Plan, Sandbox as _};
   countersign sandbox --explain                         # in words, nothing runs
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
-Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code.")]
+Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code.
+Control characters of its output are shown as escapes on a terminal, and written as they are to a file or pipe.")]
 pub struct Args {
     /// strict, best-effort, off, or a file with a profile as authorizations have it
     #[arg(long, default_value = "strict", value_name = "LEVEL|FILE")]
@@ -56,7 +59,8 @@ pub struct Args {
     /// The user of the host that it is, where this is root's
     #[arg(long, value_name = "USER")]
     run_as: Option<String>,
-    /// The whole of /proc of the run's own processes
+    /// All of /proc: also what it says of the whole host, such as memory, processors (`free`, `uptime`, node's os.cpus()) and
+    /// the list of its kernel's keys
     #[arg(long)]
     full_proc: bool,
     /// Seconds that it may take
@@ -112,22 +116,28 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
-    let mut unwritten = None;
+    let mut sink = Sink::new(talk, false);
+    let (mut unwritten, mut complaints) = (None, Vec::new());
     let report = sandbox.run(
         prepared,
         plan,
         &mut |chunk| {
-            // A reader that went away does not end the run; its end is awaited all the same.
+            if chunk.stream == Stream::Stderr && complaints.len() < MOST_COMPLAINTS {
+                complaints.extend_from_slice(chunk.bytes);
+            }
+            // A reader that went away does not end the run; its end is awaited all the same. In JSON the standard output is the
+            // report's alone.
             match chunk.stream {
                 Stream::Stdout if !talk.json => {
-                    let failed = talk.put(chunk.bytes).err();
+                    let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
                     unwritten = unwritten.take().or(failed);
                 }
-                _ => drop(std::io::stderr().write_all(chunk.bytes)),
+                _ => drop(sink.output(StreamName::Stderr, chunk.bytes)),
             }
         },
         &flag,
     );
+    unwritten = unwritten.or(sink.end().err());
     let caught = signals.all_is_written();
     let exit = match &report.end {
         End::Exited(code) => Exit::Step(*code),
@@ -143,6 +153,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         End::NotStarted(why) => talk.say(&format!("it did not run: {why}")),
         End::Lost(why) => talk.say(&format!("how it ended is not known: {why}")),
         _ => {}
+    }
+    for hint in hints(&profile, &report.end, &String::from_utf8_lossy(&complaints)) {
+        talk.say(&hint);
     }
     let written = report.stdout.bytes + report.stderr.bytes;
     if report.stdout.truncated || report.stderr.truncated {
@@ -168,6 +181,50 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         _ => Ok(exit),
     }
 }
+
+/// What a command complained of that the profile explains, and how to give it that.
+fn hints(profile: &Profile, end: &End, complaints: &str) -> Vec<String> {
+    let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
+    let mut hints = Vec::new();
+    if profile.network.mode == NetworkMode::None && complains(&NO_NETWORK) {
+        hints.push("the command has no network: allow it hosts by name with --net name:port".to_owned());
+    }
+    if profile.proc == Proc::Minimal && complains(&NO_PROC) {
+        hints.push("of /proc the command sees its own processes only: it sees the rest with --full-proc".to_owned());
+    }
+    if profile.workdir == Workdir::Overlay && complaints.contains("hardlink different from source") {
+        hints.push(
+            "in an overlay a linked file gets another number: clone with --no-hardlinks, or take --workdir copy"
+                .to_owned(),
+        );
+    }
+    // The one who started it was not ended, and so the run's end does not say it.
+    if *end == End::Exited(XFSZ_IN_A_SHELL) || (*end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE)) {
+        let most = profile.limits.file_bytes;
+        hints.push(format!(
+            "a program of the command reached the limit file_bytes: a file has at most {most} bytes here"
+        ));
+    }
+    hints
+}
+
+/// How programs say that they reach nobody.
+const NO_NETWORK: [&str; 7] = [
+    "ould not resolve",
+    "ame or service not known",
+    "emporary failure in name resolution",
+    "No address associated with hostname",
+    "etwork is unreachable",
+    "EAI_AGAIN",
+    "ENETUNREACH",
+];
+/// How programs say that /proc lacks what they read.
+const NO_PROC: [&str; 6] =
+    ["/proc/meminfo", "/proc/uptime", "/proc/stat", "/proc/loadavg", "/proc/cpuinfo", "/proc must be mounted"];
+/// How shells say that a program was ended for it, and programs that a write was refused.
+const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
+/// How much of the standard error is looked through.
+const MOST_COMPLAINTS: usize = 256 << 10;
 
 fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
     let usage = |why: String| Failure::usage(why);

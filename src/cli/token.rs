@@ -1,5 +1,7 @@
 //! `token`: who may propose, read, operate.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::cli::configured::{ConfigArgs, problems};
@@ -83,7 +85,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Command::Revoke { name } => Request::TokenRevoke { name: name.clone() },
     };
     let one = |problem: crate::node::problem::Problem| problems(problem.into());
-    let answer = match control::ask(&config.socket(), &request).map_err(one)? {
+    let socket = config.socket();
+    let answer = match control::ask(&socket, &request).map_err(one)? {
         Some(answer) => answer,
         None => serve::answer_offline(config, request.clone()).map_err(problems)?,
     };
@@ -91,7 +94,21 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Answer::Error(message) => Err(Failure::new(Exit::Refused, message)),
         Answer::Ok(value) => {
             print(&request, &value, talk)?;
+            if let Request::TokenCreate { token } = &request {
+                tell_of(token, &socket, talk);
+            }
             Ok(Exit::Done)
+        }
+    }
+}
+
+/// What can't be approved of a new token's proposals. Where no service runs, its start says so.
+fn tell_of(token: &SealedToken, socket: &Path, talk: &Talk) {
+    let Ok(Some(Answer::Ok(status))) = control::ask(socket, &Request::Status) else { return };
+    let by_token = format!(" by {} are refused", token.name);
+    for note in status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if note.contains(&by_token) {
+            talk.say(&format!("note: {note}"));
         }
     }
 }

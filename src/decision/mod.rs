@@ -14,6 +14,7 @@ pub mod parameters;
 pub mod permissions;
 pub mod place;
 pub mod quorum;
+pub mod reach;
 pub mod step;
 pub mod window;
 

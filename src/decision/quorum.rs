@@ -88,6 +88,11 @@ impl Rules {
     pub fn groups(&self) -> BTreeSet<&GroupName> {
         self.0.iter().flat_map(|rule| &rule.from).collect()
     }
+
+    /// How many people the rule of the largest shortfall misses if those who sign count for these groups, and of which groups.
+    pub(super) fn missing_of(&self, people: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
+        self.0.iter().map(|rule| rule.shortfall(people)).max_by_key(|(missing, _)| *missing).unwrap_or_default()
+    }
 }
 
 impl Rule {
@@ -117,20 +122,17 @@ impl Rule {
     /// How many people are missing, and from which groups. By Hall's theorem (with deficit) the places of `each`
     /// can be filled with nobody in two iff every set of its groups has at least `required` times as many counted
     /// members; what is missing is the largest shortfall of a set.
-    fn shortfall(&self, counted: &[Counted]) -> (u64, BTreeSet<GroupName>) {
+    fn shortfall(&self, counted: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
-            let have =
-                counted.iter().filter(|person| from.iter().any(|group| person.groups.contains(*group))).count() as u64;
+            let have = counted.iter().filter(|groups| from.iter().any(|group| groups.contains(*group))).count() as u64;
             let missing = self.required.saturating_sub(have);
             return (missing, if missing > 0 { self.from.clone() } else { BTreeSet::new() });
         }
         let masks: Vec<u32> = counted
             .iter()
-            .map(|person| {
-                from.iter()
-                    .enumerate()
-                    .fold(0, |mask, (at, group)| mask | u32::from(person.groups.contains(*group)) << at)
+            .map(|groups| {
+                from.iter().enumerate().fold(0, |mask, (at, group)| mask | u32::from(groups.contains(*group)) << at)
             })
             .collect();
         let mut worst = (0_u64, 0_u32);
@@ -402,7 +404,7 @@ pub fn progress(rules: &Rules, count: &Count) -> Progress {
     let mut missing = 0;
     let mut missing_from = BTreeSet::new();
     for rule in &rules.0 {
-        let (of_rule, groups) = rule.shortfall(&count.counted);
+        let (of_rule, groups) = rule.shortfall(&groups_of(&count.counted));
         missing = missing.max(of_rule);
         missing_from.extend(groups);
     }
@@ -418,6 +420,10 @@ pub fn progress(rules: &Rules, count: &Count) -> Progress {
     }
 }
 
+fn groups_of(counted: &[Counted]) -> Vec<&BTreeSet<GroupName>> {
+    counted.iter().map(|person| &person.groups).collect()
+}
+
 /// Leaves out signatures that count but are not needed, until at most `most` are left or all of them are needed: an
 /// envelope holds only so many.
 #[must_use]
@@ -428,7 +434,7 @@ pub fn fewest(rules: &Rules, count: &Count, most: usize) -> Vec<KeyId> {
             break;
         }
         let one = kept.remove(at);
-        if rules.0.iter().any(|rule| rule.shortfall(&kept).0 > 0) {
+        if rules.0.iter().any(|rule| rule.shortfall(&groups_of(&kept)).0 > 0) {
             kept.insert(at, one);
         }
     }
@@ -697,7 +703,7 @@ pub(crate) mod tests {
             let rules = Rules::combine(Some(&rule(required as u64, &names[..groups], true)), &Approvals::unspecified()).expect("rules");
             let counted: Vec<_> = people.iter().enumerate().map(|(at, mask)| person(at, *mask)).collect();
             let places: Vec<_> = (0..groups).flat_map(|group| std::iter::repeat_n(group, required)).collect();
-            let (missing, from) = rules.0[0].shortfall(&counted);
+            let (missing, from) = rules.0[0].shortfall(&groups_of(&counted));
             prop_assert_eq!(missing == 0, fills(&places, &people, 0));
             prop_assert_eq!(missing == 0, from.is_empty());
             // Exactly as many people as are said to be missing would do, if they were in all the missing groups.

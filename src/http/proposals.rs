@@ -75,6 +75,7 @@ pub(super) static ROUTES: &[Route] = &[
             Code::InvalidParams,
             Code::PolicyDenied,
             Code::NonceReplayed,
+            Code::QuorumMissing,
             Code::SandboxUnavailable,
         ],
         handler: |call| Box::pin(propose(call)),

@@ -21,6 +21,7 @@ use crate::node::files::Files;
 use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled, Takes};
+use crate::node::succession;
 use crate::node::witnessing;
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
@@ -36,6 +37,8 @@ pub struct Node {
     config: Config,
     started: Started,
     signals: Signals,
+    /// The newest version of the roster that the start found signed.
+    newest_roster: u64,
 }
 
 /// What the service is told from outside. Watched from before the store is opened: a signal in between waits its turn.
@@ -99,11 +102,12 @@ impl Node {
             end: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
         };
+        start::check_clock(&config)?;
         let files = Files::read(&config)?;
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let Assembled { boundary, ledger, level, first, notes } =
+        let Assembled { boundary, ledger, level, first, notes, newest_roster } =
             start::assemble(&config, sandbox, store, files, Takes::Changes).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
@@ -126,7 +130,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, ledger, listener, control, config, started, signals })
+        Ok(Self { boundary, ledger, listener, control, config, started, signals, newest_roster })
     }
 
     /// What the start found.
@@ -140,7 +144,7 @@ impl Node {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, ledger, listener, control, config, signals, .. } = self;
+        let Self { boundary, ledger, listener, control, config, signals, newest_roster, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
         // What was signed before the last end, and was not run, takes its way now.
@@ -149,6 +153,7 @@ impl Node {
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(boundary.clone().keep_house()),
+            tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
@@ -185,6 +190,7 @@ pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Proble
         // A question begins no log.
         return Ok(Answer::Ok(json!([])));
     }
+    start::check_clock(&config)?;
     let files = Files::read(&config)?;
     let store = start::take_store(&config)?;
     let sandbox = Arc::new(start::sandbox(&config)?);
@@ -219,5 +225,21 @@ async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<Pa
     }
 }
 
+/// Looks for versions of the roster that people sign while the boundary serves: they wait for a start, and are told.
+async fn watch_rosters(boundary: Arc<Boundary>, config: Config, newest: u64) {
+    let mut every = tokio::time::interval(ROSTERS_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let (state, config) = (boundary.state(), config.clone());
+        let look = move || succession::notes_while_serving(&config, &state.rosters, newest);
+        if let Ok(notes) = tokio::task::spawn_blocking(look).await {
+            boundary.set_roster_notes(notes);
+        }
+    }
+}
+
+/// How often files of later rosters are looked for: a note may be as old.
+const ROSTERS_EVERY: Duration = Duration::from_secs(2);
 /// How long runs may take to end by themselves at shutdown; then they are cancelled, and get their receipts too.
 const DRAIN: Duration = Duration::from_secs(30);

@@ -50,6 +50,8 @@ pub struct Assembled {
     pub first: bool,
     /// What an operator should know.
     pub notes: Vec<String>,
+    /// The newest version of the roster that this start found signed.
+    pub newest_roster: u64,
 }
 
 /// Whether what changed since the last seal comes into force.
@@ -90,11 +92,11 @@ pub async fn assemble(
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
     let (sealed, found) = match last {
-        None => (parts.begin(files, tokens, configuration).await?, Vec::new()),
-        Some(last) if takes == Takes::Nothing => (parts.stay(last.index, &files.key)?, Vec::new()),
+        None => (parts.begin(files, tokens, configuration).await?, Noticed::default()),
+        Some(last) if takes == Takes::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
-    notes.extend(found);
+    notes.extend(found.notes);
     notes.extend(rosters::keep(config, &sealed.rosters));
     if !sealed.roster.is_guarded() {
         notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
@@ -113,7 +115,21 @@ pub async fn assemble(
         Parts { ledger: ledger_too, sandbox, key, sealed, outputs, limits, retention, closed, surroundings: around };
     let boundary = Boundary::new(parts);
     boundary.set_notes(notes.clone());
-    Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes })
+    boundary.set_roster_notes(found.following.clone());
+    notes.extend(found.following);
+    notes.extend(boundary.note_seal());
+    let newest_roster = found.newest.max(boundary.state().roster.version());
+    Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes, newest_roster })
+}
+
+/// What a start noticed about the files.
+#[derive(Default)]
+struct Noticed {
+    notes: Vec<String>,
+    /// What versions of the roster lack that follow the one in force.
+    following: Vec<String>,
+    /// The newest version that is signed.
+    newest: u64,
 }
 
 /// The store's two halves, locked for this process.
@@ -318,10 +334,11 @@ impl Start<'_> {
         files: Files,
         tokens: Vec<SealedToken>,
         configuration: Configuration,
-    ) -> Result<(Sealed, Vec<String>), Problems> {
+    ) -> Result<(Sealed, Noticed), Problems> {
         let config = self.config;
         let sealed = read_seal(config, self.ledger, last)?;
-        let Found { signed, candidates, mut notes } = succession::find(config, &sealed.rosters, &sealed.policy, &files);
+        let Found { signed, candidates, mut notes, following } =
+            succession::find(config, &sealed.rosters, &sealed.policy, &files);
         let material = |rosters: Chain, policy: &Policy| Material {
             name: config.name.clone(),
             registry: files.registry.clone(),
@@ -345,7 +362,7 @@ impl Start<'_> {
             taken.map_err(refused).ok()
         });
         if next.is_none() && !self.is_key_of(&sealed.roster) {
-            let why = notes.iter().map(|note| format!("; {note}")).collect::<String>();
+            let why = notes.iter().chain(&following).map(|note| format!("; {note}")).collect::<String>();
             return Err(self.other_key(&why));
         }
         let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
@@ -357,7 +374,8 @@ impl Start<'_> {
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
         // A crash before this commit leaves the seal before in force, after it the new one: the next start finds the same
         // files and does the same.
-        Ok((self.seal(Some(sealed), &material).await?, notes))
+        let newest = signed.last().version();
+        Ok((self.seal(Some(sealed), &material).await?, Noticed { notes, following, newest }))
     }
 
     /// Goes on with what the last seal put in force, and seals nothing by itself.
@@ -509,6 +527,17 @@ pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<
         return Err(odd(&"nobody signed it"));
     }
     Ok(sealed)
+}
+
+/// Refuses a clock that stands before 1970: no document and no answer of HTTP can be dated by it.
+///
+/// # Errors
+/// When it does.
+pub fn check_clock(config: &Config) -> Result<(), Problem> {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Problem::whole(&config.path, "the system clock is before 1970: set it right, then start again")),
+    }
 }
 
 /// Time and randomness of this machine.

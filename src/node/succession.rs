@@ -11,6 +11,7 @@ use crate::node::problem::Problem;
 use crate::node::rosters;
 use crate::policy::file::Policy;
 use crate::trust::chain::{Chain, ChainError};
+use crate::trust::roster::TrustedRoster;
 use crate::trust::succession::Standing;
 
 /// What a start found.
@@ -20,16 +21,75 @@ pub struct Found<'a> {
     pub signed: Chain,
     /// Which of them may be put in force, in order, each with the policy that it names.
     pub candidates: Vec<(u64, &'a Policy)>,
-    /// What an operator should know: above all what is missing.
+    /// What an operator should know.
     pub notes: Vec<String>,
+    /// What versions that follow lack: this may change while the boundary serves.
+    pub following: Vec<String>,
 }
 
 /// Looks for what follows the sealed roster.
 #[must_use]
 pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a Files) -> Found<'a> {
     let mut notes = forks(config, sealed);
-    let mut candidates: Vec<(u64, &Policy)> = Vec::new();
     let written = files.policy.as_ref().ok();
+    let Following { signed, waits, notes: following } = follow(config, sealed);
+    let candidates: Vec<(u64, &Policy)> = signed
+        .versions()
+        .iter()
+        .filter(|roster| roster.version() > sealed.last().version())
+        .filter_map(|roster| {
+            let named = written.into_iter().chain([policy]).find(|policy| policy.digest() == roster.policy())?;
+            Some((roster.version(), named))
+        })
+        .collect();
+    let newest = signed.last();
+    let (last, in_force) = candidates.last().copied().unwrap_or((sealed.last().version(), policy));
+    if newest.version() > last {
+        let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
+        notes.push(format!(
+            "version {} of the roster is signed and not in force: it names the policy {}, the policy file {file}; put the policy \
+             there that was signed",
+            newest.version(),
+            newest.policy()
+        ));
+    }
+    // What was edited and is in no statement, or in one that waits; or is half done.
+    let stated = waits.as_ref().unwrap_or(newest);
+    let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
+    match &files.policy {
+        Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
+            notes.push(format!(
+                "the policy file is {}, sealed is {}: the sealed one stays in force {advice}",
+                written.digest(),
+                in_force.digest()
+            ));
+        }
+        Ok(_) => {}
+        Err(problems) => notes.push(half_done(problems)),
+    }
+    match &files.roster {
+        Ok(written) if !written.says_the_same_as(stated) => notes.push(format!(
+            "the roster file is not version {} of the roster: what it says is not in force {advice}",
+            stated.version()
+        )),
+        Ok(_) => {}
+        Err(problems) => notes.push(half_done(problems)),
+    }
+    Found { signed, candidates, notes, following }
+}
+
+/// The versions that follow the sealed one, and what they lack.
+struct Following {
+    /// The sealed versions and those that follow, each signed.
+    signed: Chain,
+    /// The next one, where it is not signed yet.
+    waits: Option<TrustedRoster>,
+    /// What an operator should know of them.
+    notes: Vec<String>,
+}
+
+fn follow(config: &Config, sealed: &Chain) -> Following {
+    let mut notes = Vec::new();
     let mut signed = sealed.clone();
     let mut waits = None;
     loop {
@@ -75,45 +135,23 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
                 break;
             }
         }
-        let named = signed.last().policy();
-        if let Some(policy) = written.into_iter().chain([policy]).find(|policy| policy.digest() == named) {
-            candidates.push((signed.last().version(), policy));
-        }
     }
-    let newest = signed.last();
-    let (last, in_force) = candidates.last().copied().unwrap_or((sealed.last().version(), policy));
-    if newest.version() > last {
-        let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
+    Following { signed, waits, notes }
+}
+
+/// What the versions after the sealed one wait for while the boundary serves. `known` is the newest version that the start
+/// found signed: it took that one, or said why not.
+#[must_use]
+pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
+    let Following { signed, mut notes, .. } = follow(config, sealed);
+    let version = signed.last().version();
+    if version > known {
         notes.push(format!(
-            "version {} of the roster is signed and not in force: it names the policy {}, the policy file {file}; put the policy \
-             there that was signed",
-            newest.version(),
-            newest.policy()
+            "version {version} of the roster is signed by enough people and waits for a start: restart the boundary to put it \
+             in force"
         ));
     }
-    // What was edited and is in no statement, or in one that waits; or is half done.
-    let stated = waits.as_ref().unwrap_or(newest);
-    let advice = "until a version of the roster that says so is signed: `countersign roster draft` writes it";
-    match &files.policy {
-        Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
-            notes.push(format!(
-                "the policy file is {}, sealed is {}: the sealed one stays in force {advice}",
-                written.digest(),
-                in_force.digest()
-            ));
-        }
-        Ok(_) => {}
-        Err(problems) => notes.push(half_done(problems)),
-    }
-    match &files.roster {
-        Ok(written) if !written.says_the_same_as(stated) => notes.push(format!(
-            "the roster file is not version {} of the roster: what it says is not in force {advice}",
-            stated.version()
-        )),
-        Ok(_) => {}
-        Err(problems) => notes.push(half_done(problems)),
-    }
-    Found { signed, candidates, notes }
+    notes
 }
 
 /// What is wrong with a file that nothing in force needs.

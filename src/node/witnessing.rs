@@ -17,7 +17,7 @@ use crate::boundary::witnesses::{Ask, Named, Next};
 
 /// How long after a cosignature a witness is asked again, at the earliest.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long after a first trouble; twice as long after each further one.
+/// How long after a first trouble; twice as long after each further one, unless the log grows.
 const TROUBLE: Duration = Duration::from_secs(2);
 const MOST_TROUBLE: Duration = Duration::from_secs(300);
 /// How often it is looked whether the log has grown.
@@ -32,6 +32,8 @@ struct Turn {
     asking: bool,
     not_before: Instant,
     troubles: u32,
+    /// The size of the log when it was asked last.
+    size: u64,
 }
 
 /// Asks each witness of the roster in force for its cosignature of the log as it grows. Never ends.
@@ -41,10 +43,12 @@ pub async fn keep_witnessed(boundary: Arc<Boundary>) {
     let mut turns: HashMap<String, Turn> = HashMap::new();
     loop {
         let named = boundary.witnesses_named();
+        let size = boundary.log_size();
         turns.retain(|vkey, turn| turn.asking || named.iter().any(|witness| witness.key.vkey() == *vkey));
         for witness in &named {
-            let fresh = || Turn { asking: false, not_before: Instant::now(), troubles: 0 };
+            let fresh = || Turn { asking: false, not_before: Instant::now(), troubles: 0, size };
             let turn = turns.entry(witness.key.vkey()).or_insert_with(fresh);
+            turn.notice(size);
             if turn.asking || Instant::now() < turn.not_before {
                 continue;
             }
@@ -68,6 +72,15 @@ pub async fn keep_witnessed(boundary: Arc<Boundary>) {
 }
 
 impl Turn {
+    /// A log that has grown ends the long pauses after trouble: whoever waits for a cosignature of the new entries would
+    /// else wait for minutes after the witness is back. The shortest pause stays, so that a busy log floods no witness.
+    fn notice(&mut self, size: u64) {
+        if !self.asking && size > self.size {
+            self.size = size;
+            self.not_before = self.not_before.min(Instant::now() + TROUBLE);
+        }
+    }
+
     fn rest(&mut self, next: &Next) {
         self.asking = false;
         self.troubles = match next {
@@ -141,8 +154,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_with_troubles_and_end_with_them() {
-        let mut turn = Turn { asking: true, not_before: Instant::now(), troubles: 0 };
+    fn pauses_grow_with_troubles_and_end_with_them_or_when_the_log_grows() {
+        let mut turn = Turn { asking: true, not_before: Instant::now(), troubles: 0, size: 7 };
         let mut last = Duration::ZERO;
         for _ in 0..40 {
             turn.rest(&Next::Trouble(String::new()));
@@ -151,8 +164,15 @@ mod tests {
             last = pause;
         }
         assert!(last > MOST_TROUBLE - Duration::from_secs(1) && !turn.asking);
+        turn.notice(7);
+        assert!(turn.not_before > Instant::now() + TROUBLE, "the log has not grown");
+        turn.notice(8);
+        assert!(turn.not_before <= Instant::now() + TROUBLE, "the log has grown");
+        turn.rest(&Next::Trouble(String::new()));
+        turn.notice(8);
+        assert!(turn.not_before > Instant::now() + TROUBLE, "it was noticed already");
         turn.rest(&Next::Again);
-        assert!(turn.not_before <= Instant::now() && turn.troubles == 40);
+        assert!(turn.not_before <= Instant::now() && turn.troubles == 41);
         turn.rest(&Next::Cosigned);
         assert!(turn.not_before - Instant::now() <= PAUSE && turn.troubles == 0);
     }

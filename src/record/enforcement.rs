@@ -84,6 +84,15 @@ impl Enforcement {
         check_sorted("/predicate/sandbox/ns", self.ns.as_deref().unwrap_or_default())?;
         check_sorted("/predicate/sandbox/contacted", self.contacted.as_deref().unwrap_or_default())?;
         check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())?;
+        if let Some(limits) = &self.limits {
+            limits.check()?;
+        }
+        if let Some(FilesystemFacts { masked, masked_before: Some(before), .. }) = &self.fs
+            && (*masked != Some(0) || *before == 0)
+        {
+            let message = "only beside masked 0, and more than 0 itself";
+            return Err(Malformed::at("/predicate/sandbox/fs/masked_before", message));
+        }
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
             if let Some(at) = words.iter().flatten().position(|word| !is_word(word)) {
                 let message = "a word has 1 to 32 lower-case letters, digits and dots";
@@ -171,6 +180,11 @@ pub struct FilesystemFacts {
     /// name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<u64>,
+    /// Names that were masked in the last run of this step under this profile, where this run masked none: between the two they
+    /// were moved or removed, and may be read under other names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub masked_before: Option<u64>,
     /// How durable the masks were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Masks>,
@@ -218,9 +232,41 @@ pub struct LimitFacts {
     /// Processes and threads at one time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<Held>,
+    /// Kinds of memory that nothing bounded, sorted: `kernel-objects`, `page-tables`, `pipes`, `shared-memory`,
+    /// `socket-buffers`. Without a control group the kernel has no limit for them. Absent means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(regex(pattern = r"^[a-z][a-z-]{0,31}$")), length(min = 1, max = 16), extend("uniqueItems" = true))]
+    pub unbounded: Option<Vec<String>>,
     /// Milliseconds of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall: Option<Held>,
+}
+
+/// What `unbounded` lists, and the same in the words of messages.
+pub const UNBOUNDED: [&str; 5] = ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"];
+/// See [`UNBOUNDED`].
+pub const UNBOUNDED_WORDS: &str = "shared memory, socket buffers, pipes, page tables and other kernel objects";
+/// Kinds of memory that one receipt lists.
+const MAX_UNBOUNDED: usize = 16;
+
+impl LimitFacts {
+    fn check(&self) -> Result<(), Malformed> {
+        const AT: &str = "/predicate/sandbox/limits/unbounded";
+        let Some(kinds) = &self.unbounded else { return Ok(()) };
+        if kinds.is_empty() || kinds.len() > MAX_UNBOUNDED {
+            return Err(Malformed::at(AT, format!("lists 1 to {MAX_UNBOUNDED} kinds of memory")));
+        }
+        check_sorted(AT, kinds)?;
+        let is_kind = |text: &String| {
+            (1..=32).contains(&text.len())
+                && text.bytes().all(|c| c.is_ascii_lowercase() || c == b'-')
+                && !text.starts_with('-')
+        };
+        match kinds.iter().position(|kind| !is_kind(kind)) {
+            Some(at) => Err(Malformed::at(format!("{AT}/{at}"), "a kind has 1 to 32 lower-case letters and hyphens")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One limit and what held it.
@@ -271,6 +317,28 @@ mod tests {
             r#""ns":["ipc"],"seccomp":{"sha256":"00"}}"#
         );
         assert_eq!(round_trip(text), text);
+    }
+
+    #[test]
+    fn a_warning_about_masks_and_a_list_of_unbounded_memory_have_one_form() {
+        let check = |facts: &str| {
+            let text = format!(r#"{{"layers":[],"level":"strict","missing":[],{facts}}}"#);
+            serde_json::from_str::<Enforcement>(&text).expect("a block").check()
+        };
+        let fs = |masked: &str| check(&format!(r#""fs":{{{masked}"mode":"in-place","root":"own"}}"#));
+        assert_eq!(fs(r#""masked":0,"masked_before":3,"#), Ok(()));
+        for bad in [r#""masked":1,"masked_before":3,"#, r#""masked":0,"masked_before":0,"#, r#""masked_before":3,"#] {
+            let refused = fs(bad).expect_err(bad).to_string();
+            assert!(refused.contains("/predicate/sandbox/fs/masked_before"), "{refused}");
+        }
+        let unbounded = |list: &str| check(&format!(r#""limits":{{"unbounded":[{list}]}}"#));
+        assert_eq!(unbounded(r#""page-tables","pipes""#), Ok(()));
+        for bad in
+            ["", r#""pipes","page-tables""#, r#""pipes","pipes""#, r#""Pipes""#, r#""-pipes""#, r#""""#, r#""a b""#]
+        {
+            let refused = unbounded(bad).expect_err(bad).to_string();
+            assert!(refused.contains("/predicate/sandbox/limits/unbounded"), "{refused}");
+        }
     }
 
     #[test]

@@ -431,7 +431,7 @@ mod tests {
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
         Capabilities, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks, Root,
-        SeccompFacts,
+        SeccompFacts, UNBOUNDED,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
     use crate::record::profile::{Layer, NetworkMode, Workdir};
@@ -509,7 +509,8 @@ mod tests {
                 fs: Some(FilesystemFacts {
                     mode: Workdir::InPlace,
                     root: Root::Host,
-                    masked: Some(most),
+                    masked: Some(0),
+                    masked_before: Some(most),
                     deny: Some(Masks::PointInTime),
                 }),
                 contacted: Some((0..6).map(|at| format!("{at:02}{}:65535", "a".repeat(244))).collect()),
@@ -522,6 +523,7 @@ mod tests {
                     memory: held,
                     output: held,
                     processes: held,
+                    unbounded: Some(UNBOUNDED.map(str::to_owned).to_vec()),
                     wall: held,
                 }),
                 kill: words(&["cgroup.kill", "pidns", "subreaper"]),

@@ -11,8 +11,8 @@ use std::path::Path;
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use crate::record::profile::NetworkMode;
-use crate::sandbox::filesystem::View;
+use crate::record::profile::{NetworkMode, Workdir};
+use crate::sandbox::filesystem::{self, View};
 use crate::sandbox::grants;
 use crate::sandbox::interpreter;
 use crate::sandbox::protocol::{At, Confined, Failure, Form, HostId, Request, Stage};
@@ -25,6 +25,13 @@ const DESCRIPTORS: u64 = 1024;
 /// Unix sockets are counted for a whole user, and whoever sends some is refused while there are more than its own limit. So
 /// steps are refused long before the two are, who begin runs by sending descriptors.
 const PART: u64 = 4;
+
+/// The largest stack of a process. `RLIMIT_DATA` counts no stack, and a hard limit that is inherited may be none. Compilers ask for
+/// this much.
+const STACK: u64 = 64 << 20;
+/// Signals and timers that a run has queued: they are counted for a whole user, whose other programs make no timer while there
+/// are too many.
+const SIGNALS: u64 = 1024;
 
 /// What holds the caller, and so the step, already.
 pub(super) struct Held {
@@ -176,7 +183,9 @@ fn become_step(
         let ports = request.form == Form::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
-    rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
+    // In a live tree others are to read what the step made: its id may be one that nobody has on the host.
+    let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
+    rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
     let mut arguments = vec![path.clone()];
@@ -214,6 +223,9 @@ fn environment(request: &Request, view: &View, proxy: Option<u16>) -> Result<Vec
         for name in ["NO_PROXY", "no_proxy"] {
             add(name, "localhost,127.0.0.1".into());
         }
+    }
+    if request.form == Form::Namespaces && filesystem::gives_paths(request) {
+        add("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into());
     }
     for (name, value) in &request.env {
         add(name, value.clone().into_bytes());
@@ -258,9 +270,15 @@ fn limit(request: &Request) -> Result<(), Failure> {
         (Resource::Nofile, descriptors, "descriptors"),
         (Resource::Memlock, 64 << 10, "locked memory"),
         (Resource::Msgqueue, 819_200, "message queues"),
+        (Resource::Sigpending, SIGNALS, "queued signals"),
+        // The service may have been given some of these for itself.
+        (Resource::Rtprio, 0, "realtime priority"),
+        (Resource::Nice, 0, "raised priority"),
     ] {
         set(resource, wanted, wanted, name)?;
     }
+    let stack = rustix::process::getrlimit(Resource::Stack).current.unwrap_or(u64::MAX);
+    set(Resource::Stack, stack.min(STACK), STACK, "stack")?;
     if group.cpu {
         return Ok(());
     }

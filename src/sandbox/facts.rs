@@ -2,7 +2,7 @@
 
 use crate::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, Held, Holder, LandlockFacts, LandlockStatus, Level, LimitFacts, Masks,
-    Root, SeccompFacts,
+    Root, SeccompFacts, UNBOUNDED,
 };
 use crate::record::profile::STRICT;
 use crate::record::profile::{NetworkMode, Profile, Workdir};
@@ -64,6 +64,8 @@ pub(super) fn enforced(
             mode: prepared.profile.workdir,
             root: if own_root { Root::Own } else { Root::Host },
             masked: facts.masked,
+            // The boundary knows of earlier runs.
+            masked_before: None,
             deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
         }),
         net: Some(match (own_network, own_root) {
@@ -97,6 +99,8 @@ pub(super) fn enforced(
             } else {
                 None
             },
+            // A control group's memory limit counts all of these.
+            unbounded: (!held_by_group.memory).then(|| names(&UNBOUNDED)),
             wall: held(limits.wall_ms, Holder::Service),
         }),
         kill: Some(names(match (group.is_some(), own_root) {

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -31,16 +32,26 @@ pub(super) const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/crypto-policies",
 ];
+/// Where JDKs are. Those of Debian keep their configuration, without which they don't start, in `/etc/java-17-openjdk` and the like.
+const JDKS: &str = "/usr/lib/jvm";
 /// Files of `/etc` that programs need. Users, groups and hosts are the run's own in its own root.
 pub(super) const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
 /// Files of `/etc` that only a run on the host's root reads as they are.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];
+/// git's configuration for the whole system, where the run is given anything of the host.
+pub(super) const GIT_CONFIG: &str = "/etc/gitconfig";
+/// What a run is given belongs to another user for git, which refuses a repository of another user ("dubious ownership"). All that
+/// git sees in here is what the approvers gave. A variable would do for the repository alone: git does not hand
+/// GIT_CONFIG_COUNT on to the process that serves a clone of it.
+const GIT_TAKES_ALL: &[u8] = b"[safe]\n\tdirectory = *\n";
 /// Devices without state of their own.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// The run's id inside its user namespace: neither root nor anybody of the host.
 pub(super) const INNER_ID: u32 = 1000;
+/// The run's host name.
+pub(super) const HOST_NAME: &str = "countersign";
 /// The root tmpfs holds script, parameters and copies of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
 /// Shared memory, at most.
@@ -67,7 +78,27 @@ pub(super) struct View {
 
 /// Paths of the host that every run can see, besides those of its profile.
 pub(super) fn always_visible() -> impl Iterator<Item = &'static Path> {
-    SYSTEM.into_iter().chain(ETC_DIRECTORIES).chain(ETC_FILES).chain(ETC_HOST_FILES).map(Path::new)
+    SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES).chain(ETC_HOST_FILES).map(Path::new)
+}
+
+/// Directories of `/etc` that programs need.
+fn etc_directories() -> impl Iterator<Item = &'static str> {
+    static JAVA: LazyLock<Vec<String>> = LazyLock::new(|| java_directories(Path::new(JDKS)));
+    ETC_DIRECTORIES.into_iter().chain(JAVA.iter().map(String::as_str))
+}
+
+/// `/etc/java-17-openjdk` for a JDK `java-17-openjdk-amd64`.
+fn java_directories(jdks: &Path) -> Vec<String> {
+    let name = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let version = name.strip_prefix("java-")?.split_once("-openjdk")?.0;
+        let plain = !version.is_empty() && version.bytes().all(|c| c.is_ascii_digit());
+        plain.then(|| format!("/etc/java-{version}-openjdk"))
+    };
+    let mut found: Vec<String> = fs::read_dir(jdks).into_iter().flatten().filter_map(name).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Whether a run has a file of its own instead of the host's `path`.
@@ -112,6 +143,9 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         directory_at(directory, 0o755)?;
     }
     host.put()?;
+    if gives_paths(request) {
+        file_at(GIT_CONFIG.trim_start_matches('/'), GIT_TAKES_ALL, 0o444)?;
+    }
     for (name, target) in [
         ("dev/fd", "/proc/self/fd"),
         ("dev/stdin", "/proc/self/fd/0"),
@@ -158,6 +192,8 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
 
     let mut grants = Vec::new();
     let mut grant = |path: &str, access| grants.push(Grant { path: path.into(), access });
+    // Nothing is in this root that the run is not given: its names are no secret.
+    grant("/", Access::List);
     for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
         grant(path, Access::ReadExecute);
     }
@@ -230,8 +266,11 @@ fn hide_what_is_denied(
         }
         let mut gone = Gone::Nothing;
         for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
-            let path = Path::new("/").join(&source.target);
-            gone = gone.or(trees::cover(Path::new(&source.target), &path, denied, &mut things)?);
+            let (target, path) = (Path::new(&source.target), Path::new("/").join(&source.target));
+            if source.writable {
+                gone = gone.or(trees::fix(target, &path, denied, &mut things)?);
+            }
+            gone = gone.or(trees::cover(target, &path, denied, &mut things)?);
         }
         Ok(gone)
     })?;
@@ -266,7 +305,7 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
     for path in host_paths(&request.profile.write) {
         grant(path.into(), Access::Write);
     }
-    for path in ETC_DIRECTORIES.into_iter().chain(ETC_FILES).chain(ETC_HOST_FILES) {
+    for path in etc_directories().chain(ETC_FILES).chain(ETC_HOST_FILES) {
         if Path::new(path).exists() {
             grant(path.into(), Access::Read);
         }
@@ -308,6 +347,11 @@ pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write.iter().map(String::as_str).filter(|path| *path != "{work}")
 }
 
+/// Whether the run is given anything of the host.
+pub(super) fn gives_paths(request: &Request) -> bool {
+    !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
+}
+
 /// The tree that the step begins in: the first one, where it works in trees of the host.
 fn begins_in(request: &Request) -> Option<&str> {
     if request.profile.workdir == Workdir::Private { None } else { host_paths(&request.profile.write).next() }
@@ -321,6 +365,8 @@ const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 struct Source {
     mount: OwnedFd,
     directory: bool,
+    /// Whether the step may write it: a live tree.
+    writable: bool,
     /// Where it goes, from the new root.
     target: String,
 }
@@ -361,7 +407,8 @@ impl Source {
         // Before it is attached: it is never writable in the run's view.
         syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
         let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
-        Ok(Self { mount, directory, target: path.trim_start_matches('/').to_owned() })
+        let writable = flags & MOUNT_READ_ONLY == 0;
+        Ok(Self { mount, directory, writable, target: path.trim_start_matches('/').to_owned() })
     }
 
     fn put(&self) -> Result<(), Failure> {
@@ -392,7 +439,7 @@ struct Host {
 impl Host {
     fn look() -> Self {
         let mut host = Self { directories: Vec::new(), links: Vec::new(), files: Vec::new() };
-        for path in SYSTEM.into_iter().chain(ETC_DIRECTORIES).chain(ETC_FILES) {
+        for path in SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES) {
             let Ok(found) = fs::symlink_metadata(path) else { continue };
             if found.is_symlink() {
                 host.links.extend(fs::read_link(path).map(|target| (path, target)));
@@ -411,7 +458,7 @@ impl Host {
             ("/etc/passwd", users.into_bytes()),
             ("/etc/group", groups.into_bytes()),
             ("/etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files\n".into()),
-            ("/etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n".into()),
+            ("/etc/hosts", format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOST_NAME}\n").into_bytes()),
         ]);
         host
     }
@@ -459,4 +506,26 @@ fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), Failure> {
 
 fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_each_jdk_is_found_by_its_name() {
+        let home = tempfile::tempdir().expect("a directory");
+        for name in [
+            "java-17-openjdk-amd64",
+            "java-1.17.0-openjdk-amd64",
+            "openjdk-17",
+            "java-21-openjdk-arm64",
+            "java-8-oracle",
+            "java--openjdk",
+        ] {
+            fs::create_dir(home.path().join(name)).expect("a directory");
+        }
+        assert_eq!(java_directories(home.path()), ["/etc/java-17-openjdk", "/etc/java-21-openjdk"]);
+        assert!(java_directories(&home.path().join("none")).is_empty());
+    }
 }

@@ -27,6 +27,8 @@ pub(super) struct Grant {
 /// What a step may do at a path.
 #[derive(Clone, Copy)]
 pub(super) enum Access {
+    /// Names alone.
+    List,
     Read,
     ReadExecute,
     /// The same, for a path of the profile: it must still be the real path that was signed.
@@ -93,6 +95,7 @@ fn rights(access: Access, abi: ABI) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let all = AccessFs::from_all(abi);
     match access {
+        Access::List => AccessFs::ReadDir.into(),
         Access::Read => read,
         Access::ReadExecute | Access::Signed => read | AccessFs::Execute,
         Access::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),

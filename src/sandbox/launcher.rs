@@ -37,6 +37,10 @@ const KILL_DEADLINE: Duration = Duration::from_secs(30);
 /// How often orphans of a run on the host's root are reaped.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// What one run may have of inotify: by default a user has 128 instances.
+const INOTIFY: [(&str, &str); 2] =
+    [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
+
 /// What `main` does before anything else when its first argument is [`protocol::LAUNCH`]. Does nothing unless
 /// its standard input is one end of a socket pair that its own parent made.
 #[must_use]
@@ -377,7 +381,11 @@ fn get_ahead(start: &Start) -> Result<bool, Failure> {
     // No user namespace below the run's, so no way back to capabilities that the kernel would have to hold. The
     // system-call filter refuses it as well: a host whose /proc/sys is read-only goes without.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    rustix::system::sethostname(b"countersign").at(Stage::Namespaces, "name the host")?;
+    // Watches of files are counted for whom the run is on the host too: a service that is not root would have none left.
+    for (name, most) in INOTIFY {
+        let _ = std::fs::write(name, most);
+    }
+    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(Stage::Namespaces, "name the host")?;
     // A server and a client inside one run find each other.
     if start.own_network {
         syscalls::bring_loopback_up().at(Stage::NetworkNamespace, "turn the loopback device on")?;

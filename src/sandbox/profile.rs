@@ -103,6 +103,23 @@ pub enum Unavailable {
     },
 }
 
+impl Unavailable {
+    /// Whether nothing but another host, or another start on this one, can change it: layers are tried once, at the start. The
+    /// rest (a path, a user, a directory's mode) may be there at the next try.
+    #[must_use]
+    pub const fn is_of_the_host(&self) -> bool {
+        match self {
+            Self::Layer { .. } | Self::Broken { .. } => true,
+            Self::Invalid { .. }
+            | Self::User { .. }
+            | Self::Path { .. }
+            | Self::Private { .. }
+            | Self::Unwritable { .. }
+            | Self::Scratch { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

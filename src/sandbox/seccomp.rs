@@ -3,7 +3,8 @@
 //! A list of what is refused, not of what is allowed: a step is any program. Refused is what could widen a view that
 //! namespaces and Landlock hold (mounts, namespaces, other processes, handles), what reaches large parts of the kernel that no
 //! step needs (bpf, perf, io_uring, userfaultfd, keyrings, modules, odd socket families), what is the host's (clock,
-//! swap, reboot), the limits of other processes, and every call that was not known when this was written. Where what a step
+//! swap, reboot), the limits of other processes, pools of the whole machine that no namespace and no limit divides
+//! (asynchronous I/O, huge pages), and every call that was not known when this was written. Where what a step
 //! makes is the host's to run, also setuid and setgid bits: such a file would lend the step's id to anybody. On the host's
 //! root also what reaches others of its id (their scheduling), and what would stay on the host (shared memory, semaphores, queues).
 
@@ -132,6 +133,7 @@ const NO: Entry = Entry::Is(Verdict::errno(EPERM));
 const UNKNOWN: Entry = Entry::Is(Verdict::errno(ENOSYS));
 
 const EPERM: u16 = 1;
+const ENOMEM: u16 = 12;
 const ENOSYS: u16 = 38;
 const EPROTONOSUPPORT: u16 = 93;
 const ESOCKTNOSUPPORT: u16 = 94;
@@ -163,6 +165,10 @@ impl Call {
 
     const fn or_live(self, live: Entry) -> Self {
         Self { live: Some(live), host: Some(live), ..self }
+    }
+
+    const fn or_on_the_host(self, host: Entry) -> Self {
+        Self { host: Some(host), ..self }
     }
 }
 
@@ -259,6 +265,23 @@ const IO_PRIORITY: Entry = Entry::Looks(&[
     Look::NoneOf { argument: 1, mask: u32::MAX, values: &[0], then: Verdict::errno(EPERM) },
     Look::Else(Verdict::ALLOW),
 ]);
+/// `RENAME_WHITEOUT` leaves a device node behind that neither the rule of mknod nor Landlock's sees.
+const RENAMEAT2: Entry =
+    Entry::Looks(&[Look::AnyBit { argument: 4, bits: 4, then: Verdict::errno(EPERM) }, Look::Else(Verdict::ALLOW)]);
+/// `MAP_HUGETLB`: huge pages are set aside for the whole machine, for a database say, and any process may take them all.
+/// `MAP_GROWSDOWN`: `RLIMIT_DATA` does not count such a mapping. A kernel without free huge pages answers the same.
+const MMAP: Entry = Entry::Looks(&[
+    Look::AnyBit { argument: 3, bits: 0x4_0100, then: Verdict::errno(ENOMEM) },
+    Look::Else(Verdict::ALLOW),
+]);
+/// `MFD_HUGETLB`.
+const MEMFD: Entry =
+    Entry::Looks(&[Look::AnyBit { argument: 1, bits: 0x4, then: Verdict::errno(ENOMEM) }, Look::Else(Verdict::ALLOW)]);
+/// `SHM_HUGETLB`.
+const SHMGET: Entry = Entry::Looks(&[
+    Look::AnyBit { argument: 2, bits: 0o4000, then: Verdict::errno(ENOMEM) },
+    Look::Else(Verdict::ALLOW),
+]);
 /// Linux, 32-bit Linux, each with `UNAME26`, and the question what it is.
 const PERSONALITY: Entry = Entry::Looks(&[
     Look::NoneOf {
@@ -313,10 +336,13 @@ const CALLS: &[Call] = &[
     call("fspick", 433, 433, NO),
     call("mount_setattr", 442, 442, NO),
     call("open_tree_attr", 467, 467, NO),
+    call("statmount", 457, 457, NO),
+    call("listmount", 458, 458, NO),
     // Files by handle pass by every directory; device nodes and quotas are the host's.
     call("open_by_handle_at", 304, 265, NO),
     call("mknodat", 259, 33, MKNODAT).or_live(MKNODAT_LIVE),
     only_x86_64("mknod", 133, MKNOD).or_live(MKNOD_LIVE),
+    call("renameat2", 316, 276, RENAMEAT2),
     call("quotactl", 179, 60, NO),
     call("quotactl_fd", 443, 443, NO),
     call("fanotify_init", 300, 262, NO),
@@ -348,7 +374,7 @@ const CALLS: &[Call] = &[
     on_the_host("setpriority", 141, 140, PRIORITY),
     on_the_host("ioprio_set", 251, 30, IO_PRIORITY),
     // What processes share by a key or a name: without a namespace it is the host's, and stays when the run is over.
-    on_the_host("shmget", 29, 194, UNKNOWN),
+    call("shmget", 29, 194, SHMGET).or_on_the_host(UNKNOWN),
     on_the_host("shmat", 30, 196, UNKNOWN),
     on_the_host("shmctl", 31, 195, UNKNOWN),
     on_the_host("semget", 64, 190, UNKNOWN),
@@ -365,6 +391,16 @@ const CALLS: &[Call] = &[
     call("socket", 41, 198, SOCKET),
     call("socketpair", 53, 199, SOCKETPAIR),
     call("ioctl", 16, 29, IOCTL),
+    // Pools of the whole machine. `fs.aio-max-nr` is one number for all processes: one step could keep every database from
+    // starting. Programs do without, as on a kernel that has no such call.
+    call("io_setup", 206, 0, UNKNOWN),
+    call("io_destroy", 207, 1, UNKNOWN),
+    call("io_submit", 209, 2, UNKNOWN),
+    call("io_cancel", 210, 3, UNKNOWN),
+    call("io_getevents", 208, 4, UNKNOWN),
+    call("io_pgetevents", 333, 292, UNKNOWN),
+    call("mmap", 9, 222, MMAP),
+    call("memfd_create", 319, 279, MEMFD),
     // Large parts of the kernel that no step needs.
     call("io_uring_setup", 425, 425, UNKNOWN),
     call("io_uring_enter", 426, 426, UNKNOWN),
@@ -448,7 +484,8 @@ mod tests {
                         _ if call_number > LAST => errno(ENOSYS),
                         None => ALLOW,
                         // With nothing but zeroes these are ordinary.
-                        Some(("clone" | "ioctl" | "mknod" | "mknodat" | "personality", _)) => ALLOW,
+                        Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
+                        Some(("mmap" | "memfd_create", _) | ("shmget", Entry::Looks(_))) => ALLOW,
                         Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
                         // Of the caller itself.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
@@ -657,6 +694,54 @@ mod tests {
         }
     }
 
+    /// By number, and not by the table: no namespace, no resource limit and no control group of a run divides these.
+    #[test]
+    fn pools_of_the_whole_machine_are_out_of_reach() {
+        // Asynchronous I/O, the old kind and the new one; then the number of mmap, memfd_create and shmget.
+        for (machine, aio, [mmap, memfd, shmget]) in [
+            (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
+            (Machine::Aarch64, [0, 1, 2, 3, 4, 292, 425, 426, 427], [222, 279, 194]),
+        ] {
+            for leaves in ALL {
+                let program = filter(machine, leaves);
+                let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
+                for number in aio {
+                    assert_eq!(at(number, [0; 6]), errno(ENOSYS), "{machine:?} {leaves:?} {number}");
+                }
+                // MAP_PRIVATE | MAP_ANONYMOUS, then with MAP_HUGETLB, of 1 GiB, and MAP_GROWSDOWN.
+                let map = |flags: u64| at(mmap, [0, 4096, 3, flags, u64::MAX, 0]);
+                assert_eq!((map(0x22), map(0x2_0022)), (ALLOW, ALLOW), "MAP_STACK is what threads use");
+                for flags in [0x4_0022, 0x7804_0022, 0x122, 0xffff_ffff_0000_0122] {
+                    assert_eq!(map(flags), errno(ENOMEM), "{machine:?} {leaves:?} {flags:#x}");
+                }
+                assert_eq!((at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0])), (ALLOW, errno(ENOMEM)));
+                let shared = |flags: u64| at(shmget, [0, 4096, flags, 0, 0, 0]);
+                match leaves.ground {
+                    Ground::Host => assert_eq!(shared(0o1600), errno(ENOSYS)),
+                    _ => assert_eq!((shared(0o1600), shared(0o5600)), (ALLOW, errno(ENOMEM))),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_lists_mounts_and_no_whiteout_is_left_behind() {
+        for machine in BOTH {
+            let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
+            for leaves in ALL {
+                let program = filter(machine, leaves);
+                let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
+                assert_eq!((at(457, [0; 6]), at(458, [0; 6])), (errno(EPERM), errno(EPERM)));
+                // RENAME_NOREPLACE and RENAME_EXCHANGE; then with RENAME_WHITEOUT, of which the kernel reads 32 bits.
+                let rename = |flags: u64| at(renameat2, [0, 0, 0, 0, flags, 0]);
+                assert_eq!((rename(0), rename(1), rename(2), rename(4 << 32)), (ALLOW, ALLOW, ALLOW, ALLOW));
+                for flags in [4, 5, 0x7_0000_0004] {
+                    assert_eq!(rename(flags), errno(EPERM), "{machine:?} {leaves:?} {flags:#x}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_call_stands_in_the_table_twice() {
         for machine in BOTH {
@@ -703,7 +788,9 @@ mod tests {
             sched_setattr SYS_sched_setattr, setpriority SYS_setpriority, ioprio_set SYS_ioprio_set, shmget SYS_shmget,
             shmat SYS_shmat, shmctl SYS_shmctl, semget SYS_semget, semop SYS_semop, semctl SYS_semctl,
             semtimedop SYS_semtimedop, msgget SYS_msgget, msgsnd SYS_msgsnd, msgrcv SYS_msgrcv, msgctl SYS_msgctl,
-            mq_open SYS_mq_open, mq_unlink SYS_mq_unlink,
+            mq_open SYS_mq_open, mq_unlink SYS_mq_unlink, io_setup SYS_io_setup, io_destroy SYS_io_destroy,
+            io_submit SYS_io_submit, io_cancel SYS_io_cancel, io_getevents SYS_io_getevents,
+            mmap SYS_mmap, memfd_create SYS_memfd_create, renameat2 SYS_renameat2,
         );
         #[cfg(target_arch = "x86_64")]
         same!(

@@ -2,7 +2,8 @@
 //!
 //! A tree is the live one, a private copy, or an overlay whose upper layer is private. A copy does not hold what is
 //! denied and an overlay has whiteouts for it: nobody on the host can drop those. Over a live tree, and over what may
-//! only be read, things without any right are mounted; a host process that replaces a masked file drops its mask.
+//! only be read, things without any right are mounted; a host process that replaces a masked file drops its mask. In a live
+//! tree the directories above a masked name are mounts as well, so that the step can't move the name out of its pattern.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -22,6 +23,8 @@ use crate::sandbox::syscalls;
 
 /// Names that are masked in one run: each is a mount.
 const MAX_MASKS: usize = 4096;
+/// Directories above masked names of live trees: each is a mount too.
+const MAX_FIXED: usize = 4096;
 
 /// The file system of what a run may write: one size for all of it. Mounted aside, its directories are bound where they
 /// belong, then it is taken away.
@@ -273,12 +276,57 @@ pub(super) fn cover(target: &Path, allowed: &Path, denied: &Denied, things: &mut
             place => place.at(Stage::Deny, what())?,
         };
         let thing = things.fresh(*kind == FileType::Directory).at(Stage::Deny, what())?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(&thing, "", &place, "", flags).at(Stage::Deny, what())?;
+        rustix::mount::move_mount(&thing, "", &place, "", ONTO).at(Stage::Deny, what())?;
         things.covered.insert(path);
     }
     Ok(gone)
 }
+
+/// Keeps the directories between the live tree at `target` and its denied names in their places, before [`cover`] covers those
+/// names. A mask alone moves with the directory above it: the name would leave its pattern, and the next run would read it.
+/// The kernel renames and removes no mount point of the caller's mount namespace (EBUSY), so each directory is bound onto
+/// itself.
+pub(super) fn fix(target: &Path, allowed: &Path, denied: &Denied, things: &mut Things) -> Result<Gone, Failure> {
+    let mut gone = Gone::Nothing;
+    for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
+        let mut above: Vec<&Path> = below.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+        // The upper one first: a mount on the lower one would be hidden by it.
+        above.reverse();
+        for directory in above {
+            let what = || format!("keep {} in its place", allowed.join(directory).display());
+            let path = target.join(directory);
+            if things.fixed.contains(&path) {
+                continue;
+            }
+            if things.fixed.len() >= MAX_FIXED {
+                let many = format!(
+                    "the names that the deny patterns match lie in more than {MAX_FIXED} directories of a live tree: deny a \
+                     directory instead, or let the step work on a copy"
+                );
+                return Err(Failure::new(Stage::Deny, many));
+            }
+            let place = match open_beneath(&path) {
+                Err(Errno::NOENT) => {
+                    gone = Gone::Something;
+                    break;
+                }
+                place => place.at(Stage::Deny, what())?,
+            };
+            // With what is mounted below it. Flags (nodev, nosuid) are copied too.
+            let copy = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let itself = rustix::mount::open_tree(&place, "", copy).at(Stage::Deny, what())?;
+            rustix::mount::move_mount(&itself, "", &place, "", ONTO).at(Stage::Deny, what())?;
+            things.fixed.insert(path);
+        }
+    }
+    Ok(gone)
+}
+
+/// From one descriptor onto another.
+const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// Things without any right, to be mounted over others.
 pub(super) struct Things {
@@ -288,6 +336,8 @@ pub(super) struct Things {
     directory: OwnedFd,
     /// What they lie over, from the run's new root.
     covered: BTreeSet<PathBuf>,
+    /// Directories that are bound onto themselves, from the run's new root.
+    fixed: BTreeSet<PathBuf>,
 }
 
 impl Things {
@@ -298,7 +348,7 @@ impl Things {
         directory(PLACE, 0o700)?;
         let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Stage::Deny, what)?;
         rustix::fs::chmod(PLACE, Mode::empty()).at(Stage::Deny, what)?;
-        Ok(Self { file: device, directory: made, covered: BTreeSet::new() })
+        Ok(Self { file: device, directory: made, covered: BTreeSet::new(), fixed: BTreeSet::new() })
     }
 
     /// How many names are covered.
@@ -361,7 +411,7 @@ mod tests {
     #[test]
     fn names_that_had_gone_are_looked_for_again_and_a_host_that_goes_on_moving_them_is_refused() {
         let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
-        let mut things = Things { file: null(), directory: null(), covered: BTreeSet::new() };
+        let mut things = Things { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };
         let denied = |name: &str| Denied { names: vec![(name.into(), FileType::RegularFile)], ..Denied::default() };
         let mut cover = |name: &str| cover(Path::new("src"), Path::new("/src"), &denied(name), &mut things);
         assert_eq!(cover("no-such-name").expect("nothing to cover"), Gone::Something);

@@ -29,6 +29,7 @@ use crate::store::message::{
 };
 use crate::store::stored::tile;
 use crate::store::tree::{Edge, Subtrees, TileCache};
+use crate::store::window::MOST_MARK_AHEAD_S;
 use crate::store::writer::{Answer, Hashed, Message, Writer};
 use crate::store::{CheckpointRow, Fault, Head, Reads, Retired, Store, lock};
 
@@ -94,8 +95,12 @@ pub fn abort(fault: &Fault) {
 /// A clock that leaps farther ahead than this while the service runs is not believed: what the longest outage by it may be.
 const MOST_AHEAD_S: i64 = 3600;
 
-/// A clock so far behind the log is worth a word to the operator.
+/// A clock that is farther behind than this makes the boundary not ready.
 const MOST_BEHIND_S: i64 = 60;
+
+/// While the clock is behind, the boundary's time advances by CLOCK_BOOTTIME less this part of it, so that a clock that was
+/// set right catches up with a log that was dated ahead of it.
+const CATCH_UP_PART: u32 = 8;
 
 /// The handle; clones share one store.
 #[derive(Clone)]
@@ -132,6 +137,8 @@ pub(crate) struct Shared {
     config: Config,
     /// The clock's time, and the time since boot then, when the store was opened.
     opened: (Timestamp, Duration),
+    /// The latest time that the log or the mark has reached, and the time since boot then.
+    reached: Mutex<(Timestamp, Duration)>,
     published: RwLock<Arc<Published>>,
     /// Signed since the last batch: recorded with the next.
     unrecorded: Mutex<Vec<CheckpointRow>>,
@@ -151,11 +158,39 @@ impl Shared {
         (seconds > MOST_AHEAD_S).then_some(seconds)
     }
 
+    /// The time by which everything is judged and dated: the clock's. If the clock is behind what the log or the mark has
+    /// reached, the time advances from there by the time since boot: it never runs back, and it never stands still.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.config.clock)().max(self.earliest())
+    }
+
+    /// What the time is at least, whatever the clock says.
+    fn earliest(&self) -> Timestamp {
+        let (at, boot) = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = (self.config.boottime)().saturating_sub(boot);
+        at.plus(i64::try_from((gone - gone / CATCH_UP_PART).as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether the mark can be taken for a time that has come.
+    fn is_credible(&self, head: &Head) -> bool {
+        head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
+    }
+
+    /// Notes how far the log and the mark are.
+    fn reach(&self, head: &Head) {
+        let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
+        if reached > self.earliest() {
+            let boot = (self.config.boottime)();
+            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = (reached, boot);
+        }
+    }
+
     pub(crate) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn publish(&self, published: Published) {
+        self.reach(&published.head);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }
 
@@ -181,15 +216,21 @@ impl Ledger {
         let edge = Edge::load(&mut *store, head.size)?;
         let published =
             Published { head: Head { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
-        let shared = Arc::new(Shared {
+        let boot = (config.boottime)();
+        let mut shared = Shared {
             reads,
-            opened: ((config.clock)(), (config.boottime)()),
+            opened: ((config.clock)(), boot),
+            reached: Mutex::new((head.last_at, boot)),
             config: config.clone(),
             published: RwLock::new(Arc::new(published)),
             unrecorded: Mutex::default(),
             note: Mutex::default(),
             tiles: TileCache::default(),
-        });
+        };
+        shared.reach(&head);
+        // A clock that was behind at the start, and is set right, did not leap ahead.
+        shared.opened = (shared.now(), boot);
+        let shared = Arc::new(shared);
         // Queued batches are answered one after the other; the oneshots wake whoever waits.
         let (inbox, outbox) = mpsc::channel(QUEUE);
         let ledger = Self { inbox, shared: Arc::clone(&shared) };
@@ -224,9 +265,11 @@ impl Ledger {
     ) -> Result<Self, Fault> {
         let edge = Edge::read(&*reads, head.size)?;
         let (inbox, _) = mpsc::channel(1);
+        let boot = (config.boottime)();
         let shared = Shared {
             reads,
-            opened: ((config.clock)(), (config.boottime)()),
+            opened: ((config.clock)(), boot),
+            reached: Mutex::new((head.last_at, boot)),
             config,
             published: RwLock::new(Arc::new(Published { head, edge: Arc::new(edge) })),
             unrecorded: Mutex::default(),
@@ -368,7 +411,7 @@ impl Ledger {
     /// Now, but never before the last leaf's time: what a leaf made outside should state.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.shared.config.clock)().max(self.shared.published().head.last_at)
+        self.shared.now()
     }
 
     /// What to say to who asks for what would be dated or judged by a clock that leapt ahead.
@@ -378,29 +421,33 @@ impl Ledger {
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// What is wrong with the clock, for an operator: it leapt ahead, or the log or its mark is ahead of it.
+    /// What is wrong with the clock, for an operator: it leapt ahead, or the log or its mark is ahead of it. The boundary is
+    /// not ready then.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);
         }
-        let now = (self.shared.config.clock)();
-        let published = self.shared.published();
-        let (last, mark) = (published.head.last_at, published.head.mark);
-        let behind = |time: Timestamp| time.unix().saturating_sub(now.unix());
-        if behind(last) > MOST_BEHIND_S {
+        let clock = (self.shared.config.clock)();
+        let behind = |time: Timestamp| time.unix().saturating_sub(clock.unix());
+        let head = &self.shared.published().head;
+        if !self.shared.is_credible(head) {
+            let mark = head.mark;
             return Some(format!(
-                "the clock is {} s behind the log's last entry of {last}: until it gets there the boundary's time stands \
-                 still and nothing expires; set the clock right",
-                behind(last)
+                "the store's mark, {mark}, is {} s ahead of the system clock ({clock}): what ends before the mark is refused as \
+                 expired, and nothing is deleted until then; set the system clock right, or, if it is right, the mark was \
+                 changed by hand: `countersign store restore BACKUP`",
+                behind(mark)
             ));
         }
-        (behind(mark) > MOST_BEHIND_S).then(|| {
+        let now = self.now();
+        (behind(now) > MOST_BEHIND_S).then(|| {
             format!(
-                "the store's mark, {mark}, is {} s ahead of the clock: what ends before it is refused as expired, and nothing \
-                 is deleted until then; set the clock right, or where it is right the mark was changed by hand: \
+                "the system clock ({clock}) is {} s behind the boundary's own time ({now}), which the log has reached: that time \
+                 advances by the time since boot until the clock is there, and windows end by it; set the system clock right; \
+                 if it is right, the log was dated ahead: stop the boundary for that long, or begin a new log with \
                  `countersign store restore BACKUP`",
-                behind(mark)
+                behind(now)
             )
         })
     }

@@ -135,14 +135,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
 impl SqliteStore {
     /// Refuses a store in which a nonce could be spent again: its row is gone, and it has not expired.
     ///
-    /// The rows are counted, which takes milliseconds for a million; the log is looked through only when the count is off.
+    /// The consumptions that are open are read from the log itself: a count that is kept in a row can be changed like the
+    /// rows that it counts. Their rows are not made again: who deleted one may have changed more.
     fn check_nonces(&self, path: &Path) -> Result<(), Fault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
-        let (there, kept) = (count("SELECT count(*) FROM nonce")?, count("SELECT nonces FROM state")?);
-        if there == kept {
-            return Ok(());
-        }
         let lost = prune::nonces_without_rows(&self.connection)?;
         if let Some(nonce) = lost.first() {
             let message = format!(
@@ -152,6 +149,10 @@ impl SqliteStore {
                 path.display()
             );
             return Err(Fault::Unusable { message });
+        }
+        let (there, kept) = (count("SELECT count(*) FROM nonce")?, count("SELECT nonces FROM state")?);
+        if there == kept {
+            return Ok(());
         }
         // What is gone had expired: nothing can come of it.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)

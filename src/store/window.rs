@@ -3,6 +3,10 @@
 use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
 use crate::store::message::ConsumeStop;
 
+/// A mark that is farther ahead of the log and of the clock is not taken for the time: it may have been set by hand, and a
+/// leaf that is dated by it stays in the log.
+pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
+
 /// The times of an authorization and of those who signed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {

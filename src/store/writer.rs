@@ -387,11 +387,10 @@ impl Writer {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
         // Time is judged here; `at` never decreases, whatever the clock does.
-        let now = (self.config.clock)();
-        if let Some(seconds) = self.shared.clock_ahead(now) {
+        if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
         }
-        let at = now.max(self.head.last_at);
+        let at = self.shared.now().max(self.head.last_at);
         let first = self.head.size;
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(requests.len());
         let mut ids: HashSet<&ProposalId> = HashSet::with_capacity(requests.len());
@@ -710,15 +709,21 @@ impl Writer {
 
     /// Raises the mark and, in the same commit, forgets some nonces that expired at or below it.
     fn prune(&mut self, limit: usize) -> Result<Pruned, Fault> {
-        let now = (self.config.clock)();
+        let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
-        self.head.mark = self.head.mark.max(now.min(ceiling));
-        // A mark that is ahead of the clock judges, as ever, but deletes nothing: it may have been set by hand.
-        let swept = self.store.prune(self.head.mark.min(now), &self.pruned, limit.max(1))?;
+        // By the boundary's own time, which may be ahead of the clock: what has expired by it stays expired after a restart.
+        self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
+        // A mark that is ahead of the clock judges, but deletes nothing: it may have been set by hand.
+        let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
-        Ok(Pruned { mark: self.head.mark, deleted: swept.deleted, ahead_s: (now.unix() - ceiling.unix()).max(0), done })
+        Ok(Pruned {
+            mark: self.head.mark,
+            deleted: swept.deleted,
+            ahead_s: (clock.unix() - ceiling.unix()).max(0),
+            done,
+        })
     }
 
     /// Deletes some of what its retention has ended. Age is counted by the mark: a clock that leaps deletes nothing, nor

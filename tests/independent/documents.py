@@ -143,6 +143,15 @@ def envelope(value, place):
         raise Bad(f"{place}: {error}") from error
 
 
+def files_of_sandbox(value, place):
+    obj(
+        {"mode": WORKDIRS, "root": one_of("own", "host")},
+        {"deny": one_of("stable", "point-in-time"), "masked": number(), "masked_before": number(1)},
+    )(value, place)
+    if "masked_before" in value and value.get("masked") != 0:
+        raise Bad(f"{place}/masked_before: only beside masked 0")
+
+
 def embedded(value, place):
     envelope(value, place)
     one_of(PAYLOAD_TYPE)(value["payloadType"], f"{place}/payloadType")
@@ -208,14 +217,17 @@ ENFORCED = obj(
     {"level": one_of("strict", "best-effort", "off"), "layers": LAYERS, "missing": LAYERS},
     {
         "caps": one_of("none"),
-        "fs": obj(
-            {"mode": WORKDIRS, "root": one_of("own", "host")},
-            {"deny": one_of("stable", "point-in-time"), "masked": number()},
-        ),
+        "fs": files_of_sandbox,
         "kill": WORDS,
         "landlock": obj({"abi": number(), "status": one_of("fully", "partially"), "rules": number()}),
         "left": number(),
-        "limits": obj({}, {name: HELD for name in ("cpu", "disk", "file", "memory", "output", "processes", "wall")}),
+        "limits": obj(
+            {},
+            {
+                **{name: HELD for name in ("cpu", "disk", "file", "memory", "output", "processes", "wall")},
+                "unbounded": arr(rx(r"[a-z][a-z-]{0,31}"), low=1, high=16, ordered=True),
+            },
+        ),
         "net": MODES,
         "contacted": TEXTS,
         "turned_away": number(),

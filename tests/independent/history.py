@@ -3,6 +3,8 @@
 Nothing is taken from a database or from the boundary: entries, hash tiles, blobs, checkpoint, and the roster that is trusted.
 """
 
+import os
+
 import documents
 import rules
 from bundle import (
@@ -83,14 +85,19 @@ class History:
         checkpoint = Checkpoint(note.text)
         self.learn_rosters(checkpoint.size)
         tree, wanted = Tree(), {}
-        for text in self.earlier:
-            old = Checkpoint(Note(text).text)
-            wanted.setdefault(old.size, []).append(old)
+        for path, text in self.earlier:
+            old = self.attempt(None, "checkpoint", lambda: self.earlier_head(path, text))
+            if old is not None:
+                wanted.setdefault(old[1].size, []).append(old)
         index = -1
         for index, data in enumerate(self.export.entries(checkpoint.size)):
             tree.push(leaf_hash(data))
             self.entry(index, data)
-            for old in wanted.pop(tree.size, []):
+            for signed, old in wanted.pop(tree.size, []):
+                if self.sealed is None or self.sealed.roster is None:
+                    continue
+                public = [key.public for key in self.sealed.roster.boundary_keys(self.name).values()]
+                self.attempt(None, "checkpoint", lambda: signed.check_signed(checkpoint.origin, public))
                 if old.root != tree.root() or old.origin != checkpoint.origin:
                     self.say(index, "fork", f"an earlier checkpoint of size {old.size} had another root")
         for size in wanted:
@@ -112,6 +119,14 @@ class History:
             spent = self.spent[index, item]
             if seconds(spent["consumption"]["at"]) + spent["sealed"].longest // 1000 + PATIENCE < self.last_at:
                 self.say(index, "overdue", f"item {item} has no receipt, although the log goes on for longer than it may last")
+
+    @staticmethod
+    def earlier_head(path, text):
+        note = Note(text)
+        head = Checkpoint(note.text)
+        if os.path.basename(os.path.dirname(path)) == "checkpoints" and os.path.basename(path) != str(head.size):
+            raise Bad(f"{path} is a head of {head.size} entries: its name was changed")
+        return note, head
 
     def learn_rosters(self, size):
         """A newer roster than the first seal names may be the trusted one: the versions that later seals bring lead there."""
@@ -383,7 +398,9 @@ class History:
                 "receipt": "rcp_" + authorization["proposal"][4:],
                 "proposer": authorization["proposer"],
                 "step": authorization["step"]["ref"],
-                "params": reference(canonical(authorization["params"])),
+                "params": authorization["params"],
+                "params_digest": reference(canonical(authorization["params"])),
+                "reason": authorization["reason"],
                 "approvers": receipt["decision"]["approvers"],
                 "outcome": receipt["outcome"]["status"],
                 "sound": len(self.findings) == before,

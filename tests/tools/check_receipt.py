@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Checks the signature of a signed document with securesystemslib and no code of ours.
 
-usage: check_receipt.py ENVELOPE.json PUBKEY.pem
+usage: check_receipt.py ENVELOPE.json KEY
 
-ENVELOPE.json is a DSSE envelope, or a bundle (then its receipt is taken). PUBKEY.pem is an Ed25519 public key as
-SubjectPublicKeyInfo, as `openssl pkey -pubin` reads it.
+ENVELOPE.json is a DSSE envelope, or a bundle (then its receipt is taken). KEY is one of three files: a roster (then the
+boundaries' keys of it are taken), an OpenSSH public key line of a roster (`ssh-ed25519 AAAA…`), or an Ed25519 public key in
+PEM as `openssl pkey -pubin` reads it.
 
-Exit 0: the signature over the payload holds under this key and the payload is an in-toto statement. Exit 1: it does
-not. Exit 2: wrong usage, or a file that can't be read.
+Exit 0: a signature over the payload holds under such a key and the payload is an in-toto statement. Exit 1: none
+does. Exit 2: wrong usage, or a file that can't be read.
 """
 
 import base64
@@ -32,6 +33,19 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
+def keys_in(data: bytes) -> list[Ed25519PublicKey]:
+    """The Ed25519 keys of a roster, a line or a PEM file. A roster's own signatures are not checked here."""
+    if data.lstrip().startswith(b"{"):
+        roster = json.loads(base64.b64decode(json.loads(data)["payload"]))
+        lines = [line.encode() for boundary in roster["predicate"]["boundary"] for line in boundary["keys"]]
+        public = [serialization.load_ssh_public_key(line) for line in lines]
+    elif data.startswith(b"ssh-"):
+        public = [serialization.load_ssh_public_key(data)]
+    else:
+        public = [serialization.load_pem_public_key(data)]
+    return [key for key in public if isinstance(key, Ed25519PublicKey)]
+
+
 def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
@@ -40,17 +54,17 @@ def main(arguments: list[str]) -> int:
         with open(arguments[0], "rb") as file:
             document = json.load(file)
         with open(arguments[1], "rb") as file:
-            public = serialization.load_pem_public_key(file.read())
-    except (OSError, ValueError) as error:
+            public = keys_in(file.read())
+    except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"cannot read: {error}", file=sys.stderr)
         return 2
-    if not isinstance(public, Ed25519PublicKey):
-        print(f"{arguments[1]} is no Ed25519 key", file=sys.stderr)
+    if not public:
+        print(f"{arguments[1]} holds no Ed25519 key", file=sys.stderr)
         return 2
-    key = SSlibKey.from_crypto(public, keyid=fingerprint(public))
+    keys = [SSlibKey.from_crypto(key, keyid=fingerprint(key)) for key in public]
     try:
         envelope = Envelope.from_dict(document.get("receipt", document))
-        envelope.verify([key], 1)
+        signers = envelope.verify(keys, 1)
         if envelope.payload_type != PAYLOAD_TYPE:
             raise VerificationError(f"payloadType is {envelope.payload_type}")
         statement = json.loads(envelope.payload)
@@ -59,7 +73,7 @@ def main(arguments: list[str]) -> int:
     except (VerificationError, ValueError, KeyError, TypeError, AttributeError) as error:
         print(f"refused: {error}")
         return 1
-    print(f"ok: {statement['predicateType']} signed by {key.keyid}")
+    print(f"ok: {statement['predicateType']} signed by {', '.join(signers)}")
     return 0
 
 

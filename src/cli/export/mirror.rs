@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::export::head::Head;
 use crate::cli::export::tile::Tile;
-use crate::cli::place::{MAX_RESOURCE_BYTES, Place, read_file};
+use crate::cli::place::{KEPT_HEADS, MAX_RESOURCE_BYTES, Place, UNFINISHED, read_file};
 use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
@@ -234,9 +234,6 @@ impl<'a> Mirror<'a> {
     }
 }
 
-/// How a file is called until it is whole.
-const UNFINISHED: &str = ".new-";
-
 /// Removes what runs that were killed had begun to write; the directory is this process's alone.
 fn remove_unfinished(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -247,7 +244,7 @@ fn remove_unfinished(directory: &Path) {
 }
 
 fn kept_name(head: &Head) -> String {
-    format!("checkpoints/{}", head.checkpoint.size)
+    format!("{KEPT_HEADS}/{}", head.checkpoint.size)
 }
 
 fn blob_name(digest: &BlobDigest) -> String {

@@ -377,7 +377,7 @@ async fn the_mark_rises_with_boot_time_only_and_what_it_passes_stays_expired() {
     world.clock.store(T0 + 5, SeqCst);
     assert_eq!(ledger.prune(1000).await.expect("pruned").mark, t(10), "never falls");
     world.clock.store(T0 + 60, SeqCst);
-    world.boot.store(600, SeqCst);
+    world.boot.store(66, SeqCst);
     let pruned = ledger.prune(1000).await.expect("pruned");
     assert_eq!((pruned.mark, pruned.deleted), (t(60), 1), "never above the clock");
     assert_eq!(ledger.spent(&soon.nonce).expect("read"), None);
@@ -1317,7 +1317,48 @@ async fn r7_a_clock_that_leaps_ahead_while_the_service_runs_dates_and_ends_nothi
     let ledger = world.open();
     seal(&ledger, 3).await.expect("a seal");
     world.clock.store(T0 + 200, SeqCst);
-    assert!(ledger.clock_trouble().is_some_and(|why| why.contains("stands still")));
+    assert!(ledger.clock_trouble().is_some_and(|why| why.contains("31535800 s behind the boundary's own time")));
+}
+
+#[tokio::test]
+async fn r7_time_goes_on_by_boot_time_while_the_clock_is_behind_and_never_runs_back() {
+    let world = World::new();
+    let ledger = world.sealed().await;
+    world.clock.store(T0 - 40 * 86_400, SeqCst);
+    world.boot.store(80, SeqCst);
+    assert_eq!(ledger.now(), t(70), "seven eighths of the time since boot");
+    // A leaf in between takes nothing away from it.
+    let first = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
+    assert_eq!(first.at, t(70));
+    let short = Core { expires_at: t(75), ..core(2) };
+    world.boot.store(88, SeqCst);
+    let stop = ConsumeStop::Expired { at: t(77), expires_at: t(75) };
+    assert_eq!(ledger.consume(consume_of(&ledger, short.clone())).await, Err(stop), "its window ends");
+    // What has ended stays ended after a start.
+    assert_eq!(ledger.prune(10).await.expect("pruned").mark, t(77));
+    ledger.close().await.expect("closed");
+    let ledger = world.open();
+    assert_eq!(ledger.now(), t(77));
+    assert!(matches!(ledger.consume(consume_of(&ledger, short)).await, Err(ConsumeStop::Expired { .. })));
+    assert!(ledger.clock_trouble().is_some_and(|why| why.contains("set the system clock right")));
+    // The clock is set right, and leads again; that is no leap.
+    world.clock.store(T0 + 88, SeqCst);
+    assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
+    check_laws(&ledger);
+}
+
+#[tokio::test]
+async fn a_mark_that_nothing_explains_dates_nothing() {
+    let world = World::new();
+    let ledger = world.sealed().await;
+    ledger.close().await.expect("closed");
+    drop(ledger);
+    let (mut store, _) = world.store();
+    store.tamper(&format!("UPDATE state SET mark = {}", T0 + 400 * 86_400));
+    drop(store);
+    let ledger = world.open();
+    assert_eq!(ledger.now(), t(0));
+    assert!(ledger.clock_trouble().is_some_and(|why| why.contains("changed by hand")));
 }
 
 proptest! {

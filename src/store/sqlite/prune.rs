@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::record::consumption::{Consumption, Spent};
@@ -65,7 +67,8 @@ pub(super) fn prune(connection: &Connection, mark: Timestamp, after: &[u8], limi
 
 /// The nonces that are spent by the log, have not expired by the mark, and have no row.
 ///
-/// It reads the entries themselves, from the last one back, and believes no other column of theirs.
+/// It reads the entries themselves, from the last one back, and believes no other column of theirs. Only entries that begin as
+/// a consumption does are parsed: at 100,000 runs a day parsing all entries of a day would take a start many seconds.
 pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>, Fault> {
     let read = || -> rusqlite::Result<Vec<Nonce>> {
         let mark: i64 = connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
@@ -75,8 +78,13 @@ pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>,
         let mut row_of = connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1")?;
         let mut rows = entries.query([])?;
         let mut lost = Vec::new();
+        let head = head_of_consumptions();
         while let Some(row) = rows.next()? {
-            let Ok((_, statement)) = opened::<Consumption>(row.get_ref(0)?.as_blob()?) else { continue };
+            let data = row.get_ref(0)?.as_blob()?;
+            if !data.starts_with(head.as_bytes()) {
+                continue;
+            }
+            let Ok((_, statement)) = opened::<Consumption>(data) else { continue };
             // Times never decrease from consumption to consumption.
             if statement.predicate.at.unix() < since {
                 break;
@@ -90,6 +98,13 @@ pub(super) fn nonces_without_rows(connection: &Connection) -> Result<Vec<Nonce>,
         Ok(lost)
     };
     read().map_err(fault("comparing nonces with the log"))
+}
+
+/// How every consumption begins in the log: the store itself writes them, as canonical JSON.
+fn head_of_consumptions() -> String {
+    // Base64 of whole groups of three bytes is a prefix of the base64 of all.
+    let payload = br#"{"_type":"https://in-toto.io/Statement/v1","predicate":{"at":""#;
+    format!(r#"{{"payload":"{}"#, STANDARD.encode(&payload[..payload.len() / 3 * 3]))
 }
 
 /// By when everything has expired that was spent before this log began; nothing where it follows no other.

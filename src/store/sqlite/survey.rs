@@ -37,9 +37,7 @@ use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::{MIGRATIONS, fault};
 use crate::store::tree::Edge;
-
-/// A mark that is ahead by more was not set by this program: clocks are put right by seconds.
-const MOST_AHEAD_S: i64 = 60;
+use crate::store::window::MOST_MARK_AHEAD_S;
 
 /// Leaves that are read at a time.
 const AT_ONCE: u64 = 256;
@@ -339,7 +337,7 @@ impl Look<'_> {
         self.root = tree.root();
         // Neither the clock nor the log explains a mark that is ahead of both.
         let latest = self.last_at.max(self.scope.now.unix());
-        if self.mark > latest.saturating_add(MOST_AHEAD_S) {
+        if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
             let what = format!(
                 "its mark, {}, is {} s ahead of the clock and of the log: whatever ends before it is refused as expired",
                 Timestamp::from_unix(self.mark),

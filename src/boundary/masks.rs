@@ -1,0 +1,63 @@
+//! Names that one run masked and the next one did not.
+//!
+//! A deny pattern works by name: what was moved out of its pattern between two runs is read by the second one. Its receipt says
+//! that the run before masked something.
+
+use crate::boundary::Boundary;
+use crate::boundary::refusal::{Stopped, fault};
+use crate::record::authorization::{Authorization, StepReference};
+use crate::record::document::Statement;
+use crate::record::enforcement::Enforcement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::profile::Profile;
+use crate::store::message::{Filter, Status};
+
+/// How many earlier runs of the step are looked at: some may have had another profile.
+const LOOKED_AT: usize = 8;
+
+impl Boundary {
+    /// The facts of a run, with the masks of the run before where this one has none.
+    pub(super) fn with_masks_before(
+        &self,
+        mut facts: Enforcement,
+        step: &StepReference,
+        authorization: &Envelope,
+    ) -> Enforcement {
+        if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
+            match profile_of(authorization).and_then(|profile| self.masked_last(step, &profile)) {
+                Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
+                // The receipt is written all the same: this is a warning that it goes without.
+                Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
+            }
+            if let Some(before) = fs.masked_before {
+                tracing::warn!(step = %step.reference, before, "deny patterns masked names in the last run, and none now");
+            }
+        }
+        facts
+    }
+
+    /// How many names the last run of `step` under `profile` masked.
+    fn masked_last(&self, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
+        let filter = Filter {
+            status: Some(Status::Finished),
+            step: Some(step.reference.clone()),
+            proposer: None,
+            before: None,
+            limit: LOOKED_AT,
+        };
+        for run in self.ledger.proposals(&filter).map_err(|error| fault(&error))?.proposals {
+            let Some(receipt) = self.receipt_of(&run)? else { continue };
+            let Some(masked) = receipt.sandbox.fs.as_ref().and_then(|fs| fs.masked) else { continue };
+            if profile_of(&receipt.authorization)? == *profile {
+                return Ok(Some(masked));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The profile that an authorization grants.
+fn profile_of(authorization: &Envelope) -> Result<Profile, Stopped> {
+    let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
+    Ok(Statement::<Authorization>::from_payload(&payload)?.predicate.sandbox)
+}

@@ -1,0 +1,150 @@
+//! How many approvals could come at all: a quorum that nobody can meet is told before people sign.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::decision::quorum::Rules;
+use crate::record::ident::{GroupName, Name};
+use crate::record::validity::Timestamp;
+use crate::trust::roster::TrustedRoster;
+
+/// The approvers of a roster, and for which groups the signature of each could count.
+#[derive(Debug)]
+pub struct Eligible(Vec<Person>);
+
+#[derive(Debug)]
+struct Person {
+    name: Name,
+    groups: BTreeSet<GroupName>,
+    valid_after: Option<Timestamp>,
+    valid_before: Option<Timestamp>,
+}
+
+/// A quorum that can't be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutOfReach {
+    /// How many people of these groups are needed.
+    pub needed: u64,
+    /// The groups that are too small.
+    pub from: BTreeSet<GroupName>,
+    /// Those of them whose signatures could count.
+    pub people: Vec<Name>,
+}
+
+impl Eligible {
+    /// Who could approve under this roster.
+    #[must_use]
+    pub fn of(roster: &TrustedRoster) -> Self {
+        let people = roster.tables().approver.iter().map(|approver| {
+            // A group that wants a touch needs a security key (OpenSSH names their types `sk-…`).
+            let touches = approver.keys.iter().any(|line| line.starts_with("sk-"));
+            let groups = approver.groups.iter().filter(|group| touches || !roster.needs_presence(group));
+            Person {
+                name: approver.name.clone(),
+                groups: groups.cloned().collect(),
+                valid_after: approver.valid_after,
+                valid_before: approver.valid_before,
+            }
+        });
+        Self(people.collect())
+    }
+
+    /// Whether these rules can be met at one moment from `from` on, before `until` where there is an end, by people who are
+    /// not excluded.
+    ///
+    /// # Errors
+    /// How many are needed, and who could sign.
+    pub fn check_reach(
+        &self,
+        rules: &Rules,
+        is_excluded: impl Fn(&Name) -> bool,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<(), OutOfReach> {
+        let named = rules.groups();
+        let people: Vec<&Person> = self
+            .0
+            .iter()
+            .filter(|person| !is_excluded(&person.name) && person.groups.iter().any(|group| named.contains(group)))
+            .collect();
+        // Who counts changes only when somebody's time begins or ends: more can count only where one begins.
+        let begins = people.iter().filter_map(|person| person.valid_after);
+        let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
+        let mut best: Option<(u64, OutOfReach)> = None;
+        for at in std::iter::once(from).chain(begins) {
+            let valid = |person: &&Person| {
+                person.valid_after.is_none_or(|after| after <= at)
+                    && person.valid_before.is_none_or(|before| at < before)
+            };
+            let there: Vec<&Person> = people.iter().copied().filter(valid).collect();
+            let groups: Vec<&BTreeSet<GroupName>> = there.iter().map(|person| &person.groups).collect();
+            let (missing, from) = rules.missing_of(&groups);
+            if missing == 0 {
+                return Ok(());
+            }
+            if best.as_ref().is_none_or(|(fewest, _)| missing < *fewest) {
+                let of_these = there.iter().filter(|person| !person.groups.is_disjoint(&from));
+                let people: Vec<Name> = of_these.map(|person| person.name.clone()).collect();
+                let needed = missing.saturating_add(people.len() as u64);
+                best = Some((missing, OutOfReach { needed, from, people }));
+            }
+        }
+        // The first moment was looked at, so there is one.
+        best.map_or(Ok(()), |(_, out)| Err(out))
+    }
+}
+
+impl fmt::Display for OutOfReach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = self.from.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ");
+        let people = self.people.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let (approvals, needed) = if self.needed == 1 { ("approval", "is") } else { ("approvals", "are") };
+        write!(
+            f,
+            "{} {approvals} of {groups} {needed} needed, and at most {} can come",
+            self.needed,
+            self.people.len()
+        )?;
+        if people.is_empty() { Ok(()) } else { write!(f, " ({people})") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::quorum::tests::roster;
+    use crate::record::step::Approvals;
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn rules(required: u64, from: &[&str], each: bool) -> Rules {
+        let from = from.iter().map(|group| group.parse().expect("a group")).collect();
+        let step = Approvals { required, from, each: each.then_some(true) };
+        Rules::combine(None, &step).expect("rules")
+    }
+
+    #[test]
+    fn who_is_left_after_exclusion_decides_whether_a_quorum_can_be_met() {
+        let roster = roster();
+        let eligible = Eligible::of(&roster);
+        let of_ops: Vec<Name> = roster
+            .tables()
+            .approver
+            .iter()
+            .filter(|person| person.groups.iter().any(|group| group.as_str() == "ops" && !roster.needs_presence(group)))
+            .filter(|person| person.valid_after.is_none_or(|after| after <= NOW))
+            .filter(|person| person.valid_before.is_none_or(|before| NOW < before))
+            .map(|person| person.name.clone())
+            .collect();
+        let all = of_ops.len() as u64;
+        assert!(all > 0, "the roster of the tests has people of ops");
+        assert_eq!(eligible.check_reach(&rules(all, &["ops"], false), |_| false, NOW, Some(NOW.plus(1))), Ok(()));
+        let one_too_many = eligible.check_reach(&rules(all + 1, &["ops"], false), |_| false, NOW, Some(NOW.plus(1)));
+        assert_eq!(one_too_many.expect_err("out of reach").people, of_ops);
+        let first = &of_ops[0];
+        let without = eligible.check_reach(&rules(all, &["ops"], false), |name| name == first, NOW, Some(NOW.plus(1)));
+        let without = without.expect_err("out of reach");
+        assert!(!without.people.contains(first) && without.needed == all);
+        assert!(without.to_string().contains("of ops are needed"), "{without}");
+    }
+}
