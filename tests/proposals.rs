@@ -344,3 +344,93 @@ fn a_key_that_reads_often_ends_its_oldest_admission() {
     assert_eq!((reads(&bearers[0]), reads(&bearers[1])), (401, 401));
     assert_eq!((reads(&bearers[2]), reads(&bearers[101])), (200, 200));
 }
+
+#[test]
+fn the_same_wish_again_says_that_it_exists_and_with_which_reason() {
+    let world = World::new();
+    let wish = |reason: &str| json!({"step": "plain:true", "reason": reason});
+    let first = world.wire.post("/v1/proposals", &world.agent, &wish("one")).ok(201);
+    assert!(first.get("existing").is_none(), "{first:#}");
+    let again = world.wire.post("/v1/proposals", &world.agent, &wish("two")).ok(200);
+    assert_eq!((&again["existing"], &again["id"], &again["reason"]), (&json!(true), &first["id"], &json!("one")));
+    assert!(world.show(id_of(&first)).get("existing").is_none(), "it is said to who proposed");
+    let told = as_agent(&world, &["propose", "plain:true", "--reason", "two"]);
+    assert!(told.status.success(), "{}", said(&told));
+    let expected = format!("the same was proposed already: {}, with the reason \"one\"", id_of(&first));
+    assert!(text(&told.stderr).contains(&expected) && text(&told.stderr).contains("--new"), "{}", said(&told));
+    assert_eq!(text(&told.stdout).trim(), id_of(&first));
+    let new = as_agent(&world, &["propose", "plain:true", "--reason", "two", "--new"]);
+    assert!(new.status.success() && !text(&new.stderr).contains("already"), "{}", said(&new));
+    assert_ne!(text(&new.stdout).trim(), id_of(&first));
+    assert_eq!(world.list("pending").len(), 2);
+}
+
+// ---- what is told of a refused wish
+
+#[test]
+fn an_unknown_step_is_answered_with_the_one_that_is_meant() {
+    let world = World::new();
+    let refused = |token: &str| {
+        let reply = world.wire.post("/v1/proposals", token, &World::wish("plain:tru", json!({})));
+        reply.problem("unknown-step")["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(refused(&world.agent).ends_with("did you mean plain:true?"), "{}", refused(&world.agent));
+    let step = world.wire.get("/v1/steps/plain:tru", &world.reader).problem("unknown-step");
+    assert!(step["detail"].as_str().unwrap().ends_with("did you mean plain:true?"), "{step}");
+    let told = as_agent(&world, &["propose", "plain:tru"]);
+    assert_eq!(told.status.code(), Some(127), "{}", said(&told));
+    assert!(said(&told).contains("did you mean plain:true?"), "{}", said(&told));
+    // Of steps that the caller may not know of nothing is said.
+    let narrow = world.token_for("narrow", &[], &["propose"], &["plain:tru", "say:*"]);
+    assert!(refused(&narrow).ends_with("see `countersign registry list`"), "{}", refused(&narrow));
+}
+
+#[test]
+fn a_reason_that_is_too_long_is_told_the_limit_that_is_documented() {
+    let world = World::new();
+    let wish = |length: usize| json!({"step": "plain:true", "reason": "x".repeat(length)});
+    let problem = world.wire.post("/v1/proposals", &world.agent, &wish(1025)).problem("too-large");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("1025 bytes") && detail.contains("at most 1024"), "{detail}");
+    world.wire.post("/v1/proposals", &world.agent, &wish(1024)).ok(201);
+}
+
+#[test]
+fn a_token_may_not_have_the_boundary_s_name() {
+    let world = World::new();
+    let token = json!({"name": "prod", "owners": [], "scopes": ["propose"], "patterns": []});
+    let refused = world.control(&json!({"do": "token-create", "token": token})).expect_err("the boundary's name");
+    assert!(refused.contains("prod is the boundary's own name"), "{refused}");
+}
+
+#[test]
+fn r10_a_restart_gives_no_new_budget_of_refusals() {
+    let mut world = World::new();
+    let refused = |world: &World, times: usize| {
+        for _ in 0..times {
+            world
+                .wire
+                .post("/v1/proposals", &world.agent, &World::wish("plain:gone", json!({})))
+                .problem("unknown-step");
+        }
+    };
+    let of_agent = |world: &World| {
+        let log = world.log();
+        log.iter().filter(|(_, statement)| statement["predicate"]["principal"] == "agent").count()
+    };
+    let hour = people::now() / 3600;
+    refused(&world, 70);
+    support::wait_for("the budget is spent", || of_agent(&world) >= 60);
+    world.kill9();
+    world.start();
+    refused(&world, 5);
+    world.restart();
+    refused(&world, 5);
+    // What follows in the log is a summary of them: so they were noted.
+    world.restart();
+    // A new hour has a new budget.
+    if people::now() / 3600 == hour {
+        assert_eq!(of_agent(&world), 60);
+        assert!(world.count("refusal") > 60, "what is counted only is summed up");
+    }
+}

@@ -35,7 +35,8 @@ const UNSEEN: &[(&str, &str, &str)] = &[
     ("signature", "presence", "only shown: what counts is read from the signature"),
     ("signature", "at", "only shown"),
     ("signature", "sig", "verified again before anything runs by it"),
-    ("denial", "at", "only shown: a denial states no time"),
+    ("denial", "at", "shown, and counted by for the day's limit of early denials: a denial states no time"),
+    ("denial", "ahead", "says only whether it counts for the day's limit of early denials; it denies all the same"),
     ("output_order", "data", "only how the two streams are shown together"),
     (
         "token",

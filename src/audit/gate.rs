@@ -313,9 +313,11 @@ impl Given {
         match (self, signed) {
             (Self::Value(value), signed) => value == signed,
             (Self::Text(text), Value::String(signed)) => text == signed,
-            (Self::Text(text), signed) => {
+            (Self::Text(text), Value::Array(_) | Value::Object(_)) => {
                 json::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4).is_ok_and(|value| value == *signed)
             }
+            // One spelling: a blank beside a number is text that `propose -p` refuses as well.
+            (Self::Text(text), signed) => *text == written(signed),
         }
     }
 
@@ -537,6 +539,17 @@ mod tests {
         assert!(passed && detail.contains("2026-11-20T09:55:00Z at the latest"), "{detail}");
         let (passed, detail) = with(5 * 60 - 1);
         assert!(!passed && detail.contains("it says 2026-11-20T09:59:00Z"), "{detail}");
+    }
+
+    #[test]
+    fn a_parameter_of_text_is_the_number_that_json_writes_and_no_other_spelling() {
+        let is = |text: &str, signed: Value| Given::Text(text.to_owned()).is(&signed);
+        assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
+        for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
+            assert!(!is(odd, Value::from(0)), "{odd:?}");
+        }
+        assert!(!is("true ", Value::from(true)));
+        assert!(is("[1, 2]", serde_json::json!([1, 2])) && is(" ", Value::from(" ")));
     }
 
     #[test]

@@ -397,6 +397,10 @@ fn check_token(token: &SealedToken, sealed: &crate::boundary::sealed::Sealed, no
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
+    // A proposer that is named as the boundary would read in reviews as if the boundary itself asked.
+    if token.name.as_str() == sealed.boundary.name.as_str() {
+        return refuse("/name", format!("{} is the boundary's own name: give the token another one", token.name));
+    }
     for (at, owner) in token.owners.iter().enumerate() {
         if sealed.roster.approver(owner).is_none()
             && !sealed.roster.tables().operator.iter().any(|person| person.name == *owner)

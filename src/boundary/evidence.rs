@@ -29,6 +29,7 @@ use crate::record::step::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Filter, Proposal, Status};
+use crate::yaml::nearest;
 
 /// How many finished runs of a step are looked at for the last that succeeded.
 const LOOK_BACK: usize = 50;
@@ -152,11 +153,7 @@ impl Boundary {
         let sealed = self.state();
         let found = sealed.step(reference).filter(|_| may_know(caller, reference));
         let Some((step, held)) = found else {
-            return Err(Refusal::new(
-                Code::UnknownStep,
-                format!("no step {reference} is registered, see `countersign registry list`"),
-            )
-            .into());
+            return Err(unknown_step(caller, &sealed, reference).into());
         };
         let definition = json::parse(&step.canonical, step.canonical.len()).map_err(|e| fault(&e))?;
         Ok(StepView {
@@ -542,6 +539,21 @@ fn demand_read(caller: &Caller) -> Result<(), Stopped> {
     }
     Ok(())
 }
+
+/// No such step; and which one may be meant, of those that the caller may know.
+pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
+    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+    let known: Vec<&str> =
+        steps.filter(|step| may_know(caller, step)).map(StepRef::as_str).take(MOST_COMPARED).collect();
+    let advice = match nearest(reference.as_str(), &known) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "see `countersign registry list`".to_owned(),
+    };
+    Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
+}
+
+/// Steps that a wrong name is compared with: bounds what one wrong name costs.
+const MOST_COMPARED: usize = 1000;
 
 fn may_know(caller: &Caller, step: &StepRef) -> bool {
     [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| caller.may_step(scope, step))

@@ -172,6 +172,7 @@ impl Boundary {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;
+        let refusals = refusals::left(&ledger);
         Arc::new(Self {
             ledger,
             sandbox,
@@ -185,7 +186,7 @@ impl Boundary {
             held_up: HeldUp::default(),
             outputs,
             proofs: Proofs::default(),
-            refusals: Refusals::default(),
+            refusals,
             admissions: access::Admissions::new(surroundings.bytes()),
             room: Arc::new(Semaphore::new(limits.runs)),
             reserved: Arc::default(),

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::boundary::access::Caller;
+use crate::boundary::evidence::unknown_step;
 use crate::boundary::health::of_owners;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::Sealed;
@@ -84,8 +85,7 @@ impl Boundary {
         self.demand_room()?;
         let sealed = self.state();
         let Some((step, held)) = sealed.step(&reference) else {
-            let detail = format!("no step {reference} is registered, see `countersign registry list`");
-            return Err(Refusal::new(Code::UnknownStep, detail).at("/step", "not registered").into());
+            return Err(unknown_step(caller, &sealed, &reference).at("/step", "not registered").into());
         };
         if let Some(insisted) = insisted.filter(|insisted| *insisted != step.digest) {
             let detail = format!(
@@ -143,7 +143,7 @@ impl Boundary {
         let id = authorization.proposal;
         match self.ledger.propose(new).await.map_err(|e| fault(&e))? {
             Proposed::New => Ok((self.view(&self.row(&id)?)?, true)),
-            Proposed::Same(row) => Ok((self.view(&row)?, false)),
+            Proposed::Same(row) => Ok((ProposalView { existing: true, ..self.view(&row)? }, false)),
             Proposed::Conflict(row) => {
                 let mut refusal = Refusal::new(
                     Code::NonceReplayed,
@@ -569,6 +569,7 @@ impl Boundary {
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
             held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
+            existing: false,
         })
     }
 

@@ -12,10 +12,11 @@ use schemars::Schema;
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Refusal, Stopped};
 use crate::crypto::digest::InputDigest;
+use crate::crypto::json;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::document::{Malformed, Predicate, Statement};
-use crate::record::envelope::Envelope;
+use crate::record::envelope::{Base64, Envelope};
 use crate::record::refusal::{self, Code, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
@@ -27,6 +28,8 @@ pub const BUDGET_PER_HOUR: u32 = 60;
 /// Principals that are told apart; more than that share what is left by being counted only.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
+/// Entries of the log that a start looks through for this hour's refusals: takes a tenth of a second.
+const MOST_LOOKED_AT: usize = 100_000;
 /// How often a leaf is dated anew, where others come before it.
 const MOST_TRIES: usize = 8;
 
@@ -53,6 +56,25 @@ struct Due {
 }
 
 impl Refusals {
+    /// With the budget that was spent already: `logged` are this hour's entries of the log, so that a restart gives nobody a new
+    /// one.
+    pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
+        let mut hour = Hour { number: now.unix() / HOUR_S, ..Hour::default() };
+        for entry in logged {
+            let payload = json::parse_as::<Envelope>(entry, entry.len())
+                .map_err(Malformed::from)
+                .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
+            let Ok(statement) = payload.and_then(|payload| Statement::<refusal::Refusal>::from_payload(&payload))
+            else {
+                continue;
+            };
+            if let Some(name) = statement.predicate.principal {
+                *hour.spent.entry(name).or_default() += 1;
+            }
+        }
+        Self { hour: Mutex::new(hour) }
+    }
+
     fn note(&self, principal: Option<&str>, code: Code, now: Timestamp) -> Due {
         let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         let summary = hour.turn(now);
@@ -92,6 +114,19 @@ impl Hour {
         }
         let counts = std::mem::replace(self, Self { number, ..Self::default() }).counts;
         (!counts.is_empty()).then_some(counts)
+    }
+}
+
+/// The budget that is left in this hour of the log. Where the log can't be read everything else fails as well.
+pub(super) fn left(ledger: &Ledger) -> Refusals {
+    let now = ledger.now();
+    let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
+    match ledger.refusals(began, MOST_LOOKED_AT) {
+        Ok(logged) => Refusals::after(&logged, now),
+        Err(error) => {
+            tracing::warn!("what was refused in this hour could not be read: {error}");
+            Refusals::default()
+        }
     }
 }
 

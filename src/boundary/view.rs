@@ -215,6 +215,10 @@ pub struct ProposalView {
     /// Why it is approved and has not begun: the no of the last try. It is tried again until it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up: Option<RefusalView>,
+    /// `true` in the answer to a proposal that was there already, for this nonce or this wish; its reason and window are those
+    /// of the first one. Absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
 }
 
 /// What came of a denial of a statement.

@@ -33,6 +33,7 @@ use crate::registry::parameters::ParameterSchema;
   countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
   countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
   countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
+  countersign propose nginx:restart -p host=web-3 --new                    a second run of what is pending already
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
 Exit codes with --wait: the step's own, else 124 expired or timed out, 125 boundary unreachable or faulty,
@@ -68,6 +69,9 @@ pub struct Args {
     /// Your own nonce: proposing the same again with it gives what exists
     #[arg(long)]
     nonce: Option<Nonce>,
+    /// Propose it once more although the same step with the same parameters is pending; without this the pending one is answered
+    #[arg(long, conflicts_with = "nonce")]
+    new: bool,
     /// Only make the statement, for approvers to sign as a file
     #[arg(long, requires = "output", conflicts_with = "wait")]
     offline: bool,
@@ -128,10 +132,15 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         step: args.step.clone(),
         params: Value::Object(params),
         reason: args.reason(),
-        nonce: args.nonce.clone(),
+        nonce: if args.new { Some(new_nonce()?) } else { args.nonce.clone() },
         expires_in_s: args.expires,
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
+    if view.existing && !talk.json {
+        let reason = Shown::quoted(&view.reason);
+        let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
+        talk.say(&format!("the same was proposed already: {}, with the reason {}{advice}", view.id, reason.as_str()));
+    }
     if !args.wait {
         if talk.json {
             talk.object(&view)?;
@@ -269,6 +278,11 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
     Ok((name.to_owned(), value))
 }
 
+fn new_nonce() -> Result<Nonce, Failure> {
+    let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
+    Ok(Nonce::new(millis, random()?))
+}
+
 /// Makes the statement that approvers sign as a file: what the boundary would make.
 fn offline(
     args: &Args,
@@ -309,7 +323,7 @@ fn offline(
         proposal: ProposalId::new(millis, random()?),
         nonce: match &args.nonce {
             Some(nonce) => nonce.clone(),
-            None => Nonce::new(millis, random()?),
+            None => new_nonce()?,
         },
         step: StepReference { reference: definition.reference.clone(), digest: step.digest },
         params: params.value().clone(),

@@ -16,6 +16,7 @@ use crate::node::problem::{Problem, Problems};
 use crate::record::ident::StepRef;
 use crate::record::step::Approvals;
 use crate::registry::Registry;
+use crate::yaml::nearest;
 
 /// The steps, as sealed or as they stand in files.
 #[derive(Debug, clap::Args)]
@@ -108,13 +109,20 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             let Some(found) = registry.get(step) else {
                 return Err(Failure::new(
                     Exit::UnknownStep,
-                    format!("no step {step} is in these runbooks; see `countersign registry list`"),
+                    unknown_step(step, registry.steps().map(|step| step.definition.reference.as_str())),
                 ));
             };
             let definition =
                 serde_json::to_value(&found.definition).map_err(|error| Failure::usage(error.to_string()))?;
             print_step(&found.digest.to_string(), &definition, &json!({}), talk)
         }
+    }
+}
+
+fn unknown_step<'a>(step: &StepRef, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(step.as_str(), &known.collect::<Vec<_>>()) {
+        Some(near) => format!("no step {step} is in these runbooks; did you mean {near}?"),
+        None => format!("no step {step} is in these runbooks; see `countersign registry list`"),
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(Shape::Json(SchemaGenerator::subschema_for::<Propose>)),
         replies: &[
             Reply { status: 201, about: "a new proposal", ..PROPOSAL },
-            Reply { about: "the proposal that exists already for this nonce or wish", ..PROPOSAL },
+            Reply { about: "the proposal that exists already for this nonce or wish, with `existing`", ..PROPOSAL },
         ],
         codes: &[
             Code::UnknownStep,

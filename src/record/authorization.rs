@@ -165,7 +165,16 @@ impl Predicate for Authorization {
             Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())))
         };
         let params = bounded("/predicate/params", canonical::canonical_of(&self.params), MAX_PARAMS_BYTES)?;
-        let _reason = bounded("/predicate/reason", canonical::canonical_of(&*self.reason), MAX_REASON_BYTES + 2)?;
+        let reason = canonical::canonical_of(&*self.reason)
+            .map_err(|error| Malformed::at("/predicate/reason", error.to_string()))?;
+        // Without its quotes.
+        let reason = reason.len().saturating_sub(2);
+        if reason > MAX_REASON_BYTES {
+            let message = format!(
+                "{reason} bytes as JSON, at most {MAX_REASON_BYTES} are allowed (a character that is not ASCII takes 6 or more)"
+            );
+            return Err(Malformed::too_large("/predicate/reason", message));
+        }
         if self.permissions.len() > MAX_PERMISSIONS {
             return Err(Malformed::too_large(
                 "/predicate/permissions",

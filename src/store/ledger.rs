@@ -490,6 +490,14 @@ impl Ledger {
         Ok(Some(row))
     }
 
+    /// The data of refusals dated at or after `since`, among the last `most` entries.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+        self.shared.reads.refusals(since, most)
+    }
+
     /// The recorded checkpoint of the largest size.
     ///
     /// # Errors

@@ -257,6 +257,11 @@ pub trait Reads: Send + Sync {
     /// # Errors
     /// When it can't be read.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault>;
+    /// The data of refusals dated at or after `since`, the newest first, among the last `most` entries of the log.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault>;
     /// All seals, in order.
     ///
     /// # Errors

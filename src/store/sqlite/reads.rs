@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, SealDigest};
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Nonce, ProposalId};
+use crate::record::validity::Timestamp;
 use crate::store::message::{
     Denied, Filter, Leaf, LeafKind, OutputRow, Page, PayloadSource, Proposal, SealEntry, Signature, Spent, Status,
     Token, Unfinished,
@@ -116,6 +117,14 @@ impl Reads for SqliteReads {
 
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Fault> {
         self.one("reading a blob", "SELECT data FROM blob WHERE digest = ?1", [digest.as_bytes()], |row| row.get(0))
+    }
+
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, Fault> {
+        // Times never decrease along the log. The bytes are read of refusals alone.
+        let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
+                   ORDER BY idx DESC";
+        let params = params![since.unix(), most, LeafKind::Refusal as u8];
+        self.all("reading refusals", sql, params, |row| row.get(0))
     }
 
     fn seals(&self) -> Result<Vec<SealEntry>, Fault> {
