@@ -46,7 +46,8 @@ pub mod verify;
 pub mod wait;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -154,7 +155,8 @@ pub struct Global {
     /// A token; others on this machine may see it in the list of processes, so prefer the variable or a file
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Secret>,
-    /// A file with a token; for a boundary on this machine, countersign/token in your configuration directory is looked for
+    /// A file of mode 0600 with a token; for a boundary on this machine, countersign/token in your configuration directory is
+    /// looked for
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -271,6 +273,27 @@ impl Global {
         Ok(Client::new(address, token, Some(key.clone())))
     }
 
+    /// A client for somebody who reviews: a token that may not read all of a review is left aside for one of the user's keys.
+    /// An agent's token in the environment would otherwise spoil the review of the person at the same terminal.
+    ///
+    /// # Errors
+    /// When address, token file or key can't be used.
+    pub fn reviewer(&self, key: &KeyArgs, talk: &Talk) -> Result<Client, Failure> {
+        let client = self.client(key)?;
+        if client.token_reads_all() {
+            return Ok(client);
+        }
+        let with_key = Client::new(Address::parse(&self.url)?, None, Some(key.clone()));
+        if with_key.admit(key)? {
+            return Ok(with_key);
+        }
+        talk.say(
+            "note: the token may not read all that a review needs, and the boundary knows none of your keys; name an approver's key \
+             with --key FILE, or give a token with the scope read for all steps",
+        );
+        Ok(client)
+    }
+
     /// A connection to `url`, which may be a mirror's: with the user's token or keys only where it is the boundary of `--url`.
     ///
     /// # Errors
@@ -295,11 +318,27 @@ impl Global {
                 .filter(|path| address.is_loopback() && path.is_file())
         };
         let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
-        let bytes = read_bounded(&path, 4096)?;
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{} holds no token", path.display())))?;
-        Ok(Some(Secret::new(text)))
+        read_token(&path).map(Some)
     }
+}
+
+/// A token's file. As with private keys, a file that others can read is refused: the token in it may be theirs already.
+fn read_token(path: &Path) -> Result<Secret, Failure> {
+    let bytes = read_bounded(path, 4096)?;
+    let shown = format!("{path:?}");
+    // A pipe or the standard input is nobody else's to open.
+    if let Ok(about) = path.metadata()
+        && about.is_file()
+        && about.mode() & 0o077 != 0
+    {
+        return Err(Failure::usage(format!(
+            "the token file {shown} has mode {:04o}, so others can use the token; run `chmod 600 {shown}`, and make another token if \
+             others may have read this one",
+            about.mode() & 0o7777
+        )));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{shown} holds no token")))?;
+    Ok(Secret::new(text))
 }
 
 fn eprintln_quietly(line: &str) {
