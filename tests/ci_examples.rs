@@ -48,10 +48,15 @@ impl Runner {
 
     /// With `countersign` installed: an image that has it.
     fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        Self::of(":", change)
+    }
+
+    /// Whose step is this script.
+    fn of(script: &str, change: impl FnOnce(&mut Setup)) -> Self {
         let world = World::with(|setup| {
             change(setup);
             let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n  drain: {type: boolean, default: true}\n";
-            setup.runbook("deploy.md", runbook(&format!("{params}{SMALL}"), &[("web", ":")]));
+            setup.runbook("deploy.md", runbook(&format!("{params}{SMALL}"), &[("web", script)]));
         });
         for below in ["work", "temp", "bin"] {
             fs::create_dir_all(world.path(below)).expect("made");
@@ -415,6 +420,58 @@ fn the_gitlab_pipeline_deploys_what_was_countersigned_and_releases_only_that() {
         assert!(!said(&output).contains("released"), "{name}={other:?}");
     }
     runner.assert_nothing_was_injected();
+}
+
+/// Lines that GitHub's runner would take for commands, outside of what `stop-commands` brackets; it must end.
+fn commands_of(log: &str) -> Vec<&str> {
+    let mut commands = Vec::new();
+    let mut stopped: Option<&str> = None;
+    for line in log.lines().map(str::trim) {
+        match (stopped, line.strip_prefix("::stop-commands::")) {
+            (Some(token), _) if line.strip_prefix("::").and_then(|rest| rest.strip_suffix("::")) == Some(token) => {
+                stopped = None;
+            }
+            (None, Some(token)) => stopped = Some(token).filter(|token| token.len() == 32),
+            (None, None) if line.starts_with("::") || line.contains("##[") => commands.push(line),
+            _ => {}
+        }
+    }
+    assert_eq!(stopped, None, "the runner takes no commands any more: {log}");
+    commands
+}
+
+#[test]
+fn what_a_step_prints_is_no_command_to_the_runner() {
+    if !able("what_a_step_prints_is_no_command_to_the_runner", &["bash", "mktemp", "od", "tr"]) {
+        return;
+    }
+    for (end, code) in [("", 0), ("exit 3", 3)] {
+        // The last line has no end, and each stream has its own.
+        let script = format!(
+            "echo '::add-mask::a'\necho '::stop-commands::b'\necho '##[add-path]c' >&2\nprintf '::error::d' >&2\nprintf '::e::f'\n{end}"
+        );
+        let mut runner = Runner::of(&script, |_| {});
+        let with = inputs(&runner);
+        let of_action = runner.approving(|runner| runner.action(&with));
+        assert_eq!(of_action.status.code(), Some(code), "{}", said(&of_action));
+        let propose = example("github/action.yml")["runs"]["steps"][0].clone();
+        let output = runner.approving(|runner| runner.step(&propose));
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        let log = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.stderr.is_empty(), "one stream, so that its order is the log's: {}", said(&output));
+        assert!(log.contains("::add-mask::a") && log.contains("##[add-path]c"), "as it was written: {log}");
+        assert_eq!(commands_of(&log), Vec::<&str>::new(), "{log}");
+        // The token is another one each time.
+        let token = |output: &Output| {
+            let said = said(output);
+            said.split_once("::stop-commands::").map(|(_, rest)| rest[..32].to_owned())
+        };
+        let again = runner.approving(|runner| runner.step(&propose));
+        assert!(token(&output).is_some() && token(&output) != token(&again), "{}", said(&again));
+        // GitLab's job escapes instead.
+        let pipeline = example("gitlab/.gitlab-ci.yml");
+        assert!(pipeline["deploy"]["script"].to_string().contains(" --escape "), "{pipeline}");
+    }
 }
 
 #[test]

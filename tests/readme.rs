@@ -28,6 +28,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 const SHOWN_PORT: &str = "127.0.0.1:7433";
 /// Where `approve` asks. With the blank at its end, which is written by itself: an answer before it would stand in front of it.
 const QUESTION: &str = "anything else stops: ";
+/// What README gives the agent's commands, so that the approvers' commands in the same terminal do without.
+const TOKEN: &str = "COUNTERSIGN_TOKEN_FILE=agent.token ";
 /// How long anything may take on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -57,7 +59,7 @@ fn the_first_screen_has_its_commands_and_they_are_run_below() {
     let run: Vec<String> = blocks(&readme)
         .iter()
         .filter(|block| block.language == "console")
-        .flat_map(|block| commands(block).into_iter().map(|shown| bare(&shown.command).to_owned()))
+        .flat_map(|block| commands(block).into_iter().map(|shown| bare(&shown.command).replace(TOKEN, "")))
         .collect();
     for who in ["| an agent", "| an approver", "| an auditor", "| a CI job"] {
         let row = readme.lines().find(|line| line.starts_with(who)).unwrap_or_else(|| panic!("no row {who}"));
@@ -272,7 +274,7 @@ impl Walk {
             } else if bare(&shown.command).starts_with("countersign serve") {
                 self.start_serving(shown, here);
             } else if bare(&shown.command).ends_with("--wait") || shown.command.contains(" --wait ") {
-                let script = format!("{exports}exec {}", shown.command);
+                let script = format!("{exports}exec env {}", shown.command);
                 let running = self.start(shown, &script, here);
                 self.waiting.push(running);
             } else if ["countersign approve", "countersign roster sign"]

@@ -56,7 +56,7 @@ pub struct Args {
 /// # Errors
 /// When it does not hold, the person said no, or the boundary refused the signature.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.client(&args.key)?;
+    let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
     if matches!(subject, Subject::File(_)) && args.output.is_none() {

@@ -51,7 +51,7 @@ pub struct Args {
 /// # Errors
 /// When the statement can't be read, the person stopped, or the boundary refused the denial.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.client(&args.key)?;
+    let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;

@@ -11,7 +11,7 @@ use crate::boundary::view::{Event, ProposalStatus, ProposalView, RefusalView, St
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::gather::status_word;
-use crate::cli::talk::{Talk, Tamed, write_new};
+use crate::cli::talk::{CommandGuard, Talk, Tamed, write_new};
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;
@@ -33,21 +33,36 @@ const RESTART: Duration = Duration::from_secs(120);
 /// How long one is asked again that has not answered yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
+/// How a run's output is printed.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Form {
+    /// Print output to a terminal as it is, control characters too
+    #[arg(long)]
+    raw: bool,
+    /// Print output as to a terminal wherever it goes, and so that a CI system takes no line of it for a command (GitHub, GitLab,
+    /// Azure, TeamCity and others)
+    #[arg(long, conflicts_with_all = ["raw", "json"])]
+    escape: bool,
+}
+
 /// Where the events of a run go.
 #[derive(Debug)]
 pub struct Sink<'t> {
     talk: &'t Talk,
-    raw: bool,
+    form: Form,
     out: Tamed,
     err: Tamed,
+    guard: CommandGuard,
     held_up: Option<RefusalView>,
 }
 
 impl<'t> Sink<'t> {
-    /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `raw`.
+    /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `form` says
+    /// otherwise.
     #[must_use]
-    pub fn new(talk: &'t Talk, raw: bool) -> Self {
-        Self { talk, raw, out: Tamed::default(), err: Tamed::default(), held_up: None }
+    pub fn new(talk: &'t Talk, form: Form) -> Self {
+        let (out, err, guard) = (Tamed::default(), Tamed::default(), CommandGuard::default());
+        Self { talk, form, out, err, guard, held_up: None }
     }
 
     /// Takes one event.
@@ -81,6 +96,7 @@ impl<'t> Sink<'t> {
                 // A stream that is taken up again says it again.
                 if self.held_up.as_ref() != Some(&why) {
                     self.talk.say(&held_up_words(&why));
+                    self.guard.line_ended();
                     self.held_up = Some(why);
                 }
                 Ok(())
@@ -100,20 +116,18 @@ impl<'t> Sink<'t> {
     /// # Errors
     /// When the standard stream can't be written.
     pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
+        let (tamed, terminal) = match stream {
+            StreamName::Stdout => (&mut self.out, self.talk.out_is_terminal()),
+            StreamName::Stderr => (&mut self.err, self.talk.err_is_terminal()),
+        };
+        let visible = match self.form {
+            Form { escape: true, .. } => Some(self.guard.defuse(stream, &tamed.feed(piece))),
+            Form { raw, .. } => (terminal && !raw).then(|| tamed.feed(piece)),
+        };
+        let bytes = visible.as_ref().map_or(piece, String::as_bytes);
         match stream {
-            StreamName::Stdout if self.talk.out_is_terminal() && !self.raw => {
-                self.talk.put(self.out.feed(piece).as_bytes())
-            }
-            StreamName::Stdout => self.talk.put(piece),
-            StreamName::Stderr => {
-                let mut to = std::io::stderr().lock();
-                if self.talk.err_is_terminal() && !self.raw {
-                    to.write_all(self.err.feed(piece).as_bytes())?;
-                } else {
-                    to.write_all(piece)?;
-                }
-                Ok(())
-            }
+            StreamName::Stdout => self.talk.put(bytes),
+            StreamName::Stderr => Ok(std::io::stderr().lock().write_all(bytes)?),
         }
     }
 

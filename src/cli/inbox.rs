@@ -56,7 +56,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the boundary can't be reached, or this person is no approver.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.client(&args.key)?;
+    let client = global.reviewer(&args.key, talk)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
     let mut seen = BTreeSet::new();
     let mut held_up = BTreeSet::new();

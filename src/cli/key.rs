@@ -28,7 +28,16 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make an Ed25519 key: FILE (PKCS#8 v1 PEM, 0600) and FILE with .pub (one OpenSSH line)
+    /// Make an Ed25519 key without a passphrase: FILE (PKCS#8 v1 PEM, 0600) and FILE with .pub (one OpenSSH line)
+    #[command(after_help = "Examples:
+  countersign key generate --comment alice     # countersign/key.pem in your configuration directory
+  countersign key generate --out alice.pem     # and alice.pub
+
+The key has no passphrase: whoever reads FILE can sign. ssh-keygen makes keys that have one, and keys on
+security keys; name such a key with --key:
+  ssh-keygen -t ed25519 -f alice               # asks for a passphrase; ssh-agent keeps it
+  ssh-keygen -t ed25519-sk -f alice            # on a security key
+  countersign approve --key alice.pub")]
     Generate {
         /// Where; by default countersign/key.pem in your configuration directory
         #[arg(long, value_name = "FILE")]
@@ -38,9 +47,17 @@ enum Command {
         comment: String,
     },
     /// Print a key's OpenSSH line and key id; reads PKCS#8, OpenSSH private and public keys
+    #[command(after_help = "Examples:
+  countersign key show ~/.ssh/id_ed25519.pub
+  countersign key show bob.pem                 # of a key that openssl made: the line for the roster
+  countersign key show --key bob.pem           # the same, as the other commands name a key")]
     Show {
         /// The key's file
-        file: PathBuf,
+        #[arg(value_name = "FILE", required_unless_present = "key")]
+        file: Option<PathBuf>,
+        /// The same
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        key: Option<PathBuf>,
     },
 }
 
@@ -58,14 +75,15 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             let key = generate(&path, comment)?;
             if !talk.json {
                 talk.say(&format!(
-                    "wrote {} (keep it to yourself) and {}",
+                    "wrote {} (keep it to yourself: it has no passphrase; ssh-keygen makes keys with one) and {}",
                     path.display(),
                     public_path(&path).display()
                 ));
             }
             print(&key, &path, talk)
         }
-        Command::Show { file } => {
+        Command::Show { file, key } => {
+            let file = file.as_ref().or(key.as_ref()).ok_or_else(|| Failure::usage("name the key's file"))?;
             let signer = open_signer(file).map_err(|error| Failure::usage(error.to_string()))?;
             print(signer.key(), file, talk)
         }

@@ -47,10 +47,11 @@ pub mod verify;
 pub mod wait;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cli::client::{Address, Client, DEFAULT_URL, Secret};
 use crate::cli::exit::{Exit, Failure};
@@ -61,14 +62,15 @@ use crate::cli::trust::{Home, read_bounded};
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers, the rest is wrong usage. A reader that went away is no reason to panic.
-            let _ = error.print();
             if let Some(advice) = later(&error) {
                 eprintln_quietly(&advice);
+                return ExitCode::from(Exit::Usage.code());
             }
+            // Help and version are answers, the rest is wrong usage. A reader that went away is no reason to panic.
+            let _ = error.print();
             if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
                 eprintln_quietly(
                     "nothing was checked: help among other arguments is wrong usage here, lest a job take it for a yes",
@@ -117,7 +119,7 @@ fn later(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let (name, instead) = LATER.iter().find(|(later, _)| later == name)?;
     (error.kind() == ErrorKind::InvalidSubcommand)
-        .then(|| format!("`{name}` comes with a later version; until then: {instead}"))
+        .then(|| format!("countersign: `{name}` comes with a later version; until then: {instead}"))
 }
 
 /// A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt.
@@ -155,7 +157,8 @@ pub struct Global {
     /// A token; others on this machine may see it in the list of processes, so prefer the variable or a file
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Secret>,
-    /// A file with a token; for a boundary on this machine, countersign/token in your configuration directory is looked for
+    /// A file of mode 0600 with a token; for a boundary on this machine, countersign/token in your configuration directory is
+    /// looked for
     #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -215,12 +218,90 @@ enum Command {
     /// Say what policy says of a script, and show its rules
     Policy(policy::Args),
     /// Write or check the JSON Schemas and OpenAPI
+    #[command(hide = true)]
     Schema(schema::Args),
     /// Measure this program on this machine
+    #[command(hide = true)]
     Bench(bench::Args),
 }
 
+/// The commands by who uses them, as the help lists them. `schema` and `bench` are for developers and listed nowhere.
+const ROLES: [(&str, &[&str]); 6] = [
+    ("Propose", &["propose", "wait", "output", "cancel", "submit"]),
+    ("Approve", &["inbox", "review", "approve", "deny"]),
+    ("Verify", &["verify", "gate", "audit", "log"]),
+    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
+    ("Write", &["registry", "policy", "sandbox", "run"]),
+    ("Learn", &["demo", "completions", "help"]),
+];
+
+/// Commands that ask no boundary at `--url`: their help does not list the options of one.
+const WITHOUT_URL: [&str; 16] = [
+    "verify",
+    "gate",
+    "init",
+    "serve",
+    "doctor",
+    "key",
+    "token",
+    "roster",
+    "store",
+    "policy",
+    "sandbox",
+    "run",
+    "demo",
+    "completions",
+    "schema",
+    "bench",
+];
+
+/// The command line as clap reads it.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let of_url: Vec<clap::Arg> = command
+        .get_arguments()
+        .filter(|argument| ["url", "token", "token_file"].contains(&argument.get_id().as_str()))
+        .map(|argument| argument.clone().hide(true))
+        .collect();
+    let mut list = String::new();
+    for (role, names) in ROLES {
+        list.push_str(&format!("{role}:\n"));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map_or_else(|| "Print the help of a command".to_owned(), ToString::to_string);
+            list.push_str(&format!("  {name:<12} {about}\n"));
+        }
+        list.push('\n');
+    }
+    let template =
+        format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
+    // An argument that a command has already is not taken from above.
+    let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
+    WITHOUT_URL.into_iter().fold(command, hide).help_template(template)
+}
+
+/// The usage of the command that was meant. clap's own shows what the environment gave as if it had to be written.
+fn with_plain_usage(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    if error.get(ContextKind::Usage).is_some() {
+        let mut whole = command();
+        whole.build();
+        let mut meant = &whole;
+        for word in arguments {
+            meant = meant.find_subcommand(word).unwrap_or(meant);
+        }
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.clone().render_usage()));
+    }
+    error
+}
+
 impl Cli {
+    fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.collect();
+        let read = command().try_get_matches_from(&arguments).and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|error| with_plain_usage(error, arguments.get(1..).unwrap_or_default()))
+    }
+
     fn run(&self, talk: &Talk) -> Result<Exit, Failure> {
         let global = &self.global;
         match &self.command {
@@ -238,7 +319,7 @@ impl Cli {
             Command::Verify(args) => verify::run(args, talk),
             Command::Run(args) => run::run(args, talk),
             Command::Gate(args) => gate::run(args, talk),
-            Command::Completions(args) => completions::run(args, &mut Self::command(), talk),
+            Command::Completions(args) => completions::run(args, &mut command(), talk),
             Command::Demo(args) => demo::run(args, talk),
             Command::Init(args) => init::run(args, talk),
             Command::Serve(args) => serve::run(args, talk),
@@ -272,6 +353,27 @@ impl Global {
         Ok(Client::new(address, token, Some(key.clone())))
     }
 
+    /// A client for somebody who reviews: a token that may not read all of a review is left aside for one of the user's keys.
+    /// An agent's token in the environment would otherwise spoil the review of the person at the same terminal.
+    ///
+    /// # Errors
+    /// When address, token file or key can't be used.
+    pub fn reviewer(&self, key: &KeyArgs, talk: &Talk) -> Result<Client, Failure> {
+        let client = self.client(key)?;
+        if client.token_reads_all() {
+            return Ok(client);
+        }
+        let with_key = Client::new(Address::parse(&self.url)?, None, Some(key.clone()));
+        if with_key.admit(key)? {
+            return Ok(with_key);
+        }
+        talk.say(
+            "note: the token may not read all that a review needs, and the boundary knows none of your keys; name an approver's key \
+             with --key FILE, or give a token with the scope read for all steps",
+        );
+        Ok(client)
+    }
+
     /// A connection to `url`, which may be a mirror's: with the user's token or keys only where it is the boundary of `--url`.
     ///
     /// # Errors
@@ -296,11 +398,27 @@ impl Global {
                 .filter(|path| address.is_loopback() && path.is_file())
         };
         let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
-        let bytes = read_bounded(&path, 4096)?;
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{} holds no token", path.display())))?;
-        Ok(Some(Secret::new(text)))
+        read_token(&path).map(Some)
     }
+}
+
+/// A token's file. As with private keys, a file that others can read is refused: the token in it may be theirs already.
+fn read_token(path: &Path) -> Result<Secret, Failure> {
+    let bytes = read_bounded(path, 4096)?;
+    let shown = format!("{path:?}");
+    // A pipe or the standard input is nobody else's to open.
+    if let Ok(about) = path.metadata()
+        && about.is_file()
+        && about.mode() & 0o077 != 0
+    {
+        return Err(Failure::usage(format!(
+            "the token file {shown} has mode {:04o}, so others can use the token; run `chmod 600 {shown}`, and make another token if \
+             others may have read this one",
+            about.mode() & 0o7777
+        )));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{shown} holds no token")))?;
+    Ok(Secret::new(text))
 }
 
 fn eprintln_quietly(line: &str) {
@@ -314,7 +432,37 @@ mod tests {
 
     #[test]
     fn the_commands_fit_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_listed_once_and_only_where_it_asks_a_boundary_with_its_address() {
+        let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        listed.retain(|name| *name != "help");
+        listed.sort_unstable();
+        let whole = command();
+        let mut shown: Vec<&str> =
+            whole.get_subcommands().filter(|one| !one.is_hide_set()).map(clap::Command::get_name).collect();
+        shown.sort_unstable();
+        assert_eq!(listed, shown);
+        let help = |words: &[&str]| {
+            let error = Cli::read(words.iter().map(OsString::from)).expect_err("help");
+            error.to_string()
+        };
+        for words in [&["countersign", "key", "generate", "--help"][..], &["countersign", "init", "--help"]] {
+            assert!(!help(words).contains("--url"), "{words:?}");
+        }
+        assert!(help(&["countersign", "log", "export", "--help"]).contains("--url"));
+        let first = help(&["countersign", "--help"]);
+        assert!(first.contains("Approve:\n  inbox ") && !first.contains("  bench "), "{first}");
+    }
+
+    #[test]
+    fn usage_shows_no_option_that_need_not_be_written() {
+        // As if the environment gave it: clap can't tell the two apart.
+        let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
+        let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
+        assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");
     }
 
     #[test]
@@ -331,7 +479,7 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_refused_by_name() {
-        let advice = |line: &str| Cli::try_parse_from(line.split(' ')).err().and_then(|error| later(&error));
+        let advice = |line: &str| Cli::read(line.split(' ').map(OsString::from)).err().and_then(|error| later(&error));
         assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
         assert!(advice("countersign registry lock").is_some_and(|advice| advice.contains("later version")));
         assert_eq!((advice("countersign nonsense"), advice("countersign propose")), (None, None));
@@ -363,7 +511,7 @@ mod tests {
 
     #[test]
     fn an_unattended_approval_names_what_it_expects() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let parse = |line: &str| Cli::read(line.split(' ').map(OsString::from));
         assert!(parse("countersign approve --yes").is_err());
         assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());
         assert!(parse("countersign approve --yes --expect sha256:12").is_err());

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView, StreamName};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Sink, follow};
+use crate::cli::follow::{Form, Sink, follow};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{Among, find_proposal, status_word};
 use crate::cli::talk::Talk;
@@ -35,9 +35,8 @@ pub struct Args {
     /// Only its standard error
     #[arg(long)]
     stderr: bool,
-    /// Print output to a terminal as it is, control characters too
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -50,7 +49,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(only))?;
-    let mut sink = Sink::new(talk, args.raw);
+    let mut sink = Sink::new(talk, args.form);
     if args.follow {
         follow(&client, &id, &mut sink)?;
         return Ok(Exit::Done);

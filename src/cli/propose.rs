@@ -8,7 +8,7 @@ use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::status_word;
 use crate::cli::review::now;
@@ -66,8 +66,9 @@ pub struct Args {
     /// How long it may be signed and run: 90s, 30m, 2h; at most 24h
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
-    /// Your own nonce: proposing the same again with it gives what exists
-    #[arg(long)]
+    /// Your own nonce, 16 to 64 bytes in base64url without padding (`openssl rand -hex 16` writes such); proposing the same again
+    /// with it gives what exists
+    #[arg(long, value_name = "NONCE")]
     nonce: Option<Nonce>,
     /// Propose it once more although the same step with the same parameters is pending; without this the pending one is answered
     #[arg(long, conflicts_with = "nonce")]
@@ -81,9 +82,8 @@ pub struct Args {
     /// With --offline: who proposes, the token's name; a key that opened reading is known by itself
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
-    /// Print output to a terminal as it is, control characters too
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -161,7 +161,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         talk.say(&format!("{} {}, {}", view.id, status_word(view.status), needs(&view)));
     }
     stop_waiting_on_interrupt(&view.id);
-    let ended = follow(&client, &view.id, &mut Sink::new(talk, args.raw))?;
+    let ended = follow(&client, &view.id, &mut Sink::new(talk, args.form))?;
     conclude(&client, &ended, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }
 

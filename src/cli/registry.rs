@@ -30,18 +30,21 @@ pub struct Args {
     /// Read these runbooks instead of asking the boundary; may be repeated
     #[arg(long = "dir", global = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    #[command(flatten)]
-    key: KeyArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List the steps with their digests and who approves them
-    List,
+    List {
+        #[command(flatten)]
+        key: KeyArgs,
+    },
     /// Print one step's whole definition
     Show {
         /// `path:step`
         step: StepRef,
+        #[command(flatten)]
+        key: KeyArgs,
     },
 }
 
@@ -51,9 +54,10 @@ enum Command {
 /// Every error of the files, or why the boundary did not answer.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     if args.dirs.is_empty() {
-        let client = global.client(&args.key)?;
+        let (Command::List { key } | Command::Show { key, .. }) = &args.command;
+        let client = global.client(key)?;
         return match &args.command {
-            Command::List => {
+            Command::List { .. } => {
                 let view: RegistryView = client.get("/v1/registry")?;
                 if talk.json {
                     talk.object(&view)?;
@@ -71,7 +75,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 });
                 print_list(rows.collect(), talk)
             }
-            Command::Show { step } => {
+            Command::Show { step, .. } => {
                 let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
                 let rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
                 print_step(&view.digest.to_string(), &view.definition, &rest, talk)
@@ -84,7 +88,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         Failure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }
     })?;
     match &args.command {
-        Command::List if talk.json => {
+        Command::List { .. } if talk.json => {
             let steps: Vec<Value> = registry
                 .steps()
                 .map(|step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}))
@@ -92,7 +96,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             talk.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
             Ok(Exit::Done)
         }
-        Command::List => {
+        Command::List { .. } => {
             talk.say(&format!("registry root {}", registry.root()));
             let rows = registry.steps().map(|step| {
                 let of_step = std::slice::from_ref(&step.definition.approvals);
@@ -105,7 +109,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             });
             print_list(rows.collect(), talk)
         }
-        Command::Show { step } => {
+        Command::Show { step, .. } => {
             let Some(found) = registry.get(step) else {
                 return Err(Failure::new(
                     Exit::UnknownStep,

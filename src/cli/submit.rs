@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::boundary::view::Event;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Sink, next_line, outcome_words};
+use crate::cli::follow::{Form, Sink, next_line, outcome_words};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::read_envelope;
 use crate::cli::talk::{Talk, write_new};
@@ -25,9 +25,8 @@ pub struct Args {
     /// Write the receipt's bundle here
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// Print output to a terminal as it is, control characters too
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -40,7 +39,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
-    let mut sink = Sink::new(talk, args.raw);
+    let mut sink = Sink::new(talk, args.form);
     let mut outcome: Option<Outcome> = None;
     let mut bundle: Option<Value> = None;
     while let Some(line) = next_line(&mut lines)? {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::boundary::view::StreamName;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::{Screen, Shown};
 
@@ -225,6 +226,75 @@ fn raw(bytes: &[u8], out: &mut String) {
     }
 }
 
+/// Writes one character of each mark by which a CI system finds a command in a log as an escape.
+///
+/// GitHub reads `::name …` at the beginning of a line after blanks; GitHub and Azure read `##[name]` and `##vso[name]` anywhere
+/// in a line, TeamCity `##teamcity[name]`. The marks of GitLab, Buildkite and Jenkins begin with control characters, which
+/// [`Tamed`] escapes.
+#[derive(Debug, Default)]
+pub struct CommandGuard {
+    out: LineSoFar,
+    err: LineSoFar,
+    /// The two streams as one: a job's log may be one file for both, and a mark be divided among them.
+    both: LineSoFar,
+}
+
+impl CommandGuard {
+    /// What may be printed of the next piece of a stream.
+    pub fn defuse(&mut self, stream: StreamName, text: &str) -> String {
+        use std::fmt::Write as _;
+        let Self { out, err, both } = self;
+        let own = match stream {
+            StreamName::Stdout => out,
+            StreamName::Stderr => err,
+        };
+        let mut defused = String::with_capacity(text.len());
+        for c in text.chars() {
+            if own.completes_mark(c) || both.completes_mark(c) {
+                let _ = write!(defused, "\\x{:02x}", u32::from(c));
+            } else {
+                defused.push(c);
+            }
+            own.push(c);
+            both.push(c);
+        }
+        defused
+    }
+
+    /// Something else ended the line on the standard error.
+    pub fn line_ended(&mut self) {
+        self.err = LineSoFar::default();
+        self.both = LineSoFar::default();
+    }
+}
+
+/// As much of a line as tells whether the next character completes a mark.
+#[derive(Debug, Default)]
+struct LineSoFar {
+    /// Something other than blanks has come.
+    begun: bool,
+    /// Blanks and one colon have come, nothing else.
+    colon: bool,
+    /// So many `#` came last; two is as good as more.
+    hashes: u8,
+}
+
+impl LineSoFar {
+    const fn completes_mark(&self, c: char) -> bool {
+        (self.colon && c == ':') || (self.hashes == 2 && (c == '[' || c.is_ascii_alphanumeric()))
+    }
+
+    fn push(&mut self, c: char) {
+        if c == '\n' {
+            *self = Self::default();
+            return;
+        }
+        self.colon = !self.begun && c == ':';
+        self.begun |= !c.is_whitespace();
+        self.hashes = if c == '#' { 2.min(self.hashes + 1) } else { 0 };
+    }
+}
+
 /// A field of a JSON object as text, for tables.
 #[must_use]
 pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
@@ -249,5 +319,37 @@ mod tests {
         assert_eq!(tamed.feed(b"\xe2\x82"), "");
         assert_eq!(tamed.end(), "\\xe2\\x82");
         assert_eq!(tamed.end(), "");
+    }
+
+    #[test]
+    fn a_run_cannot_give_a_command_to_the_ci_system() {
+        let defused = |pieces: &[(StreamName, &str)]| {
+            let mut guard = CommandGuard::default();
+            pieces.iter().map(|(stream, text)| guard.defuse(*stream, text)).collect::<String>()
+        };
+        use StreamName::{Stderr, Stdout};
+        for (text, expected) in [
+            ("::set-output name=a::b\n::x::\n", ":\\x3aset-output name=a::b\n:\\x3ax::\n"),
+            (" \t\u{3000}::add-mask::x", " \t\u{3000}:\\x3aadd-mask::x"),
+            ("a ##vso[task.setvariable variable=x]y", "a ##\\x76so[task.setvariable variable=x]y"),
+            ("##[group]x\n####[x]", "##\\x5bgroup]x\n####\\x5bx]"),
+            ("##teamcity[x]", "##\\x74eamcity[x]"),
+        ] {
+            assert_eq!(defused(&[(Stdout, text)]), expected);
+            // Byte by byte, and divided among two streams that go to one log.
+            let pieces: Vec<String> = text.chars().map(String::from).collect();
+            let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
+            assert_eq!(defused(&single), expected);
+            let turns = [Stdout, Stderr].into_iter().cycle();
+            let mixed: Vec<_> = turns.zip(&pieces).map(|(stream, piece)| (stream, piece.as_str())).collect();
+            let mixed = defused(&mixed);
+            assert!(mixed.lines().all(|line| !line.trim_start().starts_with("::")), "{mixed}");
+            assert!(!["##[", "##v", "##t"].iter().any(|mark| mixed.contains(mark)), "{mixed}");
+        }
+        // In logs of their own, the other stream is not in between.
+        assert_eq!(defused(&[(Stdout, "x"), (Stderr, "::a::")]), "x:\\x3aa::");
+        for harmless in ["std::vector\n", "# a\n## b\n### c\n", "a::b ##\n", "#[derive]\n", ": :\n"] {
+            assert_eq!(defused(&[(Stdout, harmless)]), harmless);
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! `token`: who may propose, read, operate.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::cli::configured::{ConfigArgs, problems};
 use crate::cli::exit::{Exit, Failure};
@@ -15,7 +19,7 @@ use crate::record::token::{Scope, SealedToken};
 /// Make, list and end tokens.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign token create deploy-bot --owner carol --scope propose --step 'service:*' --expires 90d
+  countersign token create deploy-bot --owner carol --step 'service:*' --out deploy-bot.token
   countersign token list
   countersign token revoke deploy-bot
 
@@ -29,15 +33,22 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a token and print its secret, once
+    /// Make a token; its secret goes to --out, or is printed, once
+    #[command(after_help = "Examples:
+  countersign token create agent --owner carol --step 'service:*' --out agent.token
+  countersign token create auditor --scope read --expires 30d --out auditor.token
+  countersign token create runner --owner carol --scope propose --scope operate
+
+A token without --step is for all steps. Its owners can't approve what it proposes.")]
     Create {
         /// Its name, never used twice; it becomes the proposer
         name: Name,
         /// Somebody of the roster who controls it; may be repeated
         #[arg(long = "owner", value_name = "NAME")]
         owners: Vec<Name>,
-        /// What it allows; may be repeated
-        #[arg(long = "scope", value_name = "SCOPE", default_value = "propose", value_parser = scope)]
+        /// What it allows; may be repeated. propose: propose, and see what it proposed; read: see all proposals and receipts, and
+        /// the log; operate: see all proposals, and cancel them
+        #[arg(long = "scope", value_name = "propose|read|operate", default_value = "propose", value_parser = scope)]
         scopes: Vec<Scope>,
         /// Steps that it is limited to, as patterns over refs; may be repeated; by default all
         #[arg(long = "step", value_name = "PATTERN")]
@@ -45,6 +56,9 @@ enum Command {
         /// When it ends, from now: 12h, 90d
         #[arg(long, value_name = "SPAN", default_value = "90d")]
         expires: String,
+        /// Write the secret to this new file, which only you can read (0600)
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// List all tokens ever made, without their secrets
     List,
@@ -69,7 +83,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     let request = match &args.command {
-        Command::Create { name, owners, scopes, patterns, expires } => {
+        Command::Create { name, owners, scopes, patterns, expires, out: _ } => {
             let seconds = unit::seconds(expires).map_err(Failure::usage)?;
             let now = (start::surroundings().now)();
             let token = SealedToken {
@@ -84,6 +98,11 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Command::List => Request::TokenList,
         Command::Revoke { name } => Request::TokenRevoke { name: name.clone() },
     };
+    // The file comes first: a secret that has no place to go would be lost, and a token's name is never used twice.
+    let mut out = match &args.command {
+        Command::Create { out: Some(path), .. } => Some(SecretFile::create(path)?),
+        _ => None,
+    };
     let one = |problem: crate::node::problem::Problem| problems(problem.into());
     let socket = config.socket();
     let answer = match control::ask(&socket, &request).map_err(one)? {
@@ -93,11 +112,62 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     match answer {
         Answer::Error(message) => Err(Failure::new(Exit::Refused, message)),
         Answer::Ok(value) => {
-            print(&request, &value, talk)?;
+            match &mut out {
+                Some(file) => file.fill(&value, &request, talk)?,
+                None => print(&request, &value, talk)?,
+            }
             if let Request::TokenCreate { token } = &request {
                 tell_of(token, &socket, talk);
             }
             Ok(Exit::Done)
+        }
+    }
+}
+
+/// A new file for a secret. It is removed again when no secret came.
+struct SecretFile {
+    path: PathBuf,
+    file: File,
+    filled: bool,
+}
+
+impl SecretFile {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+            let advice = if error.kind() == ErrorKind::AlreadyExists { "; choose another name" } else { "" };
+            Failure::usage(format!("can't write {}: {error}{advice}; no token was made", path.display()))
+        })?;
+        Ok(Self { path: path.to_owned(), file, filled: false })
+    }
+
+    fn fill(&mut self, secret: &Value, request: &Request, talk: &Talk) -> Result<(), Failure> {
+        let Request::TokenCreate { token } = request else { return Ok(()) };
+        let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
+            Failure::usage(format!(
+                "can't write {}: {error}; the secret is lost, so end the token: countersign token revoke {}",
+                self.path.display(),
+                token.name
+            ))
+        })?;
+        self.filled = true;
+        if talk.json {
+            return talk.object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
+        }
+        talk.say(&format!(
+            "wrote {} (mode 0600); give it with --token-file or COUNTERSIGN_TOKEN_FILE",
+            self.path.display()
+        ));
+        warn_without_owner(token, talk);
+        Ok(())
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        if !self.filled {
+            // It is empty or cut off. If it can't be removed it holds no token that works.
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -110,6 +180,12 @@ fn tell_of(token: &SealedToken, socket: &Path, talk: &Talk) {
         if note.contains(&by_token) {
             talk.say(&format!("note: {note}"));
         }
+    }
+}
+
+fn warn_without_owner(token: &SealedToken, talk: &Talk) {
+    if token.owners.is_empty() {
+        talk.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
     }
 }
 
@@ -128,9 +204,7 @@ fn print(request: &Request, value: &Value, talk: &Talk) -> Result<(), Failure> {
         _ if talk.json => talk.object(value),
         Request::TokenCreate { token } => {
             talk.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");
-            if token.owners.is_empty() {
-                talk.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
-            }
+            warn_without_owner(token, talk);
             talk.line(value.as_str().unwrap_or_default())
         }
         Request::TokenRevoke { name } => talk.line(&format!("{name} is revoked")),

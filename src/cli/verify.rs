@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::audit::bundle::{self, Options, Untrusted};
-use crate::audit::report::{self, BundleReport, CheckName, Facts, Finding};
+use crate::audit::report::{self, BundleReport, Check, CheckName, Facts, Finding};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
 use crate::cli::review::gather::trust_advice;
@@ -16,7 +16,7 @@ use crate::cli::talk::Talk;
 use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_bounded};
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
-use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::document::{Predicate as _, predicate_type};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::local_receipt::LocalReceipt;
@@ -135,7 +135,7 @@ fn verify(
                 talk.object(&line)?;
             } else {
                 let basis = Basis { place: path, digest, trusted, report: &report, at: options.at };
-                talk.show_lines(&screen(&basis))?;
+                talk.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
             }
             Ok(exit)
         }
@@ -211,6 +211,22 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     })
 }
 
+/// In words, that the trusted roster is not the bundle's, where that is why the chain of rosters does not hold.
+fn other_roster(bundle: &[u8], trusted: &Trust, report: &BundleReport) -> Option<String> {
+    if report.finding(CheckName::RosterChain) != Finding::Failed {
+        return None;
+    }
+    let Pinned::Roster(given) = &trusted.pinned else { return None };
+    let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok()?;
+    let Ok(Pinned::Roster(own)) = Pinned::from_envelope(bundle.roster.first()?) else { return None };
+    let (given, own) = (&given.tables().name, &own.tables().name);
+    Some(if given == own {
+        format!("the trusted roster and the bundle's are both named {own}, and neither is a later version of the other")
+    } else {
+        format!("the trusted roster is of {given}, the bundle of {own}: verify it with the roster of {own}")
+    })
+}
+
 fn advice(untrusted: &Untrusted) -> String {
     let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
     advice
@@ -263,6 +279,9 @@ impl Tally {
     }
 }
 
+/// The detail of a check that was not made because the bundle's rosters are not connected with the trusted one.
+const WITHOUT_ROSTER: &str = "because roster-chain failed";
+
 /// What a verdict was reached with: enough to reach it again.
 pub struct Basis<'a> {
     /// The bundle's file.
@@ -293,11 +312,23 @@ impl Basis<'_> {
     }
 }
 
-fn screen(basis: &Basis<'_>) -> Screen {
+fn screen(basis: &Basis<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
-    for check in &report.checks {
+    // Most checks need the roster: without it they are one line, not one each.
+    let without_roster = |check: &&Check| check.detail == WITHOUT_ROSTER;
+    let lacking = report.checks.iter().filter(without_roster).count();
+    let others = |screen: &mut Screen, prefix: &str| {
+        if lacking > 0 {
+            screen.push(
+                Tone::Faint,
+                format!("  {prefix}{:<24} ", format!("{lacking} checks")),
+                Shown::text(WITHOUT_ROSTER),
+            );
+        }
+    };
+    for check in report.checks.iter().filter(|check| !without_roster(check)) {
         let tone = match check.finding {
             Finding::Established => Tone::Good,
             Finding::Failed => Tone::Bad,
@@ -306,6 +337,7 @@ fn screen(basis: &Basis<'_>) -> Screen {
         let prefix = format!("  {:<12} {:<24} ", check.finding.words(), check.name.word());
         screen.push(tone, prefix, Shown::text(&check.detail));
     }
+    others(&mut screen, "not checked  ");
     if let Some(facts) = &report.facts {
         screen.heading("What the receipt states");
         state(&mut screen, facts);
@@ -328,9 +360,10 @@ fn screen(basis: &Basis<'_>) -> Screen {
     }
     screen.heading("Not checked");
     let open: Vec<_> = report.checks.iter().filter(|check| check.finding == Finding::NotChecked).collect();
-    for check in &open {
+    for check in open.iter().copied().filter(|check| !without_roster(check)) {
         screen.push(Tone::Plain, format!("  {:<24} ", check.name.word()), Shown::text(&check.detail));
     }
+    others(&mut screen, "");
     if open.is_empty() {
         screen.say(Tone::Plain, "nothing that a bundle can settle");
     }
@@ -364,6 +397,9 @@ fn screen(basis: &Basis<'_>) -> Screen {
             format!("failed: {}", failed.join(", "))
         };
         screen.field_in(Tone::Bad, "verdict", &Shown::text(&format!("NOT VERIFIED, {why}")));
+        if let Some(words) = other_roster {
+            screen.field_in(Tone::Bad, "because", &Shown::text(words));
+        }
     }
     screen
 }
@@ -429,7 +465,7 @@ mod tests {
         assert_eq!(report.finding(CheckName::RosterChain), Finding::Established);
         let digest = BlobDigest::of(BUNDLE);
         let basis = Basis { place: Path::new("x"), digest, trusted, report: &report, at: None };
-        let printed = screen(&basis).paint(400, false);
+        let printed = screen(&basis, None).paint(400, false);
         assert!(printed.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
         assert!(printed.contains("verdict       verified"), "{printed}");
         // An auditor can paste it: what it was made of, with what, whose word each thing is, and what was left open.
@@ -486,9 +522,43 @@ mod tests {
     }
 
     #[test]
+    fn a_roster_of_another_boundary_is_said_once() {
+        let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
+        let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
+        for (name, says) in [
+            ("b2", format!("the trusted roster is of b2, the bundle of {}", roster.tables().name)),
+            (roster.tables().name.as_str(), "the trusted roster and the bundle's are both named".to_owned()),
+        ] {
+            let mut tables = roster.tables().clone();
+            tables.name = name.to_owned();
+            tables.threshold = 1;
+            let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+            let envelope = Envelope::new(&payload, Vec::new());
+            let other = Trust {
+                pinned: Pinned::from_envelope(&envelope).expect("a roster"),
+                audit: bundle::Trust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
+                from: "other".to_owned(),
+                file: None,
+            };
+            let judged = with_any(BUNDLE, std::slice::from_ref(&other), Options::default()).expect("a report");
+            let words = other_roster(BUNDLE, judged.trusted, &judged.report).expect("words");
+            let digest = BlobDigest::of(BUNDLE);
+            let basis =
+                Basis { place: Path::new("x"), digest, trusted: judged.trusted, report: &judged.report, at: None };
+            let printed = screen(&basis, Some(&words)).paint(400, false);
+            assert!(printed.contains(&format!("because       {says}")), "{printed}");
+            assert_eq!(printed.matches(WITHOUT_ROSTER).count(), 2, "{printed}");
+            assert!(printed.contains("not checked  27 checks"), "{printed}");
+        }
+    }
+
+    #[test]
     fn without_trust_nothing_is_verified_and_the_digest_is_told() {
         let untrusted = with_any(BUNDLE, &[], Options::default()).expect_err("no trust");
         let digest = untrusted.first_roster.expect("seen").to_string();
-        assert!(advice(&untrusted).contains(&digest));
+        let advice = advice(&untrusted);
+        assert!(advice.contains(&digest));
+        // What can be pasted has a hole where the digest that the person tells belongs.
+        assert!(advice.contains("--roster sha256:...,") && advice.matches(&digest).count() == 1, "{advice}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::boundary::view::ProposalStatus;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{Among, find_proposal};
 use crate::cli::talk::Talk;
@@ -27,9 +27,8 @@ pub struct Args {
     /// has any
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
-    /// Print output to a terminal as it is, control characters too
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -42,6 +41,6 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
-    let view = follow(&client, &id, &mut Sink::new(talk, args.raw))?;
+    let view = follow(&client, &id, &mut Sink::new(talk, args.form))?;
     conclude(&client, &view, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }

@@ -205,7 +205,8 @@ fn text(bytes: &[u8]) -> Result<&str, JsonError> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(broken(0, "the document begins with a byte order mark; save it without one"));
     }
-    std::str::from_utf8(bytes).map_err(|error| broken(error.valid_up_to(), "not UTF-8; save the document as UTF-8"))
+    std::str::from_utf8(bytes)
+        .map_err(|error| broken(error.valid_up_to(), "not UTF-8: damaged, changed, or saved in another encoding"))
 }
 
 fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> JsonError {

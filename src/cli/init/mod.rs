@@ -204,7 +204,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
         "Hand out who is who. Approvers and auditors compare the digest and keep the file as countersign/roster.json in their\n     configuration directory; without it nothing is signed and nothing verified:\n       countersign roster show --config {here} --json > roster.json"
     ));
     step(&format!(
-        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token create AGENT --config {here} --owner NAME --step 'host:*'"
+        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token create AGENT --config {here} --owner NAME --step 'host:*' --out AGENT.token"
     ));
     step(
         "The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve",

@@ -418,8 +418,9 @@ fn believe(
 pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
     match seen {
         Some(digest) => format!(
-            "the boundary names the roster {digest}; ask the person who keeps it, by another way than this boundary, whether that is the digest; \
-             then give --roster {digest}, or trust it from now on: mkdir -p {config} && echo {digest} >> {config}/trust"
+            "the boundary names the roster {digest}; ask the person who keeps it for its digest, by another way than this boundary; if the \
+             two agree, give --roster sha256:..., as the person told you, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
+             {config}/trust"
         ),
         None => format!(
             "get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"

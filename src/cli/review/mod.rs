@@ -61,7 +61,7 @@ pub struct Review {
 /// # Errors
 /// When there is nothing to show.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.client(&args.key)?;
+    let client = global.reviewer(&args.key, talk)?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
     let keys = args.key.find().unwrap_or_default();
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
