@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::boundary::view::StreamName;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::Sink;
+use crate::cli::follow::{Form, Sink};
 use crate::cli::review::render::profile_words;
 use crate::cli::screen::Shown;
 use crate::cli::signals::Signals;
@@ -116,7 +116,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
-    let mut sink = Sink::new(talk, false);
+    let mut sink = Sink::new(talk, Form::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
     let report = sandbox.run(
         prepared,

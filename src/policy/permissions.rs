@@ -266,6 +266,8 @@ mod tests {
             session: SessionUse::None,
             exclusive: None,
             plan: None,
+            runs_on: None,
+            programs: None,
         }
     }
 

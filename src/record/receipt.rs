@@ -13,11 +13,14 @@ use crate::record::document::{Malformed, Predicate, Statement, Subject, check_so
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::later_parts::{ProgramFacts, RunnerReference, SessionChange};
+use crate::record::profile::PROGRAMS;
+use crate::record::reserved::Reserved;
 use crate::record::step::Limit;
 use crate::record::validity::Timestamp;
 
 /// The most that a receipt's payload holds besides the embedded authorization.
-pub const MAX_REST_BYTES: usize = 8 << 10;
+pub const MAX_REST_BYTES: usize = 9_400;
 
 /// What ran under which signatures, in which sandbox, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,7 +87,7 @@ pub struct Decision {
 
 /// The most that a decision may take of a receipt, in bytes of canonical JSON. What is known only when the run has
 /// ended takes less than the rest, so that a receipt can never turn out too large after the nonce is spent.
-pub const MAX_DECISION_BYTES: usize = 3 << 10;
+pub const MAX_DECISION_BYTES: usize = 2 << 10;
 
 impl Decision {
     /// Checks, before anything is spent, that every receipt that the run may get has room for this decision.
@@ -382,9 +385,15 @@ impl Receipt {
 
 impl Predicate for Receipt {
     const KIND: &'static str = "receipt";
-    // An authorization at its maximum with 16 signatures, and the rest: the leaf still fits into a tile entry.
-    const MAX_BYTES: usize = 48_000;
-    const LATER_FIELDS: &'static [&'static str] = &["session"];
+    // An authorization at its maximum with 16 signatures (39,498 bytes), and the rest: the leaf still fits into a tile entry.
+    const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<ProgramFacts>("programs"),
+        Reserved::field::<RunnerReference>("runner"),
+        Reserved::word("sandbox/layers", PROGRAMS),
+        Reserved::word("sandbox/missing", PROGRAMS),
+        Reserved::field::<SessionChange>("session"),
+    ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         self.check_authorization_form()?;
@@ -395,19 +404,16 @@ impl Predicate for Receipt {
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
-        for (name, stream) in [("stdout", &self.output.stdout), ("stderr", &self.output.stderr)] {
-            // Masking changes lengths, so bytes and recorded compare only where nothing was masked.
-            let whole = stream.recorded == stream.bytes;
-            if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
-                return Err(Malformed::at(
-                    format!("/predicate/output/{name}"),
-                    "bytes, recorded and truncated contradict each other",
-                ));
-            }
-        }
+        check_output(&self.output)?;
         // Of the authorization's subject only the form; see check_authorization_subject.
         let authorization = subjects.first().filter(|first| first.digest.blake3.is_none()).and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
+    }
+
+    fn later_value(&self) -> Option<&'static str> {
+        // Files that contradict themselves are no use of the feature.
+        let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
+        left.then_some("/predicate/files/count")
     }
 
     fn check_size(&self, payload_bytes: usize) -> Result<(), Malformed> {
@@ -420,6 +426,24 @@ impl Predicate for Receipt {
         }
         Ok(())
     }
+}
+
+/// Checks that the counts of each stream tell one story.
+///
+/// # Errors
+/// Names the stream that contradicts itself.
+pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
+    for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+        // Masking changes lengths, so bytes and recorded compare only where nothing was masked.
+        let whole = stream.recorded == stream.bytes;
+        if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
+            return Err(Malformed::at(
+                format!("/predicate/output/{name}"),
+                "bytes, recorded and truncated contradict each other",
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
