@@ -703,6 +703,21 @@ fn bombs_end_soon_and_in_a_small_stack() {
 }
 
 #[test]
+fn many_calls_of_what_passes_them_on_end_soon() {
+    let calls: String = (0..200).fold(String::new(), |calls, number| calls + &format!("f a{number} b\n"));
+    let passes = format!("f() {{\n{}}}\n{calls}", "\"$@\"\n".repeat(9000));
+    let nested: String = (0..60)
+        .fold(String::new(), |text, n| text + &format!("f{n}() {{ f{} \"$@\"; f{} a \"$@\"; }}\n", n + 1, n + 1));
+    for script in [passes, format!("{nested}f0 x\n")] {
+        let begun = Instant::now();
+        let found = find_in(Shell::Bash, &script, Size::Step);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{} bytes took {:?}", script.len(), begun.elapsed());
+        let unknown = |found: &Vec<Found>| found.iter().any(|one| matches!(one.what, What::Unknown(_)));
+        assert!(found.as_ref().map_or(true, |found| unknown(found) || script.contains("f60")), "{}", script.len());
+    }
+}
+
+#[test]
 fn what_bash_runs_is_a_part_of_what_either_runs() {
     for script in include_str!("shell_truth/by_hand.txt").split("\n%%\n") {
         let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, Size::Step), find(script, Size::Step)) else {

@@ -83,8 +83,8 @@ fn every_program_that_runs_was_found_and_little_is_refused() {
         assert!(ran > least, "{form:?}: only {ran} programs ran in {count} scripts: the test runs nothing");
         let most = match form {
             // Texts in quotes that would run something count where the script also evaluates variables.
-            Form::Everyday => 3.0,
-            Form::Traps => 25.0,
+            Form::Everyday => 4.0,
+            Form::Traps => 30.0,
             // What can't be known, and what is mostly no valid script.
             Form::Hidden | Form::Sly | Form::Damaged | Form::Errors => 100.0,
         };
@@ -95,7 +95,7 @@ fn every_program_that_runs_was_found_and_little_is_refused() {
     assert!(stuck <= 40, "{stuck} scripts did not end: what they would have run is not known");
     let first: Vec<&str> = misses.iter().take(8).map(String::as_str).collect();
     assert!(misses.is_empty(), "{shown}{} misses:\n{}", misses.len(), first.join("\n"));
-    assert!(!refused_too_often, "{shown}at most 3 % of everyday scripts and 25 % of traps may be unknown or refused");
+    assert!(!refused_too_often, "{shown}at most 4 % of everyday scripts and 30 % of traps may be unknown or refused");
 }
 
 #[test]

@@ -461,6 +461,12 @@ impl<'s> Finding<'s> {
             return None;
         }
         let calls = self.given.get(name)?;
+        // Many calls of what passes them on often are read no more than texts in texts.
+        let Some(left) = self.budget.checked_sub(calls.len() * CALL) else {
+            self.moved.insert(name.to_owned());
+            return None;
+        };
+        self.budget = left;
         calls
             .values()
             .map(|call| {
@@ -921,9 +927,11 @@ const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 /// Builtins that change the parameters.
 const MOVES: &[&str] = &["set", "shift"];
 
-/// How often the script is walked through for what functions are called with, and how many calls of one are read.
+/// How often the script is walked through for what functions are called with, how many calls of one are read, and what each costs
+/// of the budget, in bytes.
 const MAX_ROUNDS: usize = 6;
 const MAX_CALLS: usize = 256;
+const CALL: usize = 64;
 
 /// What functions are called with: the arguments of each call by how they are spelt.
 type Calls = BTreeMap<String, BTreeMap<Spelling, Vec<Word>>>;

@@ -492,8 +492,8 @@ fn the_whole_screen_is_as_it_is() {
     == To be signed, every field ==
         ._type = "https://in-toto.io/Statement/v1"
         .predicate.boundary.epoch = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
-        .predicate.boundary.id = "sha256:8565891feedb33c55a5853242c9dd370f4bcfe66272d636c1fdbe6a9f525a46
-      + b"
+        .predicate.boundary.id = "sha256:14baec5d3ecbe56b357865c2ae231c1f8576108808fbfbd266b0d1c0becd75f
+      + 5"
         .predicate.boundary.name = "prod-eu"
         .predicate.expires_at = "2026-11-20T10:39:00Z"
         .predicate.issued_at = "2026-11-20T09:39:00Z"
@@ -552,13 +552,13 @@ fn the_whole_screen_is_as_it_is() {
 
     == Summary ==
       run once      nginx:restart
-      at boundary   prod-eu sha256:8565891feedb33c55a5853242c9dd370f4bcfe66272d636c1fdbe6a9f525a46b
+      at boundary   prod-eu sha256:14baec5d3ecbe56b357865c2ae231c1f8576108808fbfbd266b0d1c0becd75f5
       for           ci-agent
       proposal      prp_019aa0b0-5c00-7000-8000-000000000001
       until         2026-11-20T10:39:00Z
       trusted by    example version 1, from --roster roster.json
       verdict       all derived by this program agrees with what is to be signed
-      digest        sha256:6c7a3f61363baef1384c140e81291de9057a08fadf2fca46dbe8e5c634e0f37b
+      digest        sha256:8dd40311868ab4d0be739072db8efa297595121204d0fd72c35c7ee086054ddb
     "#);
 }
 
