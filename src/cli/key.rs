@@ -33,7 +33,7 @@ enum Command {
   countersign key generate --comment alice     # countersign/key.pem in your configuration directory
   countersign key generate --out alice.pem     # and alice.pub
 
-The key has no passphrase: whoever reads FILE can sign. ssh-keygen makes keys that have one, and keys on
+The key has no passphrase: whoever reads FILE can sign. ssh-keygen makes keys that have one, and keys on \
 security keys; name such a key with --key:
   ssh-keygen -t ed25519 -f alice               # asks for a passphrase; ssh-agent keeps it
   ssh-keygen -t ed25519-sk -f alice            # on a security key

@@ -36,7 +36,7 @@ use crate::registry::parameters::ParameterSchema;
   countersign propose nginx:restart -p host=web-3 --new                    a second run of what is pending already
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
-Exit codes with --wait: the step's own, else 124 expired or timed out, 125 boundary unreachable or faulty,
+Exit codes with --wait: the step's own, else 124 expired or timed out, 125 boundary unreachable or faulty, \
 126 denied, refused or cancelled, 127 unknown step, 128+n ended by signal n.")]
 pub struct Args {
     /// The step, path:step; with @sha256:… only if that is its definition

@@ -33,7 +33,7 @@ use crate::trust::roster::TrustedRoster;
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
   countersign verify run.bundle.json --witness 2            two witnesses of the roster must have seen the log
 
-Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be
+Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
 read. Of several bundles the highest counts; each is reported.")]
 pub struct Args {
     /// Bundles; - is the standard input
