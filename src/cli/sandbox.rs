@@ -340,6 +340,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_hint_is_given_where_the_profile_explains_a_complaint_and_nowhere_else() {
+        let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
+        let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
+        let host = Network { mode: NetworkMode::Host, hosts: Vec::new() };
+        let given = Profile { network: host, proc: Proc::Full, workdir: Workdir::Copy, ..plain.clone() };
+        for (profile, complaint, option) in [
+            (&plain, "curl: (6) Could not resolve host: example.org", "--net name:port"),
+            (&plain, "Error: getaddrinfo EAI_AGAIN example.org", "--net name:port"),
+            (&plain, "uptime: Cannot get system uptime: No such file or directory", "--full-proc"),
+            (&overlay, "fatal: hardlink different from source at 'c/.git/objects/a1/df'", "--no-hardlinks"),
+            (&plain, "sh: File size limit exceeded", "file_bytes"),
+        ] {
+            let found = hints(profile, &End::Exited(1), complaint);
+            assert!(found.len() == 1 && found[0].contains(option), "{complaint}: {found:?}");
+            let other = hints(&given, &End::Exited(1), complaint);
+            assert!(other.is_empty() || option == "file_bytes", "{complaint}: {other:?}");
+        }
+        assert_eq!(hints(&plain, &End::Exited(153), "").len(), 1, "a shell's code");
+        // The run's own end says that one.
+        assert_eq!(hints(&plain, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
+        assert_eq!(hints(&plain, &End::Exited(1), "No such file or directory"), [""; 0]);
+    }
+
+    #[test]
     fn a_command_reaches_the_step_word_by_word() {
         let words = ["printf", "%s|", "a b", "it's", "$HOME", "", "x\ny"].map(str::to_owned);
         let done =

@@ -68,7 +68,7 @@ pub struct Plan {
     /// The script, at most 1 MiB. Runs from memory: nothing outside can change it.
     pub source: Vec<u8>,
     /// The approved environment, besides what every run has: `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL`,
-    /// `COUNTERSIGN_PARAMS`.
+    /// `COUNTERSIGN_PARAMS`; and `GIT_CONFIG_SYSTEM` where the run is given paths of the host.
     pub env: Vec<(String, String)>,
     /// The whole parameter object as JSON, for the file `$COUNTERSIGN_PARAMS`.
     pub params_json: Vec<u8>,
