@@ -39,11 +39,10 @@ impl Boundary {
     /// How many names the last run of `step` under `profile` masked.
     fn masked_last(&self, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
         let filter = Filter {
-            status: Some(Status::Finished),
+            statuses: vec![Status::Finished],
             step: Some(step.reference.clone()),
-            proposer: None,
-            before: None,
             limit: LOOKED_AT,
+            ..Filter::default()
         };
         for run in self.ledger.proposals(&filter).map_err(|error| fault(&error))?.proposals {
             let Some(receipt) = self.receipt_of(&run)? else { continue };
