@@ -86,10 +86,8 @@ impl Service {
             .expect("the address that it listens on");
         // What it says later is of no interest, but it must be able to say it.
         std::thread::spawn(move || lines.for_each(drop));
-        let created = countersign(
-            at,
-            &["token", "--config", "b", "create", "bot", "--owner", "alice", "--scope", "propose", "--scope", "read"],
-        );
+        let created =
+            countersign(at, &["token", "--config", "b", "create", "bot", "--scope", "propose", "--scope", "read"]);
         let token = created.split_whitespace().find(|word| word.starts_with("cst_")).expect("a secret").to_owned();
         Self { child, address, token, directory }
     }

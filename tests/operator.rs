@@ -1,6 +1,9 @@
 //! The operator's commands through the real binary: init, serve, doctor, key, token, roster, registry.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/host.rs"]
+mod host;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -95,6 +98,30 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// systemd's own look at the unit that `init` writes, for directories whose names it has to escape.
+#[test]
+fn systemd_loads_the_unit_that_init_writes() {
+    const NAME: &str = "systemd_loads_the_unit_that_init_writes";
+    let systemd = |words: &[&str], unit: &Path| Command::new("systemd-analyze").args(words).arg(unit).output();
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["plain", "a b", "per%cent", "quo\"te", "back\\slash", "dol$lar"] {
+        must(dir.path(), &["init", name, "--yes", "--name", "test"]);
+        let unit = dir.path().join(name).join("countersign.service");
+        let Ok(looked) = systemd(&["verify", "--recursive-errors=no"], &unit) else {
+            host::not_run(NAME, "there is no systemd-analyze here");
+            return;
+        };
+        // The account is made by the operator, as the unit says.
+        let told: Vec<String> = said(&looked).lines().map(str::to_owned).collect();
+        let wrong: Vec<&String> = told.iter().filter(|line| line.contains("countersign.service")).collect();
+        assert!(looked.status.success() && wrong.is_empty(), "{name}: {told:?}");
+    }
+    let unit = dir.path().join("plain/countersign.service");
+    // Version 250 and later; the score is the exposure from 0 to 100.
+    let scored = systemd(&["security", "--offline=true", "--threshold=65"], &unit).expect("it was there");
+    assert!(scored.status.success(), "{}", said(&scored));
 }
 
 #[test]
@@ -263,6 +290,44 @@ fn strict_on_a_host_that_cannot_hold_it_is_refused_with_layer_and_knob() {
     for words in ["the layer namespaces is missing", "max_user_namespaces", "best-effort"] {
         assert!(text.contains(words), "{words}\n{text}");
     }
+}
+
+#[test]
+fn a_copied_directory_is_not_served_beside_the_original() {
+    let (dir, home) = boundary();
+    let service = Service::start(dir.path());
+    let copied = Command::new("cp").args(["-a", "b", "copy"]).current_dir(dir.path()).status().expect("cp");
+    assert!(copied.success());
+    let refused = run(dir.path(), &["serve", "copy", "--listen", "127.0.0.1:0"]);
+    let text = said(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    let original = home.join("boundary").canonicalize().expect("real");
+    let copy = dir.path().join("copy/boundary").canonicalize().expect("real");
+    for words in [&*original.to_string_lossy(), &*copy.to_string_lossy(), "two histories", "countersign init"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    // Nor does a command write its log in the place of a service.
+    let token = run(dir.path(), &["token", "create", "late", "--config", "copy"]);
+    assert!(!token.status.success() && said(&token).contains("two histories"), "{}", said(&token));
+    // Where the original has ended, one of the two may go on.
+    assert!(service.stop());
+    must(dir.path(), &["token", "create", "late", "--config", "copy"]);
+}
+
+#[test]
+fn who_holds_a_boundarys_lock_on_the_host_is_named() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let (dir, _home) = boundary();
+    let service = Service::start(dir.path());
+    let id = service.started["id"].as_str().and_then(|id| id.strip_prefix("sha256:")).expect("an id").to_owned();
+    assert!(service.stop());
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("countersign/{id}")).expect("a name");
+    let squatter = std::os::unix::net::UnixListener::bind_addr(&name).expect("bound");
+    let refused = said(&run(dir.path(), &["serve", "b", "--listen", "127.0.0.1:0"]));
+    let holder = format!("process {} of user {}", std::process::id(), rustix::process::geteuid().as_raw());
+    assert!(refused.contains(&holder) && refused.contains("end it"), "{refused}");
+    drop(squatter);
+    assert!(Service::start(dir.path()).stop());
 }
 
 #[test]

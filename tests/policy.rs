@@ -267,3 +267,101 @@ fn a_denied_system_path_is_denied_by_each_of_its_names_at_the_boundary() {
         assert_eq!(said["verdict"], "deny", "{name}: {said}");
     }
 }
+
+/// Issue 05, A 1: a CI tries its policy on what steps would read, write and inherit, with the options of `run`.
+#[test]
+fn check_answers_for_paths_variables_and_options() {
+    let policy =
+        "version: 1\ndefault: {run: {deny: [npm]}, read: {deny: [\"{repo}/private/**\"]}, env: {allow: [APP_*]}}\n";
+    let dir = repository(&[
+        ("countersign.policy.yaml", policy),
+        ("ask.sh", "git log | jq .\n"),
+        ("deny.sh", "npm test\n"),
+        ("unknown.sh", "$CMD x\n"),
+        ("private/x", ""),
+        ("open/x", ""),
+    ]);
+    std::os::unix::fs::symlink("private", dir.path().join("link")).expect("a link");
+    let check = |args: &[&str]| answer(dir.path(), &[&["check"], args].concat());
+    for (args, code) in [
+        (&["--read", "open/x"][..], 0),
+        (&["--read", "private/x"], 1),
+        (&["--read", "link/x"], 1),
+        (&["--read", "open/../private/later"], 1),
+        (&["--read", "/etc/hosts"], 1),
+        (&["--read", "/etc/hosts", "-y"], 0),
+        (&["--read", "/etc/hosts", "--allow-read", "/etc"], 0),
+        (&["--read", "private/x", "-y"], 1),
+        (&["--read", "private/x", "--allow-all"], 0),
+        (&["--write", "build/new.js"], 0),
+        (&["--write", "/usr/x"], 1),
+        (&["--write", "/usr/x", "--allow-write", "/usr"], 0),
+        (&["--env", "APP_MODE"], 0),
+        (&["--env", "APP_MODE", "--env", "OTHER"], 1),
+        (&["--env", "OTHER", "--allow-env", "OTHER"], 0),
+        (&["--env", "OTHER", "--yes"], 0),
+        (&["--env", "GITHUB_TOKEN", "--yes"], 1),
+        (&["ask.sh"], 1),
+        (&["ask.sh", "-y"], 0),
+        (&["ask.sh", "--allow-run", "jq"], 0),
+        (&["ask.sh", "--allow-run", "jq", "--deny-all"], 0),
+        (&["ask.sh", "-y", "--deny-all"], 1),
+        (&["ask.sh", "--allow-all", "--deny-all"], 1),
+        (&["deny.sh", "-y"], 1),
+        (&["deny.sh", "--allow-run", "npm"], 0),
+        (&["deny.sh", "--allow-all"], 0),
+        (&["unknown.sh", "-y"], 1),
+        (&["ask.sh", "-y", "--read", "private/x"], 1),
+        (&[], 2),
+        (&["--read", "open/x", "--allow-read", "nowhere"], 2),
+        (&["ask.sh", "--boundary", "-y"], 2),
+        (&["--boundary", "--read", "/etc/hosts"], 0),
+    ] {
+        let (found, said) = check(args);
+        assert_eq!(found, code, "{args:?}: {said}");
+    }
+    let said = check(&["--read", "link/x", "--env", "APP_MODE"]).1;
+    assert!(said.contains("private/x: DENIED (read.deny \"{repo}/private/**\", default)"), "{said}");
+    assert!(said.contains("env APP_MODE: allowed (env.allow \"APP_*\", default)"), "{said}");
+    let value = json(dir.path(), &["check", "--json", "--write", "/usr/x", "--env", "APP_MODE"]);
+    assert_eq!(value["verdict"], "ask");
+    assert_eq!(
+        (&value["asked"][0]["type"], &value["asked"][0]["verdict"]),
+        (&Value::from("write"), &Value::from("ask"))
+    );
+    assert_eq!(value["asked"][1]["what"], "APP_MODE");
+}
+
+/// Issue 05, A 1: an everyday deployment is asked about the programs that no list allows, and nothing else.
+#[test]
+fn an_everyday_deployment_is_asked_about_its_programs_alone() {
+    let script = "#!/usr/bin/env bash
+set -euo pipefail
+trap 'echo \"deploy of $APP failed\" >&2' ERR
+cd \"$REPO\"
+export TAG=\"$VERSION\"
+retry() {
+  local n=$1
+  shift
+  until \"$@\"; do
+    n=$((n - 1))
+    [ \"$n\" -gt 0 ] || return 1
+  done
+}
+version=$(git describe --tags)
+echo \"deploying $version\"
+retry 3 docker push \"registry/$APP:$TAG\"
+while IFS= read -r host; do
+  if [ \"$(curl -s \"https://$host/health\")\" != ok ]; then
+    echo \"$host is down\" >&2
+    exit 1
+  fi
+done < hosts.txt
+";
+    let dir = repository(&[("deploy.sh", script)]);
+    let value = json(dir.path(), &["explain", "--boundary", "--json", "deploy.sh"]);
+    let commands = value["scripts"][0]["commands"].as_array().expect("commands");
+    let asked: Vec<&str> =
+        commands.iter().filter(|one| one["verdict"] != "allow").filter_map(|one| one["what"].as_str()).collect();
+    assert_eq!(asked, ["docker", "curl"], "{value}");
+}

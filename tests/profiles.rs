@@ -261,12 +261,17 @@ fn a_receipt_says_that_the_run_before_masked_names_and_this_one_none() {
         let finished = world.run("host:go", json!({}), &[&alice()]);
         world.assert_verified(&finished);
         let fs = world.receipt(&finished)["sandbox"]["fs"].clone();
-        (fs["masked"].clone(), fs["masked_before"].clone())
+        world.write("bundle.json", std::str::from_utf8(&world.bundle(&finished)).expect("UTF-8"));
+        let roster = world.started["roster"].as_str().expect("a digest");
+        let bundle = world.path("bundle.json").display().to_string();
+        let shown = world.program(&["verify", "--roster", roster, &bundle]).output().expect("runs");
+        let warned = said(&shown).contains("deny patterns hid 1 names in the run before and none in this one");
+        (fs["masked"].clone(), fs["masked_before"].clone(), warned)
     };
-    assert_eq!(fs(), (json!(1), Value::Null));
+    assert_eq!(fs(), (json!(1), Value::Null, false));
     std::fs::rename(dir.path().join(".env"), dir.path().join("other")).expect("moved");
-    assert_eq!(fs(), (json!(0), json!(1)));
-    assert_eq!(fs(), (json!(0), Value::Null), "the last run masked nothing either");
+    assert_eq!(fs(), (json!(0), json!(1), true));
+    assert_eq!(fs(), (json!(0), Value::Null, false), "the last run masked nothing either");
     world.assert_audited();
 }
 

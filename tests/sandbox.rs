@@ -1291,6 +1291,26 @@ fn shared_memory_is_bounded_and_comes_on_top_of_the_disk() {
     assert_eq!(countersign::sandbox::shared_memory_bytes(&Limits::default()), 64 << 20);
 }
 
+/// Without a control group the kernel has no limit for them: an auditor reads that in the receipt, an operator by `doctor`.
+#[test]
+fn memory_that_nothing_bounds_is_named_by_receipt_and_doctor() {
+    let bench = Bench::strict();
+    let limits = bench.bash("true").enforcement.limits.expect("facts");
+    let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_countersign")).arg("doctor").current_dir("/").output();
+    let doctor = String::from_utf8(doctor.expect("runs").stdout).expect("UTF-8");
+    let of_memory = doctor.lines().find(|line| line.contains("private memory, each process"));
+    if limits.memory.is_some_and(|held| held.by == Holder::Cgroup2) {
+        assert_eq!((limits.unbounded, of_memory), (None, None));
+        return;
+    }
+    let kinds = limits.unbounded.expect("some");
+    assert_eq!(kinds, ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"]);
+    let line = of_memory.unwrap_or_else(|| panic!("{doctor}"));
+    for word in ["shared memory", "socket buffers", "pipes", "page tables", "Delegate=yes"] {
+        assert!(line.starts_with("note") && line.contains(word), "{word}: {line}");
+    }
+}
+
 #[test]
 fn a_control_group_holds_the_whole_run_where_one_is_delegated() {
     let bench = Bench::strict();
@@ -1566,6 +1586,15 @@ fn what_is_missing_is_said_with_the_knob_that_gives_it() {
             "doctor",
             ["own user id, since there are no namespaces: make a user", "sysctl"],
             "(see namespaces)",
+        ),
+        (
+            no_namespaces,
+            "doctor",
+            [
+                "nothing keeps a step from changing their modes and times, the boundary's key among them",
+                "run the service as root",
+            ],
+            "each run gets one",
         ),
         (
             "mkdir dev; mount --rbind /dev dev; mount -t tmpfs none /dev; for f in null full random urandom; do touch /dev/$f; mount --bind dev/$f /dev/$f; done",

@@ -40,6 +40,10 @@ fn finds(script: &str, expected: &[&str]) {
 fn is_unknown(script: &str) {
     let found = bash(script);
     assert!(found.iter().any(|one| one.ends_with('?')), "{script}: {found:?}");
+    for one in find_in(Shell::Bash, script, Size::Step).unwrap() {
+        // What happened, and what to write instead.
+        assert!(!matches!(one.what, What::Unknown(why) if !why.contains(": ")), "{script}: {:?}", one.what);
+    }
 }
 
 #[track_caller]
@@ -780,6 +784,10 @@ fn options_of_git_are_read_in_clusters_abbreviated_and_glued() {
         "git instaweb -d rm",
         "git init --template=d",
         "git remote-ext o 'rm x'",
+        "git ls-remote -o -- --upload-pack=rm .",
+        "git fetch -o -- --upload-pack=rm .",
+        "git ls-remote \"$x\" -- --upload-pack=rm .",
+        "git clone --origin -- -u rm .",
     ]);
     for harmless in [
         "git log --oneline -5",
@@ -790,6 +798,7 @@ fn options_of_git_are_read_in_clusters_abbreviated_and_glued() {
         "git clone -b x --depth 1 https://h/x",
         "git grep -e -O x",
         "git diff --exit-code",
+        "git log x -- --exec=rm",
         "git config url.https://h/.insteadOf git@h:",
     ] {
         finds(harmless, &["git"]);
@@ -850,7 +859,6 @@ fn a_wrapper_behind_a_function_that_is_undefined_is_read() {
         "git() { :; }; unset -f git; git -c alias.x='!rm' x",
         "u() { unset -f env; }\nenv() { :; }\nu\nenv rm x",
     ]);
-    finds("env() { :; }\nunset x\nenv rm x", &[":", "unset", "env()"]);
 }
 
 #[test]
@@ -1409,5 +1417,193 @@ fn a_setting_by_a_name_that_is_put_together_is_seen() {
         "let i=$x+1",
     ] {
         assert!(bash(plain).iter().all(|one| !one.ends_with(['?', '='])), "{plain}: {:?}", bash(plain));
+    }
+}
+
+/// Issue 05, A 1: bash drops the rest of a line after an error in an expansion or an assignment.
+#[test]
+fn a_definition_behind_another_command_on_its_line_is_never_certain() {
+    for before in [
+        "echo $((1/0));",
+        "UID=5;",
+        "q=${x:0:-9};",
+        "shopt -s failglob; echo *nope*;",
+        "for i in 1; do :\ndone;",
+        ": \\\n:;",
+        "g() { :; }; :;",
+        "g() { :; } &",
+        "true &&",
+    ] {
+        let script = format!("{before} rm() {{ :; }}\nrm x");
+        let found = bash(&script);
+        assert!(found.contains(&"rm".to_owned()), "{script}: {found:?}");
+    }
+    for script in [
+        "cat <<E; rm() { :; }\nE\nrm x",
+        "{ rm() { :; }; }\nrm x",
+        "{\nUID=5\nrm() { :; }\n}\nrm x",
+        "(\nrm() { :; }\n)\nrm x",
+    ] {
+        assert!(bash(script).contains(&"rm".to_owned()), "{script}: {:?}", bash(script));
+    }
+    finds("set -e\n\n# what it is for\nf() { :; }\nf", &["set", ":", "f()"]);
+    finds("f() { :; }; g() { :; }; f; g", &[":", ":", "f()", "g()"]);
+    finds("cat <<E\nx\nE\nf() { :; }\nf", &["cat", ":", "f()"]);
+}
+
+/// Issue 05, A 1.
+#[test]
+fn a_function_with_the_name_of_a_wrapper_hides_none_of_its_arguments() {
+    finds("env() { :; }\nenv rm x", &[":", "env", "env>rm"]);
+    finds("f() { timeout 5 rm; }\ntimeout() { :; }\nf", &["timeout", "timeout>rm", ":", "f()"]);
+}
+
+/// Issue 05, A 1.
+#[test]
+fn parameters_of_a_function_are_read_from_its_calls() {
+    finds("retry() { until \"$@\"; do sleep 1; done; }\nretry kubectl get nodes", &["sleep", "retry()", "kubectl"]);
+    finds(
+        "retry() {\n  local n=$1\n  shift\n  \"$@\" && return\n}\nretry 5 curl -f x\nretry 3 rm y",
+        &["local", "shift", "return", "retry()", "curl", "retry()", "rm"],
+    );
+    finds(
+        "f() { sudo -n -- \"$@\"; }\nf rm x\nf env kill 1",
+        &["sudo", "f()", "sudo>rm", "f()", "sudo>env", "sudo>env>kill"],
+    );
+    finds("run() { echo \"+ $*\"; \"$@\"; }\nwrap() { run \"$@\"; }\nwrap rm x", &["echo", "run()", "wrap()", "rm"]);
+    finds("f() { \"$@\"; }\nf f rm", &["f()", "f()", "rm"]);
+    finds("f() { shift || true; \"$@\"; }\nf a rm", &["shift", "true", "f()", "rm"]);
+    for script in [
+        "\"$@\"",
+        "f() { \"$@\"; }",
+        "f() { \"$@\"; }\nf $x rm",
+        "f() { \"$@\"; }\nf \"$x\"",
+        "f() { shift; \"$@\"; }\nf",
+        "f() { shift 2; \"$@\"; }\nf rm",
+        "f() { if x; then shift; fi; \"$@\"; }\nf a rm",
+        "f() { while x; do \"$@\"; shift; done; }\nf a rm",
+        "f() { true && shift; \"$@\"; }\nf a rm",
+        "f() { shift \"$n\"; \"$@\"; }\nf a rm",
+        "f() { set -- rm; \"$@\"; }\nf a",
+        "f() { eval 'set -- rm'; \"$@\"; }\nf a",
+        "f() { builtin shift; \"$@\"; }\nf a rm",
+        "trap 'set -- rm' USR1\nf() { \"$@\"; }\nf a",
+        "shift() { :; }\nf() { shift; \"$@\"; }\nf rm a",
+        "alias g=f\nf() { \"$@\"; }\nf a\ng rm",
+        "f() { \"$@\"; }\nexport -f f\nf a\nbash -c 'f rm'",
+        "command_not_found_handle() { \"$@\"; }\ncommand_not_found_handle a",
+        "f() { trap '\"$@\"' EXIT; }\nset -- rm\nf a",
+        "mapfile -C f -c 1 < o\nf() { \"$@\"; }\nf a",
+    ] {
+        is_unknown(script);
+    }
+}
+
+/// Issue 05, A 1.
+#[test]
+fn ifs_before_read_is_no_setting_and_anywhere_else_it_is() {
+    finds("while IFS= read -r line; do git add \"$line\"; done < f", &["read", "git"]);
+    finds("IFS=, read -ra parts <<< \"$x\"", &["read"]);
+    for script in [
+        "IFS=, git add",
+        "IFS=,",
+        "IFS=, \"$x\"",
+        "read() { rm; }; IFS=, read x",
+        "alias read=rm\nIFS=, read x",
+        "PATH=/x read y",
+    ] {
+        let found = bash(script);
+        assert!(found.iter().any(|one| one.ends_with('=')), "{script}: {found:?}");
+    }
+}
+
+/// Issue 05, A 1.
+#[test]
+fn a_program_below_proc_or_dev_is_unknown() {
+    for script in [
+        "/proc/self/exe -c rm",
+        "exec /proc/self/exe -c rm",
+        "env //proc/./1/exe",
+        "/usr/../proc/self/exe",
+        "/dev/fd/3",
+        "cd /; proc/self/exe -c rm",
+        "../../proc/self/exe -c rm",
+        "/dev/shm/x",
+    ] {
+        is_unknown(script);
+    }
+    finds("./dev/setup.sh; /opt/proc/x; ./proc", &["./dev/setup.sh", "/opt/proc/x", "./proc"]);
+}
+
+/// Issue 05, A 1.
+#[test]
+fn texts_that_may_be_put_together_and_evaluated_are_unknown() {
+    for script in [
+        "x='a['; x+='$(rm)]'; ((x))",
+        "b='a['; x=\"$b\"'$(rm)]'; ((x))",
+        "x='a(`rm`)'; x=${x//(/[}; x=${x//)/]}; ((x))",
+        "x='$(rm)'; declare -i n; n=\"a[$x]\"",
+        "x=\"a[$1]\"; ((x))",
+        "x=a; x+=\"[$1]\"; ((x))",
+        ": ${x:=a[$1]}; ((x))",
+        "y=(\"a[$1]\"); ((y))",
+        "x=$(echo \"a[$1]\"); echo $((x))",
+        "x='${y@P}'; ((x))",
+        "printf -v x 'b[%s]' '$(rm)'; let x",
+        "f() { x=$1$2; }\nf 'b[' '$(rm)]'; ((x))",
+        "x=$(echo 'b['; git '$(rm)]'); ((x))",
+        "echo '$(rm)]' | while read -r y; do x=\"b[$y\"; ((x)); done",
+        "echo '$(rm)]' > f; read y < f; x='b['$y; ((x))",
+        "{ echo '$(rm)]'; } >> f; read y < f; x='b['$y; ((x))",
+        "exec > f; echo '$(rm)]'; read y < f; x='b['$y; ((x))",
+        "coproc { echo '$(rm)]'; }; read y <&${COPROC[0]}; x='b['$y; ((x))",
+        "echo '$(rm)]'; x=\"b[$_\"; ((x))",
+        "f() { echo '$(rm)]'; }\nx=$(f); x='b['$x; ((x))",
+        "read y <<'E'\n$(rm)]\nE\nx='b['$y; ((x))",
+    ] {
+        is_unknown(script);
+    }
+    for plain in [
+        "x='a['; x+='$(rm)]'; echo \"$x\"",
+        "awk '{print $(NF-1)}' f; while read -r x; do unset y; done; local z=1; [ $# -lt 1 ]",
+        "log() { echo \"[$(date)] $*\"; }; n=$((n+1))",
+        "jq -r \".items[$i].name\" f; i=$((i+1))",
+        "ls file[0-9]* \"$x\"[ab]; ((i++))",
+        "a[$i]=x; echo \"${a[$i]}\"",
+        "echo \"Try \\`$0 --help'\" >&2; n=$((n+1))",
+        "ssh-keygen -C '$(x)'; curl -d '$(x)' h 2>&1 >/dev/null; ((n++))",
+        "cat <<'E'\nrun `make`\nE\n((n++))",
+    ] {
+        assert!(bash(plain).iter().all(|one| !one.ends_with('?')), "{plain}: {:?}", bash(plain));
+    }
+}
+
+/// Issue 05, A 1: what is unknown, what its message says to write instead, and that written.
+#[test]
+fn what_an_unknown_says_to_write_instead_is_known() {
+    for (script, says, instead) in [
+        ("ssh \"$HOST\" ls", "write `--` before it", "ssh -- \"$HOST\" ls"),
+        ("timeout \"$T\" ls", "write `--` before it", "timeout -- \"$T\" ls"),
+        ("ssh -- $HOST ls", "put it in double quotes", "ssh -- \"$HOST\" ls"),
+        ("env \"$X\" ls", "write the command's name", "env A=\"$X\" ls"),
+        ("\"$CMD\" x", "choose among written ones with `case`", "case $CMD in ls) ls ;; esac"),
+        ("sh -c \"ls $x\"", "as arguments", "sh -c 'ls -- \"$1\"' _ \"$x\""),
+        ("trap \"ls $x\" EXIT", "single quotes", "trap 'ls \"$x\"' EXIT"),
+        ("find . $x", "\"./$x\"", "find . \"./$x\""),
+        ("bash -lc ls", "leave `-l` out", "bash -c ls"),
+        ("git -c \"$x\" status", "write its name", "git -c user.name=\"$x\" status"),
+        ("zsh -c ls", "use bash or sh", "bash -c ls"),
+        ("alias a='b; c'", "define a function", "a() { b; c; }\na"),
+        ("unset \"$x\"", "write its name", "unset y"),
+        ("set $x", "`set -- \"$x\"`", "set -- \"$x\""),
+        ("make SHELL=x", "as a command of its own", "make all"),
+        ("tar cIf x y z", "with a dash", "tar -c -f y z"),
+        ("/proc/self/exe x", "by its name", "bash --version"),
+    ] {
+        let found = find_in(Shell::Bash, script, Size::Step).unwrap();
+        let said: Vec<&str> =
+            found.iter().filter_map(|one| if let What::Unknown(why) = one.what { Some(why) } else { None }).collect();
+        assert!(said.iter().any(|why| why.contains(says)), "{script}: {said:?}");
+        assert!(bash(instead).iter().all(|one| !one.ends_with('?')), "{instead}: {:?}", bash(instead));
     }
 }

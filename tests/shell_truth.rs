@@ -32,8 +32,14 @@ const BATCH: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(20);
 const STRAGGLERS: Duration = Duration::from_millis(500);
 /// How many scripts run where nothing else is asked for, in each form.
-const SCRIPTS: [(Form, usize); 5] =
-    [(Form::Everyday, 5_000), (Form::Traps, 7_000), (Form::Hidden, 2_000), (Form::Sly, 3_000), (Form::Damaged, 5_000)];
+const SCRIPTS: [(Form, usize); 6] = [
+    (Form::Everyday, 5_000),
+    (Form::Traps, 7_000),
+    (Form::Hidden, 2_000),
+    (Form::Sly, 3_000),
+    (Form::Damaged, 5_000),
+    (Form::Errors, 2_000),
+];
 
 #[test]
 fn every_program_that_runs_was_found_and_little_is_refused() {
@@ -47,7 +53,7 @@ fn every_program_that_runs_was_found_and_little_is_refused() {
         let count = total.map_or(usual, |total| total / SCRIPTS.len());
         let scripts: Vec<String> =
             (0..count).map(|number| script(seed.wrapping_mul(1_000_003).wrapping_add(number as u64), form)).collect();
-        let outcome = world.run(&scripts);
+        let outcome = world.run(&scripts, form == Form::Errors);
         let (mut ran, mut bash, mut either) = (0, 0, 0);
         for (script, truth) in scripts.iter().zip(&outcome) {
             ran += truth.bash.len() + truth.dash.len();
@@ -73,13 +79,14 @@ fn every_program_that_runs_was_found_and_little_is_refused() {
             share(either)
         )
         .unwrap();
-        let least = if form == Form::Sly { count / 2 } else { count };
+        let least = if matches!(form, Form::Sly | Form::Errors) { count / 2 } else { count };
         assert!(ran > least, "{form:?}: only {ran} programs ran in {count} scripts: the test runs nothing");
         let most = match form {
-            Form::Everyday => 2.0,
-            Form::Traps => 20.0,
+            // Texts in quotes that would run something count where the script also evaluates variables.
+            Form::Everyday => 3.0,
+            Form::Traps => 25.0,
             // What can't be known, and what is mostly no valid script.
-            Form::Hidden | Form::Sly | Form::Damaged => 100.0,
+            Form::Hidden | Form::Sly | Form::Damaged | Form::Errors => 100.0,
         };
         refused_too_often |= share(bash.max(either)) > most;
     }
@@ -88,14 +95,14 @@ fn every_program_that_runs_was_found_and_little_is_refused() {
     assert!(stuck <= 40, "{stuck} scripts did not end: what they would have run is not known");
     let first: Vec<&str> = misses.iter().take(8).map(String::as_str).collect();
     assert!(misses.is_empty(), "{shown}{} misses:\n{}", misses.len(), first.join("\n"));
-    assert!(!refused_too_often, "{shown}at most 2 % of everyday scripts and 20 % of traps may be unknown or refused");
+    assert!(!refused_too_often, "{shown}at most 3 % of everyday scripts and 25 % of traps may be unknown or refused");
 }
 
 #[test]
 fn what_scripts_written_by_hand_run_was_found() {
     let scripts: Vec<String> = include_str!("shell_truth/by_hand.txt").split("\n%%\n").map(str::to_owned).collect();
     let world = World::new();
-    let outcome = world.run(&scripts);
+    let outcome = world.run(&scripts, false);
     let mut misses = Vec::new();
     let mut ran = 0;
     for (script, truth) in scripts.iter().zip(&outcome) {
@@ -187,8 +194,8 @@ impl World {
         Self { folder, stuck: AtomicUsize::new(0) }
     }
 
-    /// Runs all scripts in both shells.
-    fn run(&self, scripts: &[String]) -> Vec<Truth> {
+    /// Runs all scripts in both shells; `alone` each in a shell of its own, as an error ends a subshell that would otherwise go on.
+    fn run(&self, scripts: &[String], alone: bool) -> Vec<Truth> {
         let results = Mutex::new(vec![Truth::default(); scripts.len()]);
         let next = AtomicUsize::new(0);
         let batches = scripts.len().div_ceil(BATCH) * 2;
@@ -204,7 +211,7 @@ impl World {
                         let first = batch / 2 * BATCH;
                         let shell = if batch.is_multiple_of(2) { "bash" } else { "dash" };
                         let these = &scripts[first..(first + BATCH).min(scripts.len())];
-                        let ran = self.batch(shell, these);
+                        let ran = self.batch(shell, these, alone);
                         let mut results = results.lock().unwrap();
                         for (at, ran) in ran.into_iter().enumerate() {
                             let truth = &mut results[first + at];
@@ -218,7 +225,7 @@ impl World {
     }
 
     /// What each script ran. Most are read by `.` in a subshell; the first three of a batch by a shell of their own.
-    fn batch(&self, shell: &str, scripts: &[String]) -> Vec<BTreeSet<String>> {
+    fn batch(&self, shell: &str, scripts: &[String], alone: bool) -> Vec<BTreeSet<String>> {
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
         let work = folder.path().join("work");
         std::fs::create_dir(&work).unwrap();
@@ -229,7 +236,7 @@ impl World {
             let mut driver = String::new();
             for (number, script) in scripts.iter().enumerate().skip(next) {
                 std::fs::write(folder.path().join(format!("s{number}")), script).unwrap();
-                let how = match number {
+                let how = match if alone { number % 3 } else { number } {
                     0 => format!("exec {shell} ../s{number}"),
                     1 => format!("exec {shell} < ../s{number}"),
                     2 => format!("exec {shell} -c \"$(cat ../s{number})\""),

@@ -40,9 +40,11 @@ impl Boundary {
     fn masked_last(&self, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
         let filter = Filter {
             statuses: vec![Status::Finished],
+            ending: None,
             step: Some(step.reference.clone()),
+            proposer: None,
+            before: None,
             limit: LOOKED_AT,
-            ..Filter::default()
         };
         for run in self.ledger.proposals(&filter).map_err(|error| fault(&error))?.proposals {
             let Some(receipt) = self.receipt_of(&run)? else { continue };

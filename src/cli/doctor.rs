@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::boundary::PROPOSAL_ROOM;
 use crate::cli::configured::{self, ConfigArgs};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::hardening::{self, Stands};
@@ -92,6 +93,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
             lines.extend(of_files(config));
+            lines.push(disk(config));
             lines.push(service(config));
         }
     }
@@ -302,6 +304,23 @@ fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
         });
     }
     lines
+}
+
+/// The disk of the store, before and while a service runs.
+fn disk(config: &Config) -> Line {
+    let what = "disk";
+    // The directory is made by the first start.
+    let there = config.data.ancestors().find(|path| path.is_dir());
+    let Some(there) = there else { return mend(what, format!("there is no {}", config.data.display())) };
+    let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
+    match rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
+        Ok(free) if free >= PROPOSAL_ROOM => ok(what, format!("{} MiB free at {place}; {needed} MiB must be", free >> 20)),
+        Ok(free) => mend(
+            what,
+            format!("{} MiB free at {place}, and {needed} MiB must be: proposals are refused until there is room", free >> 20),
+        ),
+        Err(error) => mend(what, format!("{place} can't be asked for its free space: {error}")),
+    }
 }
 
 fn service(config: &Config) -> Line {

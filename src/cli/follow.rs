@@ -26,6 +26,12 @@ const MAX_LINE_BYTES: u64 = 8 << 20;
 /// How often a broken stream is taken up again without anything new, with a pause that grows.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause, as a power of two of the first.
+const MOST_DOUBLED: u32 = 4;
+/// How long a boundary that was there, and can't be reached, is asked again: it is restarted, say.
+const RESTART: Duration = Duration::from_secs(120);
+/// How long one is asked again that has not answered yet.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// Where the events of a run go.
 #[derive(Debug)]
@@ -135,6 +141,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<P
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
     let mut tries = 0;
+    let mut outage = Outage::new(FIRST_ANSWER);
     loop {
         let before = after;
         let broken = match client.lines(&path, after) {
@@ -148,17 +155,51 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<P
                 sink.end()?;
                 return Ok(view);
             }
-            Ok(_) => {}
-            Err(failure) if failure.exit == Exit::Unreachable && tries < TRIES => {}
-            Err(failure) => return Err(failure),
+            Ok(_) => {
+                outage = Outage::new(RESTART);
+                tries = if after == before { tries + 1 } else { 0 };
+                if tries > TRIES {
+                    return Err(broken.unwrap_or_else(|| {
+                        Failure::new(
+                            Exit::Unreachable,
+                            "the boundary ends the stream of events without an end of the run",
+                        )
+                    }));
+                }
+                std::thread::sleep(PAUSE * 2_u32.pow(tries.min(MOST_DOUBLED)));
+            }
+            Err(failure) => outage.wait(failure, sink.talk)?,
         }
-        tries = if after == before { tries + 1 } else { 0 };
-        if tries > TRIES {
-            return Err(broken.unwrap_or_else(|| {
-                Failure::new(Exit::Unreachable, "the boundary ends the stream of events without an end of the run")
-            }));
+    }
+}
+
+/// A boundary that can't be reached for a while.
+struct Outage {
+    most: Duration,
+    began: Option<Instant>,
+    tries: u32,
+}
+
+impl Outage {
+    const fn new(most: Duration) -> Self {
+        Self { most, began: None, tries: 0 }
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// The failure itself, when another try is of no use, or it lasts too long.
+    fn wait(&mut self, failure: Failure, talk: &Talk) -> Result<(), Failure> {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
+            return Err(failure);
         }
-        std::thread::sleep(PAUSE * 2_u32.pow(tries.min(5)));
+        if self.tries == 0 {
+            talk.say(&format!("{failure}; asked again for {} s", self.most.as_secs()));
+        }
+        std::thread::sleep(PAUSE * 2_u32.pow(self.tries.min(MOST_DOUBLED)));
+        self.tries += 1;
+        Ok(())
     }
 }
 
@@ -290,8 +331,15 @@ pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: 
 /// for the verifier to find out.
 fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, talk: &Talk) -> Result<Vec<u8>, Failure> {
     let deadline = Instant::now() + COSIGNED;
+    let mut outage = Outage::new(RESTART);
     loop {
-        let bytes = client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
+        let bytes = match client.bytes(&format!("/v1/receipts/{receipt}/bundle")) {
+            Ok(bytes) => bytes,
+            Err(failure) => {
+                outage.wait(failure, talk)?;
+                continue;
+            }
+        };
         let (found, named) = cosignatures(&bytes);
         let witnesses = wanted.unwrap_or_else(|| u64::from(named));
         if found >= witnesses {
@@ -379,6 +427,14 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::receipt::Status;
+
+    #[test]
+    fn a_shell_s_exit_code_for_a_file_that_was_too_large_is_explained() {
+        let words = |code| outcome_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
+        assert!(words(153).contains("153 (a shell's code for a program that reached the limit file_bytes)"));
+        assert_eq!(words(3), "failed, exit code 3");
+    }
 
     #[test]
     fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {

@@ -151,7 +151,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
     say(
         Stands::Yours,
         "monitoring",
-        "/ready and /metrics, and `countersign audit` from another machine that keeps its --state".into(),
+        "/ready, and `countersign audit` from another machine that keeps its --state".into(),
     );
     points
 }

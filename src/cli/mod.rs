@@ -16,6 +16,7 @@ pub mod exit;
 pub mod export;
 pub mod follow;
 pub mod gate;
+pub mod granted;
 pub mod hardening;
 pub mod inbox;
 pub mod init;

@@ -219,8 +219,15 @@ const NO_NETWORK: [&str; 7] = [
     "ENETUNREACH",
 ];
 /// How programs say that /proc lacks what they read.
-const NO_PROC: [&str; 6] =
-    ["/proc/meminfo", "/proc/uptime", "/proc/stat", "/proc/loadavg", "/proc/cpuinfo", "/proc must be mounted"];
+const NO_PROC: [&str; 7] = [
+    "/proc/meminfo",
+    "/proc/uptime",
+    "/proc/stat",
+    "/proc/loadavg",
+    "/proc/cpuinfo",
+    "/proc must be mounted",
+    "system uptime",
+];
 /// How shells say that a program was ended for it, and programs that a write was refused.
 const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
 /// How much of the standard error is looked through.

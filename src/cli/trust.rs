@@ -253,23 +253,32 @@ fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
 #[derive(Debug)]
 pub struct Own(());
 
-/// Checks owner and mode of a file that is to be a ground for trust.
+/// Checks owner and mode of a file that is to be a ground for trust, and of the directory in which it could be replaced.
 ///
 /// # Errors
-/// When it is not there, is another user's, or others may write it.
+/// When it is not there, is another user's, or others may write or replace it.
 pub fn check_own(path: &Path) -> Result<Own, Failure> {
-    let place = Shown::text(&path.to_string_lossy());
-    let meta =
-        std::fs::metadata(path).map_err(|error| Failure::new(Exit::NoTrust, format!("{}: {error}", place.as_str())))?;
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::new(Exit::NoTrust, format!("{}: {error}", Shown::text(&path.to_string_lossy()).as_str()))
+    };
+    let real = path.canonicalize().map_err(|error| failed(path, error))?;
     let me = rustix::process::geteuid().as_raw();
-    if (meta.uid() != me && meta.uid() != 0) || meta.mode() & 0o022 != 0 {
-        return Err(Failure::new(
-            Exit::NoTrust,
-            format!(
-                "{0} can be written by others, so it is no ground for trust; look into it, then `chown {me} {0}` and `chmod go-w {0}`",
-                place.as_str()
-            ),
-        ));
+    for place in std::iter::once(real.as_path()).chain(real.parent()) {
+        let meta = std::fs::metadata(place).map_err(|error| failed(place, error))?;
+        // In a directory with the sticky bit others can't replace what is not theirs.
+        let closed = meta.mode() & 0o022 == 0 || (meta.is_dir() && meta.mode() & 0o1000 != 0);
+        if (meta.uid() != me && meta.uid() != 0) || !closed {
+            let what = if meta.is_dir() { "the directory " } else { "" };
+            return Err(Failure::new(
+                Exit::NoTrust,
+                format!(
+                    "{what}{0} can be written by others, so {1} is no ground for trust; look into it, then `chown {me} {0}` and \
+                     `chmod go-w {0}`",
+                    Shown::text(&place.to_string_lossy()).as_str(),
+                    if meta.is_dir() { "the file in it" } else { "it" },
+                ),
+            ));
+        }
     }
     Ok(Own(()))
 }
@@ -356,6 +365,14 @@ mod tests {
         assert_eq!(find(None, None, &home).expect("found").len(), 2);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("mode");
         assert_eq!(find(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("mode");
+        assert_eq!(find(None, None, &home).expect("found").len(), 2);
+        // Who writes the directory puts another file in its place.
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o777)).expect("mode");
+        let refused = find(None, None, &home).expect_err("others can replace it");
+        assert!(refused.exit == Exit::NoTrust && refused.to_string().contains("chmod go-w"), "{refused}");
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o1777)).expect("mode");
+        assert_eq!(find(None, None, &home).expect("nobody else's file is replaced there").len(), 2);
     }
 
     #[test]

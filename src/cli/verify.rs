@@ -393,6 +393,9 @@ fn state(screen: &mut Screen, facts: &Facts) {
     let layers: Vec<_> = facts.sandbox.layers.iter().map(|layer| layer.word()).collect();
     screen
         .field("sandbox held", &Shown::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }));
+    if let Some(warning) = facts.sandbox.warning() {
+        screen.field_in(Tone::Bad, "WARNING", &Shown::text(&warning));
+    }
     screen.field("boundary", &Shown::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
         "roster",

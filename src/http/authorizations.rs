@@ -34,6 +34,8 @@ pub(super) static ROUTES: &[Route] = &[Route {
     path: "/v1/authorizations",
     name: "submit",
     summary: "A signed authorization crosses: it runs once, and the receipt comes back with its proofs",
+    about: "For an envelope that was signed elsewhere, for one offline. The answer comes when the run has ended, or as lines while it runs, if the caller accepts `application/x-ndjson`.",
+    segments: &[],
     access: Access::Known,
     query: &[Field { name: "shape", about: "with lines, `simple`: {type: output|exit|error} only, then the bundle" }],
     headers: &[],

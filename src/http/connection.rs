@@ -1,7 +1,7 @@
 //! Connections: how many, how long, how they end.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// would be reset, and a peer that is still sending would lose the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
-/// Connections that may be told at once that there is no room.
+/// Connections that may be told at once that there is no room, and are waited for until they have read it.
 const TURNED_AWAY: usize = 64;
 /// Pause after the system has no descriptor or memory for one more connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -86,11 +86,14 @@ where
             }
         };
         let Ok(place) = room.clone().try_acquire_owned() else {
-            if let Ok(place) = turned_away.clone().try_acquire_owned() {
-                tokio::spawn(async move {
+            match turned_away.clone().try_acquire_owned() {
+                Ok(place) => drop(tokio::spawn(async move {
                     turn_away(stream).await;
                     drop(place);
-                });
+                })),
+                // Nothing waits for this peer. The answer is sent and the connection closed: a peer whose request comes
+                // later may see a reset in its place.
+                Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(no_room().as_bytes()))),
             }
             continue;
         };
@@ -102,7 +105,7 @@ where
         });
     }
     drop(listener);
-    phase.send_replace(Phase::Draining);
+    phase.send_replace(Phase::Ending);
     connections.shutdown()
 }
 
@@ -140,14 +143,17 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn turn_away(mut stream: TcpStream) {
-    let answer = format!(
+fn no_room() -> String {
+    format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
          retry-after: 1\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n{NO_ROOM}",
         NO_ROOM.len()
-    );
+    )
+}
+
+async fn turn_away(mut stream: TcpStream) {
     let told = timeout(Duration::from_secs(1), async {
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(no_room().as_bytes()).await?;
         stream.shutdown().await?;
         // Closing with unread bytes resets the connection, and the peer would lose the answer.
         let mut rest = [0; 4096];
@@ -307,6 +313,23 @@ mod tests {
             }
         };
         timeout(PATIENCE, again).await.expect("there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_connections_is_told_so_too() {
+        let running = start(1).await;
+        let mut held = Vec::new();
+        let mut told = 0;
+        for _ in 0..TURNED_AWAY + 20 {
+            let mut stream = TcpStream::connect(running.address).await.expect("connected");
+            let mut bytes = vec![0; 4096];
+            // A peer that says nothing is told at once; the first one has its place.
+            if let Ok(Ok(read)) = timeout(Duration::from_millis(100), stream.read(&mut bytes)).await {
+                told += usize::from(bytes[..read].starts_with(b"HTTP/1.1 503"));
+            }
+            held.push(stream);
+        }
+        assert_eq!(told, TURNED_AWAY + 19);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use schemars::SchemaGenerator;
 use crate::boundary::view::DenialView;
 use crate::http::api::StatementDenial;
 use crate::http::call::{Call, answer, read};
-use crate::http::proposals::PROPOSAL;
+use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
 use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
@@ -31,6 +31,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}/denial",
         name: "deny",
         summary: "A signed denial: withdraws the proposal, or kills its run",
+        about: "Needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of the authorization.",
+        segments: &[PROPOSAL_ID],
         access: Access::Signed,
         query: &[],
         headers: &[],
@@ -44,6 +46,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/denials",
         name: "denyStatement",
         summary: "A signed denial of a statement that was made elsewhere: it never runs, also where the boundary has not seen it",
+        about: "Needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of the authorization.",
+        segments: &[],
         access: Access::Signed,
         query: &[],
         headers: &[],

@@ -208,7 +208,7 @@ pub(super) fn stream(form: Form) -> (Reader, Response) {
     (Reader { form, to }, response)
 }
 
-/// Hands events on until the last one, until the reader is gone, or (if `stops`) until the service shuts down.
+/// Hands events on until the last one, until the reader is gone, or (if `stops`) until the service has drained.
 pub(super) async fn pump(app: &App, events: &mut Events, reader: &Reader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,7 +220,7 @@ pub(super) async fn pump(app: &App, events: &mut Events, reader: &Reader, stops:
                 biased;
                 () = reader.to.closed() => return,
                 event = &mut next => break event,
-                () = app.phase(Phase::Draining), if stops => return,
+                () = app.phase(Phase::Ending), if stops => return,
                 _ = tick.tick() => if reader.keep_alive().await.is_err() { return },
             }
         };

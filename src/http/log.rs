@@ -12,7 +12,7 @@ use crate::http::api::ConsistencyProof;
 use crate::http::call::{Call, answer, bytes};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::refuse;
-use crate::http::route::{Access, Answer, Reply, Route, Shape, Verb, ok};
+use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
 use crate::record::refusal::Code;
 
 /// The media type of checkpoints and proofs.
@@ -27,6 +27,8 @@ const OPEN: Route = Route {
     path: "/log/checkpoint",
     name: "checkpoint",
     summary: "The log's signed head (C2SP tlog-checkpoint)",
+    about: "Size and root of the log, signed by the boundary and by the witnesses that cosigned it so far.",
+    segments: &[],
     access: Access::Open,
     query: &[],
     headers: &[],
@@ -38,12 +40,22 @@ const OPEN: Route = Route {
 
 const TILE: Reply = Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "the tile" };
 
+const ENTRIES: Field = Field {
+    name: "tile",
+    about: "`<index>`, or `<index>.p/<width>` for a partial tile; the index in groups of three digits",
+};
+
 pub(super) static ROUTES: &[Route] = &[
     OPEN,
     Route {
         path: "/log/tile/{*tile}",
         name: "tile",
         summary: "Hashes of the tree: <level>/<index>[.p/<width>] (C2SP tlog-tiles)",
+        about: "Hashes never change once written, so that they may be cached for ever.",
+        segments: &[Field {
+            name: "tile",
+            about: "`<level>/<index>`, or `<level>/<index>.p/<width>` for a partial tile; the index in groups of three digits",
+        }],
         replies: &[TILE],
         handler: |call| Box::pin(hashes(call)),
         ..OPEN
@@ -52,6 +64,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/tile/entries/{*tile}",
         name: "entriesTile",
         summary: "Entries of the log: <index>[.p/<width>] (C2SP tlog-tiles)",
+        about: "The entries themselves, each behind its length in two bytes. They hold every decision, so the caller needs the scope `read`.",
+        segments: &[ENTRIES],
         access: Access::Known,
         replies: &[TILE],
         handler: |call| Box::pin(entries(call)),
@@ -61,6 +75,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/entries/{*tile}",
         name: "entries",
         summary: "The same as /log/tile/entries/…",
+        about: "The path that earlier C2SP readers ask for. The answer is the same.",
+        segments: &[ENTRIES],
         access: Access::Known,
         replies: &[TILE],
         handler: |call| Box::pin(entries(call)),
@@ -70,6 +86,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/proof/{index}",
         name: "inclusionProof",
         summary: "That an entry is in the log (C2SP tlog-proof)",
+        about: "A text that any C2SP reader can check: the hashes from the entry up to the root, then the checkpoint.",
+        segments: &[Field { name: "index", about: "the entry's number, from 0" }],
         replies: &[Reply { status: 200, media: TEXT, shape: Shape::Text, about: "the proof with its checkpoint" }],
         handler: |call| Box::pin(inclusion(call)),
         ..OPEN
@@ -78,6 +96,11 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/proof/consistency/{old}/{new}",
         name: "consistencyProof",
         summary: "That the log of one size is the beginning of the log of another",
+        about: "Shows whoever kept an earlier checkpoint that nothing before it was changed (RFC 6962, section 2.1.2).",
+        segments: &[
+            Field { name: "old", about: "the smaller size" },
+            Field { name: "new", about: "the larger size, at most the log's own" },
+        ],
         replies: &[ok(SchemaGenerator::subschema_for::<ConsistencyProof>, "the proof")],
         handler: |call| Box::pin(consistency(call)),
         ..OPEN
@@ -86,6 +109,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/log/blob/sha256/{hex}",
         name: "blob",
         summary: "A document that an entry names by its digest",
+        about: "Step definitions, policies, rosters and recorded configurations. The caller needs the scope `read`; the digest proves the bytes.",
+        segments: &[Field { name: "hex", about: "the SHA-256 of the document, 64 lower-case hexadecimal digits" }],
         access: Access::Known,
         replies: &[Reply { status: 200, media: OCTETS, shape: Shape::Bytes, about: "its bytes" }],
         handler: |call| Box::pin(blob(call)),

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::http::header::{ALLOW, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
@@ -44,7 +44,7 @@ use tokio::task::JoinHandle;
 use tower::Service as _;
 
 use crate::boundary::Boundary;
-use crate::boundary::refusal::{Stopped, fault};
+use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::http::access::Hosts;
 use crate::http::limit::{Limits, Rates};
 use crate::http::problem::{method_not_allowed, refuse};
@@ -93,8 +93,9 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     .flatten()
 }
 
-/// Answers what comes in on `listener` until `shutdown` is ready, then finishes what is in flight, within
-/// `config.drain`: waits answer as things are, event streams end, calls that change something end as they would have.
+/// Answers what comes in on `listener` until `shutdown` is ready, then drains, within `config.drain`: calls that change
+/// something and are under way end as they would have, new ones are refused, runs end. Who reads or waits is answered until
+/// then, so that a client that waits for a run learns its end.
 ///
 /// # Errors
 /// When the listener has no address; refused connections are logged and outlived.
@@ -109,26 +110,49 @@ pub async fn serve(
     let app = Arc::new(App::new(boundary, bound, &config, phase.subscribe()));
     let face = Face { router: router(app.clone()), app: app.clone() };
     let reply = move |peer, request: Request<Incoming>| reply(face.clone(), peer, request);
-    let drained = connection::accept(listener, reply, config.max_connections, &phase, shutdown).await;
-    tracing::info!(address = %bound, "no longer listening; finishing what is in flight");
-    let finished = tokio::time::timeout(config.drain, async {
-        drained.await;
-        app.finished().await;
-    });
-    if finished.await.is_err() {
-        tracing::warn!(seconds = config.drain.as_secs(), "what was in flight did not end in time: cut off");
+    let drained = async {
+        shutdown.await;
+        phase.send_replace(Phase::Draining);
+        drain(&app, config.drain).await;
+    };
+    let ended = connection::accept(listener, reply, config.max_connections, &phase, drained).await;
+    tracing::info!(address = %bound, "no longer listening");
+    if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
+        tracing::warn!(seconds = LAST_ANSWERS.as_secs(), "answers were not taken in time: cut off");
     }
     phase.send_replace(Phase::Over);
     Ok(())
 }
+
+/// Lets calls and runs end.
+async fn drain(app: &App, within: Duration) {
+    let began = Instant::now();
+    app.boundary.begin_ending();
+    let waited_for = app.is_waited_for();
+    if tokio::time::timeout(within, app.finished()).await.is_err() {
+        tracing::warn!(seconds = within.as_secs(), "calls that were under way did not end in time");
+    }
+    app.boundary.end_runs(within.saturating_sub(began.elapsed())).await;
+    if waited_for {
+        // Who waited has just been told the end of a run, and reads its receipt now.
+        tokio::time::sleep(LAST_READS).await;
+    }
+}
+
+/// How long reading is answered after the last run has ended, where somebody waited.
+const LAST_READS: Duration = Duration::from_secs(1);
+/// How long answers that are on their way may take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Where the service is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// Requests are taken.
     Serving,
-    /// What is in flight is finished.
+    /// What runs is finished; only reading is answered.
     Draining,
+    /// Waits answer as things are, streams end.
+    Ending,
     /// What is left is cut off.
     Over,
 }
@@ -141,6 +165,7 @@ struct App {
     phase: watch::Receiver<Phase>,
     /// Room for those who wait for events or changes; the other connections stay free for signatures.
     waits: Arc<Semaphore>,
+    most_waits: usize,
     /// Calls that change something, each holding one of [`MOST_WORK`].
     work: Arc<Semaphore>,
 }
@@ -150,12 +175,14 @@ const MOST_WORK: u32 = 1 << 20;
 
 impl App {
     fn new(boundary: Arc<Boundary>, bound: SocketAddr, config: &HttpConfig, phase: watch::Receiver<Phase>) -> Self {
+        let most_waits = config.max_connections / 4 * 3;
         Self {
             boundary,
             hosts: Hosts::new(bound, &config.allowed_hosts),
             limits: Limits::new(config.rates, Instant::now()),
             phase,
-            waits: Arc::new(Semaphore::new(config.max_connections / 4 * 3)),
+            waits: Arc::new(Semaphore::new(most_waits)),
+            most_waits,
             work: Arc::new(Semaphore::new(MOST_WORK as usize)),
         }
     }
@@ -181,6 +208,16 @@ impl App {
             drop(counted);
             done
         }))
+    }
+
+    /// Whether new calls may change something.
+    fn takes_changes(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving
+    }
+
+    /// Whether somebody waits for events or changes.
+    fn is_waited_for(&self) -> bool {
+        self.waits.available_permits() < self.most_waits
     }
 
     /// Ready when no such work is under way.
@@ -211,6 +248,9 @@ fn router(app: Arc<App>) -> Router {
     route::router(routes(), app).fallback(unknown)
 }
 
+/// Seconds after which a boundary that is started again should answer.
+const RESTART_S: u64 = 5;
+
 /// Paths of features that later versions have.
 const LATER: [(&str, &str); 5] = [
     ("/v1/sessions", "sessions"),
@@ -239,6 +279,12 @@ where
     let method = request.method().clone();
     let mut response = match face.app.hosts.check(request.headers(), request.uri()) {
         Err(stopped) => stopped.into_response(),
+        Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
+            let refusal = Refusal::new(Code::Busy, "the boundary is ending or starting again: try again soon");
+            let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
         Ok(()) => {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::Schema;
 use schemars::generate::SchemaGenerator;
+use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::http::api::Problem;
@@ -21,7 +23,7 @@ const BEARER: &str = "bearer";
 /// The description of the HTTP interface.
 #[must_use]
 pub fn openapi() -> Value {
-    let settings = schema::settings().with(|settings| {
+    let settings = schema::settings().with_transform(RecursiveTransform(plain_enum)).with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
@@ -65,6 +67,25 @@ pub fn openapi() -> Value {
     })
 }
 
+/// Writes a choice of words as one `enum` with the words' meanings in its description.
+///
+/// schemars gives `oneOf` of one `const` each when the words have doc comments. Generators of clients take `const` for the
+/// type's only value (openapi-python-client 0.29 does), so that such a client refuses every other word.
+fn plain_enum(schema: &mut Schema) {
+    let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
+    let Some(words) = choices.iter().map(|choice| choice["const"].as_str()).collect::<Option<Vec<_>>>() else { return };
+    let mut text = schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+    for (word, choice) in words.iter().zip(choices) {
+        let meaning = choice["description"].as_str().unwrap_or_default();
+        text.push_str(&format!("\n- `{word}`: {meaning}"));
+    }
+    let words = Value::from(words);
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), words);
+    schema.insert("description".to_owned(), text.into());
+}
+
 fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     let mut replies: BTreeMap<u16, Value> = BTreeMap::new();
     for reply in route.replies {
@@ -96,6 +117,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     let mut operation = json!({
         "operationId": route.name,
         "summary": route.summary,
+        "description": route.about,
         "parameters": parameters(route),
         "responses": responses,
         "security": if route.access == Access::Known { json!([{BEARER: []}]) } else { json!([]) },
@@ -111,13 +133,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         json!({"name": name, "in": place, "required": place == "path", "description": about,
                "schema": {"type": "string"}})
     };
-    let in_path =
-        route.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).map(|name| match name
-            .strip_prefix('*')
-        {
-            Some(rest) => parameter(rest, "path", "all that follows, slashes too"),
-            None => parameter(name, "path", ""),
-        });
+    let in_path = route.segments.iter().map(|field| parameter(field.name, "path", field.about));
     let in_query = route.query.iter().map(|field| parameter(field.name, "query", field.about));
     let in_header = route.headers.iter().map(|field| parameter(field.name, "header", field.about));
     in_path.chain(in_query).chain(in_header).collect()

@@ -20,6 +20,8 @@ const HEALTH: Route = Route {
     path: "/health",
     name: "health",
     summary: "Whether the process is up",
+    about: "Answers as long as the process can answer at all. Use `/ready` to learn whether proposals are taken.",
+    segments: &[],
     access: Access::Open,
     query: &[],
     headers: &[],
@@ -37,6 +39,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/ready",
         name: "ready",
         summary: "Whether proposals are taken and run, and what an operator should know",
+        about: "503 while the boundary does not take or run proposals. `notes` lists what an operator should look at, also while it is ready.",
         replies: &[READY, Reply { status: 503, about: "they are not; `notes` says why", ..READY }],
         handler: |call| Box::pin(ready(call)),
         ..HEALTH
@@ -45,6 +48,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/version",
         name: "version",
         summary: "Which program and interface answer",
+        about: "The program's own version, and the version of this HTTP interface.",
         replies: &[ok(SchemaGenerator::subschema_for::<Version>, "versions")],
         handler: |_| Box::pin(version()),
         ..HEALTH
@@ -53,6 +57,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/openapi.json",
         name: "openapi",
         summary: "This description",
+        about: "This document, generated from the same table that routes the calls.",
         replies: &[Reply { status: 200, media: JSON, shape: Shape::Text, about: "OpenAPI 3.1" }],
         handler: |_| Box::pin(description()),
         ..HEALTH

@@ -55,12 +55,16 @@ pub(super) const JUDGED: &[Code] = &[
 
 pub(super) const PROPOSAL: Reply = ok(SchemaGenerator::subschema_for::<ProposalView>, "the proposal as it is now");
 
+pub(super) const PROPOSAL_ID: Field = Field { name: "id", about: "the proposal's id, `prp_…`" };
+
 pub(super) static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Post,
         path: "/v1/proposals",
         name: "propose",
         summary: "Proposes to run a step once; answers with the bytes to sign",
+        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: the same nonce and body are answered with the proposal that exists.",
+        segments: &[],
         access: Access::Known,
         query: &[],
         headers: &[],
@@ -85,6 +89,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals",
         name: "proposals",
         summary: "Proposals, newest first",
+        about: "Callers see their own proposals; a caller that may read sees all. Follow `cursor` until there is none.",
+        segments: &[],
         access: Access::Known,
         query: &[
             Field {
@@ -111,6 +117,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}",
         name: "proposal",
         summary: "One proposal; with ?wait= as soon as its status changes",
+        about: "The state of one proposal. Once `receipt` is there, the run has ended and its receipt is in the log.",
+        segments: &[PROPOSAL_ID],
         access: Access::Known,
         query: &[Field { name: "wait", about: "seconds, with or without `s`, at most 55: holds the answer so long" }],
         headers: &[],
@@ -124,6 +132,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}/events",
         name: "events",
         summary: "What happens to a proposal, live: server-sent events, or a line each",
+        about: "Ends when nothing more can come. A client that lost the stream goes on with `Last-Event-ID`.",
+        segments: &[PROPOSAL_ID],
         access: Access::Known,
         query: &[Field { name: "shape", about: "`simple`: lines {type: output|exit|error} only" }],
         headers: &[Field { name: "Last-Event-ID", about: "goes on after this event" }],
@@ -145,6 +155,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}/signatures",
         name: "sign",
         summary: "Signatures over the payload; the quorum starts the run",
+        about: "Needs no bearer: the signatures are the authority. The signature that completes the quorum is answered before the run has ended.",
+        segments: &[PROPOSAL_ID],
         access: Access::Open,
         query: &[],
         headers: &[],
@@ -158,6 +170,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals/{id}/cancellation",
         name: "cancel",
         summary: "Stops waiting for signatures, or kills the run",
+        about: "For the proposer itself, and for callers with the scope `operate`. A run that has ended is not changed.",
+        segments: &[PROPOSAL_ID],
         access: Access::Known,
         query: &[],
         headers: &[],
@@ -224,7 +238,7 @@ async fn proposal(call: Call) -> Answer {
     let view = match (up_to, waiting(&call.app)) {
         (Some(up_to), Some(_room)) => tokio::select! {
             view = boundary.wait(&call.caller, &id, up_to) => view?,
-            () = call.app.phase(Phase::Draining) => boundary.proposal(&call.caller, &id)?,
+            () = call.app.phase(Phase::Ending) => boundary.proposal(&call.caller, &id)?,
         },
         _ => boundary.proposal(&call.caller, &id)?,
     };

@@ -10,9 +10,12 @@ use crate::boundary::evidence::LoggedReceipt;
 use crate::boundary::refusal::fault;
 use crate::boundary::view::ReceiptView;
 use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
-use crate::http::route::{Access, Answer, Reply, Route, Shape, Verb, ok};
+use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::ident::ReceiptId;
+
+const RECEIPT_ID: Field =
+    Field { name: "id", about: "the receipt's id, `rcp_…`: the proposal's id with another prefix" };
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -20,6 +23,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/receipts/{id}",
         name: "receipt",
         summary: "A signed receipt and its log entry",
+        about: "The signed statement of what ran and how it ended. The proposer of the run and callers that may read get it.",
+        segments: &[RECEIPT_ID],
         access: Access::Known,
         query: &[],
         headers: &[],
@@ -33,6 +38,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/receipts/{id}/bundle",
         name: "bundle",
         summary: "A receipt with all that its offline verification needs",
+        about: "Save it as it comes: `countersign verify` decides it offline, with a roster only.",
+        segments: &[RECEIPT_ID],
         access: Access::Known,
         query: &[],
         headers: &[],
@@ -51,6 +58,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/receipts/verify",
         name: "verify",
         summary: "Every check of a bundle with its result, against this boundary's roster: a convenience, not trust",
+        about: "Takes a bundle and answers 200 with a report also when checks fail: read `verified`.",
+        segments: &[],
         access: Access::Known,
         query: &[],
         headers: &[],

@@ -5,7 +5,7 @@ use schemars::SchemaGenerator;
 
 use crate::boundary::view::{RegistryView, StepView};
 use crate::http::call::{Call, answer};
-use crate::http::route::{Access, Answer, Route, Verb, ok};
+use crate::http::route::{Access, Answer, Field, Route, Verb, ok};
 use crate::record::ident::StepRef;
 use crate::record::refusal::Code;
 
@@ -15,6 +15,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/registry",
         name: "registry",
         summary: "The seal in force and the registered steps",
+        about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. A caller that may read sees all.",
+        segments: &[],
         access: Access::Known,
         query: &[],
         headers: &[],
@@ -28,6 +30,11 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/steps/{*ref}",
         name: "step",
         summary: "One step's whole definition",
+        about: "The definition with script and parameter schema, what policy asks, and the sandbox that a run would get.",
+        segments: &[Field {
+            name: "ref",
+            about: "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
+        }],
         access: Access::Known,
         query: &[],
         headers: &[],

@@ -31,6 +31,10 @@ pub struct Route {
     pub name: &'static str,
     /// What it does, in a line.
     pub summary: &'static str,
+    /// What a caller should know of it, in a few sentences.
+    pub about: &'static str,
+    /// What stands in the braces of the path, in their order.
+    pub segments: &'static [Field],
     /// Who may call at all; what of it a caller may see, the boundary decides.
     pub access: Access,
     /// The query's fields; any other is refused.
@@ -67,7 +71,7 @@ pub enum Access {
     Known,
 }
 
-/// A field of a query, or a header.
+/// A field of a query, a header, or a part of a path.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// Its name.

@@ -5,6 +5,7 @@ pub mod control;
 mod descriptors;
 pub mod files;
 mod handover;
+mod host_lock;
 pub mod kept;
 pub mod owned;
 pub mod private;

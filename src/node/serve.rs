@@ -18,6 +18,7 @@ use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
 use crate::node::descriptors;
 use crate::node::files::Files;
+use crate::node::host_lock::HostLock;
 use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled, Takes};
@@ -39,6 +40,7 @@ pub struct Node {
     signals: Signals,
     /// The newest version of the roster that the start found signed.
     newest_roster: u64,
+    lock: HostLock,
 }
 
 /// What the service is told from outside. Watched from before the store is opened: a signal in between waits its turn.
@@ -107,7 +109,7 @@ impl Node {
         // The lock comes before the sweep of what a service before left.
         let store = start::take_store(&config)?;
         let sandbox = around(start::sandbox(&config)?);
-        let Assembled { boundary, ledger, level, first, notes, newest_roster } =
+        let Assembled { boundary, ledger, level, first, notes, newest_roster, lock } =
             start::assemble(&config, sandbox, store, files, Takes::Changes).await?;
         let broken = |stopped: Stopped| {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
@@ -130,7 +132,7 @@ impl Node {
             notes,
             control: config.socket(),
         };
-        Ok(Self { boundary, ledger, listener, control, config, started, signals, newest_roster })
+        Ok(Self { boundary, ledger, listener, control, config, started, signals, newest_roster, lock })
     }
 
     /// What the start found.
@@ -144,7 +146,7 @@ impl Node {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self) -> Result<(), Problems> {
-        let Self { boundary, ledger, listener, control, config, signals, newest_roster, .. } = self;
+        let Self { boundary, ledger, listener, control, config, signals, newest_roster, lock, .. } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
         // What was signed before the last end, and was not run, takes its way now.
@@ -173,6 +175,8 @@ impl Node {
         if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint is not kept: {error}");
         }
+        // Only now: the store is closed.
+        drop(lock);
         served.map_err(|error| broken(&error))?;
         Ok(())
     }
@@ -197,7 +201,7 @@ pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Proble
     let broken = |error: &dyn std::fmt::Display| Problems::from(Problem::whole(&config.database, error.to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
-        let Assembled { boundary, ledger, .. } =
+        let Assembled { boundary, ledger, lock: _lock, .. } =
             start::assemble(&config, sandbox, store, files, Takes::Nothing).await?;
         let answer = control::answer(&boundary, &config.runbooks, request).await;
         kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
@@ -229,11 +233,16 @@ async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<Pa
 async fn watch_rosters(boundary: Arc<Boundary>, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = Vec::new();
     loop {
         every.tick().await;
         let (state, config) = (boundary.state(), config.clone());
         let look = move || succession::notes_while_serving(&config, &state.rosters, newest);
         if let Ok(notes) = tokio::task::spawn_blocking(look).await {
+            if notes != told {
+                notes.iter().for_each(|note| tracing::info!("{note}"));
+                told.clone_from(&notes);
+            }
             boundary.set_roster_notes(notes);
         }
     }

@@ -15,6 +15,7 @@ use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
 use crate::node::files::{self, Files};
+use crate::node::host_lock::HostLock;
 use crate::node::problem::{Problem, Problems};
 use crate::node::roster_file::Written;
 use crate::node::succession::{self, Found};
@@ -52,6 +53,8 @@ pub struct Assembled {
     pub notes: Vec<String>,
     /// The newest version of the roster that this start found signed.
     pub newest_roster: u64,
+    /// Keeps a copy of the directory from being served beside it.
+    pub lock: HostLock,
 }
 
 /// Whether what changed since the last seal comes into force.
@@ -86,6 +89,17 @@ pub async fn assemble(
             return Err(problems);
         }
     };
+    // Before anything is written: the log of a copy would go on beside the original's.
+    let lock = match ledger.state().boundary {
+        Some(id) => match HostLock::take(config, &id).await {
+            Ok(lock) => Some(lock),
+            Err(problem) => {
+                let _ = ledger.close().await;
+                return Err(problem.into());
+            }
+        },
+        None => None,
+    };
     let broken = |fault: Fault| Problems::from(Problem::whole(&config.database, fault.to_string()));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
@@ -97,6 +111,10 @@ pub async fn assemble(
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
     notes.extend(found.notes);
+    let lock = match lock {
+        Some(lock) => lock,
+        None => HostLock::take(config, &sealed.boundary.id).await?,
+    };
     notes.extend(rosters::keep(config, &sealed.rosters));
     if !sealed.roster.is_guarded() {
         notes.push("the roster is unguarded (threshold 0): its next version needs nobody's signature".to_owned());
@@ -119,7 +137,7 @@ pub async fn assemble(
     notes.extend(found.following);
     notes.extend(boundary.note_seal());
     let newest_roster = found.newest.max(boundary.state().roster.version());
-    Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes, newest_roster })
+    Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
 }
 
 /// What a start noticed about the files.

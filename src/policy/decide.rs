@@ -285,6 +285,8 @@ impl Judge<'_> {
         match what {
             What::Command(name) => self.command(name),
             What::Function(_) if self.everything() => (Verdict::Allow, Rule::AllowAll),
+            // Were it not defined, the program of its name would run.
+            What::Function(name) if self.denies(name) => self.command(name),
             What::Function(_) => (Verdict::Allow, Rule::Function),
             What::Setting(name) => self.setting(name),
             What::Unknown(why) => self.unknown(why),
@@ -293,6 +295,13 @@ impl Judge<'_> {
 
     const fn everything(&self) -> bool {
         self.flags.allow_all && !self.flags.deny_all
+    }
+
+    /// Whether a list denies a command of this name.
+    fn denies(&self, name: &str) -> bool {
+        let places = self.flags.places.as_ref();
+        let lists = [&self.ruling.written, &*self.ruling.built_in];
+        lists.into_iter().any(|lists| lists.of(PermissionKind::Run).deny.find_denied(name, places).is_some())
     }
 
     fn command(&self, name: &str) -> (Verdict, Rule) {
@@ -333,7 +342,7 @@ impl Judge<'_> {
         if let Some(entry) = granted() {
             return (Verdict::Allow, listed(kind, Side::Allow, entry.clone(), Then::Stands));
         }
-        self.unknown("it changes what later commands are or do")
+        self.unknown("it changes what later commands are or do: call programs by their paths instead, or grant the variable (type: env)")
     }
 
     fn unknown(&self, why: &'static str) -> (Verdict, Rule) {

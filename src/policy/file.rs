@@ -21,6 +21,7 @@ use crate::policy::lists::{KINDS, Listed, Side, word};
 use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
 use crate::record::step::{Approvals, Groups};
+use crate::record::validity::Timestamp;
 use crate::yaml::{self, Flaw, Kind, Node};
 
 /// A policy that was read: the rules, and the canonical JSON of the file as it was written.
@@ -166,6 +167,10 @@ pub struct Grant {
     pub runbook: Option<String>,
     /// Always `permanent`: what is allowed for a session lives in memory.
     pub scope: Scope,
+    /// When it was granted, as Rundown writes it; a note for people, which decides nothing.
+    #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"))]
+    pub granted_at: Option<String>,
 }
 
 /// How long a grant of the file lasts.
@@ -342,6 +347,15 @@ pub(crate) fn read_lists(value: &Value) -> Result<Vec<Written>, Vec<PolicyError>
     if reader.flaws.is_empty() { Ok(written) } else { Err(errors(reader.flaws)) }
 }
 
+/// Whether it is a time as JavaScript writes it: `2026-01-31T12:00:00Z`, with or without a fraction of the second.
+fn is_time(text: &str) -> bool {
+    let Some(text) = text.strip_suffix('Z') else { return false };
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    (1..=9).contains(&fraction.len())
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+        && format!("{seconds}Z").parse::<Timestamp>().is_ok()
+}
+
 fn parse(text: &str) -> Result<Node, Vec<PolicyError>> {
     if text.len() > MAX_FILE_BYTES {
         return Err(vec![PolicyError {
@@ -454,7 +468,7 @@ impl Reader {
 
     fn grant(&mut self, node: &Node) -> Option<Grant> {
         let before = self.flaws.len();
-        node.closed_map("a grant", &["type", "pattern", "runbook", "scope"], &[], &mut self.flaws);
+        node.closed_map("a grant", &["type", "pattern", "runbook", "scope", "grantedAt"], &[], &mut self.flaws);
         let kind = self.required(node, "type", "what is granted, `type: run` for one").and_then(|(at, text)| {
             let kind = KINDS.into_iter().find(|kind| word(*kind) == text);
             if kind.is_none() {
@@ -474,6 +488,13 @@ impl Reader {
             }
             Some((at, other)) => self.flaw(at, &yaml::unknown("scope", other, &["permanent"])),
         }
+        let granted_at = node.value("grantedAt").and_then(|at| {
+            let text = at.text("`grantedAt`", &mut self.flaws)?;
+            if !is_time(text) {
+                self.flaw(at, "`grantedAt` is no time: write it as 2026-01-31T12:00:00Z, or leave it out");
+            }
+            Some(text.to_owned())
+        });
         let (kind, (at, pattern)) = (kind?, pattern?);
         let listed = self.pattern(at, kind, Side::Allow, pattern)?;
         if self.flaws.len() > before {
@@ -481,7 +502,7 @@ impl Reader {
         }
         let (runbook, compiled) = runbook.unzip();
         self.compiled.grants.push((compiled, [Written { kind, side: Side::Allow, listed }]));
-        Some(Grant { kind, pattern: pattern.to_owned(), runbook, scope: Scope::Permanent })
+        Some(Grant { kind, pattern: pattern.to_owned(), runbook, scope: Scope::Permanent, granted_at })
     }
 
     fn required<'n>(&mut self, node: &'n Node, name: &str, what: &str) -> Option<(&'n Node, &'n str)> {

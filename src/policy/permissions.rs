@@ -234,7 +234,8 @@ fn order(permission: &Permission) -> Vec<u8> {
     canonical::canonical_of(permission).unwrap_or_default()
 }
 
-const SHEBANG: &str = "the first line names another program than the step's interpreter";
+const SHEBANG: &str =
+    "the first line names another program than the step's interpreter: write the interpreter's own first line, or none";
 /// How much of what is denied a message names.
 pub const MAX_SHOWN: usize = 8;
 

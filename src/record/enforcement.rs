@@ -74,6 +74,16 @@ pub enum Level {
 }
 
 impl Enforcement {
+    /// What a person should know who relies on the deny patterns of this run.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let before = self.fs.as_ref()?.masked_before?;
+        Some(format!(
+            "deny patterns hid {before} names in the run before and none in this one: the names were moved or removed in between, and \
+             this run may have read them"
+        ))
+    }
+
     /// Checks that the lists are sorted, unique and do not contradict each other.
     ///
     /// # Errors

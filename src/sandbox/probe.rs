@@ -162,7 +162,19 @@ impl Facts {
 }
 
 fn missing(failure: &Failure, host: &Facts) -> Missing {
-    Missing { why: failure.to_string(), knob: knob(failure, host) }
+    let why = match (failure.stage, failure.errno, host.no_user_namespaces) {
+        // The kernel's words for it, "No space left on device", send readers to their disks.
+        (
+            Stage::UserNamespace | Stage::Namespaces | Stage::NetworkNamespace,
+            Some(libc::ENOSPC | libc::EUSERS),
+            limit,
+        ) => match limit {
+            Some(limit) => format!("{}: the limit {limit} is 0", failure.what),
+            None => format!("{}: the limit of namespaces is reached", failure.what),
+        },
+        _ => failure.to_string(),
+    };
+    Missing { why, knob: knob(failure, host) }
 }
 
 fn knob(failure: &Failure, host: &Facts) -> String {
@@ -270,11 +282,8 @@ mod tests {
         let user = Probe::conclude(&no, false);
         assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
         let capabilities = user.missing(Layer::Capabilities).expect("missing");
-        assert!(
-            capabilities.why.contains("No space left") && capabilities.knob.starts_with("sysctl"),
-            "{capabilities:?}"
-        );
-        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("No space left")));
+        assert!(capabilities.why.contains("the limit") && capabilities.knob.starts_with("sysctl"), "{capabilities:?}");
+        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the limit")));
         assert_eq!(Probe::conclude(&Lacking::default(), false).level(), Level::Strict);
     }
 }

@@ -1,5 +1,6 @@
 //! Arithmetic, and brackets in patterns.
 
+use crate::shell::reasons::NOT_NAMED;
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Part, Read, Word};
 use crate::shell::words::{Building, Quote, finished};
@@ -189,9 +190,6 @@ fn without_names(expansion: &str) -> String {
     }
     text
 }
-
-/// What an assignment to an expanded name does.
-const NOT_NAMED: &str = "sets a variable whose name is not written out";
 
 /// Whether bash may count other brackets in an expansion than it has. Where those of `$((…))` don't match, as bash counts them when it expands
 /// the word, it runs the text as commands; and it counts them in the text of inner commands as it prints them, without the `(` of a `case`.

@@ -5,6 +5,7 @@ use crate::shell::finding::Reader;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
 use crate::shell::options::Grammar;
+use crate::shell::reasons::{MAY_BE_READING, NO_NAME, NO_TEXT, NOT_NAMED, READING};
 use crate::shell::settings;
 use crate::shell::shells::LOGIN;
 use crate::shell::syntax::{HOLE, Part, Word};
@@ -19,6 +20,11 @@ fn is_signal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
+/// Whether the name of a variable is written out, without an index: then nothing is evaluated to find it.
+fn is_plain(name: &Word) -> bool {
+    !name.text.contains(['[', HOLE])
+}
+
 impl<'a> Call<'_, '_, 'a> {
     pub(super) fn eval(&mut self) -> Done {
         let mut words: Vec<&Word> = self.arguments.iter().collect();
@@ -30,7 +36,10 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn source(&mut self) -> Done {
-        self.unknown(self.arguments.first().unwrap_or(self.name), "the commands of a file run, which is not in view");
+        self.unknown(
+            self.arguments.first().unwrap_or(self.name),
+            "the commands of a file run, which is not in view: put them into this script",
+        );
         self.finding.undefines(None);
         Ok(())
     }
@@ -44,7 +53,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         let Some((action, signals)) = words.split_first() else { return Ok(()) };
         if !action.one {
-            self.unknown(action, "the text that runs is not written out");
+            self.unknown(action, NO_TEXT);
             return Ok(());
         }
         let resets = match action.exactly() {
@@ -60,13 +69,14 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn alias(&mut self) -> Done {
+        self.finding.renames();
         for word in self.arguments {
             // dash: `alias -x=rm` gives `-x` a meaning.
             if word.exactly().is_some_and(|text| !text.contains('=')) {
                 continue;
             }
             let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
-                self.unknown(word, "an alias is not written out");
+                self.unknown(word, "an alias is not written out: define a function");
                 self.finding.undefines(None);
                 continue;
             };
@@ -86,7 +96,7 @@ impl<'a> Call<'_, '_, 'a> {
                 && !RESERVED.contains(&first)
                 && !matches!(first, "" | "in");
             if !simple {
-                self.unknown(word, "an alias that is more than a command and its arguments");
+                self.unknown(word, "an alias that is more than a command and its arguments: define a function");
             }
             let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };
             let context = self.shell_context(true);
@@ -125,7 +135,6 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn declare(&mut self, base: &str) -> Done {
         let context = self.outside;
         let (mut reference, mut array) = (false, false);
-        self.finding.evaluates |= base != "export";
         // Under another spelling, or behind `command`, its arguments are split as any others.
         let direct = !self.name.quoted && self.name.raw.is_none() && !context.is_behind(&["builtin", "command"]);
         for word in self.arguments {
@@ -133,6 +142,8 @@ impl<'a> Call<'_, '_, 'a> {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
                 self.finding.integers |= word.text.contains('i');
+                // The value becomes a number, or the name of another variable.
+                self.finding.evaluates |= reference || word.text.contains('i');
                 self.finding.exported |= word.text.contains('f');
                 continue;
             }
@@ -141,23 +152,33 @@ impl<'a> Call<'_, '_, 'a> {
             }
             let whole = word.one || word.glob || direct && word.name.is_some();
             if !whole && word.known().contains('=') {
-                self.finding.unknown(word, "may become several words, which set others", context);
+                self.finding.unknown(
+                    word,
+                    "may become several words, which set other variables: put it in double quotes",
+                    context,
+                );
             }
             self.finding.declares(word, context);
             self.elements(word, array)?;
             let end = word.text.find('=').unwrap_or(word.text.len());
-            if base != "export" && base != "readonly" {
-                let name = Word { text: word.text[..end].to_owned(), ..word.clone() };
-                self.place(&name);
+            let name = Word { text: word.text[..end].to_owned(), ..word.clone() };
+            match base {
+                "export" => {}
+                "readonly" => self.finding.evaluates |= !is_plain(&name),
+                _ => self.place(&name),
             }
             if reference {
-                self.finding.unknown(word, "a variable that is another one's name", context);
+                self.finding.unknown(
+                    word,
+                    "a variable that is another one's name: use that variable itself, or `case`",
+                    context,
+                );
                 match word.text.split_once('=') {
                     Some((_, name)) if !name.contains(HOLE) => {
                         let target = Word { text: name.to_owned(), ..word.clone() };
                         self.finding.declares(&target, context);
                     }
-                    Some(_) => self.finding.unknown(word, "sets a variable whose name is not written out", context),
+                    Some(_) => self.finding.unknown(word, NOT_NAMED, context),
                     None => {}
                 }
             }
@@ -187,7 +208,11 @@ impl<'a> Call<'_, '_, 'a> {
             return self.finding.text(&[&text], Reader::Here, context);
         }
         if array {
-            self.finding.unknown(word, "a value that is read as elements of an array is not written out", context);
+            self.finding.unknown(
+                word,
+                "a value that is read as elements of an array is not written out: write `name=(...)` without `declare`",
+                context,
+            );
         } else {
             self.finding.elements(name, word, context);
         }
@@ -196,7 +221,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// A word that the shell takes for the name of a variable, with an index or without: an index is evaluated, with what it expands.
     pub(super) fn place(&mut self, word: &Word) {
-        self.finding.evaluates = true;
+        self.finding.evaluates |= !is_plain(word);
         let Some(bracket) = word.text.find('[') else { return };
         if word.text[bracket..].contains(HOLE) {
             self.finding.unknown(word, INDEX, self.outside);
@@ -213,6 +238,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// `let`
     pub(super) fn arithmetic(&mut self) -> Done {
+        self.finding.evaluates = true;
         for word in self.arguments {
             self.place(word);
             let mut parts = Vec::new();
@@ -249,7 +275,6 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// A builtin that sets the variables that its operands name.
     pub(super) fn names(&mut self, grammar: &Grammar, skip: usize) -> Done {
-        self.finding.evaluates = true;
         let Some(options) = self.options(grammar) else { return Ok(()) };
         for value in options.values(&["a"]) {
             self.finding.declares(value, self.outside);
@@ -283,14 +308,12 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn printf(&mut self) -> Done {
         match self.arguments.first() {
             Some(first) if first.known() == "-v" && first.exact => {
-                self.finding.evaluates = true;
                 if let Some(name) = self.arguments.get(1) {
                     self.place(name);
                     self.finding.declares(name, self.outside);
                 }
             }
             Some(first) if first.text.starts_with("-v") => {
-                self.finding.evaluates = true;
                 let name = Word { text: first.text[2..].to_owned(), ..first.clone() };
                 self.place(&name);
                 self.finding.declares(&name, self.outside);
@@ -299,7 +322,11 @@ impl<'a> Call<'_, '_, 'a> {
                 // It may be `-v`, or nothing: then one that follows names a variable.
                 self.finding.evaluates = true;
                 if !first.one && !first.glob {
-                    self.finding.unknown(first, "may become an option that sets a variable", self.outside);
+                    self.finding.unknown(
+                        first,
+                        "may become an option that sets a variable: write the format first, `printf '%s' ...`",
+                        self.outside,
+                    );
                 }
                 for word in &self.arguments[1..] {
                     if word.known().contains('[') {
@@ -337,7 +364,6 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     pub(super) fn unset(&mut self) -> Done {
-        self.finding.evaluates = true;
         let functions = self.arguments.first().is_some_and(|word| word.exactly() == Some("-f"));
         for word in self.arguments {
             self.place(word);
@@ -345,7 +371,10 @@ impl<'a> Call<'_, '_, 'a> {
             match word.exactly().map(|name| name.split('[').next().unwrap_or_default()) {
                 Some("PATH") => self.finding.sets(word, Some("PATH"), self.outside),
                 None if !functions && "PATH".starts_with(word.known()) => {
-                    self.unknown(word, "the variable that is taken away is not written out: it may be PATH");
+                    self.unknown(
+                        word,
+                        "the variable that is taken away is not written out, it may be PATH: write its name",
+                    );
                 }
                 _ => {}
             }
@@ -358,18 +387,18 @@ impl<'a> Call<'_, '_, 'a> {
             match word.exactly() {
                 Some("-" | "--") => break,
                 Some(name) if CHANGES_READING.contains(&name) => {
-                    self.unknown(word, "a setting that changes how the script is read");
+                    self.unknown(word, READING);
                 }
                 Some("allexport") => self.finding.exported = true,
                 Some(text) if text.starts_with('-') && text.contains(['k', 'H']) && !text.starts_with("--") => {
-                    self.unknown(word, "a setting that changes how the script is read");
+                    self.unknown(word, READING);
                 }
                 Some(text) if text.starts_with('-') && text.contains('a') => self.finding.exported = true,
                 None if word.known().is_empty() => {
-                    self.unknown(word, "a setting that may change how the script is read");
+                    self.unknown(word, MAY_BE_READING);
                 }
                 None if word.known().starts_with('-') => {
-                    self.unknown(word, "a setting that may change how the script is read");
+                    self.unknown(word, MAY_BE_READING);
                 }
                 _ => {}
             }
@@ -384,19 +413,24 @@ impl<'a> Call<'_, '_, 'a> {
         for value in options.values(&["p"]) {
             match value.exactly() {
                 Some(name) => self.finding.runs(name, value, self.inside),
-                None => self.finding.unknown(value, "the name of the command is not written out", self.inside),
+                None => self.finding.unknown(value, NO_NAME, self.inside),
             }
             for name in options.rest {
-                self.finding.unknown(name, "runs another program under this name", self.inside);
+                self.finding.unknown(
+                    name,
+                    "runs another program under this name: call that program by its path",
+                    self.inside,
+                );
             }
         }
         Ok(())
     }
 
     pub(super) fn enable(&mut self) -> Done {
+        self.finding.renames();
         for word in self.arguments {
             if word.exactly().is_none_or(|text| text.starts_with('-') && text.contains('f')) {
-                self.unknown(word, "loads code into the shell");
+                self.unknown(word, "loads code into the shell: leave it out");
             }
         }
         Ok(())
@@ -407,7 +441,7 @@ impl<'a> Call<'_, '_, 'a> {
         match self.arguments.iter().position(runs) {
             Some(at) if self.arguments[at].exact => self.resolve(&self.arguments[at + 1..], 0, true),
             Some(at) => {
-                self.unknown(&self.arguments[at], "may become an option that runs a command");
+                self.unknown(&self.arguments[at], "may become an option that runs a command: write the option out");
                 Ok(())
             }
             None => Ok(()),
@@ -419,7 +453,7 @@ impl<'a> Call<'_, '_, 'a> {
             let text = word.text.as_str();
             if text.starts_with('-') && text.contains(['C', 'W', 'x', 'f', 'F']) || !word.exact {
                 let value = self.arguments.get(at + 1).unwrap_or(word);
-                self.unknown(value, "runs what its arguments say");
+                self.unknown(value, "runs what its arguments say: leave completion out of scripts");
                 if text == "-C" {
                     self.finding.text(&[value], Reader::Here, self.inside)?;
                 }

@@ -83,7 +83,7 @@ const CARRIERS: &[Carrier] = &[
         long: &[("eval", Unknown)],
         short: &[('E', Unknown)],
         values: "CfIoWjlO",
-        words: &["SHELL", ".SHELL", "MAKE", "GNUMAKE"],
+        words: &["SHELL", ".SHELL", "MAKE", "GNUMAKE", "COMPILE.", "LINK."],
     },
     Carrier {
         name: "vim",
@@ -138,6 +138,8 @@ const CARRIERS: &[Carrier] = &[
         words: &[],
     },
     Carrier { name: "sdiff", long: &[("diff-program", Runs)], short: &[], values: "oIw", words: &[] },
+    Carrier { name: "npm", long: &[("editor", Runs)], short: &[], values: "", words: &[] },
+    Carrier { name: "prove", long: &[("exec", Runs)], short: &[('e', Runs)], values: "IMP", words: &[] },
     Carrier { name: "install", long: &[("strip-program", Runs)], short: &[], values: "gmotS", words: &[] },
     Carrier { name: "tcpdump", long: &[], short: &[('z', Runs)], values: "BcCEFGijmMrQsTVwWyZ", words: &[] },
     Carrier { name: "split", long: &[("filter", Runs)], short: &[], values: "abClntnN", words: &[] },
@@ -156,8 +158,8 @@ impl<'a> Call<'_, '_, 'a> {
         let same = match base {
             "bsdtar" => "tar",
             "gmake" => "make",
-            "apt" => "apt-get",
-            "vi" | "view" | "ex" => "vim",
+            "apt" | "apt-cache" => "apt-get",
+            "vi" | "view" => "vim",
             base => base,
         };
         let Some(carrier) = CARRIERS.iter().find(|carrier| carrier.name == same) else { return Ok(()) };
@@ -166,7 +168,7 @@ impl<'a> Call<'_, '_, 'a> {
             && let Some(first) = self.arguments.first().filter(|word| !word.known().starts_with('-'))
             && (first.known().contains(['I', 'F']) || !first.exact)
         {
-            self.unknown(first, "options of tar in the old form");
+            self.unknown(first, "options of tar in the old form: write them with a dash, `tar -x -f ...`");
         }
         for (at, word) in self.arguments.iter().enumerate() {
             let text = word.text.as_str();
@@ -175,7 +177,7 @@ impl<'a> Call<'_, '_, 'a> {
                 || same == "make" && (text.contains("$(") || text.contains("${") || text.contains("!="))
                 || same == "zip" && text.starts_with('-') && text.contains("TT")
             {
-                self.unknown(word, "an argument that can make this program run others");
+                self.unknown(word, "an argument that can make this program run others: leave it out, or run that program as a command of its own");
             } else if let Some(long) = text.strip_prefix("--") {
                 let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
                 let option = carrier.long.iter().find(|(known, _)| !name.is_empty() && known.starts_with(name));
@@ -203,7 +205,7 @@ impl<'a> Call<'_, '_, 'a> {
             Value::Runs => self.finding.text_and_more(&value, Reader::Sh, self.inside),
             Value::Ssh => self.ssh_option(&value),
             Value::Unknown => {
-                self.unknown(&value, "an option that can make this program run others");
+                self.unknown(&value, "an option that can make this program run others: leave it out, or run that program as a command of its own");
                 Ok(())
             }
         }
@@ -211,7 +213,7 @@ impl<'a> Call<'_, '_, 'a> {
 
     /// A program that runs its arguments, by a grammar that is not read here.
     pub(super) fn not_read(&mut self) -> Done {
-        self.unknown(self.name, "a program that starts others, whose options are not read here");
+        self.unknown(self.name, "a program that starts others, whose options are not read here: start the other one directly, or with `env`, `timeout` or `nice`");
         let options = self.before_command(&Grammar::NONE, self.arguments, 0);
         self.command(options.rest, 0)
     }
@@ -220,7 +222,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn loader(&mut self) -> Done {
         let options = self.before_command(&LOADER, self.arguments, 0);
         for value in options.values(&["preload", "audit", "library-path"]) {
-            self.finding.unknown(value, "the loader takes code from there", self.inside);
+            self.finding.unknown(value, "the loader takes code from there: run the program itself", self.inside);
         }
         self.command(options.rest, 0)
     }
@@ -233,7 +235,7 @@ impl<'a> Call<'_, '_, 'a> {
             .and_then(|text| text.strip_prefix("--coreutils-prog"))
             .and_then(|text| text.split_once('='));
         let Some((_, program)) = program else {
-            self.unknown(first, "which program of `coreutils` runs is not written out");
+            self.unknown(first, "which program of `coreutils` runs is not written out: call that program by its name");
             return Ok(());
         };
         let mut words = vec![Word { raw: Some(first.source().into()), ..Word::literal(program, first.at) }];

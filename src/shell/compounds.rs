@@ -211,7 +211,7 @@ impl Parser<'_> {
     pub(super) fn coproc(&mut self) -> Read<Node> {
         self.blanks();
         let place = self.place();
-        let mut compound = Compound::default();
+        let mut compound = Compound { read: true, ..Compound::default() };
         let begins = |parser: &mut Self| -> Read<bool> {
             parser.blanks();
             match parser.keyword()? {
@@ -236,9 +236,9 @@ impl Parser<'_> {
             // Where bash prints it, it has the name `COPROC`, and that is what runs when it is read again.
             let name = Simple { words: vec![Word::literal("COPROC", place)], ..Simple::default() };
             let nodes = vec![Node::Simple(name)];
-            compound.lists.push(vec![Item { nodes, and: false, negated: false, certain: false }]);
+            compound.lists.push(vec![Item { nodes, and: false, negated: false, certain: false, first: false }]);
         }
-        compound.lists.push(vec![Item { nodes: vec![node], and: false, negated: false, certain: false }]);
+        compound.lists.push(vec![Item { nodes: vec![node], and: false, negated: false, certain: false, first: false }]);
         Ok(Node::Compound(compound))
     }
 

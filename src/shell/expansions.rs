@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::shell::arithmetic::evaluates;
-use crate::shell::finding::is_trap;
+use crate::shell::finding::{is_open_index, is_trap};
 use crate::shell::grammar::Until;
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, List, Origin, Parser, Part, Read, Word};
@@ -58,7 +58,8 @@ impl Parser<'_> {
             }
             b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!' => {
                 self.pos += 1;
-                w.hole(quoted && byte != b'@');
+                // A number is one field: IFS with digits in it is asked for as a setting.
+                w.hole(quoted && byte != b'@' || matches!(byte, b'#' | b'?' | b'$'));
             }
             _ => w.word.text.push('$'),
         }
@@ -205,7 +206,7 @@ impl Parser<'_> {
                 b'}' => {
                     self.pos += 1;
                     self.close();
-                    if is_trap(&text) {
+                    if is_trap(&text) || is_open_index(&text) {
                         w.word.parts.push(Part::Trap(start));
                     }
                     let assigns = text.contains("]=") || text.contains("]:=");
@@ -336,7 +337,7 @@ impl Parser<'_> {
 }
 
 /// Runs `x` in the value of a variable.
-pub(super) const PROMPT: &str = "`${...@P}` runs what is in the variable";
+pub(super) const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
 
 pub(super) fn without_tabs(text: &str) -> String {
     text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()

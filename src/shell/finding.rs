@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::commands::{Found, Place, Shell, What};
+use crate::shell::reasons::{NO_NAME, NO_TEXT, NOT_NAMED, OF_THE_KERNEL, TRAP};
 use crate::shell::settings;
 use crate::shell::syntax::{
     self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word,
@@ -33,6 +34,14 @@ pub(super) struct Context<'a> {
     function: Option<usize>,
     /// It certainly runs, in this shell, when the script does.
     top: bool,
+    /// The function whose parameters `"$@"` is here.
+    named: Option<&'a str>,
+    /// It stands in that function's own list: it runs once, after what stands before it.
+    body: bool,
+    /// The script may read what it writes.
+    captured: bool,
+    /// No variable gets its words.
+    aside: bool,
     /// What it reads as standard input, if that stands in the script.
     pub(super) input: Option<&'a Word>,
     /// Texts in texts, and wrappers in wrappers.
@@ -91,8 +100,18 @@ pub(super) struct Finding<'s> {
     unset: bool,
     /// Names that are undefined somewhere, or that an alias gives.
     undefined: BTreeSet<String>,
-    /// No function is taken for certain: some may be undefined.
-    wary: bool,
+    /// Functions that pass `"$@"` on to what runs it.
+    passing: BTreeSet<String>,
+    /// What each of them is called with, as the walk before found it, and as this walk does.
+    given: Calls,
+    giving: Calls,
+    /// Functions whose parameters change in a way that is not read; all of them, if the change may be anywhere.
+    moved: BTreeSet<String>,
+    moves: bool,
+    /// How many parameters the function around has shifted away so far.
+    shifted: usize,
+    /// `IFS=` before `read`: a setting only if something else has that name.
+    fields: Vec<Raw>,
     /// Functions go to other shells, without those that they call.
     pub(super) exported: bool,
     /// Values are evaluated as arithmetic or as names somewhere.
@@ -101,6 +120,9 @@ pub(super) struct Finding<'s> {
     differs: bool,
     /// Texts that would run a command if they were evaluated so.
     traps: Vec<Raw>,
+    /// The same in words that no variable gets, unless the output of the whole script goes to a file.
+    loose: Vec<Raw>,
+    redirected: bool,
     /// Some variables' values are evaluated as arithmetic when they are assigned.
     pub(super) integers: bool,
     /// Values that would set a variable that changes what commands are if they were.
@@ -128,11 +150,20 @@ impl<'s> Finding<'s> {
             statement: 0,
             unset: false,
             undefined: BTreeSet::new(),
-            wary: false,
+            passing: BTreeSet::new(),
+            given: Calls::new(),
+            giving: Calls::new(),
+            moved: BTreeSet::new(),
+            moves: false,
+            shifted: 0,
+            fields: Vec::new(),
             exported: false,
             evaluates: false,
             differs: false,
             traps: Vec::new(),
+            loose: Vec::new(),
+            // These hold the words of other commands.
+            redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
             arrays: BTreeSet::new(),
@@ -148,6 +179,9 @@ impl<'s> Finding<'s> {
         }
         if self.evaluates {
             self.found.append(&mut self.traps);
+            if self.redirected {
+                self.found.append(&mut self.loose);
+            }
         }
         if self.integers {
             self.found.append(&mut self.sums);
@@ -172,19 +206,42 @@ impl<'s> Finding<'s> {
         self.elements.push((name.to_owned(), raw(word, What::Unknown(ELEMENTS), context)));
     }
 
-    /// Walks through the script as one of the two shells reads it. Where a function may not be what its name runs, whatever comes first,
-    /// the walk is made again and takes no function for certain: what stands behind such a name is a call's arguments.
+    /// Walks through the script as one of the two shells reads it. Where functions pass `"$@"` on, the walk is repeated with what
+    /// the walk before found them called with, until that stays the same.
     fn pass(&mut self, dialect: Dialect) -> Result<(), Flaw> {
-        let (found, traps) = (self.found.len(), self.traps.len());
-        self.wary = false;
-        self.walk(dialect)?;
-        let hidden = self.functions.iter().any(|name| name == NOT_FOUND || self.undefined.contains(name));
-        if (self.unset || hidden) && !self.certain.is_empty() {
-            self.found.truncate(found);
-            self.traps.truncate(traps);
-            self.wary = true;
+        let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
+        self.passing.clear();
+        self.given.clear();
+        self.moved.clear();
+        self.moves = false;
+        let mut known = None;
+        for round in 0..=MAX_ROUNDS {
+            self.found.truncate(marks[0]);
+            self.traps.truncate(marks[1]);
+            self.sums.truncate(marks[2]);
+            self.elements.truncate(marks[3]);
+            self.loose.truncate(marks[4]);
             self.budget = budget(self.script);
+            // Calls that do not settle are not read: `"$@"` stays unknown.
+            self.moves |= round == MAX_ROUNDS;
             self.walk(dialect)?;
+            let calls: Vec<(String, Vec<Spelling>)> =
+                self.giving.iter().map(|(name, calls)| (name.clone(), calls.keys().cloned().collect())).collect();
+            let now = Some((calls, self.passing.clone(), self.moved.clone(), self.moves, self.exported));
+            if self.passing.is_empty() || known == now {
+                break;
+            }
+            known = now;
+            self.given = std::mem::take(&mut self.giving);
+        }
+        let hidden = self.functions.iter().any(|name| name == NOT_FOUND || self.undefined.contains(name));
+        if self.unset || hidden {
+            // Some function may not be what its name runs, so none is taken for certain.
+            for raw in &mut self.found[marks[0]..] {
+                if let What::Function(name) = &raw.what {
+                    raw.what = What::Command(name.clone());
+                }
+            }
         }
         Ok(())
     }
@@ -197,6 +254,8 @@ impl<'s> Finding<'s> {
         self.first_call = None;
         self.statement = 0;
         self.unset = false;
+        self.giving.clear();
+        self.fields.clear();
         let read = syntax::parse(self.script, dialect, Origin::Shift(0), 0);
         if let Some(flaw) = read.flaw.filter(|flaw| flaw.guard || dialect == Dialect::Bash) {
             return Err(flaw);
@@ -210,14 +269,21 @@ impl<'s> Finding<'s> {
             here: true,
             function: None,
             top: true,
+            named: None,
+            body: false,
+            captured: false,
+            aside: false,
             input: None,
             nested: 0,
         };
         self.list(&read.list, context)?;
+        if self.unset || self.functions.contains("read") || self.undefined.contains("read") {
+            self.found.append(&mut self.fields);
+        }
         let calls = std::mem::take(&mut self.calls);
         for (index, statement) in calls.into_iter().filter(|_| !self.exported) {
             let What::Command(name) = &self.found[index].what else { continue };
-            let Some(defined) = self.certain.get(name) else { continue };
+            let Some(defined) = self.certain.get(name).filter(|_| !wrappers::is_known(name)) else { continue };
             let before_calls = self.first_call.is_none_or(|first| *defined < first);
             if before_calls || *defined < statement {
                 self.found[index].what = What::Function(name.clone());
@@ -271,7 +337,9 @@ impl<'s> Finding<'s> {
 
     fn item(&mut self, item: &Item, context: Context<'_>) -> Result<(), Flaw> {
         for node in &item.nodes {
-            self.node(node, Context { top: context.top && item.certain, ..context })?;
+            let (top, body) = (context.top && item.certain && item.first, context.body && item.certain);
+            let captured = context.captured || item.nodes.len() > 1;
+            self.node(node, Context { top, body, captured, ..context })?;
         }
         Ok(())
     }
@@ -280,15 +348,24 @@ impl<'s> Finding<'s> {
         self.depth += 1;
         match node {
             Node::Simple(simple) => self.simple(simple, context)?,
-            Node::Compound(compound) => self.compound(compound, context)?,
+            Node::Compound(compound) => self.compound(compound, Context { body: false, ..context })?,
             Node::Function { name, body } => {
                 self.functions.insert(name.text.clone());
                 let plain = !name.text.contains('/') && !SPECIAL.contains(&name.text.as_str());
-                if context.top && context.here && plain && !self.wary {
+                if context.top && context.here && plain {
                     self.certain.entry(name.text.clone()).or_insert(self.statement);
                 }
-                let function = context.function.or(Some(self.statement));
-                self.node(body, Context { function, top: false, input: None, ..context })?;
+                self.moves |= MOVES.contains(&name.text.as_str());
+                let shifted = std::mem::take(&mut self.shifted);
+                let (function, named) = (context.function.or(Some(self.statement)), Some(name.text.as_str()));
+                // Its calls may be captured.
+                let inside =
+                    Context { function, named, body: true, captured: true, top: false, input: None, ..context };
+                match &**body {
+                    Node::Compound(compound) => self.compound(compound, inside)?,
+                    node => self.node(node, inside)?,
+                }
+                self.shifted = shifted;
             }
         }
         self.depth -= 1;
@@ -304,11 +381,11 @@ impl<'s> Finding<'s> {
             self.word(word, context)?;
         }
         self.redirects(&compound.redirects, context)?;
+        // A group or a subshell runs its list once.
+        let once = compound.lists.len() == 1 && compound.sets.is_empty() && compound.words.is_empty();
         for list in &compound.lists {
-            self.list(
-                list,
-                Context { top: context.top && compound.group && compound.redirects.is_empty(), input: None, ..context },
-            )?;
+            let captured = context.captured || compound.read || writes_a_file(&compound.redirects);
+            self.list(list, Context { top: false, body: context.body && once, captured, input: None, ..context })?;
         }
         Ok(())
     }
@@ -331,30 +408,109 @@ impl<'s> Finding<'s> {
     }
 
     fn simple(&mut self, simple: &Simple, context: Context<'_>) -> Result<(), Flaw> {
+        let reads = simple.words.first().and_then(Word::operator) == Some("read");
         for assign in &simple.assigns {
             self.word(assign, context)?;
             let name = assign.name.map(|length| &assign.text[..length]);
-            self.sets(assign, name, context);
+            if reads && name == Some("IFS") {
+                self.fields.push(raw(assign, What::Setting("IFS".to_owned()), context));
+            } else {
+                self.sets(assign, name, context);
+            }
             if assign.array || name.is_some_and(|name| assign.text[name.len()..].starts_with('[')) {
                 self.makes_array(name);
             }
             let value = assign.text.split_once('=').map_or("", |(_, value)| value);
             self.sums(assign, value, context);
         }
-        let input = self.redirects(&simple.redirects, context)?;
+        let aside = self.is_aside(simple, context);
+        let input = self.redirects(&simple.redirects, Context { aside, ..context })?;
         for word in &simple.words {
-            self.word(word, context)?;
+            self.word(word, Context { aside, ..context })?;
         }
-        if simple.words.is_empty() {
-            return Ok(());
+        let context = Context { input, ..context };
+        match self.passed_on(&simple.words, context) {
+            Some(calls) => calls.iter().try_for_each(|words| self.resolve(words, context)),
+            None => self.resolve(&simple.words, context),
         }
-        self.resolve(&simple.words, Context { input, ..context })
+    }
+
+    /// Whether no variable gets the words of a command: a program or `echo` whose output the script does not read.
+    fn is_aside(&mut self, simple: &Simple, context: Context<'_>) -> bool {
+        let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
+        let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
+        self.redirected |= executes && !simple.redirects.is_empty();
+        let prints = name == "printf" && simple.words.get(1).is_some_and(|word| word.exact && word.text != "-v");
+        let keeps = wrappers::is_known(name.rsplit('/').next().unwrap_or(name)) && !prints;
+        let called = self.functions.contains(name) || self.undefined.contains(name);
+        !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
+    }
+
+    /// `words` with what the function around is called with in place of `"$@"`, for each call; none where that is not known.
+    fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
+        let name = context.named.filter(|_| context.here && context.nested == 0)?;
+        let at = words.iter().position(is_parameters)?;
+        let first = &words[0];
+        let runs =
+            |first: &str| wrappers::is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first);
+        if at > 0 && !first.exactly().is_some_and(runs) {
+            return None;
+        }
+        self.passing.insert(name.to_owned());
+        if self.moves || self.exported || name == NOT_FOUND || self.moved.contains(name) {
+            return None;
+        }
+        let calls = self.given.get(name)?;
+        calls
+            .values()
+            .map(|call| {
+                // A `shift` beyond the last parameter fails, and takes none away.
+                let (away, left) = call.split_at_checked(self.shifted)?;
+                away.iter().all(|word| word.one).then(|| {
+                    let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
+                    words.iter().flat_map(place).collect()
+                })
+            })
+            .collect()
+    }
+
+    /// A call that a function may get its parameters by, or a builtin that changes them.
+    fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
+        if context.here && self.passing.contains(name) {
+            let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
+            let calls = self.giving.entry(name.to_owned()).or_default();
+            calls.entry(spelling).or_insert_with(|| arguments.to_vec());
+            if calls.len() > MAX_CALLS {
+                self.moved.insert(name.to_owned());
+            }
+        }
+        if !MOVES.contains(&name) || name == "set" && !sets_parameters(arguments) {
+            return;
+        }
+        let count = match (name, arguments) {
+            ("shift", []) => Some(1),
+            ("shift", [count]) => count.exactly().and_then(|count| count.parse::<usize>().ok()),
+            _ => None,
+        };
+        match (context.named, count) {
+            // Behind another builtin, or in a text that runs later, in whatever function.
+            _ if context.nested > 0 => self.moves = true,
+            (Some(_), Some(count)) if context.body && count <= MAX_CALLS => self.shifted += count,
+            (Some(function), _) => drop(self.moved.insert(function.to_owned())),
+            (None, _) => {}
+        }
+    }
+
+    /// An alias may put words before a call, and give a name another meaning.
+    pub(super) fn renames(&mut self) {
+        self.moves = true;
     }
 
     /// What a word's expansion does, and whether it is a trap.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), Flaw> {
-        if is_trap(&word.text) {
-            self.traps.push(raw(word, What::Unknown(TRAP), context));
+        if is_trap(&word.text) || opens_index(word) {
+            let traps = if context.aside && !is_whole_trap(&word.text) { &mut self.loose } else { &mut self.traps };
+            traps.push(raw(word, What::Unknown(TRAP), context));
         }
         self.parts(word, context)
     }
@@ -364,7 +520,9 @@ impl<'s> Finding<'s> {
             match part {
                 Part::Script(list) => {
                     self.depth += 1;
-                    self.list(list, Context { top: false, input: None, ..context })?;
+                    let inside =
+                        Context { top: false, body: false, captured: true, aside: false, input: None, ..context };
+                    self.list(list, inside)?;
                     self.depth -= 1;
                 }
                 Part::Sets(name, at) => {
@@ -376,7 +534,8 @@ impl<'s> Finding<'s> {
                 Part::Trap(at) => {
                     let mut raw = raw(word, What::Unknown(TRAP), context);
                     raw.at = *at;
-                    self.traps.push(raw);
+                    let sets = word.parts.iter().any(|part| matches!(part, Part::Sets(..)));
+                    if context.aside && !sets { self.loose.push(raw) } else { self.traps.push(raw) }
                 }
                 Part::Unknown(why, at) => {
                     let mut raw = raw(word, What::Unknown(why), context);
@@ -409,11 +568,11 @@ impl<'s> Finding<'s> {
                 if settings::names_a_file(name) && value != Some("")
                     || settings::is_expanded(name) && value.is_none_or(evaluated)
                 {
-                    self.unknown(word, "a variable whose value runs, or names what runs", context);
+                    self.unknown(word, "a variable whose value runs, or names what runs: leave it out, or give it a value without `$` and backticks", context);
                 }
             }
             Some(_) => {}
-            None => self.unknown(word, "sets a variable whose name is not written out", context),
+            None => self.unknown(word, NOT_NAMED, context),
         }
     }
 
@@ -470,7 +629,7 @@ impl<'s> Finding<'s> {
         let Some(name) = first.exactly() else {
             let assigns = context.dialect == Dialect::Dash && assigns_for_bash(first);
             if !assigns {
-                self.unknown(first, "the name of the command is not written out", context);
+                self.unknown(first, NO_NAME, context);
             }
             return Ok(());
         };
@@ -479,13 +638,20 @@ impl<'s> Finding<'s> {
             return Ok(());
         }
         if name.is_empty() || name.starts_with('-') || name.contains("{}") {
-            self.unknown(first, "the name of the command is not written out", context);
+            self.unknown(first, NO_NAME, context);
             return Ok(());
+        }
+        self.parameters(name, arguments, context);
+        if is_of_the_kernel(name) {
+            self.unknown(first, OF_THE_KERNEL, context);
         }
         if context.here && self.functions.contains(name) && context.function.is_none() {
             self.may_call();
         }
-        if context.here && context.function.is_none() && self.certain.contains_key(name) {
+        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        // A function with the name of a wrapper hides nothing: were it not defined, the wrapper would run its arguments.
+        let known = wrappers::is_known(base);
+        if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
             self.found.push(raw(first, What::Function(name.to_owned()), context));
             return Ok(());
         }
@@ -495,8 +661,7 @@ impl<'s> Finding<'s> {
             self.calls.push((self.found.len(), statement));
         }
         self.found.push(raw(first, What::Command(name.to_owned()), context));
-        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
-        if !wrappers::is_known(base) {
+        if !known {
             return Ok(());
         }
         if context.nested >= MAX_NESTED {
@@ -542,7 +707,7 @@ impl<'s> Finding<'s> {
         };
         let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
         if let Some(hidden) = hidden {
-            self.unknown(hidden, "the text that runs is not written out", context);
+            self.unknown(hidden, NO_TEXT, context);
         } else if reader == Reader::Here && context.function.is_none() {
             // The text may call a function of this script.
             self.may_call();
@@ -617,14 +782,103 @@ fn budget(script: &str) -> usize {
     4 * script.len() + 4096
 }
 
-/// Whether evaluating `text` as arithmetic or as a name may run a command, or set a variable that changes what commands are.
+/// Whether evaluating `text`, or a text that it is put into, as arithmetic or as a name may run a command. The brackets of an index
+/// around it may come from elsewhere.
 pub(super) fn is_trap(text: &str) -> bool {
-    let runs = |text: &str| {
-        text.contains("$(")
-            || text.contains('`')
-            || text.split("${").skip(1).any(|rest| rest.starts_with([' ', '\t', '\n', '|']) || rest.contains('@'))
-    };
-    text.find('[').is_some_and(|bracket| runs(&text[bracket..]))
+    text.contains("$(")
+        || text.contains('`')
+        || text.contains("@P}")
+        || text.split("${").skip(1).any(|rest| rest.starts_with([' ', '\t', '\n', '|']))
+        || text.find('[').is_some_and(|bracket| text[bracket..].split("${").skip(1).any(|rest| rest.contains('@')))
+}
+
+/// The same of a text that needs no other one around it.
+fn is_whole_trap(text: &str) -> bool {
+    text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
+}
+
+/// Whether output goes to a file, which the script may read.
+fn writes_a_file(redirects: &[Redirect]) -> bool {
+    let descriptor =
+        |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
+    let nowhere = |word: &Word| word.exactly() == Some("/dev/null");
+    redirects.iter().any(|redirect| {
+        let output = matches!(redirect.operator, ">" | ">>" | ">|" | "<>" | "&>" | ">&");
+        output && !nowhere(&redirect.target) && !(redirect.operator == ">&" && descriptor(&redirect.target))
+    })
+}
+
+/// Whether a word, or the value that it assigns, is a name with an index that goes on with what is not known: `x="a[$y"`.
+pub(super) fn opens_index(word: &Word) -> bool {
+    let text = word.name.map_or(word.text.as_str(), |name| {
+        let rest = &word.text[name..];
+        let value = if rest.starts_with('[') { rest.find("]=").or_else(|| rest.find("]+=")) } else { rest.find('=') };
+        // What is appended goes on behind a name.
+        value.map_or("", |at| if rest[..at].ends_with('+') { &rest[at - 1..] } else { &rest[at + 1..] })
+    });
+    !word.exact && !word.array && is_open_index(text)
+}
+
+/// The same of a text.
+pub(super) fn is_open_index(text: &str) -> bool {
+    if !text.contains('[') {
+        return false;
+    }
+    let mut open: Vec<bool> = Vec::new();
+    for (at, character) in text.char_indices() {
+        match character {
+            '[' => {
+                let before = &text[..at];
+                let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == HOLE);
+                // In `.items[0]` no name begins that arithmetic would read.
+                let named = name.len() < before.len() && !name.ends_with('.');
+                open.push(named || before == "+=");
+            }
+            ']' => drop(open.pop()),
+            HOLE if open.contains(&true) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// `"$@"`
+fn is_parameters(word: &Word) -> bool {
+    matches!(word.source(), "\"$@\"" | "\"${@}\"")
+}
+
+/// Whether `set` with these arguments changes the parameters.
+fn sets_parameters(arguments: &[Word]) -> bool {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.exactly() {
+            Some("-" | "--") | None => return true,
+            Some(text) if !text.starts_with(['-', '+']) => return true,
+            // `-o` takes the next word.
+            Some(text) if text.ends_with('o') => drop(words.next()),
+            Some(_) => {}
+        }
+    }
+    false
+}
+
+/// Whether a command lies below `/proc` or `/dev`: the running shell under the name of its file, or a descriptor.
+fn is_of_the_kernel(name: &str) -> bool {
+    let mut steps: Vec<&str> = Vec::new();
+    for step in name.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            step => steps.push(step),
+        }
+    }
+    let below = steps.len() > 1;
+    match steps.first() {
+        Some(&"proc") => below && name.contains('/'),
+        // A relative one may be a folder of the project.
+        Some(&"dev") => below && (name.starts_with('/') || steps[1] == "fd"),
+        _ => false,
+    }
 }
 
 /// `[[` as a command, without `]]`.
@@ -664,9 +918,19 @@ const SPECIAL: &[&str] = &[
 /// Words of bash's grammar that dash takes for names of programs.
 const KEYWORDS: &[&str] = &["[[", "select", "function", "coproc"];
 
+/// Builtins that change the parameters.
+const MOVES: &[&str] = &["set", "shift"];
+
+/// How often the script is walked through for what functions are called with, and how many calls of one are read.
+const MAX_ROUNDS: usize = 6;
+const MAX_CALLS: usize = 256;
+
+/// What functions are called with: the arguments of each call by how they are spelt.
+type Calls = BTreeMap<String, BTreeMap<Spelling, Vec<Word>>>;
+type Spelling = Vec<(String, bool)>;
+
 /// A function of this name runs where a command is not found.
 const NOT_FOUND: &str = "command_not_found_handle";
 
-const ELEMENTS: &str = "a value that is read as elements of an array, and may run a command";
-
-const TRAP: &str = "a text that runs a command where a variable's value is evaluated";
+const ELEMENTS: &str =
+    "a value that is read as elements of an array, and may run a command: write `name=(...)` without `declare`";

@@ -3,6 +3,7 @@
 use crate::shell::finding::Reader;
 use crate::shell::grammars::GIT;
 use crate::shell::options::{Grammar, letters};
+use crate::shell::reasons::{EXT, GIT_SETTING, NO_OPTION};
 use crate::shell::syntax::{HOLE, Word};
 use crate::shell::wrappers::{Call, Done};
 
@@ -14,20 +15,24 @@ impl<'a> Call<'_, '_, 'a> {
             self.git_setting(&value)?;
         }
         for value in options.values(&["config-env", "exec-path"]) {
-            self.finding.unknown(value, "git takes what it runs from elsewhere", self.inside);
+            self.finding.unknown(
+                value,
+                "git takes what it runs from elsewhere: set it with `git -c name=value`",
+                self.inside,
+            );
         }
         let Some((command, arguments)) = options.rest.split_first() else { return Ok(()) };
         let Some(command) = command.exactly() else {
-            self.unknown(command, "which command of git runs is not written out");
+            self.unknown(command, "which command of git runs is not written out: write it behind `git`");
             return Ok(());
         };
         let literal: Vec<&str> = arguments.iter().map(|word| word.exactly().unwrap_or_default()).collect();
         self.git_options(command, arguments)?;
         if let Some(at) = literal.iter().position(|word| TALKS.contains(&command) && names_a_helper(word)) {
-            self.unknown(&arguments[at], "git runs a program that the address names");
+            self.unknown(&arguments[at], "git runs a program that the address names: use a path, https or ssh");
         }
         if let Some(at) = strategy(command, &literal) {
-            self.unknown(&arguments[at], "a strategy is a program that git runs");
+            self.unknown(&arguments[at], "a strategy is a program that git runs: use one of git's own, `ort` for one");
         }
         match (command, literal.first().copied()) {
             ("bisect", Some("run")) => self.finding.resolve(&arguments[1..], self.inside)?,
@@ -40,9 +45,10 @@ impl<'a> Call<'_, '_, 'a> {
                 self.finding.text(&words, Reader::Sh, self.inside)?;
             }
             ("remote-ext" | "remote-fd" | "shell" | "for-each-repo" | "hook" | "p4", _) => {
-                self.unknown(self.name, "a command of git that runs others");
+                self.unknown(self.name, "a command of git that runs others: run these as commands of their own");
             }
-            ("filter-branch", _) => self.unknown(self.name, "`git filter-branch` runs filters"),
+            ("filter-branch", _) => self
+                .unknown(self.name, "`git filter-branch` runs filters: use `git rebase`, or edit the files and commit"),
             ("merge-index", _) => {
                 let Some(options) = self.options_of(&MERGE_INDEX, arguments) else { return Ok(()) };
                 let words: Vec<Word> =
@@ -52,14 +58,17 @@ impl<'a> Call<'_, '_, 'a> {
             ("config", _) => {
                 let renames = |word: &&str| word.len() > "--re".len() && "--rename-section".starts_with(word);
                 if literal.iter().any(renames) || literal.first() == Some(&"rename-section") {
-                    self.unknown(self.name, "settings of git get other names, which may be those of commands");
+                    self.unknown(
+                        self.name,
+                        "settings of git get other names, which may be those of commands: set each by its name",
+                    );
                 }
                 for pair in arguments.windows(2) {
                     if pair[0].exactly().is_some_and(runs_its_value) {
                         let value = Word { text: format!("{}={}", pair[0].text, pair[1].text), ..pair[1].clone() };
                         self.git_setting(&value)?;
                     } else if pair[0].exactly().is_none() {
-                        self.unknown(&pair[0], "which setting of git is changed is not written out");
+                        self.unknown(&pair[0], GIT_SETTING);
                     }
                 }
             }
@@ -80,9 +89,10 @@ impl<'a> Call<'_, '_, 'a> {
             let text = word.text.as_str();
             let next = arguments.get(at + 1);
             if is_ext(text) {
-                self.unknown(word, "git runs what an `ext::` address says");
+                self.unknown(word, EXT);
             }
-            operands |= text == "--";
+            // Behind an option it may be the option's value.
+            operands |= text == "--" && !(at > 0 && may_be_option(&arguments[at - 1]));
             if operands {
                 continue;
             }
@@ -106,7 +116,7 @@ impl<'a> Call<'_, '_, 'a> {
                         self.git_value(*does, word, Some(value).filter(|value| !value.is_empty()), next)?;
                     }
                     None if sub.short.is_empty() => {}
-                    None => self.unknown(word, "is an option that is not written out"),
+                    None => self.unknown(word, NO_OPTION),
                 }
             }
         }
@@ -131,7 +141,7 @@ impl<'a> Call<'_, '_, 'a> {
             Does::Runs | Does::Glued => self.finding.text_and_more(&value, Reader::Sh, self.inside),
             Does::Sets => self.git_setting(&value),
             Does::Unknown => {
-                self.unknown(&value, "an option of git that may name a program");
+                self.unknown(&value, "an option of git that may name a program: leave it out");
                 Ok(())
             }
         }
@@ -154,7 +164,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn git_setting(&mut self, word: &Word) -> Done {
         let Some((key, value)) = word.text.split_once('=').filter(|(key, _)| !key.contains(HOLE)) else {
             if !word.exact {
-                self.unknown(word, "which setting of git is changed is not written out");
+                self.unknown(word, GIT_SETTING);
             }
             return Ok(());
         };
@@ -168,7 +178,7 @@ impl<'a> Call<'_, '_, 'a> {
                     let mut words = value.split_ascii_whitespace();
                     let harmless = words.next().is_some_and(|first| RUNS_NOTHING.contains(&first));
                     if !harmless || !word.exact {
-                        self.unknown(word, "an alias of git that is not read here");
+                        self.unknown(word, "an alias of git that is not read here: call the command itself");
                     }
                     Ok(())
                 }
@@ -177,12 +187,12 @@ impl<'a> Call<'_, '_, 'a> {
         let lower = key.to_ascii_lowercase();
         let last = lower.rsplit_once('.').map_or(lower.as_str(), |(_, last)| last);
         if is_ext(value) || is_ext(&lower) || lower.starts_with("protocol.") {
-            self.unknown(word, "git runs what an `ext::` address says");
+            self.unknown(word, EXT);
             return Ok(());
         }
         if matches!(last, "url" | "pushurl" | "insteadof" | "pushinsteadof") {
             if !word.exact {
-                self.unknown(word, "git runs what an `ext::` address says");
+                self.unknown(word, EXT);
             }
             return Ok(());
         }
@@ -190,7 +200,7 @@ impl<'a> Call<'_, '_, 'a> {
             return Ok(());
         }
         if matches!(last, "hookspath" | "path" | "templatedir" | "template" | "attributesfile" | "vcs") {
-            self.unknown(word, "git takes what it runs from there");
+            self.unknown(word, "git takes what it runs from there: leave the setting out");
             return Ok(());
         }
         match value.strip_prefix('!').unwrap_or(value) {
@@ -291,6 +301,11 @@ fn strategy(command: &str, arguments: &[&str]) -> Option<usize> {
         };
         named.is_some_and(|name| !name.is_empty() && !STRATEGIES.contains(&name))
     })
+}
+
+/// Whether a word is an option, or may be one.
+fn may_be_option(word: &Word) -> bool {
+    word.text.starts_with('-') || !word.exact && word.known().is_empty()
 }
 
 /// Whether an address in `text` is a command that git runs.

@@ -43,8 +43,9 @@ impl Parser<'_> {
 
     /// Commands up to what ends them, which is left where it stands.
     pub(super) fn list(&mut self, list: &mut List, until: Until) -> Read<()> {
+        let mut first = true;
         loop {
-            self.lines()?;
+            first |= self.lines()?;
             match self.peek() {
                 None => return Ok(()),
                 Some(b')') if matches!(until, Until::Parenthesis | Until::End) => return Ok(()),
@@ -58,8 +59,9 @@ impl Parser<'_> {
                     _ => {}
                 }
             }
-            let first = list.len();
+            let from = list.len();
             self.and_or(list)?;
+            list[from].first = first;
             self.blanks();
             match self.peek() {
                 Some(b';') if self.clause_ends() => {
@@ -71,13 +73,15 @@ impl Parser<'_> {
                 Some(b';') => self.pos += 1,
                 Some(b'&') => {
                     self.pos += 1;
-                    list[first..].iter_mut().for_each(|item| item.certain = false);
+                    list[from..].iter_mut().for_each(|item| item.certain = false);
                 }
                 None | Some(b'\n' | b')') => {}
                 // `if (a) then`, `{ (a) }`: what ends a list may follow a compound command at once.
                 Some(_) if self.keyword()?.is_some() && ends_itself(list) => {}
                 Some(_) => return self.syntax("a command can't go on like this: put an operator between the two"),
             }
+            first &=
+                matches!(&list[from..], [item] if item.certain && matches!(item.nodes[..], [Node::Function { .. }]));
         }
     }
 
@@ -90,14 +94,16 @@ impl Parser<'_> {
         }
     }
 
-    /// Blanks, comments, and ends of lines, with the here-documents that begin there.
-    pub(super) fn lines(&mut self) -> Read<()> {
+    /// Blanks, comments, and ends of lines, with the here-documents that begin there; whether a line ended.
+    pub(super) fn lines(&mut self) -> Read<bool> {
+        let mut ended = false;
         loop {
             self.blanks();
             if self.peek() != Some(b'\n') {
-                return Ok(());
+                return Ok(ended);
             }
             self.newline()?;
+            ended = true;
         }
     }
 
@@ -178,7 +184,7 @@ impl Parser<'_> {
         let (mut certain, mut and) = (true, false);
         loop {
             let (nodes, negated) = self.pipeline(&mut certain)?;
-            list.push(Item { and, negated, certain: certain && nodes.len() == 1, nodes });
+            list.push(Item { and, negated, certain: certain && nodes.len() == 1, first: false, nodes });
             self.blanks();
             let Some(byte @ (b'&' | b'|')) = self.peek() else { return Ok(()) };
             if self.peek_second() != Some(byte) {
@@ -271,7 +277,7 @@ impl Parser<'_> {
         match word {
             "{" => {
                 let list = self.block("}")?;
-                self.compound(Compound { lists: vec![list], group: true, ..Compound::default() })
+                self.compound(Compound { lists: vec![list], ..Compound::default() })
             }
             "if" => self.condition(),
             "while" | "until" => {

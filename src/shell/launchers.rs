@@ -5,6 +5,7 @@ use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
 };
 use crate::shell::options::{Grammar, read};
+use crate::shell::reasons::{FIND_ACTION, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
 use crate::shell::shells::LOGIN;
 use crate::shell::syntax::{HOLE, Word};
 use crate::shell::wrappers::{Call, Done};
@@ -33,14 +34,14 @@ impl<'a> Call<'_, '_, 'a> {
                 match value.exactly().and_then(|text| split_string(text, value)) {
                     Some(words) => split.extend(words),
                     None => {
-                        self.unknown(value, "the text that runs is not written out");
+                        self.unknown(value, NO_TEXT);
                         return Ok(());
                     }
                 }
             }
             split.extend(options.rest.iter().cloned());
             if depth > 8 {
-                self.unknown(self.name, "`env -S` in `env -S`");
+                self.unknown(self.name, "`env -S` in `env -S`: use one");
                 return Ok(());
             }
             return self.env_with(&split, depth + 1);
@@ -59,7 +60,7 @@ impl<'a> Call<'_, '_, 'a> {
                 break;
             }
             if !first.one {
-                self.unknown(first, "may become several words, or none, before the command is named");
+                self.unknown(first, SEVERAL_WORDS);
                 return Ok(());
             }
             self.finding.declares(first, self.inside);
@@ -83,7 +84,7 @@ impl<'a> Call<'_, '_, 'a> {
         });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
-                self.unknown(self.name, "what `xargs` replaces is not written out");
+                self.unknown(self.name, "what `xargs` replaces is not written out: write `-I{}`");
                 return Ok(());
             }
             Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
@@ -115,7 +116,7 @@ impl<'a> Call<'_, '_, 'a> {
                     word.glob && !could_be_action(word)
                 };
                 if !harmless {
-                    self.unknown(word, "may become an action of `find`");
+                    self.unknown(word, FIND_ACTION);
                 }
                 continue;
             };
@@ -138,7 +139,7 @@ impl<'a> Call<'_, '_, 'a> {
             });
             let Some(end) = end else {
                 if command.iter().any(|word| !word.exact) {
-                    self.unknown(word, "an action of `find` whose end is not written out");
+                    self.unknown(word, "an action of `find` whose end is not written out: end it with `\\;` or `{} +`");
                 }
                 let replaced: Vec<Word> = command.iter().map(|word| word.replaced("{}")).collect();
                 self.finding.resolve(&replaced, self.inside)?;
@@ -152,7 +153,7 @@ impl<'a> Call<'_, '_, 'a> {
             };
             if let Some((_, hidden)) = command[..end].iter().enumerate().find(|(at, word)| hides(*at, word)) {
                 let hidden = hidden.clone();
-                self.unknown(&hidden, "may become an action of `find`");
+                self.unknown(&hidden, FIND_ACTION);
             }
             let replaced: Vec<Word> = command[..end].iter().map(|word| word.replaced("{}")).collect();
             self.finding.resolve(&replaced, self.inside.without_input())?;
@@ -165,7 +166,7 @@ impl<'a> Call<'_, '_, 'a> {
         let mut options = self.before_command(&SSH, self.arguments, 1);
         let Some((host, rest)) = options.rest.split_first() else { return Ok(()) };
         if !host.one {
-            self.unknown(host, "may become several words, or none, before the command is named");
+            self.unknown(host, SEVERAL_WORDS);
         }
         let more = self.before_command(&SSH, rest, 0);
         options.given.extend(more.given);
@@ -173,7 +174,7 @@ impl<'a> Call<'_, '_, 'a> {
             self.ssh_option(value)?;
         }
         for value in options.values(&["F", "I"]) {
-            self.finding.unknown(value, "ssh takes what it runs from elsewhere", self.inside);
+            self.finding.unknown(value, SSH_ELSEWHERE, self.inside);
         }
         if more.rest.is_empty() {
             if options.has(&["N", "W", "O", "V", "Q", "G"]) {
@@ -209,11 +210,14 @@ impl<'a> Call<'_, '_, 'a> {
                     "include" | "pkcs11provider" | "smartcarddevice" | "securitykeyprovider" | "xauthlocation"
                 ) =>
             {
-                self.unknown(value, "ssh takes what it runs from elsewhere");
+                self.unknown(value, SSH_ELSEWHERE);
             }
             Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {}
             None if value.exact => {}
-            _ => self.unknown(value, "which option of ssh is set is not written out"),
+            _ => self.unknown(
+                value,
+                "which option of ssh is set is not written out: write `-o Name=` with only the value in a variable",
+            ),
         }
         Ok(())
     }
@@ -226,7 +230,7 @@ impl<'a> Call<'_, '_, 'a> {
                 matches!(base, "sh" | "bash" | "dash")
             });
             if !known {
-                self.finding.unknown(value, "a shell whose grammar is not read here", self.inside);
+                self.finding.unknown(value, OTHER_SHELL, self.inside);
             }
             if let Some(shell) = value.exactly() {
                 self.finding.runs(shell, value, self.inside);
@@ -262,7 +266,7 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn sudo(&mut self) -> Done {
         let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
-            self.unknown(self.name, "an editor runs, which is not in view");
+            self.unknown(self.name, "an editor runs, which is not in view: write the file in another way");
             return Ok(());
         }
         if options.rest.is_empty() {
@@ -274,7 +278,7 @@ impl<'a> Call<'_, '_, 'a> {
         // The words go through a shell, with all quoted but `$`.
         let shell = options.has(&["s", "i", "shell", "login"]);
         if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
-            self.unknown(word, "the other user's shell expands this again");
+            self.unknown(word, "the other user's shell expands this again: leave `-s` and `-i` out");
         }
         self.assignments(options.rest)
     }
@@ -313,7 +317,7 @@ impl<'a> Call<'_, '_, 'a> {
         let options = self.before_command(&FLOCK, self.arguments, 1);
         let Some((file, rest)) = options.rest.split_first() else { return Ok(()) };
         if !file.one {
-            self.unknown(file, "may become several words, or none, before the command is named");
+            self.unknown(file, SEVERAL_WORDS);
         }
         if rest.first().is_some_and(|word| matches!(word.exactly(), Some("-c" | "--command"))) {
             let words: Vec<&Word> = rest[1..].iter().collect();
@@ -325,10 +329,10 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn parallel(&mut self) -> Done {
         let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
         if options.has(&["I", "i", "replace"]) {
-            self.unknown(self.name, "what `parallel` replaces is not read here");
+            self.unknown(self.name, "what `parallel` replaces is not read here: use `{}`, or `xargs`");
         }
         if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
-            self.unknown(self.name, "another `parallel` runs each word behind `--`");
+            self.unknown(self.name, "another `parallel` runs each word behind `--`: leave it out, or use `xargs`");
         }
         let separator = |word: &Word| word.exactly().is_some_and(|text| text.starts_with(":::"));
         let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
@@ -336,7 +340,7 @@ impl<'a> Call<'_, '_, 'a> {
         if command.is_empty() {
             // Its inputs are the commands.
             if inputs.is_empty() || inputs.iter().any(|word| separator(word) && word.text.starts_with("::::")) {
-                self.unknown(self.name, "`parallel` runs lines that are not in view");
+                self.unknown(self.name, "`parallel` runs lines that are not in view: write the command before `:::`");
             }
             for word in inputs.iter().filter(|word| !separator(word)) {
                 self.finding.text(&[word], Reader::Sh, self.inside)?;
@@ -369,7 +373,11 @@ impl<'a> Call<'_, '_, 'a> {
         }
         for value in options.values(&["p", "property", "path-property", "socket-property", "timer-property"]) {
             if value.known().is_empty() || value.known().starts_with("Exec") || value.known().starts_with("Env") {
-                self.finding.unknown(value, "a property of a unit that may run a command", self.inside);
+                self.finding.unknown(
+                    value,
+                    "a property of a unit that may run a command: run it as a command of its own",
+                    self.inside,
+                );
             }
         }
         if options.has(&["S", "shell"]) {
@@ -385,7 +393,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
         for value in options.values(&["o", "output"]) {
             if value.known().is_empty() || value.known().starts_with(['|', '!']) {
-                self.finding.unknown(value, "strace may write to a command", self.inside);
+                self.finding.unknown(value, "strace may write to a command: write the file's name out", self.inside);
             }
         }
         self.finding.resolve(options.rest, self.inside)

@@ -3,6 +3,7 @@
 //! - [`commands`] the public thing: every command of a script, with its place; `finding` walks the tree for it
 //! - `wrappers` the table of programs and builtins that run their arguments: `shells`, `launchers`, `carriers`, `builtins`, `git`;
 //!   `options` reads the options of each by its grammar in `grammars`
+//! - `reasons` what is said of what can't be known
 //! - `settings` variables that change what later commands do or are
 //! - `syntax` the tree and its limits; `grammar`, `compounds`, `redirects` read commands into it, `words`, `quotes`, `expansions`,
 //!   `arithmetic` what they are made of
@@ -22,6 +23,7 @@ mod grammars;
 mod launchers;
 mod options;
 mod quotes;
+mod reasons;
 mod redirects;
 mod settings;
 mod shells;

@@ -1,5 +1,6 @@
 //! Options as getopt reads them, one reading for all programs.
 
+use crate::shell::reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION};
 use crate::shell::syntax::{HOLE, Word};
 
 /// What options a program has.
@@ -74,7 +75,7 @@ pub(super) fn read<'w>(grammar: &Grammar, words: &'w [Word]) -> Result<Options<'
     let mut next = 0;
     while let Some(word) = words.get(next) {
         if !word.one {
-            return Err((word, "may become several words, or none, before the command is named"));
+            return Err((word, SEVERAL_WORDS));
         }
         let known = word.known();
         if word.exact && known == "--" {
@@ -82,7 +83,7 @@ pub(super) fn read<'w>(grammar: &Grammar, words: &'w [Word]) -> Result<Options<'
             break;
         }
         if !word.exact && known.is_empty() {
-            return Err((word, "may be an option, or the command"));
+            return Err((word, MAY_BE_OPTION));
         }
         if !known.starts_with('-') || word.exact && known == "-" {
             if !grammar.permutes {
@@ -116,7 +117,7 @@ fn read_long<'w>(
         None => (long, None),
     };
     if name.contains(HOLE) {
-        return Err((word, "is an option that is not written out"));
+        return Err((word, NO_OPTION));
     }
     let exact = grammar.long.iter().find(|(known, _)| *known == name);
     let mut begun = grammar.long.iter().filter(|(known, _)| known.starts_with(name));
@@ -124,7 +125,7 @@ fn read_long<'w>(
         (Some(exact), ..) => exact,
         (None, Some(one), None) => one,
         _ if matches!(name, "help" | "version") => &("help", Takes::Nothing),
-        _ => return Err((word, "is an option that is not known here")),
+        _ => return Err((word, UNKNOWN_OPTION)),
     };
     let mut taken = false;
     let value = match (found.1, value) {
@@ -159,9 +160,9 @@ fn read_short<'w>(
             options.given.push(Given { name, value: Some(value) });
             return Ok(taken);
         } else if letter == HOLE {
-            return Err((word, "is an option that is not written out"));
+            return Err((word, NO_OPTION));
         } else {
-            return Err((word, "is an option that is not known here"));
+            return Err((word, UNKNOWN_OPTION));
         }
     }
     Ok(false)
@@ -184,7 +185,7 @@ pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) ->
 fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, Stuck<'w>> {
     match next {
         Some(next) if next.one => Ok(next.clone()),
-        Some(next) => Err((next, "may become several words, or none, before the command is named")),
+        Some(next) => Err((next, SEVERAL_WORDS)),
         None => Err((option, "is an option without its value")),
     }
 }

@@ -3,6 +3,7 @@
 use crate::shell::builtins::CHANGES_READING;
 use crate::shell::commands::What;
 use crate::shell::finding::Reader;
+use crate::shell::reasons::{READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
 use crate::shell::syntax::{self, Dialect, Origin, Word};
 use crate::shell::wrappers::{Call, Done};
 
@@ -14,12 +15,12 @@ impl<'a> Call<'_, '_, 'a> {
                 let before = self.finding.count();
                 self.finding.text(&[body], reader, self.inside)?;
                 if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
-                    self.unknown(self.name, "a shell reads a script of which a command in it may read a part");
+                    self.unknown(self.name, "a shell reads a script of which a command in it may read a part: use `-c '...'`, or give that command `</dev/null`");
                 }
                 Ok(())
             }
             None => {
-                self.unknown(self.name, "a shell runs what it reads, which is not in view");
+                self.unknown(self.name, "a shell runs what it reads, which is not in view: write the commands behind `-c`, or in a here-document");
                 Ok(())
             }
         }
@@ -62,7 +63,7 @@ impl<'a> Call<'_, '_, 'a> {
         while let Some(word) = words.get(next) {
             if !word.exact {
                 if !word.one || word.known().is_empty() || word.known().starts_with(['-', '+']) {
-                    self.unknown(word, "an argument of a shell is not written out");
+                    self.unknown(word, SHELL_ARGUMENT);
                     return Ok(());
                 }
                 break;
@@ -86,12 +87,12 @@ impl<'a> Call<'_, '_, 'a> {
                     self.unknown(word, LOGIN);
                 }
                 if matches!(name, "rcfile" | "init-file") {
-                    self.unknown(word, "a shell reads a file first, which is not in view");
+                    self.unknown(word, "a shell reads a file first, which is not in view: leave the option out");
                 }
                 continue;
             }
             if text.starts_with("--") {
-                self.unknown(word, "is an option that is not known here");
+                self.unknown(word, UNKNOWN_OPTION);
                 return Ok(());
             }
             long = false;
@@ -101,18 +102,21 @@ impl<'a> Call<'_, '_, 'a> {
                     's' => input = true,
                     'o' | 'O' => {
                         if words.get(next).is_some_and(|word| !word.one) {
-                            self.unknown(&words[next], "an argument of a shell is not written out");
+                            self.unknown(&words[next], SHELL_ARGUMENT);
                             return Ok(());
                         }
                         let reads = |word: &&Word| word.exactly().is_none_or(|name| CHANGES_READING.contains(&name));
                         if let Some(value) = words.get(next).filter(reads) {
-                            self.unknown(value, "a setting that changes how the script is read");
+                            self.unknown(value, READING);
                         }
                         next += 1;
                     }
-                    'k' | 'H' => self.unknown(word, "a setting that changes how the script is read"),
+                    'k' | 'H' => self.unknown(word, READING),
                     'l' => self.unknown(word, LOGIN),
-                    'i' => self.unknown(word, "an interactive shell runs start-up files, and expands its history"),
+                    'i' => self.unknown(
+                        word,
+                        "an interactive shell runs start-up files, and expands its history: leave `-i` out",
+                    ),
                     _ => {}
                 }
             }
@@ -121,10 +125,10 @@ impl<'a> Call<'_, '_, 'a> {
         if command {
             match rest.first() {
                 Some(text) => self.finding.text(&[text], reader, self.inside)?,
-                None => self.unknown(self.name, "a shell runs a text that is not in view"),
+                None => self.unknown(self.name, "a shell runs a text that is not in view: write it behind `-c`"),
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
-            self.unknown(file, "a shell runs a file, which is not in view");
+            self.unknown(file, "a shell runs a file, which is not in view: put its commands into this script, or make it a program and call it by its path");
             return Ok(());
         }
         if !command || input {
@@ -135,7 +139,7 @@ impl<'a> Call<'_, '_, 'a> {
 }
 
 /// Files in the home folder, which a script may have written.
-pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view";
+pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view: leave `-l` out";
 
 /// Long options of bash, and whether each takes the next word.
 pub(super) const SHELL_LONG: &[(&str, bool)] = &[

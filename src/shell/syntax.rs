@@ -76,6 +76,9 @@ pub(super) struct Item {
     pub(super) negated: bool,
     /// It certainly runs in this shell when the list does: alone in its pipeline, not behind `&&` or `||`, not in the background.
     pub(super) certain: bool,
+    /// Nothing but definitions of functions stands before it on its line. After an error in an expansion or an assignment
+    /// bash drops the rest of the line, so what stands behind another command may never run.
+    pub(super) first: bool,
 }
 
 /// One command.
@@ -116,8 +119,8 @@ pub(super) struct Compound {
     pub(super) lists: Vec<List>,
     /// Its redirections.
     pub(super) redirects: Vec<Redirect>,
-    /// A group `{ …; }`: what it defines stays defined.
-    pub(super) group: bool,
+    /// The script may read what it writes (`coproc`).
+    pub(super) read: bool,
 }
 
 /// A redirection.

@@ -1,6 +1,6 @@
 //! Words: quotes, expansions, substitutions, the bodies of here-documents.
 
-use crate::shell::finding::is_trap;
+use crate::shell::finding::{is_trap, opens_index};
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Parser, Part, Read, Word};
 
@@ -338,7 +338,7 @@ impl Parser<'_> {
                 Some(b')') => break,
                 Some(_) => {
                     let mut element = self.word(Kind::Element)?;
-                    if is_trap(&element.text) {
+                    if is_trap(&element.text) || opens_index(&element) {
                         w.word.parts.push(Part::Trap(element.at));
                     }
                     w.word.parts.append(&mut element.parts);
@@ -354,7 +354,7 @@ impl Parser<'_> {
 }
 
 /// What an index may do.
-pub(super) const INDEX: &str = "an index that is not written out may run a command";
+pub(super) const INDEX: &str = "an index that is not written out may run a command: check it with `case`, then write `name=(...)` or use several variables";
 
 pub(super) fn finished(mut w: Building, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);

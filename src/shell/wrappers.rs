@@ -9,11 +9,17 @@ use crate::shell::grammars::{
     TASKSET, TIME, TIMEOUT, UNSHARE,
 };
 use crate::shell::options::{Grammar, Options, read};
+use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_WORDS};
 use crate::shell::syntax::{Flaw, Word};
 
 /// Whether `name` is in the table.
 pub(super) fn is_known(name: &str) -> bool {
-    NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name)
+    NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name) || is_vim(name)
+}
+
+/// One of Debian's builds of vim: `vim.basic`, `vim.tiny`.
+fn is_vim(name: &str) -> bool {
+    name.starts_with("vim.")
 }
 
 /// The dynamic loader, which runs the program that is its first operand.
@@ -39,6 +45,7 @@ const NAMES: &[&str] = &[
     "aarch64",
     "alias",
     "apt",
+    "apt-cache",
     "apt-get",
     "arch-chroot",
     "arm64",
@@ -81,6 +88,7 @@ const NAMES: &[&str] = &[
     "dpkg",
     "dumb-init",
     "eatmydata",
+    "ed",
     "enable",
     "entr",
     "env",
@@ -126,6 +134,7 @@ const NAMES: &[&str] = &[
     "newgrp",
     "nice",
     "nohup",
+    "npm",
     "nsenter",
     "numactl",
     "openvt",
@@ -137,6 +146,7 @@ const NAMES: &[&str] = &[
     "printf",
     "prlimit",
     "proot",
+    "prove",
     "proxychains",
     "proxychains4",
     "rbash",
@@ -235,7 +245,7 @@ pub(super) fn run(
         "bash" | "rbash" => call.shell(Reader::Bash),
         "dash" | "ash" => call.shell(Reader::Dash),
         "zsh" | "ksh" | "mksh" | "yash" | "csh" | "tcsh" | "fish" => {
-            call.unknown(name, "a shell whose grammar is not read here");
+            call.unknown(name, OTHER_SHELL);
             call.shell(Reader::Sh)
         }
         "eval" => call.eval(),
@@ -280,9 +290,14 @@ pub(super) fn run(
         "coreutils" => call.coreutils(),
         "start-stop-daemon" => call.start_stop_daemon(),
         "ssh-agent" => call.plain(&SSH_AGENT, 0),
-        "apt" | "apt-get" | "borg" | "certbot" | "cpio" | "diff3" | "dpkg" | "rclone" | "restic" | "sdiff"
-        | "install" | "tcpdump" | "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip" | "make"
-        | "gmake" | "vim" | "vi" | "view" | "ex" | "split" | "wget" => call.option_runs(base),
+        "apt" | "apt-cache" | "apt-get" | "borg" | "certbot" | "cpio" | "diff3" | "dpkg" | "rclone" | "restic"
+        | "sdiff" | "install" | "tcpdump" | "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip"
+        | "make" | "gmake" | "vim" | "vi" | "view" | "split" | "wget" | "npm" | "prove" => call.option_runs(base),
+        "ed" | "ex" => {
+            call.unknown(name, "an editor runs what it reads: use `sed`, or say its edits in another way");
+            Ok(())
+        }
+        _ if is_vim(base) => call.option_runs("vim"),
         "sem" | "setuidgid" | "chpst" | "envuidgid" | "envdir" | "softlimit" | "setlock" | "sg" | "newgrp"
         | "sudoedit" | "catchsegv" | "valgrind" | "unbuffer" | "entr" | "dumb-init" | "tini" | "cpulimit"
         | "firejail" | "bwrap" | "proot" | "faketime" | "torsocks" | "proxychains" | "proxychains4"
@@ -294,7 +309,7 @@ pub(super) fn run(
         }
         _ if is_loader(base) => call.loader(),
         _ if is_shell(base) => {
-            call.unknown(name, "a shell whose grammar is not read here");
+            call.unknown(name, OTHER_SHELL);
             call.shell(Reader::Sh)
         }
         "setpriv" => call.plain(&SETPRIV, 0),
@@ -316,7 +331,7 @@ pub(super) fn run(
         "enable" => call.enable(),
         "jobs" => call.jobs(),
         "fc" => {
-            call.unknown(name, "runs commands of the history");
+            call.unknown(name, "runs commands of the history: write the command");
             Ok(())
         }
         "bind" | "complete" | "compgen" => call.complete(),
@@ -364,6 +379,7 @@ impl<'a> Call<'_, '_, 'a> {
         match read(grammar, words) {
             Ok(options) => options,
             Err((word, why)) => {
+                let why = if why == MAY_BE_OPTION && operands == 0 { MAY_BE_COMMAND } else { why };
                 self.finding.unknown(word, why, self.inside);
                 let stuck = words.iter().position(|other| std::ptr::eq(other, word)).unwrap_or(words.len());
                 let from = if operands > 0 { stuck } else { (stuck + 1).min(words.len()) };
@@ -391,12 +407,15 @@ impl<'a> Call<'_, '_, 'a> {
     pub(super) fn command(&mut self, rest: &[Word], operands: usize) -> Done {
         for word in rest.iter().take(operands) {
             if !word.one {
-                self.unknown(word, "may become several words, or none, before the command is named");
+                self.unknown(word, SEVERAL_WORDS);
             }
         }
         if operands > 0 && rest.len() <= operands && !rest.is_empty() {
             // Other versions take fewer words before the command.
-            self.unknown(self.name, "there are too few words for what is known of this program");
+            self.unknown(
+                self.name,
+                "there are too few words for what is known of this program: write all its arguments",
+            );
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
     }

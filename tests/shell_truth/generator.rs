@@ -50,6 +50,8 @@ pub(crate) enum Form {
     Sly,
     /// Whatever the grammar allows, and then bytes are changed.
     Damaged,
+    /// Errors of expansion and assignment, after which bash drops the rest of a line.
+    Errors,
 }
 
 /// One script.
@@ -58,11 +60,15 @@ pub(crate) fn script(seed: u64, form: Form) -> String {
         random: Random::new(seed),
         traps: form != Form::Everyday,
         calls: form != Form::Damaged,
-        hidden: matches!(form, Form::Hidden | Form::Sly | Form::Damaged),
+        hidden: matches!(form, Form::Hidden | Form::Sly | Form::Damaged | Form::Errors),
         delimiters: 0,
         functions: Vec::new(),
     };
-    let mut text = if form == Form::Sly { maker.sly() } else { maker.whole() };
+    let mut text = match form {
+        Form::Sly => maker.sly(),
+        Form::Errors => maker.error(),
+        _ => maker.whole(),
+    };
     if form == Form::Sly && maker.random.one_in(3) {
         text = format!("{}\n{text}\n{}", maker.simple(0), maker.simple(0));
     }
@@ -839,6 +845,188 @@ impl Maker {
                 self.random.pick(&["ERR", "DEBUG", "EXIT"])
             ),
         }
+    }
+
+    /// A definition that an error may drop, and a call of what it would have hidden; or a text that is put together and evaluated.
+    fn error(&mut self) -> String {
+        let (inner, other) = (self.program(), self.program());
+        if self.random.one_in(4) {
+            return self.pieces(inner);
+        }
+        let error = self.failing(other);
+        let wrapper = self.random.pick(&["env", "nice", "nohup", "timeout 5", "setsid", "command"]);
+        let (name, call) = match self.random.below(3) {
+            0 => (wrapper.split(' ').next().unwrap_or_default(), format!("{wrapper} {inner} x")),
+            1 => (inner, format!("{inner} x")),
+            _ => (inner, format!("g() {{ {inner} x; }}\ng")),
+        };
+        let definition = match self.random.below(3) {
+            0 => format!("function {name} {{ :; }}"),
+            1 => format!("{name}() {{ {other}; }}"),
+            _ => format!("{name}() {{\n  :\n}}"),
+        };
+        let between = self.random.pick(&["; ", "; ", "\n", "; :; ", "; h() { :; }; ", " && ", " || ", " & "]);
+        let dropped = match self.random.below(9) {
+            0 => format!("{{\n{error}\n{definition}\n}}"),
+            1 => format!("{{ {error}{between}{definition}; }}"),
+            2 => format!("if {error}; then :; fi{between}{definition}"),
+            3 => format!("f() {{ {error}; }}; f{between}{definition}"),
+            4 => format!("for q in 1; do\n{error}\ndone{between}{definition}"),
+            5 => format!(": \\\n; {error}{between}{definition}"),
+            6 => format!("{definition}\n{error}{between}unset -f {name}"),
+            _ => format!("{error}{between}{definition}"),
+        };
+        format!("{dropped}\n{call}")
+    }
+
+    /// A command that fails in an expansion or an assignment.
+    fn failing(&mut self, inner: &str) -> String {
+        let value = self.random.pick(&[
+            "$((1/0))",
+            "$((1%0))",
+            "$((08))",
+            "$((9#9))",
+            "$((x=))",
+            "$((1+))",
+            "$((2**-1))",
+            "$((1=2))",
+            "$((64#!))",
+            "$(( 0x ))",
+            "$((1 2))",
+            "${x:0:-9}",
+            "${a[-5]}",
+            "${a[1/0]}",
+            "${a[08]}",
+            "${!q}",
+            "${!q!}",
+            "${#q-x}",
+            "${x:1/0}",
+            "${x:08}",
+            "${x?gone}",
+            "${x:?gone}",
+            "${1?}",
+            "${q[@]:0:-1}",
+            "${x@Z}",
+        ]);
+        let place = self.random.pick(&[
+            "echo {}",
+            "echo \"{}\"",
+            ": {}",
+            "q={}",
+            "q={} :",
+            "q[{}]=1",
+            "q=({})",
+            "for q in {}; do :; done",
+            "case {} in x) ;; esac",
+            "case x in {}) ;; esac",
+            "echo > {}",
+            "cat <<< {}",
+            "cat <<E\n{}\nE",
+            "[[ {} ]]",
+            "[[ x == {} ]]",
+            "export q={}",
+            "declare q={}",
+            "readonly r={}",
+            "(( {} ))",
+            "echo ~{}",
+            "{} x",
+            "echo $(echo {})",
+            "echo a{}b | cat",
+            "{ echo {}; }",
+            "while echo {}; do break; done",
+        ]);
+        let whole = self.random.pick(&[
+            "UID=5",
+            "PPID=5",
+            "EUID=1",
+            "UID+=5",
+            "BASHOPTS=x",
+            "SHELLOPTS=x",
+            "readonly q=1; q=2",
+            "readonly q=1; q=2 {inner}",
+            "readonly q=1; for q in 1; do :; done",
+            "readonly q=1; read q < o",
+            "readonly q=1; unset q",
+            "readonly q=1; : ${q:=2} ${r:=${q=3}}",
+            "readonly q; : ${q=1}",
+            "typeset -r q=1; q+=2",
+            "declare -i n; n=08",
+            "declare -i n; n=1/0",
+            "a[-5]=1",
+            "a[1/0]=1",
+            "a[08]=1",
+            "declare -A m; m[]=1",
+            "shopt -s failglob; echo *nope*",
+            "shopt -s failglob; for q in *nope*; do :; done",
+            "shopt -s failglob; q=(*nope*)",
+            "shopt -s failglob; *nope*",
+            "set -u; echo $nope",
+            "set -u; q=$nope",
+            "set -e; false",
+            "((1/0))",
+            "let 1/0",
+            "let x=",
+            "export 1=2",
+            "readonly 1=2",
+            "unset 1x",
+            "local q=1",
+            "return 1",
+            "break",
+            "shift 5",
+            "cd /nonexistent",
+            "exec 5< /nonexistent",
+            ": < /nonexistent",
+            "eval '{inner} )'",
+            "eval 'q=$((1/0)); {inner}'",
+            ". ./nonexistent",
+            "trap '{inner}' EXIT; echo $((1/0))",
+            "declare -n q=q; q=1",
+            "declare -n q=1x; q=1",
+        ]);
+        let text = if self.random.one_in(2) { place.replace("{}", value) } else { whole.to_owned() };
+        text.replace("{inner}", inner)
+    }
+
+    /// A text that is put together out of parts, and evaluated.
+    fn pieces(&mut self, inner: &str) -> String {
+        let parts = self.random.pick(&[
+            "x='b['; x+='$({})]'",
+            "y='b['; x=\"$y\"'$({})]'",
+            "y='$({})'; x=\"b[$y]\"",
+            "y='`{}`'; x=b[$y]",
+            "x='b($({}))'; x=${x/(/[}; x=${x/%)/]}",
+            "x='b<$({})>'; x=${x/</[}; x=${x/>/]}",
+            "printf -v x 'b%s' '[$({})]'",
+            "printf -v x 'b[%s]' '$({})'",
+            "read -r y <<'E'\n$({})]\nE\nx='b['$y",
+            "set -- 'b[' '$({})]'; x=$1$2",
+            "y=('b[' '$({})]'); x=${y[0]}${y[1]}",
+            "f() { x=$1$2; }; f 'b[' '$({})]'",
+            "x=$(echo 'b['; echo '$({})]'); x=${x/$'\\n'}",
+            "for y in '$({})]'; do x=\"b[$y\"; done",
+            ": ${y:='$({})'}; x=\"b[$y]\"",
+            "x='b[q'; x=${x/q/'$({})]'}",
+        ]);
+        let evaluate = self.random.pick(&[
+            "((x))",
+            "echo $((x))",
+            "[[ x -eq 1 ]]",
+            "[[ $x -eq 1 ]]",
+            "echo ${y:x}",
+            "let x",
+            "declare -i n=x",
+            "declare -i n; n=$x",
+            "test -v \"$x\"",
+            "unset \"$x\"",
+            "printf -v \"$x\" 1",
+            "read \"$x\" < o",
+            "echo ${!x}",
+            "echo ${a[x]}",
+            "a[x]=1",
+            "RANDOM=$x",
+            "declare \"$x=1\"",
+        ]);
+        format!("{}\n{evaluate}", parts.replace("{}", inner))
     }
 
     fn trap(&mut self, depth: usize) -> String {

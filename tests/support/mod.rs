@@ -46,6 +46,8 @@ pub struct Setup {
     pub env: Vec<(String, String)>,
     /// A command that the service is started by.
     pub before: Vec<String>,
+    /// Where it listens.
+    pub listen: String,
 }
 
 impl Setup {
@@ -130,6 +132,7 @@ impl World {
             limits: String::new(),
             env: Vec::new(),
             before: Vec::new(),
+            listen: "127.0.0.1:0".to_owned(),
         };
         let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
         setup.runbook("say.md", runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
@@ -264,7 +267,7 @@ impl World {
         assert!(self.service.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
         let before = log.metadata().expect("a size").len() as usize;
-        let serve = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--json"].map(str::to_owned);
+        let serve = [PROGRAM, "serve", "--listen", &self.setup.listen, "--json"].map(str::to_owned);
         let words: Vec<String> = self.setup.before.iter().cloned().chain(serve).collect();
         let mut command = self.command(&words[0]);
         command.args(&words[1..]).arg(self.path("b")).envs(self.setup.env.iter().cloned());

@@ -1,24 +1,29 @@
-//! `policy check`: whether a script or runbook would run.
+//! `policy check`: whether a script or runbook would run, a path be read or written, a variable be inherited.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
-    Answered, Held, Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
+    Answered, Held, Source, decided_to_json, heading, heads, is_interpreter, not_understood, row, to_json, verdict,
+    word_of, worst,
 };
+use crate::cli::project::real_path;
+use crate::cli::screen::Shown;
 use crate::cli::table::aligned;
 use crate::cli::talk::Talk;
 use crate::policy::Origin;
-use crate::policy::decide::Verdict;
+use crate::policy::decide::{Decided, Flags, Verdict, decide_env, decide_path};
 use crate::policy::lists::{KINDS, word};
-use crate::record::authorization::PermissionKind;
+use crate::record::authorization::{PermissionKind, PermissionReason};
 
-/// Says by the exit code whether a script or runbook would run.
+/// Says by the exit code whether a script or runbook would run, a path could be read or written, a variable inherited.
 ///
-/// What is asked for is a no here, as it would be where nobody answers. With --boundary it is a yes: people who sign
-/// are asked.
+/// What is asked for is a no here, as it would be where nobody answers; -y, --allow-* and --deny-all answer beforehand
+/// as they do for `run`. With --boundary it is a yes: people who sign are asked.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all is allowed; 1 something is denied, or would be asked for (the output says which; with \
@@ -27,23 +32,55 @@ use crate::record::authorization::PermissionKind;
 Examples:
   countersign policy check deploy.sh
   countersign policy check --policy ci-policy.yaml runbooks/service.md
+  countersign policy check deploy.sh --allow-run kubectl,jq -y
+  countersign policy check --read /etc/hosts --write dist/app.js --env AWS_PROFILE --runbook deploy/service
   countersign policy check --boundary --policy boundary/policy.yaml runbooks/service.md --json"
 )]
 pub(super) struct Args {
+    /// A script, a runbook (*.md), or - for the standard input
+    #[arg(value_name = "FILE", required_unless_present_any = ["read", "write", "env"])]
+    file: Option<PathBuf>,
+    /// A path that a step would read
+    #[arg(long, value_name = "PATH")]
+    read: Vec<PathBuf>,
+    /// A path that a step would write
+    #[arg(long, value_name = "PATH")]
+    write: Vec<PathBuf>,
+    /// A variable that a step would inherit
+    #[arg(long, value_name = "NAME")]
+    env: Vec<String>,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    grants: GrantArgs,
 }
 
 /// Checks.
 pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
-    let (held, answered) = args.source.answer()?;
-    let verdict = worst(&answered);
+    let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
+    let mut answered = match &args.file {
+        Some(file) => args.source.answer(file, &held, &flags)?,
+        None => Vec::new(),
+    };
+    let mut things = things(args, &held, &flags)?;
+    if args.grants.yes {
+        for one in answered.iter_mut().map(|one| &mut one.decision) {
+            allow_unlisted(&mut one.decided);
+            if one.not_understood.is_none() {
+                one.verdict = worst(one.decided.iter().map(|one| one.verdict));
+            }
+        }
+        allow_unlisted(&mut things);
+    }
+    let verdicts = answered.iter().map(|one| one.decision.verdict);
+    let whole = worst(verdicts.chain(things.iter().map(|one| one.verdict)));
     let warnings = warnings(&held, &answered);
     if talk.json {
         let steps: Vec<_> = answered.iter().map(to_json).collect();
         let at = if args.source.boundary { "boundary" } else { "terminal" };
         talk.object(&json!({
-            "verdict": word_of(verdict), "at": at, "policy": held.found.file, "scripts": steps, "warnings": warnings,
+            "verdict": word_of(whole), "at": at, "policy": held.found.file, "scripts": steps,
+            "asked": things.iter().map(decided_to_json).collect::<Vec<_>>(), "warnings": warnings,
         }))?;
     } else {
         talk.line(&held.line())?;
@@ -59,15 +96,43 @@ pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 talk.put(aligned(&rows).as_bytes())?;
             }
         }
+        for one in &things {
+            let (kind, answer) = (word(one.kind), verdict(one.verdict));
+            talk.line(Shown::text(&format!("{kind} {}: {answer} ({})", one.what, one.rule)).as_str())?;
+        }
         for warning in &warnings {
             talk.say(&format!("warning: {warning}"));
         }
     }
-    Ok(match verdict {
+    Ok(match whole {
         Verdict::Allow => Exit::Done,
         Verdict::Ask(_) if args.source.boundary => Exit::Done,
         Verdict::Ask(_) | Verdict::Deny => Exit::CheckSaidNo,
     })
+}
+
+/// What is asked about by its name: paths, as they lead through links, and variables.
+fn things(args: &Args, held: &Held, flags: &Flags) -> Result<Vec<Decided>, Failure> {
+    let at = args.source.at();
+    let mut things = Vec::new();
+    for (kind, paths) in [(PermissionKind::Read, &args.read), (PermissionKind::Write, &args.write)] {
+        for path in paths {
+            let real = real_path(&held.project.cwd.join(path));
+            let Some(real) = real.to_str() else {
+                return Err(Failure::usage(format!("{}: its real name is no text", path.display())));
+            };
+            things.push(decide_path(&held.ruling, kind, real, at, flags));
+        }
+    }
+    things.extend(args.env.iter().map(|name| decide_env(&held.ruling, name, at, flags)));
+    Ok(things)
+}
+
+/// `-y`
+fn allow_unlisted(decided: &mut [Decided]) {
+    for one in decided.iter_mut().filter(|one| one.verdict == Verdict::Ask(PermissionReason::Unlisted)) {
+        one.verdict = Verdict::Allow;
+    }
 }
 
 /// What is allowed and worth more than it looks.

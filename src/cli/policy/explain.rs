@@ -1,8 +1,11 @@
 //! `policy explain`: every command of a script, and which rule decides it.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
@@ -17,16 +20,21 @@ use crate::policy::permissions::is_read;
   countersign policy explain runbooks/service.md --runbook deploy/service
   echo 'git log | xargs rm' | countersign policy explain -")]
 pub(super) struct Args {
+    /// A script, a runbook (*.md), or - for the standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
     #[command(flatten)]
     source: Source,
 }
 
 /// Explains.
 pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
-    let (held, answered) = args.source.answer()?;
+    let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
+    let answered = args.source.answer(&args.file, &held, &flags)?;
     if talk.json {
         let scripts: Vec<_> = answered.iter().map(to_json).collect();
-        talk.object(&json!({"verdict": word_of(worst(&answered)), "policy": held.found.file, "scripts": scripts}))?;
+        let verdict = worst(answered.iter().map(|one| one.decision.verdict));
+        talk.object(&json!({"verdict": word_of(verdict), "policy": held.found.file, "scripts": scripts}))?;
         return Ok(Exit::Done);
     }
     talk.line(&held.line())?;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cli::configured::problems;
 use crate::cli::exit::Failure;
-use crate::cli::project::{FoundPolicy, Project, real_program};
+use crate::cli::granted::GrantArgs;
+use crate::cli::project::{FoundPolicy, Project};
 use crate::cli::screen::Shown;
 use crate::cli::trust::read_bounded;
 use crate::node::problem::{Problem, Problems};
@@ -21,12 +22,9 @@ use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::registry::markdown;
 use crate::shell::commands::Size;
 
-/// A script or runbook, and the policy that it is held to.
+/// The policy that a script or runbook is held to, and where.
 #[derive(Debug, clap::Args)]
 pub(super) struct Source {
-    /// A script, a runbook (*.md), or - for the standard input
-    #[arg(value_name = "FILE")]
-    pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) under: Under,
     /// Answer as a boundary would, where people sign, instead of as at the terminal
@@ -94,25 +92,32 @@ impl Source {
         if self.boundary { Where::Boundary } else { Where::Terminal }
     }
 
+    /// The policy, and what the command line says for this call. A boundary hears no caller's options.
+    pub(super) fn hold(&self, file: Option<&Path>, given: &GrantArgs) -> Result<(Held, Flags), Failure> {
+        if self.boundary && given.is_given() {
+            return Err(Failure::usage(
+                "at a boundary no option allows or denies anything: leave --boundary out, or the other options",
+            ));
+        }
+        let held = self.under.hold(file.filter(|file| *file != Path::new("-")))?;
+        let (mut flags, _) = given.flags(&held.project)?;
+        flags.real = flags.real.filter(|_| !self.boundary);
+        Ok((held, flags))
+    }
+
     /// Decides every script of the file.
-    pub(super) fn answer(&self) -> Result<(Held, Vec<Answered>), Failure> {
-        let stdin = self.file == Path::new("-");
-        let held = self.under.hold((!stdin).then_some(&*self.file))?;
-        let text = read_bounded(&self.file, MAX_BYTES)?;
+    pub(super) fn answer(&self, file: &Path, held: &Held, flags: &Flags) -> Result<Vec<Answered>, Failure> {
+        let stdin = file == Path::new("-");
+        let text = read_bounded(file, MAX_BYTES)?;
         let text = String::from_utf8(text)
-            .map_err(|_| Failure::usage(format!("{} is not UTF-8: name a script or a runbook", self.file.display())))?;
-        let flags = Flags {
-            places: held.project.places(),
-            real: if self.boundary { None } else { Some(real_program) },
-            ..Flags::default()
-        };
+            .map_err(|_| Failure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display())))?;
         let decide = |name: String, interpreter: String, source: &str, size: Size| {
-            let decision = decide_source(&held.ruling, &interpreter, source, size, self.at(), &flags);
+            let decision = decide_source(&held.ruling, &interpreter, source, size, self.at(), flags);
             Answered { name, interpreter, decision }
         };
-        let shown = if stdin { "the standard input".to_owned() } else { self.file.display().to_string() };
-        let answered = match self.file.extension().and_then(|ending| ending.to_str()) {
-            Some("md") => steps(&self.file, &text)?
+        let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
+        let answered = match file.extension().and_then(|ending| ending.to_str()) {
+            Some("md") => steps(file, &text)?
                 .into_iter()
                 .map(|found| {
                     let step = found.definition;
@@ -125,11 +130,11 @@ impl Source {
                 ));
             }
             _ => {
-                let (interpreter, decision) = decide_file(&held.ruling, &text, Size::File, self.at(), &flags);
+                let (interpreter, decision) = decide_file(&held.ruling, &text, Size::File, self.at(), flags);
                 vec![Answered { name: shown, interpreter, decision }]
             }
         };
-        Ok((held, answered))
+        Ok(answered)
     }
 }
 
@@ -149,14 +154,14 @@ fn steps(file: &Path, text: &str) -> Result<Vec<markdown::Found>, Failure> {
     }
 }
 
-/// The verdict of all scripts together.
-pub(super) fn worst(answered: &[Answered]) -> Verdict {
+/// The verdict of all together.
+pub(super) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
     let rank = |verdict: &Verdict| match verdict {
         Verdict::Allow => 0,
         Verdict::Ask(_) => 1,
         Verdict::Deny => 2,
     };
-    answered.iter().map(|one| one.decision.verdict).max_by_key(rank).unwrap_or(Verdict::Allow)
+    verdicts.max_by_key(rank).unwrap_or(Verdict::Allow)
 }
 
 /// A verdict in one word.
@@ -200,31 +205,29 @@ pub(super) fn not_understood(one: &Answered) -> Option<String> {
 
 /// A script's answer for programs.
 pub(super) fn to_json(one: &Answered) -> Value {
-    let commands: Vec<Value> = one
-        .decision
-        .decided
-        .iter()
-        .map(|one| {
-            let mut value = json!({
-                "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
-                "rule": one.rule.to_string(),
-            });
-            if let Some(place) = one.place {
-                value["line"] = place.line.into();
-                value["column"] = place.column.into();
-            }
-            if let Verdict::Ask(why) = one.verdict {
-                value["why"] = json!(why);
-            }
-            value
-        })
-        .collect();
+    let commands: Vec<Value> = one.decision.decided.iter().map(decided_to_json).collect();
     let mut value = json!({
         "name": one.name, "interpreter": one.interpreter, "verdict": word_of(one.decision.verdict), "commands": commands,
     });
     if let Some(stop) = &one.decision.not_understood {
         value["not_understood"] =
             json!({"line": stop.place.line, "column": stop.place.column, "message": stop.message});
+    }
+    value
+}
+
+/// One thing's answer for programs.
+pub(super) fn decided_to_json(one: &Decided) -> Value {
+    let mut value = json!({
+        "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
+        "rule": one.rule.to_string(),
+    });
+    if let Some(place) = one.place {
+        value["line"] = place.line.into();
+        value["column"] = place.column.into();
+    }
+    if let Verdict::Ask(why) = one.verdict {
+        value["why"] = json!(why);
     }
     value
 }

@@ -1,19 +1,20 @@
 //! What policy says of a step, before anybody is asked.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::project::{Project, real_program};
+use crate::cli::granted::{GrantArgs, literal};
+use crate::cli::project::Project;
 use crate::cli::run::prompt::{Occurrence, Question};
 use crate::cli::run::runbook::{Chosen, Runbook, at};
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::crypto::digest::PolicyDigest;
 use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, Flags, Granted, Verdict, Where, decide_env, decide_path};
+use crate::policy::decide::{Decided, Flags, Verdict, Where, decide_env, decide_path};
 use crate::policy::file::Policy;
 use crate::policy::paths::RunbookPath;
 use crate::policy::permissions::{MAX_SHOWN, decide_step};
@@ -29,27 +30,8 @@ pub(super) struct RuleArgs {
     /// The policy file; else the nearest one upward (.rundownrc, .json, .yaml, .yml, package.json), else the built-in lists
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Commands that may run, whatever the policy says
-    #[arg(long, value_name = "COMMANDS", value_delimiter = ',')]
-    allow_run: Vec<String>,
-    /// Paths that may be read, with all below them
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    allow_read: Vec<String>,
-    /// Paths that may be written, with all below them
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    allow_write: Vec<String>,
-    /// Variables that may be inherited, or set before a command
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    allow_env: Vec<String>,
-    /// No policy and no sandbox; says so
-    #[arg(long)]
-    allow_all: bool,
-    /// Deny everything that is not allowed explicitly; beats --allow-all
-    #[arg(long)]
-    deny_all: bool,
-    /// Allow what no list names, without asking; never what is denied, or can't be known before it runs
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    pub(super) grants: GrantArgs,
     /// Deny whatever would be asked; also where there is no terminal
     #[arg(long)]
     non_interactive: bool,
@@ -70,29 +52,13 @@ pub(super) struct Rules {
     runbook: RunbookPath,
 }
 
-impl RuleArgs {
-    /// Whether policy is off.
-    pub(super) const fn allows_all(&self) -> bool {
-        self.allow_all && !self.deny_all
-    }
-
-    fn grants(&self) -> [(PermissionKind, &'static str, &[String]); 4] {
-        [
-            (PermissionKind::Run, "--allow-run", &self.allow_run),
-            (PermissionKind::Read, "--allow-read", &self.allow_read),
-            (PermissionKind::Write, "--allow-write", &self.allow_write),
-            (PermissionKind::Env, "--allow-env", &self.allow_env),
-        ]
-    }
-}
-
 impl Rules {
     /// The policy that is meant and the flags. A file that is wrong is never passed over for another one.
     ///
     /// # Errors
     /// Everything wrong with the file, or a flag that is no pattern.
     pub(super) fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, Failure> {
-        let (policy, from) = if args.allows_all() {
+        let (policy, from) = if args.grants.allows_all() {
             // Nothing that lies around is read for a decision that is not made.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
         } else {
@@ -100,32 +66,7 @@ impl Rules {
             let from = found.file.map_or("the built-in policy".to_owned(), |file| format!("policy {}", file.display()));
             (found.policy, from)
         };
-        let mut granted = Granted::default();
-        let mut elsewhere = [Vec::new(), Vec::new()];
-        for (kind, flag, patterns) in args.grants() {
-            for pattern in patterns {
-                let pattern = match kind {
-                    PermissionKind::Read | PermissionKind::Write => {
-                        let real = real_path(project, flag, pattern)?;
-                        let text =
-                            if real == Path::new("/") { String::new() } else { real.to_string_lossy().into_owned() };
-                        if !real.starts_with(&project.cwd) && !project.cwd.starts_with(&real) {
-                            elsewhere[usize::from(kind == PermissionKind::Write)].push(real);
-                        }
-                        format!("{}/**", literal(&text))
-                    }
-                    PermissionKind::Run | PermissionKind::Env => pattern.clone(),
-                };
-                granted.grant(kind, &pattern).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
-            }
-        }
-        let flags = Flags {
-            granted,
-            allow_all: args.allow_all,
-            deny_all: args.deny_all,
-            places: project.places(),
-            real: Some(real_program),
-        };
+        let (flags, elsewhere) = args.grants.flags(project)?;
         Ok(Self {
             args: args.clone(),
             policy,
@@ -212,7 +153,7 @@ impl Rules {
 
     /// What no step may read or write, as patterns over whole paths. A mask knows no difference between the two.
     pub(super) fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
-        if self.args.allows_all() {
+        if self.args.grants.allows_all() {
             return Vec::new();
         }
         let lists = [&ruling.written, &ruling.built_in];
@@ -254,21 +195,21 @@ impl Rules {
         } else {
             Some("there is no terminal to ask at")
         };
-        Answers { yes: self.args.yes, nobody }
+        Answers { yes: self.args.grants.yes, nobody }
     }
 
     /// What the command line answered beforehand, as a receipt has it.
     pub(super) fn given_beforehand(&self) -> Vec<Answer> {
         let mut given = Vec::new();
-        if self.args.allows_all() {
+        if self.args.grants.allows_all() {
             given.push(Answer { question: "policy".to_owned(), answer: "none (--allow-all)".to_owned() });
         }
-        for (_, flag, patterns) in self.args.grants() {
+        for (_, flag, patterns) in self.args.grants.grants() {
             if !patterns.is_empty() {
                 given.push(Answer { question: flag.to_owned(), answer: patterns.join(",") });
             }
         }
-        if self.args.deny_all {
+        if self.args.grants.deny_all {
             given.push(Answer { question: "--deny-all".to_owned(), answer: "deny what is not allowed".to_owned() });
         }
         given
@@ -276,7 +217,7 @@ impl Rules {
 
     /// Says loudly what is not in force.
     pub(super) fn say_what_is_off(&self, talk: &Talk) {
-        if self.args.allows_all() {
+        if self.args.grants.allows_all() {
             talk.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
         }
     }
@@ -292,33 +233,7 @@ impl Rules {
     }
 }
 
-/// A path of the command line, links resolved: what is given to a step has to be there.
-fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failure> {
-    let shown = Shown::text(path);
-    if path.contains(['*', '?', '{']) {
-        return Err(Failure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
-    }
-    let real = project.cwd.join(path).canonicalize();
-    let real = real.map_err(|error| Failure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
-    match real.to_str() {
-        Some(_) => Ok(real),
-        None => Err(Failure::usage(format!("{flag} {}: its real name is no text", shown.as_str()))),
-    }
-}
-
 /// The policy that a run without `--policy` would have, if it can be read.
 fn upward(project: &Project) -> Option<PolicyDigest> {
     project.policy(None).ok().map(|found| found.policy.digest())
-}
-
-/// A path as a pattern that means just it.
-fn literal(path: &str) -> String {
-    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');
-    path.chars().fold(String::new(), |mut text, c| {
-        if special(c) {
-            text.push('\\');
-        }
-        text.push(c);
-        text
-    })
 }

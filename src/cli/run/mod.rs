@@ -93,7 +93,7 @@ impl Args {
             Wanted::Off("--no-sandbox")
         } else if self.sandbox {
             Wanted::BestEffort
-        } else if self.rules.allows_all() && !self.sandbox_strict {
+        } else if self.rules.grants.allows_all() && !self.sandbox_strict {
             Wanted::Off("--allow-all")
         } else {
             Wanted::Strict

@@ -1,0 +1,126 @@
+//! One service a boundary on one host: a copy of its directory is not served beside the original.
+//!
+//! The store's lock is a file beside the store, so a copy of the directory has one of its own. This lock is an abstract Unix
+//! socket with the boundary's id in its name. The kernel keeps one such name for all processes of a network namespace,
+//! whoever they belong to, and frees it when its process ends. A copy in a container with a network of its own, or on
+//! another host, is not seen: checkpoints that are kept elsewhere show that one.
+
+use std::io::{self, Read as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
+
+use crate::crypto::digest::SealDigest;
+use crate::node::config::Config;
+use crate::node::problem::Problem;
+
+/// Holds the boundary's name on this host until it is dropped.
+#[derive(Debug)]
+pub struct HostLock(JoinHandle<()>);
+
+impl Drop for HostLock {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl HostLock {
+    /// Takes the lock of the boundary `id`.
+    ///
+    /// # Errors
+    /// When another process of this host has it: says which, and from which directory it serves.
+    pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, Problem> {
+        let name = format!("countersign/{}", id.hex());
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::whole(
+                &config.data,
+                format!("the lock of this boundary, the abstract socket @{name}, can't be taken: {error}"),
+            )
+        };
+        let address = SocketAddr::from_abstract_name(&name).map_err(|error| failed(&error))?;
+        let mut tries = 0;
+        let listener = loop {
+            match UnixListener::bind_addr(&address) {
+                Ok(listener) => break listener,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
+                    Some(holder) => return Err(Problem::whole(&config.data, holder.words(&name))),
+                    // It has just ended, or is just beginning.
+                    None if tries < MOST_TRIES => {
+                        tries += 1;
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    None => return Err(failed(&error)),
+                },
+                Err(error) => return Err(failed(&error)),
+            }
+        };
+        listener.set_nonblocking(true).map_err(|error| failed(&error))?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(|error| failed(&error))?;
+        Ok(Self(tokio::spawn(answer(listener, config.data.clone()))))
+    }
+}
+
+/// Tells the directory to who may know it: root and the service's own user, by the kernel's word.
+async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let own = rustix::process::geteuid().as_raw();
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
+            // A path fits into the socket's buffer: nobody is waited for.
+            let _ = tokio::time::timeout(PAUSE, stream.write_all(directory.as_os_str().as_bytes())).await;
+        }
+    }
+}
+
+/// Who has the lock.
+struct Holder {
+    pid: i32,
+    uid: u32,
+    directory: Option<PathBuf>,
+}
+
+fn holder(address: &SocketAddr) -> Option<Holder> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let stream = UnixStream::connect_addr(address).ok()?;
+    // Of a socket that listens the kernel keeps who began to listen.
+    let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+    let mut path = Vec::new();
+    let told = stream.set_read_timeout(Some(ANSWER)).is_ok()
+        && (&stream).take(MAX_PATH).read_to_end(&mut path).is_ok()
+        && path.first() == Some(&b'/');
+    let directory = told.then(|| PathBuf::from(std::ffi::OsString::from_vec(path)));
+    Some(Holder { pid: peer.pid.as_raw_nonzero().get(), uid: peer.uid.as_raw(), directory })
+}
+
+impl Holder {
+    fn words(&self, name: &str) -> String {
+        let Self { pid, uid, directory } = self;
+        match directory.as_deref().map(Path::display) {
+            Some(other) => format!(
+                "the boundary that this is a copy of is served from {other} already, by process {pid}: two services with one \
+                 key would write two histories under one name; end that service first, or make a boundary of its own \
+                 with `countersign init`"
+            ),
+            None => format!(
+                "process {pid} of user {uid} holds the lock of this boundary, the abstract socket @{name}: a copy of this \
+                 directory is served by it, or another user keeps this one from starting; look what it is, and end it"
+            ),
+        }
+    }
+}
+
+/// How often a lock is tried whose holder can't be asked.
+const MOST_TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the holder may take to tell its directory.
+const ANSWER: Duration = Duration::from_secs(1);
+/// The longest path there is (PATH_MAX).
+const MAX_PATH: u64 = 4096;
