@@ -46,7 +46,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/denials",
         name: "denyStatement",
         summary: "A signed denial of a statement that was made elsewhere: it never runs, also where the boundary has not seen it",
-        about: "Needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of the authorization.",
+        about: "Needs no bearer. `payload` is the statement, which says who may deny it. The boundary logs the denial and refuses the statement as `denied` until `kept_until`; a run of it is killed. Of statements that the boundary has not seen, 100 denials of one approver are taken in a day, and 1,000 of all.",
         segments: &[],
         access: Access::Signed,
         query: &[],

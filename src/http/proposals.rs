@@ -63,7 +63,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/proposals",
         name: "propose",
         summary: "Proposes to run a step once; answers with the bytes to sign",
-        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: the same nonce and body are answered with the proposal that exists.",
+        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: the same nonce and body are answered with the proposal that exists. Without a nonce so is the same step with the same parameters while it is pending. Both answers have `existing`.",
         segments: &[],
         access: Access::Known,
         query: &[],
