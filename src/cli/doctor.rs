@@ -299,10 +299,15 @@ fn disk(config: &Config) -> Line {
     let Some(there) = there else { return mend(what, format!("there is no {}", config.data.display())) };
     let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
     match rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
-        Ok(free) if free >= PROPOSAL_ROOM => ok(what, format!("{} MiB free at {place}; {needed} MiB must be", free >> 20)),
+        Ok(free) if free >= PROPOSAL_ROOM => {
+            ok(what, format!("{} MiB free at {place}; {needed} MiB must be", free >> 20))
+        }
         Ok(free) => mend(
             what,
-            format!("{} MiB free at {place}, and {needed} MiB must be: proposals are refused until there is room", free >> 20),
+            format!(
+                "{} MiB free at {place}, and {needed} MiB must be: proposals are refused until there is room",
+                free >> 20
+            ),
         ),
         Err(error) => mend(what, format!("{place} can't be asked for its free space: {error}")),
     }
