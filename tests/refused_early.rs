@@ -29,7 +29,7 @@ fn a_quorum_that_nobody_can_meet_is_told_at_the_seal_and_refused_at_the_proposal
 
 #[test]
 fn a_token_whose_owners_are_missing_for_a_quorum_is_told_when_it_is_made() {
-    let world = World::new();
+    let mut world = World::new();
     assert!(!notes(&world).contains("refused"), "{}", notes(&world));
     let home = world.path("b");
     let mut make = world.program(&["token", "create", "crowd", "--scope", "propose", "--config"]);
@@ -47,6 +47,12 @@ fn a_token_whose_owners_are_missing_for_a_quorum_is_told_when_it_is_made() {
     assert!(problem["detail"].as_str().unwrap().contains(why), "{problem:#}");
     // One approval is enough there, and carol is left.
     world.wire.post("/v1/proposals", &token, &World::wish("plain:true", json!({}))).ok(201);
+    // The same where no service runs.
+    world.stop();
+    let mut make = world.program(&["token", "create", "crowd-2", "--scope", "propose", "--config"]);
+    let made = make.arg(&home).args(["--owner", "alice", "--owner", "bob", "--owner", "dora"]).output().unwrap();
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(said.contains("proposals of two:go by crowd-2 are refused"), "{said}");
 }
 
 #[test]

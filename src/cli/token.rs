@@ -105,19 +105,21 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     };
     let one = |problem: crate::node::problem::Problem| problems(problem.into());
     let socket = config.socket();
-    let answer = match control::ask(&socket, &request).map_err(one)? {
-        Some(answer) => answer,
-        None => serve::answer_offline(config, request.clone()).map_err(problems)?,
+    let (answer, notes) = match control::ask(&socket, &request).map_err(one)? {
+        Some(answer) => (answer, None),
+        None => serve::answer_offline(config, request.clone())
+            .map(|(answer, notes)| (answer, Some(notes)))
+            .map_err(problems)?,
     };
+    if let (Answer::Ok(_), Request::TokenCreate { token }) = (&answer, &request) {
+        tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), talk);
+    }
     match answer {
         Answer::Error(message) => Err(Failure::new(Exit::Refused, message)),
         Answer::Ok(value) => {
             match &mut out {
                 Some(file) => file.fill(&value, &request, talk)?,
                 None => print(&request, &value, talk)?,
-            }
-            if let Request::TokenCreate { token } = &request {
-                tell_of(token, &socket, talk);
             }
             Ok(Exit::Done)
         }
@@ -168,17 +170,6 @@ impl Drop for SecretFile {
         if !self.filled {
             // It is empty or cut off. If it can't be removed it holds no token that works.
             let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// What can't be approved of a new token's proposals. Where no service runs, its start says so.
-fn tell_of(token: &SealedToken, socket: &Path, talk: &Talk) {
-    let Ok(Some(Answer::Ok(status))) = control::ask(socket, &Request::Status) else { return };
-    let by_token = format!(" by {} are refused", token.name);
-    for note in status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if note.contains(&by_token) {
-            talk.say(&format!("note: {note}"));
         }
     }
 }
@@ -238,4 +229,22 @@ fn list(value: &Value, talk: &Talk) -> Result<(), Failure> {
         ]);
     }
     talk.put(crate::cli::table::aligned(&rows).as_bytes())
+}
+
+/// What a service says to an operator.
+fn notes_of(socket: &Path) -> Vec<String> {
+    match control::ask(socket, &Request::Status) {
+        Ok(Some(Answer::Ok(status))) => {
+            status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What can't be approved of a new token's proposals.
+fn tell_of(token: &SealedToken, notes: &[String], talk: &Talk) {
+    let by_token = format!(" by {} are refused", token.name);
+    for note in notes.iter().filter(|note| note.contains(&by_token)) {
+        talk.say(&format!("note: {note}"));
+    }
 }

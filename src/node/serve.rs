@@ -182,17 +182,18 @@ impl Node {
     }
 }
 
-/// Answers one request of the control socket where no service runs, with the store itself. Recovers nothing: only a
+/// Answers one request of the control socket where no service runs, with the store itself, and gives what an operator should
+/// know then. Recovers nothing: only a
 /// service does (rule R6). Puts nothing in force but what is asked for: a version of the roster that is signed, runbooks
 /// and settings wait for a start, which says what it takes.
 ///
 /// # Errors
 /// Everything that would keep the boundary from starting, and that another process holds the store.
-pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Problems> {
+pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, Request::TokenList) && !start::has_store(&config)? {
         // A question begins no log.
-        return Ok(Answer::Ok(json!([])));
+        return Ok((Answer::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
     let files = Files::read(&config)?;
@@ -206,7 +207,7 @@ pub fn answer_offline(config: Config, request: Request) -> Result<Answer, Proble
         let answer = control::answer(&boundary, &config.runbooks, request).await;
         kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
-        Ok(answer)
+        Ok((answer, boundary.notes()))
     })
 }
 
