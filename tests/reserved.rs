@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Once;
 
 use countersign::crypto::canonical::to_canonical;
 use countersign::decision::step::{HashedStep, StepError};
@@ -713,8 +714,20 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Where the documents are kept; written first where that is asked for, whichever test comes first.
 fn root() -> PathBuf {
-    own_vectors().join("golden/reserved")
+    static WRITE: Once = Once::new();
+    let root = own_vectors().join("golden/reserved");
+    WRITE.call_once(|| {
+        if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
+            let _ = fs::remove_dir_all(&root);
+            for (path, bytes) in files() {
+                fs::create_dir_all(root.join(&path).parent().unwrap()).unwrap();
+                fs::write(root.join(path), bytes).unwrap();
+            }
+        }
+    });
+    root
 }
 
 /// The entries of the index: what to read as what, and the answer.
@@ -743,13 +756,6 @@ fn answer(kind: &str, bytes: &[u8]) -> Malformed {
 #[test]
 fn reserved_documents_are_as_they_are_made() {
     let made = files();
-    if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
-        let _ = fs::remove_dir_all(root());
-        for (path, bytes) in &made {
-            fs::create_dir_all(root().join(path).parent().unwrap()).unwrap();
-            fs::write(root().join(path), bytes).unwrap();
-        }
-    }
     for (path, bytes) in &made {
         let kept = fs::read(root().join(path)).unwrap_or_default();
         assert!(kept == *bytes, "{path} differs: COUNTERSIGN_WRITE_VECTORS=1 cargo test --test reserved");

@@ -122,4 +122,21 @@ mod tests {
         assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
         assert!(of(MAX_ITEMS + 1).into_statement().to_payload().is_err());
     }
+
+    #[test]
+    fn sixteen_items_with_every_reserved_field_fit_into_a_log_entry() {
+        let mut value = serde_json::to_value(of(16).into_statement()).expect("JSON");
+        let digest = SealDigest::of(b"x").to_string();
+        for item in value["predicate"]["spent"].as_array_mut().expect("items") {
+            let more = serde_json::json!({
+                "grant": digest, "use": 1000, "runner": "n".repeat(64),
+                "session": {"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest},
+            });
+            item.as_object_mut().expect("an item").extend(more.as_object().expect("fields").clone());
+        }
+        let payload = canonical::to_canonical(&value);
+        let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
+        assert!(refused.later && refused.pointer == "/predicate/spent/0/grant", "{refused}");
+        assert!(payload.len() <= 16 << 10, "{} bytes", payload.len());
+    }
 }

@@ -168,3 +168,38 @@ impl Predicate for Grant {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::canonical;
+    use crate::crypto::merkle::MAX_ENTRY_BYTES;
+    use crate::crypto::signature::SecretKey;
+    use crate::crypto::sshsig::SshKey;
+    use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
+
+    fn keyid(seed: usize) -> KeyId {
+        let seed = u8::try_from(seed).expect("few");
+        SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key").keyid()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_largest_grant_fits_into_a_log_entry_however_its_signatures_share_8192_bytes(
+            mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
+        ) {
+            // Any split of the sum: what stands above it is cut off, what is left of it goes to the last.
+            let mut left = 8192;
+            for size in &mut sizes {
+                *size = (*size).min(left);
+                left -= *size;
+            }
+            sizes[MAX_SIGNATURES - 1] += left;
+            let signatures =
+                sizes.iter().enumerate().map(|(at, size)| EnvelopeSignature::new(keyid(at + 1), &vec![255; *size]));
+            let envelope = Envelope::new(&vec![b'x'; MAX_GRANT_BYTES], signatures.collect());
+            let leaf = canonical::canonical_of(&envelope).expect("canonical");
+            proptest::prop_assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
+        }
+    }
+}

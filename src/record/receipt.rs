@@ -448,6 +448,8 @@ pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::crypto::json::MAX_INTEGER;
     use crate::crypto::merkle::MAX_ENTRY_BYTES;
@@ -458,6 +460,7 @@ mod tests {
         SeccompFacts, UNBOUNDED,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
+    use crate::record::later_parts::MAX_PROGRAM_FACTS_BYTES;
     use crate::record::profile::{Layer, NetworkMode, Workdir};
 
     fn name<T: std::str::FromStr>(at: usize) -> T
@@ -564,12 +567,38 @@ mod tests {
         }
     }
 
+    /// The largest list of programs that a receipt may have: paths fill its bytes.
+    fn largest_programs() -> Value {
+        let fill = |bytes: usize| {
+            let path = |at: usize| json!({"path": format!("/{at:02}{}", "p".repeat(bytes)), "count": MAX_INTEGER});
+            json!({
+                "mode": "listed", "listed": 128,
+                "refused": {"paths": (0..8).map(path).collect::<Vec<_>>(), "more": MAX_INTEGER},
+                "started": {"paths": (0..16).map(path).collect::<Vec<_>>(), "more": MAX_INTEGER},
+            })
+        };
+        (0..200)
+            .map(fill)
+            .take_while(|programs| canonical::to_canonical(programs).len() <= MAX_PROGRAM_FACTS_BYTES)
+            .last()
+            .expect("short paths fit")
+    }
+
     #[test]
     fn a_receipt_with_everything_at_its_maximum_fits_into_a_log_entry() {
         let payload = largest().into_statement().expect("subjects").to_payload().expect("within its size");
+        let mut value: Value = serde_json::from_slice(&payload).expect("JSON");
+        let digest = ContentDigest::of(b"x").to_string();
+        value["predicate"]["session"] = json!({"before": digest, "after": digest});
+        value["predicate"]["runner"] =
+            json!({"name": "n".repeat(64), "keyid": largest().boundary.keyid, "report": digest});
+        value["predicate"]["programs"] = largest_programs();
+        let payload = canonical::to_canonical(&value);
+        let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
+        assert!(refused.later && refused.pointer == "/predicate/files/count", "{refused}");
         let rest = payload.len() - largest().authorization.canonical_bytes();
-        // What `session {before, after}` may take.
-        assert!(rest + 300 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
+        // What the facts of the sandbox may grow by: kinds of memory that nothing bounds, names that were masked before.
+        assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];
         for payload in [payload, whole] {
