@@ -70,6 +70,10 @@ impl Predicate for Consumption {
             if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
                 return Err(Malformed::at(format!("/predicate/spent/{at}/nonce"), "spent twice in one consumption"));
             }
+            if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
+                let pointer = format!("/predicate/spent/{at}/authorization");
+                return Err(Malformed::at(pointer, "spent twice in one consumption"));
+            }
         }
         check_subjects(subjects, &self.subjects())
     }
@@ -138,5 +142,17 @@ mod tests {
         let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
         assert!(refused.later && refused.pointer == "/predicate/spent/0/grant", "{refused}");
         assert!(payload.len() <= 16 << 10, "{} bytes", payload.len());
+    }
+
+    #[test]
+    fn nothing_is_spent_twice_in_one_consumption() {
+        for (pointer, twice) in [
+            ("/predicate/spent/1/nonce", (|spent| spent[1].nonce = spent[0].nonce.clone()) as fn(&mut Vec<Spent>)),
+            ("/predicate/spent/1/authorization", |spent| spent[1].authorization = spent[0].authorization),
+        ] {
+            let mut consumption = of(2);
+            twice(&mut consumption.spent);
+            assert_eq!(consumption.into_statement().to_payload().expect_err("twice").pointer, pointer);
+        }
     }
 }

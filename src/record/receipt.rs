@@ -401,6 +401,10 @@ impl Predicate for Receipt {
         check_sorted("/predicate/decision/groups", &self.decision.groups)?;
         check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
         self.sandbox.check()?;
+        let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
+        if self.outcome.limit.as_ref().is_some_and(|limit| !known(limit)) {
+            return Err(Malformed::at("/predicate/outcome/limit", "expected the name of a limit of the profile"));
+        }
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }

@@ -190,7 +190,9 @@ impl Predicate for Refusal {
         match (&self.code, &self.principal, &self.counts) {
             (Some(_), Some(_), None) => Ok(()),
             (None, None, Some(counts)) if self.pointer.is_none() && !counts.is_empty() => {
-                if counts_digest(counts)?.as_bytes() == &input {
+                if counts.values().any(|count| *count == 0) {
+                    Err(Malformed::at("/predicate/counts", "a code that was counted stands here, no other"))
+                } else if counts_digest(counts)?.as_bytes() == &input {
                     Ok(())
                 } else {
                     Err(Malformed::at("/subject/0/digest", "not the digest of the counts"))
