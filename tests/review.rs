@@ -102,7 +102,8 @@ fn a_script_that_did_not_change_says_when_it_succeeded_and_how_often() {
     let review = said(&as_alice(&world, &["review", id_of(&proposal)]).output().expect("it starts"));
     let review = review.replace("\n      +  ", " ");
     assert!(
-        review.contains("unchanged since its last success (20") && review.contains("2 successes so far"),
+        review.contains("script, sandbox and programs unchanged since the last success (the boundary says: 20")
+            && review.contains("2 successes so far"),
         "{review}"
     );
     assert!(review.contains("text = \"other\"  (last success: \"hello\")"), "{review}");

@@ -82,6 +82,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         talk.show_aside(&screen);
     } else if !talk.json {
         talk.show(&screen)?;
+    } else if !args.yes {
+        talk.show_aside(&screen);
     }
     let sound = review.check_sound()?;
     if let Some(expected) = args.expect

@@ -63,6 +63,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         talk.show_aside(&screen);
     } else if !talk.json {
         talk.show(&screen)?;
+    } else if !args.yes {
+        talk.show_aside(&screen);
     }
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;

@@ -17,7 +17,7 @@ use crate::record::step::{MAX_DEFINITION_BYTES, StepDefinition};
 /// How a run compares with the last one that succeeded.
 #[derive(Debug, Clone, Default)]
 pub enum Comparison {
-    /// There is nothing to compare with, and nobody who could say so: a statement in a file.
+    /// The boundary could not be asked.
     #[default]
     Unknown,
     /// The boundary tells of no run of this step that succeeded.
@@ -26,6 +26,8 @@ pub enum Comparison {
     Since {
         /// When, and how many succeeded.
         last: String,
+        /// What was compared.
+        compared: &'static str,
         /// What is not the same, each in a few words.
         changed: Vec<String>,
         /// The lines of the script that differ.
@@ -53,11 +55,13 @@ impl Comparison {
         match self {
             Self::Unknown => None,
             Self::First => Some(Shown::words("no success of this step is known")),
-            Self::Since { last, changed, .. } if changed.is_empty() => {
-                Some(Shown::words("unchanged since its last success ").then(&Shown::text(&format!("({last})"))))
-            }
+            Self::Since { last, compared, changed, .. } if changed.is_empty() => Some(
+                Shown::words(compared)
+                    .and(" unchanged since the last success ")
+                    .then(&Shown::text(&format!("({last})"))),
+            ),
             Self::Since { last, changed, .. } => Some(
-                Shown::words("CHANGED since its last success ")
+                Shown::words("CHANGED since the last success ")
                     .then(&Shown::text(&format!("({last}): {}", changed.join(", ")))),
             ),
         }
@@ -68,7 +72,7 @@ impl Comparison {
 #[must_use]
 pub fn compare(sources: &Sources, found: &Derived, signed: &Authorization) -> Comparison {
     let Some(last) = &sources.last else {
-        return if sources.told.is_some() { Comparison::First } else { Comparison::Unknown };
+        return if sources.asked_last { Comparison::First } else { Comparison::Unknown };
     };
     let mut changed = Vec::new();
     let (mut script, mut fields) = (Vec::new(), Vec::new());
@@ -113,13 +117,17 @@ pub fn compare(sources: &Sources, found: &Derived, signed: &Authorization) -> Co
             fields.extend(fields_diff(&list(&old), &list(&new)));
         }
     }
-    Comparison::Since { last: words_of(last), changed, script, fields }
+    let compared = match (&last.profile, &last.permissions) {
+        (Some(_), Some(_)) => "script, sandbox and programs",
+        _ => "script",
+    };
+    Comparison::Since { last: words_of(last), compared, changed, script, fields }
 }
 
 fn words_of(last: &LastRun) -> String {
     match usize::try_from(last.runs) {
-        Ok(runs) if runs > 0 => format!("{}, {} so far", last.finished_at, counted(runs, "success")),
-        _ => last.finished_at.clone(),
+        Ok(runs) if runs > 0 => format!("the boundary says: {}, {} so far", last.finished_at, counted(runs, "success")),
+        _ => format!("the boundary says: {}", last.finished_at),
     }
 }
 

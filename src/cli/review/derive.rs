@@ -50,6 +50,8 @@ pub struct Sources {
     pub told: Option<Told>,
     /// The last run of this step that succeeded, as the boundary tells it.
     pub last: Option<LastRun>,
+    /// Whether the boundary could be asked for it.
+    pub asked_last: bool,
     /// The key that the approver would sign with.
     pub mine: Option<KeyId>,
     /// What could not be had, and why.

@@ -256,6 +256,7 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
             sources.roster = believe(trust, &signed.boundary.name, None, &mut missing);
         }
     }
+    sources.asked_last = step.is_ok();
     if let Some(last) = step.ok().and_then(|step| step.last_success) {
         let definition = if last.digest == signed.step.digest {
             sources.definition.clone()

@@ -194,6 +194,10 @@ impl Lines {
             let same = count(|why| matches!(why, Why::Equals(_) | Why::Default));
             let schema = count(|why| matches!(why, Why::Schema));
             let mut words = format!("{same} further signed fields equal what is shown here or a built-in default");
+            let open = count(|why| matches!(why, Why::Open(_)));
+            if open > 0 {
+                words.push_str(&format!("; {open} COULD NOT BE PROVED TO"));
+            }
             if schema > 0 {
                 words.push_str(&format!("; {schema} only say what parameters may be"));
             }
@@ -248,7 +252,7 @@ impl Lines {
             foot = foot.and(", no newline at the end");
         }
         if !definition.title.is_empty() {
-            let title = self.value(&Shown::words("title = "), &Value::from(definition.title.as_str()));
+            let title = self.value(&Shown::words("the title = "), &Value::from(definition.title.as_str()));
             foot = foot.and(", ").then(&title);
         }
         self.foot = match self.comparison.words() {
@@ -323,7 +327,7 @@ impl Lines {
             Shown::words("none is given")
         } else {
             let value = Value::from(signed.reason.as_str());
-            self.value(&Shown::words("reason = "), &value)
+            self.value(&Shown::words("the reason = "), &value)
                 .and("  (")
                 .then(&Shown::text(signed.proposer.as_str()))
                 .and("'s words, not checked)")
@@ -348,7 +352,11 @@ impl Lines {
         let text = if !parts.is_empty() {
             Shown::joined(parts, "; ").and(": no list names these, your signature allows them once")
         } else if readable {
-            Shown::words("all that the script names are on a list that allows them, or in a remark")
+            Shown::words(if signed.permissions.is_empty() {
+                "policy asks about nothing that the script names"
+            } else {
+                "policy asks about nothing but what the remarks name"
+            })
         } else {
             Shown::words("not known: only scripts of shells are read, so this one may start any program")
         };

@@ -264,8 +264,17 @@ pub fn of_checks(sources: &Sources, found: &Derived) -> Vec<Line> {
              boundary's own word. Nothing is signed like this.",
         );
     }
+    // What is missing for one reason is one remark.
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for missing in &sources.missing {
-        add(&format!("could not be had: {missing}"));
+        let (what, why) = missing.split_once(": ").unwrap_or((missing, ""));
+        match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, things)) => things.push(what),
+            None => reasons.push((why, vec![what])),
+        }
+    }
+    for (why, things) in reasons {
+        add(&format!("could not be had: {}: {why}", things.join(", ")));
     }
     let open = found.checks.iter().filter_map(|check| match &check.finding {
         Finding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {

@@ -211,6 +211,7 @@ impl Case {
                 permissions: None,
                 masked: None,
             }),
+            asked_last: true,
             mine: Some(ssh(1, "").keyid()),
             missing: Vec::new(),
         }
@@ -446,6 +447,19 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
 }
 
 #[test]
+fn what_is_missing_for_one_reason_is_one_remark() {
+    let mut sources = case().sources();
+    sources.seal = None;
+    sources.policy = None;
+    sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
+    let found = remarks(&sources);
+    assert_eq!(found[0].1, "could not be had: the seal, the policy: not allowed");
+    assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");
+}
+
+#[test]
 fn an_ordinary_run_has_no_remark_and_says_so() {
     let sources = case().sources();
     assert_eq!(remarks(&sources), []);
@@ -563,7 +577,7 @@ fn what_differs_from_the_last_run_is_shown() {
     });
     let screen = painted(&sources, 400, false);
     for expected in [
-        "CHANGED since its last success (2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
+        "CHANGED since the last success (the boundary says: 2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
         "  was     2 | systemctl reload nginx",
         "  now     2 | systemctl restart \"nginx@$PARAM_HOST\"",
         "  was       | interpreter = \"sh\"",
@@ -591,15 +605,15 @@ fn the_decision_screen_is_as_it_is() {
 
           1 | set -eu
           2 | systemctl restart "nginx@$PARAM_HOST"
-            bash, 2 lines, 46 bytes, "Restart nginx"; unchanged since its last
-          +  success (2026-11-19T09:00:00Z, 4 successes so far)
+            bash, 2 lines, 46 bytes, "Restart nginx"; script unchanged since the
+          +  last success (the boundary says: 2026-11-19T09:00:00Z, 4 successes so
+          +  far)
 
       proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
                 +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
       parameters  host = "web-3"
       reason      "p99 is up"  (ci-agent's words, not checked)
-      programs    all that the script names are on a list that allows them, or in a
-                +  remark
+      programs    policy asks about nothing that the script names
       sandbox     strict, own empty directory, no network, no files of the host
       limits      5 min, 512 MiB, 100 processes, 1 CPU
       signatures  1 of 2 so far, the boundary says (bob); policy asks 1 person of
@@ -730,6 +744,23 @@ proptest! {
         prop_assert_eq!(screen.lines().filter(|line| line.starts_with("  digest ")).count(), 1);
         let end = format!("  digest {}", found.digest);
         prop_assert_eq!(&lines.last().expect("a line").1, &end);
+    }
+
+    // Whatever two texts are, the decision screens differ where the texts do.
+    #[test]
+    fn promise_4_other_texts_are_another_decision(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
+        let screen = |text: &str| {
+            let text = if long { format!("{}{text}{}", "a".repeat(150), "b".repeat(150)) } else { text.to_owned() };
+            let mut case = case();
+            match which {
+                0 => case.reason = text,
+                1 => case.params = json!({"host": text}),
+                2 => case.definition["title"] = text.into(),
+                _ => case.definition["source"] = text.into(),
+            }
+            decided(&case.sources())
+        };
+        prop_assert_eq!(screen(&one) == screen(&other), one == other);
     }
 
     #[test]
