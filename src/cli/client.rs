@@ -502,6 +502,10 @@ mod tests {
         problem.detail = "expected 1 to 5 seconds".into();
         problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
         assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
+        // A detail that begins with the title is said once.
+        problem.errors.clear();
+        problem.detail = "the parameters do not fit: none is known".into();
+        assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");
     }
 
     #[test]
