@@ -181,13 +181,15 @@ impl Boundary {
             outcome.is_some_and(|outcome| outcome.status == Ended::Succeeded)
                 && caller.may_see(&row.core.proposer, reference)
         };
-        let Some(row) = page.proposals.iter().find(succeeded) else { return Ok(None) };
+        let mut successes = page.proposals.iter().filter(succeeded);
+        let Some(row) = successes.next() else { return Ok(None) };
         let statement = Statement::<Authorization>::from_payload(&self.payload(&row.core.id)?)?;
         Ok(Some(LastSuccess {
             receipt: row.core.id.receipt(),
             digest: row.core.step_digest,
             params: statement.predicate.params,
             finished_at: row.ended_at.unwrap_or(row.created_at),
+            runs: 1 + successes.count() as u64,
         }))
     }
 

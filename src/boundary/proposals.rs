@@ -565,6 +565,7 @@ impl Boundary {
             approvals,
             created_at: row.created_at,
             expires_at: signed.expires_at,
+            ended_at: row.ended_at,
             outcome,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,

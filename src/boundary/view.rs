@@ -122,6 +122,8 @@ pub struct LastSuccess {
     pub params: Value,
     /// When it ended.
     pub finished_at: Timestamp,
+    /// How many of the newest 50 runs that ended succeeded, as far as the caller may see them.
+    pub runs: u64,
 }
 
 /// `POST /v1/proposals`.
@@ -203,6 +205,9 @@ pub struct ProposalView {
     pub created_at: Timestamp,
     /// When it ends, if nothing runs before.
     pub expires_at: Timestamp,
+    /// When it was over: it ran, was denied, cancelled or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
     /// How the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,

@@ -8,11 +8,13 @@ use serde_json::json;
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
 use crate::cli::Global;
 use crate::cli::client::Client;
+use crate::cli::deny;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::held_up_words;
-use crate::cli::keys::{self, KeyArgs};
+use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::review::gather::{Subject, status_word};
-use crate::cli::review::{Review, Sound, now, show};
+use crate::cli::review::lines::MOST_REMARKS;
+use crate::cli::review::{Review, Sound, check_open, now};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::TrustArgs;
 use crate::crypto::digest::AuthorizationDigest;
@@ -29,8 +31,11 @@ use crate::record::ident::Name;
   countersign approve statement.json -o signed.json     without handing it in
   countersign approve 4f2a9c --yes --expect sha256:…    unattended, exactly this statement
 
-It refuses (exit 126) when anything that this program derives differs from what would be signed, and (exit 2) when
-you trust no roster for the boundary.")]
+It asks for the end of the digest; with more than five remarks also for how many more are above. `d` denies instead, `f` shows
+every signed field, through $PAGER where there is one. Anything else stops.
+
+It refuses (exit 126) when anything that this program derives differs from what would be signed, or the proposal is over, and
+(exit 2) when you trust no roster for the boundary.")]
 pub struct Args {
     /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
     /// means the only pending proposal
@@ -45,6 +50,9 @@ pub struct Args {
     /// The digest that the statement must have
     #[arg(long, value_name = "sha256:…")]
     expect: Option<AuthorizationDigest>,
+    /// Show every signed field above the decision
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -65,12 +73,18 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     if matches!(subject, Subject::Proposal(_)) && args.output.is_some() {
         return Err(Failure::usage("-o is for files: a signature for a proposal goes to the boundary"));
     }
+    if let Subject::Proposal(view) = &subject {
+        check_open(view, false)?;
+    }
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    let screen = if args.full { review.full() } else { review.screen() };
     // `approve FILE -o -` keeps the standard output for the envelope.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        talk.show_aside(&review.screen);
-    } else {
-        show(&review, talk)?;
+        talk.show_aside(&screen);
+    } else if !talk.json {
+        talk.show(&screen)?;
+    } else if !args.yes {
+        talk.show_aside(&screen);
     }
     let sound = review.check_sound()?;
     if let Some(expected) = args.expect
@@ -93,7 +107,17 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 format!("nothing was signed: {keyid} is no approver's key in the roster; name yours with --key FILE"),
             )
         })?;
-    let consent = if args.yes { Consent(sound) } else { ask(&review, sound, &approver, talk)? };
+    let consent = if args.yes {
+        Consent(sound)
+    } else {
+        match ask(&review, sound, &approver, talk)? {
+            Answer::Sign(consent) => consent,
+            Answer::Deny(reason) => {
+                let denial = deny::sign(&review, &reason, signer)?;
+                return deny::hand_in(&subject, &review, denial, &client, talk);
+            }
+        }
+    };
     let signature = sign(&review, consent, signer)?;
     match subject {
         Subject::File(envelope) => {
@@ -163,18 +187,57 @@ struct Consent(Sound);
 /// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
 const DIGITS: usize = 8;
 
-fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Talk) -> Result<Consent, Failure> {
+/// What the person decided.
+enum Answer {
+    Sign(Consent),
+    /// For this reason.
+    Deny(String),
+}
+
+fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Talk) -> Result<Answer, Failure> {
     let hex = review.found.digest.hex();
     let tail = &hex[hex.len() - DIGITS..];
-    let answer = talk.ask(
-        &format!("To sign this as {approver}, type the last {DIGITS} digits of the digest; anything else stops:"),
-        "unattended it takes --yes --expect sha256:…",
-    )?;
-    if answer.eq_ignore_ascii_case(tail) {
-        Ok(Consent(sound))
+    let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
+    let what = if more == 0 {
+        format!("Type {tail}, the end of the digest.")
     } else {
-        Err(Failure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
+        format!("Type {tail}, the end of the digest, and behind it how many more remarks are above.")
+    };
+    let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
+    loop {
+        let answer = talk.ask(&question, "unattended it takes --yes --expect sha256:…")?;
+        if answer.eq_ignore_ascii_case("f") {
+            talk.page(&review.full())?;
+        } else if answer.eq_ignore_ascii_case("d") {
+            let answer =
+                talk.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
+            return match answer.strip_prefix("yes") {
+                Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
+                    Ok(Answer::Deny(reason.trim().to_owned()))
+                }
+                _ => Err(Failure::new(Exit::Refused, "nothing was signed")),
+            };
+        } else if agrees(&answer, tail, more) {
+            return Ok(Answer::Sign(Consent(sound)));
+        } else {
+            let count = if more == 0 { "" } else { ", and the number of remarks above" };
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("nothing was signed: that is not the end of the digest{count}"),
+            ));
+        }
     }
+}
+
+/// Whether what was typed is the end of the digest, and the number of remarks above where there are some.
+fn agrees(answer: &str, tail: &str, more: usize) -> bool {
+    let mut words = answer.split_whitespace();
+    let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
+    let count = match more {
+        0 => true,
+        more => words.next() == Some(&*more.to_string()),
+    };
+    digits && count && words.next().is_none()
 }
 
 /// Signs the one buffer that was derived from and shown.
@@ -184,7 +247,7 @@ fn sign(
     signer: &dyn crate::trust::signer::Signer,
 ) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
     let Consent(_sound) = consent;
-    keys::sign(signer, PAYLOAD_TYPE, &review.sources.payload)
+    keys::sign(signer, Purpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
 }
 
 /// What `approve --yes` does after its checks, for the tests of the review.
@@ -195,4 +258,26 @@ pub(super) fn sign_reviewed(
     signer: &dyn crate::trust::signer::Signer,
 ) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
     sign(review, Consent(sound), signer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_agrees_by_the_digits_and_by_the_number_of_remarks_above() {
+        assert!(agrees("40D1c539", "40d1c539", 0));
+        assert!(agrees("40d1c539 7", "40d1c539", 7));
+        for (answer, more) in [
+            ("", 0),
+            ("40d1c53", 0),
+            ("40d1c539 7", 0),
+            ("40d1c539", 7),
+            ("40d1c539 6", 7),
+            ("7 40d1c539", 7),
+            ("yes", 0),
+        ] {
+            assert!(!agrees(answer, "40d1c539", more), "{answer:?} with {more}");
+        }
+    }
 }

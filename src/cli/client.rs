@@ -16,7 +16,7 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{self, KeyArgs};
+use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
 use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
@@ -339,7 +339,7 @@ impl Client {
             if !well_formed {
                 return Err(self.odd("its challenge is not one of version 1, so it was not signed"));
             }
-            let signature = keys::sign(signer, CHALLENGE_TYPE, challenge.as_bytes())?;
+            let signature = keys::sign(signer, Purpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
             let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
                 .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
@@ -426,7 +426,11 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
         None => Exit::Unreachable,
     };
     // A problem is the boundary's text: it may quote what others wrote.
-    let mut message = format!("{} ({}): {}", problem.title, word, problem.detail);
+    let mut message = if problem.detail.starts_with(&problem.title) {
+        format!("{} ({word})", problem.detail)
+    } else {
+        format!("{} ({word}): {}", problem.title, problem.detail)
+    };
     // That of parameters says each of its errors already.
     let told = |error: &ProblemError| {
         let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
@@ -514,6 +518,10 @@ mod tests {
         problem.detail = "expected 1 to 5 seconds".into();
         problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
         assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
+        // A detail that begins with the title is said once.
+        problem.errors.clear();
+        problem.detail = "the parameters do not fit: none is known".into();
+        assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");
     }
 
     #[test]

@@ -6,18 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::boundary::view::{DenialView, ProposalView};
+use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
 use crate::cli::Global;
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{self, KeyArgs};
+use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::review::gather::{Subject, status_word};
-use crate::cli::review::{Review, now, show};
+use crate::cli::review::render::brief;
+use crate::cli::review::{Review, check_open, now};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::TrustArgs;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::http::api::StatementDenial;
+use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
+use crate::trust::signer::Signer;
 
 /// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
 #[derive(Debug, clap::Args)]
@@ -54,25 +58,19 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
-    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
-    if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        talk.show_aside(&review.screen);
-    } else {
-        show(&review, talk)?;
+    if let Subject::Proposal(view) = &subject {
+        // A denial also ends what is approved, or runs.
+        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
-    // A no needs no trust: it can only prevent. It needs a statement whose boundary can be read.
-    let Some(statement) = &review.found.statement else {
-        return Err(Failure::new(
-            Exit::Refused,
-            "nothing was signed: this is no authorization, nothing can come of it",
-        ));
-    };
-    let signed = &statement.predicate;
-    let denial = Denial { boundary: signed.boundary.clone(), reason: args.reason.clone() };
-    let payload = denial
-        .of(review.found.digest)
-        .to_payload()
-        .map_err(|error| Failure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
+    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    let screen = brief(&review.found);
+    if args.output.as_deref() == Some(std::path::Path::new("-")) {
+        talk.show_aside(&screen);
+    } else if !talk.json {
+        talk.show(&screen)?;
+    } else if !args.yes {
+        talk.show_aside(&screen);
+    }
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     if !args.yes {
@@ -81,22 +79,50 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Refused, "nothing was signed"));
         }
     }
-    let envelope = Envelope::new(&payload, vec![keys::sign(signer, PAYLOAD_TYPE, &payload)?]);
-    if let Some(path) = &args.output {
-        let mut bytes =
-            serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-        bytes.push(b'\n');
-        write_new(path, &bytes, talk)?;
-        if talk.json && path != std::path::Path::new("-") {
-            talk.object(
-                &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
-            )?;
-        }
-        return Ok(Exit::Done);
+    let envelope = sign(&review, &args.reason, signer)?;
+    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, talk) };
+    let mut bytes =
+        serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+    bytes.push(b'\n');
+    write_new(path, &bytes, talk)?;
+    if talk.json && path != std::path::Path::new("-") {
+        talk.object(
+            &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
+        )?;
     }
+    Ok(Exit::Done)
+}
+
+/// Signs a denial of what was reviewed. A no needs no trust: it can only prevent. It needs a statement whose boundary can be
+/// read.
+///
+/// # Errors
+/// When the payload is no authorization, the reason is too long, or the key did not sign.
+pub fn sign(review: &Review, reason: &str, signer: &dyn Signer) -> Result<Envelope, Failure> {
+    let signed = statement(review)?;
+    let denial = Denial { boundary: signed.boundary.clone(), reason: reason.to_owned() };
+    let payload = denial
+        .of(review.found.digest)
+        .to_payload()
+        .map_err(|error| Failure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
+    Ok(Envelope::new(&payload, vec![keys::sign(signer, Purpose::Deny, PAYLOAD_TYPE, &payload)?]))
+}
+
+/// Hands a denial in, and says what became of the proposal.
+///
+/// # Errors
+/// When the boundary refuses it, or can't be reached.
+pub fn hand_in(
+    subject: &Subject,
+    review: &Review,
+    denial: Envelope,
+    client: &Client,
+    talk: &Talk,
+) -> Result<Exit, Failure> {
     match subject {
         Subject::Proposal(_) => {
-            let answer: ProposalView = client.post(&format!("/v1/proposals/{}/denial", signed.proposal), &envelope)?;
+            let proposal = &statement(review)?.proposal;
+            let answer: ProposalView = client.post(&format!("/v1/proposals/{proposal}/denial"), &denial)?;
             if talk.json {
                 talk.object(&answer)?;
             } else {
@@ -104,7 +130,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             }
         }
         Subject::File(_) => {
-            let denial = StatementDenial { denial: envelope, payload: STANDARD.encode(&review.sources.payload) };
+            let denial = StatementDenial { denial, payload: STANDARD.encode(&review.sources.payload) };
             let answer: DenialView = client.post("/v1/denials", &denial)?;
             if talk.json {
                 talk.object(&answer)?;
@@ -125,4 +151,11 @@ fn denied_words(answer: &DenialView) -> String {
             answer.proposal, answer.index, answer.kept_until
         ),
     }
+}
+
+fn statement(review: &Review) -> Result<&Authorization, Failure> {
+    let statement = review.found.statement.as_ref();
+    statement.map(|statement| &statement.predicate).ok_or_else(|| {
+        Failure::new(Exit::Refused, "nothing was signed: this is no authorization, nothing can come of it")
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::boundary::view::{ProposalView, RegistryView};
 use crate::cli::Global;
@@ -13,11 +13,14 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::held_up_words;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::list;
-use crate::cli::review::now;
-use crate::cli::review::render::span;
-use crate::cli::screen::Shown;
+use crate::cli::review::lines::{Weight, plain_or_quoted};
+use crate::cli::review::{now, remarks};
+use crate::cli::screen::{Shown, leaves};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Trust, TrustArgs};
+use crate::record::authorization::Authorization;
+use crate::record::document::Statement;
+use crate::record::envelope::Base64;
 use crate::record::ident::ProposalId;
 use crate::record::refusal::Code;
 use crate::record::roster::Approver;
@@ -27,11 +30,16 @@ use crate::trust::roster::TrustedRoster;
 /// List what your signature can move: pending proposals that still need somebody of one of your groups. What is approved
 /// and held up is said beside.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Each line: the ending of the id, the step, its parameters, who asks, how many signed of how many, how long it lasts, and
+behind `!` the weightiest thing that a review would remark on.
+
+Examples:
   countersign inbox
   countersign inbox --watch                                     with a bell for each new one
   countersign inbox --watch --exec 'notify-send \"to sign: $COUNTERSIGN_PROPOSAL\"'
-  countersign inbox --all                                       also what you can't move")]
+  countersign inbox --all                                       also what you can't move"
+)]
 pub struct Args {
     /// Go on, and ring for each new one
     #[arg(long)]
@@ -61,6 +69,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let mut seen = BTreeSet::new();
     let mut held_up = BTreeSet::new();
     let mut unreachable = false;
+    let mut headed = false;
     loop {
         let pending = match list(&client, &[("status", "pending")]) {
             Ok(pending) => pending,
@@ -91,6 +100,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         if talk.json && !args.watch {
             talk.object(&json!({ "proposals": waiting }))?;
         }
+        let table = Table::of(&waiting, talk.width());
         // Oldest first: the newest stands where the eye is.
         for view in waiting.iter().rev().filter(|view| seen.insert(view.id.clone())) {
             if talk.json {
@@ -98,7 +108,10 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                     talk.object(view)?;
                 }
             } else {
-                talk.line(&line(view))?;
+                if !std::mem::replace(&mut headed, true) {
+                    talk.line(&table.heading())?;
+                }
+                talk.line(&table.row(view))?;
             }
             if args.watch && talk.err_is_terminal() {
                 bell();
@@ -127,23 +140,114 @@ fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, talk: 
 }
 
 fn ending(view: &ProposalView) -> &str {
-    view.id.as_str().get(view.id.as_str().len().saturating_sub(6)..).unwrap_or_default()
+    end_of(view, ENDING)
 }
 
-fn line(view: &ProposalView) -> String {
-    let ending = ending(view);
+fn end_of(view: &ProposalView, length: usize) -> &str {
+    view.id.as_str().get(view.id.as_str().len().saturating_sub(length)..).unwrap_or_default()
+}
+
+/// The fewest characters of an id's ending that commands take.
+const ENDING: usize = 6;
+
+/// One line for each proposal, as wide as the terminal. What is cut off ends with dots.
+struct Table {
+    /// How much of each id tells it from the others.
+    ending: usize,
+    widths: [usize; COLUMNS],
+}
+
+const COLUMNS: usize = 7;
+const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "SIGNED", "LEFT", "!"];
+/// The columns that give way in a narrow terminal, with the least that is left of them, in this order. The last column gives
+/// up its words.
+const GIVE_WAY: [(usize, usize); 5] = [(2, 16), (6, 1), (2, 9), (3, 6), (1, 12)];
+
+impl Table {
+    fn of(views: &[ProposalView], width: usize) -> Self {
+        let unique = |length: &usize| {
+            let ends: BTreeSet<&str> = views.iter().map(|view| end_of(view, *length)).collect();
+            ends.len() == views.len()
+        };
+        let ending = (ENDING..).find(|length| *length >= 36 || unique(length)).unwrap_or(ENDING);
+        let mut table = Self { ending, widths: HEADING.map(str::len) };
+        for view in views {
+            for (width, cell) in table.widths.iter_mut().zip(table_cells(view, ending)) {
+                *width = (*width).max(cell.as_str().len());
+            }
+        }
+        for (column, least) in GIVE_WAY {
+            let all = table.widths.iter().sum::<usize>() + 2 * (COLUMNS - 1);
+            let spare = table.widths[column].saturating_sub(least.max(HEADING[column].len()));
+            let less = if column == COLUMNS - 1 && all > width { spare } else { all.saturating_sub(width).min(spare) };
+            table.widths[column] -= less;
+        }
+        table
+    }
+
+    fn heading(&self) -> String {
+        self.line(HEADING.map(Shown::words))
+    }
+
+    fn row(&self, view: &ProposalView) -> String {
+        self.line(table_cells(view, self.ending))
+    }
+
+    fn line(&self, cells: [Shown; COLUMNS]) -> String {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(self.widths) {
+            // One column wide, the last one is the mark without its words.
+            let cell = if width == 1 {
+                cell.as_str().get(..1).unwrap_or_default().to_owned()
+            } else {
+                cell.cut(width).as_str().to_owned()
+            };
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        line.trim_end().to_owned()
+    }
+}
+
+fn table_cells(view: &ProposalView, ending: usize) -> [Shown; COLUMNS] {
+    let mut found = Vec::new();
+    leaves(&view.params, String::new(), &mut found);
+    let found = found.iter().filter(|(path, _)| !path.is_empty());
+    let params = found.map(|(path, value)| Shown::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
     let left = view.expires_at.unix() - now().unix();
-    let reason: String = view.reason.chars().take(60).collect();
-    let cut = if reason.len() < view.reason.len() { "..." } else { "" };
-    format!(
-        "{ending}  {}  by {}, {} of {} signed, {} left  says {}{cut}",
-        view.step,
-        view.proposer,
-        view.approvals.have,
-        view.approvals.required,
-        span(left.max(0)),
-        Shown::quoted(&reason).as_str()
-    )
+    let left = match left.max(0) {
+        left @ 0..60 => format!("{left} s"),
+        left @ 60..7200 => format!("{} min", left / 60),
+        left => format!("{} h", left / 3600),
+    };
+    [
+        Shown::text(end_of(view, ending)),
+        Shown::text(view.step.as_str()),
+        Shown::joined(params, " "),
+        Shown::text(view.proposer.as_str()),
+        Shown::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
+        Shown::text(&left),
+        heaviest(view),
+    ]
+}
+
+fn value_of(value: &Value) -> Shown {
+    match value {
+        Value::String(text) => plain_or_quoted(text),
+        other => Shown::value(other),
+    }
+}
+
+/// The weight of the heaviest remark that the bytes to sign come to by themselves. A review also compares and checks.
+fn heaviest(view: &ProposalView) -> Shown {
+    let payload = Base64::Strict.decode("/payload", &view.payload).ok();
+    let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
+    let Some(signed) = signed else { return Shown::words("! unreadable") };
+    let remarks = remarks::of_statement(&signed.predicate, None);
+    let heaviest = remarks.iter().filter_map(|line| match line.weight {
+        Weight::Remark(heaviness) => Some(heaviness),
+        Weight::Always => None,
+    });
+    heaviest.min().map_or(Shown::default(), |heaviness| Shown::words("! ").and(heaviness.word()))
 }
 
 /// Who this person is: by a trusted roster, else by the boundary's (a list is no signature).
@@ -209,6 +313,32 @@ mod tests {
             "approvals": {"rules": [], "required": 2, "have": 0, "approvers": approvers, "missing": missing, "excluded": excluded},
         }))
         .expect("a view")
+    }
+
+    #[test]
+    fn an_inbox_has_one_line_each_and_fits_the_terminal() {
+        let mut one = view(&["ops"], &[], &[]);
+        one.params = json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
+        let mut two = view(&["ops"], &["bob"], &[]);
+        two.id = "prp_019aa0b0-5c00-7000-8000-000001000001".parse().expect("id");
+        let views = [one, two];
+        let lines = |width: usize| {
+            let table = Table::of(&views, width);
+            [table.heading(), table.row(&views[0]), table.row(&views[1])]
+        };
+        for width in [60, 80, 140] {
+            for line in lines(width) {
+                assert!(line.len() <= width, "{width}: {line}");
+                assert!(line.bytes().all(|c| (0x20..0x7f).contains(&c)), "{line}");
+            }
+        }
+        let [heading, first, second] = lines(140);
+        assert!(heading.starts_with("ID ") && heading.ends_with('!'), "{heading}");
+        assert!(first.contains(r#"name=shop release="2026-11-20 candidate 4" zone="eu\u{202e}""#), "{first}");
+        assert!(first.contains("  agent  0 of 2 ") && first.contains("! unreadable"), "{first}");
+        assert!(first.starts_with("0000001 ") && second.starts_with("1000001 "), "{first}\n{second}");
+        let narrow = &lines(60)[1];
+        assert!(narrow.contains("  name=sh") && narrow.contains("...  agent") && narrow.ends_with("  !"), "{narrow}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Which key signs: `--key`, `COUNTERSIGN_KEY`, the user's `countersign/key.pem`, or an ssh key.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Shown;
 use crate::cli::trust::Home;
 use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{KeyId, SshKey};
@@ -88,14 +90,59 @@ fn no_key() -> Failure {
     )
 }
 
-/// Signs `body` as a DSSE message of this type.
+/// What a signature is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Opening reading at the boundary. Nothing is decided by it.
+    Read,
+    /// Approving a proposal.
+    Approve,
+    /// Denying a proposal.
+    Deny,
+    /// Signing a version of the roster.
+    Roster,
+    /// Signing the receipt of a run of one's own.
+    Receipt,
+}
+
+impl Purpose {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Read => "to read from the boundary",
+            Self::Approve => "to approve",
+            Self::Deny => "to deny",
+            Self::Roster => "to sign the roster",
+            Self::Receipt => "to sign the receipt of this run",
+        }
+    }
+
+    const fn failure(self) -> &'static str {
+        match self {
+            Self::Read => "the key could not open reading at the boundary",
+            Self::Approve | Self::Deny | Self::Roster | Self::Receipt => "nothing was signed",
+        }
+    }
+}
+
+/// Signs `body` as a DSSE message of this type. Where a person will be asked for a passphrase or a touch, this says first for
+/// which key, and for what.
 ///
 /// # Errors
 /// When the key did not sign.
-pub fn sign(signer: &dyn Signer, payload_type: &str, body: &[u8]) -> Result<EnvelopeSignature, Failure> {
+pub fn sign(
+    signer: &dyn Signer,
+    purpose: Purpose,
+    payload_type: &str,
+    body: &[u8],
+) -> Result<EnvelopeSignature, Failure> {
+    if let Some(file) = signer.asks() {
+        let (file, key) = (file.to_string_lossy(), signer.key());
+        let about = Shown::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
+        let _ = writeln!(std::io::stderr(), "ssh-keygen asks for the key {}, {}:", about.as_str(), purpose.words());
+    }
     let signature = signer
         .sign(&pae(payload_type, body))
-        .map_err(|error| Failure::new(Exit::Usage, format!("nothing was signed: {error}")))?;
+        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", purpose.failure())))?;
     Ok(EnvelopeSignature::new(signer.key().keyid(), &signature))
 }
 

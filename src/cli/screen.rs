@@ -4,6 +4,9 @@
 //! backslash itself, is a visible escape. The mapping can be read backwards, so two texts that differ look different.
 //! Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, `\s{n}` for n blanks in a row.
 //!
+//! The lines of a script ([`Shown::source`]) keep their backslashes as the file has them. There every escape has braces,
+//! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs; only a backslash before `u{` or `s{` is itself an escape.
+//!
 //! Lines are framed so that content can't pass for a frame: headings alone begin in column 0 with `==`, every other
 //! line with the program's own prefix, and a long line goes on after `+ ` below the end of its prefix.
 
@@ -26,6 +29,65 @@ impl Shown {
     #[must_use]
     pub fn quoted(text: &str) -> Self {
         Self(format!("\"{}\"", escape(text, true)))
+    }
+
+    /// A line of a script: its backslashes are as in the file.
+    #[must_use]
+    pub fn source(line: &str) -> Self {
+        Self(escape_source(line))
+    }
+
+    /// Words of the program's own, as they are: a `&'static str` can't be from outside.
+    #[must_use]
+    pub fn words(words: &'static str) -> Self {
+        debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
+        Self(words.to_owned())
+    }
+
+    /// This, then words of the program's own.
+    #[must_use]
+    pub fn and(self, words: &'static str) -> Self {
+        self.then(&Self::words(words))
+    }
+
+    /// These with `between` between them.
+    #[must_use]
+    pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
+        let mut all = Self::default();
+        for (at, part) in parts.into_iter().enumerate() {
+            all = if at == 0 { part } else { all.and(between).then(&part) };
+        }
+        all
+    }
+
+    /// Its two ends, `most` characters each, with dots between them. An escape is never cut.
+    #[must_use]
+    pub fn ends(&self, most: usize) -> Self {
+        let tokens = || {
+            std::iter::successors(first_token(&self.0).map(|first| (0, first)), |(at, token)| {
+                let at = at + token.len();
+                first_token(&self.0[at..]).map(|next| (at, next))
+            })
+        };
+        let head = tokens().map(|(at, token)| at + token.len()).take_while(|end| *end <= most).last().unwrap_or(0);
+        let tail = tokens().map(|(at, _)| at).find(|at| self.0.len() - at <= most).unwrap_or(self.0.len());
+        if head >= tail {
+            return self.clone();
+        }
+        Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
+    }
+
+    /// Its beginning in at most `most` characters, with dots where something is cut off. An escape is never cut.
+    #[must_use]
+    pub fn cut(&self, most: usize) -> Self {
+        if self.0.len() <= most {
+            return self.clone();
+        }
+        let mut end = 0;
+        while let Some(token) = first_token(&self.0[end..]).filter(|token| end + token.len() + 3 <= most) {
+            end += token.len();
+        }
+        Self(format!("{}...", &self.0[..end]))
     }
 
     /// A JSON value without parts: a quoted string, a number, `true`, `null`, `[]`, `{}`.
@@ -136,19 +198,15 @@ impl Screen {
 
     /// A text in full with line numbers, and how it ends.
     pub fn numbered(&mut self, text: &str) {
-        let lines: Vec<&str> = text.split('\n').collect();
-        let (lines, ending) = match lines.split_last() {
-            Some((&"", before)) if !before.is_empty() => (before, "the last line ends with a newline"),
-            _ => (&lines[..], "no newline at the end"),
-        };
-        for (at, line) in lines.iter().enumerate() {
-            self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::text(line));
+        self.source(text);
+        self.push(Tone::Faint, format!("  {:>5} = ", "end"), Shown::text(&size_words(text)));
+    }
+
+    /// The lines of a text with their numbers. [`size_words`] says how it ends.
+    pub fn source(&mut self, text: &str) {
+        for (at, line) in lines_of(text).0.iter().enumerate() {
+            self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::source(line));
         }
-        self.push(
-            Tone::Faint,
-            format!("  {:>5} = ", "end"),
-            Shown::text(&format!("{} lines, {} bytes, {ending}", lines.len(), text.len())),
-        );
     }
 
     /// Every field of a document, one a line: `path = value`. A field named in `elsewhere` is shown there in full.
@@ -190,10 +248,30 @@ impl Screen {
     }
 }
 
+/// How many lines and bytes a text has, and whether its last line ends.
+#[must_use]
+pub fn size_words(text: &str) -> String {
+    let (lines, ends) = lines_of(text);
+    let ending = if ends { "the last line ends with a newline" } else { "no newline at the end" };
+    format!("{} lines, {} bytes, {ending}", lines.len(), text.len())
+}
+
+/// The lines of a text, and whether the last one ends with a newline.
+#[must_use]
+pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    let ends = lines.len() > 1 && lines.last() == Some(&"");
+    if ends {
+        lines.pop();
+    }
+    (lines, ends)
+}
+
 /// The least room for content beside a prefix, whatever the terminal's width.
 const LEAST: usize = 24;
-/// A line is broken at a blank rather than within a word, unless the word is longer than this.
-const WORD: usize = 20;
+/// A line is broken at a blank rather than within a word, unless the word is longer than this: a digest with its path is
+/// not.
+const WORD: usize = 96;
 /// Blanks that begin a line (indentation) are shown as they are up to this many.
 const INDENT: usize = 16;
 
@@ -278,9 +356,41 @@ fn escape(text: &str, quoted: bool) -> String {
     out
 }
 
+fn escape_source(line: &str) -> String {
+    let mut out = String::with_capacity(line.len() + 8);
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        let run = rest.len() - rest.trim_start_matches(c).len();
+        match c {
+            ' ' => {
+                let (begins, ends) = (rest.len() == line.len(), run == rest.len());
+                if !ends && (run <= 2 || (begins && run <= INDENT)) {
+                    out.push_str(&rest[..run]);
+                } else {
+                    let _ = write!(out, "\\s{{{run}}}");
+                }
+                rest = &rest[run..];
+                continue;
+            }
+            '\t' => {
+                let _ = write!(out, "\\s{{{run}tab{}}}", if run == 1 { "" } else { "s" });
+                rest = &rest[run..];
+                continue;
+            }
+            '\\' if !["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => out.push(c),
+            '\x21'..='\x7e' if c != '\\' => out.push(c),
+            _ => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
 /// The leaves of a document with their paths: `.key` for a field, `[n]` for an element. A key's characters other
 /// than letters, digits, `_` and `-` are escaped in the path, an empty key is `\e`.
-fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
+pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
@@ -357,6 +467,34 @@ pub(crate) mod backwards {
         out
     }
 
+    /// Reads a line of a script back.
+    pub(crate) fn unescape_source(text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let form = ["\\u{", "\\s{"].iter().position(|form| rest.starts_with(form));
+            let Some(form) = form else {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            };
+            let (inner, more) = rest[3..].split_once('}').expect("a closing brace");
+            let (count, what) = match inner.split_once("tab") {
+                Some((count, _)) => (count, "\t"),
+                None => (inner, " "),
+            };
+            match form {
+                0 => {
+                    let code = u32::from_str_radix(inner, 16).expect("hex");
+                    out.push(char::from_u32(code).expect("a character"));
+                }
+                _ => out.push_str(&what.repeat(count.parse().expect("a count"))),
+            }
+            rest = more;
+        }
+        out
+    }
+
     fn value(text: &str) -> Value {
         match text {
             "[]" => Value::Array(Vec::new()),
@@ -416,7 +554,7 @@ pub(crate) mod backwards {
             if line.get(7..10) == Some(" = ") {
                 newline = line.ends_with("ends with a newline");
             } else {
-                text.push(unescape(line.get(10..).unwrap_or("")));
+                text.push(unescape_source(line.get(10..).unwrap_or("")));
             }
         }
         text.join("\n") + if newline { "\n" } else { "" }
@@ -444,6 +582,26 @@ mod tests {
         assert_eq!(Shown::text("    ").as_str(), r"\s{4}");
         assert_eq!(Shown::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
         assert_eq!(Shown::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
+    }
+
+    #[test]
+    fn a_backslash_of_a_script_reads_as_in_the_file() {
+        for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
+            assert_eq!(Shown::source(same).as_str(), same);
+        }
+        assert_eq!(Shown::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
+        assert_eq!(Shown::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
+        assert_eq!(Shown::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_escapes() {
+        let text = Shown::text(&"\u{202e}".repeat(20));
+        assert_eq!(text.cut(20).as_str(), r"\u{202e}\u{202e}...");
+        assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
+        assert_eq!(Shown::text("a long text").ends(3).as_str(), "a l...ext");
+        assert_eq!(Shown::text("short").ends(5).as_str(), "short");
+        assert_eq!(Shown::text("short").cut(5).as_str(), "short");
     }
 
     #[test]
@@ -476,6 +634,7 @@ mod tests {
             Just("  + ".to_owned()),
             Just("== Summary ==".to_owned()),
             Just("\\s{3}".to_owned()),
+            Just("\\s{1tab}".to_owned()),
             Just("\\u{202e}".to_owned()),
             Just("\u{202e}".to_owned()),
             Just("\x1b[31m".to_owned()),

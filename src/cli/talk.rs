@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -54,12 +55,36 @@ impl Talk {
         self.err_is_terminal
     }
 
+    /// How many columns a line may have.
+    #[must_use]
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
     /// Prints a screen.
     ///
     /// # Errors
     /// When the standard output can't be written.
     pub fn show(&self, screen: &Screen) -> Result<(), Failure> {
         self.put(screen.paint(self.width, self.colour).as_bytes())
+    }
+
+    /// Prints a long screen: at a terminal through `$PAGER`, where it names one.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn page(&self, screen: &Screen) -> Result<(), Failure> {
+        let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
+        let Some(pager) = pager else { return self.show(screen) };
+        // As git does: the user's own command line. Without colours, which not every pager passes on.
+        let child = Command::new("/bin/sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn();
+        let Ok(mut child) = child else { return self.show(screen) };
+        if let Some(mut input) = child.stdin.take() {
+            // A reader who leaves the pager before the end has seen enough.
+            let _ = input.write_all(screen.paint(self.width, false).as_bytes());
+        }
+        child.wait()?;
+        Ok(())
     }
 
     /// Prints a screen whose lines are wrapped on a terminal only: in a log or a report a line is one thing, and a digest

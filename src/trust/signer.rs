@@ -24,6 +24,11 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// The public key that the signatures are of.
     fn key(&self) -> &SshKey;
 
+    /// The key's file, where a person at the terminal will be asked for a passphrase or a touch when it signs.
+    fn asks(&self) -> Option<&Path> {
+        None
+    }
+
     /// Signs `message`.
     ///
     /// # Errors

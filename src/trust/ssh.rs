@@ -69,9 +69,40 @@ impl SshKeygenSigner {
     }
 }
 
+impl SshKeygenSigner {
+    /// Whether the private half is a file that a passphrase protects.
+    fn has_passphrase(&self) -> bool {
+        let private = match self.path.extension() {
+            Some(ending) if ending == "pub" => self.path.with_extension(""),
+            _ => self.path.clone(),
+        };
+        let text = open(&private, OFlags::empty()).and_then(|file| read_bounded(&file, &private));
+        text.ok().and_then(|text| cipher(&text)).is_some_and(|cipher| cipher != b"none")
+    }
+
+    /// Whether an agent holds the private half, so that `ssh-keygen` needs no passphrase.
+    fn is_in_agent(&self) -> bool {
+        let mut command = Command::new("ssh-add");
+        command.arg("-L").stdin(Stdio::null()).stderr(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let listed = command.output().map(|output| output.stdout).unwrap_or_default();
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        listed.lines().filter_map(|line| SshKey::parse(line).ok()).any(|key| key.keyid() == self.key.keyid())
+    }
+}
+
 impl Signer for SshKeygenSigner {
     fn key(&self) -> &SshKey {
         &self.key
+    }
+
+    fn asks(&self) -> Option<&Path> {
+        // Without a terminal there is nobody to ask.
+        if std::fs::File::open("/dev/tty").is_err() {
+            return None;
+        }
+        let touched = self.key.is_security_key();
+        (touched || (self.has_passphrase() && !self.is_in_agent())).then_some(&self.path)
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
@@ -148,7 +179,8 @@ fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0_u8; 512]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         let bytes = &buffer[..count];
-        if show {
+        // It says so each time, before the review too: it tells nobody anything.
+        if show && bytes != SIGNING {
             drop(std::io::stderr().write_all(bytes));
         }
         if u64::try_from(kept.len()).is_ok_and(|length| length < MAX_OUTPUT) {
@@ -169,11 +201,25 @@ fn plain(stderr: &[u8]) -> String {
     lines.join("; ")
 }
 
+/// What ssh-keygen says of every signature that it makes of its standard input.
+const SIGNING: &[u8] = b"Signing data on standard input\n";
+
 const PRIVATE_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
 /// The public key that an OpenSSH private key file carries in the clear, also when it has a passphrase.
 fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
+    let (_, blob) = parts(text)?;
+    SshKey::from_blob(&blob, "")
+}
+
+/// The cipher that protects the private half of an OpenSSH private key file: `none` where there is no passphrase.
+fn cipher(text: &str) -> Option<Vec<u8>> {
+    parts(text).ok().map(|(cipher, _)| cipher)
+}
+
+/// The name of the cipher, and the public key.
+fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
     let body = text.trim().strip_prefix(PRIVATE_BEGIN).and_then(|rest| rest.strip_suffix(PRIVATE_END));
     let body = body.ok_or(SshKeyError::Base64)?;
     let mut joined = Zeroizing::new(String::with_capacity(body.len()));
@@ -184,8 +230,8 @@ fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
     // | uint32 number of keys | string public key | string encrypted private keys
     let mut wire = Wire(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(SshKeyError::Blob)?);
     let header = (wire.string(), wire.string(), wire.string(), wire.u32());
-    let (Some(_), Some(_), Some(_), Some(1)) = header else { return Err(SshKeyError::Blob) };
-    SshKey::from_blob(wire.string().ok_or(SshKeyError::Blob)?, "")
+    let (Some(cipher), Some(_), Some(_), Some(1)) = header else { return Err(SshKeyError::Blob) };
+    Ok((cipher.to_vec(), wire.string().ok_or(SshKeyError::Blob)?.to_vec()))
 }
 
 #[cfg(test)]

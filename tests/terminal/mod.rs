@@ -178,7 +178,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn begin(mut command: Command) -> Self {
+    /// Starts a command that makes a terminal: `script`.
+    pub fn begin(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is needed");
         let mut out = child.stdout.take().expect("piped");
         let (to, pieces) = channel();

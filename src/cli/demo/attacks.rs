@@ -8,7 +8,7 @@ use crate::cli::demo::story::{payload, text, verify, watch};
 use crate::cli::demo::tale::{State, Tale};
 use crate::cli::demo::world::{World, broken, until};
 use crate::cli::exit::Failure;
-use crate::cli::keys::sign;
+use crate::cli::keys::{Purpose, sign};
 use crate::crypto::canonical;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::http::api::Signatures;
@@ -189,7 +189,7 @@ fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, Fa
 
 fn signature(world: &World, name: &str, payload: &[u8]) -> Result<EnvelopeSignature, Failure> {
     let keys = world.keys(name)?;
-    sign(keys.preferred(|_| true)?, PAYLOAD_TYPE, payload)
+    sign(keys.preferred(|_| true)?, Purpose::Approve, PAYLOAD_TYPE, payload)
 }
 
 fn sorted(mut signatures: Vec<EnvelopeSignature>) -> Vec<EnvelopeSignature> {

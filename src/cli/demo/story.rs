@@ -9,7 +9,7 @@ use crate::boundary::view::ProposalView;
 use crate::cli::demo::tale::{State, Tale};
 use crate::cli::demo::world::{World, broken, until};
 use crate::cli::exit::Failure;
-use crate::cli::keys::sign;
+use crate::cli::keys::{Purpose, sign};
 use crate::cli::review::gather::Subject;
 use crate::cli::review::{Review, now};
 use crate::cli::trust::TrustArgs;
@@ -183,7 +183,7 @@ pub(super) fn review_and_sign(
     tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;
     let _sound = sound?;
     let signer = keys.preferred(|_| true)?;
-    let signature = sign(signer, PAYLOAD_TYPE, &review.sources.payload)?;
+    let signature = sign(signer, Purpose::Approve, PAYLOAD_TYPE, &review.sources.payload)?;
     let body = Signatures { signatures: vec![signature.clone()] };
     let after: ProposalView = client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
     let counted = after.approvals.approvers.iter().any(|person| person.as_str() == name);

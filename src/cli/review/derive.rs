@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::cli::review::coverage::{self, Why};
+use crate::cli::review::lines::Lines;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::json;
@@ -48,6 +50,10 @@ pub struct Sources {
     pub told: Option<Told>,
     /// The last run of this step that succeeded, as the boundary tells it.
     pub last: Option<LastRun>,
+    /// Whether the boundary could be asked for it.
+    pub asked_last: bool,
+    /// The key that the approver would sign with.
+    pub mine: Option<KeyId>,
     /// What could not be had, and why.
     pub missing: Vec<String>,
 }
@@ -114,6 +120,14 @@ pub struct LastRun {
     pub definition: Option<Vec<u8>>,
     /// With which parameters.
     pub params: Value,
+    /// How many runs of the step succeeded.
+    pub runs: u64,
+    /// In which sandbox, where its receipt could be had.
+    pub profile: Option<Profile>,
+    /// With which permissions, where its receipt could be had.
+    pub permissions: Option<Vec<Permission>>,
+    /// How many denied names were masked, where its receipt says so.
+    pub masked: Option<u64>,
 }
 
 /// One thing that was looked into.
@@ -170,6 +184,8 @@ pub struct Derived {
     pub checks: Vec<Check>,
     /// Whether this may be signed.
     pub standing: Standing,
+    /// What a face draws.
+    pub lines: Lines,
 }
 
 /// Finds out all that can be found out.
@@ -186,11 +202,15 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
         strangers: Vec::new(),
         checks: Vec::new(),
         standing: Standing::Unsound,
+        lines: Lines::default(),
     };
     let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
         Ok(statement) => statement,
         Err(error) => {
             found.note("the payload is a strict, canonical authorization", Finding::Fails(error.to_string()));
+            let mut lines = Lines::of(sources, &found, now);
+            lines.conclude(sources, &found, Vec::new());
+            found.lines = lines;
             return found;
         }
     };
@@ -204,6 +224,9 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
     let seal = found.seal(sources, &signed);
     found.context(sources, &signed, seal.as_ref());
     found.signatures(sources);
+    let mut lines = Lines::of(sources, &found, now);
+    let fields = coverage::fields(&found, &lines);
+    found.covered(&fields);
 
     let fails = found.checks.iter().any(|check| matches!(check.finding, Finding::Fails(_)));
     let open = found.checks.iter().any(|check| matches!(check.finding, Finding::NotChecked(_)));
@@ -213,13 +236,46 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
         (false, Some(_), true) => Standing::Unsound,
         (false, Some(_), false) => Standing::Sound,
     };
+    lines.conclude(sources, &found, fields);
+    found.lines = lines;
     found
 }
 
 const RUNS: &str = "policy lets this step run";
 const PERMISSIONS: &str = "permissions are what this program derives";
+/// The check that the sandbox follows from what is sealed.
+pub const SANDBOX: &str = "the sandbox is what this program derives";
+/// The check that boundary and epoch are those of the seal.
+pub const SEALED: &str = "boundary and epoch are the seal's";
+/// The check that what runs is the script that is shown.
+pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
+/// The check that no signed field is left out.
+pub const COVERED: &str = "every signed field is shown, or equals what is shown or a built-in default";
+/// The check that the approver trusts the roster in force.
+pub const TRUSTED: &str = "the roster in force is the one you trust";
 
 impl Derived {
+    /// Whether this was looked into and holds.
+    #[must_use]
+    pub fn holds(&self, what: &str) -> bool {
+        self.checks.iter().any(|check| check.what == what && check.finding == Finding::Holds)
+    }
+
+    /// Every signed field is shown, or follows from what is shown.
+    pub(super) fn covered(&mut self, fields: &[coverage::Field]) {
+        let nowhere = fields.iter().filter(|field| field.why == Why::Nowhere).map(|field| field.path.as_str());
+        let nowhere: Vec<_> = nowhere.collect();
+        let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, Why::Open(_)));
+        let finding = if !nowhere.is_empty() {
+            Finding::Fails(format!("no line shows {}, and no rule derives it", nowhere.join(", ")))
+        } else if open {
+            Finding::NotChecked("it rests on the other checks".to_owned())
+        } else {
+            Finding::Holds
+        };
+        self.note(COVERED, finding);
+    }
+
     fn note(&mut self, what: &'static str, finding: Finding) {
         self.checks.push(Check { what, finding });
     }
@@ -254,7 +310,7 @@ impl Derived {
         }
         self.note(IS_SIGNED, Finding::Holds);
         self.note("the parameters fit its schema and are complete", parameters(&definition, signed));
-        self.note("the script to run has the signed digest", rendered(&definition, signed));
+        self.note(SCRIPT_DIGEST, rendered(&definition, signed));
         self.definition = Some((definition, value));
     }
 
@@ -310,15 +366,13 @@ impl Derived {
         } else {
             Finding::Holds
         };
-        self.note("boundary and epoch are the seal's", finding);
+        self.note(SEALED, finding);
         Some(seal)
     }
 
     /// Roster, policy, permissions and sandbox, as the seal has them.
     fn context(&mut self, sources: &Sources, signed: &Authorization, seal: Option<&Seal>) {
-        const TRUSTED: &str = "the roster in force is the one you trust";
         const POLICY: &str = "the policy in force is the one that this roster names";
-        const SANDBOX: &str = "the sandbox is what this program derives";
         let unknown = |why: &str| Finding::NotChecked(why.to_owned());
         let roster = sources.roster.roster();
         self.note(

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, RegistryView, SealView, StepView};
+use crate::boundary::view::{
+    ProposalList, ProposalStatus, ProposalView, ReceiptView, RegistryView, SealView, StepView,
+};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::derive::{LastRun, RosterSource, Sources, Told};
@@ -19,6 +21,7 @@ use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{BoundaryName, ProposalId, ProposalIdEnding, ReceiptId};
+use crate::record::receipt::Receipt;
 use crate::trust::chain::{Chain, Pinned};
 
 /// What is to be reviewed.
@@ -273,18 +276,35 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
             sources.roster = believe(trust, &signed.boundary.name, None, &mut missing);
         }
     }
+    sources.asked_last = step.is_ok();
     if let Some(last) = step.ok().and_then(|step| step.last_success) {
         let definition = if last.digest == signed.step.digest {
             sources.definition.clone()
         } else {
             client.blob(last.digest.as_bytes()).ok()
         };
+        let ran = client
+            .get::<ReceiptView>(&format!("/v1/receipts/{}", last.receipt))
+            .ok()
+            .and_then(|view| Base64::Strict.decode("/payload", &view.envelope.payload).ok())
+            .and_then(|payload| Statement::<Receipt>::from_payload(&payload).ok())
+            .map(|statement| statement.predicate);
+        let authorized = ran
+            .as_ref()
+            .and_then(|receipt| Base64::Strict.decode("/payload", &receipt.authorization.payload).ok())
+            .and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok())
+            .map(|statement| statement.predicate);
+        let (profile, permissions) = authorized.map(|signed| (signed.sandbox, signed.permissions)).unzip();
         sources.last = Some(LastRun {
             receipt: last.receipt.to_string(),
             finished_at: last.finished_at.to_string(),
             digest: last.digest,
             definition,
             params: if last.params.is_object() { last.params } else { Value::Null },
+            runs: last.runs,
+            profile,
+            permissions,
+            masked: ran.and_then(|receipt| receipt.sandbox.fs).and_then(|facts| facts.masked),
         });
     }
     sources.missing = missing;

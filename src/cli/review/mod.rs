@@ -1,9 +1,15 @@
 //! `review`: shows what a signature would cover, and never signs.
 //!
-//! What you see is what you sign: `derive` finds out by itself what the boundary's word must not be taken for,
-//! `render` puts every signed byte on the screen, and `approve` signs the very buffer that was shown.
+//! What you see is what you sign: `derive` finds out by itself what the boundary's word must not be taken for, `lines`
+//! says it in lines with weights, `coverage` proves that they leave out no signed field, `render` draws them, and
+//! `approve` signs the very buffer that was shown.
+pub mod compare;
+pub mod coverage;
 pub mod derive;
 pub mod gather;
+pub mod hidden;
+pub mod lines;
+pub mod remarks;
 pub mod render;
 
 #[cfg(test)]
@@ -11,16 +17,16 @@ mod tests;
 
 use serde_json::{Value, json};
 
+use crate::boundary::view::{ProposalStatus, ProposalView};
+use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{KeyArgs, Keys};
 use crate::cli::review::derive::{Derived, Finding, Sources, Standing, derive};
 use crate::cli::review::gather::{Subject, gather, trust_advice};
-use crate::cli::review::render::render;
-use crate::cli::screen::Screen;
+use crate::cli::review::render::{decision, full};
+use crate::cli::screen::{Screen, Shown};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, TrustArgs};
-use crate::cli::{Global, talk};
-use crate::crypto::sshsig::KeyId;
 use crate::record::validity::Timestamp;
 
 /// Show what a signature would cover; never signs.
@@ -29,14 +35,18 @@ use crate::record::validity::Timestamp;
   countersign review                        the only pending proposal
   countersign review 4f2a9c                 by the ending of its id
   countersign review statement.json         a statement made with `propose --offline`
+  countersign review --full                 every signed field, through $PAGER at a terminal
   countersign review --roster sha256:…      with a roster that you pinned
 
-Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts.")]
+Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts, or the proposal is over.")]
 pub struct Args {
     /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
     /// means the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
+    /// Show every signed field above the decision
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -50,10 +60,6 @@ pub struct Review {
     pub sources: Sources,
     /// What was found out.
     pub found: Derived,
-    /// What is shown.
-    pub screen: Screen,
-    /// The approver's key in the roster, if one of the user's is.
-    pub mine: Option<KeyId>,
 }
 
 /// Shows the review.
@@ -63,12 +69,17 @@ pub struct Review {
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
+    if let Subject::Proposal(view) = &subject {
+        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
+    }
     let keys = args.key.find().unwrap_or_default();
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     if talk.json {
         talk.object(&review.to_json())?;
+    } else if args.full {
+        talk.page(&review.full())?;
     } else {
-        talk.show(&review.screen)?;
+        talk.show(&review.screen())?;
     }
     Ok(match review.found.standing {
         Standing::Sound => Exit::Done,
@@ -92,16 +103,27 @@ impl Review {
         keys: &Keys,
         now: Timestamp,
     ) -> Result<Self, Failure> {
-        let sources = gather(subject, client, &trust.find()?)?;
-        let found = derive(&sources, now);
+        let mut sources = gather(subject, client, &trust.find()?)?;
         let roster = sources.roster.roster();
-        let mine = keys
+        sources.mine = keys
             .all()
             .map(|signer| signer.key().keyid())
             .find(|keyid| roster.is_some_and(|roster| roster.approver_of(keyid).is_some()))
             .or_else(|| keys.all().next().map(|signer| signer.key().keyid()));
-        let screen = render(&sources, &found, mine.as_ref(), now);
-        Ok(Self { sources, found, screen, mine })
+        let found = derive(&sources, now);
+        Ok(Self { sources, found })
+    }
+
+    /// The decision screen.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        decision(&self.sources, &self.found)
+    }
+
+    /// The decision screen below every signed field.
+    #[must_use]
+    pub fn full(&self) -> Screen {
+        full(&self.sources, &self.found)
     }
 
     /// What to do without trust.
@@ -131,7 +153,7 @@ impl Review {
                         Finding::Fails(why) | Finding::NotChecked(why) => Some(format!("{}: {why}", check.what)),
                     })
                     .collect();
-                let why = crate::cli::screen::Shown::text(&why.join("; "));
+                let why = Shown::text(&why.join("; "));
                 Err(Failure::new(Exit::Refused, format!("nothing was signed, this does not hold: {}", why.as_str())))
             }
         }
@@ -167,6 +189,8 @@ impl Review {
             "signed_by": self.found.signers.iter().map(|(name, keyid)| json!({"name": name, "keyid": keyid})).collect::<Vec<_>>(),
             "roster": self.sources.roster.roster().map(|roster| json!({"digest": roster.digest(), "trusted": self.sources.roster.trusted().is_some()})),
             "checks": checks,
+            "lines": self.found.lines.to_json(),
+            "fields": self.found.lines.fields.iter().map(|field| json!({"path": field.path, "value": field.value, "why": field.why.words()})).collect::<Vec<_>>(),
             "missing": self.sources.missing,
         })
     }
@@ -184,10 +208,39 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Shows a review as `approve` and `deny` do: the screen is part of the talk when programs read the output.
+/// Lets a proposal pass that can still be moved by a signature, or is one of those that the caller takes besides.
 ///
 /// # Errors
-/// When it can't be written.
-pub fn show(review: &Review, talk: &talk::Talk) -> Result<(), Failure> {
-    if talk.json { Ok(()) } else { talk.show(&review.screen) }
+/// One line about how it ended.
+pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
+    if view.status == ProposalStatus::Pending || takes {
+        return Ok(Open(()));
+    }
+    let at = view.ended_at.map_or_else(String::new, |at| format!(" at {at}"));
+    let why = view.refusal.as_ref();
+    let how = match view.status {
+        ProposalStatus::Pending => "is pending".to_owned(),
+        ProposalStatus::Approved => "has all signatures that it needs".to_owned(),
+        ProposalStatus::Running => "has all signatures that it needs, and runs".to_owned(),
+        ProposalStatus::Finished => {
+            let outcome = view.outcome.as_ref().map_or_else(String::new, |outcome| format!(" ({})", outcome.status));
+            format!("ran and ended{at}{outcome}")
+        }
+        ProposalStatus::Denied => match why.and_then(|why| why.detail.strip_prefix("denied by ")) {
+            Some(names) => format!("was denied by {names}{at}"),
+            None => format!("was denied{at}"),
+        },
+        ProposalStatus::Expired => format!("expired at {}", view.expires_at),
+        ProposalStatus::Cancelled => format!("was withdrawn{at}"),
+        ProposalStatus::Refused => {
+            let why = why.map_or_else(String::new, |why| format!(" ({}: {})", why.code, why.detail));
+            format!("was refused{at}{why}")
+        }
+    };
+    let line = format!("{} {how}: nothing to sign", view.id);
+    Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()))
 }
+
+/// A proposal is not over; only [`check_open`] makes it.
+#[derive(Debug)]
+pub struct Open(());

@@ -1,47 +1,81 @@
-//! The review as lines: a pure function of what was found out.
+//! Draws a review: the decision screen, every field, and the few lines of a denial.
 //!
-//! What needs the host and what speaks against signing comes first; then the step, its script and parameters in
-//! full; then words, comparison and the exact listing of every field; the summary with the digest comes last.
+//! Nothing is judged here. The script is first, because it may scroll; the decision is last, because it stays.
 
-use serde_json::Value;
-use similar::ChangeTag;
-use similar::algorithms::{Capture, Compact, Replace, myers};
-
-use crate::cli::review::derive::{Derived, Finding, LastRun, RosterSource, Sources, Standing};
-use crate::cli::screen::{Screen, Shown, Tone, path_key};
-use crate::crypto::canonical;
-use crate::crypto::digest::StepDigest;
-use crate::crypto::json;
-use crate::crypto::sshsig::KeyId;
-use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
-use crate::record::ident::Name;
-use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
-use crate::record::validity::Timestamp;
+use crate::cli::review::compare::{Change, Comparison};
+use crate::cli::review::coverage::Why;
+use crate::cli::review::derive::{Derived, Finding, Sources, Standing};
+use crate::cli::review::lines::{Line, MOST_REMARKS, Weight};
+use crate::cli::screen::{Screen, Shown, Tone};
+use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
+use crate::record::step::Approvals;
 use crate::sandbox::shared_memory_bytes;
 
-/// The lines of a review.
+/// Where the script is, below what does not fit on the decision screen.
+pub const SCRIPT: &str = "Script";
+/// Where every field of the definition is.
+pub const DEFINITION: &str = "Definition, every field";
+/// Where every field of the payload is.
+pub const SIGNED: &str = "To be signed, every field";
+
+/// The decision screen.
 #[must_use]
-pub fn render(sources: &Sources, found: &Derived, mine: Option<&KeyId>, now: Timestamp) -> Screen {
+pub fn decision(sources: &Sources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
-    let remarks = attention(&mut screen, sources, found);
-    match &found.statement {
-        Some(statement) => {
-            let signed = &statement.predicate;
-            step(&mut screen, found, signed);
-            parameters(&mut screen, signed);
-            sandbox(&mut screen, signed);
-            approvals(&mut screen, sources, found, mine);
-            time(&mut screen, signed, now);
-            said(&mut screen, found, signed);
-            compared(&mut screen, sources.last.as_ref(), found, signed);
-        }
-        None => {
-            screen.heading(RAW);
-            screen.say(Tone::Bad, "This is not an authorization that this program can read. Its bytes, as text:");
-            screen.numbered(&String::from_utf8_lossy(&sources.payload));
+    let lines = &found.lines;
+    screen.push(Tone::Strong, String::new(), lines.heading.clone());
+    let further = lines.remarks.get(MOST_REMARKS..).unwrap_or_default();
+    if !further.is_empty() {
+        screen.heading("Further remarks");
+        for (at, line) in further.iter().enumerate() {
+            screen.push(line.tone, format!("  {:>3}. ", at + 1 + MOST_REMARKS), line.text.clone());
         }
     }
+    if !lines.whole.is_empty() {
+        screen.heading("Values in full");
+        for value in &lines.whole {
+            screen.push(Tone::Plain, "    ".to_owned(), value.clone());
+        }
+    }
+    let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
+    let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
+    if further.is_empty() && lines.whole.is_empty() {
+        screen.push(Tone::Plain, String::new(), Shown::default());
+    } else {
+        screen.heading(SCRIPT);
+    }
+    match (source, &found.statement) {
+        (Some(source), _) => screen.source(&source),
+        (None, None) => screen.source(&raw()),
+        (None, Some(_)) => {
+            screen.say(Tone::Bad, "The definition is not shown: this program does not have one with the signed digest.")
+        }
+    }
+    if !lines.foot.as_str().is_empty() {
+        screen.push(Tone::Faint, " ".repeat(8), lines.foot.clone());
+    }
+    differences(&mut screen, &lines.comparison);
+    screen.push(Tone::Plain, String::new(), Shown::default());
+    for line in &lines.always {
+        draw(&mut screen, line);
+    }
+    remarks(&mut screen, &lines.remarks);
+    if found.standing != Standing::Sound {
+        let why = if found.standing == Standing::NoTrust { "no trusted roster" } else { "see the remarks" };
+        draw(
+            &mut screen,
+            &Line { tone: Tone::Bad, ..Line::always("verdict", Shown::words("NOT TO BE SIGNED: ").and(why), &[]) },
+        );
+    }
+    // As wide as a terminal of 80 columns, so that it is never broken there.
+    screen.push(Tone::Strong, "  digest ".to_owned(), Shown::text(&found.digest.to_string()));
+    screen
+}
+
+/// The decision screen below the two complete lists of fields and all checks.
+#[must_use]
+pub fn full(sources: &Sources, found: &Derived) -> Screen {
+    let mut screen = Screen::default();
     if let Some((_, definition)) = &found.definition {
         screen.heading(DEFINITION);
         screen.exact(definition, &[(".source", SCRIPT)]);
@@ -50,196 +84,93 @@ pub fn render(sources: &Sources, found: &Derived, mine: Option<&KeyId>, now: Tim
         screen.heading(SIGNED);
         screen.exact(payload, &[]);
     }
-    checks(&mut screen, found);
-    summary(&mut screen, sources, found, remarks);
+    let fields = &found.lines.fields;
+    if !fields.is_empty() {
+        screen.heading("Why a field is not on the decision screen");
+        let mut reasons: Vec<Why> = fields.iter().map(|field| field.why).collect();
+        reasons.retain(|why| !matches!(why, Why::Shown(_)));
+        let mut told: Vec<Why> = Vec::new();
+        for why in reasons {
+            if !told.contains(&why) {
+                told.push(why);
+                let paths: Vec<_> =
+                    fields.iter().filter(|field| field.why == why).map(|field| field.path.as_str()).collect();
+                screen.say(Tone::Plain, &format!("{}: {}", why.words(), paths.join(" ")));
+            }
+        }
+    }
+    if let Some(statement) = &found.statement {
+        screen.heading("Sandbox in words");
+        for line in profile_words(&statement.predicate.sandbox) {
+            screen.say(Tone::Plain, &line);
+        }
+    }
+    screen.heading("Checked by this program");
+    for check in &found.checks {
+        let (tone, word) = match check.finding {
+            Finding::Holds => (Tone::Plain, "holds"),
+            Finding::Fails(_) => (Tone::Bad, "NOT TRUE"),
+            Finding::NotChecked(_) => (Tone::Bad, "not checked"),
+        };
+        screen.push(tone, format!("  {word:<12}"), Shown::text(check.what));
+    }
+    screen.heading("Decision");
+    screen.extend(decision(sources, found));
     screen
 }
 
-/// Where the script stands.
-pub const SCRIPT: &str = "Script";
-/// Where every field of the definition stands.
-pub const DEFINITION: &str = "Definition, every field";
-/// Where every field of the payload stands.
-pub const SIGNED: &str = "To be signed, every field";
-const RAW: &str = "Unreadable";
-
-/// What speaks against signing, first of all; gives how many remarks that are.
-fn attention(screen: &mut Screen, sources: &Sources, found: &Derived) -> usize {
-    let signed = found.statement.as_ref().map(|statement| &statement.predicate);
-    let needs = signed.map_or_else(Vec::new, host_needs);
-    let against: Vec<_> = found
-        .checks
-        .iter()
-        .filter_map(|check| match &check.finding {
-            Finding::Holds => None,
-            Finding::Fails(why) => Some(format!("NOT TRUE: {}: {why}", check.what)),
-            Finding::NotChecked(why) => Some(format!("not checked: {}: {why}", check.what)),
-        })
-        .collect();
-    let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
-    let remarks = needs.len() + against.len() + usize::from(no_trust) + found.strangers.len() + sources.missing.len();
-    if remarks == 0 {
-        return 0;
-    }
-    screen.heading("Attention");
-    for need in needs {
-        screen.say(Tone::Bad, &format!("needs the host: {need}"));
-    }
-    if no_trust {
-        screen.say(
-            Tone::Bad,
-            "You trust no roster for this boundary. Who may approve, who the boundary is and which policy holds is the \
-             boundary's own word. Nothing is signed like this.",
-        );
-    }
-    for line in against {
-        screen.say(Tone::Bad, &line);
-    }
-    for stranger in &found.strangers {
-        screen.say(Tone::Bad, &format!("a signature in the file does not count: {stranger}"));
-    }
-    for missing in &sources.missing {
-        screen.say(Tone::Bad, &format!("could not be had: {missing}"));
-    }
-    remarks
-}
-
-/// What a run gets of the host beyond an empty, closed sandbox.
-fn host_needs(signed: &Authorization) -> Vec<String> {
-    let profile = &signed.sandbox;
-    let mut needs = Vec::new();
-    if let Some(reason) = &profile.off_reason {
-        needs.push(format!(
-            "THE SANDBOX IS OFF: it can do on the host what its user can; the author's reason: {reason}"
-        ));
-    }
-    let held = profile.off_reason.is_none();
-    for layer in STRICT.iter().filter(|layer| held && !profile.require.contains(layer)) {
-        needs.push(format!("the sandbox layer {} is not required", layer.word()));
-    }
-    match profile.network.mode {
-        NetworkMode::None => {}
-        NetworkMode::Allow => {
-            needs.push(format!("it may reach, through the boundary's proxy: {}", profile.network.hosts.join(", ")));
-        }
-        NetworkMode::Host => needs.push("it may reach the network: everything the host can reach".to_owned()),
-    }
-    match profile.proc {
-        Proc::Minimal => {}
-        Proc::Full => needs.push(format!("it sees {PROC_FULL} (proc full)")),
-    }
-    if profile.workdir == Workdir::InPlace {
-        needs.push("it works in a live tree of the host: what it writes stays".to_owned());
-    }
-    if profile.run_as != ISOLATED {
-        needs.push(format!("it runs as the host's {}", profile.run_as));
-    }
-    let writes = match profile.workdir {
-        Workdir::Private | Workdir::InPlace => "write",
-        Workdir::Copy => "read, in a copy that it may write,",
-        Workdir::Overlay => "read, under an overlay that it may write,",
+/// What somebody needs to say no: at most seven lines of 80 columns.
+#[must_use]
+pub fn brief(found: &Derived) -> Screen {
+    const ROOM: usize = 60;
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(Tone::Strong, String::new(), lines.heading.cut(78));
+    let of = |name: &'static str| {
+        let first = lines.always.iter().position(|line| line.name == name);
+        let rest = first.map_or(&[][..], |at| &lines.always[at..]);
+        let below = rest.iter().skip(1).take_while(|line| line.name.is_empty()).count();
+        (rest.first(), below)
     };
-    for (verb, paths) in [("read", &profile.read), (writes, &profile.write), ("reach the socket", &profile.sockets)] {
-        for path in paths.iter().filter(|path| *path != "{work}") {
-            needs.push(format!("it may {verb} {path}"));
+    for name in ["parameters", "reason", "signatures"] {
+        let (Some(line), below) = of(name) else { continue };
+        let rows = if name == "signatures" { 2 } else { 1 };
+        let mut text = line.text.cut(ROOM * rows);
+        if below > 0 {
+            text = text.and("  (and more)");
         }
+        draw(&mut screen, &Line { text, ..line.clone() });
     }
-    for permission in &signed.permissions {
-        needs.push(format!("a permission: {}", permission_words(permission.kind, &permission.what, permission.why)));
-    }
-    needs
+    screen
 }
 
-fn permission_words(kind: PermissionKind, what: &str, why: PermissionReason) -> String {
-    let verb = match kind {
-        PermissionKind::Run => "runs",
-        PermissionKind::Read => "reads",
-        PermissionKind::Write => "writes",
-        PermissionKind::Env => "takes from the environment",
-    };
-    let why = match why {
-        PermissionReason::Unlisted => "which policy does not list",
-        PermissionReason::BuiltInDeny => "which a built-in list denies",
-        PermissionReason::Unknown => "which can't be known before running",
-    };
-    format!("{verb} {what:?}, {why}")
+fn draw(screen: &mut Screen, line: &Line) {
+    screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
 }
 
-fn step(screen: &mut Screen, found: &Derived, signed: &Authorization) {
-    screen.heading("Step");
-    screen.field("step", &Shown::text(signed.step.reference.as_str()));
-    screen.field("digest", &Shown::text(&signed.step.digest.to_string()));
-    let Some((definition, _)) = &found.definition else {
-        screen.say(Tone::Bad, "The definition is not shown: this program does not have one with that digest.");
-        return;
-    };
-    screen.field("run by", &Shown::quoted(&definition.interpreter));
-    for file in &definition.files {
-        let kind = if file.executable { "executable" } else { "not executable" };
-        screen.field("brings file", &Shown::quoted(&file.path));
-        screen.field("", &Shown::text(&format!("{} bytes, {kind}, {}, content not shown", file.bytes, file.digest)));
+/// The heaviest remarks, the first of them named; then how many stand above.
+fn remarks(screen: &mut Screen, remarks: &[Line]) {
+    for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
+        let name = if at == 0 { line.name } else { "" };
+        screen.push(line.tone, format!("  {name:<12}{}. ", at + 1), line.text.clone());
     }
-    for secret in &definition.secrets {
-        screen.field_in(Tone::Bad, "asks for secret", &Shown::quoted(secret.name.as_str()));
+    if remarks.len() > MOST_REMARKS {
+        let more = format!("and {} more above", remarks.len() - MOST_REMARKS);
+        screen.push(Tone::Bad, " ".repeat(14), Shown::text(&more));
     }
-    screen.heading(SCRIPT);
-    screen.numbered(&definition.source);
+    if remarks.is_empty() {
+        draw(screen, &Line::always("remarks", Shown::words("none"), &[]));
+    }
+    debug_assert!(remarks.iter().all(|line| line.weight != Weight::Always));
 }
 
-fn parameters(screen: &mut Screen, signed: &Authorization) {
-    screen.heading("Parameters");
-    match &signed.params {
-        Value::Object(fields) if fields.is_empty() => screen.say(Tone::Plain, "none"),
-        params => {
-            let mut lines = Vec::new();
-            typed_leaves(params, String::new(), &mut lines);
-            for (path, kind, value) in lines {
-                screen.push(Tone::Plain, format!("    {kind:<8} "), Shown::path(&path).then(&value));
-            }
-        }
-    }
-}
-
-fn typed_leaves(value: &Value, path: String, lines: &mut Vec<(String, &'static str, Shown)>) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            for (key, value) in fields {
-                let dot = if path.is_empty() { "" } else { "." };
-                typed_leaves(value, format!("{path}{dot}{}", path_key(key)), lines);
-            }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for (at, value) in items.iter().enumerate() {
-                typed_leaves(value, format!("{path}[{at}]"), lines);
-            }
-        }
-        _ => {
-            let kind = match value {
-                Value::String(_) => "string",
-                Value::Number(_) => "integer",
-                Value::Bool(_) => "boolean",
-                Value::Array(_) => "array",
-                Value::Object(_) => "object",
-                Value::Null => "null",
-            };
-            lines.push((path, kind, Shown::value(value)));
-        }
-    }
-}
-
-fn sandbox(screen: &mut Screen, signed: &Authorization) {
-    screen.heading("Permissions and sandbox");
-    if signed.permissions.is_empty() {
-        screen.say(Tone::Plain, "permissions: none asked, none granted");
-    }
-    for permission in &signed.permissions {
-        screen.say(
-            Tone::Bad,
-            &format!("permission: {}", permission_words(permission.kind, &permission.what, permission.why)),
-        );
-    }
-    for line in profile_words(&signed.sandbox) {
-        screen.say(Tone::Plain, &line);
+/// What differs from the last success, right below the script.
+fn differences(screen: &mut Screen, comparison: &Comparison) {
+    let Comparison::Since { script, fields, .. } = comparison else { return };
+    for Change { was, number, text } in script.iter().chain(fields) {
+        let (tone, word) = if *was { (Tone::Bad, "was") } else { (Tone::Good, "now") };
+        let number = number.map_or(String::new(), |number| number.to_string());
+        screen.push(tone, format!("  {word} {number:>5} | "), text.clone());
     }
 }
 
@@ -309,7 +240,8 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     off.chain(lines).collect()
 }
 
-const PROC_FULL: &str =
+/// What a run with the whole of /proc sees.
+pub const PROC_FULL: &str =
     "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, load";
 const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
 /// Which of the two holds is in the receipt.
@@ -319,7 +251,9 @@ const UNGROUPED: &str = ", of each process alone where no control group holds th
 const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";
 
-fn duration_ms(ms: u64) -> String {
+/// Exact: a unit only where it divides without rest.
+#[must_use]
+pub fn duration_ms(ms: u64) -> String {
     match ms {
         _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
         _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
@@ -328,7 +262,8 @@ fn duration_ms(ms: u64) -> String {
 }
 
 /// Exact: a unit only where it divides without rest.
-fn bytes(count: u64) -> String {
+#[must_use]
+pub fn bytes(count: u64) -> String {
     match count {
         0 => "0 bytes".to_owned(),
         _ if count.is_multiple_of(1 << 30) => format!("{} GiB", count >> 30),
@@ -336,63 +271,6 @@ fn bytes(count: u64) -> String {
         _ if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
         _ => format!("{count} bytes"),
     }
-}
-
-fn approvals(screen: &mut Screen, sources: &Sources, found: &Derived, mine: Option<&KeyId>) {
-    screen.heading("Approvals");
-    for (asks, rule) in &found.rules {
-        screen.field(asks, &Shown::text(&rule_words(rule)));
-    }
-    for (name, keyid) in &found.signers {
-        screen.field("signed", &Shown::text(&format!("{name} with {keyid}, verified by this program")));
-    }
-    if let Some(told) = &sources.told {
-        let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-        let or_none = |text: String| if text.is_empty() { "nobody".to_owned() } else { text };
-        screen.field("status", &Shown::text(&told.status));
-        if let Some(why) = &told.held_up {
-            screen.field("held up", &Shown::text(why));
-        }
-        screen.field("so far", &Shown::text(&format!("{} (the boundary's word)", or_none(names(&told.approvers)))));
-        screen.field(
-            "still needed",
-            &Shown::text(&or_none(
-                told.missing.iter().map(|group| format!("somebody of {group}")).collect::<Vec<_>>().join(", "),
-            )),
-        );
-        screen.field("can't count", &Shown::text(&or_none(names(&told.excluded))));
-    } else if let Some(roster) = sources.roster.roster() {
-        for (_, rule) in &found.rules {
-            let have = found.signers.iter().filter(|(name, _)| {
-                roster.approver(name).is_some_and(|person| {
-                    rule.from.is_empty() || person.groups.iter().any(|group| rule.from.contains(group))
-                })
-            });
-            screen.field(
-                "so far",
-                &Shown::text(&format!("{} signed of those who may for: {}", have.count(), rule_words(rule))),
-            );
-        }
-    }
-    let Some(keyid) = mine else { return };
-    let words = match sources.roster.roster().and_then(|roster| roster.approver_of(keyid)) {
-        None => format!("{keyid} is no approver's key in this roster: a signature of it counts for nothing"),
-        Some((person, _)) => {
-            let groups: Vec<_> = person.groups.iter().map(|group| group.as_str()).collect();
-            let told = sources.told.as_ref();
-            let remark = if told.is_some_and(|told| told.excluded.contains(&person.name)) {
-                ", who can't count for this one"
-            } else if told.is_some_and(|told| told.approvers.contains(&person.name))
-                || found.signers.iter().any(|(name, _)| *name == person.name)
-            {
-                ", who signed already"
-            } else {
-                ""
-            };
-            format!("{keyid}: {} of {}{remark}", person.name, groups.join(", "))
-        }
-    };
-    screen.field("your key", &Shown::text(&words));
 }
 
 /// A quorum rule in words.
@@ -408,19 +286,6 @@ pub fn rule_words(rule: &Approvals) -> String {
     }
 }
 
-fn time(screen: &mut Screen, signed: &Authorization, now: Timestamp) {
-    screen.heading("Time");
-    let left = signed.expires_at.unix() - now.unix();
-    let words = if left <= 0 { "EXPIRED".to_owned() } else { format!("{} left", span(left)) };
-    screen.field("issued", &Shown::text(&signed.issued_at.to_string()));
-    screen.field("not before", &Shown::text(&signed.not_before.to_string()));
-    screen.field_in(
-        if left <= 0 { Tone::Bad } else { Tone::Plain },
-        "expires",
-        &Shown::text(&format!("{} ({words})", signed.expires_at)),
-    );
-}
-
 /// Seconds in words.
 #[must_use]
 pub fn span(seconds: i64) -> String {
@@ -429,136 +294,4 @@ pub fn span(seconds: i64) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
-}
-
-fn said(screen: &mut Screen, found: &Derived, signed: &Authorization) {
-    screen.heading("Said by the proposer and the author: nobody checked it");
-    screen.field("proposer", &Shown::text(signed.proposer.as_str()));
-    screen.field("reason", &Shown::quoted(&signed.reason));
-    if let Some((definition, _)) = &found.definition {
-        screen.field("title", &Shown::quoted(&definition.title));
-    }
-}
-
-fn compared(screen: &mut Screen, last: Option<&LastRun>, found: &Derived, signed: &Authorization) {
-    screen.heading("Compared with the last successful run (the boundary's word)");
-    let Some(last) = last else {
-        screen.say(Tone::Plain, "This step has not run with success, or the boundary tells of no such run.");
-        return;
-    };
-    screen.field("receipt", &Shown::text(&format!("{} of {}", last.receipt, last.finished_at)));
-    if last.digest == signed.step.digest {
-        screen.say(Tone::Plain, "The definition is the same.");
-    } else {
-        screen.say(Tone::Bad, &format!("THE DEFINITION IS ANOTHER ONE, then it was {}", last.digest));
-        let before = last.definition.as_ref().filter(|bytes| StepDigest::of(bytes) == last.digest).and_then(|bytes| {
-            let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
-            json::typed::<StepDefinition>(&value).ok().map(|definition| (definition, value))
-        });
-        match (&before, &found.definition) {
-            (Some((old, old_value)), Some((new, new_value))) => {
-                lines_diff(screen, "script", &old.source, &new.source);
-                fields_diff(screen, without_source(old_value), without_source(new_value));
-            }
-            _ => screen.say(Tone::Plain, "What ran then could not be had, so what differs is not shown."),
-        }
-    }
-    if last.params == signed.params {
-        screen.say(Tone::Plain, "The parameters are the same.");
-    } else {
-        screen.say(Tone::Plain, "The parameters differ:");
-        fields_diff(screen, last.params.clone(), signed.params.clone());
-    }
-}
-
-fn without_source(definition: &Value) -> Value {
-    let mut definition = definition.clone();
-    if let Value::Object(fields) = &mut definition {
-        fields.remove("source");
-    }
-    definition
-}
-
-fn lines_diff(screen: &mut Screen, what: &str, old: &str, new: &str) {
-    if old == new {
-        screen.say(Tone::Plain, &format!("the {what} is the same"));
-        return;
-    }
-    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
-    let (old, new) = (lines(old), lines(new));
-    // One algorithm: a text's own comparison brings them all into the program.
-    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
-    let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
-    let ops = found.into_inner().into_inner().into_ops();
-    for change in ops.iter().flat_map(|op| op.iter_changes(&old[..], &new[..])) {
-        let text = change.value();
-        let shown = match text.strip_suffix('\n') {
-            Some(line) => Shown::text(line),
-            None => Shown::text(text).then(&Shown::text(" (no newline at the end)")),
-        };
-        let number = |index: Option<usize>| index.map_or(0, |index| index + 1);
-        match change.tag() {
-            ChangeTag::Equal => {}
-            ChangeTag::Delete => screen.push(Tone::Bad, format!("  was {:>5} | ", number(change.old_index())), shown),
-            ChangeTag::Insert => screen.push(Tone::Good, format!("  now {:>5} | ", number(change.new_index())), shown),
-        }
-    }
-}
-
-fn fields_diff(screen: &mut Screen, old: Value, new: Value) {
-    let leaves = |document: &Value| {
-        let mut lines = Vec::new();
-        typed_leaves(document, String::new(), &mut lines);
-        lines.into_iter().map(|(path, _, value)| (path, value)).collect::<Vec<_>>()
-    };
-    let (old, new) = (leaves(&old), leaves(&new));
-    for (path, value) in old.iter().filter(|leaf| !new.contains(leaf)) {
-        screen.push(Tone::Bad, "  was       | ".to_owned(), Shown::path(path).then(value));
-    }
-    for (path, value) in new.iter().filter(|leaf| !old.contains(leaf)) {
-        screen.push(Tone::Good, "  now       | ".to_owned(), Shown::path(path).then(value));
-    }
-}
-
-fn checks(screen: &mut Screen, found: &Derived) {
-    screen.heading("Checked by this program");
-    for check in &found.checks {
-        let (tone, word) = match check.finding {
-            Finding::Holds => (Tone::Good, "holds"),
-            Finding::Fails(_) => (Tone::Bad, "NOT TRUE"),
-            Finding::NotChecked(_) => (Tone::Bad, "not checked"),
-        };
-        screen.push(tone, format!("  {word:<12}"), Shown::text(check.what));
-    }
-}
-
-fn summary(screen: &mut Screen, sources: &Sources, found: &Derived, remarks: usize) {
-    screen.heading("Summary");
-    if let Some(statement) = &found.statement {
-        let signed = &statement.predicate;
-        screen.field("run once", &Shown::text(signed.step.reference.as_str()));
-        screen.field("at boundary", &Shown::text(&format!("{} {}", signed.boundary.name, signed.boundary.id)));
-        screen.field("for", &Shown::text(signed.proposer.as_str()));
-        screen.field("proposal", &Shown::text(signed.proposal.as_str()));
-        screen.field("until", &Shown::text(&signed.expires_at.to_string()));
-    }
-    let roster = match &sources.roster {
-        RosterSource::None => "none".to_owned(),
-        RosterSource::Trusted(roster, from) => {
-            let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
-            format!("{} version {}{unguarded}, from {from}", roster.tables().name, roster.version())
-        }
-        RosterSource::BoundarysWord(roster) => format!("{} (the boundary's word, not trusted)", roster.digest()),
-    };
-    screen.field("trusted by", &Shown::text(&roster));
-    if remarks > 0 {
-        screen.field_in(Tone::Bad, "attention", &Shown::text(&format!("{remarks} remarks at the very top: read them")));
-    }
-    let (tone, words) = match found.standing {
-        Standing::Sound => (Tone::Good, "all derived by this program agrees with what is to be signed"),
-        Standing::NoTrust => (Tone::Bad, "NOT TO BE SIGNED: no trusted roster"),
-        Standing::Unsound => (Tone::Bad, "NOT TO BE SIGNED: see Attention"),
-    };
-    screen.field_in(tone, "verdict", &Shown::text(words));
-    screen.field_in(Tone::Strong, "digest", &Shown::text(&found.digest.to_string()));
 }

@@ -5,14 +5,20 @@ use serde_json::{Value, json};
 
 use crate::cli::approve;
 use crate::cli::review::Review;
+use crate::cli::review::coverage::{Why, fields};
 use crate::cli::review::derive::{Derived, Finding, LastRun, RosterSource, Sources, Standing, Told, derive};
-use crate::cli::review::render::{DEFINITION, SCRIPT, SIGNED, profile_words, render};
-use crate::cli::screen::backwards;
+use crate::cli::review::lines::{Heaviness, MOST_REMARKS, Weight};
+use crate::cli::review::render::{DEFINITION, SIGNED, brief, decision, full, profile_words};
+use crate::cli::screen::{backwards, lines_of};
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::SshKey;
-use crate::policy::builtins::CANONICAL;
+use crate::policy;
+use crate::policy::builtins::{Builtins, CANONICAL};
+use crate::policy::file::Policy;
+use crate::policy::permissions;
+use crate::policy::profile::{Given, Level, effective};
 use crate::record::authorization::{
     Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
 };
@@ -20,6 +26,7 @@ use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
 use crate::record::roster::Roster;
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
+use crate::record::step::StepDefinition;
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, write_secret_key};
@@ -83,6 +90,29 @@ fn case() -> Case {
 }
 
 impl Case {
+    /// Permissions and sandbox as the boundary derives them; where it would refuse, those of a run that is given nothing.
+    fn granted(&self) -> (Vec<Permission>, Profile) {
+        let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
+        let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
+        let require = self.configuration["sandbox"]["require"].clone();
+        let level = match self.configuration["sandbox"]["level"].as_str() {
+            Some("strict") => Level::Strict,
+            _ => Level::BestEffort(serde_json::from_value(require).expect("layers")),
+        };
+        let given = Given { level, limits: limits("default"), maximum: limits("maximum") };
+        let Ok(definition) = serde_json::from_value::<StepDefinition>(self.definition.clone()) else {
+            return nothing();
+        };
+        let Ok(policy) = Policy::from_sealed(&self.policy) else { return nothing() };
+        let lists = serde_json::from_slice(&self.builtins).expect("JSON");
+        let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
+        let ruling = policy::resolve(&policy, &lists, &definition.reference);
+        match (permissions::questions(&ruling, &definition), effective(&ruling, &definition.sandbox, &given)) {
+            (Ok(asked), Ok(profile)) => (asked, profile),
+            _ => nothing(),
+        }
+    }
+
     fn sources(&self) -> Sources {
         let definition = to_canonical(&self.definition);
         let policy = to_canonical(&self.policy);
@@ -129,6 +159,7 @@ impl Case {
         (self.seal)(&mut seal);
         let seal = seal.into_statement().to_payload().expect("seal");
         let source = self.definition["source"].as_str().expect("source");
+        let (permissions, sandbox) = self.granted();
         let mut signed = Authorization {
             boundary: BoundaryRef {
                 name: "prod-eu".parse().expect("name"),
@@ -143,14 +174,8 @@ impl Case {
             },
             params: self.params.clone(),
             rendered: RenderedDigest::of(source.as_bytes()),
-            permissions: Vec::new(),
-            sandbox: serde_json::from_value(json!({
-                "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"], "read": [], "write": [], "deny": [],
-                "workdir": "private", "network": {"mode": "none", "hosts": []}, "sockets": [],
-                "proc": self.definition["sandbox"].get("proc").cloned().unwrap_or_else(|| "minimal".into()),
-                "run_as": "isolated", "limits": Limits::default(),
-            }))
-            .expect("profile"),
+            permissions,
+            sandbox,
             proposer: "ci-agent".parse().expect("name"),
             reason: self.reason.clone(),
             issued_at: Timestamp::from_unix(NOW - 60),
@@ -175,7 +200,19 @@ impl Case {
                 excluded: vec!["carol".parse().expect("name")],
                 required: 2,
             }),
-            last: None,
+            last: Some(LastRun {
+                receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
+                finished_at: "2026-11-19T09:00:00Z".into(),
+                digest: StepDigest::of(&to_canonical(&self.definition)),
+                definition: Some(to_canonical(&self.definition)),
+                params: self.params.clone(),
+                runs: 4,
+                profile: None,
+                permissions: None,
+                masked: None,
+            }),
+            asked_last: true,
+            mine: Some(ssh(1, "").keyid()),
             missing: Vec::new(),
         }
     }
@@ -186,8 +223,22 @@ fn judged(sources: &Sources) -> Derived {
 }
 
 fn painted(sources: &Sources, width: usize, colour: bool) -> String {
-    let mine = ssh(1, "").keyid();
-    render(sources, &judged(sources), Some(&mine), Timestamp::from_unix(NOW)).paint(width, colour)
+    decision(sources, &judged(sources)).paint(width, colour)
+}
+
+/// The decision screen without the digest of everything, which changes with everything.
+fn decided(sources: &Sources) -> String {
+    let screen = painted(sources, 400, false);
+    screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
+}
+
+fn remarks(sources: &Sources) -> Vec<(Heaviness, String)> {
+    let lines = judged(sources).lines.remarks;
+    let heaviness = |weight| match weight {
+        Weight::Remark(heaviness) => heaviness,
+        Weight::Always => panic!("a remark without weight"),
+    };
+    lines.into_iter().map(|line| (heaviness(line.weight), line.text.as_str().to_owned())).collect()
 }
 
 /// What fails, as one text.
@@ -263,6 +314,7 @@ fn any_contradiction_is_unsound_and_named() {
         (
             "permissions are",
             Case {
+                spoil: |signed| signed.permissions.clear(),
                 policy: json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}}),
                 ..case()
             },
@@ -285,8 +337,9 @@ fn any_contradiction_is_unsound_and_named() {
         assert_eq!(found.standing, Standing::Unsound, "case {at}, {what}: {:#?}", found.checks);
         assert!(fails(&found).contains(what), "case {at}: expected {what:?}, found {}", fails(&found));
         let screen = painted(&sources, 100, false);
-        assert!(screen.starts_with("== Attention =="), "case {at}");
-        assert!(screen.contains("NOT TO BE SIGNED"), "case {at}");
+        assert_eq!(remarks(&sources)[0].0, Heaviness::Fails, "case {at}");
+        assert!(screen.contains("  remarks     1. NOT TRUE: "), "case {at}: {screen}");
+        assert!(screen.contains("  verdict     NOT TO BE SIGNED"), "case {at}");
     }
 }
 
@@ -314,7 +367,7 @@ fn what_could_not_be_had_is_not_signed_blindly() {
     garbage.payload = b"{\"predicate\":\x1b[2J}".to_vec();
     let found = judged(&garbage);
     assert_eq!(found.standing, Standing::Unsound);
-    assert!(painted(&garbage, 80, false).contains(r"\x1b[2J"));
+    assert!(painted(&garbage, 80, false).contains(r"\u{1b}[2J"));
 }
 
 #[test]
@@ -340,19 +393,141 @@ fn signatures_in_a_file_are_verified_here() {
     assert_eq!(found.signers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["alice"]);
     assert_eq!(found.strangers.len(), 2);
     let screen = painted(&sources, 120, false);
-    assert!(screen.contains("verified by this program"));
+    assert!(screen.contains("verified by this program: alice"), "{screen}");
     assert_eq!(screen.matches("a signature in the file does not count").count(), 2);
 }
 
 #[test]
-fn what_needs_the_host_stands_first_and_red() {
+fn what_needs_the_host_is_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
     assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
     let screen = painted(&sources, 100, true);
-    let second = screen.lines().nth(1).expect("a line");
-    assert!(second.starts_with("\x1b[1;31m  needs the host: it sees the whole of /proc"), "{second:?}");
+    assert!(screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"), "{screen}");
+    assert!(!screen.contains("\x1b[32m"), "nothing is green beside a red remark: {screen}");
+}
+
+#[test]
+fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
+    let mut case = case();
+    case.policy = json!({"version": 1, "default": {
+        "mode": "prompted", "run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]},
+    }, "overrides": [{"runbook": "nginx", "sandbox": {"read": ["/srv"], "write": ["/srv"], "workdir": "in-place",
+        "network": {"allow": ["a.example:443"]}}}]});
+    case.definition["sandbox"] =
+        json!({"write": ["/srv/app"], "workdir": "in-place", "network": {"allow": ["a.example:443"]}, "proc": "full"});
+    case.definition["source"] = "rm -f x\n\"$A\"\n".into();
+    case.params = json!({"host": "x".repeat(501)});
+    case.reason = "\u{202e}".to_owned();
+    let mut sources = case.sources();
+    sources.last = None;
+    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    let found = remarks(&sources);
+    let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
+    use Heaviness::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
+    assert_eq!(
+        weights,
+        [LiveTree, Network, HostNeed, Unknowable, BuiltInDenied, HiddenText, LongValue, FirstRun],
+        "{found:#?}"
+    );
+    let screen = painted(&sources, 80, false);
+    let question = screen.lines().rev().take(20).collect::<Vec<_>>();
+    for at in 1..=MOST_REMARKS {
+        assert!(
+            question.iter().any(|line| line.get(14..).is_some_and(|text| text.starts_with(&format!("{at}. ")))),
+            "{screen}"
+        );
+    }
+    assert!(screen.contains("and 3 more above\n"), "{screen}");
+    let (above, _) = screen.split_once("== Script ==").expect("a script");
+    for number in ["6. hidden text: reason has", "7. parameter host has 501 bytes", "8. first run"] {
+        assert!(above.contains(number), "{number}: {screen}");
+    }
+}
+
+#[test]
+fn what_is_missing_for_one_reason_is_one_remark() {
+    let mut sources = case().sources();
+    sources.seal = None;
+    sources.policy = None;
+    sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
+    let found = remarks(&sources);
+    assert_eq!(found[0].1, "could not be had: the seal, the policy: not allowed");
+    assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");
+}
+
+#[test]
+fn an_ordinary_run_has_no_remark_and_says_so() {
+    let sources = case().sources();
+    assert_eq!(remarks(&sources), []);
+    assert!(painted(&sources, 80, false).contains("  remarks     none\n"));
+}
+
+#[test]
+fn programs_that_no_list_names_are_one_line_and_no_remark() {
+    let mut case = case();
+    case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
+    case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
+    let sources = case.sources();
+    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 100, false);
+    assert!(screen.contains("  programs    aa1, bb2, cc3"), "{screen}");
+}
+
+#[test]
+fn hidden_text_is_one_remark_that_names_the_field() {
+    let mut case = case();
+    case.params = json!({"host": "w\u{435}b-3"});
+    case.reason = "all \u{200b}good\x1b[2J".to_owned();
+    case.definition["source"] = "echo \u{202e}\n".into();
+    let found = remarks(&case.sources());
+    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == Heaviness::HiddenText).collect();
+    let [(_, text)] = hidden.as_slice() else { panic!("{found:#?}") };
+    for expected in [
+        r"parameter host has w\u{435}b mixes letters of Latin and Cyrillic",
+        r"reason has \u{200b}, which nobody sees, \x1b, a control character",
+        r"the script has \u{202e}, which turns the direction of reading",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
+    let mut case = case();
+    let value = format!("begin-{}-end", "0123456789".repeat(60));
+    case.params = json!({"host": value});
+    let sources = case.sources();
+    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 80, false);
+    let (above, below) = screen.split_once("== Script ==").expect("both");
+    let joined = |text: &str| backwards::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
+    assert!(joined(above).contains(&format!("host = \"{value}\"")), "{screen}");
+    let below = joined(below);
+    let digest = crate::crypto::digest::ContentDigest::of(value.as_bytes());
+    assert!(below.contains("parameters  host = \"begin-0123456789"), "{screen}");
+    assert!(below.contains(&format!("-end\", {} bytes, {digest}", value.len())), "{screen}");
+    // Three lines of it are whole.
+    case.params = json!({"host": "y".repeat(170)});
+    let screen = painted(&case.sources(), 80, false);
+    assert!(!screen.contains("== Script ==") && joined(&screen).contains(&"y".repeat(170)), "{screen}");
+}
+
+#[test]
+fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
+    let mut sources = case().sources();
+    if let Some(last) = &mut sources.last {
+        last.masked = Some(3);
+    }
+    let found = remarks(&sources);
+    assert_eq!(found[0].1, "the last run masked 3 denied names, this profile masks none now");
+    if let Some(last) = &mut sources.last {
+        last.masked = Some(0);
+    }
+    assert_eq!(remarks(&sources), []);
 }
 
 #[test]
@@ -388,22 +563,31 @@ fn what_differs_from_the_last_run_is_shown() {
     before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
     before.definition["interpreter"] = "sh".into();
     let definition = to_canonical(&before.definition);
+    let limits = Limits { processes: 7, ..Limits::default() };
     sources.last = Some(LastRun {
         receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
         finished_at: "2026-11-19T09:00:00Z".into(),
         digest: StepDigest::of(&definition),
         definition: Some(definition),
-        params: json!({"host": "web-2"}),
+        params: json!({"host": "web-2", "gone": 1}),
+        runs: 2,
+        profile: Some(Profile::nothing(STRICT.to_vec(), limits)),
+        permissions: Some(vec![kubectl()]),
+        masked: None,
     });
-    let screen = painted(&sources, 100, false);
+    let screen = painted(&sources, 400, false);
     for expected in [
-        "THE DEFINITION IS ANOTHER ONE",
+        "CHANGED since the last success (the boundary says: 2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
         "  was     2 | systemctl reload nginx",
         "  now     2 | systemctl restart \"nginx@$PARAM_HOST\"",
         "  was       | interpreter = \"sh\"",
         "  now       | interpreter = \"bash\"",
-        "  was       | host = \"web-2\"",
-        "  now       | host = \"web-3\"",
+        "  was       | sandbox.limits.processes = 7",
+        "  now       | sandbox.limits.processes = 100",
+        "  was       | programs[0] = \"kubectl\"",
+        "  parameters  host = \"web-3\"  (last success: \"web-2\")",
+        "gone = nothing  (last success: 1)",
+        "  remarks     1. changed since the last success: script, definition, sandbox, programs; ",
     ] {
         assert!(screen.contains(expected), "{expected}\n{screen}");
     }
@@ -415,151 +599,66 @@ fn what_differs_from_the_last_run_is_shown() {
 }
 
 #[test]
-fn the_whole_screen_is_as_it_is() {
-    insta::assert_snapshot!(painted(&case().sources(), 100, false), @r#"
-    == Step ==
-      step          nginx:restart
-      digest        sha256:2a627a6477ca0ff70119852dd453fd60ff4509e4c3964a3ba0f103c4d5170725
-      run by        "bash"
+fn the_decision_screen_is_as_it_is() {
+    insta::assert_snapshot!(painted(&case().sources(), 80, false), @r#"
+    nginx:restart at prod-eu, asked by ci-agent (owner carol)
 
-    == Script ==
           1 | set -eu
           2 | systemctl restart "nginx@$PARAM_HOST"
-        end = 2 lines, 46 bytes, the last line ends with a newline
+            bash, 2 lines, 46 bytes, "Restart nginx"; script unchanged since the
+          +  last success (the boundary says: 2026-11-19T09:00:00Z, 4 successes so
+          +  far)
 
-    == Parameters ==
-        string   host = "web-3"
-
-    == Permissions and sandbox ==
-      permissions: none asked, none granted
-      required layers: capabilities, filesystem, landlock, namespaces, network, seccomp
-      reads of the host: nothing but what an interpreter needs
-      writes to the host: nothing
-      stays out of reach: no further pattern
-      works in: an empty directory of its own, gone afterwards
-      network: none
-      sockets of the host: none
-      sees of /proc: only its own processes
-      runs as: an id of its own where the service is root and has ids to give, else the service's
-      at most time: 5 min
-      at most CPU: 1.000 of one, of each process alone where no control group holds the run
-      at most memory: 512 MiB, of each process alone where no control group holds the run
-      at most processes: 100, not where it is the host's root and no control group holds the run
-      at most a file: 64 MiB, of disk in all: 1 GiB; 64 MiB more in /dev/shm
-      at most recorded output: 10 MiB
-
-    == Approvals ==
-      policy asks   1 person of each of ops, security, nobody filling two places
-      the step asks 1 person of ops, security (any of them)
-      status        pending
-      so far        bob (the boundary's word)
-      still needed  somebody of ops
-      can't count   carol
-      your key      SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8: alice of ops
-
-    == Time ==
-      issued        2026-11-20T09:39:00Z
-      not before    2026-11-20T09:39:00Z
-      expires       2026-11-20T10:39:00Z (59 min 0 s left)
-
-    == Said by the proposer and the author: nobody checked it ==
-      proposer      ci-agent
-      reason        "p99 is up"
-      title         "Restart nginx"
-
-    == Compared with the last successful run (the boundary's word) ==
-      This step has not run with success, or the boundary tells of no such run.
-
-    == Definition, every field ==
-        .approvals.from = []
-        .approvals.required = 1
-        .files = []
-        .format = "markdown"
-        .interpreter = "bash"
-        .outputs = []
-        .params.properties.host.type = "string"
-        .params.properties.host.x-leading-dash = true
-        .params.required[0] = "host"
-        .params.type = "object"
-        .ref = "nginx:restart"
-        .sandbox = {}
-        .secrets = []
-        .session = "none"
-        .source is in full under: Script
-        .template = "none"
-        .title = "Restart nginx"
-
-    == To be signed, every field ==
-        ._type = "https://in-toto.io/Statement/v1"
-        .predicate.boundary.epoch = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
-        .predicate.boundary.id = "sha256:14baec5d3ecbe56b357865c2ae231c1f8576108808fbfbd266b0d1c0becd75f
-      + 5"
-        .predicate.boundary.name = "prod-eu"
-        .predicate.expires_at = "2026-11-20T10:39:00Z"
-        .predicate.issued_at = "2026-11-20T09:39:00Z"
-        .predicate.nonce = "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg"
-        .predicate.not_before = "2026-11-20T09:39:00Z"
-        .predicate.params.host = "web-3"
-        .predicate.permissions = []
-        .predicate.proposal = "prp_019aa0b0-5c00-7000-8000-000000000001"
-        .predicate.proposer = "ci-agent"
-        .predicate.reason = "p99 is up"
-        .predicate.rendered = "sha256:cd567e2ebaacc2ef190ad4880982b3e970bc2f08ea817bda46608c09a9755779"
-        .predicate.sandbox.deny = []
-        .predicate.sandbox.limits.cpu_milli = 1000
-        .predicate.sandbox.limits.disk_bytes = 1073741824
-        .predicate.sandbox.limits.file_bytes = 67108864
-        .predicate.sandbox.limits.memory_bytes = 536870912
-        .predicate.sandbox.limits.output_bytes = 10485760
-        .predicate.sandbox.limits.processes = 100
-        .predicate.sandbox.limits.wall_ms = 300000
-        .predicate.sandbox.network.hosts = []
-        .predicate.sandbox.network.mode = "none"
-        .predicate.sandbox.proc = "minimal"
-        .predicate.sandbox.read = []
-        .predicate.sandbox.require[0] = "capabilities"
-        .predicate.sandbox.require[1] = "filesystem"
-        .predicate.sandbox.require[2] = "landlock"
-        .predicate.sandbox.require[3] = "namespaces"
-        .predicate.sandbox.require[4] = "network"
-        .predicate.sandbox.require[5] = "seccomp"
-        .predicate.sandbox.run_as = "isolated"
-        .predicate.sandbox.sockets = []
-        .predicate.sandbox.workdir = "private"
-        .predicate.sandbox.write = []
-        .predicate.step.digest = "sha256:2a627a6477ca0ff70119852dd453fd60ff4509e4c3964a3ba0f103c4d517072
-      + 5"
-        .predicate.step.ref = "nginx:restart"
-        .predicateType = "https://countersign.dev/authorization/v1"
-        .subject[0].digest.sha256 = "2a627a6477ca0ff70119852dd453fd60ff4509e4c3964a3ba0f103c4d5170725"
-        .subject[0].name = "nginx:restart"
-        .subject[1].digest.sha256 = "6f8cd7b5a343d54c554fddb45edb123d94b3a3ab6830b364662158d68097e988"
-        .subject[1].name = "params"
-
-    == Checked by this program ==
-      holds       the payload is a strict, canonical authorization
-      holds       the definition shown has the signed digest
-      holds       the parameters fit its schema and are complete
-      holds       the script to run has the signed digest
-      holds       it can still run: window of validity
-      holds       the seal is signed by a rostered key of this boundary
-      holds       boundary and epoch are the seal's
-      holds       the roster in force is the one you trust
-      holds       the policy in force is the one that this roster names
-      holds       policy lets this step run
-      holds       permissions are what this program derives
-      holds       the sandbox is what this program derives
-
-    == Summary ==
-      run once      nginx:restart
-      at boundary   prod-eu sha256:14baec5d3ecbe56b357865c2ae231c1f8576108808fbfbd266b0d1c0becd75f5
-      for           ci-agent
-      proposal      prp_019aa0b0-5c00-7000-8000-000000000001
-      until         2026-11-20T10:39:00Z
-      trusted by    example version 1, from --roster roster.json
-      verdict       all derived by this program agrees with what is to be signed
-      digest        sha256:8dd40311868ab4d0be739072db8efa297595121204d0fd72c35c7ee086054ddb
+      proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
+                +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
+      parameters  host = "web-3"
+      reason      "p99 is up"  (ci-agent's words, not checked)
+      programs    policy asks about nothing that the script names
+      sandbox     strict, own empty directory, no network, no files of the host
+      limits      5 min, 512 MiB, 100 processes, 1 CPU
+      signatures  1 of 2 so far, the boundary says (bob); policy asks 1 person of
+                +  each of ops, security, nobody filling two places; yours is
+                +  number 2; carol can't count
+      until       2026-11-20T10:39:00Z (59 min 0 s left)
+      trust       roster example version 1, from --roster roster.json; all 13
+                +  checks of this program hold
+                  33 further signed fields equal what is shown here or a built-in
+                +  default; 4 only say what parameters may be
+      remarks     none
+      digest sha256:6c7a3f61363baef1384c140e81291de9057a08fadf2fca46dbe8e5c634e0f37b
     "#);
+}
+
+#[test]
+fn lines_are_broken_between_words() {
+    for width in [60, 80] {
+        let screen = painted(&case().sources(), width, false);
+        // A digest is longer than the narrow one.
+        let (screen, _) = screen.split_once("  digest ").expect("a digest");
+        for line in screen.lines() {
+            assert!(line.len() <= width, "{width}: {line}");
+            if let Some(more) = line.trim_start_matches(' ').strip_prefix("+ ") {
+                assert!(more.starts_with(' '), "{width}: within a word: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_denial_is_read_in_a_few_lines() {
+    let mut case = case();
+    case.reason = "because \u{202e} ".repeat(50);
+    case.params = Value::Object((0..40).map(|at| (format!("p{at}"), "z".repeat(99).into())).collect());
+    let screen = brief(&judged(&case.sources())).paint(80, false);
+    assert!(screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80), "{screen}");
+    for name in [
+        "nginx:restart at prod-eu, asked by ci-agent",
+        "\n  parameters  p0 = ",
+        "\n  reason      \"because",
+        "\n  signatures  1 of 2",
+    ] {
+        assert!(screen.contains(name), "{name}: {screen}");
+    }
 }
 
 fn nasty() -> impl Strategy<Value = String> {
@@ -580,6 +679,15 @@ fn nasty() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
+/// Whether a line has the gutter of the script.
+fn is_script(line: &str) -> bool {
+    let number = line.get(2..7).map(str::trim_start).unwrap_or_default();
+    line.starts_with("  ")
+        && !number.is_empty()
+        && number.bytes().all(|c| c.is_ascii_digit())
+        && line.get(7..9) == Some(" |")
+}
+
 /// What is in a section, without empty lines.
 fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
     lines.iter().filter(|(section, line)| section == name && !line.is_empty()).map(|(_, line)| line.as_str()).collect()
@@ -592,10 +700,8 @@ fn promise_4_the_bytes_shown_are_the_bytes_signed() {
     case.reason = "one\n\u{202e}two \\ three".to_owned();
     let sources = case.sources();
     let found = judged(&sources);
-    let mine = ssh(1, "").keyid();
-    let screen = render(&sources, &found, Some(&mine), Timestamp::from_unix(NOW));
-    let shown = screen.paint(80, false);
-    let review = Review { sources, found, screen, mine: Some(mine) };
+    let shown = full(&sources, &found).paint(80, false);
+    let review = Review { sources, found };
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("key.pem");
     write_secret_key(&file, &key(1)).expect("written");
@@ -622,19 +728,39 @@ proptest! {
         case.params = json!({"host": host});
         case.reason = reason.chars().take(60).collect();
         let sources = case.sources();
-        let screen = painted(&sources, width, false);
+        let found = judged(&sources);
+        let screen = full(&sources, &found).paint(width, false);
         prop_assert!(screen.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
         let lines = backwards::logical(&screen);
-        prop_assert_eq!(backwards::numbered(&section(&lines, SCRIPT)), source.clone());
+        let script: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).filter(|line| is_script(line)).collect();
+        let (expected, ends) = lines_of(&source);
+        prop_assert_eq!(backwards::numbered(&script), expected.join("\n"));
+        prop_assert_eq!(found.lines.foot.as_str().contains(&format!(" {} bytes, no newline at the end", source.len())), !ends);
         let definition = backwards::document(&section(&lines, DEFINITION), &[(".source", source.into())]);
         prop_assert_eq!(to_canonical(&definition), sources.definition.clone().expect("definition"));
         let payload = backwards::document(&section(&lines, SIGNED), &[]);
         prop_assert_eq!(to_canonical(&payload), sources.payload.clone());
-        // Exactly one summary, with the right digest at the very end.
-        prop_assert_eq!(screen.lines().filter(|line| *line == "== Summary ==").count(), 1);
-        let end = format!("digest        {}", judged(&sources).digest);
-        let last = lines.last().expect("a line").1.trim().to_owned();
-        prop_assert_eq!(last, end);
+        // Exactly one digest, at the very end.
+        prop_assert_eq!(screen.lines().filter(|line| line.starts_with("  digest ")).count(), 1);
+        let end = format!("  digest {}", found.digest);
+        prop_assert_eq!(&lines.last().expect("a line").1, &end);
+    }
+
+    // Whatever two texts are, the decision screens differ where the texts do.
+    #[test]
+    fn promise_4_other_texts_are_another_decision(one in nasty(), other in nasty(), which in 0..4, long in any::<bool>()) {
+        let screen = |text: &str| {
+            let text = if long { format!("{}{text}{}", "a".repeat(150), "b".repeat(150)) } else { text.to_owned() };
+            let mut case = case();
+            match which {
+                0 => case.reason = text,
+                1 => case.params = json!({"host": text}),
+                2 => case.definition["title"] = text.into(),
+                _ => case.definition["source"] = text.into(),
+            }
+            decided(&case.sources())
+        };
+        prop_assert_eq!(screen(&one) == screen(&other), one == other);
     }
 
     #[test]
@@ -649,4 +775,219 @@ proptest! {
         }
         prop_assert_eq!(bare, painted(&sources, width, false));
     }
+}
+
+/// Documents of which each field is changed below: what is usual, and what is not.
+fn cases() -> Vec<Case> {
+    let mut limits = case();
+    limits.definition["exclusive"] = "nginx".into();
+    limits.definition["sandbox"] = json!({"limits": {"wall_ms": 1001, "processes": 3}});
+    limits.definition["approvals"] = json!({"required": 2, "from": ["ops"]});
+    limits.configuration["limits"]["default"]["output_bytes"] = 77.into();
+    let mut asks = case();
+    asks.policy =
+        json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}});
+    asks.definition["source"] = "rm -f x\n\"$A\"\nzz -q\n".into();
+    asks.params = json!({"host": "long ".repeat(60)});
+    asks.reason = "why ".repeat(100);
+    let mut host = case();
+    host.policy["overrides"] = json!([{"runbook": "nginx", "sandbox": {"read": ["/srv"], "write": ["/srv"], "workdir": "in-place",
+        "network": {"allow": ["a.example:443"]}}}]);
+    host.definition["sandbox"] = json!({"read": ["/srv/in"], "write": ["/srv/app"], "workdir": "in-place", "deny": ["**/*.key"],
+        "network": {"allow": ["a.example:443"]}, "proc": "full"});
+    let mut poor = case();
+    poor.configuration["sandbox"] = json!({"level": "best-effort", "require": ["landlock", "seccomp"]});
+    poor.definition["params"] = json!({"type": "object", "required": [], "properties": {}});
+    poor.params = json!({});
+    poor.reason = String::new();
+    let mut window = case();
+    window.spoil = |signed| {
+        signed.expires_at = signed.issued_at.plus(1234);
+        signed.not_before = signed.issued_at.plus(5);
+    };
+    vec![case(), limits, asks, host, poor, window]
+}
+
+/// The document with each of its leaves changed, removed or grown, one at a time, and the leaf's path.
+fn spoilt(document: &Value) -> Vec<(String, Value)> {
+    fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
+        let mut with = |what: &str, new: Option<Value>| {
+            let mut changed = whole.clone();
+            match new {
+                Some(new) => *changed.pointer_mut(pointer).expect("it is there") = new,
+                None => {
+                    let (parent, last) = pointer.rsplit_once('/').expect("a pointer");
+                    match changed.pointer_mut(parent).expect("it is there") {
+                        Value::Object(fields) => drop(fields.remove(last)),
+                        Value::Array(items) => drop(items.remove(last.parse().expect("an index"))),
+                        _ => unreachable!("a parent has parts"),
+                    }
+                }
+            }
+            found.push((format!("{path} {what}"), changed));
+        };
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    walk(value, format!("{path}.{key}"), whole, &format!("{pointer}/{key}"), found);
+                }
+                return;
+            }
+            Value::Array(items) => {
+                let mut more = items.clone();
+                more.push(items.first().cloned().map_or("zz".into(), |item| match item {
+                    Value::String(text) => Value::from(format!("{text}z")),
+                    other => other,
+                }));
+                with("grown", Some(Value::Array(more)));
+                for (at, item) in items.iter().enumerate() {
+                    walk(item, format!("{path}[{at}]"), whole, &format!("{pointer}/{at}"), found);
+                }
+                return;
+            }
+            Value::String(text) => {
+                let mut chars: Vec<char> = text.chars().collect();
+                let middle = chars.len() / 2;
+                if let Some(c) = chars.get_mut(middle) {
+                    *c = if *c == 'a' || *c == '1' {
+                        '2'
+                    } else if c.is_ascii_digit() {
+                        '1'
+                    } else {
+                        'a'
+                    };
+                }
+                if !text.is_empty() {
+                    with("changed", Some(Value::from(chars.into_iter().collect::<String>())));
+                }
+                with("longer", Some(Value::from(format!("{text}0"))));
+            }
+            Value::Number(number) => with("changed", Some((number.as_u64().unwrap_or(0) + 1).into())),
+            Value::Bool(bool) => with("changed", Some((!bool).into())),
+            Value::Null => with("changed", Some(1.into())),
+        }
+        with("removed", None);
+    }
+    let mut found = Vec::new();
+    walk(document, String::new(), document, "", &mut found);
+    found
+}
+
+// Promise 4: whatever field of the statement differs, the approver sees it or nothing is signed. The digest is not counted.
+#[test]
+fn promise_4_no_signed_field_changes_unseen() {
+    let (mut stopped, mut seen, mut tried) = (0, 0, Vec::new());
+    for (at, case) in cases().iter().enumerate() {
+        let sources = case.sources();
+        let found = judged(&sources);
+        assert_eq!(found.standing, Standing::Sound, "case {at}: {}", fails(&found));
+        let before = decided(&sources);
+        let payload: Value = serde_json::from_slice(&sources.payload).expect("JSON");
+        for (path, changed) in spoilt(&payload) {
+            // What a later case has as the first one was tried there.
+            if at > 0 && tried.contains(&(path.clone(), changed["predicate"].get(field_of(&path)).cloned())) {
+                continue;
+            }
+            tried.push((path.clone(), changed["predicate"].get(field_of(&path)).cloned()));
+            let mut other = sources.clone();
+            other.payload = to_canonical(&changed);
+            // What stands beside the parameters must follow from them: an honest boundary would write it so.
+            if path.starts_with(".predicate.params") {
+                let digest = crate::crypto::digest::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
+                let mut changed = changed.clone();
+                changed["subject"][1]["digest"]["sha256"] = digest.hex().into();
+                other.payload = to_canonical(&changed);
+            }
+            if judged(&other).standing != Standing::Sound {
+                stopped += 1;
+            } else {
+                seen += 1;
+                assert_ne!(decided(&other), before, "case {at}: {path} changed unseen");
+            }
+        }
+    }
+    assert!(stopped > 150 && seen > 10, "{stopped} stopped, {seen} seen");
+}
+
+/// `reason` of `.predicate.reason changed`.
+fn field_of(path: &str) -> &str {
+    path.split(['.', ' ', '[']).nth(2).unwrap_or_default()
+}
+
+// The digest of the definition is signed: what it covers is seen too, or only says what parameters may be.
+#[test]
+fn promise_4_no_field_of_the_definition_changes_unseen() {
+    let mut seen = 0;
+    for (at, case) in cases().iter_mut().enumerate() {
+        let before = decided(&case.sources());
+        let (definition, granted) = (case.definition.clone(), case.granted());
+        for (path, changed) in spoilt(&definition) {
+            if path.starts_with(".params") {
+                continue;
+            }
+            case.definition = changed;
+            if serde_json::from_value::<StepDefinition>(case.definition.clone()).is_err() {
+                continue;
+            }
+            let sources = case.sources();
+            // What a step declares counts by the sandbox that follows from it, which is signed by itself.
+            if path.starts_with(".sandbox") && case.granted() == granted {
+                continue;
+            }
+            if judged(&sources).standing == Standing::Sound {
+                seen += 1;
+                assert_ne!(decided(&sources), before, "case {at}: {path} changed unseen");
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn a_field_that_no_line_shows_stops_signing() {
+    let found = judged(&case().sources());
+    let nowhere = |found: &Derived| -> Vec<String> {
+        let all = fields(found, &found.lines).into_iter();
+        all.filter(|field| field.why == Why::Nowhere).map(|field| field.path).collect()
+    };
+    assert_eq!(nowhere(&found), [""; 0]);
+    let lines: Vec<_> = found.lines.always.iter().filter(|line| !line.shows.is_empty()).cloned().collect();
+    assert!(lines.len() > 5, "{lines:?}");
+    for line in lines {
+        let mut less = found.clone();
+        less.lines.always.retain(|other| *other != line);
+        // The usual sandbox and limits are defaults, too.
+        let default = ["sandbox", "limits"].contains(&line.name);
+        assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
+        less.covered(&fields(&less, &less.lines));
+        let covered = less.checks.last().expect("a check");
+        assert_eq!(matches!(covered.finding, Finding::Fails(_)), !default, "{covered:?}");
+    }
+}
+
+#[test]
+fn the_derivation_is_data() {
+    let sources = case().sources();
+    let review = Review { found: judged(&sources), sources };
+    let said = review.to_json();
+    let names: Vec<_> =
+        said["lines"].as_array().expect("lines").iter().map(|line| line["name"].as_str().expect("a name")).collect();
+    for name in [
+        "heading",
+        "script",
+        "proposal",
+        "parameters",
+        "reason",
+        "programs",
+        "sandbox",
+        "limits",
+        "signatures",
+        "until",
+        "trust",
+    ] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let fields = said["fields"].as_array().expect("fields");
+    assert!(fields.len() > 50 && fields.iter().all(|field| field["why"] != "NOT SHOWN"), "{fields:#?}");
+    assert_eq!(said["standing"], "sound");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys;
+use crate::cli::keys::{self, Purpose};
 use crate::cli::roster::change::{changes, review};
 use crate::cli::roster::proposed::{Proposed, read_envelope};
 use crate::cli::roster::{MergeArgs, SignArgs};
@@ -156,7 +156,7 @@ fn ask(proposed: &Proposed, name: &Name, talk: &Talk) -> Result<Consent, Failure
 /// Signs the one buffer that was read and shown.
 fn sign(proposed: &Proposed, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, Failure> {
     let Consent(()) = consent;
-    keys::sign(signer, PAYLOAD_TYPE, proposed.next.payload())
+    keys::sign(signer, Purpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
 }
 
 fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, talk: &Talk) -> Result<Exit, Failure> {

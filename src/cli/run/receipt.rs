@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{KeyArgs, Keys, sign};
+use crate::cli::keys::{KeyArgs, Keys, Purpose, sign};
 use crate::cli::run::local_log::{Appended, LocalLog};
 use crate::crypto::canonical::{CanonicalError, canonical_of};
 use crate::crypto::digest::PolicyDigest;
@@ -111,7 +111,7 @@ impl Receipts {
                 .into_statement()
                 .to_payload()
                 .map_err(|error| Failure::new(Exit::Unreachable, format!("the receipt can't be made: {error}")))?;
-            let signature = sign(self.keys.preferred(|_| true)?, PAYLOAD_TYPE, &payload)?;
+            let signature = sign(self.keys.preferred(|_| true)?, Purpose::Receipt, PAYLOAD_TYPE, &payload)?;
             Ok(Envelope::new(&payload, vec![signature]))
         })
     }

@@ -1,0 +1,614 @@
+//! The lines of a review with their weights: what a face draws, and a program reads.
+//!
+//! A line names the signed fields that its text shows, so that `coverage` can prove that no field is left out.
+
+use serde_json::{Value, json};
+
+use crate::cli::review::compare::{Comparison, compare};
+use crate::cli::review::coverage::{Field, Ground, Why};
+use crate::cli::review::derive::{Derived, Finding, RosterSource, Sources, Standing};
+use crate::cli::review::remarks;
+use crate::cli::review::render::{bytes, duration_ms, rule_words, span};
+use crate::cli::screen::{Shown, Tone, leaves, lines_of};
+use crate::crypto::digest::ContentDigest;
+use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use crate::record::ident::Name;
+use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::step::{Approvals, StepDefinition};
+use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
+
+/// How much a line weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It is on every decision screen.
+    Always,
+    /// It deserves a look before signing.
+    Remark(Heaviness),
+}
+
+/// How heavy a remark is; the heaviest come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Heaviness {
+    /// A check fails, or could not be made.
+    Fails,
+    /// The sandbox is off.
+    SandboxOff,
+    /// The run is a user of the host.
+    HostIdentity,
+    /// The run writes to the host itself.
+    LiveTree,
+    /// The run reaches a network.
+    Network,
+    /// The run gets something else of the host.
+    HostNeed,
+    /// What would run is not known before it runs.
+    Unknowable,
+    /// A built-in list denies it.
+    BuiltInDenied,
+    /// A text could be taken for another one.
+    HiddenText,
+    /// A value is too long to be read at a glance.
+    LongValue,
+    /// No run of this step has succeeded yet.
+    FirstRun,
+    /// It is not what ran last with success.
+    Changed,
+}
+
+impl Heaviness {
+    /// The word in `--json` and in the inbox.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fails => "fails",
+            Self::SandboxOff => "sandbox-off",
+            Self::HostIdentity => "host-identity",
+            Self::LiveTree => "live-tree",
+            Self::Network => "network",
+            Self::HostNeed => "host",
+            Self::Unknowable => "unknown",
+            Self::BuiltInDenied => "denied",
+            Self::HiddenText => "hidden-text",
+            Self::LongValue => "long-value",
+            Self::FirstRun => "first-run",
+            Self::Changed => "changed",
+        }
+    }
+
+    /// Whether it is red.
+    #[must_use]
+    pub fn is_red(self) -> bool {
+        self <= Self::HiddenText
+    }
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// How much it weighs.
+    pub weight: Weight,
+    /// What it is about; empty below a line of the same name.
+    pub name: &'static str,
+    /// How it strikes the eye.
+    pub tone: Tone,
+    /// What it says.
+    pub text: Shown,
+    /// The fields that its text shows: `signed.predicate.reason`, `definition.title`.
+    pub shows: Vec<String>,
+}
+
+impl Line {
+    /// A line that is always there.
+    #[must_use]
+    pub fn always(name: &'static str, text: Shown, shows: &[&str]) -> Self {
+        let shows = shows.iter().map(|path| (*path).to_owned()).collect();
+        Self { weight: Weight::Always, name, tone: Tone::Plain, text, shows }
+    }
+
+    /// A remark.
+    #[must_use]
+    pub fn remark(heaviness: Heaviness, text: Shown, shows: Vec<String>) -> Self {
+        let tone = if heaviness.is_red() { Tone::Bad } else { Tone::Plain };
+        Self { weight: Weight::Remark(heaviness), name: "remarks", tone, text, shows }
+    }
+
+    fn to_json(&self) -> Value {
+        let weight = match self.weight {
+            Weight::Always => "always",
+            Weight::Remark(heaviness) => heaviness.word(),
+        };
+        json!({"weight": weight, "name": self.name, "text": self.text.as_str(), "shows": self.shows})
+    }
+}
+
+/// All that a face draws of a review, besides the two complete lists of fields.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    /// What runs where, and who asked.
+    pub heading: Shown,
+    /// What the heading shows.
+    pub heading_shows: Vec<String>,
+    /// Values that the lines below show in part: they are whole above the script.
+    pub whole: Vec<Shown>,
+    /// What is said below the script.
+    pub foot: Shown,
+    /// What differs from the last run that succeeded.
+    pub comparison: Comparison,
+    /// The lines that are always there.
+    pub always: Vec<Line>,
+    /// The remarks, heaviest first.
+    pub remarks: Vec<Line>,
+    /// Every signed field, and where it is shown or why it need not be.
+    pub fields: Vec<Field>,
+}
+
+/// At most this many remarks are above the question.
+pub const MOST_REMARKS: usize = 5;
+/// The longest value that is whole on the decision screen: three lines of 80 columns.
+const WHOLE: usize = 180;
+/// So many characters of each end of a longer one.
+const END: usize = 60;
+/// At most this many parameters are on the decision screen.
+const MOST_PARAMETERS: usize = 12;
+
+impl Lines {
+    /// What can be said before the checks are complete.
+    #[must_use]
+    pub fn of(sources: &Sources, found: &Derived, now: Timestamp) -> Self {
+        let mut lines = Self::default();
+        let Some(statement) = &found.statement else {
+            lines.heading =
+                Shown::words("This is not an authorization that this program can read. Its bytes, as text:");
+            return lines;
+        };
+        let signed = &statement.predicate;
+        let definition = found.definition.as_ref().map(|(definition, _)| definition);
+        lines.comparison = compare(sources, found, signed);
+        lines.heading(sources, signed);
+        if let Some(definition) = definition {
+            lines.foot(definition);
+        }
+        lines.parameters(sources, signed);
+        lines.reason(signed);
+        lines.programs(definition, signed);
+        lines.sandbox(&signed.sandbox);
+        lines.limits(&signed.sandbox.limits, definition);
+        lines.besides(found);
+        lines.signatures(sources, found, definition);
+        lines.until(signed, now);
+        lines.remarks = remarks::of_statement(signed, found.definition.as_ref().map(|(_, value)| value));
+        lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison));
+        lines
+    }
+
+    /// Adds what the checks came to.
+    pub fn conclude(&mut self, sources: &Sources, found: &Derived, fields: Vec<Field>) {
+        self.remarks.extend(remarks::of_checks(sources, found));
+        self.remarks.sort_by_key(|line| match line.weight {
+            Weight::Remark(heaviness) => Some(heaviness),
+            Weight::Always => None,
+        });
+        self.trust(sources, found);
+        if found.statement.is_some() {
+            let count = |fits: fn(&Why) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
+            let same = count(|why| matches!(why, Why::Equals(_) | Why::Default));
+            let schema = count(|why| matches!(why, Why::Schema));
+            let mut words = format!("{same} further signed fields equal what is shown here or a built-in default");
+            let open = count(|why| matches!(why, Why::Open(_)));
+            if open > 0 {
+                words.push_str(&format!("; {open} COULD NOT BE PROVED TO"));
+            }
+            if schema > 0 {
+                words.push_str(&format!("; {schema} only say what parameters may be"));
+            }
+            self.always.push(Line::always("", Shown::text(&words), &[]));
+        }
+        self.fields = fields;
+    }
+
+    /// Every line, for a program.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let heading = Line { shows: self.heading_shows.clone(), ..Line::always("heading", self.heading.clone(), &[]) };
+        let foot = Line::always("script", self.foot.clone(), &[]);
+        let lines = [&heading, &foot].into_iter().chain(&self.always).chain(&self.remarks).map(Line::to_json);
+        Value::Array(lines.collect())
+    }
+
+    fn push(&mut self, name: &'static str, text: Shown, shows: &[&str]) {
+        self.always.push(Line::always(name, text, shows));
+    }
+
+    fn heading(&mut self, sources: &Sources, signed: &Authorization) {
+        let mut heading = Shown::text(signed.step.reference.as_str())
+            .and(" at ")
+            .then(&Shown::text(signed.boundary.name.as_str()))
+            .and(", asked by ")
+            .then(&Shown::text(signed.proposer.as_str()));
+        let owners: Vec<&Name> =
+            sources.told.iter().flat_map(|told| &told.excluded).filter(|name| **name != signed.proposer).collect();
+        if !owners.is_empty() {
+            heading = heading.and(" (owner ").then(&Shown::text(&listed(&owners))).and(")");
+        }
+        self.heading = heading;
+        self.heading_shows =
+            ["step.ref", "boundary.name", "proposer"].map(|path| format!("signed.predicate.{path}")).to_vec();
+        let id = Shown::text(signed.proposal.as_str()).and(", nonce ").then(&Shown::text(&signed.nonce.to_string()));
+        self.push("proposal", id, &["signed.predicate.proposal", "signed.predicate.nonce"]);
+    }
+
+    /// What is said below the script; `title` and `format` are shown there too.
+    fn foot(&mut self, definition: &StepDefinition) {
+        let (count, ends) = {
+            let (lines, ends) = lines_of(&definition.source);
+            (lines.len(), ends)
+        };
+        let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&Shown::text(&format!(
+            "{}, {} bytes",
+            counted(count, "line"),
+            definition.source.len()
+        )));
+        if !ends {
+            foot = foot.and(", no newline at the end");
+        }
+        if !definition.title.is_empty() {
+            let title = self.value(&Shown::words("the title = "), &Value::from(definition.title.as_str()));
+            foot = foot.and(", ").then(&title);
+        }
+        self.foot = match self.comparison.words() {
+            Some(words) => foot.and("; ").then(&words),
+            None => foot,
+        };
+        self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
+    }
+
+    /// A value, or its two ends where it is long; then it is whole above the script.
+    fn value(&mut self, label: &Shown, value: &Value) -> Shown {
+        let shown = Shown::value(value);
+        if shown.as_str().len() <= WHOLE {
+            return shown;
+        }
+        self.whole.push(label.clone().then(&shown));
+        let text = value.as_str().unwrap_or_default().as_bytes();
+        let size = format!(", {} bytes, {}", text.len(), ContentDigest::of(text));
+        shown.ends(END).then(&Shown::text(&size))
+    }
+
+    fn parameters(&mut self, sources: &Sources, signed: &Authorization) {
+        let mut found = Vec::new();
+        leaves(&signed.params, String::new(), &mut found);
+        let before = sources.last.as_ref().filter(|last| last.params.is_object()).map(|last| {
+            let mut before = Vec::new();
+            leaves(&last.params, String::new(), &mut before);
+            before
+        });
+        let mut name = "parameters";
+        let all = found.len();
+        for (at, (path, value)) in found.iter().enumerate() {
+            let shows = format!("signed.predicate.params{path}");
+            if path.is_empty() {
+                self.push(name, Shown::words("none"), &[&shows]);
+                break;
+            }
+            let label = Shown::path(&path[1..]);
+            if at >= MOST_PARAMETERS {
+                self.whole.push(label.then(&Shown::value(value)));
+                let line = Line::always("", Shown::default(), &[&shows]);
+                match self.always.last_mut().filter(|line| line.name.is_empty() && at > MOST_PARAMETERS) {
+                    Some(line) => line.shows.push(shows),
+                    None => {
+                        let text = format!("and {} more, whole above the script", all - at);
+                        self.always.push(Line { text: Shown::text(&text), ..line });
+                    }
+                }
+                continue;
+            }
+            let mut text = self.value(&label, value);
+            if let Some(before) = &before {
+                match before.iter().find(|(other, _)| other == path) {
+                    Some((_, was)) if was == value => {}
+                    Some((_, was)) => text = text.and("  (last success: ").then(&Shown::value(was).cut(END)).and(")"),
+                    None => text = text.and("  (not there at the last success)"),
+                }
+            }
+            self.push(name, label.then(&text), &[&shows]);
+            name = "";
+        }
+        for (path, was) in before.iter().flatten() {
+            if !path.is_empty() && !found.iter().any(|(other, _)| other == path) {
+                let text = Shown::path(&path[1..]).and("nothing  (last success: ").then(&Shown::value(was).cut(END));
+                self.push("", text.and(")"), &[]);
+            }
+        }
+    }
+
+    fn reason(&mut self, signed: &Authorization) {
+        let text = if signed.reason.is_empty() {
+            Shown::words("none is given")
+        } else {
+            let value = Value::from(signed.reason.as_str());
+            self.value(&Shown::words("the reason = "), &value)
+                .and("  (")
+                .then(&Shown::text(signed.proposer.as_str()))
+                .and("'s words, not checked)")
+        };
+        self.push("reason", text, &["signed.predicate.reason"]);
+    }
+
+    /// Programs that no list names are one line; the others are remarks.
+    fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
+        let mut parts = Vec::new();
+        let mut shows = Vec::new();
+        for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
+            let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
+            if !asked.is_empty() {
+                let names = Shown::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
+                parts.push(Shown::words(remarks::verb(kind)).then(&names));
+                shows.extend(asked.iter().flat_map(|(at, _)| remarks::permission_paths(*at)));
+            }
+        }
+        let readable = definition
+            .is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
+        let text = if !parts.is_empty() {
+            Shown::joined(parts, "; ").and(": no list names these, your signature allows them once")
+        } else if readable {
+            Shown::words(if signed.permissions.is_empty() {
+                "policy asks about nothing that the script names"
+            } else {
+                "policy asks about nothing but what the remarks name"
+            })
+        } else {
+            Shown::words("not known: only scripts of shells are read, so this one may start any program")
+        };
+        self.always.push(Line { shows, ..Line::always("programs", text, &[]) });
+    }
+
+    fn sandbox(&mut self, profile: &Profile) {
+        let mut parts = Vec::new();
+        let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
+        parts.push(if profile.require == STRICT {
+            Shown::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
+        } else if layers.is_empty() {
+            Shown::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })
+        } else {
+            Shown::text(&format!("only these layers are required: {}", layers.join(", ")))
+        });
+        parts.push(Shown::words(match profile.workdir {
+            Workdir::Private => "own empty directory",
+            Workdir::Copy => "works in a private copy",
+            Workdir::Overlay => "works under an overlay",
+            Workdir::InPlace => "works in live trees",
+        }));
+        parts.push(Shown::words(match profile.network.mode {
+            NetworkMode::None => "no network",
+            NetworkMode::Allow => "network by a list of hosts",
+            NetworkMode::Host => "the host's network",
+        }));
+        let files = profile.read.len() + profile.write.len() + profile.sockets.len();
+        parts.push(match files {
+            0 => Shown::words("no files of the host"),
+            some => Shown::text(&format!("{} of the host", counted(some, "path"))),
+        });
+        if profile.proc == Proc::Full {
+            parts.push(Shown::words("the whole of /proc"));
+        }
+        if profile.run_as != ISOLATED {
+            parts.push(Shown::words("a user of the host"));
+        }
+        let text = Shown::joined(parts, ", ");
+        let shows = ["workdir", "network.mode"].map(|path| format!("signed.predicate.sandbox.{path}")).into_iter();
+        let shows = shows.chain(paths("signed.predicate.sandbox.require", profile.require.len()));
+        self.always.push(Line { shows: shows.collect(), ..Line::always("sandbox", text, &[]) });
+        if !profile.deny.is_empty() {
+            let text = Shown::joined(profile.deny.iter().map(|pattern| Shown::quoted(pattern)), ", ");
+            let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
+            self.always.push(Line { shows, ..Line::always("no access", text, &[]) });
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits, definition: Option<&StepDefinition>) {
+        let default = Limits::default();
+        let cpu = match limits.cpu_milli {
+            whole if whole.is_multiple_of(1000) => format!("{} CPU", whole / 1000),
+            part => format!("{}.{:03} CPU", part / 1000, part % 1000),
+        };
+        let mut parts = vec![
+            duration_ms(limits.wall_ms),
+            bytes(limits.memory_bytes),
+            counted(usize::try_from(limits.processes).unwrap_or(usize::MAX), "process"),
+            cpu,
+        ];
+        let mut shows: Vec<String> = ["wall_ms", "memory_bytes", "processes", "cpu_milli"]
+            .map(|path| format!("signed.predicate.sandbox.limits.{path}"))
+            .to_vec();
+        for (path, value, usual, words) in [
+            ("file_bytes", limits.file_bytes, default.file_bytes, "a file"),
+            ("disk_bytes", limits.disk_bytes, default.disk_bytes, "of disk"),
+            ("output_bytes", limits.output_bytes, default.output_bytes, "of recorded output"),
+        ] {
+            if value != usual {
+                parts.push(format!("{} {words}", bytes(value)));
+                shows.push(format!("signed.predicate.sandbox.limits.{path}"));
+            }
+        }
+        let mut text = Shown::text(&parts.join(", "));
+        if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
+            text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
+            shows.push("definition.exclusive".to_owned());
+        }
+        self.always.push(Line { shows, ..Line::always("limits", text, &[]) });
+    }
+
+    /// What else a definition brings that is no default: each field as it is.
+    fn besides(&mut self, found: &Derived) {
+        let (Some((_, definition)), Some(ground)) = (&found.definition, Ground::of(found)) else { return };
+        let mut all = Vec::new();
+        leaves(definition, String::new(), &mut all);
+        let mut name = "step";
+        for (path, value) in all {
+            let shows = format!("definition{path}");
+            let elsewhere = self.heading_shows.contains(&shows)
+                || path.starts_with(".approvals.")
+                || self.always.iter().any(|line| line.shows.contains(&shows));
+            if elsewhere || ground.of_definition(&path, value).is_some() {
+                continue;
+            }
+            let label = Shown::path(&path[1..]);
+            let text = self.value(&label, value);
+            self.always.push(Line { tone: Tone::Bad, ..Line::always(name, label.then(&text), &[&shows]) });
+            name = "";
+        }
+    }
+
+    fn signatures(&mut self, sources: &Sources, found: &Derived, definition: Option<&StepDefinition>) {
+        let mut parts = Vec::new();
+        let mut tone = Tone::Plain;
+        let told = sources.told.as_ref();
+        match told {
+            Some(told) if told.approvers.is_empty() => {
+                parts.push(format!("0 of {} so far, the boundary says", told.required))
+            }
+            Some(told) => {
+                let names = listed(&told.approvers.iter().collect::<Vec<_>>());
+                parts.push(format!(
+                    "{} of {} so far, the boundary says ({names})",
+                    told.approvers.len(),
+                    told.required
+                ));
+            }
+            None => {
+                let names = listed(&found.signers.iter().map(|(name, _)| name).collect::<Vec<_>>());
+                let names = if names.is_empty() { "nobody".to_owned() } else { names };
+                parts.push(format!("verified by this program: {names}"));
+            }
+        }
+        for (asks, rule) in &found.rules {
+            let own = *asks == "the step asks";
+            if !own || definition.is_some_and(|definition| !is_default(&definition.approvals)) {
+                parts.push(format!("{asks} {}", rule_words(rule)));
+            }
+        }
+        let roster = sources.roster.roster();
+        if let Some(mine) = &sources.mine {
+            let name = roster.and_then(|roster| roster.approver_of(mine)).map(|(person, _)| &person.name);
+            let signed = |name: &Name| {
+                told.is_some_and(|told| told.approvers.contains(name))
+                    || found.signers.iter().any(|(signer, _)| signer == name)
+            };
+            let mut bad = |words: String| {
+                tone = Tone::Bad;
+                words
+            };
+            parts.push(match name {
+                None => {
+                    bad(format!("your key {mine} is no approver's in this roster, its signature counts for nothing"))
+                }
+                Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
+                    bad(format!("you are {name}, WHO CAN'T COUNT for this one"))
+                }
+                Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
+                Some(_) => match told {
+                    Some(told) => format!("yours is number {}", told.approvers.len() + 1),
+                    None => format!("yours is number {}", found.signers.len() + 1),
+                },
+            });
+        }
+        if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
+            parts.push(format!("{} can't count", listed(&told.excluded.iter().collect::<Vec<_>>())));
+        }
+        let mut line = Line { tone, ..Line::always("signatures", Shown::text(&parts.join("; ")), &[]) };
+        if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals)) {
+            line.shows = vec!["definition.approvals.required".to_owned(), "definition.approvals.each".to_owned()];
+            line.shows.extend(paths("definition.approvals.from", definition.approvals.from.len()));
+            if definition.approvals.from.is_empty() {
+                line.shows.push("definition.approvals.from".to_owned());
+            }
+        }
+        self.always.push(line);
+        if let Some(told) = told.filter(|told| told.status != "pending") {
+            let held_up = told.held_up.as_ref().map_or_else(String::new, |why| format!(", held up ({why})"));
+            self.push("status", Shown::text(&format!("{}{held_up}", told.status)), &[]);
+        }
+    }
+
+    fn until(&mut self, signed: &Authorization, now: Timestamp) {
+        let left = signed.expires_at.unix() - now.unix();
+        let words = if left <= 0 { "EXPIRED".to_owned() } else { format!("{} left", span(left)) };
+        let mut text = format!("{} ({words})", signed.expires_at);
+        let mut shows = vec!["signed.predicate.expires_at".to_owned()];
+        if signed.expires_at.unix() - signed.issued_at.unix() != DEFAULT_WINDOW_S {
+            text.push_str(&format!(", issued {}", signed.issued_at));
+            shows.push("signed.predicate.issued_at".to_owned());
+        }
+        if signed.not_before != signed.issued_at {
+            text.push_str(&format!(", not before {}", signed.not_before));
+            shows.push("signed.predicate.not_before".to_owned());
+        }
+        let tone = if left <= 0 { Tone::Bad } else { Tone::Plain };
+        self.always.push(Line { tone, shows, ..Line::always("until", Shown::text(&text), &[]) });
+    }
+
+    fn trust(&mut self, sources: &Sources, found: &Derived) {
+        let roster = match &sources.roster {
+            RosterSource::None => "no roster".to_owned(),
+            RosterSource::Trusted(roster, from) => {
+                let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
+                format!("roster {} version {}{unguarded}, from {from}", roster.tables().name, roster.version())
+            }
+            RosterSource::BoundarysWord(roster) => {
+                format!("none: roster {} is the boundary's word", roster.digest())
+            }
+        };
+        let all = found.checks.len();
+        let holding = found.checks.iter().filter(|check| check.finding == Finding::Holds).count();
+        let checks = if holding == all {
+            format!("all {all} checks of this program hold")
+        } else {
+            format!("{} of {all} checks of this program DO NOT HOLD", all - holding)
+        };
+        let tone = match found.standing {
+            Standing::Sound if self.remarks.is_empty() => Tone::Good,
+            Standing::Sound => Tone::Plain,
+            Standing::NoTrust | Standing::Unsound => Tone::Bad,
+        };
+        let text = Shown::text(&format!("{roster}; {checks}"));
+        self.always.push(Line { tone, ..Line::always("trust", text, &[]) });
+    }
+}
+
+fn is_default(rule: &Approvals) -> bool {
+    rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
+}
+
+/// The paths of an array's elements.
+#[must_use]
+pub fn paths(array: &str, count: usize) -> Vec<String> {
+    if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
+}
+
+/// A word as it is, where nothing about it could be misread; else between quotes.
+#[must_use]
+pub fn plain_or_quoted(word: &str) -> Shown {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
+    if !word.is_empty() && word.bytes().all(plain) { Shown::text(word) } else { Shown::quoted(word) }
+}
+
+/// So many of something, in words.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    let many = match (count, what) {
+        (1, _) => "",
+        (_, what) if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {what}{many}")
+}
+
+fn listed(names: &[&Name]) -> String {
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}

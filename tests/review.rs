@@ -1,0 +1,262 @@
+//! What an approver meets: the decision screen, its question, the inbox, a denial, and what is over.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+mod terminal;
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use support::people::{alice, bob};
+use support::{SMALL, World, id_of, runbook};
+use terminal::Terminal;
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The program as alice, who pinned the roster.
+fn as_alice(world: &World, words: &[&str]) -> Command {
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    let mut command = world.program(&["--url", &world.wire.url]);
+    command.args(words).args(["--roster", world.started["roster"].as_str().expect("a digest"), "--key"]);
+    command.arg(world.path("alice.pem"));
+    command
+}
+
+/// The same at a terminal so many columns wide.
+fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, &str)]) -> Terminal {
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+        .collect();
+    let line = format!("stty cols {columns} rows 50; exec {}", words.join(" "));
+    let mut script = world.command("script");
+    script.args(["-qefc", &line, "/dev/null"]).env("SHELL", "/bin/sh").env("TERM", "xterm").env("NO_COLOR", "1");
+    script.env_remove("PAGER").envs(more.iter().copied());
+    Terminal::begin(script)
+}
+
+fn digits(proposal: &Value) -> String {
+    let digest = proposal["digest"].as_str().expect("a digest");
+    digest[digest.len() - 8..].to_owned()
+}
+
+/// The sample of every new boundary.
+fn sample() -> World {
+    World::with(|setup| {
+        setup.runbook("service.md", include_str!("../runbooks/service.md"));
+        setup.policy =
+            "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 2, from: [ops, security]}\n".to_owned();
+    })
+}
+
+fn in_gutter(line: &str) -> bool {
+    line.get(7..9) == Some(" |") && line[..7].trim_start().bytes().all(|c| c.is_ascii_digit())
+}
+
+#[test]
+fn a_harmless_run_fits_on_one_page_beside_its_script() {
+    let world = sample();
+    let proposal = world.propose("service:restart", json!({"name": "shop"}));
+    for columns in [80, 60] {
+        let mut terminal = at_terminal(&world, columns, &as_alice(&world, &["approve", id_of(&proposal)]), &[]);
+        terminal.wait_for("f shows every field: ").types("no\n");
+        let (code, text) = terminal.end();
+        assert_eq!(code, Some(126), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        let script = lines.iter().filter(|line| in_gutter(line)).count();
+        assert_eq!(script, 35, "{text}");
+        assert!(
+            columns < 80 || lines.len() - script <= 40,
+            "{} lines beside the script:\n{text}",
+            lines.len() - script
+        );
+        // The file's own words.
+        assert!(
+            columns < 80 || text.contains(r#"printf '%s is stopped, nothing is left behind\n' "$PARAM_NAME""#),
+            "{text}"
+        );
+        for part in [
+            "service:restart at prod, asked by agent (owner carol)",
+            "name = \"shop\"",
+            "\"because\"",
+            "30 s, 64 MiB, 20 processes, 1 CPU",
+            "0 of 2",
+            "first run of this step",
+        ] {
+            let joined = text.replace("\n            +  ", " ").replace("\n               +  ", " ");
+            assert!(joined.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("nothing was signed"), "{text}");
+    }
+}
+
+#[test]
+fn a_script_that_did_not_change_says_when_it_succeeded_and_how_often() {
+    let world = World::new();
+    for _ in 0..2 {
+        world.run("say:echo", json!({}), &[&alice()]);
+    }
+    let proposal = world.propose("say:echo", json!({"text": "other"}));
+    let review = said(&as_alice(&world, &["review", id_of(&proposal)]).output().expect("it starts"));
+    let review = review.replace("\n      +  ", " ");
+    assert!(
+        review.contains("script, sandbox and programs unchanged since the last success (the boundary says: 20")
+            && review.contains("2 successes so far"),
+        "{review}"
+    );
+    assert!(review.contains("text = \"other\"  (last success: \"hello\")"), "{review}");
+    assert!(review.contains("  remarks     none\n"), "{review}");
+}
+
+#[test]
+fn what_is_over_is_one_line_and_no_screen() {
+    let world = World::new();
+    let denied = world.propose("say:echo", json!({"text": "denied"}));
+    assert_eq!(world.deny(&denied, &bob()).status, 200);
+    let cancelled = world.propose("say:echo", json!({"text": "cancelled"}));
+    let path = format!("/v1/proposals/{}/cancellation", id_of(&cancelled));
+    world.wire.post(&path, &world.agent, &json!({})).ok(200);
+    let finished = world.run("say:echo", json!({"text": "ran"}), &[&alice()]);
+    for (proposal, how) in
+        [(&denied, "was denied by bob at 20"), (&cancelled, "was withdrawn at 20"), (&finished, "ran and ended at 20")]
+    {
+        for words in [vec!["review"], vec!["approve"], vec!["deny", "--yes"]] {
+            let mut words = words.clone();
+            words.push(id_of(proposal));
+            let output = as_alice(&world, &words).output().expect("it starts");
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!((output.status.code(), output.stdout.len(), text.lines().count()), (Some(126), 0, 1), "{text}");
+            assert!(text.starts_with(&format!("countersign: {} {how}", id_of(proposal))), "{text}");
+            assert!(text.ends_with(": nothing to sign\n"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_denial_asks_below_a_few_lines() {
+    let world = World::new();
+    let proposal = world.propose("say:echo", json!({"text": "long ".repeat(700)}));
+    let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["deny", id_of(&proposal)]), &[]);
+    terminal.wait_for("Type yes: ");
+    let asked = terminal.text();
+    terminal.types("yes\n");
+    let (code, text) = terminal.end();
+    assert!(asked.lines().count() <= 8, "{asked}");
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(world.show(id_of(&proposal))["status"], "denied");
+}
+
+#[test]
+fn the_question_takes_a_denial_and_shows_every_field() {
+    let world = World::new();
+    let proposal = world.propose("say:echo", json!({}));
+    let pager = world.path("paged");
+    let pager = [("PAGER", &*format!("cat > {}", pager.display()))];
+    let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &pager);
+    terminal.wait_for("f shows every field: ").types("f\n");
+    terminal.wait_for("f shows every field: ").types("d\n");
+    terminal.wait_for("and behind it why: ").types("yes not today\n");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("denied: prp_"), "{text}");
+    let paged = std::fs::read_to_string(world.path("paged")).expect("paged");
+    for part in [
+        "== To be signed, every field ==",
+        "    .predicate.nonce = \"",
+        "== Definition, every field ==",
+        "  digest sha256:",
+    ] {
+        assert!(paged.contains(part), "{part}: {paged}");
+    }
+    assert!(!text.contains(".predicate.nonce"), "{text}");
+    let view = world.show(id_of(&proposal));
+    assert_eq!(view["status"], "denied");
+    let leaves = world.log();
+    assert!(leaves.iter().any(|(_, leaf)| leaf.to_string().contains("not today")) || view["refusal"].is_object());
+}
+
+#[test]
+fn more_than_five_remarks_must_be_counted_before_signing() {
+    let world = World::with(|setup| {
+        setup.policy = "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops]}\n".to_owned();
+        let params = "params:\n  text: {type: string, maxLength: 4000}\n";
+        let script = "zz-unknown || :\nif false; then rm -f x; fi\n\"$NOTHING\" || :";
+        setup.runbook("ask.md", runbook(&format!("{params}{SMALL}"), &[("go proc=full", script)]));
+    });
+    // The reason hides, the value is long, the first run, proc full, rm, and what is not known.
+    let wish = json!({"step": "ask:go", "params": {"text": "y".repeat(600)}, "reason": "fine\u{202e}"});
+    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let end = digits(&proposal);
+    let ask = |answer: &str| {
+        let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["approve", id_of(&proposal)]), &[]);
+        terminal.wait_for("how many more remarks are").wait_for("f shows every field: ").types(&format!("{answer}\n"));
+        terminal.end()
+    };
+    for wrong in [end.clone(), format!("{end} 2"), "1".to_owned()] {
+        let (code, text) = ask(&wrong);
+        assert_eq!(code, Some(126), "{wrong}: {text}");
+        assert!(text.contains("and 1 more above") && text.contains("nothing was signed"), "{text}");
+    }
+    assert_eq!(world.show(id_of(&proposal))["status"], "pending");
+    let (code, text) = ask(&format!("{end} 1"));
+    assert_eq!(code, Some(0), "{text}");
+    assert_ne!(world.show(id_of(&proposal))["status"], "pending");
+}
+
+#[test]
+fn an_inbox_is_a_table_that_fits_the_terminal() {
+    let world = sample();
+    let one = world.propose("service:restart", json!({"name": "shop"}));
+    world.propose(
+        "say:echo",
+        json!({"text": "a text that goes on and on, beyond the width of any terminal of sixty columns"}),
+    );
+    for columns in [60, 80] {
+        let (code, text) = at_terminal(&world, columns, &as_alice(&world, &["inbox"]), &[]).end();
+        assert_eq!(code, Some(0), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines.iter().all(|line| line.len() <= columns), "{text}");
+        assert!(lines[0].starts_with("ID ") && lines[0].ends_with(" !"), "{text}");
+        let id = id_of(&one);
+        let row = lines.iter().find(|line| line.starts_with(&id[id.len() - 6..])).expect("a row");
+        assert!(row.contains("service:restart") && row.contains("name=shop") && row.contains("0 of 2"), "{text}");
+        assert!(row.contains("  !"), "kill is denied by a built-in list: {text}");
+    }
+}
+
+/// Whose key asks for a passphrase is said before it asks, with what for; a failed reading signs nothing and says so as reading.
+#[test]
+fn a_passphrase_is_asked_for_by_name() {
+    if !["ssh-keygen", "ssh-add"].iter().all(|program| support::has(program)) {
+        support::host::not_run("a_passphrase_is_asked_for_by_name", "there is no ssh-keygen");
+        return;
+    }
+    let mut world = World::prepared(|_| {});
+    let key = world.path("eve");
+    let mut made = world.command("ssh-keygen");
+    made.args(["-q", "-t", "ed25519", "-N", "correct horse", "-C", "eve@desk", "-f"]).arg(&key);
+    assert!(made.status().expect("started").success());
+    let line = std::fs::read_to_string(key.with_extension("pub")).expect("a key");
+    let roster = world.roster();
+    let person = format!("\n[[approver]]\nname = \"eve\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+    world.write("b/boundary/roster.toml", &format!("{roster}{person}"));
+    world.start();
+    world.make_tokens();
+    let mut inbox = world.program(&["--url", &world.wire.url, "inbox", "--key"]);
+    inbox.arg(&key);
+    let mut terminal = at_terminal(&world, 100, &inbox, &[]);
+    terminal.wait_for("ssh-keygen asks for the key ").wait_for("eve").wait_for("to read from the boundary:");
+    terminal.wait_for("assphrase").types("wrong\n");
+    let (code, text) = terminal.end();
+    assert_ne!(code, Some(0), "{text}");
+    assert!(text.contains("could not open reading") && !text.contains("nothing was signed"), "{text}");
+    assert!(!text.contains("Signing data on standard input"), "{text}");
+    let mut terminal = at_terminal(&world, 100, &inbox, &[]);
+    terminal.wait_for("assphrase").types("correct horse\n");
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("nothing waits for your signature"), "{text}");
+}
