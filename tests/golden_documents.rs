@@ -14,7 +14,8 @@ fn golden_documents_are_as_they_are_made() {
     let root = golden::own_vectors().join("golden");
     let mut kept = BTreeMap::new();
     read_below(&root, "", &mut kept);
-    kept.remove("README.md");
+    // `reserved` holds parts of documents, by the test that reads them.
+    kept.retain(|path, _| path != "README.md" && !path.starts_with("reserved/"));
     if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
         for path in kept.keys().filter(|path| !made.contains_key(*path)) {
             fs::remove_file(root.join(path)).expect("removed");

@@ -8,8 +8,8 @@ use crate::record::document::{Malformed, Predicate, Statement, Subject, check_su
 use crate::record::ident::Nonce;
 use crate::record::validity::Timestamp;
 
-/// The most items of one consumption: so that its leaf fits into a tile entry.
-pub const MAX_ITEMS: usize = 64;
+/// The most items of one consumption. Each of its bundles holds the whole leaf: of more it would be most of the bundle.
+pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +51,7 @@ impl Consumption {
 
 impl Predicate for Consumption {
     const KIND: &'static str = "consumption";
-    const MAX_BYTES: usize = 36 << 10;
+    const MAX_BYTES: usize = 16 << 10;
     const LATER_FIELDS: &'static [&'static str] = &["spent/*/grant", "spent/*/session", "spent/*/use"];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
@@ -59,6 +59,10 @@ impl Predicate for Consumption {
             return Err(Malformed::at("/predicate/spent", format!("expected 1 to {MAX_ITEMS} items")));
         }
         for (at, spent) in self.spent.iter().enumerate() {
+            if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
+                let message = "spent twice in one consumption";
+                return Err(Malformed::at(format!("/predicate/spent/{at}/authorization"), message));
+            }
             if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
                 return Err(Malformed::at(format!("/predicate/spent/{at}/nonce"), "spent twice in one consumption"));
             }
@@ -94,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumption_of_64_items_with_the_longest_nonces_fits_into_a_log_entry() {
+    fn a_consumption_of_most_items_with_the_longest_nonces_fits_into_a_log_entry() {
         let payload = of(MAX_ITEMS).into_statement().to_payload().expect("within its size");
         let key = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("a key");
         let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid(), &[255; 64])]);

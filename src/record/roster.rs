@@ -68,7 +68,7 @@ pub struct Approver {
 pub struct Group {
     /// Its name.
     pub name: GroupName,
-    /// `required`: only signatures of security keys that a person touched count for this group.
+    /// Which signatures count for this group. Without it all that verify.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceRule>,
 }
@@ -79,6 +79,8 @@ pub struct Group {
 pub enum PresenceRule {
     /// Only `sk-` signatures with the user-presence bit count.
     Required,
+    /// Only `sk-` signatures with the user-presence and the user-verification bit count.
+    Verified,
 }
 
 /// A proposer with keys of its own.

@@ -24,7 +24,7 @@ use super::{KEYS, KINDS, envelope, leaf_data, path, reference, repair_twins, sec
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// The release that the golden documents name. They are frozen with it: a later release reads them as they are.
-const RELEASE: &str = "0.1.0";
+const RELEASE: &str = "0.2.0";
 const EPOCH: &str = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0";
 const NONCE: &str = "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg";
 const OTHER_NONCE: &str = "gQCJkQCJkQCJkQCJkQCJkQAwFsgqZA";
@@ -179,8 +179,9 @@ fn roster_2() -> Value {
     value
 }
 
-fn refusal() -> Value {
-    let predicate = json!({"at": "2026-11-20T09:41:00Z", "code": "expired", "principal": "ci-agent"});
+fn refusal(id: &str) -> Value {
+    let predicate = json!({"at": "2026-11-20T09:41:00Z", "boundary": {"id": id, "name": "prod-eu"}, "code": "expired",
+        "principal": "ci-agent"});
     let input = "ece337d77fd9e30f94225443c7f38096ed232a2310ae824932feb6e62ac525d6";
     statement("refusal", predicate, &[("input", input)])
 }
@@ -340,7 +341,7 @@ impl Story<'_> {
             ("authorization", authorization_payload),
             ("consumption", consumption),
             ("receipt", receipt),
-            ("refusal", to_canonical(&refusal())),
+            ("refusal", to_canonical(&refusal(&id))),
             ("denial", to_canonical(&denial)),
         ]);
         let envelopes = BTreeMap::from([
@@ -417,16 +418,11 @@ fn receipt(id: &str, authorization: &str, signed: &Envelope, index: u64, leaf: &
             "missing": []},
         "seal": id, "started_at": "2026-11-20T09:40:00Z", "usage": {"cpu_ms": 7, "memory_peak_bytes": 3_145_728},
     });
-    let mut value = statement(
+    statement(
         "receipt",
         predicate,
         &[("authorization", &authorization[7..]), ("stdout", ""), ("stderr", ""), ("files", "")],
-    );
-    for at in [1, 2] {
-        value["subject"][at]["digest"]["blake3"] = json!("");
-    }
-    repair_twins("receipt", &mut value);
-    value
+    )
 }
 
 /// A checkpoint of these leaves under this name, signed by the key of `name`.
@@ -462,6 +458,25 @@ fn roster_with_security_key(presence: &str) -> Envelope {
     })
 }
 
+/// Keys of types that version 1 does not verify: alice, who signs with her other key, and a person with nothing else.
+fn roster_with_foreign_keys() -> Envelope {
+    let line = |kind: &str, parts: &[&[u8]]| {
+        let mut blob = Vec::new();
+        put(&mut blob, kind.as_bytes());
+        parts.iter().for_each(|part| put(&mut blob, part));
+        format!("{kind} {}", STANDARD.encode(blob))
+    };
+    // A point of P-256 is 65 bytes; nobody looks at these.
+    let point = [&[4][..], &[0x2a; 64]].concat();
+    let ecdsa = line("ecdsa-sha2-nistp256", &[b"nistp256", &point]);
+    let passkey = line("webauthn-sk-ecdsa-sha2-nistp256@openssh.com", &[b"nistp256", &[7; 65], b"ssh:"]);
+    changed_roster(|roster| {
+        let people = roster["approver"].as_array_mut().expect("people");
+        people[0]["keys"].as_array_mut().expect("keys").push(json!(format!("{ecdsa} alice's laptop")));
+        people.push(json!({"groups": ["ops"], "keys": [passkey], "name": "frank"}));
+    })
+}
+
 /// Alice signs raw, and bob in this way.
 fn with_bob(payload: &[u8], keyid: KeyId, sig: &[u8]) -> Envelope {
     let mut made = envelope(payload, &["alice"]);
@@ -480,8 +495,9 @@ fn bob_by_security_key(payload: &[u8], flags: u8) -> Envelope {
     with_bob(payload, security_key("bob").keyid(), &blob)
 }
 
-/// The flag of an authenticator that the user was present.
+/// The user was present (1), the user was verified (4): flags of an authenticator.
 const PRESENT: u8 = 1;
+const VERIFIED: u8 = 5;
 
 fn valid(files: &mut Files) {
     let golden = Story::default().tell();
@@ -502,7 +518,7 @@ fn valid(files: &mut Files) {
         "bundle-sshsig.json",
         Story { sign_authorization: Some(Box::new(by_sshsig)), ..Story::default() }.tell().file(),
     );
-    for (name, presence, flags) in [("sk", "required", PRESENT)] {
+    for (name, presence, flags) in [("sk", "required", PRESENT), ("sk-verified", "verified", VERIFIED)] {
         let roster = roster_with_security_key(presence);
         put(&format!("roster-{name}.json"), leaf_data(&roster));
         let sign = move |payload: &[u8]| bob_by_security_key(payload, flags);
@@ -510,6 +526,9 @@ fn valid(files: &mut Files) {
         put(&format!("bundle-{name}.json"), story.tell().file());
     }
     put("bundle-roster-2.json", two_rosters(second_signed_by(&["alice", "bob"])).tell().file());
+    let foreign = roster_with_foreign_keys();
+    put("roster-foreign-keys.json", leaf_data(&foreign));
+    put("bundle-foreign-keys.json", Story { rosters: vec![foreign], ..Story::default() }.tell().file());
 
     for (name, _) in KEYS {
         let (key, secret) = (named_key(name), secret(name));
@@ -791,6 +810,8 @@ fn approvals(list: &mut Refused<'_>) {
     list.one("sshsig-trailing-byte", check, &approved_by(|payload| bob_by_sshsig(payload, b"countersign", b"\0")));
     for (name, presence, flags) in [
         ("sk-without-user-presence", "required", 0),
+        ("sk-verified-without-user-presence", "verified", VERIFIED - PRESENT),
+        ("sk-present-and-not-verified", "verified", PRESENT),
     ] {
         let story = approved_by(move |payload| bob_by_security_key(payload, flags));
         list.under_own_roster(name, check, &Story { rosters: vec![roster_with_security_key(presence)], ..story });
@@ -840,7 +861,8 @@ fn windows_and_steps(list: &mut Refused<'_>) {
 }
 
 fn records(list: &mut Refused<'_>) {
-    let layer = received(|value| drop(value["predicate"]["sandbox"]["layers"].as_array_mut().expect("layers").remove(2)));
+    let layer =
+        received(|value| drop(value["predicate"]["sandbox"]["layers"].as_array_mut().expect("layers").remove(2)));
     list.one("sandbox-layer-not-enforced", "sandbox", &layer);
     list.one("policy-swapped", "seal", &bundled(|bundle| bundle["policy"]["default"]["mode"] = json!("execute")));
     let keys = |seal: &mut Value| seal["predicate"]["keys"] = json!([named_key("mallory").keyid()]);
@@ -856,6 +878,11 @@ fn records(list: &mut Refused<'_>) {
     list.one("receipt-other-leaf", "consumption", &leaf);
     let exit = received(|value| value["predicate"]["outcome"]["exit_code"] = json!(1));
     list.one("outcome-succeeded-with-exit-1", "outcome", &exit);
+    let blake3 = received(|value| {
+        let bare = value["predicate"]["output"]["stdout"]["blake3"].as_str().expect("text")[7..].to_owned();
+        value["subject"][1]["digest"]["blake3"] = json!(bare);
+    });
+    list.one("receipt-subject-with-blake3", "receipt-document", &blake3);
 }
 
 fn logs(list: &mut Refused<'_>) {
@@ -900,7 +927,9 @@ fn rosters(list: &mut Refused<'_>) {
     let alone = |roster: Envelope| Story { rosters: vec![roster], ..Story::default() };
     list.one("roster-not-trusted", check, &alone(changed_roster(|roster| roster["threshold"] = json!(1))));
     let with_key = |line: String| {
-        alone(changed_roster(move |roster| roster["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(line))))
+        alone(changed_roster(move |roster| {
+            roster["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(line))
+        }))
     };
     let mut weak = Vec::new();
     put(&mut weak, b"ssh-ed25519");
@@ -909,6 +938,13 @@ fn rosters(list: &mut Refused<'_>) {
     let weak = format!("ssh-ed25519 {} alice", STANDARD.encode(weak));
     list.under_pinned_roster("roster-weak-key", check, &with_key(weak));
     list.under_pinned_roster("roster-key-plain-and-sk", check, &with_key(security_key("alice").line().to_owned()));
+    list.under_pinned_roster(
+        "roster-key-of-a-known-type-mangled",
+        check,
+        &with_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910".to_owned()),
+    );
+    let no_blob = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=";
+    list.under_pinned_roster("roster-key-of-another-type-without-a-key", check, &with_key(no_blob.to_owned()));
     list.one("roster-2-one-signature", check, &two_rosters(second_signed_by(&["alice"])));
     let mut new_people = roster_2();
     let newcomer = SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "m").expect("a key");

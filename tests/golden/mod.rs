@@ -140,7 +140,6 @@ pub fn repair_twins(kind: &str, document: &mut Value) {
         "receipt" => {
             for (at, stream) in [(1, "stdout"), (2, "stderr")] {
                 set(document, at, "sha256", digits(&predicate["output"][stream]["sha256"]));
-                set(document, at, "blake3", digits(&predicate["output"][stream]["blake3"]));
             }
             set(document, 3, "sha256", digits(&predicate["files"]["manifest"]));
         }
