@@ -122,7 +122,7 @@ impl Case {
             tokens: BlobDigest::of(b"tokens"),
             configuration: BlobDigest::of(&configuration),
             keys: vec![ssh(3, "").keyid()],
-            engine: "countersign 0.1.0".into(),
+            engine: "countersign 0.2.0".into(),
             genesis: Some(Genesis::New("9e".repeat(32).parse().expect("salt"))),
         };
         let id = SealDigest::of(&seal.clone().into_statement().to_payload().expect("seal"));
@@ -492,8 +492,8 @@ fn the_whole_screen_is_as_it_is() {
     == To be signed, every field ==
         ._type = "https://in-toto.io/Statement/v1"
         .predicate.boundary.epoch = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
-        .predicate.boundary.id = "sha256:8565891feedb33c55a5853242c9dd370f4bcfe66272d636c1fdbe6a9f525a46
-      + b"
+        .predicate.boundary.id = "sha256:c5587716211c3a1db967d34907b378895e71ac178f5917918d644a246853c8f
+      + 8"
         .predicate.boundary.name = "prod-eu"
         .predicate.expires_at = "2026-11-20T10:39:00Z"
         .predicate.issued_at = "2026-11-20T09:39:00Z"
@@ -552,13 +552,13 @@ fn the_whole_screen_is_as_it_is() {
 
     == Summary ==
       run once      nginx:restart
-      at boundary   prod-eu sha256:8565891feedb33c55a5853242c9dd370f4bcfe66272d636c1fdbe6a9f525a46b
+      at boundary   prod-eu sha256:c5587716211c3a1db967d34907b378895e71ac178f5917918d644a246853c8f8
       for           ci-agent
       proposal      prp_019aa0b0-5c00-7000-8000-000000000001
       until         2026-11-20T10:39:00Z
       trusted by    example version 1, from --roster roster.json
       verdict       all derived by this program agrees with what is to be signed
-      digest        sha256:6c7a3f61363baef1384c140e81291de9057a08fadf2fca46dbe8e5c634e0f37b
+      digest        sha256:24aa0fa56420cdd199e16398a2889671dd6d768ec633ff30d39adef63a0bbd09
     "#);
 }
 
