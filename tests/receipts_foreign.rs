@@ -116,6 +116,24 @@ fn receipt_verifies_with_securesystemslib() {
 }
 
 #[test]
+fn sigstore_reads_every_statement() {
+    let name = "sigstore_reads_every_statement";
+    let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
+        return not_run(name, "COUNTERSIGN_PYTHON names no Python with sigstore; scripts/test sets it");
+    };
+    let read = "import sys; from sigstore.dsse import Statement; Statement(sys.stdin.buffer.read())";
+    let check = |payload: &[u8]| finish(Command::new(&python).args(["-c", read]), payload);
+    for kind in golden::KINDS {
+        let output = check(&golden::bytes(&format!("payload/{kind}.json")));
+        assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // Its reader takes no algorithm that it does not know.
+    let mut value = golden::payload("receipt");
+    value["subject"][1]["digest"]["blake3"] = Value::from("0".repeat(64));
+    assert!(!check(value.to_string().as_bytes()).status.success(), "a digest that it does not know");
+}
+
+#[test]
 fn ssh_keygen_takes_the_exported_allowed_signers() {
     let name = "ssh_keygen_takes_the_exported_allowed_signers";
     let Some(keygen) = program("ssh-keygen", name) else { return };

@@ -139,7 +139,9 @@ fn what_the_reader_takes_fits_the_schema() {
                 "roster" => Statement::<Roster>::from_payload(&payload).is_ok(),
                 _ => Statement::<Seal>::from_payload(&payload).is_ok(),
             };
-            if taken {
+            // What an embedded envelope says is for its own reader; a receipt's looks at its fields and their types alone.
+            let embedded = kind == "receipt" && mutant.pointer.starts_with("/predicate/authorization/");
+            if taken && !embedded {
                 fits(&validator, &value, &format!("{kind}{}: {}", mutant.pointer, mutant.what));
             }
         }

@@ -198,3 +198,42 @@ fn witnesses_that_are_demanded_and_did_not_cosign_are_a_no() {
     let check = line["report"]["checks"].as_array().expect("checks").last().expect("one").clone();
     assert_eq!((&check["name"], &check["finding"]), (&json!("witnesses"), &json!("failed")));
 }
+
+#[test]
+fn a_bundle_of_0_1_0_is_refused_and_told_by_its_version() {
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/0.1.0/");
+    let [bundle, roster] = ["run.bundle.json", "roster.json"].map(|file| format!("{old}{file}"));
+    let output = verify(&[&bundle, "--roster", &roster], None);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("made by 0.1.0, before the formats were frozen"), "{}", said(&output));
+    // Whoever claims to be old is no better off, and a document of today that is broken is told as what it is.
+    let broken = "refused/receipt-subject-with-blake3.json";
+    let output = verify(&[&ROSTER[..], &[broken]].concat(), None);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!said(&output).contains("before the formats were frozen"), "{}", said(&output));
+}
+
+#[test]
+fn a_bundle_of_more_than_4_mib_fails_its_first_check() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("large.json");
+    let mut large = std::fs::read(Path::new(GOLDEN).join(GOOD)).expect("a bundle");
+    large.resize(4 << 20, b' ');
+    let check = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).expect("written");
+        verify(&[&ROSTER[..], &["--json", path.to_str().expect("text")]].concat(), None)
+    };
+    assert_eq!(check(&large).status.code(), Some(0), "exactly 4 MiB");
+    large.push(b' ');
+    let output = check(&large);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let told = lines(&output);
+    let failed: Vec<&str> = told[0]["report"]["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .filter(|check| check["finding"] == "failed")
+        .filter_map(|check| check["name"].as_str())
+        .collect();
+    assert_eq!(failed, ["bundle"], "{}", said(&output));
+}

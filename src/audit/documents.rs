@@ -1,16 +1,19 @@
 //! Who signed what, and where it stands in the log.
 
+use serde_json::Value;
+
 use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
 use crate::audit::report::CheckName;
 use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, SealDigest};
+use crate::crypto::json;
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
 use crate::crypto::sshsig::SshKey;
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
 use crate::record::checkpoint::{self, Checkpoint};
-use crate::record::document::Predicate;
+use crate::record::document::{Malformed, Predicate};
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::seal::Seal;
 use crate::trust::chain::Chain;
@@ -41,10 +44,30 @@ pub(crate) fn check_document<P: Predicate>(
 ) -> Got<Signed<P>> {
     ledger.check(name, || {
         let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
-        let _complete = signed.check_document().map_err(failed)?;
+        let _complete = signed.check_document().map_err(|error| failed(before_frozen(envelope, error)))?;
         Ok((signed, format!("a complete {}, canonical", P::KIND)))
     })
 }
+
+/// Says of a document that is refused when a program of 0.1.0 made it: such documents named BLAKE3 in their subjects. A
+/// document that only claims so is refused all the same.
+fn before_frozen(envelope: Got<&Envelope>, error: Malformed) -> Malformed {
+    let payload = envelope.ok().and_then(|envelope| Base64::Strict.decode("", &envelope.payload).ok());
+    let stated = payload.and_then(|payload| json::parse(&payload, MAX_OLD_BYTES).ok()).unwrap_or_default();
+    let by_old = stated["predicate"]["boundary"]["version"].as_str().is_some_and(|version| version.starts_with("0.1."));
+    let of_old = |subject: &Value| subject["digest"].get("blake3").is_some();
+    if !by_old || !stated["subject"].as_array().is_some_and(|subjects| subjects.iter().any(of_old)) {
+        return error;
+    }
+    let message = format!(
+        "made by 0.1.0, before the formats were frozen: verify it with countersign 0.1.0, or let a boundary of 0.2.0 or later \
+         run it ({error})"
+    );
+    Malformed { message, pointer: String::new(), ..error }
+}
+
+/// The largest payload that 0.1.0 made of a document in a bundle.
+const MAX_OLD_BYTES: usize = 48_000;
 
 pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), Stop> {
     ensure(seal.signature_count() == 1, || {

@@ -12,6 +12,7 @@ use crate::boundary::proposals::detail;
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::stage::Request;
 use crate::crypto::digest::{Blake3Digest, InputDigest};
+use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
 use crate::decision::quorum;
 use crate::record::authorization::Authorization;
 use crate::record::document::Statement;
@@ -116,11 +117,13 @@ impl Boundary {
         // Who signed and is no longer in the roster does not count any more; who is left may still be enough (R2).
         let sealed = self.state();
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
-        if stored.len() > MAX_SIGNATURES {
+        let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
+        if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
             // More signed than an envelope holds: enough of those who count.
+            let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;
-            let kept = quorum::fewest(&held.rules, &self.count(id, held, &excluded, &sealed)?, MAX_SIGNATURES);
+            let kept = quorum::fewest(&held.rules, &self.count(id, held, &excluded, &sealed)?, most);
             stored.retain(|one| kept.contains(&one.keyid));
         }
         let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();

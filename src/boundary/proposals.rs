@@ -18,7 +18,7 @@ use crate::boundary::{Boundary, Permit};
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
 use crate::crypto::json;
-use crate::crypto::sshsig::{KeyId, Presence};
+use crate::crypto::sshsig::KeyId;
 use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
@@ -330,8 +330,8 @@ impl Boundary {
             .filter(|signature| !known(signature))
             .filter_map(|signature| {
                 let person = sealed.roster.approver_of(&signature.keyid)?.0.name.clone();
-                let presence = signature.presence == Presence::Touched;
-                Some(Signature { keyid: signature.keyid, person, presence, sig: signature.sig.clone(), at: now })
+                let (presence, sig) = (signature.presence, signature.sig.clone());
+                Some(Signature { keyid: signature.keyid, person, presence, sig, at: now })
             })
             .collect();
         if !fresh.is_empty() {
@@ -656,8 +656,7 @@ pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
 }
 
 fn verified_of(signature: &Signature) -> VerifiedSignature {
-    let presence = if signature.presence { Presence::Touched } else { Presence::Unknown };
-    VerifiedSignature { keyid: signature.keyid, presence, sig: signature.sig.clone() }
+    VerifiedSignature { keyid: signature.keyid, presence: signature.presence, sig: signature.sig.clone() }
 }
 
 /// A span of time as the configuration has it.

@@ -13,7 +13,7 @@ use crate::cli::review::gather::trust_advice;
 use crate::cli::review::now;
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::cli::talk::Talk;
-use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_bounded};
+use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_beginning};
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
@@ -91,7 +91,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
 /// # Errors
 /// When it can't be read, or is a local receipt.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = read_bounded(path, MAX_BUNDLE_BYTES)?;
+    // One byte more than a bundle may have: the check `bundle` then says that the file is too large.
+    let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
     // A local log is one envelope a line.
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let envelope =

@@ -18,8 +18,9 @@ use crate::crypto::signature::{KeyError, PublicKey, SignatureProof};
 /// somebody made for git or for a file can't be passed off as an approval.
 pub const NAMESPACE: &str = "countersign";
 
-/// The longest signature; bounds what one envelope makes a verifier decode.
-pub const MAX_SIGNATURE_BYTES: usize = 512;
+/// The most bytes that the signatures of one envelope have together, and so the longest signature. Bounds what an envelope
+/// makes a verifier decode; a post-quantum or WebAuthn signature has room in it.
+pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
 /// The longest public key line; bounds a roster entry.
 pub const MAX_LINE_BYTES: usize = 1024;
@@ -70,7 +71,12 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             asserted.extend_from_slice(&counter.to_be_bytes());
             asserted.extend_from_slice(&sha256(&signed));
             let proof = key.public().verify(&asserted, blob.signature).map_err(|_| SignatureError::Bad)?;
-            let presence = if flags & 1 == 1 { Presence::Touched } else { Presence::NotTouched };
+            let presence = match flags & 5 {
+                5 => Presence::Verified,
+                1 => Presence::Touched,
+                // A key that verified a person without a touch says nothing of this moment.
+                _ => Presence::NotTouched,
+            };
             Ok(KeyProof { presence, _proof: proof })
         }
         _ => Err(SignatureError::Form("the signature's type is not that of the key")),
@@ -96,6 +102,8 @@ impl KeyProof {
 /// What a signature says about a person being there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
+    /// A security key asserts that it was touched and that it verified the person, by PIN or fingerprint.
+    Verified,
     /// A security key asserts that it was touched.
     Touched,
     /// A security key asserts that it signed without a touch.
@@ -283,6 +291,66 @@ impl schemars::JsonSchema for SshKey {
         })
     }
 }
+
+/// A public key of a type that this version can't verify, as a roster may hold it: it counts for nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    kind: String,
+    blob: Vec<u8>,
+    keyid: KeyId,
+}
+
+impl ForeignKey {
+    /// Reads a line `TYPE BASE64 [COMMENT]` of another type than those that [`SshKey::parse`] takes.
+    ///
+    /// # Errors
+    /// When the line is not of this form, or its blob does not begin with its type.
+    pub fn parse(line: &str) -> Result<Self, SshKeyError> {
+        if line.len() > MAX_LINE_BYTES {
+            return Err(SshKeyError::TooLong);
+        }
+        if line.chars().any(char::is_control) {
+            return Err(SshKeyError::Control);
+        }
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let is_type = kind.len() <= MAX_TYPE_BYTES
+            && kind.bytes().next().is_some_and(plain)
+            && kind.bytes().all(|c| plain(c) || b"@.-".contains(&c));
+        if !is_type || kind == PLAIN || kind == SECURITY_KEY {
+            return Err(SshKeyError::OtherType(kind.chars().take(60).collect()));
+        }
+        let encoded = rest.split(' ').next().unwrap_or_default();
+        let blob = STANDARD.decode(encoded).map_err(|_| SshKeyError::Base64)?;
+        let mut wire = Wire(&blob);
+        if wire.string() != Some(kind.as_bytes()) || wire.0.is_empty() {
+            return Err(SshKeyError::Blob);
+        }
+        let keyid = KeyId::of_blob(&blob);
+        Ok(Self { kind: kind.to_owned(), blob, keyid })
+    }
+
+    /// Its type, the first word of its line.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
+    #[must_use]
+    pub const fn keyid(&self) -> KeyId {
+        self.keyid
+    }
+
+    /// What stands for the key where keys are compared: SHA-256 of the whole blob.
+    #[must_use]
+    pub fn material(&self) -> [u8; 32] {
+        sha256(&self.blob)
+    }
+}
+
+/// The longest name of a key's type.
+const MAX_TYPE_BYTES: usize = 64;
 
 /// Why a line is not a public key to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -707,7 +775,8 @@ mod tests {
         let key = sk_key("ssh:");
         assert!(key.is_security_key());
         assert_eq!(presence(&key, &touched().blob()), Ok(Presence::Touched));
-        assert_eq!(presence(&key, &Made { flags: Some(5), ..touched() }.blob()), Ok(Presence::Touched));
+        assert_eq!(presence(&key, &Made { flags: Some(5), ..touched() }.blob()), Ok(Presence::Verified));
+        assert_eq!(presence(&key, &Made { flags: Some(4), ..touched() }.blob()), Ok(Presence::NotTouched));
         let untouched = Made { flags: Some(0), ..touched() }.blob();
         assert_eq!(presence(&key, &untouched), Ok(Presence::NotTouched));
         let mut claimed = untouched.clone();
@@ -750,8 +819,8 @@ mod tests {
             assert!(matches!(refused(made), SignatureError::Form(_)));
         }
         assert_eq!(
-            refused(Made { tail: &[0; 512], ..plain() }),
-            SignatureError::TooLong { bytes: plain().blob().len() + 512 }
+            refused(Made { tail: &[0; MAX_SIGNATURE_BYTES], ..plain() }),
+            SignatureError::TooLong { bytes: plain().blob().len() + MAX_SIGNATURE_BYTES }
         );
     }
 
@@ -821,8 +890,8 @@ mod tests {
         ] {
             assert!(dearmour(bad).is_err(), "{bad}");
         }
-        assert!(matches!(dearmour(&armour(&[0; 513])), Err(SignatureError::TooLong { .. })));
-        assert_eq!(dearmour(&armour(&[7; 512])), Ok(vec![7; 512]));
+        assert!(matches!(dearmour(&armour(&[0; MAX_SIGNATURE_BYTES + 1])), Err(SignatureError::TooLong { .. })));
+        assert_eq!(dearmour(&armour(&[7; MAX_SIGNATURE_BYTES])), Ok(vec![7; MAX_SIGNATURE_BYTES]));
         assert!(dearmour(&BOB_FILE.replace('\n', "\r\n")).is_ok());
     }
 

@@ -14,6 +14,7 @@ use crate::decision::exclusion::Excluded;
 use crate::record::envelope::VerifiedSignature;
 use crate::record::ident::{GroupName, Name};
 use crate::record::refusal::Code;
+use crate::record::roster::PresenceRule;
 use crate::record::step::{Approvals, MAX_EACH_GROUPS};
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
@@ -246,6 +247,8 @@ pub enum NotCounted {
     InNoNamedGroup,
     /// The approver's named groups all want a touched security key.
     NotTouched,
+    /// The approver's named groups all want a security key that verified the person.
+    NotVerified,
     /// The same person signed with another key, which counts.
     SecondKey(KeyId),
 }
@@ -260,6 +263,9 @@ impl fmt::Display for Uncounted {
             NotCounted::NoLongerValid(until) => write!(f, "no longer valid since {until}"),
             NotCounted::InNoNamedGroup => f.write_str("in no group that the rule names"),
             NotCounted::NotTouched => f.write_str("the group wants a security key that was touched"),
+            NotCounted::NotVerified => f.write_str(
+                "the group wants a security key that verified the person (PIN or fingerprint); sign with one",
+            ),
             NotCounted::SecondKey(first) => write!(f, "the same person signed with {first}"),
         }
     }
@@ -304,12 +310,14 @@ pub fn count(
             continue;
         };
         let member: BTreeSet<_> = approver.groups.iter().filter(|group| named.contains(group)).collect();
-        let touched = signature.presence == Presence::Touched;
-        let groups: BTreeSet<GroupName> = member
-            .iter()
-            .filter(|group| touched || !roster.needs_presence(group))
-            .map(|group| (*group).clone())
-            .collect();
+        let serves = |rule| match rule {
+            None => true,
+            Some(PresenceRule::Required) => matches!(signature.presence, Presence::Touched | Presence::Verified),
+            Some(PresenceRule::Verified) => signature.presence == Presence::Verified,
+        };
+        let groups: BTreeSet<GroupName> =
+            member.iter().filter(|group| serves(roster.presence_rule(group))).map(|group| (*group).clone()).collect();
+        let touch_serves = member.iter().any(|group| roster.presence_rule(group) == Some(PresenceRule::Required));
         let why = if excluded.contains(&approver.name) {
             Some(NotCounted::Excluded)
         } else if let Some(from) = approver.valid_after.filter(|from| at < *from) {
@@ -319,7 +327,7 @@ pub fn count(
         } else if member.is_empty() {
             Some(NotCounted::InNoNamedGroup)
         } else if groups.is_empty() {
-            Some(NotCounted::NotTouched)
+            Some(if touch_serves { NotCounted::NotTouched } else { NotCounted::NotVerified })
         } else {
             None
         };

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
 use crate::node::tree;
 use crate::yaml::{Kind, Node, Place};
 
@@ -173,7 +173,7 @@ fn texts(node: &Node) -> impl Iterator<Item = (Place, &str)> {
 }
 
 fn keyid(line: &str) -> Option<KeyId> {
-    SshKey::parse(line).ok().map(|key| key.keyid())
+    SshKey::parse(line).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(line).map(|key| key.keyid())).ok()
 }
 
 /// A basic string of TOML.

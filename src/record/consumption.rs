@@ -11,8 +11,8 @@ use crate::record::later_parts::{SessionState, Use};
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The most items of one consumption: so that its leaf fits into a tile entry.
-pub const MAX_ITEMS: usize = 64;
+/// The most items of one consumption. Each of its bundles holds the whole leaf: of more it would be most of the bundle.
+pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +54,7 @@ impl Consumption {
 
 impl Predicate for Consumption {
     const KIND: &'static str = "consumption";
-    const MAX_BYTES: usize = 36 << 10;
+    const MAX_BYTES: usize = 16 << 10;
     const RESERVED: &'static [Reserved] = &[
         Reserved::field::<ContentDigest>("spent/*/grant"),
         Reserved::field::<Name>("spent/*/runner"),
@@ -67,6 +67,10 @@ impl Predicate for Consumption {
             return Err(Malformed::at("/predicate/spent", format!("expected 1 to {MAX_ITEMS} items")));
         }
         for (at, spent) in self.spent.iter().enumerate() {
+            if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
+                let message = "spent twice in one consumption";
+                return Err(Malformed::at(format!("/predicate/spent/{at}/authorization"), message));
+            }
             if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
                 return Err(Malformed::at(format!("/predicate/spent/{at}/nonce"), "spent twice in one consumption"));
             }
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumption_of_64_items_with_the_longest_nonces_fits_into_a_log_entry() {
+    fn a_consumption_of_most_items_with_the_longest_nonces_fits_into_a_log_entry() {
         let payload = of(MAX_ITEMS).into_statement().to_payload().expect("within its size");
         let key = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("a key");
         let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid(), &[255; 64])]);
@@ -141,7 +145,7 @@ mod tests {
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
         assert!(refused.later && refused.pointer == "/predicate/spent/0/grant", "{refused}");
-        assert!(payload.len() <= 16 << 10, "{} bytes", payload.len());
+        assert!(payload.len() <= <Consumption as Predicate>::MAX_BYTES, "{} bytes", payload.len());
     }
 
     #[test]

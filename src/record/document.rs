@@ -158,30 +158,21 @@ pub struct Subject {
     pub name: String,
 }
 
-/// in-toto DigestSet: bare lower-case hex by algorithm.
+/// in-toto DigestSet: bare lower-case hex by algorithm. SHA-256 is the only algorithm, because other readers of in-toto
+/// refuse a statement with an algorithm that they do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestSet {
-    /// BLAKE3, for bulk bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
-    pub blake3: Option<String>,
-    /// SHA-256, always.
+    /// SHA-256.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 
 impl Subject {
-    /// A subject by SHA-256 alone.
+    /// The subject of this name and SHA-256.
     #[must_use]
     pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
-        Self { name: name.into(), digest: DigestSet { blake3: None, sha256: digest::hex(sha256) } }
-    }
-
-    /// A subject of bulk bytes, by both digests.
-    #[must_use]
-    pub fn bulk(name: impl Into<String>, sha256: &[u8; 32], blake3: &[u8; 32]) -> Self {
-        Self { name: name.into(), digest: DigestSet { blake3: Some(digest::hex(blake3)), sha256: digest::hex(sha256) } }
+        Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
     }
 
     /// The 32 bytes of the SHA-256, when they are written as they must be.
@@ -213,13 +204,13 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
     Ok(())
 }
 
-/// The digest of the only subject, which must have this name and no other digest than SHA-256.
+/// The digest of the only subject, which must have this name.
 ///
 /// # Errors
-/// Says what is expected when there is another number of subjects, another name or another digest.
+/// Says what is expected when there is another number of subjects or another name, or the digest is not one.
 pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
     match given {
-        [one] if one.name == name && one.digest.blake3.is_none() => {
+        [one] if one.name == name => {
             one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits"))
         }
         _ => Err(Malformed::at("/subject", format!("expected one subject, {name:?}, by sha256"))),

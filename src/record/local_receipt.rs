@@ -65,8 +65,8 @@ impl LocalReceipt {
         let (stdout, stderr) = (&self.output.stdout, &self.output.stderr);
         vec![
             Subject::new(self.step.reference.as_str(), self.step.digest.as_bytes()),
-            Subject::bulk("stdout", stdout.sha256.as_bytes(), stdout.blake3.as_bytes()),
-            Subject::bulk("stderr", stderr.sha256.as_bytes(), stderr.blake3.as_bytes()),
+            Subject::new("stdout", stdout.sha256.as_bytes()),
+            Subject::new("stderr", stderr.sha256.as_bytes()),
         ]
     }
 }

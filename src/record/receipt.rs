@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
-use crate::record::authorization::Authorization;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
@@ -363,21 +362,11 @@ impl Receipt {
         }
     }
 
-    /// The embedded envelope is written as every envelope; what is in it is for its own reader.
-    fn check_authorization_form(&self) -> Result<(), Malformed> {
-        let below =
-            |error: Malformed| Malformed { pointer: format!("/predicate/authorization{}", error.pointer), ..error };
-        let _spelt = self.authorization.check_form::<Authorization>().map_err(below)?;
-        Ok(())
-    }
-
     fn subjects(&self, authorization: &[u8; 32]) -> Vec<Subject> {
-        let stream =
-            |name: &str, stream: &Stream| Subject::bulk(name, stream.sha256.as_bytes(), stream.blake3.as_bytes());
         vec![
             Subject::new("authorization", authorization),
-            stream("stdout", &self.output.stdout),
-            stream("stderr", &self.output.stderr),
+            Subject::new("stdout", self.output.stdout.sha256.as_bytes()),
+            Subject::new("stderr", self.output.stderr.sha256.as_bytes()),
             Subject::new("files", self.files.manifest.as_bytes()),
         ]
     }
@@ -396,10 +385,11 @@ impl Predicate for Receipt {
     ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
-        self.check_authorization_form()?;
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
         check_sorted("/predicate/decision/groups", &self.decision.groups)?;
         check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
+        let below = |error: Malformed| Malformed { pointer: "/predicate/decision".to_owned(), ..error };
+        let _room = self.decision.check_room().map_err(below)?;
         self.sandbox.check()?;
         let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
         if self.outcome.limit.as_ref().is_some_and(|limit| !known(limit)) {
@@ -410,7 +400,7 @@ impl Predicate for Receipt {
         }
         check_output(&self.output)?;
         // Of the authorization's subject only the form; see check_authorization_subject.
-        let authorization = subjects.first().filter(|first| first.digest.blake3.is_none()).and_then(Subject::sha256);
+        let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
     }
 
@@ -421,7 +411,7 @@ impl Predicate for Receipt {
     }
 
     fn check_size(&self, payload_bytes: usize) -> Result<(), Malformed> {
-        let rest = payload_bytes.saturating_sub(self.authorization.canonical_bytes());
+        let rest = payload_bytes.saturating_sub(self.authorization.to_canonical()?.len());
         if rest > MAX_REST_BYTES {
             return Err(Malformed::too_large(
                 "/predicate",
@@ -500,8 +490,12 @@ mod tests {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key").keyid()
         };
-        let signature =
-            |n: usize| EnvelopeSignature::new(key(u8::try_from(n).expect("few")), &[255; MAX_SIGNATURE_BYTES]);
+        // Of sizes whose base64 has the most padding.
+        let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
+        let signature = |n: usize| {
+            let size = if n + 1 == MAX_SIGNATURES { last } else { size };
+            EnvelopeSignature::new(key(u8::try_from(n).expect("few")), &vec![255; size])
+        };
         let stream = Stream {
             bytes: most,
             recorded: most,
@@ -517,7 +511,7 @@ mod tests {
         let held = Some(Held { max: most, by: Holder::Cgroup2 });
         let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
         Receipt {
-            consumption: ConsumptionRef { index: most, leaf: LeafHash::from_bytes([9; 32]), item: 63 },
+            consumption: ConsumptionRef { index: most, leaf: LeafHash::from_bytes([9; 32]), item: 15 },
             authorization: Envelope::new(
                 &vec![b'x'; MAX_AUTHORIZATION_BYTES],
                 (0..MAX_SIGNATURES).map(signature).collect(),
@@ -600,7 +594,9 @@ mod tests {
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
         assert!(refused.later && refused.pointer == "/predicate/files/count", "{refused}");
-        let rest = payload.len() - largest().authorization.canonical_bytes();
+        let authorization = largest().authorization.canonical_bytes();
+        assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
+        let rest = payload.len() - authorization;
         // What the facts of the sandbox may grow by: kinds of memory that nothing bounds, names that were masked before.
         assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::sshsig::{ForeignKey, SshKey, SshKeyError};
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::later_parts::Runners;
@@ -72,7 +72,7 @@ pub struct Approver {
 pub struct Group {
     /// Its name.
     pub name: GroupName,
-    /// `required`: only signatures of security keys that a person touched count for this group.
+    /// Which signatures count for this group. Without it all that verify.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceRule>,
 }
@@ -83,6 +83,8 @@ pub struct Group {
 pub enum PresenceRule {
     /// Only `sk-` signatures with the user-presence bit count.
     Required,
+    /// Only `sk-` signatures with the user-presence and the user-verification bit count.
+    Verified,
 }
 
 /// A proposer with keys of its own.
@@ -164,10 +166,11 @@ impl Predicate for Roster {
         check_subjects(&subjects, &[whole])?;
         let predicate = &statement["predicate"];
         let entries = |table: &'static str| predicate[table].as_array().into_iter().flatten();
-        let mut keys: Vec<Option<[u8; 32]>> = Vec::new();
+        let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
             let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            keys.extend(lines.map(|line| material(line.as_str().unwrap_or_default())));
+            // What is wrong with a key of the other tables is said where these are read.
+            keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {
             let named = ["approver", "proposer", "operator"].into_iter().flat_map(entries);
@@ -177,11 +180,11 @@ impl Predicate for Roster {
             for (place, line) in runner["keys"].as_array().into_iter().flatten().enumerate() {
                 let pointer = format!("/predicate/runner/{at}/keys/{place}");
                 let line = line.as_str().unwrap_or_default();
-                let key = SshKey::parse(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
-                if keys.contains(&Some(*key.material())) {
+                let key = material(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
+                if keys.contains(&key) {
                     return Err(Malformed::at(pointer, "this key stands twice"));
                 }
-                keys.push(Some(*key.material()));
+                keys.push(key);
             }
         }
         let mut rest = statement["predicate"].clone();
@@ -194,7 +197,11 @@ impl Predicate for Roster {
     }
 }
 
-/// The key in a line, if it is one that this version verifies.
-fn material(line: &str) -> Option<[u8; 32]> {
-    SshKey::parse(line).ok().map(|key| *key.material())
+/// What stands for the key of a line where keys are compared.
+fn material(line: &str) -> Result<[u8; 32], SshKeyError> {
+    match SshKey::parse(line) {
+        Ok(key) => Ok(*key.material()),
+        Err(SshKeyError::OtherType(_)) => ForeignKey::parse(line).map(|key| key.material()),
+        Err(error) => Err(error),
+    }
 }

@@ -7,7 +7,7 @@ use crate::crypto::digest::{
     AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest,
 };
 use crate::crypto::merkle::Hash;
-use crate::crypto::sshsig::KeyId;
+use crate::crypto::sshsig::{KeyId, Presence};
 use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
@@ -240,8 +240,8 @@ pub struct Signature {
     pub keyid: KeyId,
     /// Whose key it is.
     pub person: Name,
-    /// Whether a person touched the key.
-    pub presence: bool,
+    /// What the key says of a person being there.
+    pub presence: Presence,
     /// Raw or SSHSIG bytes.
     pub sig: Vec<u8>,
     /// When it arrived.

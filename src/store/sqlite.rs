@@ -26,8 +26,8 @@ use crate::record::validity::Timestamp;
 use crate::store::lock::StoreLock;
 use crate::store::message::{Core, Denied, Detail, NewProposal, Signature, Status, TokenChange, UNSIGNED_KEPT_S};
 use crate::store::sqlite::columns::{
-    PROPOSAL, SPENT, all, id_bytes, json, one, place, proposal, proposal_id, read_head, read_signatures, read_tile,
-    spent, standing, status, tile_id,
+    PROPOSAL, SPENT, all, id_bytes, json, one, place, presence_number, proposal, proposal_id, read_head,
+    read_signatures, read_tile, spent, standing, status, tile_id,
 };
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::{
@@ -536,7 +536,7 @@ impl Store for SqliteStore {
                     id,
                     signature.keyid.as_str(),
                     signature.person.as_str(),
-                    signature.presence,
+                    presence_number(signature.presence),
                     signature.at.unix(),
                     signature.sig
                 ],

@@ -29,11 +29,6 @@ use crate::store::{Candidate, Cut, Fault, FinishRow, Head, LeafRow, Retired, Run
 /// The most messages of one batch: bounds what a failed commit fails, and how long its first message waits.
 pub(crate) const MAX_BATCH: usize = 256;
 
-/// The most nonces that are spent in one leaf. A leaf has room for more, but each of its bundles holds it whole: of 64 it
-/// would be most of the bundle.
-const ITEMS_OF_A_LEAF: usize = 16;
-const _: () = assert!(ITEMS_OF_A_LEAF <= MAX_ITEMS, "a consumption holds no more");
-
 /// The most proposals that one call expires, so that runs don't wait for it.
 const MAX_EXPIRED: usize = 256;
 
@@ -382,7 +377,7 @@ impl Writer {
         LeafRef { index, hash: LeafHash::from_bytes(hash) }
     }
 
-    /// Judges all that want to run, then claims and logs what may: one leaf for so many nonces, see [`ITEMS_OF_A_LEAF`].
+    /// Judges all that want to run, then claims and logs what may: one leaf for so many nonces, see [`MAX_ITEMS`].
     fn consume(&mut self, requests: &mut [Box<Consume>]) -> Result<Vec<Result<Consumed, ConsumeStop>>, Fault> {
         let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
         let candidates = self.store.candidates(&cores)?;
@@ -396,7 +391,7 @@ impl Writer {
         let mut ids: HashSet<&ProposalId> = HashSet::with_capacity(requests.len());
         let (mut passed, mut results) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for (request, candidate) in requests.iter().zip(&candidates) {
-            let place = |number: usize| (first + (number / ITEMS_OF_A_LEAF) as u64, (number % ITEMS_OF_A_LEAF) as u32);
+            let place = |number: usize| (first + (number / MAX_ITEMS) as u64, (number % MAX_ITEMS) as u32);
             // The same nonce twice in one batch: the first that may run has it.
             let judged = match places.get(request.core.nonce.as_str()) {
                 Some(&number) => {
@@ -424,7 +419,7 @@ impl Writer {
         let Some(seal) = self.head.seal else { return Ok(vec![Err(ConsumeStop::NoSeal); requests.len()]) };
         let mut consumed = Vec::with_capacity(passed.len());
         let mut runs = Vec::with_capacity(passed.len());
-        for items in passed.chunks(ITEMS_OF_A_LEAF) {
+        for items in passed.chunks(MAX_ITEMS) {
             self.head.last_at = at;
             let spent = items.iter().map(|(request, _)| SpentItem {
                 authorization: request.core.digest,

@@ -223,7 +223,7 @@ impl Chain {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
         for roster in self.versions.iter().chain(&self.newer) {
             for (material, holder) in roster.material() {
-                if let Some(seen) = last_seen.insert(*material, roster.version())
+                if let Some(seen) = last_seen.insert(material, roster.version())
                     && seen + 1 < roster.version()
                 {
                     return Err(ChainError::KeyReturned {
@@ -617,5 +617,16 @@ mod tests {
         let error = Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("back again");
         assert!(matches!(error, ChainError::KeyReturned { version: 3, gone_after: 1, .. }), "{error}");
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain[..2]).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_not_verified_never_comes_back_either() {
+        let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
+        let add = |roster: &mut Roster| roster.approver[0].keys.push(line.to_owned());
+        let remove = |roster: &mut Roster| drop(roster.approver[0].keys.pop());
+        let return_as_operator = |roster: &mut Roster| roster.operator[0].keys.push(format!("{line} other"));
+        let chain = versions(&[(&add, &[ALICE, BOB]), (&remove, &[ALICE, BOB]), (&return_as_operator, &[ALICE, BOB])]);
+        let error = Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("back again");
+        assert!(matches!(error, ChainError::KeyReturned { version: 4, gone_after: 2, .. }), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::crypto::digest::{PolicyDigest, RosterDigest};
-use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey, SshKeyError};
 use crate::record::document::{Malformed, Statement};
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{BoundaryName, GroupName, Name};
@@ -29,6 +29,8 @@ pub struct TrustedRoster {
 #[derive(Debug, Clone, Default)]
 struct Index {
     keys: HashMap<KeyId, (Holder, SshKey)>,
+    /// Keys of types that this version can't verify: nobody looks for a signer among them.
+    foreign: Vec<(Holder, ForeignKey)>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
     groups: BTreeMap<GroupName, Option<PresenceRule>>,
 }
@@ -173,10 +175,22 @@ impl TrustedRoster {
         self.index.groups.contains_key(group)
     }
 
-    /// Whether only signatures of security keys that a person touched count for this group.
+    /// What this group asks of the key of a signature that counts for it.
     #[must_use]
-    pub fn needs_presence(&self, group: &GroupName) -> bool {
-        matches!(self.index.groups.get(group), Some(Some(PresenceRule::Required)))
+    pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
+        self.index.groups.get(group).copied().flatten()
+    }
+
+    /// The keys of types that this version can't verify, and whose they are. They count for nobody.
+    #[must_use]
+    pub fn foreign_keys(&self) -> &[(Holder, ForeignKey)] {
+        &self.index.foreign
+    }
+
+    /// Whether this approver has a key whose signatures can count.
+    #[must_use]
+    pub fn can_sign(&self, approver: &Approver) -> bool {
+        approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
     }
 
     /// Whether a new token may have this name: names of people and tokens are unique together.
@@ -205,7 +219,7 @@ impl TrustedRoster {
         };
         let mut text = String::new();
         for approver in &self.roster.approver {
-            for key in &approver.keys {
+            for key in approver.keys.iter().filter(|line| SshKey::parse(line).is_ok()) {
                 let mut options = String::from("namespaces=\"countersign\"");
                 if let Some(after) = &approver.valid_after {
                     let _ = write!(options, ",valid-after=\"{}\"", stamp(after));
@@ -220,8 +234,9 @@ impl TrustedRoster {
     }
 
     /// All key material in it, as 32 bytes: what may not come back once it is gone.
-    pub(crate) fn material(&self) -> impl Iterator<Item = (&[u8; 32], &Holder)> {
-        self.index.keys.values().map(|(holder, key)| (key.material(), holder))
+    pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &Holder)> {
+        let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
+        known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
     }
 }
 
@@ -344,7 +359,8 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
             reader.fault(format!("/witness/{at}/url"), "expected an http or https address".to_owned());
         }
     }
-    let signers = roster.approver.iter().filter(|approver| !approver.keys.is_empty()).count() as u64;
+    let known = |approver: &&Approver| approver.keys.iter().any(|line| SshKey::parse(line).is_ok());
+    let signers = roster.approver.iter().filter(known).count() as u64;
     let too_high = if roster.threshold > signers {
         Some(format!("the next version would need {} of {signers} approvers with keys", roster.threshold))
     } else if roster.threshold > MAX_SIGNATURES as u64 {
@@ -394,24 +410,33 @@ impl Reader {
         for (at, line) in lines.iter().enumerate() {
             let pointer = format!("{pointer}/{at}");
             match SshKey::parse(line) {
-                // A key is its 32 bytes: a plain and a security key of one material would be two keys of one secret.
-                Ok(key) => match self.material.get(key.material()) {
-                    Some(before) => {
-                        let message = format!(
-                            "this key (plain or of a security key) is {before}'s already, each key stands once"
-                        );
-                        self.fault(pointer, message);
+                Ok(key) if self.is_new(&pointer, *key.material(), holder) => {
+                    self.index.keys.insert(key.keyid(), (holder.clone(), key.clone()));
+                    keys.push(key);
+                }
+                Ok(_) => {}
+                Err(SshKeyError::OtherType(_)) => match ForeignKey::parse(line) {
+                    Ok(key) if self.is_new(&pointer, key.material(), holder) => {
+                        self.index.foreign.push((holder.clone(), key));
                     }
-                    None => {
-                        self.material.insert(*key.material(), holder.clone());
-                        self.index.keys.insert(key.keyid(), (holder.clone(), key.clone()));
-                        keys.push(key);
-                    }
+                    Ok(_) => {}
+                    Err(error) => self.fault(pointer, error.to_string()),
                 },
                 Err(error) => self.fault(pointer, error.to_string()),
             }
         }
         keys
+    }
+
+    /// Whether nobody has this key yet. A key is its 32 bytes: a plain and a security key of one material would be two keys
+    /// of one secret.
+    fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &Holder) -> bool {
+        let before = self.material.insert(material, holder.clone());
+        if let Some(before) = &before {
+            let message = format!("this key (plain or of a security key) is {before}'s already, each key stands once");
+            self.fault(pointer.to_owned(), message);
+        }
+        before.is_none()
     }
 }
 
@@ -481,6 +506,57 @@ mod tests {
         assert_eq!(faults(move |tables| tables.operator[0].keys = vec![twice.clone()]), ["/operator/0/keys/0"]);
         let twice = alice;
         assert_eq!(faults(move |tables| tables.boundary[0].keys.push(twice.clone())), ["/boundary/0/keys/1"]);
+    }
+
+    const P256: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU= eve";
+
+    #[test]
+    fn a_key_of_a_type_that_is_not_verified_is_kept_and_counts_for_nobody() {
+        let roster = read(|tables| tables.approver[0].keys.push(P256.to_owned())).expect("a roster");
+        let [(holder, key)] = roster.foreign_keys() else { panic!("{:?}", roster.foreign_keys()) };
+        assert_eq!((holder.to_string().as_str(), key.kind()), ("approver alice", "ecdsa-sha2-nistp256"));
+        assert!(roster.signer(&key.keyid()).is_none(), "nobody can have signed with it");
+        assert!(!roster.allowed_signers().contains("ecdsa"), "ssh-keygen would verify what counts for nobody here");
+        assert!(roster.can_sign(&roster.tables().approver[0]));
+        let alone = |tables: &mut Roster| {
+            tables.approver.truncate(2);
+            tables.approver[1].keys = vec![P256.to_owned()];
+        };
+        assert_eq!(faults(alone), ["/threshold"], "a person with only such a key signs nothing");
+        let one = read(|tables| {
+            alone(tables);
+            tables.threshold = 1;
+        });
+        let one = one.expect("a roster");
+        assert!(!one.can_sign(&one.tables().approver[1]));
+    }
+
+    #[test]
+    fn a_key_of_a_type_that_is_not_verified_has_its_form_and_stands_once() {
+        let keys = |tables: &mut Roster, line: &str| tables.approver[0].keys.push(line.to_owned());
+        let cut = P256
+            .replace("AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX", "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=");
+        for bad in [
+            "ecdsa-sha2-nistp256",
+            "ecdsa-sha2-nistp256 AAAA",
+            "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=",
+            &cut,
+            &P256.replacen("nistp256 ", "nistp384 ", 1),
+            &P256.replacen("ecdsa", "Ecdsa", 1),
+            &P256.replacen("ecdsa", "-cdsa", 1),
+            &P256.replacen(" AAAA", "  AAAA", 1),
+            &format!("{P256} {}", "x".repeat(1024)),
+            // Of a known type, and mangled.
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910",
+            "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA",
+        ] {
+            assert_eq!(faults(|tables| keys(tables, bad)), ["/approver/0/keys/1"], "{bad}");
+        }
+        let twice = |tables: &mut Roster| {
+            tables.approver[0].keys.push(P256.to_owned());
+            tables.boundary[0].keys.push(P256.replace(" eve", " mallory"));
+        };
+        assert_eq!(faults(twice), ["/boundary/0/keys/1"], "the comment is no part of the key");
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Tally {
             version: roster.version(),
             required: roster.tables().threshold,
             signed: signed.iter().map(|name| (*name).clone()).collect(),
-            could: could.filter(|person| !person.keys.is_empty()).map(|person| person.name.clone()).collect(),
+            could: could.filter(|person| roster.can_sign(person)).map(|person| person.name.clone()).collect(),
         }
     }
 

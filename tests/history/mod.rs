@@ -401,11 +401,7 @@ impl Log {
         let authorization = base64::engine::general_purpose::STANDARD
             .decode(predicate["authorization"]["payload"].as_str().unwrap())
             .unwrap();
-        let stream = |name: &str| {
-            let stream = &predicate["output"][name];
-            let bare = |field: &str| stream[field].as_str().unwrap()[7..].to_owned();
-            json!({"name": name, "digest": {"blake3": bare("blake3"), "sha256": bare("sha256")}})
-        };
+        let stream = |name: &str| json!({"name": name, "digest": {"sha256": predicate["output"][name]["sha256"].as_str().unwrap()[7..]}});
         let subject = json!([
             {"name": "authorization", "digest": {"sha256": hex(&sha256(&authorization))}},
             stream("stdout"), stream("stderr"),

@@ -441,6 +441,10 @@ def check_spent(stated, consumption, index, leaf, digest, authorization):
 def check_step(step, authorization):
     if len(canonical(step)) > MAX_STEP:
         raise Bad("the step is more than 1 MiB")
+    usual = {"files": [], "format": "markdown", "outputs": [], "secrets": [], "session": "none", "template": "none"}
+    for field in ("files", "format", "outputs", "plan", "programs", "runs_on", "secrets", "session", "template"):
+        if step.get(field, usual.get(field)) != usual.get(field):
+            raise Bad(f"later-feature /step/{field}")
     documents.STEP(step, "/step")
     digest = reference(canonical(step))
     if authorization["step"] != {"ref": step["ref"], "digest": digest}:

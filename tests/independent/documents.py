@@ -6,7 +6,7 @@ A shape is a function that takes a value and its place and raises Bad where the 
 import functools
 import re
 
-from wire import PAYLOAD_TYPE, Bad, Envelope, canonical, reference, seconds, strict_canonical
+from wire import Bad, Envelope, canonical, reference, seconds, strict_canonical
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 KIB = 1024
@@ -152,11 +152,6 @@ def files_of_sandbox(value, place):
         raise Bad(f"{place}/masked_before: only beside masked 0")
 
 
-def embedded(value, place):
-    envelope(value, place)
-    one_of(PAYLOAD_TYPE)(value["payloadType"], f"{place}/payloadType")
-
-
 HEX = rx(r"[0-9a-f]{64}")
 DIGEST = rx(r"sha256:[0-9a-f]{64}")
 BLAKE3 = rx(r"blake3:[0-9a-f]{64}")
@@ -284,7 +279,7 @@ KINDS = {
             "threshold": number(),
             "policy": DIGEST,
             "approver": arr(obj({**PERSON, "groups": arr(NAME)}, {"valid_after": time, "valid_before": time})),
-            "group": arr(obj({"name": NAME}, {"presence": one_of("required")})),
+            "group": arr(obj({"name": NAME}, {"presence": one_of("required", "verified")})),
             "proposer": arr(obj({**PERSON, "owners": arr(NAME)})),
             "operator": arr(obj(PERSON)),
             "boundary": arr(obj({"name": BOUNDARY, "keys": arr(text())})),
@@ -314,13 +309,13 @@ KINDS = {
         {
             "seal": DIGEST,
             "at": time,
-            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}), low=1, high=64),
+            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}), low=1, high=16),
         }
     ),
     "receipt": obj(
         {
             "consumption": obj({"index": number(), "leaf": DIGEST, "item": number()}),
-            "authorization": embedded,
+            "authorization": envelope,
             "decision": obj(
                 {
                     "approvers": arr(NAME, ordered=True),
@@ -365,8 +360,8 @@ LIMITS = {
     "denial": 8 * KIB,
     "roster": 256 * KIB,
     "seal": 40 * KIB,
-    "consumption": 48 * KIB,
-    "receipt": 64 * KIB,
+    "consumption": 16 * KIB,
+    "receipt": 48_898,
     "refusal": 8 * KIB,
 }
 REGISTRY_LEAF = obj({"digest": DIGEST, "ref": path_ref})
@@ -426,8 +421,10 @@ def more_of_seal(predicate):
 
 
 def more_of_receipt(predicate):
-    if len(canonical({**predicate, "authorization": {}})) > 8 * KIB:
-        raise Bad("the rest of the receipt is more than 8 KiB")
+    if len(canonical({**predicate, "authorization": {}})) > 9400:
+        raise Bad("the rest of the receipt is more than 9,400 bytes")
+    if len(canonical(predicate["decision"])) > 2 * KIB:
+        raise Bad("/predicate/decision: more than 2 KiB")
     for name, stream in predicate["output"].items():
         # Masking may change how long it is.
         if not stream["redactions"] and (
@@ -465,17 +462,14 @@ MORE = {
 }
 
 
-def subject(name, digest, blake3=None):
-    digests = {"sha256": digest.split(":")[1]}
-    if blake3:
-        digests["blake3"] = blake3.split(":")[1]
-    return {"name": name, "digest": digests}
+def subject(name, digest):
+    return {"name": name, "digest": {"sha256": digest.split(":")[1]}}
 
 
 def subjects_of_receipt(predicate):
     """All but the first, which is the embedded authorization."""
     output = predicate["output"]
-    streams = [subject(name, output[name]["sha256"], output[name]["blake3"]) for name in ("stdout", "stderr")]
+    streams = [subject(name, output[name]["sha256"]) for name in ("stdout", "stderr")]
     return streams + [subject("files", predicate["files"]["manifest"])]
 
 
@@ -494,7 +488,7 @@ def alone(name):
 
 
 def receipt_subjects(predicate, subjects):
-    arr(obj({"digest": obj({"sha256": HEX}, {"blake3": HEX}), "name": text()}), low=4, high=4)(subjects, "/subject")
+    arr(obj({"digest": obj({"sha256": HEX}), "name": text()}), low=4, high=4)(subjects, "/subject")
     if subjects[1:] != subjects_of_receipt(predicate) or subjects[0]["name"] != "authorization":
         raise Bad("a subject is not the twin of what the predicate says")
 

@@ -13,6 +13,22 @@ NAMESPACE = b"countersign"
 MAX_LINE = 1024
 
 
+def foreign(line):
+    """The blob of a key of a type that is not verified here, None for a type that is; Bad for a line of neither form."""
+    if not isinstance(line, str) or len(line.encode()) > MAX_LINE or re.search(r"[\x00-\x1f\x7f-\x9f]", line):
+        raise Bad("no key line")
+    kind, _, rest = line.partition(" ")
+    if kind in (PLAIN, SECURITY):
+        return None
+    if not re.fullmatch(r"[a-z0-9][a-z0-9@.-]{0,63}", kind):
+        raise Bad("no type of a key")
+    blob = unbase64(rest.split(" ")[0])
+    reader = Reader(blob)
+    if reader.text() != kind.encode() or reader.at == len(blob):
+        raise Bad("the type in the key differs from the line's")
+    return blob
+
+
 class Key:
     """A key of a roster: `keyid`, `public` (32 bytes), `application` (bytes of a security key, else None)."""
 
@@ -44,7 +60,7 @@ class Key:
             raise Bad("an Ed25519 key has 32 bytes")
 
     def verify(self, message, signature):
-        """Whether a person touched the key (None: it can't tell), or Bad."""
+        """Whether a person touched the key: None, it can't tell; 2, the key verified the person as well. Or Bad."""
         if self.kind == PLAIN and len(signature) == 64 and not signature.startswith(b"SSHSIG"):
             if not ed25519.verify(self.public, message, signature):
                 raise Bad("the signature does not hold")
@@ -80,7 +96,7 @@ class Key:
         raw, touched = inner.text(), None
         if self.kind == SECURITY:
             flags, counter = inner.byte(), inner.number()
-            touched = bool(flags & 1)
+            touched = 2 if flags & 5 == 5 else flags & 1
             signed = (
                 hashlib.sha256(self.application).digest()
                 + struct.pack(">BI", flags, counter)

@@ -1,7 +1,7 @@
 """The roster: who is who, and its chain of versions. From `formats.md`."""
 
 import documents
-from keys import Key
+from keys import Key, foreign
 from wire import Bad, Envelope, pae, reference, seconds, strict
 
 
@@ -19,12 +19,18 @@ class Roster:
         for role in ("approver", "proposer", "operator", "boundary"):
             for entry in predicate[role]:
                 for line in entry["keys"]:
+                    blob = foreign(line)
+                    if blob is not None:
+                        if blob in self.material:
+                            raise Bad(f"a key of {entry['name']} stands twice")
+                        self.material[blob] = (role, entry["name"])
+                        continue
                     key = Key(line)
                     if key.public in self.material:
                         raise Bad(f"a key of {entry['name']} stands twice")
                     self.material[key.public] = (role, entry["name"])
                     self.holders[key.keyid] = (role, entry, key)
-        if self.threshold > min(16, sum(1 for person in predicate["approver"] if person["keys"])):
+        if self.threshold > min(16, sum(1 for person in predicate["approver"] if any(foreign(line) is None for line in person["keys"]))):
             raise Bad("a threshold that nobody can meet")
 
     def _read_names(self, predicate):
@@ -61,7 +67,8 @@ class Roster:
         }
 
     def wants_presence(self, group):
-        return any(one["name"] == group and "presence" in one for one in self.predicate["group"])
+        """How much presence a signature for this group must show: 0, 1 a touch, 2 a verified person."""
+        return wanted_presence(self.predicate["group"], group)
 
     def role_of(self, name):
         """`approver`, `proposer` or `operator`, and the entry; None for a name that is not rostered."""
@@ -70,6 +77,11 @@ class Roster:
                 if entry["name"] == name:
                     return role, entry
         return None
+
+
+def wanted_presence(groups, name):
+    levels = {None: 0, "required": 1, "verified": 2}
+    return max((levels[one.get("presence")] for one in groups if one["name"] == name), default=0)
 
 
 class Chain:

@@ -11,7 +11,7 @@ import keys
 import log
 import rules
 from globs import matches
-from roster import Chain, Roster, read_trust
+from roster import Chain, Roster, read_trust, wanted_presence
 from wire import Bad, Envelope, canonical, reference, seconds, strict
 
 
@@ -87,10 +87,14 @@ def window(vector, _):
     return rules.check_window(vector, seconds(vector["at"]), vector.get("policy_max_s")) or "within"
 
 
+def touch(signed):
+    return 2 if signed.get("touched") and signed.get("verified") else int(signed.get("touched") or 0)
+
+
 def quorum(vector, _):
     people = {}
     groups = [{"name": name, **rule} for name, rule in vector["groups"].items()]
-    wants = lambda group: any(one["name"] == group and "presence" in one for one in groups)
+    wants = lambda group: wanted_presence(groups, group)
     roster = type("Groups", (), {"wants_presence": staticmethod(wants)})
     try:
         combined = rules.Rules(vector["policy"], vector["step"])
@@ -101,7 +105,7 @@ def quorum(vector, _):
         if person["name"] in vector["excluded"]:
             continue
         try:
-            counted = rules.counts_for(person, signed.get("touched"), combined, roster, seconds(vector["at"]))
+            counted = rules.counts_for(person, touch(signed), combined, roster, seconds(vector["at"]))
         except Bad:
             continue
         people[person["name"]] = people.get(person["name"], set()) | counted

@@ -169,9 +169,9 @@ class Envelope:
         self.signatures = []
         for one in value["signatures"]:
             raw = unbase64(one["sig"])
-            if len(raw) > 512:
-                raise Bad("a signature of more than 512 bytes", "too-large")
             self.signatures.append((one["keyid"], raw))
+        if sum(len(raw) for _, raw in self.signatures) > 8192:
+            raise Bad("signatures of more than 8,192 bytes together", "too-large")
         self.leaf = canonical(value)
         self.digest = reference(self.payload)
 

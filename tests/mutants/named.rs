@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use countersign::crypto::canonical::to_canonical;
+use countersign::crypto::signature::SecretKey;
+use countersign::crypto::sshsig::SshKey;
+use countersign::record::envelope::EnvelopeSignature;
 use serde_json::{Value, json};
 
 use super::{Story, reference, second_roster};
@@ -56,6 +59,7 @@ fn all() -> Vec<Named> {
     let mut found = Vec::new();
     documents(&mut found);
     signatures(&mut found);
+    later_steps(&mut found);
     places(&mut found);
     decisions(&mut found);
     outcomes(&mut found);
@@ -199,7 +203,7 @@ fn documents(found: &mut Vec<Named>) {
         "receipt-stdout-not-its-twin",
         &["receipt-document"],
         changed("receipt", |value| {
-            value["subject"][1]["digest"]["blake3"] = json!("0".repeat(64));
+            value["subject"][1]["digest"]["sha256"] = json!("0".repeat(64));
         }),
     );
     refused(
@@ -286,6 +290,57 @@ fn signatures(found: &mut Vec<Named>) {
     swapped["signatures"].as_array_mut().unwrap().swap(0, 1);
     push("authorization-signatures-out-of-order", swapped, &["authorization-signatures"]);
     push("authorization-signed-by-nobody", signed(&[]), &["quorum"]);
+    // The form of the embedded envelope belongs to the document in it, as that of every envelope does.
+    let mut formed = |id: &str, change: &dyn Fn(&mut Value)| {
+        let original = signed(&["alice", "bob"]);
+        let mut value = original.clone();
+        change(&mut value);
+        assert_ne!(value, original, "{id}");
+        push(&format!("authorization-envelope-{id}"), value, &["authorization-document"]);
+    };
+    let sig = |value: &mut Value, edit: &dyn Fn(String) -> String| {
+        for one in value["signatures"].as_array_mut().unwrap() {
+            one["sig"] = json!(edit(one["sig"].as_str().unwrap().to_owned()));
+        }
+    };
+    formed("of-another-payload-type", &|value| value["payloadType"] = json!("application/json"));
+    formed("in-the-url-alphabet", &|value| sig(value, &|text| text.replace('+', "-").replace('/', "_")));
+    formed("without-padding", &|value| sig(value, &|text| text.trim_end_matches('=').to_owned()));
+    formed("payload-with-a-line-end", &|value| {
+        let text = value["payload"].as_str().unwrap().to_owned() + "\n";
+        value["payload"] = json!(text);
+    });
+    let stray =
+        |text: String| text.replace("A==", "B==").replace("Q==", "R==").replace("g==", "h==").replace("w==", "x==");
+    formed("with-stray-bits", &|value| sig(value, &stray));
+    let more = |value: &mut Value, count: usize, bytes: usize| {
+        let signatures = value["signatures"].as_array_mut().unwrap();
+        for seed in 0..count {
+            let key = SecretKey::from_seed([100 + seed as u8; 32]).public();
+            let keyid = SshKey::from_public(key, "").unwrap().keyid();
+            signatures.push(json!(EnvelopeSignature::new(keyid, &vec![7; bytes])));
+        }
+        signatures.sort_by_key(|one| one["keyid"].as_str().unwrap().to_owned());
+    };
+    formed("with-seventeen-signatures", &|value| more(value, 15, 64));
+    formed("with-signatures-of-8193-bytes", &|value| more(value, 1, 8193 - 128));
+}
+
+/// What comes with a later version, in a step that is otherwise sealed and approved.
+fn later_steps(found: &mut Vec<Named>) {
+    for (field, value) in [
+        ("template", json!("gruntwork")),
+        ("secrets", json!([{"as": "file", "name": "db"}])),
+        ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
+        ("plan", json!({"max_age_s": 600, "step": "own:files"})),
+        ("runs_on", json!(["web"])),
+        ("programs", json!(["jq"])),
+    ] {
+        let mut step = golden::value("bundle.json")["step"].clone();
+        step[field] = value;
+        let story = Story { sealed: Some(("step", step)), approved: true, ..Story::default() };
+        refused(found, &format!("step-with-{}", field.replace('_', "-")), &["step"], story);
+    }
 }
 
 fn places(found: &mut Vec<Named>) {

@@ -55,6 +55,8 @@ pub fn check(dir: &Path) -> Vec<Outcome> {
         ("valid/bundle.json", "valid/roster.json"),
         ("valid/bundle-sshsig.json", "valid/roster.json"),
         ("valid/bundle-sk.json", "valid/roster-sk.json"),
+        ("valid/bundle-sk-verified.json", "valid/roster-sk-verified.json"),
+        ("valid/bundle-foreign-keys.json", "valid/roster-foreign-keys.json"),
         ("valid/bundle-roster-2.json", "valid/roster.json"),
     ] {
         done.push((bundle.to_owned(), golden.established(bundle, roster)));

@@ -67,6 +67,7 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
     for signed in vector["signed"].as_array().into_iter().flatten() {
         let (plain, security) = keys_of(text(signed, "name")?);
         let presence = match (signed["sk"].as_bool(), signed["touched"].as_bool()) {
+            (Some(true), Some(true)) if signed["verified"] == true => Presence::Verified,
             (Some(true), Some(true)) => Presence::Touched,
             (Some(true), _) => Presence::NotTouched,
             _ => Presence::Unknown,

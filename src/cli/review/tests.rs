@@ -152,7 +152,7 @@ impl Case {
             tokens: BlobDigest::of(b"tokens"),
             configuration: BlobDigest::of(&configuration),
             keys: vec![ssh(3, "").keyid()],
-            engine: "countersign 0.1.0".into(),
+            engine: "countersign 0.2.0".into(),
             genesis: Some(Genesis::New("9e".repeat(32).parse().expect("salt"))),
         };
         let id = SealDigest::of(&seal.clone().into_statement().to_payload().expect("seal"));

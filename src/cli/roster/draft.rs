@@ -12,7 +12,7 @@ use crate::cli::roster::{AddArgs, DraftArgs, RemoveArgs};
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::sshsig::{ForeignKey, SshKey};
 use crate::node::config::Config;
 use crate::node::files::read_policy;
 use crate::node::owned::read_owned;
@@ -75,15 +75,16 @@ pub fn run(config: &ConfigArgs, args: &DraftArgs, talk: &Talk) -> Result<Exit, F
 
 /// A key that was named: a file, or the line itself.
 fn key_line(key: &str) -> Result<String, Failure> {
-    let line = if SshKey::parse(key).is_ok() {
+    let line = if SshKey::parse(key).is_ok() || ForeignKey::parse(key).is_ok() {
         key.to_owned()
     } else {
         let path = Path::new(key);
         let bytes = read_bounded(path, MAX_KEY_FILE)?;
         String::from_utf8_lossy(&bytes).trim_end().to_owned()
     };
-    match SshKey::parse(&line) {
-        Ok(_) => Ok(line),
+    // A key that this version can't verify may stand in a roster; `roster show` says that it counts for nobody.
+    match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
+        Ok(()) => Ok(line),
         Err(error) => Err(Failure::usage(format!(
             "{} holds no public key that a roster may have: {error}; `countersign key show FILE` prints the line of a key",
             Shown::text(key).as_str()

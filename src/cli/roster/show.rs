@@ -10,7 +10,7 @@ use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json as strict;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::sshsig::{ForeignKey, SshKey};
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::{read_policy, read_roster};
 use crate::node::problem::{Problem, Problems};
@@ -125,10 +125,13 @@ pub fn text(roster: &TrustedRoster) -> String {
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];
     let mut add = |who: &str, name: &str, groups: String, keys: &[String]| {
         for (at, line) in keys.iter().enumerate() {
-            let key = SshKey::parse(line).map_or_else(
-                |error| error.to_string(),
-                |key| format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" }),
-            );
+            let key = match (SshKey::parse(line), ForeignKey::parse(line)) {
+                (Ok(key), _) => {
+                    format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" })
+                }
+                (_, Ok(key)) => format!("{} ({}: can't be verified, counts for nobody)", key.keyid(), key.kind()),
+                (Err(error), _) => error.to_string(),
+            };
             let first = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
             rows.push([first(who), first(name), first(&groups), key]);
         }
@@ -159,8 +162,13 @@ pub fn text(roster: &TrustedRoster) -> String {
         rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
     }
     text.push_str(&aligned(&rows));
-    for group in tables.group.iter().filter(|group| group.presence == Some(PresenceRule::Required)) {
-        text.push_str(&format!("group {}: only touched security keys count\n", group.name));
+    for group in &tables.group {
+        let keys = match group.presence {
+            None => continue,
+            Some(PresenceRule::Required) => "touched security keys",
+            Some(PresenceRule::Verified) => "security keys that verified the person (PIN or fingerprint)",
+        };
+        text.push_str(&format!("group {}: only {keys} count\n", group.name));
     }
     text.push_str(&format!("\npolicy         {}\ndigest to pin  {}\n", roster.policy(), roster.digest()));
     text

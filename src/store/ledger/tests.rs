@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::digest::{BlobDigest, ParamsDigest, StepDigest};
 use crate::crypto::signature::SecretKey;
-use crate::crypto::sshsig::SshKey;
+use crate::crypto::sshsig::{Presence, SshKey};
 use crate::record::consumption::Consumption;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
@@ -712,7 +712,7 @@ async fn signatures_are_kept_once_a_key_in_order_of_arrival() {
     let signature = |seed: u8, at| Signature {
         keyid: SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("key").keyid(),
         person: format!("p{seed}").parse().expect("name"),
-        presence: seed == 2,
+        presence: if seed == 2 { Presence::Touched } else { Presence::Unknown },
         sig: vec![seed; 64],
         at: t(at),
     };
