@@ -965,6 +965,21 @@ fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
 fn kinds_of_later_versions_and_garbage_are_told() {
     let mut log = usual();
     log.push("grant", &json!({}));
+    assert_eq!(found(&log), ["entry"], "a broken one");
+    for name in ["grant", "revocation-key", "review"] {
+        let mut log = usual();
+        let path = format!("{}/tests/conformance/golden/reserved/valid/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let payload = std::fs::read(path).unwrap();
+        let signature = json!({"keyid": "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8", "sig": "AAAA"});
+        let envelope = json!({
+            "payload": base64::engine::general_purpose::STANDARD.encode(payload),
+            "payloadType": "application/vnd.in-toto+json", "signatures": [signature],
+        });
+        log.entries.push(canonical_of(&envelope).unwrap());
+        assert_eq!(found(&log), ["later-feature"], "{name}");
+    }
+    let mut log = usual();
+    log.push("unheard-of", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
     // What a person ran themselves is no entry of a boundary's log, whoever put it there.
     let mut log = usual();

@@ -257,8 +257,9 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
 
     // The decision, again, by the same functions that the boundary calls.
     let step = ledger.check(C::Step, || {
-        let step = HashedStep::parse(&bundle?.step).map_err(failed)?;
-        let _sealed = check_step(authorization?.predicate(), Some(&step)).map_err(failed)?;
+        let (bundle, authorization) = (bundle?, authorization?);
+        let step = HashedStep::parse(&bundle.step).map_err(failed)?;
+        let _sealed = check_step(authorization.predicate(), Some(&step)).map_err(failed)?;
         let detail = format!("{} is {}", step.definition().reference, step.digest());
         Ok((step, detail))
     });
@@ -405,6 +406,52 @@ mod tests {
     fn report(file: &str, roster: &str) -> BundleReport {
         let bundle = std::fs::read(golden().join(file)).expect(file);
         verify(&bundle, &trust(roster), Options::default()).expect("a trusted roster")
+    }
+
+    #[test]
+    fn a_later_feature_fails_the_check_of_its_document_and_is_named() {
+        let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        let state = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
+        for (stage, name, part, check) in [
+            (Stage::Authorization, "emergency", json!(true), CheckName::AuthorizationDocument),
+            (Stage::Authorization, "session", state, CheckName::AuthorizationDocument),
+            (Stage::Receipt, "session", json!({"before": digest, "after": digest}), CheckName::ReceiptDocument),
+        ] {
+            let case = Case::new().edit(stage, move |document| document["predicate"][name] = part.clone());
+            let report = case.report(Options::default());
+            assert!(!report.verified);
+            let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
+            assert_eq!(failed.len(), 1, "{failed:?}");
+            assert_eq!(failed[0].0, check);
+            assert!(failed[0].1.starts_with(&format!("later-feature /predicate/{name}: ")), "{failed:?}");
+        }
+        let broken =
+            Case::new().edit(Stage::Authorization, |document| document["predicate"]["emergency"] = json!(false));
+        let report = broken.report(Options::default());
+        assert!(report.failed().all(|check| !check.detail.starts_with("later-feature")), "{:?}", report.checks);
+    }
+
+    #[test]
+    fn a_step_with_a_later_feature_is_never_verified() {
+        for (name, part) in [
+            ("secrets", json!([{"name": "db", "as": "file"}])),
+            ("session", json!("write")),
+            ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
+            (
+                "files",
+                json!([{"path": "a", "bytes": 0, "digest": format!("sha256:{}", "0".repeat(64)), "executable": false}]),
+            ),
+            ("plan", json!({"step": "own:files", "max_age_s": 60})),
+            ("format", json!("rundown")),
+            ("template", json!("gruntwork")),
+        ] {
+            let report = Case::new().edit(Stage::Bundle, move |bundle| bundle["step"][name] = part.clone());
+            let report = report.report(Options::default());
+            let step = report.checks.iter().find(|check| check.name == CheckName::Step).expect("the check");
+            assert_eq!(step.finding, Finding::Failed, "{name}");
+            assert!(step.detail.starts_with(&format!("later-feature /step/{name}: ")), "{}", step.detail);
+            assert!(!report.verified);
+        }
     }
 
     #[test]

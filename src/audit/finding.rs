@@ -44,6 +44,8 @@ whats! {
     Entry = "entry", Hashes;
     /// An entry is of a kind that this version does not know.
     UnknownKind = "unknown-kind", Hashes;
+    /// An entry is well formed, and uses what comes with a later version: it is named, and nothing was decided of it.
+    LaterFeature = "later-feature", Hashes;
     /// An entry is not signed by a key of the boundary's entry in the roster in force.
     Signature = "signature", Roster;
     /// A time lies before that of an earlier entry.

@@ -25,10 +25,14 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
-use crate::record::document::{Predicate, Statement};
+use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
+use crate::record::grant::Grant;
+use crate::record::later::of_kind;
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
+use crate::record::review::Review;
+use crate::record::revocation::Revocation;
 use crate::record::seal::{Followed, Genesis, Seal};
 use crate::record::validity::Timestamp;
 use crate::trust::chain::{Chain, ChainError, Pinned};
@@ -481,6 +485,11 @@ impl Auditor {
                     }
                 }
             }
+            Grant::KIND | Revocation::KIND | Review::KIND => {
+                if let Some(what) = of_kind(kind, payload, signatures.len()) {
+                    self.say(Finding::at(of_malformed(&what), index, format!("{kind}: {what}")));
+                }
+            }
             other => {
                 let message =
                     format!("an entry of the kind {other:?}, which this version does not know: use a newer one");
@@ -560,7 +569,7 @@ impl Auditor {
         let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
             Ok(document) => document,
             Err(VerifyError::Malformed(malformed)) => {
-                return self.say(Finding::at(What::Entry, index, malformed.to_string()));
+                return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
             }
             Err(error) => return self.say(Finding::at(What::Denial, index, error.to_string())),
         };
@@ -603,7 +612,7 @@ impl Auditor {
             }
             let name = &in_force.boundary.name;
             signed.verify(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
-                VerifyError::Malformed(malformed) => (What::Entry, malformed.to_string()),
+                VerifyError::Malformed(malformed) => (of_malformed(&malformed), malformed.to_string()),
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
                     let message = format!(
@@ -921,6 +930,11 @@ fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Re
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
     if head.origin == origin { Ok(head) } else { Err(format!("a head of the log {}, expected {origin}", head.origin)) }
+}
+
+/// The word for a document that this version does not take.
+const fn of_malformed(malformed: &Malformed) -> What {
+    if malformed.later { What::LaterFeature } else { What::Entry }
 }
 
 fn signed<P: Predicate>(payload: &[u8], signatures: &[EnvelopeSignature]) -> Result<Signed<P>, String> {

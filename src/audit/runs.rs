@@ -210,7 +210,9 @@ impl Runs {
         let authorization = match signed {
             Ok((authorization, _)) => authorization,
             Err(why) => {
-                again.find(What::Approvals, why);
+                let later = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
+                    .is_ok_and(|signed| signed.check_document().is_err_and(|error| error.later));
+                again.find(if later { What::LaterFeature } else { What::Approvals }, why);
                 counts.fail += 1;
                 return (None, again.findings, Some(open.in_force));
             }

@@ -128,8 +128,7 @@ impl From<Refusal> for Stopped {
 
 impl From<Malformed> for Refusal {
     fn from(malformed: Malformed) -> Self {
-        let code = if malformed.too_large { Code::TooLarge } else { Code::Malformed };
-        Self::new(code, malformed.to_string()).at(malformed.pointer, malformed.message)
+        Self::new(malformed.code(), malformed.to_string()).at(malformed.pointer, malformed.message)
     }
 }
 

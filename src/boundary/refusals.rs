@@ -7,15 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use schemars::Schema;
-
 use crate::boundary::Boundary;
 use crate::boundary::refusal::{Refusal, Stopped};
 use crate::crypto::digest::InputDigest;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
-use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::document::{Malformed, Statement};
 use crate::record::envelope::Envelope;
+use crate::record::later::schema_of;
 use crate::record::refusal::{self, Code, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
@@ -209,18 +208,13 @@ fn without_input(pointer: &str) -> Option<String> {
 static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut schemas = settings().into_generator();
     let mut names = BTreeSet::new();
-    let whole = [
-        schemas.root_schema_for::<Envelope>(),
-        schemas.root_schema_for::<Statement<Authorization>>(),
-        schemas.root_schema_for::<Statement<Denial>>(),
-    ];
-    for schema in whole.iter().map(Schema::as_value) {
+    let whole = [schemas.root_schema_for::<Envelope>().to_value(), schema_of::<Authorization>(), schema_of::<Denial>()];
+    for schema in &whole {
         let within = schema["$defs"].as_object().into_iter().flat_map(serde_json::Map::values);
         for properties in within.chain([schema]).filter_map(|schema| schema["properties"].as_object()) {
             names.extend(properties.keys().cloned());
         }
     }
-    names.extend(Authorization::LATER_FIELDS.iter().map(|&name| name.to_owned()));
     names
 });
 

@@ -94,6 +94,8 @@ impl Exit {
             | Code::ContextChanged
             | Code::SessionStale
             | Code::GrantExhausted
+            | Code::NotGranted
+            | Code::LaterFeature
             | Code::SandboxUnavailable
             | Code::Unauthenticated
             | Code::Forbidden

@@ -21,7 +21,7 @@ use crate::crypto::json as strict;
 use crate::record::authorization::{Authorization, BoundaryRef, MAX_PARAMS_BYTES, MAX_REASON_BYTES, StepReference};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
-use crate::record::step::{StepDefinition, Template};
+use crate::record::step::StepDefinition;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use crate::registry::parameters::ParameterSchema;
 
@@ -287,9 +287,7 @@ fn offline(
     let registry: RegistryView = client.get("/v1/registry")?;
     let definition: StepDefinition = strict::typed(&step.definition)
         .map_err(|error| Failure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}")))?;
-    if definition.template != Template::None {
-        return Err(Failure::new(Exit::Refused, "the step uses templates, a feature that this version does not have"));
-    }
+    definition.check_reserved().map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
     let schema =
         ParameterSchema::compile(&definition.params).map_err(|flaws| Failure::new(Exit::Refused, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| Failure::usage(join(&errors)))?;

@@ -15,12 +15,17 @@ use crate::record::bundle::Bundle;
 use crate::record::configuration::Configuration;
 use crate::record::consumption::Consumption;
 use crate::record::denial::Denial;
-use crate::record::document::{Predicate, Statement, predicate_type};
+use crate::record::document::{Predicate, predicate_type};
 use crate::record::envelope::Envelope;
+use crate::record::grant::Grant;
+use crate::record::later::schema_of;
 use crate::record::local_receipt::LocalReceipt;
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
+use crate::record::review::Review;
+use crate::record::revocation::Revocation;
 use crate::record::roster::Roster;
+use crate::record::run_report::RunReport;
 use crate::record::schema::settings;
 use crate::record::seal::Seal;
 use crate::record::step::{RegistryLeaf, StepDefinition};
@@ -103,10 +108,14 @@ pub fn files() -> Vec<(String, String)> {
         statement::<Authorization>(),
         statement::<Consumption>(),
         statement::<Denial>(),
+        statement::<Grant>(),
         statement::<LocalReceipt>(),
         statement::<Receipt>(),
         statement::<Refusal>(),
+        statement::<Review>(),
+        statement::<Revocation>(),
         statement::<Roster>(),
+        statement::<RunReport>(),
         statement::<Seal>(),
         schema::<Bundle>("bundle"),
         schema::<Configuration>("sealed-configuration"),
@@ -124,7 +133,7 @@ pub fn files() -> Vec<(String, String)> {
 
 /// The schema of a whole statement of this kind.
 fn statement<P: Predicate>() -> (String, String) {
-    let (name, mut value) = generate::<Statement<P>>(P::KIND);
+    let (name, mut value) = named(P::KIND, schema_of::<P>());
     // What tells the kinds apart is a constant of each.
     value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
     value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
@@ -138,7 +147,10 @@ fn schema<T: JsonSchema>(name: &str) -> (String, String) {
 }
 
 fn generate<T: JsonSchema>(name: &str) -> (String, Value) {
-    let mut value = settings().into_generator().into_root_schema_for::<T>().to_value();
+    named(name, settings().into_generator().into_root_schema_for::<T>().to_value())
+}
+
+fn named(name: &str, mut value: Value) -> (String, Value) {
     value["$id"] = Value::from(format!("https://countersign.dev/schemas/{name}/v1"));
     value["title"] = Value::from(format!("Countersign {name}, version 1"));
     (format!("schemas/{name}.v1.json"), value)

@@ -11,7 +11,7 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Malformed;
 use crate::record::ident::StepRef;
 use crate::record::refusal::Code;
-use crate::record::step::{StepDefinition, Template};
+use crate::record::step::StepDefinition;
 
 /// A step's definition and the digests over it. Made once at the seal, so that a crossing hashes nothing again.
 #[derive(Debug, Clone)]
@@ -25,13 +25,11 @@ impl HashedStep {
     /// Hashes a definition.
     ///
     /// # Errors
-    /// When it has no canonical form, or uses what this version can't render.
+    /// When it has no canonical form, or uses what comes with a later version.
     pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
-        if definition.template != Template::None {
-            return Err(StepError::TemplateUnknown { step: definition.reference });
-        }
+        definition.check_reserved().map_err(StepError::Malformed)?;
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
     }
@@ -39,9 +37,12 @@ impl HashedStep {
     /// Reads and hashes a definition that was handed in.
     ///
     /// # Errors
-    /// When it is not a definition, or one that this version can't render.
+    /// When it is not a definition, or uses what comes with a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let definition = json::typed(value).map_err(|error| StepError::Malformed(error.into()))?;
+        let definition = json::typed(value).map_err(|error| {
+            let error = Malformed::from(error);
+            StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error })
+        })?;
         let hashed = Self::of(definition)?;
         // An optional field written as null would be read, and hashed as if it were left out.
         if hashed.digest != StepDigest::of(&canonical::to_canonical(value)) {
@@ -119,11 +120,6 @@ pub enum StepError {
         /// What the definition gives.
         sealed: RenderedDigest,
     },
-    /// The step fills templates, which this version does not.
-    TemplateUnknown {
-        /// The step.
-        step: StepRef,
-    },
     /// Not a step's definition.
     Malformed(Malformed),
 }
@@ -136,7 +132,7 @@ impl StepError {
             Self::Unknown { .. } => Code::UnknownStep,
             Self::Changed { .. } => Code::StepChanged,
             Self::OtherScript { .. } => Code::ContextChanged,
-            Self::TemplateUnknown { .. } | Self::Malformed(_) => Code::Malformed,
+            Self::Malformed(malformed) => malformed.code(),
         }
     }
 }
@@ -151,9 +147,7 @@ impl fmt::Display for StepError {
             Self::OtherScript { signed, sealed } => {
                 write!(f, "the script was signed as {signed}, the definition gives {sealed}; propose it again")
             }
-            Self::TemplateUnknown { step } => {
-                write!(f, "step {step} uses templates, a feature that this version does not have")
-            }
+            Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(f, "not a step's definition: {malformed}"),
         }
     }
@@ -206,7 +200,20 @@ mod tests {
             other[field] = value;
             HashedStep::parse(&other).expect_err(field)
         };
-        assert!(matches!(refused("template", json!("gruntwork")), StepError::TemplateUnknown { .. }));
+        for (field, value) in [
+            ("template", json!("gruntwork")),
+            ("format", json!("rundown")),
+            ("session", json!("write")),
+            ("secrets", json!([{"name": "db", "as": "file"}])),
+            ("outputs", json!([{"name": "id", "schema": {"type": "string"}}])),
+            ("plan", json!({"step": "own:files", "max_age_s": 600})),
+            ("runs_on", json!(["web"])),
+            ("programs", json!(["jq"])),
+        ] {
+            let error = refused(field, value);
+            assert_eq!(error.code(), Code::LaterFeature);
+            assert!(error.to_string().starts_with(&format!("later-feature /step/{field}: ")), "{error}");
+        }
         assert!(matches!(refused("surprise", json!(1)), StepError::Malformed(_)));
         assert!(matches!(refused("exclusive", Value::Null), StepError::Malformed(_)));
     }

@@ -44,6 +44,8 @@ pub const fn status(code: Code) -> StatusCode {
         | Code::PolicyDenied
         | Code::SessionStale
         | Code::GrantExhausted
+        | Code::NotGranted
+        | Code::LaterFeature
         | Code::SandboxUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

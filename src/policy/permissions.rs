@@ -265,6 +265,8 @@ mod tests {
             session: SessionUse::None,
             exclusive: None,
             plan: None,
+            runs_on: None,
+            programs: None,
         }
     }
 

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
+use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
-use crate::record::profile::Profile;
+use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, SessionState, Target};
+use crate::record::profile::{PROGRAMS, Profile};
+use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 
 /// The largest authorization payload.
@@ -151,49 +153,95 @@ impl Authorization {
 impl Predicate for Authorization {
     const KIND: &'static str = "authorization";
     const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
-    const LATER_FIELDS: &'static [&'static str] = &["artifacts", "grant", "plan", "session"];
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<Artifacts>("artifacts"),
+        Reserved::field::<Emergency>("emergency"),
+        Reserved::field::<ContentDigest>("grant"),
+        Reserved::field::<PlanReference>("plan"),
+        Reserved::field::<ProgramList>("sandbox/programs"),
+        Reserved::word("sandbox/require", PROGRAMS),
+        Reserved::field::<SessionState>("session"),
+        Reserved::field::<Target>("target"),
+    ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if !self.params.is_object() {
             return Err(Malformed::at("/predicate/params", "expected an object"));
         }
-        let bounded = |pointer: &str, bytes: Result<Vec<u8>, canonical::CanonicalError>, most: usize| {
-            let bytes = bytes.map_err(|error| Malformed::at(pointer, error.to_string()))?;
-            if bytes.len() <= most {
-                return Ok(bytes);
-            }
-            Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())))
-        };
         let params = bounded("/predicate/params", canonical::canonical_of(&self.params), MAX_PARAMS_BYTES)?;
-        let _reason = bounded("/predicate/reason", canonical::canonical_of(&*self.reason), MAX_REASON_BYTES + 2)?;
-        if self.permissions.len() > MAX_PERMISSIONS {
-            return Err(Malformed::too_large(
-                "/predicate/permissions",
-                format!("at most {MAX_PERMISSIONS} are allowed"),
-            ));
-        }
-        for (at, permission) in self.permissions.iter().enumerate() {
-            if permission.what.len() > MAX_PERMISSION_BYTES {
-                return Err(Malformed::too_large(
-                    format!("/predicate/permissions/{at}/what"),
-                    format!("at most {MAX_PERMISSION_BYTES} bytes are allowed"),
-                ));
-            }
-        }
-        check_sorted("/predicate/permissions", &self.permissions)?;
-        let sandbox = &self.sandbox;
-        check_sorted("/predicate/sandbox/require", &sandbox.require)?;
-        for (pointer, items) in [
-            ("/predicate/sandbox/read", &sandbox.read),
-            ("/predicate/sandbox/write", &sandbox.write),
-            ("/predicate/sandbox/deny", &sandbox.deny),
-            ("/predicate/sandbox/network/hosts", &sandbox.network.hosts),
-            ("/predicate/sandbox/sockets", &sandbox.sockets),
-        ] {
-            check_sorted(pointer, items)?;
-        }
+        check_reason("/predicate/reason", &self.reason)?;
+        check_permissions("/predicate/permissions", &self.permissions)?;
+        self.sandbox.check("/predicate/sandbox")?;
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }
+
+    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
+        let predicate = &statement["predicate"];
+        if predicate.get("emergency").is_some() && predicate.get("grant").is_some() {
+            return Err(Malformed::at(
+                "/predicate/emergency",
+                "an emergency never uses a grant: leave one of both out",
+            ));
+        }
+        Profile::check_programs(&predicate["sandbox"], "/predicate/sandbox")?;
+        // The subjects of artifacts follow the two that every authorization has.
+        let Some(artifacts) = predicate.get("artifacts") else { return Ok(()) };
+        let expected = read_typed::<Artifacts>(artifacts)?.subjects();
+        let Some(subjects) = statement["subject"].as_array_mut() else { return Ok(()) };
+        let given = subjects.split_off(subjects.len().min(2));
+        let given = given.iter().enumerate().map(|(at, subject)| {
+            read_typed::<Subject>(subject).map_err(|error| below(&format!("/subject/{}", at + 2), error))
+        });
+        let given = given.collect::<Result<Vec<_>, _>>()?;
+        check_subjects(&given, &expected).map_err(|error| match error.pointer.as_str() {
+            "/subject" => Malformed::at("/subject", "expected the ref, params and one subject for each artifact"),
+            pointer => {
+                // Counted from the first that was taken out.
+                let at = pointer.split('/').nth(2).and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
+                let rest = pointer.splitn(4, '/').nth(3).unwrap_or_default();
+                Malformed { pointer: format!("/subject/{}/{rest}", at + 2), ..error }
+            }
+        })
+    }
+}
+
+fn bounded(
+    pointer: &str,
+    bytes: Result<Vec<u8>, canonical::CanonicalError>,
+    most: usize,
+) -> Result<Vec<u8>, Malformed> {
+    let bytes = bytes.map_err(|error| Malformed::at(pointer, error.to_string()))?;
+    if bytes.len() <= most {
+        return Ok(bytes);
+    }
+    Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())))
+}
+
+/// Checks the size of a reason.
+///
+/// # Errors
+/// Says how large it is.
+pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
+    bounded(pointer, canonical::canonical_of(reason), MAX_REASON_BYTES + 2).map(drop)
+}
+
+/// Checks that permissions are few, short, sorted and unique.
+///
+/// # Errors
+/// Names the first that is not.
+pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Result<(), Malformed> {
+    if permissions.len() > MAX_PERMISSIONS {
+        return Err(Malformed::too_large(pointer, format!("at most {MAX_PERMISSIONS} are allowed")));
+    }
+    for (at, permission) in permissions.iter().enumerate() {
+        if permission.what.len() > MAX_PERMISSION_BYTES {
+            return Err(Malformed::too_large(
+                format!("{pointer}/{at}/what"),
+                format!("at most {MAX_PERMISSION_BYTES} bytes are allowed"),
+            ));
+        }
+    }
+    check_sorted(pointer, permissions)
 }
 
 /// The digest that names an authorization, from its payload.

@@ -7,8 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::json;
-use crate::record::document::Malformed;
-use crate::record::envelope::Envelope;
+use crate::crypto::note::TlogProof;
+use crate::record::document::{Malformed, Predicate};
+use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::grant::Grant;
+use crate::record::later_parts::Manifest;
+use crate::record::reserved::{Part as _, below};
+use crate::record::run_report::RunReport;
 use crate::record::step::MAX_DEFINITION_BYTES;
 
 /// The media type that names format and version.
@@ -46,6 +51,19 @@ pub struct Bundle {
     pub roster: Vec<Envelope>,
     /// Three C2SP tlog-proof texts with one checkpoint.
     pub proofs: Proofs,
+    /// The grant that the run used. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Envelope>,
+    /// The files that the run left. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
+    /// A whole bundle: that of the plan's receipt. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
+    pub plan: Option<Value>,
+    /// What the runner signed of the run. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Envelope>,
 }
 
 /// An RFC 6962 inclusion proof in the registry.
@@ -71,6 +89,9 @@ pub struct Proofs {
     pub consumption: String,
     /// Of the seal.
     pub seal: String,
+    /// Of the grant. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
 }
 
 impl Bundle {
@@ -79,7 +100,11 @@ impl Bundle {
     /// # Errors
     /// Says what is wrong and where.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let bundle: Self = json::parse_as(bytes, MAX_BUNDLE_BYTES)?;
+        Self::read(&json::parse(bytes, MAX_BUNDLE_BYTES)?)
+    }
+
+    fn read(value: &Value) -> Result<Self, Malformed> {
+        let bundle: Self = json::typed(value).map_err(Malformed::from)?;
         if bundle.media_type != MEDIA_TYPE {
             return Err(Malformed::at("/mediaType", format!("expected {MEDIA_TYPE:?}")));
         }
@@ -92,6 +117,67 @@ impl Bundle {
         if crate::crypto::canonical::to_canonical(&bundle.step).len() > MAX_DEFINITION_BYTES {
             return Err(Malformed::too_large("/step", format!("at most {MAX_DEFINITION_BYTES} bytes are allowed")));
         }
+        bundle.check_reserved(value)?;
         Ok(bundle)
+    }
+
+    /// Reads what comes with later versions strictly; then, that nothing of it is there.
+    fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
+        for field in ["grant", "manifest", "plan", "report"] {
+            if value[field].is_null() && value.get(field).is_some() {
+                return Err(Malformed::at(format!("/{field}"), "an optional field is written as null, leave it out"));
+            }
+        }
+        if value["proofs"].get("grant").is_some_and(Value::is_null) {
+            return Err(Malformed::at("/proofs/grant", "an optional field is written as null, leave it out"));
+        }
+        match (&self.grant, &self.proofs.grant) {
+            (Some(_), None) => return Err(Malformed::at("/grant", "the grant stands without its proof")),
+            (None, Some(_)) => return Err(Malformed::at("/proofs/grant", "the proof stands without its grant")),
+            _ => {}
+        }
+        let mut used = Vec::new();
+        if let Some(grant) = &self.grant {
+            check_envelope::<Grant>(grant).map_err(|error| below("/grant", error))?;
+            used.push("/grant");
+        }
+        if let Some(proof) = &self.proofs.grant {
+            let proof = TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
+            let same = TlogProof::parse(&self.proofs.seal).is_ok_and(|seal| seal.checkpoint == proof.checkpoint);
+            if !same {
+                return Err(Malformed::at("/proofs/grant", "another checkpoint than the other proofs'"));
+            }
+            used.push("/proofs/grant");
+        }
+        if let Some(manifest) = &self.manifest {
+            manifest.check().map_err(|error| below("/manifest", error))?;
+            used.push("/manifest");
+        }
+        if let Some(plan) = &self.plan {
+            if plan.get("plan").is_some() {
+                return Err(Malformed::at("/plan/plan", "a plan's bundle brings no plan of its own"));
+            }
+            match Self::read(plan) {
+                Err(error) if !error.later => return Err(below("/plan", error)),
+                _ => used.push("/plan"),
+            }
+        }
+        if let Some(report) = &self.report {
+            check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
+            if report.signatures.len() != 1 {
+                return Err(Malformed::at("/report/signatures", "expected the runner's one signature"));
+            }
+            used.push("/report");
+        }
+        used.into_iter().min().map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
+    }
+}
+
+/// Checks that an envelope is well spelt and holds a complete document of a reserved kind; signatures are not looked at.
+fn check_envelope<P: Predicate>(envelope: &Envelope) -> Result<(), Malformed> {
+    let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
+    match signed.check_document() {
+        Err(error) if !error.later => Err(below("/payload", error)),
+        _ => Ok(()),
     }
 }

@@ -2,10 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::crypto::digest::{AuthorizationDigest, SealDigest};
+use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
-use crate::record::ident::Nonce;
+use crate::record::ident::{Name, Nonce};
+use crate::record::later_parts::{SessionState, Use};
+use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
 /// The most items of one consumption. Each of its bundles holds the whole leaf: of more it would be most of the bundle.
@@ -52,7 +55,12 @@ impl Consumption {
 impl Predicate for Consumption {
     const KIND: &'static str = "consumption";
     const MAX_BYTES: usize = 16 << 10;
-    const LATER_FIELDS: &'static [&'static str] = &["spent/*/grant", "spent/*/session", "spent/*/use"];
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<ContentDigest>("spent/*/grant"),
+        Reserved::field::<Name>("spent/*/runner"),
+        Reserved::field::<SessionState>("spent/*/session"),
+        Reserved::field::<Use>("spent/*/use"),
+    ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.spent.is_empty() || self.spent.len() > MAX_ITEMS {
@@ -66,8 +74,24 @@ impl Predicate for Consumption {
             if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
                 return Err(Malformed::at(format!("/predicate/spent/{at}/nonce"), "spent twice in one consumption"));
             }
+            if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
+                let pointer = format!("/predicate/spent/{at}/authorization");
+                return Err(Malformed::at(pointer, "spent twice in one consumption"));
+            }
         }
         check_subjects(subjects, &self.subjects())
+    }
+
+    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
+        for (at, item) in statement["predicate"]["spent"].as_array().into_iter().flatten().enumerate() {
+            for (one, other) in [("grant", "use"), ("use", "grant")] {
+                if item.get(one).is_some() && item.get(other).is_none() {
+                    let message = format!("{one} stands without {other}: both or none");
+                    return Err(Malformed::at(format!("/predicate/spent/{at}/{one}"), message));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,15 +132,31 @@ mod tests {
     }
 
     #[test]
-    fn what_later_versions_note_of_an_item_is_refused_by_name() {
-        let mut value = serde_json::to_value(of(2).into_statement()).expect("JSON");
-        for field in ["grant", "session", "use"] {
-            value["predicate"]["spent"][1][field] = "x".into();
-            let payload = canonical::to_canonical(&value);
-            let refused = Statement::<Consumption>::from_payload(&payload).expect_err(field);
-            assert_eq!(refused.pointer, format!("/predicate/spent/1/{field}"));
-            assert!(refused.message.contains("this version does not have"), "{refused}");
-            value["predicate"]["spent"][1].as_object_mut().expect("an object").remove(field);
+    fn sixteen_items_with_every_reserved_field_fit_into_a_log_entry() {
+        let mut value = serde_json::to_value(of(16).into_statement()).expect("JSON");
+        let digest = SealDigest::of(b"x").to_string();
+        for item in value["predicate"]["spent"].as_array_mut().expect("items") {
+            let more = serde_json::json!({
+                "grant": digest, "use": 1000, "runner": "n".repeat(64),
+                "session": {"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest},
+            });
+            item.as_object_mut().expect("an item").extend(more.as_object().expect("fields").clone());
+        }
+        let payload = canonical::to_canonical(&value);
+        let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
+        assert!(refused.later && refused.pointer == "/predicate/spent/0/grant", "{refused}");
+        assert!(payload.len() <= 16 << 10, "{} bytes", payload.len());
+    }
+
+    #[test]
+    fn nothing_is_spent_twice_in_one_consumption() {
+        for (pointer, twice) in [
+            ("/predicate/spent/1/nonce", (|spent| spent[1].nonce = spent[0].nonce.clone()) as fn(&mut Vec<Spent>)),
+            ("/predicate/spent/1/authorization", |spent| spent[1].authorization = spent[0].authorization),
+        ] {
+            let mut consumption = of(2);
+            twice(&mut consumption.spent);
+            assert_eq!(consumption.into_statement().to_payload().expect_err("twice").pointer, pointer);
         }
     }
 }

@@ -7,10 +7,13 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
+use crate::record::refusal::Code;
+use crate::record::reserved::{self, Reserved};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -26,25 +29,48 @@ pub struct Malformed {
     pub message: String,
     /// It was refused for its size alone.
     pub too_large: bool,
+    /// Nothing is wrong with it: it uses what comes with a later version, at the pointer.
+    pub later: bool,
 }
 
 impl Malformed {
     /// A refusal at `pointer`.
     #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), too_large: false }
+        Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
     }
 
     /// A refusal for size.
     #[must_use]
     pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), too_large: true }
+        Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
+    }
+
+    /// A refusal of what is well formed and comes with a later version.
+    #[must_use]
+    pub fn later(pointer: impl Into<String>) -> Self {
+        let message = "this belongs to a feature that this version does not have: use a newer one".to_owned();
+        Self { pointer: pointer.into(), message, too_large: false, later: true }
+    }
+}
+
+impl Malformed {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match (self.later, self.too_large) {
+            (true, _) => Code::LaterFeature,
+            (false, true) => Code::TooLarge,
+            (false, false) => Code::Malformed,
+        }
     }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pointer.is_empty() {
+        if self.later {
+            write!(f, "later-feature {}: {}", self.pointer, self.message)
+        } else if self.pointer.is_empty() {
             f.write_str(&self.message)
         } else {
             write!(f, "at {}: {}", self.pointer, self.message)
@@ -56,7 +82,12 @@ impl std::error::Error for Malformed {}
 
 impl From<JsonError> for Malformed {
     fn from(error: JsonError) -> Self {
-        Self { pointer: String::new(), too_large: error.reason == Reason::TooLarge, message: error.to_string() }
+        Self {
+            pointer: String::new(),
+            too_large: error.reason == Reason::TooLarge,
+            message: error.to_string(),
+            later: false,
+        }
     }
 }
 
@@ -75,15 +106,27 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     const KIND: &'static str;
     /// The largest payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Fields of the format whose feature this version does not have: refused by name, never ignored. Below the
-    /// predicate; `*` stands for every element of an array: `spent/*/grant`.
-    const LATER_FIELDS: &'static [&'static str] = &[];
+    /// What the format has besides for later versions: read strictly and refused by its place, never ignored.
+    const RESERVED: &'static [Reserved] = &[];
 
     /// Checks what types can't: subjects against their twins, sorted arrays, fields that go together.
     ///
     /// # Errors
     /// Says where the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
+
+    /// Checks what reserved parts say together, each of which was read, and takes the subjects that come of them out.
+    ///
+    /// # Errors
+    /// Says which parts contradict each other.
+    fn check_reserved(_statement: &mut Value) -> Result<(), Malformed> {
+        Ok(())
+    }
+
+    /// The place of a value that only a later version decides, though its type is known.
+    fn later_value(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Checks what the size of the whole payload implies for parts of it.
     ///
@@ -196,19 +239,6 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     Ok(())
 }
 
-/// Where a field of a later version stands, if it does.
-fn find_later(value: &serde_json::Value, path: &str, pointer: &str) -> Option<String> {
-    let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
-    let below = |at: &str, value| {
-        let pointer = format!("{pointer}/{at}");
-        rest.map_or(Some(pointer.clone()), |rest| find_later(value, rest, &pointer))
-    };
-    match step {
-        "*" => value.as_array()?.iter().enumerate().find_map(|(at, item)| below(&at.to_string(), item)),
-        field => below(field, value.get(field)?),
-    }
-}
-
 /// A statement: a predicate and its subjects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -264,7 +294,7 @@ impl<P: Predicate> Statement<P> {
         let value = json::parse(payload, P::MAX_BYTES)?;
         // The type before any other field: a document of one kind never passes as another.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
-            let given = value.get(field).and_then(serde_json::Value::as_str);
+            let given = value.get(field).and_then(Value::as_str);
             if given != Some(expected) {
                 return Err(Malformed::at(
                     format!("/{field}"),
@@ -272,28 +302,33 @@ impl<P: Predicate> Statement<P> {
                 ));
             }
         }
-        for path in P::LATER_FIELDS {
-            if let Some(pointer) = find_later(&value["predicate"], path, "/predicate") {
-                let field = path.rsplit('/').next().unwrap_or(path);
-                let message = format!("the field {field:?} belongs to a feature that this version does not have");
-                return Err(Malformed::at(pointer, message));
-            }
+        let mut value = value;
+        let later = reserved::take::<P>(&mut value)?;
+        if !later.is_empty() {
+            canonical::parse_canonical(payload, P::MAX_BYTES)?;
         }
         let statement: Self = json::typed(&value)?;
         // What a reader understood, written again, must be the very bytes that were signed.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
-        if again != payload {
+        if again != payload && (later.is_empty() || again != canonical::to_canonical(&value)) {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             return Err(Malformed::at("", "an optional field is written as null, leave it out"));
         }
-        statement.checked(payload.len())
+        match (statement.checked(payload.len()), later.into_iter().next()) {
+            (Err(error), Some(pointer)) if error.later => Err(Malformed::later(pointer.min(error.pointer))),
+            (Ok(_), Some(pointer)) => Err(Malformed::later(pointer)),
+            (checked, _) => checked,
+        }
     }
 
     /// Checks what types can't.
     fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
         self.predicate.check(&self.subject)?;
         self.predicate.check_size(payload_bytes)?;
-        Ok(self)
+        match self.predicate.later_value() {
+            Some(pointer) => Err(Malformed::later(pointer)),
+            None => Ok(self),
+        }
     }
 }
 
@@ -341,19 +376,6 @@ mod tests {
         let text = String::from_utf8(payload(kind)).expect("text");
         assert!(text.contains(from), "{from}");
         text.replacen(from, to, 1).into_bytes()
-    }
-
-    #[test]
-    fn fields_of_later_versions_are_refused_by_name() {
-        for field in Authorization::LATER_FIELDS {
-            let value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
-            let mut value = value;
-            value["predicate"][field] = serde_json::json!({});
-            let refused =
-                Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("later");
-            assert_eq!(refused.pointer, format!("/predicate/{field}"));
-            assert!(refused.message.contains("this version does not have"), "{refused}");
-        }
     }
 
     #[test]

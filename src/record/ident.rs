@@ -20,7 +20,7 @@ impl fmt::Display for IdentError {
 
 impl std::error::Error for IdentError {}
 
-fn refuse(expected: &'static str, given: &str) -> IdentError {
+pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
     IdentError { expected, given: given.chars().take(80).collect() }
 }
 
@@ -43,7 +43,7 @@ macro_rules! text_type {
             type Err = IdentError;
             fn from_str(text: &str) -> Result<Self, IdentError> {
                 let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.into())) } else { Err(refuse($expected, text)) }
+                if check(text) { Ok(Self(text.into())) } else { Err(crate::record::ident::refuse($expected, text)) }
             }
         }
 
@@ -89,11 +89,13 @@ macro_rules! text_type {
     };
 }
 
+pub(super) use text_type;
+
 const fn lower_or_digit(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
-fn is_name(text: &str, extra: &[u8]) -> bool {
+pub(super) fn is_name(text: &str, extra: &[u8]) -> bool {
     let bytes = text.as_bytes();
     (1..=64).contains(&bytes.len())
         && lower_or_digit(bytes[0])
@@ -130,7 +132,7 @@ fn is_step_ref(text: &str) -> bool {
 }
 
 /// `<prefix>` + a UUIDv7 in its lower-case form (RFC 9562).
-fn is_uuid7(text: &str, prefix: &str) -> bool {
+pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         let bytes = uuid.as_bytes();
         bytes.len() == 36

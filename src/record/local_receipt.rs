@@ -10,7 +10,10 @@ use crate::crypto::digest::{ContentDigest, PolicyDigest};
 use crate::record::authorization::StepReference;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
+use crate::record::later_parts::ProgramFacts;
+use crate::record::profile::PROGRAMS;
 use crate::record::receipt::{Outcome, Output};
+use crate::record::reserved::Reserved;
 
 /// What a person ran, what policy asked and what they answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +74,11 @@ impl LocalReceipt {
 impl Predicate for LocalReceipt {
     const KIND: &'static str = "local-receipt";
     const MAX_BYTES: usize = 48_000;
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<ProgramFacts>("programs"),
+        Reserved::word("sandbox/layers", PROGRAMS),
+        Reserved::word("sandbox/missing", PROGRAMS),
+    ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         self.outcome.check()?;

@@ -4,6 +4,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::record::document::{Malformed, check_sorted};
 
 /// A part of the sandbox that can be required. A closed list; a level such as `strict` is a shorthand for some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -76,10 +79,46 @@ pub struct Profile {
     pub off_reason: Option<String>,
 }
 
+/// The layer that comes with lists of programs.
+pub const PROGRAMS: &str = "programs";
+
 /// What [`Profile::run_as`] says of a run that has an id of its own.
 pub const ISOLATED: &str = "isolated";
 
 impl Profile {
+    /// Checks that its arrays are sorted and unique; it stands at `pointer`.
+    ///
+    /// # Errors
+    /// Names the first element that is not.
+    pub fn check(&self, pointer: &str) -> Result<(), Malformed> {
+        check_sorted(&format!("{pointer}/require"), &self.require)?;
+        for (name, items) in [
+            ("read", &self.read),
+            ("write", &self.write),
+            ("deny", &self.deny),
+            ("network/hosts", &self.network.hosts),
+            ("sockets", &self.sockets),
+        ] {
+            check_sorted(&format!("{pointer}/{name}"), items)?;
+        }
+        Ok(())
+    }
+
+    /// Checks of a profile that may list programs that the layer is required only where a list is there.
+    ///
+    /// # Errors
+    /// When the layer stands without a list.
+    pub(super) fn check_programs(profile: &Value, pointer: &str) -> Result<(), Malformed> {
+        let required =
+            profile["require"].as_array().and_then(|layers| layers.iter().position(|layer| layer == PROGRAMS));
+        match required {
+            Some(at) if profile.get("programs").is_none() => {
+                Err(Malformed::at(format!("{pointer}/require/{at}"), "required without a list of programs"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A run that is given nothing of the host beyond what every run has: a private directory, no network, an id of its own.
     #[must_use]
     pub fn nothing(require: Vec<Layer>, limits: Limits) -> Self {

@@ -12,6 +12,9 @@ use crate::record::document::{Malformed, Predicate, Statement, Subject, check_so
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::later_parts::{ProgramFacts, RunnerReference, SessionChange};
+use crate::record::profile::PROGRAMS;
+use crate::record::reserved::Reserved;
 use crate::record::step::Limit;
 use crate::record::validity::Timestamp;
 
@@ -371,9 +374,15 @@ impl Receipt {
 
 impl Predicate for Receipt {
     const KIND: &'static str = "receipt";
-    // An envelope of an authorization at its maximum (39,498 bytes), and the rest: the leaf still fits into a tile entry.
+    // An authorization at its maximum with 16 signatures (39,498 bytes), and the rest: the leaf still fits into a tile entry.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
-    const LATER_FIELDS: &'static [&'static str] = &["session"];
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<ProgramFacts>("programs"),
+        Reserved::field::<RunnerReference>("runner"),
+        Reserved::word("sandbox/layers", PROGRAMS),
+        Reserved::word("sandbox/missing", PROGRAMS),
+        Reserved::field::<SessionChange>("session"),
+    ];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
@@ -382,22 +391,23 @@ impl Predicate for Receipt {
         let below = |error: Malformed| Malformed { pointer: "/predicate/decision".to_owned(), ..error };
         let _room = self.decision.check_room().map_err(below)?;
         self.sandbox.check()?;
+        let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
+        if self.outcome.limit.as_ref().is_some_and(|limit| !known(limit)) {
+            return Err(Malformed::at("/predicate/outcome/limit", "expected the name of a limit of the profile"));
+        }
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
-        for (name, stream) in [("stdout", &self.output.stdout), ("stderr", &self.output.stderr)] {
-            // Masking changes lengths, so bytes and recorded compare only where nothing was masked.
-            let whole = stream.recorded == stream.bytes;
-            if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
-                return Err(Malformed::at(
-                    format!("/predicate/output/{name}"),
-                    "bytes, recorded and truncated contradict each other",
-                ));
-            }
-        }
+        check_output(&self.output)?;
         // Of the authorization's subject only the form; see check_authorization_subject.
         let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
+    }
+
+    fn later_value(&self) -> Option<&'static str> {
+        // Files that contradict themselves are no use of the feature.
+        let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
+        left.then_some("/predicate/files/count")
     }
 
     fn check_size(&self, payload_bytes: usize) -> Result<(), Malformed> {
@@ -412,8 +422,28 @@ impl Predicate for Receipt {
     }
 }
 
+/// Checks that the counts of each stream tell one story.
+///
+/// # Errors
+/// Names the stream that contradicts itself.
+pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
+    for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+        // Masking changes lengths, so bytes and recorded compare only where nothing was masked.
+        let whole = stream.recorded == stream.bytes;
+        if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
+            return Err(Malformed::at(
+                format!("/predicate/output/{name}"),
+                "bytes, recorded and truncated contradict each other",
+            ));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::crypto::json::MAX_INTEGER;
     use crate::crypto::merkle::MAX_ENTRY_BYTES;
@@ -424,6 +454,7 @@ mod tests {
         SeccompFacts,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
+    use crate::record::later_parts::MAX_PROGRAM_FACTS_BYTES;
     use crate::record::profile::{Layer, NetworkMode, Workdir};
 
     fn name<T: std::str::FromStr>(at: usize) -> T
@@ -532,14 +563,40 @@ mod tests {
         }
     }
 
+    /// The largest list of programs that a receipt may have: paths fill its bytes.
+    fn largest_programs() -> Value {
+        let fill = |bytes: usize| {
+            let path = |at: usize| json!({"path": format!("/{at:02}{}", "p".repeat(bytes)), "count": MAX_INTEGER});
+            json!({
+                "mode": "listed", "listed": 128,
+                "refused": {"paths": (0..8).map(path).collect::<Vec<_>>(), "more": MAX_INTEGER},
+                "started": {"paths": (0..16).map(path).collect::<Vec<_>>(), "more": MAX_INTEGER},
+            })
+        };
+        (0..200)
+            .map(fill)
+            .take_while(|programs| canonical::to_canonical(programs).len() <= MAX_PROGRAM_FACTS_BYTES)
+            .last()
+            .expect("short paths fit")
+    }
+
     #[test]
     fn a_receipt_with_everything_at_its_maximum_fits_into_a_log_entry() {
         let payload = largest().into_statement().expect("subjects").to_payload().expect("within its size");
+        let mut value: Value = serde_json::from_slice(&payload).expect("JSON");
+        let digest = ContentDigest::of(b"x").to_string();
+        value["predicate"]["session"] = json!({"before": digest, "after": digest});
+        value["predicate"]["runner"] =
+            json!({"name": "n".repeat(64), "keyid": largest().boundary.keyid, "report": digest});
+        value["predicate"]["programs"] = largest_programs();
+        let payload = canonical::to_canonical(&value);
+        let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
+        assert!(refused.later && refused.pointer == "/predicate/files/count", "{refused}");
         let authorization = largest().authorization.canonical_bytes();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;
-        // What `session {before, after}` may take.
-        assert!(rest + 300 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
+        // What the facts of the sandbox may grow by: kinds of memory that nothing bounds, names that were masked before.
+        assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];
         for payload in [payload, whole] {

@@ -44,6 +44,8 @@ codes! {
     Malformed = "malformed", "the document is malformed";
     /// Larger than its kind may be.
     TooLarge = "too-large", "the document is too large";
+    /// Well formed, and of a later version.
+    LaterFeature = "later-feature", "the document uses a feature that this version does not have";
     /// No such step is registered.
     UnknownStep = "unknown-step", "no such step is registered";
     /// Another definition is sealed now.
@@ -82,6 +84,8 @@ codes! {
     SessionStale = "session-stale", "the session has moved on since the statement was made";
     /// The grant is used up.
     GrantExhausted = "grant-exhausted", "the grant is used up";
+    /// The grant does not cover it.
+    NotGranted = "not-granted", "the grant does not cover this";
     /// This host can't hold the sandbox.
     SandboxUnavailable = "sandbox-unavailable", "this host cannot hold a required sandbox layer";
     /// No room now.
@@ -186,7 +190,9 @@ impl Predicate for Refusal {
         match (&self.code, &self.principal, &self.counts) {
             (Some(_), Some(_), None) => Ok(()),
             (None, None, Some(counts)) if self.pointer.is_none() && !counts.is_empty() => {
-                if counts_digest(counts)?.as_bytes() == &input {
+                if counts.values().any(|count| *count == 0) {
+                    Err(Malformed::at("/predicate/counts", "a code that was counted stands here, no other"))
+                } else if counts_digest(counts)?.as_bytes() == &input {
                     Ok(())
                 } else {
                     Err(Malformed::at("/subject/0/digest", "not the digest of the counts"))

@@ -4,11 +4,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
+use crate::crypto::sshsig::SshKey;
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::later_parts::Runners;
+use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 
 /// The largest roster payload.
@@ -146,6 +150,7 @@ impl Roster {
 impl Predicate for Roster {
     const KIND: &'static str = "roster";
     const MAX_BYTES: usize = MAX_ROSTER_BYTES;
+    const RESERVED: &'static [Reserved] = &[Reserved::field::<Runners>("runner")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.version == 0 || (self.version == 1) != self.previous.is_none() {
@@ -153,4 +158,45 @@ impl Predicate for Roster {
         }
         check_subjects(subjects, &self.subjects()?)
     }
+
+    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
+        // The subject is of the whole predicate; what is left of it has another digest.
+        let whole = Subject::new("roster", &sha256(&canonical::to_canonical(&statement["predicate"])));
+        let subjects = read_typed::<Vec<Subject>>(&statement["subject"]).map_err(|error| below("/subject", error))?;
+        check_subjects(&subjects, &[whole])?;
+        let predicate = &statement["predicate"];
+        let entries = |table: &'static str| predicate[table].as_array().into_iter().flatten();
+        let mut keys: Vec<Option<[u8; 32]>> = Vec::new();
+        for table in ["approver", "proposer", "operator", "boundary"] {
+            let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
+            keys.extend(lines.map(|line| material(line.as_str().unwrap_or_default())));
+        }
+        for (at, runner) in entries("runner").enumerate() {
+            let named = ["approver", "proposer", "operator"].into_iter().flat_map(entries);
+            if named.into_iter().any(|person| person["name"] == runner["name"]) {
+                return Err(Malformed::at(format!("/predicate/runner/{at}/name"), "a person has this name"));
+            }
+            for (place, line) in runner["keys"].as_array().into_iter().flatten().enumerate() {
+                let pointer = format!("/predicate/runner/{at}/keys/{place}");
+                let line = line.as_str().unwrap_or_default();
+                let key = SshKey::parse(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
+                if keys.contains(&Some(*key.material())) {
+                    return Err(Malformed::at(pointer, "this key stands twice"));
+                }
+                keys.push(Some(*key.material()));
+            }
+        }
+        let mut rest = statement["predicate"].clone();
+        if let Some(map) = rest.as_object_mut() {
+            map.remove("runner");
+        }
+        statement["subject"] = serde_json::to_value([Subject::new("roster", &sha256(&canonical::to_canonical(&rest)))])
+            .unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// The key in a line, if it is one that this version verifies.
+fn material(line: &str) -> Option<[u8; 32]> {
+    SshKey::parse(line).ok().map(|key| *key.material())
 }

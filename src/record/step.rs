@@ -6,8 +6,14 @@ use serde_json::Value;
 
 use crate::crypto::digest::{ContentDigest, StepDigest};
 use crate::record::declared::DeclaredNetwork;
+use crate::record::document::{Malformed, check_sorted};
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{GroupName, StepRef};
+use crate::record::later_parts::{
+    MAX_GRANT_S, MAX_LABELS, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, check_by, check_bytes, check_count, check_labels,
+    check_range,
+};
+use crate::record::later_words::{Label, OutputName, Program, RelativePath, SecretName, Variable};
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::yaml::{Flaw, Kind, Node};
 
@@ -38,18 +44,176 @@ pub struct StepDefinition {
     pub sandbox: DeclaredSandbox,
     /// Who must approve, at the least.
     pub approvals: Approvals,
-    /// Names of secrets that the step may ask for, sorted.
-    pub secrets: Vec<String>,
-    /// Names of outputs that later steps may take, sorted.
-    pub outputs: Vec<String>,
+    /// Secrets that the step may ask for, sorted by name. Reserved.
+    #[schemars(length(max = MAX_SECRETS))]
+    pub secrets: Vec<StepSecret>,
+    /// Outputs that later steps may take, sorted by name. Reserved.
+    #[schemars(length(max = MAX_OUTPUTS))]
+    pub outputs: Vec<StepOutput>,
     /// Whether environment and directory persist from run to run.
     pub session: SessionUse,
     /// Runs with one such name go one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<String>,
-    /// The step whose output plans this one.
+    /// The step whose output plans this one. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<StepRef>,
+    pub plan: Option<StepPlan>,
+    /// Labels of the runners that it may run on, sorted. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
+    pub runs_on: Option<Vec<Label>>,
+    /// Programs that it starts, sorted. Reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    pub programs: Option<Vec<Program>>,
+}
+
+/// The most files that a step brings with it.
+const MAX_FILES: usize = 256;
+/// The most secrets that a step may ask for.
+const MAX_SECRETS: usize = 32;
+/// The most outputs of a step.
+const MAX_OUTPUTS: usize = 64;
+
+impl StepDefinition {
+    /// Checks what types can't of the parts that come with later versions; then, that none of them is used.
+    ///
+    /// # Errors
+    /// What is broken; else [`Malformed::later`] with the first part that is used.
+    pub fn check_reserved(&self) -> Result<(), Malformed> {
+        self.check_parts()?;
+        let mut used: Vec<String> = [
+            (self.format != Format::Markdown, "/step/format"),
+            (!self.files.is_empty(), "/step/files"),
+            (self.template != Template::None, "/step/template"),
+            (!self.secrets.is_empty(), "/step/secrets"),
+            (!self.outputs.is_empty(), "/step/outputs"),
+            (self.session != SessionUse::None, "/step/session"),
+            (self.plan.is_some(), "/step/plan"),
+            (self.runs_on.is_some(), "/step/runs_on"),
+            (self.programs.is_some(), "/step/programs"),
+        ]
+        .into_iter()
+        .filter(|(used, _)| *used)
+        .map(|(_, pointer)| pointer.to_owned())
+        .collect();
+        secrets_in(&self.params, "/step/params", &mut used)?;
+        used.into_iter().min().map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
+    }
+
+    fn check_parts(&self) -> Result<(), Malformed> {
+        check_count("/step/files", self.files.len(), 0, MAX_FILES)?;
+        for (at, file) in self.files.iter().enumerate() {
+            if let Err(error) = file.path.parse::<RelativePath>() {
+                return Err(Malformed::at(format!("/step/files/{at}/path"), error.to_string()));
+            }
+        }
+        check_by("/step/files", &self.files, |file| file.path.as_str())?;
+        check_count("/step/secrets", self.secrets.len(), 0, MAX_SECRETS)?;
+        check_by("/step/secrets", &self.secrets, |secret| secret.name.as_str())?;
+        for (at, secret) in self.secrets.iter().enumerate() {
+            let pointer = format!("/step/secrets/{at}/variable");
+            if secret.given == SecretAs::Env && secret.variable.is_none() {
+                return Err(Malformed::at(pointer, "a secret in the environment needs a variable"));
+            }
+            if secret.variable.is_some() && self.secrets[..at].iter().any(|one| one.variable == secret.variable) {
+                return Err(Malformed::at(pointer, "this variable stands twice"));
+            }
+        }
+        check_count("/step/outputs", self.outputs.len(), 0, MAX_OUTPUTS)?;
+        check_by("/step/outputs", &self.outputs, |output| output.name.as_str())?;
+        for (at, output) in self.outputs.iter().enumerate() {
+            let known = output.schema["type"].as_str().is_some_and(|kind| SCHEMA_TYPES.contains(&kind));
+            if !known {
+                let message = format!("expected a schema with one of the types {}", SCHEMA_TYPES.join(", "));
+                return Err(Malformed::at(format!("/step/outputs/{at}/schema"), message));
+            }
+        }
+        if let Some(plan) = &self.plan {
+            check_range("/step/plan/max_age_s", plan.max_age_s, 1, MAX_GRANT_S)?;
+            if plan.step == self.reference {
+                return Err(Malformed::at("/step/plan/step", "a step is no plan of itself"));
+            }
+        }
+        if let Some(labels) = &self.runs_on {
+            check_labels("/step/runs_on", labels, 1)?;
+        }
+        if let Some(programs) = &self.programs {
+            check_count("/step/programs", programs.len(), 1, MAX_PROGRAMS)?;
+            check_sorted("/step/programs", programs)?;
+            check_bytes("/step/programs", programs, MAX_PROGRAMS_BYTES)?;
+            if self.sandbox.off_reason.is_some() {
+                return Err(Malformed::at("/step/programs", "with sandbox=off nothing holds a list of programs"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The types that a parameter or an output may have.
+const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
+
+/// Finds every `x-secret` of a parameter schema; each must be that of a plain string.
+fn secrets_in(schema: &Value, pointer: &str, found: &mut Vec<String>) -> Result<(), Malformed> {
+    if let Some(secret) = schema.get("x-secret") {
+        let pointer = format!("{pointer}/x-secret");
+        let beside = ["const", "default", "enum", "pattern"].iter().any(|keyword| schema.get(keyword).is_some());
+        if *secret != Value::Bool(true) || schema["type"] != "string" || beside {
+            return Err(Malformed::at(pointer, "expected true, in a string without const, default, enum and pattern"));
+        }
+        found.push(pointer);
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        secrets_in(property, &format!("{pointer}/properties/{name}"), found)?;
+    }
+    schema.get("items").map_or(Ok(()), |items| secrets_in(items, &format!("{pointer}/items"), found))
+}
+
+/// A secret that a step may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepSecret {
+    /// Its name.
+    pub name: SecretName,
+    /// How the step gets it.
+    #[serde(rename = "as")]
+    pub given: SecretAs,
+    /// The variable that holds it, or the path of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<Variable>,
+}
+
+/// How a step gets a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretAs {
+    /// As a file that only the run can read.
+    File,
+    /// In a variable of its environment.
+    Env,
+}
+
+/// An output that later steps may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepOutput {
+    /// Its name.
+    pub name: OutputName,
+    /// What it must fit, in the language of parameters.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub schema: Value,
+}
+
+/// The step whose output plans another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepPlan {
+    /// The planning step.
+    pub step: StepRef,
+    /// How old its plan may be.
+    #[schemars(range(min = 1, max = MAX_GRANT_S))]
+    pub max_age_s: u64,
 }
 
 /// The document format that a step was written in.

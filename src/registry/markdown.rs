@@ -163,6 +163,8 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             session: SessionUse::None,
             exclusive,
             plan: None,
+            runs_on: None,
+            programs: None,
         },
     })
 }

@@ -19,12 +19,10 @@ use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::{RegistryRoot, StepDigest};
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
-use crate::record::step::{
-    Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, SessionUse, StepDefinition, Template,
-};
+use crate::record::step::{Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition};
 use crate::registry::parameters::ParameterSchema;
 use crate::registry::walk::{Walk, read_file};
-use crate::yaml::{Flaw, Place, not_yet};
+use crate::yaml::{Flaw, Place};
 
 /// The sealed set of steps.
 #[derive(Debug, Clone)]
@@ -270,17 +268,7 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
 
 /// Seals one step, or says why this version can't.
 fn register(definition: StepDefinition, place: Option<(String, Place)>) -> Result<RegisteredStep, String> {
-    let later = [
-        (definition.template != Template::None, "a template"),
-        (definition.session != SessionUse::None, "a session"),
-        (!definition.files.is_empty(), "a step with files"),
-        (!definition.secrets.is_empty(), "a step with secrets"),
-        (!definition.outputs.is_empty(), "a step with outputs"),
-        (definition.plan.is_some(), "a plan"),
-    ];
-    if let Some((_, what)) = later.iter().find(|(used, _)| *used) {
-        return Err(not_yet(what));
-    }
+    definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
     }
@@ -447,9 +435,12 @@ mod tests {
         let error = Registry::from_definitions(stored.clone()).expect_err("twice");
         assert!(error[0].message.contains("stands already"), "{error:?}");
         stored.truncate(1);
-        stored[0].session = SessionUse::Write;
+        stored[0].session = crate::record::step::SessionUse::Write;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
-        assert_eq!(error[0].to_string(), "nginx:restart: a session is not supported by this version: remove it");
+        assert_eq!(
+            error[0].to_string(),
+            "nginx:restart: later-feature /step/session: this belongs to a feature that this version does not have: use a newer one"
+        );
     }
 
     #[test]
@@ -713,9 +704,9 @@ mod tests {
         assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
         let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
         let mut stored: Vec<StepDefinition> = registry.steps().map(|step| step.definition.clone()).collect();
-        stored[0].template = Template::Gruntwork;
+        stored[0].template = crate::record::step::Template::Gruntwork;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
-        assert_eq!(error[0].to_string(), "nginx:restart: a template is not supported by this version: remove it");
+        assert!(error[0].to_string().starts_with("nginx:restart: later-feature /step/template: "), "{error:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use crate::record::ident::Name;
 use crate::record::profile::{Layer, Limits, Profile};
 use crate::record::seal::Seal;
-use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition, Template};
+use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::trust::roster::TrustedRoster;
@@ -233,8 +233,11 @@ impl Derived {
         };
         let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
             Ok(value) => json::typed::<StepDefinition>(&value)
-                .map(|definition| (definition, value))
-                .map_err(|error| error.to_string()),
+                .map_err(|error| error.to_string())
+                .and_then(|definition| {
+                    definition.check_reserved().map(|()| definition).map_err(|error| error.to_string())
+                })
+                .map(|definition| (definition, value)),
             Err(error) => Err(error.to_string()),
         };
         let (definition, value) = match read {
@@ -494,12 +497,10 @@ fn parameters(definition: &StepDefinition, signed: &Authorization) -> Finding {
 }
 
 fn rendered(definition: &StepDefinition, signed: &Authorization) -> Finding {
-    match definition.template {
-        Template::None if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered => Finding::Holds,
-        Template::None => Finding::Fails("the signed script is not the one shown".to_owned()),
-        Template::Gruntwork => {
-            Finding::NotChecked("templates belong to a feature that this version does not have".to_owned())
-        }
+    if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered {
+        Finding::Holds
+    } else {
+        Finding::Fails("the signed script is not the one shown".to_owned())
     }
 }
 

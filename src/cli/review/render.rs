@@ -180,7 +180,7 @@ fn step(screen: &mut Screen, found: &Derived, signed: &Authorization) {
         screen.field("", &Shown::text(&format!("{} bytes, {kind}, {}, content not shown", file.bytes, file.digest)));
     }
     for secret in &definition.secrets {
-        screen.field_in(Tone::Bad, "asks for secret", &Shown::quoted(secret));
+        screen.field_in(Tone::Bad, "asks for secret", &Shown::quoted(secret.name.as_str()));
     }
     screen.heading(SCRIPT);
     screen.numbered(&definition.source);

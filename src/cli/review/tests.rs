@@ -612,13 +612,13 @@ proptest! {
     // any signed byte differ on the screen, and no content can pass for another part of it.
     #[test]
     fn promise_4_review_is_injective(
-        source in nasty(), title in nasty(), host in nasty(), reason in nasty(), secret in nasty(), interpreter in nasty(), width in 60_usize..140,
+        source in nasty(), title in nasty(), host in nasty(), reason in nasty(), exclusive in nasty(), interpreter in nasty(), width in 60_usize..140,
     ) {
         let mut case = case();
         case.definition["source"] = source.clone().into();
         case.definition["title"] = title.into();
         case.definition["interpreter"] = interpreter.into();
-        case.definition["secrets"] = json!([secret]);
+        case.definition["exclusive"] = exclusive.into();
         case.params = json!({"host": host});
         case.reason = reason.chars().take(60).collect();
         let sources = case.sources();

@@ -1,0 +1,205 @@
+//! Grant: a standing, limited authorization. Read strictly; using one comes with a later version.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::crypto::digest::StepDigest;
+use crate::crypto::sshsig::KeyId;
+use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::ident::{Name, StepRef};
+use crate::record::later_parts::{
+    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, ProgramList, check_by, check_count, check_range,
+};
+use crate::record::later_words::GrantId;
+use crate::record::profile::{PROGRAMS, Profile};
+use crate::record::reserved::Reserved;
+use crate::record::validity::Timestamp;
+
+/// The largest grant payload: with 16 signatures of 8,192 bytes together its leaf still fits into a tile entry.
+pub const MAX_GRANT_BYTES: usize = 36 << 10;
+/// The most steps of one grant.
+pub const MAX_STEPS: usize = 8;
+
+/// What the grantee may run without asking again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The one boundary that it is for.
+    pub boundary: BoundaryRef,
+    /// Its id.
+    pub grant: GrantId,
+    /// Who may use it.
+    pub grantee: Grantee,
+    /// The steps that it covers, sorted by ref.
+    #[schemars(length(min = 1, max = MAX_STEPS))]
+    pub steps: Vec<GrantedStep>,
+    /// How often it may be used in all.
+    #[schemars(range(min = 1, max = MAX_USES))]
+    pub max_uses: u64,
+    /// How often within a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Whether runs under it may use a session.
+    pub session: GrantedSession,
+    /// The files that runs under it may be given, sorted by name.
+    #[schemars(length(max = MAX_ARTIFACTS))]
+    pub artifacts: Vec<Artifact>,
+    /// Who asked for it.
+    pub proposer: Name,
+    /// Why, in the proposer's words.
+    #[schemars(length(max = MAX_REASON_BYTES))]
+    pub reason: String,
+    /// When it was made.
+    pub issued_at: Timestamp,
+    /// From when on it may be used.
+    pub not_before: Timestamp,
+    /// From when on it may no longer be used.
+    pub expires_at: Timestamp,
+}
+
+/// Who may use a grant: a rostered proposer, with this key alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grantee {
+    /// The proposer.
+    pub name: Name,
+    /// One key of its own.
+    pub key: KeyId,
+}
+
+/// A step that a grant covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantedStep {
+    /// Its ref.
+    #[serde(rename = "ref")]
+    pub reference: StepRef,
+    /// The digest of its definition.
+    pub digest: StepDigest,
+    /// The schema that parameters must fit besides the step's own.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// What policy asks and the signatures grant.
+    #[schemars(extend("uniqueItems" = true))]
+    pub permissions: Vec<Permission>,
+    /// The effective sandbox.
+    pub sandbox: Profile,
+}
+
+/// How often within a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// So often,
+    #[schemars(range(min = 1, max = MAX_USES))]
+    pub uses: u64,
+    /// in so many seconds.
+    #[schemars(range(min = 1, max = MAX_GRANT_S))]
+    pub seconds: u64,
+}
+
+/// Whether runs under a grant may use a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GrantedSession {
+    /// None.
+    None,
+    /// One of their own.
+    Fresh,
+    /// Any.
+    Any,
+}
+
+impl Grant {
+    /// The statement with its subjects.
+    #[must_use]
+    pub fn into_statement(self) -> Statement<Self> {
+        let subjects = self.subjects();
+        Statement::new(self, subjects)
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        self.steps.iter().map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes())).collect()
+    }
+}
+
+impl Predicate for Grant {
+    const KIND: &'static str = "grant";
+    const MAX_BYTES: usize = MAX_GRANT_BYTES;
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<ProgramList>("steps/*/sandbox/programs"),
+        Reserved::word("steps/*/sandbox/require", PROGRAMS),
+    ];
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        check_count("/predicate/steps", self.steps.len(), 1, MAX_STEPS)?;
+        check_by("/predicate/steps", &self.steps, |step| step.reference.as_str())?;
+        for (at, step) in self.steps.iter().enumerate() {
+            let pointer = format!("/predicate/steps/{at}");
+            if step.params["type"] != "object" {
+                return Err(Malformed::at(format!("{pointer}/params"), "expected a schema of type object"));
+            }
+            check_permissions(&format!("{pointer}/permissions"), &step.permissions)?;
+            step.sandbox.check(&format!("{pointer}/sandbox"))?;
+        }
+        check_range("/predicate/max_uses", self.max_uses, 1, MAX_USES)?;
+        if let Some(rate) = &self.rate {
+            check_range("/predicate/rate/uses", rate.uses, 1, self.max_uses)?;
+            check_range("/predicate/rate/seconds", rate.seconds, 1, MAX_GRANT_S)?;
+        }
+        check_count("/predicate/artifacts", self.artifacts.len(), 0, MAX_ARTIFACTS)?;
+        check_by("/predicate/artifacts", &self.artifacts, |artifact| artifact.name.as_str())?;
+        check_reason("/predicate/reason", &self.reason)?;
+        if self.issued_at > self.not_before || self.not_before >= self.expires_at {
+            return Err(Malformed::at("/predicate/expires_at", "expected issued_at, not_before, expires_at in order"));
+        }
+        if self.expires_at.unix().abs_diff(self.issued_at.unix()) > MAX_GRANT_S {
+            return Err(Malformed::at("/predicate/expires_at", "a grant lasts at most 30 days"));
+        }
+        check_subjects(subjects, &self.subjects())
+    }
+
+    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
+        for (at, step) in statement["predicate"]["steps"].as_array().into_iter().flatten().enumerate() {
+            Profile::check_programs(&step["sandbox"], &format!("/predicate/steps/{at}/sandbox"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::canonical;
+    use crate::crypto::merkle::MAX_ENTRY_BYTES;
+    use crate::crypto::signature::SecretKey;
+    use crate::crypto::sshsig::SshKey;
+    use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
+
+    fn keyid(seed: usize) -> KeyId {
+        let seed = u8::try_from(seed).expect("few");
+        SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key").keyid()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_largest_grant_fits_into_a_log_entry_however_its_signatures_share_8192_bytes(
+            mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
+        ) {
+            // Any split of the sum: what stands above it is cut off, what is left of it goes to the last.
+            let mut left = 8192;
+            for size in &mut sizes {
+                *size = (*size).min(left);
+                left -= *size;
+            }
+            sizes[MAX_SIGNATURES - 1] += left;
+            let signatures =
+                sizes.iter().enumerate().map(|(at, size)| EnvelopeSignature::new(keyid(at + 1), &vec![255; *size]));
+            let envelope = Envelope::new(&vec![b'x'; MAX_GRANT_BYTES], signatures.collect());
+            let leaf = canonical::canonical_of(&envelope).expect("canonical");
+            proptest::prop_assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
+        }
+    }
+}

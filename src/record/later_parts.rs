@@ -1,0 +1,399 @@
+//! Parts of documents that come with later versions: targets, sessions, artifacts, plans, program lists, runners.
+//!
+//! Each is read strictly and decided by nobody here; `docs/formats.md` section 22 says what it means.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::canonical;
+use crate::crypto::digest::{Blake3Digest, ContentDigest};
+use crate::crypto::sshsig::KeyId;
+use crate::record::document::{Malformed, Subject, check_sorted};
+use crate::record::ident::Name;
+use crate::record::later_words::{
+    ArtifactName, HostPath, Label, OWN_PROGRAMS, Program, ProgramPath, RelativePath, SessionId,
+};
+use crate::record::reserved::Part;
+
+/// The most artifacts of one run.
+pub const MAX_ARTIFACTS: usize = 16;
+/// The most labels of a target, a step or a runner.
+pub const MAX_LABELS: usize = 16;
+/// The most programs that a profile lists, and its bytes of canonical JSON.
+pub const MAX_PROGRAMS: usize = 128;
+/// The most bytes of a list of programs.
+pub const MAX_PROGRAMS_BYTES: usize = 4 << 10;
+/// The most bytes of a receipt's `programs`.
+pub const MAX_PROGRAM_FACTS_BYTES: usize = 2 << 10;
+/// The most refused programs that a receipt names.
+pub const MAX_REFUSED: usize = 8;
+/// The most started programs that a receipt names.
+pub const MAX_STARTED: usize = 16;
+/// The largest manifest, in bytes of canonical JSON.
+pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
+/// The most uses of a grant.
+pub const MAX_USES: u64 = 1000;
+/// 30 days.
+pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
+
+/// Checks that a number lies in its range.
+///
+/// # Errors
+/// Names the range.
+pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(Malformed::at(pointer, format!("{value} is not between {least} and {most}")))
+    }
+}
+
+/// Checks that an array has as many elements as it may.
+///
+/// # Errors
+/// Names the numbers.
+pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize) -> Result<(), Malformed> {
+    if (least..=most).contains(&found) {
+        Ok(())
+    } else {
+        Err(Malformed::at(pointer, format!("{found} elements, expected {least} to {most}")))
+    }
+}
+
+/// Checks that an array is sorted by a key of its elements, each key once.
+///
+/// # Errors
+/// Names the first element that is out of order.
+pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&T) -> &K) -> Result<(), Malformed> {
+    match items.windows(2).position(|pair| key(&pair[0]) >= key(&pair[1])) {
+        None => Ok(()),
+        Some(before) => Err(Malformed::at(
+            format!("{pointer}/{}", before + 1),
+            "out of order or twice: this array is sorted and unique",
+        )),
+    }
+}
+
+/// Checks the size of a part in canonical JSON.
+///
+/// # Errors
+/// Says how large it is.
+pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
+    let bytes = canonical::canonical_of(part).map_err(|error| Malformed::at(pointer, error.to_string()))?.len();
+    if bytes <= most {
+        Ok(())
+    } else {
+        Err(Malformed::too_large(pointer, format!("{bytes} bytes, at most {most} are allowed")))
+    }
+}
+
+/// `emergency`: only `true`, never written otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Emergency(#[schemars(extend("const" = true))] bool);
+
+impl Part for Emergency {
+    fn check(&self) -> Result<(), Malformed> {
+        if self.0 { Ok(()) } else { Err(Malformed::at("", "only true is written: leave it out")) }
+    }
+}
+
+/// A digest of another document.
+impl Part for ContentDigest {}
+
+/// A name.
+impl Part for Name {}
+
+/// Which use of a grant it is, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Use(#[schemars(range(min = 1, max = MAX_USES))] u64);
+
+impl Part for Use {
+    fn check(&self) -> Result<(), Malformed> {
+        check_range("", self.0, 1, MAX_USES)
+    }
+}
+
+/// Where a run takes place: exactly one of both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Target {
+    /// On this runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<Name>,
+    /// On any runner with all these labels, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
+    pub labels: Option<Vec<Label>>,
+}
+
+impl Part for Target {
+    fn check(&self) -> Result<(), Malformed> {
+        if self.runner.is_some() == self.labels.is_some() {
+            return Err(Malformed::at("", "expected exactly one of runner and labels"));
+        }
+        self.labels.as_deref().map_or(Ok(()), |labels| check_labels("/labels", labels, 1))
+    }
+}
+
+/// Checks a list of labels.
+///
+/// # Errors
+/// When they are too many, too few or out of order.
+pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Result<(), Malformed> {
+    check_count(pointer, labels.len(), least, MAX_LABELS)?;
+    check_sorted(pointer, labels)
+}
+
+/// A session at one state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionState {
+    /// The session.
+    pub id: SessionId,
+    /// Digest of its state.
+    pub state: ContentDigest,
+}
+
+impl Part for SessionState {}
+
+/// What a run made of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionChange {
+    /// Digest of the state before.
+    pub before: ContentDigest,
+    /// Digest of the state after.
+    pub after: ContentDigest,
+}
+
+impl Part for SessionChange {}
+
+/// A file that a run is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// Its name in the run.
+    pub name: ArtifactName,
+    /// Its SHA-256.
+    pub digest: ContentDigest,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The files that a run is given, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<Artifact>);
+
+impl Artifacts {
+    /// The subjects that stand for them, in order.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());
+        self.0.iter().map(subject).collect()
+    }
+}
+
+impl Part for Artifacts {
+    fn check(&self) -> Result<(), Malformed> {
+        check_count("", self.0.len(), 1, MAX_ARTIFACTS)?;
+        check_by("", &self.0, |artifact| artifact.name.as_str())
+    }
+}
+
+/// The plan that a run carries out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanReference {
+    /// The payload of the plan's receipt.
+    pub receipt: ContentDigest,
+    /// What the plan printed, as it was recorded.
+    pub output: ContentDigest,
+}
+
+impl Part for PlanReference {}
+
+/// The programs that a run may start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramList {
+    /// Always `listed`: where any program may run, nothing is written.
+    pub mode: Listed,
+    /// The programs, sorted.
+    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    pub list: Vec<ListedProgram>,
+}
+
+/// Only what is listed may be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Listed {
+    /// Only what is listed.
+    Listed,
+}
+
+/// A program that may be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListedProgram {
+    /// As the step names it.
+    pub name: Program,
+    /// Where it lies.
+    pub path: ProgramPath,
+}
+
+impl Part for ProgramList {
+    fn check(&self) -> Result<(), Malformed> {
+        check_count("/list", self.list.len(), 1, MAX_PROGRAMS)?;
+        for (at, one) in self.list.iter().enumerate() {
+            if (one.name.as_str() == OWN_PROGRAMS) != (one.path.as_str() == OWN_PROGRAMS) {
+                return Err(Malformed::at(format!("/list/{at}"), "{work}/** is name and path, or neither"));
+            }
+        }
+        check_sorted("/list", &self.list)?;
+        check_bytes("", self, MAX_PROGRAMS_BYTES)
+    }
+}
+
+/// Which programs a run started, as far as that was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramFacts {
+    /// Whether a list was held.
+    pub mode: ProgramMode,
+    /// How many programs it had; 0 without a list.
+    #[schemars(range(max = MAX_PROGRAMS))]
+    pub listed: u64,
+    /// What was refused; absent when it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Executions>,
+    /// What was started; absent when it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Executions>,
+}
+
+/// Whether a list of programs was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramMode {
+    /// Any program could run.
+    Any,
+    /// Only those of a list.
+    Listed,
+}
+
+/// Executions by path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Executions {
+    /// The paths that are named, sorted.
+    pub paths: Vec<Execution>,
+    /// Executions that no path names.
+    pub more: u64,
+}
+
+/// A path and how often it was executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Execution {
+    /// The program.
+    pub path: HostPath,
+    /// How often.
+    #[schemars(range(min = 1))]
+    pub count: u64,
+}
+
+impl Part for ProgramFacts {
+    fn check(&self) -> Result<(), Malformed> {
+        check_range("/listed", self.listed, 0, MAX_PROGRAMS as u64)?;
+        if (self.mode == ProgramMode::Any) != (self.listed == 0) {
+            return Err(Malformed::at("/listed", "0 and mode any go together, and only they"));
+        }
+        for (name, executions, most) in
+            [("refused", &self.refused, MAX_REFUSED), ("started", &self.started, MAX_STARTED)]
+        {
+            let Some(Executions { paths, .. }) = executions else { continue };
+            let pointer = format!("/{name}/paths");
+            check_count(&pointer, paths.len(), 0, most)?;
+            for (at, one) in paths.iter().enumerate() {
+                check_range(&format!("{pointer}/{at}/count"), one.count, 1, u64::MAX)?;
+            }
+            check_by(&pointer, paths, |one| one.path.as_str())?;
+        }
+        check_bytes("", self, MAX_PROGRAM_FACTS_BYTES)
+    }
+}
+
+/// The runner that a run took place on, by its report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunnerReference {
+    /// Its name in the roster.
+    pub name: Name,
+    /// The key that signed the report.
+    pub keyid: KeyId,
+    /// Blob: the canonical envelope of the report.
+    pub report: ContentDigest,
+}
+
+impl Part for RunnerReference {}
+
+/// Runners that a roster names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Runners(#[schemars(length(min = 1))] pub Vec<RosteredRunner>);
+
+/// A runner and its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RosteredRunner {
+    /// Unique among people, tokens and runners.
+    pub name: Name,
+    /// OpenSSH public key lines.
+    #[schemars(length(min = 1))]
+    pub keys: Vec<String>,
+    /// What it can be chosen by, sorted.
+    #[schemars(length(max = MAX_LABELS), extend("uniqueItems" = true))]
+    pub labels: Vec<Label>,
+}
+
+impl Part for Runners {
+    fn check(&self) -> Result<(), Malformed> {
+        check_count("", self.0.len(), 1, usize::MAX)?;
+        for (at, runner) in self.0.iter().enumerate() {
+            check_count(&format!("/{at}/keys"), runner.keys.len(), 1, usize::MAX)?;
+            check_labels(&format!("/{at}/labels"), &runner.labels, 0)?;
+            if self.0[..at].iter().any(|before| before.name == runner.name) {
+                return Err(Malformed::at(format!("/{at}/name"), "this name stands twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that a run left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestEntry {
+    /// Its path below the directory for results.
+    pub path: RelativePath,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: ContentDigest,
+    /// Its BLAKE3.
+    pub blake3: Blake3Digest,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// The files that a run left, sorted by path: the blob that a receipt names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest(#[schemars(length(min = 1))] pub Vec<ManifestEntry>);
+
+impl Part for Manifest {
+    fn check(&self) -> Result<(), Malformed> {
+        check_count("", self.0.len(), 1, usize::MAX)?;
+        check_by("", &self.0, |entry| entry.path.as_str())?;
+        check_bytes("", self, MAX_MANIFEST_BYTES)
+    }
+}

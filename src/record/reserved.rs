@@ -1,0 +1,172 @@
+//! Parts of documents whose feature comes with a later version: read strictly, never decided.
+//!
+//! The types of this room hold what this version can decide and nothing else, so that no code can use the rest by mistake.
+//! What `docs/formats.md` reserves besides is listed here by its place. A document that uses it rightly is refused as
+//! [`Malformed::later`], one that is broken as malformed.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::crypto::canonical;
+use crate::crypto::json;
+use crate::record::document::{Malformed, Predicate};
+
+/// A reserved part of a document: a type with its own rules.
+pub trait Part: Serialize + DeserializeOwned + JsonSchema {
+    /// Checks what the types of the fields can't.
+    ///
+    /// # Errors
+    /// Says what is wrong, with a pointer into the part.
+    fn check(&self) -> Result<(), Malformed> {
+        Ok(())
+    }
+}
+
+/// Where a reserved part stands below the predicate, and what it is. In a path `*` stands for every element of an array.
+#[derive(Debug, Clone, Copy)]
+pub struct Reserved {
+    /// Below the predicate.
+    pub path: &'static str,
+    /// What it is.
+    pub form: Form,
+}
+
+/// What a reserved part is.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// A field that an object may have.
+    Field {
+        /// Reads it strictly.
+        read: fn(&Value) -> Result<(), Malformed>,
+        /// Its schema.
+        schema: fn(&mut SchemaGenerator) -> Schema,
+    },
+    /// A word that a sorted array may hold.
+    Word(&'static str),
+}
+
+impl Reserved {
+    /// The field at `path` is a `T`.
+    #[must_use]
+    pub const fn field<T: Part>(path: &'static str) -> Self {
+        Self { path, form: Form::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
+    }
+
+    /// The sorted array at `path` may hold `word`.
+    #[must_use]
+    pub const fn word(path: &'static str, word: &'static str) -> Self {
+        Self { path, form: Form::Word(word) }
+    }
+}
+
+/// Reads every reserved part of a statement strictly and takes it out, so that what is left is a document of this version.
+/// Gives the pointers of what was there, sorted.
+pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
+    let mut found: Vec<String> = Vec::new();
+    for reserved in P::RESERVED {
+        each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
+            match reserved.form {
+                Form::Field { read, .. } => {
+                    read(value).map_err(|error| below(pointer, error))?;
+                    found.push(pointer.to_owned());
+                }
+                Form::Word(word) => {
+                    if let Some(at) = find_word(value, word, pointer)? {
+                        found.push(format!("{pointer}/{at}"));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    P::check_reserved(statement)?;
+    for reserved in P::RESERVED {
+        remove(&mut statement["predicate"], reserved.path, reserved.form);
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Reads one part: typed, no field unknown or null, its own rules.
+fn read_part<T: Part>(value: &Value) -> Result<(), Malformed> {
+    read_typed::<T>(value)?.check()
+}
+
+/// A value as a type, without a field that is written as null.
+pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Result<T, Malformed> {
+    let part: T = json::typed(value).map_err(Malformed::from)?;
+    let again = canonical::canonical_of(&part).map_err(|error| Malformed::at("", error.to_string()))?;
+    if again == canonical::to_canonical(value) {
+        Ok(part)
+    } else {
+        Err(Malformed::at("", "an optional field is written as null, leave it out"))
+    }
+}
+
+/// An error of a part, with its place in the whole.
+pub(super) fn below(pointer: &str, error: Malformed) -> Malformed {
+    Malformed { pointer: format!("{pointer}{}", error.pointer), ..error }
+}
+
+/// Calls `take` for everything that stands at `path`.
+fn each(
+    value: &Value,
+    path: &str,
+    pointer: &str,
+    take: &mut dyn FnMut(&Value, &str) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    let mut one = |at: &str, value: &Value| {
+        let pointer = format!("{pointer}/{at}");
+        match rest {
+            Some(rest) => each(value, rest, &pointer, take),
+            None => take(value, &pointer),
+        }
+    };
+    match (step, value) {
+        ("*", Value::Array(items)) => items.iter().enumerate().try_for_each(|(at, item)| one(&at.to_string(), item)),
+        (field, Value::Object(map)) => map.get(field).map_or(Ok(()), |value| one(field, value)),
+        _ => Ok(()),
+    }
+}
+
+/// Where `word` stands in an array of words, which must be sorted while it is there.
+fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
+    let Some(items) = value.as_array() else { return Ok(None) };
+    let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };
+    let sorted =
+        items.windows(2).position(|pair| canonical::to_canonical(&pair[0]) >= canonical::to_canonical(&pair[1]));
+    match sorted {
+        None => Ok(Some(at)),
+        Some(before) => Err(Malformed::at(
+            format!("{pointer}/{}", before + 1),
+            "out of order or twice: this array is sorted and unique",
+        )),
+    }
+}
+
+fn remove(value: &mut Value, path: &str, form: Form) {
+    let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    match (step, value, rest) {
+        ("*", Value::Array(items), Some(rest)) => items.iter_mut().for_each(|item| remove(item, rest, form)),
+        (field, Value::Object(map), Some(rest)) => {
+            if let Some(value) = map.get_mut(field) {
+                remove(value, rest, form);
+            }
+        }
+        (field, Value::Object(map), None) => match form {
+            Form::Field { .. } => drop(map.remove(field)),
+            Form::Word(word) => {
+                if let Some(items) = map.get_mut(field).and_then(Value::as_array_mut) {
+                    items.retain(|item| item.as_str() != Some(word));
+                }
+            }
+        },
+        _ => {}
+    }
+}

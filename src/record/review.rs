@@ -1,0 +1,63 @@
+//! Review: what a person says of a receipt afterwards. Deciding with it comes with a later version.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::authorization::BoundaryRef;
+use crate::record::document::{Malformed, Predicate, Statement, Subject, only_subject};
+
+/// Says of a receipt, which is its only subject, whether the run was right, or how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Review {
+    /// The boundary that ran it.
+    pub boundary: BoundaryRef,
+    /// Whether the run was right.
+    pub verdict: ReviewVerdict,
+    /// Why.
+    pub reason: String,
+    /// What became of a run whose end the boundary did not see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+}
+
+/// Whether a run was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReviewVerdict {
+    /// It was.
+    Accepted,
+    /// It was not.
+    Rejected,
+}
+
+/// What became of a run whose end the boundary did not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Observed {
+    /// It did all of it.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// Nothing was executed.
+    NotStarted,
+    /// It did a part.
+    Partly,
+}
+
+impl Review {
+    /// States it of a receipt's payload.
+    #[must_use]
+    pub fn of(self, receipt: &[u8; 32]) -> Statement<Self> {
+        Statement::new(self, vec![Subject::new("receipt", receipt)])
+    }
+}
+
+impl Predicate for Review {
+    const KIND: &'static str = "review";
+    const MAX_BYTES: usize = 8 << 10;
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        only_subject(subjects, "receipt").map(drop)
+    }
+}

@@ -1,0 +1,48 @@
+//! Revocation: the signed end of a grant, a key, a token or an epoch. Its effect comes with a later version.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::digest::sha256;
+use crate::record::authorization::BoundaryRef;
+use crate::record::document::{Malformed, Predicate, Statement, Subject};
+
+/// Ends what its only subject names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// The boundary that it is for.
+    pub boundary: BoundaryRef,
+    /// Why.
+    pub reason: String,
+}
+
+/// What can be revoked: names of its subject.
+const SUBJECTS: [&str; 4] = ["epoch", "grant", "key", "token"];
+
+impl Revocation {
+    /// States it of a subject.
+    #[must_use]
+    pub fn of(self, name: &str, digest: &[u8; 32]) -> Statement<Self> {
+        Statement::new(self, vec![Subject::new(name, digest)])
+    }
+}
+
+impl Predicate for Revocation {
+    const KIND: &'static str = "revocation";
+    const MAX_BYTES: usize = 8 << 10;
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        let [one] = subjects else {
+            return Err(Malformed::at("/subject", "expected one subject: epoch, grant, key or token"));
+        };
+        if !SUBJECTS.contains(&&*one.name) {
+            return Err(Malformed::at("/subject/0/name", "expected epoch, grant, key or token"));
+        }
+        let digest = one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 hex digits"))?;
+        if one.name == "epoch" && digest != sha256(self.boundary.epoch.as_str().as_bytes()) {
+            return Err(Malformed::at("/subject/0/digest", "not the digest of the boundary's epoch"));
+        }
+        Ok(())
+    }
+}

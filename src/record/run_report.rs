@@ -1,0 +1,96 @@
+//! Run report: what a remote runner signs of a run. Runners come with a later version.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::digest::AuthorizationDigest;
+use crate::crypto::sshsig::KeyId;
+use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::enforcement::Enforcement;
+use crate::record::ident::Name;
+use crate::record::later_parts::ProgramFacts;
+use crate::record::profile::PROGRAMS;
+use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output};
+use crate::record::refusal::RefusingBoundary;
+use crate::record::reserved::Reserved;
+use crate::record::validity::Timestamp;
+
+/// What ran on a runner, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunReport {
+    /// The boundary that sent it there.
+    pub boundary: RefusingBoundary,
+    /// The runner.
+    pub runner: ReportingRunner,
+    /// Where the log says that the nonce was spent.
+    pub consumption: ConsumptionRef,
+    /// The payload of the authorization.
+    pub authorization: AuthorizationDigest,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When the run started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// How long it took, by a monotonic clock.
+    pub duration_ms: u64,
+    /// What it wrote.
+    pub output: Output,
+    /// What files it left.
+    pub files: Files,
+    /// What of the sandbox was enforced.
+    pub sandbox: Enforcement,
+    /// What it used up.
+    pub usage: Usage,
+}
+
+/// The runner that signs a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportingRunner {
+    /// Its name in the roster.
+    pub name: Name,
+    /// The key that signs.
+    pub keyid: KeyId,
+    /// The program's version.
+    pub version: String,
+}
+
+impl RunReport {
+    /// The statement with its subjects.
+    #[must_use]
+    pub fn into_statement(self) -> Statement<Self> {
+        let subjects = self.subjects();
+        Statement::new(self, subjects)
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![
+            Subject::new("authorization", self.authorization.as_bytes()),
+            Subject::new("stdout", self.output.stdout.sha256.as_bytes()),
+            Subject::new("stderr", self.output.stderr.sha256.as_bytes()),
+            Subject::new("files", self.files.manifest.as_bytes()),
+        ]
+    }
+}
+
+impl Predicate for RunReport {
+    const KIND: &'static str = "run-report";
+    const MAX_BYTES: usize = 16 << 10;
+    const RESERVED: &'static [Reserved] = &[
+        Reserved::field::<ProgramFacts>("programs"),
+        Reserved::word("sandbox/layers", PROGRAMS),
+        Reserved::word("sandbox/missing", PROGRAMS),
+    ];
+
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
+        self.outcome.check()?;
+        self.sandbox.check()?;
+        if self.finished_at < self.started_at {
+            return Err(Malformed::at("/predicate/finished_at", "before started_at"));
+        }
+        check_output(&self.output)?;
+        check_subjects(subjects, &self.subjects())
+    }
+}
