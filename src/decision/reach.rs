@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::crypto::sshsig::SshKey;
 use crate::decision::quorum::Rules;
 use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
@@ -35,10 +36,12 @@ impl Eligible {
     /// Who could approve under this roster.
     #[must_use]
     pub fn of(roster: &TrustedRoster) -> Self {
-        let people = roster.tables().approver.iter().map(|approver| {
-            // A group that wants a touch needs a security key (OpenSSH names their types `sk-…`).
-            let touches = approver.keys.iter().any(|line| line.starts_with("sk-"));
-            let groups = approver.groups.iter().filter(|group| touches || !roster.needs_presence(group));
+        // A person whose keys are all of unknown types counts for nobody.
+        let people = roster.tables().approver.iter().filter(|approver| roster.can_sign(approver)).map(|approver| {
+            // A group with a presence rule counts signatures of security keys alone.
+            let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
+            let touches = keys.into_iter().any(|key| key.is_security_key());
+            let groups = approver.groups.iter().filter(|group| touches || roster.presence_rule(group).is_none());
             Person {
                 name: approver.name.clone(),
                 groups: groups.cloned().collect(),
@@ -131,7 +134,9 @@ mod tests {
             .tables()
             .approver
             .iter()
-            .filter(|person| person.groups.iter().any(|group| group.as_str() == "ops" && !roster.needs_presence(group)))
+            .filter(|person| {
+                person.groups.iter().any(|group| group.as_str() == "ops" && roster.presence_rule(group).is_none())
+            })
             .filter(|person| person.valid_after.is_none_or(|after| after <= NOW))
             .filter(|person| person.valid_before.is_none_or(|before| NOW < before))
             .map(|person| person.name.clone())

@@ -554,7 +554,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
     let signature = Signature {
         keyid: format!("SHA256:{}", "A".repeat(43)).parse().expect("key id"),
         person: "alice".parse().expect("name"),
-        presence: false,
+        presence: Presence::Unknown,
         sig: vec![1; 64],
         at: t(0),
     };
