@@ -625,7 +625,7 @@ fn the_decision_screen_is_as_it_is() {
                   33 further signed fields equal what is shown here or a built-in
                 +  default; 4 only say what parameters may be
       remarks     none
-      digest sha256:6c7a3f61363baef1384c140e81291de9057a08fadf2fca46dbe8e5c634e0f37b
+      digest sha256:f64967690004b4b87bd94b39b789d8c5afce5a15c0572d44539f51bfc221d17e
     "#);
 }
 
