@@ -1,133 +1,55 @@
 """The signed documents: what each kind holds, and that its subjects are the twins of its predicate. From `formats.md`.
 
-A shape is a function that takes a value and its place and raises Bad where the value is none of it.
+What is reserved for later versions stands in `reserved.py`; a document that has a part of it is read whole, and then refused.
 """
 
 import functools
-import re
 
+import reserved
+from shapes import *
 from wire import Bad, Envelope, canonical, reference, seconds, strict_canonical
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 KIB = 1024
 
 
-# Many logs and bundles hold the same documents; nobody changes what is read.
-@functools.lru_cache(maxsize=4096)
 def read(kind, payload):
-    """The predicate of a payload that must be a complete document of this kind."""
-    document = strict_canonical(payload, LIMITS[kind])
-    if not isinstance(document, dict):
-        raise Bad("no statement")
-    # Before any other field: a document of one kind never passes as another.
-    if document.get("predicateType") != f"https://countersign.dev/{kind}/v1":
-        raise Bad(f"no document of kind {kind}")
-    if set(document) != {"_type", "predicate", "predicateType", "subject"} or document["_type"] != STATEMENT:
-        raise Bad("no in-toto statement, version 1")
-    KINDS[kind](document["predicate"], "/predicate")
-    predicate, subject = document["predicate"], document["subject"]
-    if kind in MORE:
-        MORE[kind](predicate)
-    SUBJECTS[kind](predicate, subject)
+    """The predicate of a payload that must be a complete document of this kind, and of nothing reserved."""
+    predicate, found = parse(kind, payload)
+    refuse_later(found)
     return predicate
 
 
-# Shapes.
-
-
-def obj(needed, more=None):
-    more = more or {}
-
-    def check(value, place):
-        if not isinstance(value, dict):
-            raise Bad(f"{place}: no object")
-        for key in needed:
-            if key not in value:
-                raise Bad(f"{place}: {key} is missing")
-        for key, item in value.items():
-            shape = needed.get(key) or more.get(key)
-            if shape is None:
-                raise Bad(f"{place}: unknown field {key!r}")
-            shape(item, f"{place}/{key}")
-
-    return check
-
-
-def arr(item, low=0, high=None, ordered=False):
-    def check(value, place):
-        if not isinstance(value, list) or len(value) < low or (high is not None and len(value) > high):
-            raise Bad(f"{place}: no array of that length")
-        for at, one in enumerate(value):
-            item(one, f"{place}/{at}")
-        if ordered:
-            keys = [canonical(one) for one in value]
-            if any(one >= other for one, other in zip(keys, keys[1:])):
-                raise Bad(f"{place}: out of order or twice")
-
-    return check
-
-
-def rx(pattern, high=None):
-    compiled = re.compile(pattern)
-
-    def check(value, place):
-        if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise Bad(f"{place}: {value!r:.60} is not of that form")
-        if high is not None and len(value.encode()) > high:
-            raise Bad(f"{place}: too long")
-
-    return check
-
-
-def text(high=None):
-    return rx(r"(?s).*", high)
-
-
-def one_of(*words):
-    def check(value, place):
-        if not isinstance(value, str) or value not in words:
-            raise Bad(f"{place}: {value!r:.60} is none of {', '.join(words)}")
-
-    return check
-
-
-def number(low=0, high=2**53 - 1):
-    def check(value, place):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise Bad(f"{place}: no number from {low} to {high}")
-
-    return check
-
-
-def boolean(value, place):
-    if not isinstance(value, bool):
-        raise Bad(f"{place}: neither true nor false")
-
-
-def free(value, place):
-    if not isinstance(value, dict):
-        raise Bad(f"{place}: no object")
-
-
-def time(value, place):
+# Many logs and bundles hold the same documents; nobody changes what is read.
+@functools.lru_cache(maxsize=4096)
+def parse(kind, payload):
+    """The predicate, and the pointers of its reserved parts."""
+    document = strict_canonical(payload, LIMITS[kind])
+    if not isinstance(document, dict):
+        raise wrong("", "no statement")
+    # Before any other field: a document of one kind never passes as another.
+    if document.get("predicateType") != f"https://countersign.dev/{kind}/v1":
+        raise wrong("/predicateType", f"no document of kind {kind}")
+    shape = {"_type": one_of(STATEMENT), "predicate": KINDS[kind], "predicateType": text(), "subject": SUBJECT_LIST}
     try:
-        seconds(value)
+        found = obj(shape)(document, "")
+        predicate = document["predicate"]
+        if kind in MORE:
+            found += MORE[kind](predicate, payload) or []
+        SUBJECTS[kind](predicate, document["subject"])
     except Bad as error:
-        raise Bad(f"{place}: {error}") from error
+        if made_before(document):
+            raise Bad(f"made by 0.1.0, before the formats were frozen ({error})", error.reason, error.at) from error
+        raise
+    return predicate, ["/predicateType"] if kind in LATER_KINDS else found
 
 
-def path_ref(value, place):
-    rx(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", 255)(value, place)
-    if any(part in (".", "..") for part in value.split(":")[0].split("/")):
-        raise Bad(f"{place}: a ref does not climb")
-
-
-def nonce(value, place):
-    rx(r"[A-Za-z0-9_-]{22,86}")(value, place)
-    rest = len(value) % 4
-    # Stray bits in the last letter would be a second spelling.
-    if rest == 1 or (rest == 2 and value[-1] not in "AQgw") or (rest == 3 and value[-1] not in "AEIMQUYcgkosw048"):
-        raise Bad(f"{place}: no nonce")
+def made_before(document):
+    """Whether version 0.1.0 wrote this: a subject has a second digest."""
+    subjects = document.get("subject")
+    return isinstance(subjects, list) and any(
+        isinstance(one, dict) and isinstance(one.get("digest"), dict) and "blake3" in one["digest"] for one in subjects
+    )
 
 
 def genesis(value, place):
@@ -140,7 +62,27 @@ def envelope(value, place):
     try:
         Envelope.check_shape(value)
     except Bad as error:
-        raise Bad(f"{place}: {error}") from error
+        raise wrong(place + error.at, str(error)) from error
+
+
+def envelope_of(kind, high):
+    """A whole signed document of a reserved kind."""
+
+    def check(value, place):
+        envelope(value, place)
+        try:
+            read_one = Envelope(value)
+        except Bad as error:
+            raise wrong(place, str(error)) from error
+        keyids = [keyid for keyid, _ in read_one.signatures]
+        if not 1 <= len(keyids) <= high or keyids != sorted(set(keyids)):
+            raise wrong(f"{place}/signatures", f"{len(keyids)} signatures, or out of order")
+        try:
+            parse(kind, read_one.payload)
+        except Bad as error:
+            raise wrong(f"{place}/payload{error.at}", str(error)) from error
+
+    return check
 
 
 def files_of_sandbox(value, place):
@@ -149,25 +91,30 @@ def files_of_sandbox(value, place):
         {"deny": one_of("stable", "point-in-time"), "masked": number(), "masked_before": number(1)},
     )(value, place)
     if "masked_before" in value and value.get("masked") != 0:
-        raise Bad(f"{place}/masked_before: only beside masked 0")
+        raise wrong(f"{place}/masked_before", "only beside masked 0")
 
 
-HEX = rx(r"[0-9a-f]{64}")
-DIGEST = rx(r"sha256:[0-9a-f]{64}")
-BLAKE3 = rx(r"blake3:[0-9a-f]{64}")
-KEYID = rx(r"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]")
-NAME = rx(r"[a-z0-9][a-z0-9._@-]*", 64)
-BOUNDARY = rx(r"[a-z0-9.-]+(/[a-z0-9._-]+)*", 40)
-EPOCH = rx(r"[0-9a-f]{32}")
-PROPOSAL = rx(r"prp_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-LAYER = one_of("capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp")
-LAYERS = arr(LAYER, ordered=True)
-TEXTS = arr(text(), ordered=True)
+def reason(value, place):
+    text()(value, place)
+    if len(canonical(value)) - 2 > KIB:
+        raise wrong(place, "more than 1 KiB")
+
+
+def profile(value, place):
+    found = PROFILE(value, place)
+    if "programs" in value["require"] and "programs" not in value:
+        raise wrong(f"{place}/require/{value['require'].index('programs')}", "a layer without its list")
+    return found
+
+
+KNOWN_LAYERS = ("capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp")
+LAYER = one_of(*KNOWN_LAYERS)
+LAYERS = arr(one_of(*KNOWN_LAYERS, later=("programs",)), ordered=True)
 PROFILE_LIMITS = ("wall_ms", "cpu_milli", "memory_bytes", "processes", "file_bytes", "disk_bytes", "output_bytes")
 CODES = (
-    "malformed too-large unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
+    "malformed too-large later-feature unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
     "not-permitted-signer self-approval quorum-missing not-yet-valid expired revoked denied nonce-replayed policy-denied "
-    "context-changed session-stale grant-exhausted sandbox-unavailable busy unauthenticated forbidden not-found wrong-state "
+    "context-changed session-stale grant-exhausted not-granted sandbox-unavailable busy unauthenticated forbidden not-found wrong-state "
     "rate-limited"
 ).split()
 MODES = one_of("none", "allow", "host")
@@ -180,6 +127,7 @@ PERMISSION = obj(
         "why": one_of("unlisted", "built-in-deny", "unknown"),
     }
 )
+PERMISSIONS = arr(PERMISSION, high=64, ordered=True)
 PROFILE = obj(
     {
         "require": LAYERS,
@@ -193,7 +141,7 @@ PROFILE = obj(
         "run_as": text(),
         "limits": obj({name: number() for name in PROFILE_LIMITS}),
     },
-    {"off_reason": text()},
+    {"off_reason": text(), "programs": later(reserved.PROGRAMS)},
 )
 BOUNDARY_OF = obj({"name": BOUNDARY, "id": DIGEST, "epoch": EPOCH})
 STREAM = obj(
@@ -253,6 +201,25 @@ OF_SANDBOX = {
 }
 DECLARED = obj({}, {**OF_SANDBOX, "off_reason": text()})
 
+# What a receipt and a runner say of a run.
+RAN = {
+    "outcome": obj(
+        {
+            "status": one_of(
+                "succeeded", "warned", "failed", "timed_out", "cancelled", "killed", "not_started", "unknown"
+            )
+        },
+        {"exit_code": number(0, 255), "signal": number(0, 255), "limit": one_of(*PROFILE_LIMITS)},
+    ),
+    "started_at": time,
+    "finished_at": time,
+    "duration_ms": number(),
+    "output": obj({"stdout": STREAM, "stderr": STREAM}),
+    "files": obj({"count": number(), "bytes": number(), "manifest": DIGEST}),
+    "sandbox": ENFORCED,
+    "usage": obj({"cpu_ms": number(), "memory_peak_bytes": number()}, {"processes_peak": number()}),
+}
+
 KINDS = {
     "authorization": obj(
         {
@@ -260,16 +227,17 @@ KINDS = {
             "proposal": PROPOSAL,
             "nonce": nonce,
             "step": obj({"ref": path_ref, "digest": DIGEST}),
-            "params": free,
+            "params": at_most(16 * KIB, free),
             "rendered": DIGEST,
-            "permissions": arr(PERMISSION, high=64, ordered=True),
-            "sandbox": PROFILE,
+            "permissions": PERMISSIONS,
+            "sandbox": profile,
             "proposer": NAME,
-            "reason": text(KIB),
+            "reason": reason,
             "issued_at": time,
             "not_before": time,
             "expires_at": time,
-        }
+        },
+        reserved.OF_AUTHORIZATION,
     ),
     "denial": obj({"boundary": BOUNDARY_OF, "reason": text()}),
     "roster": obj(
@@ -285,7 +253,7 @@ KINDS = {
             "boundary": arr(obj({"name": BOUNDARY, "keys": arr(text())})),
             "witness": arr(obj({"name": text(), "vkey": text(), "url": text()})),
         },
-        {"previous": DIGEST},
+        {"previous": DIGEST, **reserved.OF_ROSTER},
     ),
     "seal": obj(
         {
@@ -309,40 +277,30 @@ KINDS = {
         {
             "seal": DIGEST,
             "at": time,
-            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}), low=1, high=16),
+            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}, reserved.OF_ITEM), low=1, high=16),
         }
     ),
     "receipt": obj(
         {
             "consumption": obj({"index": number(), "leaf": DIGEST, "item": number()}),
             "authorization": envelope,
-            "decision": obj(
-                {
-                    "approvers": arr(NAME, ordered=True),
-                    "groups": arr(NAME, ordered=True),
-                    "excluded": arr(NAME, ordered=True),
-                    "handed_in_by": NAME,
-                    "policy": DIGEST,
-                }
+            "decision": at_most(
+                2 * KIB,
+                obj(
+                    {
+                        "approvers": arr(NAME, ordered=True),
+                        "groups": arr(NAME, ordered=True),
+                        "excluded": arr(NAME, ordered=True),
+                        "handed_in_by": NAME,
+                        "policy": DIGEST,
+                    }
+                ),
             ),
-            "outcome": obj(
-                {
-                    "status": one_of(
-                        "succeeded", "warned", "failed", "timed_out", "cancelled", "killed", "not_started", "unknown"
-                    )
-                },
-                {"exit_code": number(0, 255), "signal": number(0, 255), "limit": one_of(*PROFILE_LIMITS)},
-            ),
-            "started_at": time,
-            "finished_at": time,
-            "duration_ms": number(),
-            "output": obj({"stdout": STREAM, "stderr": STREAM}),
-            "files": obj({"count": number(), "bytes": number(), "manifest": DIGEST}),
-            "sandbox": ENFORCED,
-            "usage": obj({"cpu_ms": number(), "memory_peak_bytes": number()}, {"processes_peak": number()}),
+            **RAN,
             "seal": DIGEST,
             "boundary": obj({"name": BOUNDARY, "id": DIGEST, "keyid": KEYID, "version": text()}),
-        }
+        },
+        reserved.OF_RECEIPT,
     ),
     "refusal": obj(
         {"at": time},
@@ -351,10 +309,48 @@ KINDS = {
             "code": one_of(*CODES),
             "pointer": text(),
             "principal": text(),
-            "counts": free,
+            "counts": obj({}, {code: number(1) for code in CODES}),
         },
     ),
+    "grant": obj(
+        {
+            "boundary": BOUNDARY_OF,
+            "grant": GRANT_ID,
+            "grantee": obj({"name": NAME, "key": KEYID}),
+            "steps": arr(
+                obj({"ref": path_ref, "digest": DIGEST, "params": free, "permissions": PERMISSIONS, "sandbox": profile}),
+                low=1,
+                high=8,
+                by="ref",
+            ),
+            "max_uses": number(1, 1000),
+            "session": one_of("none", "fresh", "any"),
+            "artifacts": arr(reserved.ARTIFACT, high=16, by="name"),
+            "proposer": NAME,
+            "reason": reason,
+            "issued_at": time,
+            "not_before": time,
+            "expires_at": time,
+        },
+        {"rate": obj({"uses": number(1, 1000), "seconds": number(1, reserved.MONTH)})},
+    ),
+    "revocation": obj({"boundary": BOUNDARY_OF, "reason": text()}),
+    "review": obj(
+        {"boundary": BOUNDARY_OF, "verdict": one_of("accepted", "rejected"), "reason": text()},
+        {"observed": one_of("succeeded", "failed", "not_started", "partly")},
+    ),
+    "run-report": obj(
+        {
+            "boundary": obj({"name": BOUNDARY, "id": DIGEST}),
+            "runner": obj({"name": NAME, "keyid": KEYID, "version": text()}),
+            "consumption": obj({"index": number(), "leaf": DIGEST, "item": number()}),
+            "authorization": DIGEST,
+            **RAN,
+        },
+        {"programs": reserved.ran},
+    ),
 }
+LATER_KINDS = ("grant", "revocation", "review", "run-report")
 LIMITS = {
     "authorization": 20 * KIB,
     "denial": 8 * KIB,
@@ -363,6 +359,10 @@ LIMITS = {
     "consumption": 16 * KIB,
     "receipt": 48_898,
     "refusal": 8 * KIB,
+    "grant": 36 * KIB,
+    "revocation": 8 * KIB,
+    "review": 8 * KIB,
+    "run-report": 16 * KIB,
 }
 REGISTRY_LEAF = obj({"digest": DIGEST, "ref": path_ref})
 TOKEN = obj(
@@ -378,21 +378,40 @@ STEP = obj(
     {
         "ref": path_ref,
         "title": text(),
-        "format": one_of("markdown", "gruntwork", "rundown", "runnable"),
         "interpreter": text(),
         "source": text(),
-        "files": arr(obj({"path": text(), "bytes": number(), "digest": DIGEST, "executable": boolean})),
         "params": free,
-        "template": one_of("none", "gruntwork"),
         "sandbox": DECLARED,
         "approvals": APPROVALS,
-        "secrets": arr(text(), ordered=True),
-        "outputs": arr(text(), ordered=True),
-        "session": one_of("none", "read", "write"),
+        **reserved.OF_STEP,
     },
-    {"exclusive": text(), "plan": path_ref},
+    {"exclusive": text(), **reserved.MORE_OF_STEP},
 )
-FILE = obj({"path": text(), "bytes": number(), "sha256": DIGEST, "blake3": BLAKE3, "executable": boolean})
+
+
+def parse_step(value):
+    """The pointers of a step's reserved parts."""
+    return STEP(value, "/step") + reserved.check_step(value, "/step")
+
+
+def plan_of_bundle(value, place):
+    if isinstance(value, dict) and "plan" in value:
+        raise wrong(f"{place}/plan", "a plan has none of its own")
+    check_bundle(value, place)
+
+
+def check_bundle(value, place=""):
+    """The pointers of a bundle's reserved parts."""
+    found = BUNDLE(value, place)
+    for one, other, at in (("grant" in value, "grant" in value["proofs"], "/grant"), ("grant" in value["proofs"], "grant" in value, "/proofs/grant")):
+        if one and not other:
+            raise wrong(place + at, "a grant and its proof, only together")
+    if len(canonical(value["step"])) > MAX_STEP:
+        raise wrong(f"{place}/step", "more than 1 MiB")
+    return found
+
+
+MAX_STEP = 1 << 20
 BUNDLE = obj(
     {
         "mediaType": one_of("application/vnd.countersign.bundle.v1+json"),
@@ -404,53 +423,76 @@ BUNDLE = obj(
         "policy": free,
         "builtins": free,
         "roster": arr(envelope),
-        "proofs": obj({"receipt": text(), "consumption": text(), "seal": text()}),
-    }
+        "proofs": obj({"receipt": text(), "consumption": text(), "seal": text()}, {"grant": later(text())}),
+    },
+    {
+        "grant": later(envelope_of("grant", 16)),
+        "manifest": later(reserved.MANIFEST),
+        "plan": later(plan_of_bundle),
+        "report": later(envelope_of("run-report", 1)),
+    },
 )
 
 
-def more_of_authorization(predicate):
-    if len(canonical(predicate["params"])) > 16 * KIB:
-        raise Bad("/predicate/params: more than 16 KiB")
+def more_of_authorization(predicate, _):
+    if "emergency" in predicate and "grant" in predicate:
+        raise wrong("/predicate/emergency", "not together with a grant")
 
 
-def more_of_seal(predicate):
+def more_of_seal(predicate, _):
     first = predicate["number"] == 0
     if first != ("genesis" in predicate) or first == ("previous" in predicate) or first == ("id" in predicate["boundary"]):
-        raise Bad("number 0 has genesis and no previous or id; every other the contrary")
+        raise wrong("/predicate", "number 0 has genesis and no previous or id; every other the contrary")
 
 
-def more_of_receipt(predicate):
-    if len(canonical({**predicate, "authorization": {}})) > 9400:
-        raise Bad("the rest of the receipt is more than 9,400 bytes")
-    if len(canonical(predicate["decision"])) > 2 * KIB:
-        raise Bad("/predicate/decision: more than 2 KiB")
+def more_of_receipt(predicate, payload):
+    if len(payload) - len(canonical(predicate["authorization"])) > 9400:
+        raise wrong("/predicate", "the rest of the receipt is more than 9,400 bytes")
+    more_of_run(predicate, payload)
+    # Many files and the manifest of none are no use of the feature, but a contradiction.
+    files = predicate["files"]
+    return ["/predicate/files/count"] if files["count"] and files["manifest"] != reference(b"[]") else []
+
+
+def more_of_run(predicate, _):
     for name, stream in predicate["output"].items():
         # Masking may change how long it is.
         if not stream["redactions"] and (
             stream["recorded"] > stream["bytes"] or stream["truncated"] != (stream["recorded"] < stream["bytes"])
         ):
-            raise Bad(f"/predicate/output/{name}: truncated says whether fewer bytes are recorded than were written")
+            raise wrong(f"/predicate/output/{name}", "truncated says whether fewer bytes are recorded than were written")
     if seconds(predicate["started_at"]) > seconds(predicate["finished_at"]):
-        raise Bad("/predicate/finished_at: before it started")
+        raise wrong("/predicate/finished_at", "before it started")
 
 
-def more_of_consumption(predicate):
+def more_of_consumption(predicate, _):
     for field in ("authorization", "nonce"):
         values = [item[field] for item in predicate["spent"]]
         if len(set(values)) != len(values):
-            raise Bad(f"/predicate/spent: one {field} twice")
+            raise wrong("/predicate/spent", f"one {field} twice")
+    for at, item in enumerate(predicate["spent"]):
+        if ("grant" in item) != ("use" in item):
+            raise wrong(f"/predicate/spent/{at}/{'grant' if 'grant' in item else 'use'}", "grant and use, only together")
 
 
-def more_of_refusal(predicate):
+def more_of_refusal(predicate, _):
     if ("code" in predicate) == ("counts" in predicate) or ("code" in predicate) != ("principal" in predicate):
-        raise Bad("a refusal is of one input by somebody, or counts")
-    if "counts" in predicate:
-        if "pointer" in predicate or "principal" in predicate or not predicate["counts"]:
-            raise Bad("a summary counts, and nothing else")
-        for code, count in predicate["counts"].items():
-            one_of(*CODES)(code, "/predicate/counts")
-            number(1)(count, "/predicate/counts")
+        raise wrong("/predicate", "a refusal is of one input by somebody, or counts")
+    if "counts" in predicate and ("pointer" in predicate or not predicate["counts"]):
+        raise wrong("/predicate", "a summary counts, and nothing else")
+
+
+def more_of_grant(predicate, _):
+    for at, step in enumerate(predicate["steps"]):
+        if step["params"].get("type") != "object":
+            raise wrong(f"/predicate/steps/{at}/params", "a schema of type object")
+    if "rate" in predicate and predicate["rate"]["uses"] > predicate["max_uses"]:
+        raise wrong("/predicate/rate/uses", "more than there are")
+    issued, begin, end = (seconds(predicate[name]) for name in ("issued_at", "not_before", "expires_at"))
+    if issued > begin:
+        raise wrong("/predicate/not_before", "before it was issued")
+    if begin >= end or end - issued > reserved.MONTH:
+        raise wrong("/predicate/expires_at", "not after it begins, or more than 30 days after it was issued")
 
 
 MORE = {
@@ -459,51 +501,86 @@ MORE = {
     "consumption": more_of_consumption,
     "receipt": more_of_receipt,
     "refusal": more_of_refusal,
+    "grant": more_of_grant,
+    "run-report": more_of_run,
 }
+
+
+# Subjects.
+
+
+SUBJECT_LIST = arr(obj({"digest": obj({"sha256": HEX}), "name": text()}))
 
 
 def subject(name, digest):
     return {"name": name, "digest": {"sha256": digest.split(":")[1]}}
 
 
-def subjects_of_receipt(predicate):
-    """All but the first, which is the embedded authorization."""
+def subjects_of_run(predicate):
+    """All but the first, which is the authorization."""
     output = predicate["output"]
     streams = [subject(name, output[name]["sha256"]) for name in ("stdout", "stderr")]
     return streams + [subject("files", predicate["files"]["manifest"])]
 
 
+def subjects_of_authorization(predicate):
+    own = [subject(predicate["step"]["ref"], predicate["step"]["digest"]), subject("params", reference(canonical(predicate["params"])))]
+    return own + [subject(f"artifact/{one['name']}", one["digest"]) for one in predicate.get("artifacts", [])]
+
+
+def check_twins(expected, subjects):
+    if len(subjects) != len(expected):
+        raise wrong("/subject", f"{len(subjects)} subjects, not {len(expected)}")
+    for at in range(len(expected)):
+        for field in ("name", "digest"):
+            if subjects[at][field] != expected[at][field]:
+                raise wrong(f"/subject/{at}/{field}", "not the twin of what the predicate says")
+
+
 def twins(expected):
-    def check(predicate, subjects):
-        if subjects != expected(predicate):
-            raise Bad("a subject is not the twin of what the predicate says")
+    return lambda predicate, subjects: check_twins(expected(predicate), subjects)
+
+
+def alone(name):
+    """What a denial, a refusal or a review is about stands in its subject and nowhere else."""
+
+    def check(_, subjects):
+        if [one["name"] for one in subjects] != [name]:
+            raise wrong("/subject", f"one subject, {name}")
 
     return check
 
 
-def alone(name):
-    """What a denial or a refusal is about stands in its subject and nowhere else."""
-    shape = arr(obj({"digest": obj({"sha256": HEX}), "name": one_of(name)}), low=1, high=1)
-    return lambda predicate, subjects: shape(subjects, "/subject")
+def input_subject(predicate, subjects):
+    alone("input")(predicate, subjects)
+    if "counts" in predicate:
+        check_twins([subject("input", reference(canonical(predicate["counts"])))], subjects)
 
 
 def receipt_subjects(predicate, subjects):
-    arr(obj({"digest": obj({"sha256": HEX}), "name": text()}), low=4, high=4)(subjects, "/subject")
-    if subjects[1:] != subjects_of_receipt(predicate) or subjects[0]["name"] != "authorization":
-        raise Bad("a subject is not the twin of what the predicate says")
+    """Of the first only its name: the embedded envelope is looked at later."""
+    expected = [subject("authorization", reference(b""))] + subjects_of_run(predicate)
+    check_twins([{**expected[0], "digest": subjects[0]["digest"]}, *expected[1:]] if subjects else expected, subjects)
+
+
+def revoked(predicate, subjects):
+    if len(subjects) != 1:
+        raise wrong("/subject", "one subject, what is revoked")
+    one_of("grant", "key", "token", "epoch")(subjects[0]["name"], "/subject/0/name")
+    if subjects[0]["name"] == "epoch":
+        check_twins([subject("epoch", reference(predicate["boundary"]["epoch"].encode()))], subjects)
 
 
 SUBJECTS = {
-    "authorization": twins(
-        lambda p: [
-            subject(p["step"]["ref"], p["step"]["digest"]),
-            subject("params", reference(canonical(p["params"]))),
-        ]
-    ),
+    "authorization": twins(subjects_of_authorization),
     "denial": alone("authorization"),
-    "refusal": alone("input"),
+    "refusal": input_subject,
     "roster": twins(lambda p: [subject("roster", reference(canonical(p)))]),
     "seal": twins(lambda p: [subject("registry", p["registry_root"])]),
     "consumption": twins(lambda p: [subject("authorization", item["authorization"]) for item in p["spent"]]),
     "receipt": receipt_subjects,
+    "grant": twins(lambda p: [subject(step["ref"], step["digest"]) for step in p["steps"]]),
+    "revocation": revoked,
+    "review": alone("receipt"),
+    "run-report": twins(lambda p: [subject("authorization", p["authorization"]), *subjects_of_run(p)]),
 }

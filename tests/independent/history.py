@@ -18,6 +18,7 @@ from bundle import (
     check_spent,
     check_step,
     count_people,
+    read_authorization,
     who_may_not,
 )
 from globs import matches
@@ -27,6 +28,7 @@ from sandbox import Configuration
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict, strict_canonical
 
 KINDS = ("seal", "consumption", "receipt", "denial", "refusal")
+LATER_LEAVES = ("grant", "revocation", "review")
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
@@ -77,8 +79,11 @@ class History:
         try:
             return work()
         except Bad as error:
-            self.say(index, word, error)
+            self.judge(index, word, error)
             return None
+
+    def judge(self, index, word, error):
+        self.say(index, error.reason if error.reason in ("later-feature", "sealed-state") else word, error)
 
     def read(self):
         note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
@@ -149,11 +154,11 @@ class History:
             document = strict(envelope.payload, 256 * 1024)
             kind = document.get("predicateType", "") if isinstance(document, dict) else ""
             kind = kind[len("https://countersign.dev/") : -len("/v1")] if isinstance(kind, str) else ""
-            if kind not in KINDS:
+            if kind not in KINDS + LATER_LEAVES:
                 raise Bad(f"no leaf of this log: {kind[:40]!r}")
             predicate = documents.read(kind, envelope.payload)
         except Bad as error:
-            self.say(index, "entry", error)
+            self.judge(index, "entry", error)
             return
         if "at" in predicate:
             at = seconds(predicate["at"])
@@ -302,7 +307,13 @@ class History:
         for leaf in leaves:
             if leaf["digest"] not in self.step_cache:
                 step = self.json_blob(leaf["digest"])
-                documents.STEP(step, "/step")
+                if len(canonical(step)) > documents.MAX_STEP:
+                    raise Bad(f"the step {leaf['ref']} is more than 1 MiB")
+                try:
+                    rules.read_step(step)
+                except Bad as error:
+                    # Under the name that a sealed state has.
+                    raise Bad(str(error), "sealed-state") from error
                 self.step_cache[leaf["digest"]] = step
             if self.step_cache[leaf["digest"]]["ref"] != leaf["ref"]:
                 raise Bad(f"{leaf['ref']} is listed with the step of another ref")
@@ -375,10 +386,9 @@ class History:
             self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt at {spent['receipts'][0]} already")
         spent["receipts"].append(index)
         try:
-            signed = Envelope(receipt["authorization"])
-            authorization = documents.read("authorization", signed.payload)
+            signed, authorization = read_authorization(receipt)
         except Bad as error:
-            self.say(index, "authorization", error)
+            self.judge(index, "authorization", error)
             return
         before, open_before = len(self.findings), []
         known = self.proposals.setdefault(authorization["proposal"], index)
@@ -469,22 +479,21 @@ class History:
                 raise Bad(f"{person['name']} had denied it at entry {entry}")
 
         def window():
-            longest = rules.Policy(sealed.policy, ref).max_window if sealed.policy is not None else None
-            wrong = rules.check_window(authorization, seconds(consumption["at"]), longest)
+            wrong = rules.check_window(authorization, seconds(consumption["at"]))
             if wrong:
                 raise Bad(wrong)
 
         def proposer():
-            who = receipt["decision"]["handed_in_by"]
-            token = sealed.token(who, seconds(consumption["at"]))
-            if token is None:
-                role = sealed.roster.role_of(who)
-                may = role is not None and role[0] == "proposer"
-            else:
-                patterns = token["patterns"]
-                may = "propose" in token["scopes"] and (not patterns or any(matches(one, ref) for one in patterns))
-            if not may:
-                raise Bad(f"{who} may not propose {ref}")
+            for who in (authorization["proposer"], receipt["decision"]["handed_in_by"]):
+                token = sealed.token(who, seconds(consumption["at"]))
+                if token is None:
+                    role = sealed.roster.role_of(who)
+                    may = role is not None and role[0] == "proposer"
+                else:
+                    patterns = token["patterns"]
+                    may = "propose" in token["scopes"] and (not patterns or any(matches(one, ref, True) for one in patterns))
+                if not may:
+                    raise Bad(f"{who} may not propose {ref}")
 
         def permissions():
             policy = sealed.policies.get(ref)
@@ -530,20 +539,6 @@ class History:
         yield "sandbox", sandbox
         yield "outcome", lambda: check_outcome(receipt, consumption)
         yield "subjects", lambda: check_receipt_subjects(envelope, receipt, signed.digest)
-        yield "files", lambda: self.check_manifest(receipt)
-
-    def check_manifest(self, receipt):
-        """The files that a run left, listed in a blob."""
-        files = receipt["files"]
-        if files["manifest"] == reference(b"[]") and files["count"] == files["bytes"] == 0:
-            return
-        listed = self.json_blob(files["manifest"])
-        documents.arr(documents.FILE)(listed, "/files")
-        paths = [one["path"].encode() for one in listed]
-        if any(one >= other for one, other in zip(paths, paths[1:])):
-            raise Bad("the manifest is out of order")
-        if (len(listed), sum(one["bytes"] for one in listed)) != (files["count"], files["bytes"]):
-            raise Bad("the manifest is not of so many files or bytes")
 
     def value(self):
         return {

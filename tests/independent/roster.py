@@ -1,8 +1,11 @@
 """The roster: who is who, and its chain of versions. From `formats.md`."""
 
+import re
+
 import documents
 from keys import Key, foreign
-from wire import Bad, Envelope, pae, reference, seconds, strict
+from shapes import wrong
+from wire import Bad, Envelope, pae, reference, seconds, strict, unbase64
 
 
 class Roster:
@@ -10,35 +13,46 @@ class Roster:
 
     def __init__(self, payload):
         self.digest, self.payload = reference(payload), payload
-        self.predicate = predicate = documents.read("roster", payload)
+        self.predicate, found = documents.parse("roster", payload)
+        predicate = self.predicate
         self.version, self.threshold = predicate["version"], predicate["threshold"]
         if (self.version == 1) != ("previous" not in predicate):
             raise Bad("version 1 and no other is without previous")
-        self.holders, self.material = {}, {}
+        self.holders, self.material, self.foreign = {}, {}, []
         self._read_names(predicate)
-        for role in ("approver", "proposer", "operator", "boundary"):
-            for entry in predicate[role]:
-                for line in entry["keys"]:
-                    blob = foreign(line)
-                    if blob is not None:
-                        if blob in self.material:
-                            raise Bad(f"a key of {entry['name']} stands twice")
-                        self.material[blob] = (role, entry["name"])
-                        continue
-                    key = Key(line)
-                    if key.public in self.material:
-                        raise Bad(f"a key of {entry['name']} stands twice")
-                    self.material[key.public] = (role, entry["name"])
-                    self.holders[key.keyid] = (role, entry, key)
-        if self.threshold > min(16, sum(1 for person in predicate["approver"] if any(foreign(line) is None for line in person["keys"]))):
-            raise Bad("a threshold that nobody can meet")
+        for role in ("approver", "proposer", "operator", "boundary", "runner"):
+            for at, entry in enumerate(predicate.get(role, [])):
+                for number, line in enumerate(entry["keys"]):
+                    self._read_key(role, entry, line, f"/predicate/{role}/{at}/keys/{number}")
+        able = {entry["name"] for role, entry, _ in self.holders.values() if role == "approver"}
+        if self.threshold > min(16, len(able)):
+            raise wrong("/predicate/threshold", "nobody can meet it")
+        documents.refuse_later(found)
+
+    def _read_key(self, role, entry, line, place):
+        try:
+            blob = foreign(line)
+            key = Key(line) if blob is None else None
+        except Bad as error:
+            raise wrong(place, str(error)) from error
+        material = blob if key is None else key.public
+        if material in self.material:
+            raise wrong(place, f"a key of {entry['name']} stands twice")
+        self.material[material] = (role, entry["name"])
+        if key is None:
+            self.foreign.append({"role": role, "name": entry["name"], "key": line})
+        else:
+            self.holders[key.keyid] = (role, entry, key)
 
     def _read_names(self, predicate):
         people = [entry["name"] for role in ("approver", "proposer", "operator") for entry in predicate[role]]
+        for at, entry in enumerate(predicate.get("runner", [])):
+            if entry["name"] in people:
+                raise wrong(f"/predicate/runner/{at}/name", "a name that stands already")
+            people.append(entry["name"])
         groups = [group["name"] for group in predicate["group"]]
         boundaries = [entry["name"] for entry in predicate["boundary"]]
-        witnesses = [entry["name"] for entry in predicate["witness"]]
-        for names in (people, groups, boundaries, witnesses):
+        for names in (people, groups, boundaries):
             if len(set(names)) != len(names):
                 raise Bad("a name stands twice")
         for person in predicate["approver"]:
@@ -48,8 +62,11 @@ class Roster:
                 if seconds(person["valid_after"]) >= seconds(person["valid_before"]):
                     raise Bad(f"{person['name']} is valid for no time")
         for witness in predicate["witness"]:
-            if not witness["vkey"].startswith(witness["name"] + "+") or not witness["name"]:
-                raise Bad("a witness's key is of another name")
+            name, rest = witness["name"], witness["vkey"][len(witness["name"]) :]
+            plain = re.fullmatch(r"[^\s\x00-\x1f\x7f-\x9f]+", name) and witness["vkey"].startswith(name)
+            key = re.fullmatch(r"\+[0-9a-f]{8}\+(.+)", rest) if plain else None
+            if key is None or len(unbase64(key.group(1))) < 2:
+                raise Bad("a witness's key is not of its name, or of another form")
             if not witness["url"].startswith(("https://", "http://")):
                 raise Bad("a witness's url is neither https nor http")
 
@@ -57,6 +74,11 @@ class Roster:
         """The approver with this key, and the key; None where it is no approver's."""
         role, entry, key = self.holders.get(keyid, (None, None, None))
         return (entry, key) if role == "approver" else None
+
+    def holder(self, keyid):
+        """Role and name of who has this key, None for nobody."""
+        role, entry, _ = self.holders.get(keyid, (None, None, None))
+        return (role, entry["name"]) if role else None
 
     def boundary_keys(self, name):
         """The keys of the boundary of this name, by key id."""
@@ -88,8 +110,8 @@ class Chain:
     """Versions from 1 on, each connected with the one before; one of them, or one that they lead to, is trusted."""
 
     def __init__(self, envelopes, trusted_digest, known=()):
-        if not envelopes:
-            raise Bad("no version of the roster")
+        if not 1 <= len(envelopes) <= 1024:
+            raise Bad(f"{len(envelopes)} versions of the roster, of 1 to 1,024")
         self.versions = []
         # What stands before the trusted version is connected by `previous`, what follows by signatures.
         digests = [envelope.digest for envelope in envelopes]
@@ -99,7 +121,7 @@ class Chain:
             try:
                 roster = Roster(envelope.payload)
             except Bad as error:
-                raise Bad(f"version {number} of the roster: {error}") from error
+                raise Bad(f"version {number} of the roster: {error}", error.reason, error.at) from error
             if roster.version != number:
                 raise Bad(f"version {roster.version} stands where version {number} is expected")
             for public in roster.material:

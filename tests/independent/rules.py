@@ -4,14 +4,44 @@ import itertools
 import re
 
 from globs import matches
-from documents import OF_SANDBOX, boolean
+from documents import OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text
 from wire import Bad, canonical, match, seconds
 
 DAY = 24 * 3600
 SKEW = 60
 MAX_GROUPS = 8
-MODES = ("prompted", "execute", "deny")
 SANDBOX = {**OF_SANDBOX, "may_be_off": boolean}
+# Words of later versions: what depends on them is not checked.
+LATER_WORDS = {word: lambda value, place: None for word in ("level", "require", "off_reason")}
+LISTS = obj({}, {"allow": arr(text()), "deny": arr(text())})
+RULE = {
+    "mode": one_of("prompted", "execute", "deny"),
+    **{kind: LISTS for kind in ("run", "read", "write", "env")},
+    "approvals": obj({"required": number(1), "from": arr(text(), low=1)}, {"each": boolean}),
+}
+EVERYWHERE = {name: OF_SANDBOX[name] for name in ("limits", "proc", "deny")}
+POLICY = obj(
+    {"version": number(1, 1)},
+    {
+        "extends": one_of("none"),
+        "default": obj({}, {**RULE, "sandbox": obj({}, {**EVERYWHERE, **LATER_WORDS})}),
+        "overrides": arr(obj({"runbook": text()}, {**RULE, "sandbox": obj({}, {**SANDBOX, **LATER_WORDS})})),
+        "grants": arr(
+            obj(
+                {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
+                {"runbook": text(), "grantedAt": text()},
+            )
+        ),
+    },
+)
+
+
+def read_step(step):
+    """The form of a definition. What is reserved in it is named only where nothing in it is broken."""
+    found = parse_step(step)
+    if found:
+        Schema(step["params"])
+    refuse_later(found)
 
 
 def check_builtins(value):
@@ -39,13 +69,10 @@ class Policy:
     """
 
     def __init__(self, value, ref, builtins=None):
-        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("default", {}), dict):
-            raise Bad("no policy of version 1")
+        POLICY(value, "")
         overrides = value.get("overrides", [])
-        if not isinstance(overrides, list):
-            raise Bad("overrides are no array")
         self.open = set(value) - {"version", "default", "overrides"}
-        self.mode, self.approvals, self.max_window = "prompted", None, None
+        self.mode, self.approvals = "prompted", None
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         self.denied = {"read": [], "write": []}
         if builtins is not None:
@@ -54,31 +81,21 @@ class Policy:
                 self.deny(builtins)
         path = ref.split(":")[0]
         for place, rule in enumerate([value.get("default", {})] + overrides):
-            if not isinstance(rule, dict) or (place and not isinstance(rule.get("runbook"), str)):
-                raise Bad("a rule of the policy is malformed")
-            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", "max_window_s"}
+            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook"}
             sandbox = rule.get("sandbox", {})
-            if not isinstance(sandbox, dict):
-                raise Bad("a rule's sandbox is no object")
             self.open_sandbox |= set(sandbox) - set(SANDBOX)
             # Every matching override applies in order, the later wins.
             # A dot directory escapes none, and an ending of a format may be written.
             endings = ("", ".runbook.md", ".mdx", ".md")
             if place and not any(matches(rule["runbook"], path + ending, True) for ending in endings):
                 continue
-            if "mode" in rule:
-                if rule["mode"] not in MODES:
-                    raise Bad(f"the policy has a mode {rule['mode']!r}")
-                self.mode = rule["mode"]
+            self.mode = rule.get("mode", self.mode)
             self.approvals = rule.get("approvals", self.approvals)
             self.deny(rule)
-            for name in set(sandbox) & set(SANDBOX):
-                SANDBOX[name](sandbox[name], f"/sandbox/{name}")
             # Limits by their names; deny patterns add up.
             limits = {**self.sandbox["limits"], **sandbox.get("limits", {})}
             denied = self.sandbox["deny"] + sandbox.get("deny", [])
             self.sandbox = {**self.sandbox, **sandbox, "limits": limits, "deny": denied}
-            self.max_window = rule.get("max_window_s", self.max_window)
 
     def deny(self, rule):
         """What lists deny is hidden from a step that gets something of the host; places of a terminal are none here."""
@@ -181,9 +198,13 @@ class Schema:
         if "default" in value:
             raise Bad("the whole has no default")
         self.value = value
-        self._read(value, "", True)
+        self.schemas = 0
+        self._read(value, "", 0, True)
 
-    def _read(self, schema, place, whole=False):
+    def _read(self, schema, place, objects, whole=False):
+        self.schemas += 1
+        if self.schemas > 256 or objects > 8:
+            raise Bad(f"{place}: more than 256 schemas, or deeper than eight objects")
         if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or schema["type"] not in KEYWORDS:
             raise Bad(f"{place}: no type that there is")
         kind = schema["type"]
@@ -198,15 +219,17 @@ class Schema:
         if kind == "array":
             if "items" not in schema:
                 raise Bad(f"{place}: an array without items")
-            self._read(schema["items"], place + "/items")
+            self._read(schema["items"], place + "/items", objects)
         if kind == "object":
-            self._read_properties(schema, place, whole)
+            if "properties" not in schema:
+                raise Bad(f"{place}: an object without properties")
+            self._read_properties(schema, place, objects + 1, whole)
         for word in ("enum", "const", "default"):
             if word not in schema:
                 continue
             values = schema[word] if word == "enum" else [schema[word]]
-            if not isinstance(values, list) or not values:
-                raise Bad(f"{place}: {word} is empty")
+            if not isinstance(values, list) or not values or len({canonical(item) for item in values}) != len(values):
+                raise Bad(f"{place}: {word} is empty, or has a value twice")
             rest = {key: item for key, item in schema.items() if key not in ("enum", "const", "default")}
             if word == "default":
                 rest = {key: item for key, item in schema.items() if key != "default"}
@@ -236,7 +259,7 @@ class Schema:
             raise Bad(f"{place}/pattern: too long")
         if not pattern.startswith("^") or not pattern.endswith("$") or (len(pattern) - len(pattern[:-1].rstrip("\\"))) % 2 == 0:
             raise Bad(f"{place}/pattern: must begin ^ and end $")
-        if re.search(r"\(\?(?!:)|\\[1-9]|\\[kgGZzbBAK]", pattern) or _top_level_alternative(pattern):
+        if re.search(r"\(\?(?!:)|\\[1-9]|\\[kgGZzbBAK]", pattern) or _is_open(pattern):
             raise Bad(f"{place}/pattern: not a regular language, or open at one end")
         bounds = [int(max(found)) for found in re.findall(r"\{([0-9]+),?([0-9]*)\}", pattern) for found in [[part or "0" for part in found]]]
         product = 1
@@ -249,7 +272,7 @@ class Schema:
         except (re.error, OverflowError, RecursionError) as error:
             raise Bad(f"{place}/pattern: {error}") from error
 
-    def _read_properties(self, schema, place, whole):
+    def _read_properties(self, schema, place, objects, whole):
         properties, needed = schema.get("properties", {}), schema.get("required", [])
         if not isinstance(properties, dict) or not isinstance(needed, list):
             raise Bad(f"{place}: properties or required is malformed")
@@ -257,14 +280,14 @@ class Schema:
             raise Bad(f"{place}/required: a name twice or unknown")
         variables = set()
         for name, item in properties.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name):
+                raise Bad(f"{place}/properties: {name!r} is no name of a parameter")
             if whole:
-                if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
-                    raise Bad(f"{place}/properties: {name!r} is no name of a parameter")
                 variable = name.upper().replace("-", "_")
                 if variable in variables:
                     raise Bad(f"{place}/properties: two names become PARAM_{variable}")
                 variables.add(variable)
-            self._read(item, f"{place}/properties/{name}")
+            self._read(item, f"{place}/properties/{name}", objects)
 
     def complete(self, value):
         """The value with defaults filled in."""
@@ -344,13 +367,16 @@ class Schema:
             raise Bad(f"{place}: does not match {schema['pattern']}")
 
 
-def _top_level_alternative(pattern):
+def _is_open(pattern):
+    """An alternative outside parentheses, an anchor within, or a set whose meaning differs from matcher to matcher."""
     depth, at, inside = 0, 0, False
     while at < len(pattern):
         letter = pattern[at]
         if letter == "\\":
             at += 1
         elif inside:
+            if letter == "[" or pattern[at : at + 2] in ("&&", "--", "~~"):
+                return True
             inside = letter != "]"
         elif letter == "[":
             inside = True
@@ -360,7 +386,7 @@ def _top_level_alternative(pattern):
             depth += 1
         elif letter == ")":
             depth -= 1
-        elif letter == "|" and depth == 0:
+        elif (letter == "|" and depth == 0) or (letter in "^$" and 0 < at < len(pattern) - 1):
             return True
         at += 1
     return False

@@ -168,6 +168,55 @@ def envelopes(data, folder):
         yield vector["id"], word == vector["expect"] or f"got {word}: {error}"
 
 
+def reserved(data, folder):
+    """Documents with parts of later versions: named where they are whole, refused at the place where they are broken."""
+    read = {
+        "roster": Roster,
+        "step": lambda text: rules.read_step(strict(text, documents.MAX_STEP)),
+        "bundle": lambda text: documents.refuse_later(documents.check_bundle(strict(text, bundle.MAX_BUNDLE))),
+    }
+    for vector in data:
+        with open(os.path.join(folder, "golden", "reserved", vector["file"]), "rb") as file:
+            text = file.read()
+        work = read.get(vector["as"]) or (lambda text, kind=vector["as"]: documents.read(kind, text))
+        word, error = answer(lambda: work(text))
+        got = (word, "") if error is None else (error.reason, error.at)
+        # The whole document is named where the index has no place in it.
+        right = got == (vector["expect"], vector["at"]) or (word == "refuse" and not vector["at"] and got[0] == vector["expect"])
+        yield vector["file"], right or f"got {got}: {error}"
+        if vector["as"] in CHECKS:
+            yield f"{vector['file']} in a bundle", failed_in_a_bundle(vector, text, folder)
+
+
+# The check of `verify` that a part belongs to. An authorization is read under a good signature of the receipt only.
+CHECKS = {
+    "bundle": "bundle",
+    "consumption": "consumption-document",
+    "receipt": "receipt-document",
+    "roster": "roster-chain",
+    "step": "step",
+}
+
+
+def failed_in_a_bundle(vector, text, folder):
+    """Whether the check of the document fails, first of all with these words where the part is whole."""
+    with open(os.path.join(folder, "golden", "valid", "bundle.json"), "rb") as file:
+        value = json.load(file)
+    kind, trusted = vector["as"], Envelope(value["roster"][0]).digest
+    if kind == "bundle":
+        value = json.loads(text)
+    elif kind == "step":
+        value["step"] = json.loads(text)
+    else:
+        place, at = (value["roster"], 0) if kind == "roster" else (value, kind)
+        place[at] = {**place[at], "payload": base64.b64encode(text).decode()}
+        trusted = reference(text) if kind == "roster" else trusted
+    found = {check["name"]: check for check in bundle.verify(canonical(value), trusted).value()["checks"]}[CHECKS[kind]]
+    begin = "version 1 of the roster: " * (kind == "roster") + f"later-feature {vector['at']}: "
+    as_said = found["detail"].startswith(begin) == (vector["expect"] == "later-feature")
+    return (found["finding"] == "failed" and as_said) or f"{found}"
+
+
 def merkle(data, _):
     def unhex(items):
         return [bytes.fromhex(item) for item in items]
@@ -238,6 +287,7 @@ READERS = {
     "envelope.json": envelopes,
     "globs.json": globs,
     "identifiers.json": each(identifier),
+    "golden/reserved/index.json": reserved,
     "merkle.json": merkle,
     "parameters.json": each(parameters),
     "quorum.json": each(quorum),

@@ -15,11 +15,12 @@ BRACKET = re.compile(r"[\[\]{}]")
 
 
 class Bad(Exception):
-    """Why something is not what it claims to be. `reason` is the word of `canonical-json.json`, where there is one."""
+    """Why something is not what it claims to be. `reason` is a word of `canonical-json.json`, `malformed` or `later-feature`, where
+    there is one; `at` is the pointer."""
 
-    def __init__(self, why, reason=None):
+    def __init__(self, why, reason=None, at=""):
         super().__init__(why)
-        self.reason = reason
+        self.reason, self.at = reason, at
 
 
 MATCH_SECONDS = 2.0

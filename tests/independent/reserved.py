@@ -1,0 +1,158 @@
+"""Parts that version 1 reads strictly and does not decide. From `formats.md`, section 22: each shape ends in the pointer of what it met."""
+
+from shapes import (
+    ARTIFACT_NAME,
+    BLAKE3,
+    DIGEST,
+    KEYID,
+    NAME,
+    OUTPUT_NAME,
+    SECRET_NAME,
+    SESSION_ID,
+    VARIABLE,
+    WORK,
+    arr,
+    at_most,
+    boolean,
+    free,
+    host_path,
+    later,
+    later_items,
+    number,
+    obj,
+    one_of,
+    path_ref,
+    program,
+    rel_path,
+    text,
+    wrong,
+)
+
+MONTH = 2_592_000
+TYPES = ("string", "integer", "boolean", "array", "object")
+LABELS = arr(NAME, low=1, high=16, ordered=True)
+SESSION = obj({"id": SESSION_ID, "state": DIGEST})
+ARTIFACT = obj({"name": ARTIFACT_NAME, "digest": DIGEST, "bytes": number()})
+
+
+def emergency(value, place):
+    if value is not True:
+        raise wrong(place, "true, or not there")
+
+
+def target(value, place):
+    obj({}, {"runner": NAME, "labels": LABELS})(value, place)
+    if len(value) != 1:
+        raise wrong(place, "a runner or labels, exactly one of both")
+
+
+def path_of_program(value, place):
+    if value != WORK:
+        host_path(value, place)
+
+
+def listed_program(value, place):
+    obj({"name": program, "path": path_of_program})(value, place)
+    if (value["name"] == WORK) != (value["path"] == WORK):
+        raise wrong(place, f"{WORK} is both name and path, or neither")
+
+
+PROGRAMS = at_most(4096, obj({"mode": one_of("listed"), "list": arr(listed_program, low=1, high=128, ordered=True)}))
+OF_AUTHORIZATION = {
+    "emergency": later(emergency),
+    "grant": later(DIGEST),
+    "target": later(target),
+    "session": later(SESSION),
+    "artifacts": later(arr(ARTIFACT, low=1, high=16, by="name")),
+    "plan": later(obj({"receipt": DIGEST, "output": DIGEST})),
+}
+
+
+def executions(high):
+    path = obj({"path": host_path, "count": number(1)})
+    return obj({"paths": arr(path, high=high, by="path"), "more": number()})
+
+
+def ran(value, place):
+    shape = obj({"mode": one_of("any", "listed"), "listed": number(0, 128)}, {"refused": executions(8), "started": executions(16)})
+    at_most(2048, shape)(value, place)
+    if (value["listed"] == 0) != (value["mode"] == "any"):
+        raise wrong(f"{place}/listed", "0 exactly where any program may run")
+
+
+OF_RECEIPT = {
+    "runner": later(obj({"name": NAME, "keyid": KEYID, "report": DIGEST})),
+    "session": later(obj({"before": DIGEST, "after": DIGEST})),
+    "programs": later(ran),
+}
+OF_ITEM = {"grant": later(DIGEST), "use": later(number(1, 1000)), "runner": later(NAME), "session": later(SESSION)}
+RUNNER = obj({"name": NAME, "keys": arr(text(), low=1), "labels": arr(NAME, high=16, ordered=True)})
+OF_ROSTER = {"runner": later(arr(RUNNER, low=1))}
+FILE = obj({"path": rel_path, "bytes": number(), "sha256": DIGEST, "blake3": BLAKE3, "executable": boolean})
+MANIFEST = at_most(1 << 20, arr(FILE, low=1, by="path"))
+
+
+# Steps.
+
+
+def secret(value, place):
+    obj({"name": SECRET_NAME, "as": one_of("file", "env")}, {"variable": VARIABLE})(value, place)
+    if value["as"] == "env" and "variable" not in value:
+        raise wrong(f"{place}/variable", "needed where the secret is in a variable")
+
+
+def secrets(value, place):
+    arr(secret, low=1, high=32, by="name")(value, place)
+    seen = set()
+    for at, one in enumerate(value):
+        if "variable" in one and one["variable"] in seen:
+            raise wrong(f"{place}/{at}/variable", "a variable twice")
+        seen.add(one.get("variable"))
+
+
+def schema_of_output(value, place):
+    free(value, place)
+    if value.get("type") not in TYPES:
+        raise wrong(place, "no type that there is")
+
+
+OUTPUT = obj({"name": OUTPUT_NAME, "schema": schema_of_output})
+STEP_FILE = obj({"path": rel_path, "bytes": number(), "digest": DIGEST, "executable": boolean})
+OF_STEP = {
+    "format": one_of("markdown", later=("gruntwork", "rundown", "runnable")),
+    "template": one_of("none", later=("gruntwork",)),
+    "session": one_of("none", later=("read", "write")),
+    "secrets": later_items(secrets),
+    "outputs": later_items(arr(OUTPUT, low=1, high=64, by="name")),
+    "files": later_items(arr(STEP_FILE, low=1, high=256, by="path")),
+}
+MORE_OF_STEP = {
+    "plan": later(obj({"step": path_ref, "max_age_s": number(1, MONTH)})),
+    "runs_on": later(LABELS),
+    "programs": later(at_most(4096, arr(program, low=1, high=128, ordered=True))),
+}
+
+
+def check_step(step, place):
+    """What one field of a step says of another; gives the places of parameters that are secret."""
+    if step.get("plan", {}).get("step") == step["ref"]:
+        raise wrong(f"{place}/plan/step", "a step plans itself")
+    if "programs" in step and "off_reason" in step["sandbox"]:
+        raise wrong(f"{place}/programs", "not where the sandbox is off")
+    return secret_parameters(step["params"], f"{place}/params")
+
+
+def secret_parameters(schema, place):
+    if not isinstance(schema, dict):
+        return []
+    found = []
+    if "x-secret" in schema:
+        if schema["x-secret"] is not True or schema.get("type") != "string":
+            raise wrong(f"{place}/x-secret", "true, in a schema of type string")
+        if set(schema) & {"default", "enum", "const", "pattern"}:
+            raise wrong(f"{place}/x-secret", "a schema that says which text it is")
+        found.append(f"{place}/x-secret")
+    properties = schema.get("properties")
+    for name, item in properties.items() if isinstance(properties, dict) else ():
+        found += secret_parameters(item, f"{place}/properties/{name.replace('~', '~0').replace('/', '~1')}")
+    return found + secret_parameters(schema.get("items"), f"{place}/items")
