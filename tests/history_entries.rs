@@ -71,7 +71,8 @@ fn an_honest_log_is_clean_and_every_decision_stands() {
         said.iter().filter_map(|one| if let Said::Decision(line) = one { Some(line) } else { None }).collect();
     assert_eq!(lines[1].approvers.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
     assert_eq!((lines[1].consumption, lines[1].entry, lines[1].seal), (3, 4, 0));
-    assert_eq!(lines[0].params.to_string(), reference(br#"{"host":"web-3"}"#));
+    assert_eq!(lines[0].params.to_string(), r#"{"host":"web-3"}"#);
+    assert_eq!(lines[0].params_digest.to_string(), reference(br#"{"host":"web-3"}"#));
 }
 
 #[test]

@@ -89,8 +89,6 @@ macro_rules! text_type {
     };
 }
 
-pub(super) use text_type;
-
 const fn lower_or_digit(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::record::ident::{IdentError, is_name, is_uuid7, text_type};
+use crate::record::ident::{IdentError, is_name, is_uuid7};
 
 const fn is_letter(c: u8) -> bool {
     c.is_ascii_alphabetic() || c == b'_'

@@ -15,6 +15,8 @@ pub mod enforcement;
 pub mod envelope;
 pub mod grant;
 pub mod host;
+// `later_words` makes its words with the same macro.
+#[macro_use]
 pub mod ident;
 pub mod later;
 pub mod later_parts;
