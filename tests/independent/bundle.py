@@ -50,7 +50,7 @@ class Report:
         failed = [check for check in checks if check["finding"] == FAILED]
         decisive = [check for check in checks if check["name"] not in MAY_STAY_OPEN]
         verified = not failed and all(check["finding"] == ESTABLISHED for check in decisive)
-        return {"checks": checks, "verified": verified, "unguarded": self.unguarded, "foreign": self.foreign, "on_its_word": ON_ITS_WORD}
+        return {"checks": checks, "verified": verified, "unguarded": self.unguarded, "foreign": self.foreign, "boundary_says": BOUNDARY_SAYS}
 
 
 class NotChecked:
@@ -60,7 +60,7 @@ class NotChecked:
 
 # What a lone bundle may leave open and still be verified.
 # What rests on the boundary's word alone, whatever is established.
-ON_ITS_WORD = (
+BOUNDARY_SAYS = (
     "who is excluded as an owner of a token, and who handed in",
     "what the step did and printed beyond the signed digests",
     "CPU and memory used",
@@ -248,7 +248,10 @@ class _Bundle:
         return policy
 
     def policy(self):
-        return rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"], self.bundle["builtins"])
+        """What holds for the step; both rules must be readable."""
+        policy = rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"], self.bundle["builtins"])
+        rules.Rules(policy.approvals, self.bundle["step"]["approvals"])
+        return policy
 
     def excluded(self):
         return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last)

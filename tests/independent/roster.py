@@ -63,7 +63,7 @@ class Roster:
                     raise Bad(f"{person['name']} is valid for no time")
         for witness in predicate["witness"]:
             name, rest = witness["name"], witness["vkey"][len(witness["name"]) :]
-            plain = re.fullmatch(r"[^\s\x00-\x1f\x7f-\x9f]+", name) and witness["vkey"].startswith(name)
+            plain = re.fullmatch(r"[^\s+\x00-\x1f\x7f-\x9f]+", name) and witness["vkey"].startswith(name)
             key = re.fullmatch(r"\+[0-9a-f]{8}\+(.+)", rest) if plain else None
             if key is None or len(unbase64(key.group(1))) < 2:
                 raise Bad("a witness's key is not of its name, or of another form")

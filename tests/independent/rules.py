@@ -259,7 +259,7 @@ class Schema:
             raise Bad(f"{place}/pattern: too long")
         if not pattern.startswith("^") or not pattern.endswith("$") or (len(pattern) - len(pattern[:-1].rstrip("\\"))) % 2 == 0:
             raise Bad(f"{place}/pattern: must begin ^ and end $")
-        if re.search(r"\(\?(?!:)|\\[1-9]|\\[kgGZzbBAK]", pattern) or _is_open(pattern):
+        if re.search(r"\(\?(?!:)|\\[1-9]|\\[kgGZzAK]", pattern) or _is_open(pattern):
             raise Bad(f"{place}/pattern: not a regular language, or open at one end")
         bounds = [int(max(found)) for found in re.findall(r"\{([0-9]+),?([0-9]*)\}", pattern) for found in [[part or "0" for part in found]]]
         product = 1

@@ -2,16 +2,18 @@
 
 A limit is what the step declares, else what policy says, else the configuration's default. A step may ask for more only
 up to what policy says or, where policy is silent, up to the larger of default and maximum. Zero is no limit. Layers are
-those of the configuration; `strict` stands for all six. What a step declares of the host it gets where a rule
+those of the configuration; `strict` stands for at least four of them. What a step declares of the host it gets where a rule
 of policy allows it by the same word, paths also below; deny patterns of both add up.
 """
 
 import os
 import re
 
-from documents import KNOWN_LAYERS, LAYER, PROFILE_LIMITS, arr, number, obj, one_of
+from documents import LAYER, PROFILE_LIMITS, arr, number, obj, one_of
 from wire import Bad
 
+# The fewest that the level ever stood for.
+STRICT = {"capabilities", "landlock", "namespaces", "network"}
 LEVEL = one_of("strict", "best-effort", "off")
 SEVEN = obj({name: number() for name in PROFILE_LIMITS})
 WHOLE = obj(
@@ -43,7 +45,7 @@ class Configuration:
             self.open = f"the configuration does not give every profile ({error})"
         sandbox = value["sandbox"]
         # A level is a shorthand for layers, as it was when it was sealed.
-        self.require = set(sandbox.get("require", ())) | (set(KNOWN_LAYERS) if sandbox["level"] == "strict" else set())
+        self.require = set(sandbox.get("require", ())) | (STRICT if sandbox["level"] == "strict" else set())
         self.default = self.maximum = None
         if self.open is None:
             self.default, self.maximum = value["limits"]["default"], value["limits"]["maximum"]
