@@ -798,13 +798,27 @@ fn promise_11_bad_input_leaves_nothing_behind() {
     world.check_history();
 }
 
+#[test]
+fn a_field_of_a_later_version_is_refused_by_its_name() {
+    let world = World::new();
+    let mut predicate = world.authorization("plain:true", json!({}));
+    predicate["emergency"] = json!(true);
+    let payload = people::authorization(&predicate);
+    let problem = world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem("later-feature");
+    assert_eq!(problem["errors"][0]["pointer"], "/predicate/emergency", "{problem:#}");
+    // What is broken is no later feature.
+    predicate["emergency"] = json!("yes");
+    let payload = people::authorization(&predicate);
+    world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem("malformed");
+}
+
 /// Every code of the closed list that this version can answer has a test that sees it over HTTP.
 #[test]
 fn every_code_has_a_test_here() {
     use countersign::record::refusal::Code;
-    // Later versions answer the first two. The third stands behind a check of the document itself: a subject that is not
+    // Later versions answer the first three. The fourth stands behind a check of the document itself: a subject that is not
     // its twin is malformed (`a_subject_that_is_not_its_twin_is_malformed`), so nothing gets as far as that question.
-    let elsewhere = ["session-stale", "grant-exhausted", "params-mismatch"];
+    let elsewhere = ["session-stale", "grant-exhausted", "not-granted", "params-mismatch"];
     let sources = [include_str!("refusals.rs"), include_str!("steps.rs")].concat();
     let missing: Vec<&str> = (Code::ALL.iter().map(|code| code.word()))
         .filter(|code| !elsewhere.contains(code) && !sources.contains(&format!(".problem(\"{code}\")")))

@@ -1578,7 +1578,7 @@ fn what_is_missing_is_said_with_the_knob_that_gives_it() {
         (
             no_namespaces,
             "sandbox -- true",
-            ["required layer namespaces: make a user namespace: No space", "sysctl"],
+            ["required layer namespaces: make a user namespace: the limit user.max_user_namespaces is 0", "sysctl"],
             "capabilities",
         ),
         (
