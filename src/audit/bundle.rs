@@ -362,6 +362,13 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
             open.version()
         ));
     }
+    for (holder, key) in chain.iter().flat_map(|chain| chain.last().foreign_keys()) {
+        warnings.push(format!(
+            "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
+            key.keyid(),
+            key.kind()
+        ));
+    }
     let trust = TrustFacts {
         roster: pinned.digest(),
         newest: chain
@@ -764,6 +771,20 @@ mod tests {
             .edit(Stage::Roster, |roster| roster["predicate"]["threshold"] = json!(0))
             .report(Options::default());
         assert!(report.warnings.iter().any(|warning| warning.contains("unguarded")), "{:?}", report.warnings);
+    }
+
+    #[test]
+    fn each_foreign_key_of_the_roster_that_decided_is_named() {
+        let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+        let report = Case::new()
+            .edit(Stage::Roster, move |roster| {
+                roster["predicate"]["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(foreign));
+            })
+            .report(Options::default());
+        assert!(report.verified, "{:#?}", report.checks);
+        let named = |warning: &&String| warning.contains("approver alice") && warning.contains("ecdsa-sha2-nistp256");
+        assert_eq!(report.warnings.iter().filter(named).count(), 1, "{:?}", report.warnings);
+        assert_eq!(Case::new().report(Options::default()).warnings, [""; 0]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::sandbox::Sandbox as _;
 use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Missing;
+use crate::store::sqlite;
 use crate::trust::signer::FileSigner;
 
 /// Say what holds on this host, and what to mend; changes nothing.
@@ -93,6 +94,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
             lines.extend(of_files(config));
+            lines.extend(store(config));
             lines.push(disk(config));
             lines.push(service(config));
         }
@@ -304,6 +306,15 @@ fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
         });
     }
     lines
+}
+
+/// Whether this program can read the store; no line before the first start.
+fn store(config: &Config) -> Option<Line> {
+    let what = "store";
+    config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
+        Ok((_, head)) => ok(what, format!("log of {} entries", head.size)),
+        Err(fault) => mend(what, fault.to_string()),
+    })
 }
 
 /// The disk of the store, before and while a service runs.

@@ -36,6 +36,8 @@ use crate::store::{
 };
 
 /// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
+///
+/// [`schema::FIRST`] is the number of the oldest schema that this program reads.
 const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/0001_first.sql"),
     include_str!("sqlite/0002_care.sql"),
@@ -119,17 +121,19 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
     }
     // What a migration adds to must be what the one before it left.
     schema::check(connection, version, path)?;
-    for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-        let transaction = connection.transaction().map_err(fault(DURING))?;
-        transaction.execute_batch(migration).map_err(fault(DURING))?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault(DURING))?;
-        transaction
-            .pragma_update(None, "user_version", i32::try_from(at + 1).unwrap_or(i32::MAX))
-            .map_err(fault(DURING))?;
-        // A crash here leaves the database at this version; opening it again goes on with the next.
-        transaction.commit().map_err(fault(DURING))?;
+    schema::refuse_old(connection, version, path)?;
+    if version == MIGRATIONS.len() {
+        return Ok(());
     }
-    Ok(())
+    // One transaction: a crash between two migrations of a new store would leave the schema number of an old one.
+    let transaction = connection.transaction().map_err(fault(DURING))?;
+    for migration in MIGRATIONS.iter().skip(version) {
+        transaction.execute_batch(migration).map_err(fault(DURING))?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault(DURING))?;
+    let number = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    transaction.pragma_update(None, "user_version", number).map_err(fault(DURING))?;
+    transaction.commit().map_err(fault(DURING))
 }
 
 impl SqliteStore {

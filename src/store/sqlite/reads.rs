@@ -327,8 +327,10 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, Fault> {
     if application != APPLICATION_ID {
         return Err(refused("is no store of this program: name another file".to_owned()));
     }
-    if usize::try_from(version).unwrap_or(usize::MAX) > MIGRATIONS.len() {
+    let schema_number = usize::try_from(version).unwrap_or(usize::MAX);
+    if schema_number > MIGRATIONS.len() {
         return Err(refused(format!("has schema {version}, newer than this program: use the one that wrote it")));
     }
+    schema::refuse_old(&connection, schema_number, path)?;
     Ok(connection)
 }

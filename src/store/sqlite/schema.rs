@@ -9,6 +9,31 @@ use rusqlite::config::DbConfig;
 use crate::store::Fault;
 use crate::store::sqlite::{MIGRATIONS, unusable};
 
+/// The schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote the schemas below.
+pub(super) const FIRST: usize = 3;
+
+/// Refuses a store of version 0.1.0: its entries are documents of the old form, which no migration can sign again.
+///
+/// # Errors
+/// When number and schema are those of version 0.1.0 (a number that was set by hand is [`check`]'s), or can't be read.
+pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -> Result<(), Fault> {
+    // 0 is the number of a new database.
+    if version == 0 || version >= FIRST {
+        return Ok(());
+    }
+    if !differences(connection, version).map_err(|error| unusable(path, &error))?.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is a store of version 0.1.0, before the formats were frozen: this version neither serves nor reads it. Keep it \
+         for audits, which the program of 0.1.0 does: move the database with `outputs`, `checkpoint` and `closed` to a \
+         directory of their own. Then start the boundary: a new log begins, under a new id, so that nothing signed for \
+         the old one can run",
+        path.display()
+    );
+    Err(Fault::Unusable { message })
+}
+
 /// Runs nothing that a database brings along, whatever its schema says.
 ///
 /// # Errors

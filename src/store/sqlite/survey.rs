@@ -58,7 +58,6 @@ pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) ->
     let mut look = Look {
         connection,
         scope,
-        counts_nonces: true,
         mark: 0,
         size: 0,
         last_at: i64::MIN,
@@ -96,8 +95,6 @@ pub fn survey(path: &Path, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) ->
 struct Look<'a> {
     connection: Connection,
     scope: &'a Scope,
-    /// Whether its schema has the count.
-    counts_nonces: bool,
     mark: i64,
     size: u64,
     last_at: i64,
@@ -192,7 +189,6 @@ impl Look<'_> {
 
     fn state(&mut self) -> rusqlite::Result<()> {
         let version: usize = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        self.counts_nonces = version >= 2;
         let differences = schema::differences(&self.connection, version)?;
         if version != MIGRATIONS.len() && differences.is_empty() {
             self.notes

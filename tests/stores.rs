@@ -1,0 +1,297 @@
+//! Stores that earlier versions wrote: what later programs must serve, and what they refuse by version.
+//!
+//! `tests/stores/README.md` says how each fixture was made.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use support::people::{self, Key, alice, bob, envelope};
+use support::{SMALL, World, id_of, runbook, wait_for};
+
+/// A directory below `tests/stores`.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores").join(name)
+}
+
+/// Copies a directory; only its owner can read the copies.
+fn copy_tree(world: &World, from: &Path, to: &str) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = format!("{to}/{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            copy_tree(world, &entry.path(), &to);
+        } else {
+            world.write(&to, "");
+            fs::write(world.path(&to), fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}
+
+fn run(world: &World, arguments: &[&str]) -> Output {
+    world.program(arguments).args(["--url", "http://127.0.0.1:1"]).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_store_of_0_1_0_is_refused_by_version_and_a_new_log_begins_where_it_was_moved_away() {
+    let mut world = World::prepared(|_| {});
+    copy_tree(&world, &fixture("0.1.0/backup"), "old");
+    copy_tree(&world, &fixture("0.1.0/backup"), "b/boundary");
+    let refused = world.try_start().expect_err("a store of 0.1.0");
+    let told = |said: &str| {
+        said.contains("is a store of version 0.1.0, before the formats were frozen")
+            && said.contains("a new log begins")
+            && !said.contains("malformed")
+    };
+    assert!(told(&refused), "{refused}");
+    let [home, old, copy] = ["b", "old", "copy"].map(|name| world.path(name).to_str().unwrap().to_owned());
+    let roster = fixture("0.1.0/roster.json").to_str().unwrap().to_owned();
+    for (arguments, code) in [
+        (vec!["doctor", &home], 1),
+        (vec!["store", "check", "--config", &home], 2),
+        (vec!["store", "check", "--config", &home, &old], 2),
+        (vec!["store", "backup", "--config", &home, &copy], 2),
+        (vec!["token", "create", "late", "--config", &home], 2),
+        (vec!["audit", &old, "--roster", &roster], 2),
+        (vec!["log", "export", &copy, "--from", &old], 2),
+    ] {
+        let output = run(&world, &arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
+        assert!(told(&text(&output)), "{arguments:?}: {}", text(&output));
+    }
+    assert!(!world.path("copy").exists());
+    let database = rusqlite::Connection::open(world.database()).unwrap();
+    let schema: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(schema, 2, "nothing was migrated");
+    drop(database);
+    // The way on: the old log is kept in a directory of its own, and another begins under another id.
+    fs::create_dir(world.path("0.1.0")).unwrap();
+    for name in ["countersign.db", "checkpoint"] {
+        fs::rename(world.path("b/boundary").join(name), world.path("0.1.0").join(name)).unwrap();
+    }
+    let output = run(&world, &["store", "restore", "--config", &home, &old]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(told(&text(&output)), "{}", text(&output));
+    world.start();
+    world.make_tokens();
+    let old_origin = fs::read_to_string(fixture("0.1.0/backup/checkpoint")).unwrap();
+    let origin = world.wire.peek("/log/checkpoint").text();
+    assert_ne!(origin.lines().next(), old_origin.lines().next());
+    world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
+    world.assert_audited();
+}
+
+// ---- 0.2.0
+
+/// The steps of the fixture's boundary, which a fixture of a later version may extend.
+fn steps(setup: &mut support::Setup) {
+    let line = "echo \"line $i of an output that is a file of its own\"";
+    let large = format!("i=0; while [ $i -lt 1500 ]; do {line}; i=$((i+1)); done");
+    setup.runbook("big.md", runbook(SMALL, &[("go", &large)]));
+    setup.runbook("both.md", runbook(SMALL, &[("go", "echo one\necho two >&2\necho three")]));
+}
+
+/// Copies a file into the fixture.
+fn keep(bytes: &[u8], name: &str) {
+    let path = fixture("0.2.0").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn keep_tree(from: &Path, to: &str) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = format!("{to}/{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() { keep_tree(&entry.path(), &to) } else { keep(&fs::read(entry.path()).unwrap(), &to) }
+    }
+}
+
+/// Makes `tests/stores/0.2.0`: a boundary in which every table has rows, except that of full tiles, and every kind of document
+/// an entry.
+fn write_0_2_0() {
+    let mut world = World::with(steps);
+    let small = world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
+    let large = world.run("big:go", json!({}), &[&alice()]);
+    world.run("plain:fail", json!({}), &[&bob()]);
+    world.run("both:go", json!({}), &[&alice()]);
+    // A second version of the roster, signed by two, and the seal that takes it.
+    let grace = Key::of("grace", 40);
+    world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
+    let (home, public) = (world.path("b"), world.path("grace.pub"));
+    let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
+    let added = add.arg(&home).arg("--key").arg(public).output().unwrap();
+    assert!(added.status.success(), "{}", text(&added));
+    let version = world.path("b/boundary/roster.d/2.json");
+    let drafted: Value = serde_json::from_slice(&fs::read(&version).unwrap()).unwrap();
+    let payload = people::payload_of(&drafted);
+    let mut signatures = [alice(), bob()].map(|key| key.sign(&payload)).to_vec();
+    signatures.sort_by_key(|signature| signature["keyid"].to_string());
+    world.write("b/boundary/roster.d/2.json", &people::wrap(&payload, signatures).to_string());
+    world.restart();
+    assert_eq!(world.wire.peek("/ready").ok(200)["roster"]["version"], 2);
+    let two = world.run("two:go", json!({"text": "both"}), &[&alice(), &bob()]);
+    // Proposals of every status, a denial that came first, a refusal.
+    let denied = world.propose("plain:true", json!({}));
+    world.deny(&denied, &alice()).ok(200);
+    let early = people::authorization(&world.authorization("plain:true", json!({})));
+    let denial = envelope(&people::denial(&world.boundary(), &early, "no"), &[&alice()]);
+    world.wire.post("/v1/denials", "", &json!({"payload": STANDARD.encode(&early), "denial": denial})).ok(200);
+    let cancelled = world.propose("plain:fail", json!({}));
+    world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(&cancelled)), &world.agent, &json!({})).ok(200);
+    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    world.submit(&whole).ok(200);
+    world.submit(&whole).problem("nonce-replayed");
+    let mut wish = World::wish("plain:true", json!({}));
+    wish["expires_in_s"] = json!(1);
+    let expired = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    world.until(id_of(&expired), "expired");
+    let half = world.propose("two:go", json!({"text": "one of two"}));
+    world.sign(&half, &[&alice()]).ok(200);
+    world.propose("two:go", json!({"text": "nobody yet"}));
+    for (name, finished) in [("small", &small), ("large", &large), ("two", &two)] {
+        keep(&world.bundle(finished), &format!("{name}.bundle.json"));
+    }
+    // What runs as the power goes: the next start writes its receipt.
+    let running = world.propose("plain:wait", json!({}));
+    world.sign(&running, &[&alice()]).ok(200);
+    world.until(id_of(&running), "running");
+    wait_for("the head is kept", || {
+        fs::read_to_string(world.path("b/boundary/checkpoint"))
+            .is_ok_and(|kept| kept == world.wire.peek("/log/checkpoint").text())
+    });
+    world.kill9();
+    let database = rusqlite::Connection::open(world.database()).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(database);
+    for name in [
+        "countersign.toml",
+        "boundary/roster.toml",
+        "boundary/policy.yaml",
+        "boundary/checkpoint",
+        "boundary/countersign.db",
+    ] {
+        keep(&fs::read(world.path("b").join(name)).unwrap(), &format!("b/{name}"));
+    }
+    for name in ["runbooks", "boundary/roster.d", "boundary/outputs"] {
+        keep_tree(&world.path("b").join(name), &format!("b/{name}"));
+    }
+}
+
+/// A boundary that is a copy of the fixture, not started. Its key is a test key of a fixed seed.
+fn of_0_2_0(config: &str) -> World {
+    let mut world = World::prepared(steps);
+    let key = fs::read(world.path("b/boundary/key.pem")).unwrap();
+    fs::remove_dir_all(world.path("b")).unwrap();
+    copy_tree(&world, &fixture("0.2.0/b"), "b");
+    fs::set_permissions(world.path("b/boundary"), fs::Permissions::from_mode(0o700)).unwrap();
+    world.write("b/boundary/key.pem", std::str::from_utf8(&key).unwrap());
+    let kept = fs::read_to_string(world.path("b/countersign.toml")).unwrap();
+    world.write("b/countersign.toml", &kept.replacen("[limits]", &format!("{config}\n[limits]"), 1));
+    world.setup.config = config.to_owned();
+    world
+}
+
+/// Starts it, and makes tokens: the fixture has only the digests of its own.
+fn serve(world: &mut World) {
+    world.start();
+    world.agent = world.token("later-agent", &["carol"], &["propose"]);
+    world.reader = world.token("later-reader", &[], &["read"]);
+}
+
+fn sound(world: &World, more: &[&str]) {
+    let home = world.path("b").to_str().unwrap().to_owned();
+    let output = run(world, &[&["store", "--json", "check", "--config", &home], more].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
+    if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
+        let _ = fs::remove_dir_all(fixture("0.2.0"));
+        write_0_2_0();
+    }
+    let mut world = of_0_2_0("");
+    let rows = |table: &str| -> i64 {
+        let database = rusqlite::Connection::open(world.database()).unwrap();
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    for table in [
+        "state",
+        "leaf",
+        "checkpoint",
+        "seal",
+        "blob",
+        "proposal",
+        "payload",
+        "crossing",
+        "nonce",
+        "signature",
+        "denial",
+        "output",
+        "output_of",
+        "output_order",
+        "denial WHERE ahead = 1",
+        "token",
+    ] {
+        assert!(rows(table) > 0, "no row: {table}");
+    }
+    for kind in 1..=5 {
+        assert!(rows(&format!("leaf WHERE kind = {kind}")) > 0, "no entry of kind {kind}");
+    }
+    sound(&world, &[]);
+    // Its bundles verify with either version of its roster.
+    for name in ["small", "large", "two"] {
+        let bundle = fixture(&format!("0.2.0/{name}.bundle.json"));
+        let roster = fixture("0.2.0/b/boundary/roster.d/1.json");
+        let output = run(&world, &["verify", bundle.to_str().unwrap(), "--roster", roster.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output));
+    }
+    // It is served: what ran when the power went gets its receipt, what was over stays over, and it goes on.
+    let before = fs::read_to_string(fixture("0.2.0/b/boundary/checkpoint")).unwrap();
+    serve(&mut world);
+    let origin = world.wire.peek("/log/checkpoint").text();
+    assert_eq!(origin.lines().next(), before.lines().next(), "the same log");
+    let status = |world: &World, step: &str| -> Vec<String> {
+        let page = world.wire.get("/v1/proposals", &world.reader).ok(200);
+        let proposals = page["proposals"].as_array().unwrap().iter().filter(|one| one["step"] == step);
+        proposals.map(|one| one["status"].as_str().unwrap().to_owned()).collect()
+    };
+    wait_for("what was cut off has its receipt", || status(&world, "plain:wait") == ["finished"]);
+    world.assert_verified(&world.run("say:echo", json!({"text": "later"}), &[&alice()]));
+    world.check_history();
+    world.assert_audited();
+    // Backed up and restored into a log that follows it.
+    let backup = world.path("backup").to_str().unwrap().to_owned();
+    let home = world.path("b").to_str().unwrap().to_owned();
+    let output = run(&world, &["store", "backup", "--config", &home, &backup]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    sound(&world, &[&backup]);
+    let roster = world.started["roster"].as_str().unwrap().to_owned();
+    world.stop();
+    let output = run(&world, &["audit", &backup, "--roster", &roster]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    fs::remove_file(world.database()).unwrap();
+    let output = run(&world, &["store", "restore", "--config", &home, &backup]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    world.start();
+    world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
+    // Pruned: outputs go after their retention, and the store stays sound.
+    let mut world = of_0_2_0("[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n");
+    serve(&mut world);
+    let outputs = |world: &World| -> i64 {
+        let database = rusqlite::Connection::open(world.database()).unwrap();
+        database.query_row("SELECT count(*) FROM output", [], |row| row.get(0)).unwrap()
+    };
+    wait_for("retention has ended", || outputs(&world) == 0);
+    sound(&world, &[]);
+    world.assert_audited();
+}
