@@ -71,6 +71,31 @@ fn a_token_in_the_environment_never_spoils_a_review() {
 }
 
 #[test]
+fn output_audit_and_export_read_with_a_key_what_the_token_may_not() {
+    let world = world();
+    let proposal = world.propose("say:echo", json!({"text": "hello"}));
+    let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
+    let approved = at_terminal(&world, &world.agent, "alice.pem", &["approve", id, "--yes", "--expect", digest]);
+    assert!(approved.status.success(), "{}", said(&approved));
+    world.until(id, "finished");
+    // The courier's token shows nothing of what the agent proposed.
+    let copy = world.path("mirror-of-a-person");
+    let commands =
+        [&["output", id][..], &["log", "export", copy.to_str().unwrap()], &["audit", world.wire.url.as_str()]];
+    for words in commands {
+        let stranger = at_terminal(&world, &world.courier, "mallory.pem", words);
+        assert!(!stranger.status.success() && said(&stranger).contains("--key FILE"), "{}", said(&stranger));
+        let read = at_terminal(&world, &world.courier, "alice.pem", words);
+        assert!(read.status.success(), "{words:?}: {}", said(&read));
+    }
+    // The agent's own token is enough for its own output, and no key has to sign for it.
+    let before = world.service_log().matches("/v1/challenges").count();
+    let own = at_terminal(&world, &world.agent, "alice.pem", &["output", id]);
+    assert!(own.status.success() && said(&own).contains("hello"), "{}", said(&own));
+    assert_eq!(world.service_log().matches("/v1/challenges").count(), before);
+}
+
+#[test]
 fn a_review_without_any_way_to_read_says_which_two_there_are() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "x"}));

@@ -324,7 +324,9 @@ impl Given {
     fn written(&self) -> String {
         match self {
             Self::Value(value) => written(value),
-            Self::Text(text) => format!("{text:?}"),
+            // The text as it was given: what prints a report escapes it, once.
+            Self::Text(text) if text.contains('"') => format!("'{text}'"),
+            Self::Text(text) => format!("\"{text}\""),
         }
     }
 }

@@ -31,10 +31,10 @@ use crate::record::ident::Name;
   countersign approve statement.json -o signed.json     without handing it in
   countersign approve 4f2a9c --yes --expect sha256:…    unattended, exactly this statement
 
-It asks for the end of the digest; with more than five remarks also for how many more are above. `d` denies instead, `f` shows
+It asks for the end of the digest; with more than five remarks also for how many more are above. `d` denies instead, `f` shows \
 every signed field, through $PAGER where there is one. Anything else stops.
 
-It refuses (exit 126) when anything that this program derives differs from what would be signed, or the proposal is over, and
+It refuses (exit 126) when anything that this program derives differs from what would be signed, or the proposal is over, and \
 (exit 2) when you trust no roster for the boundary.")]
 pub struct Args {
     /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing

@@ -44,7 +44,7 @@ use crate::trust::chain::{Pinned, payload_of};
   countersign audit mirror/ --since 7d --step 'service:*'      a table: what ran, on which parameters, who approved it
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
-A directory of `log export` keeps every signed head that it took under checkpoints/: the audit holds each of them against
+A directory of `log export` keeps every signed head that it took under checkpoints/: the audit holds each of them against \
 the entries.
 
 Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
@@ -88,8 +88,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
-    let place = Place::open(&args.place, global, &args.key)?;
-    let other = args.against.as_deref().map(|other| Place::open(other, global, &args.key)).transpose()?;
+    let place = Place::open(&args.place, global, &args.key, talk)?;
+    let other = args.against.as_deref().map(|other| Place::open(other, global, &args.key, talk)).transpose()?;
     let head = head_of(args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
     let mut expected = Expected {

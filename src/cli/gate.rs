@@ -35,8 +35,8 @@ use crate::record::profile::{Layer, STRICT};
   countersign gate run.bundle.json --boundary sha256:… --step host:report --digest sha256:… --no-params --max-age 1h
   countersign gate run.bundle.json --roster \"$RUNNER_TEMP/roster.json\" --roster-digest sha256:… …
 
-The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory, never from a checkout: a file in the
-current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it; so is a
+The roster comes from --roster, COUNTERSIGN_TRUST or your configuration directory, never from a checkout: a file in the \
+current directory, in a work tree or in the runner's workspace is refused unless --roster-digest pins it; so is a \
 configuration directory there. Of several trusted versions the newest decides; of several digests, --roster-digest names the one.
 
 Exit codes: 0 every requirement is met; 1 one is not; 2 wrong usage, or no trusted roster to check with.")]

@@ -31,7 +31,7 @@ use crate::trust::roster::TrustedRoster;
 /// and held up is said beside.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Each line: the ending of the id, the step, its parameters, who asks, how many signed of how many, how long it lasts, and
+    after_help = "Each line: the ending of the id, the step, its parameters, who asks, how many signed of how many, how long it lasts, and \
 behind `!` the weightiest thing that a review would remark on.
 
 Examples:

@@ -22,12 +22,12 @@ use crate::cli::trust::TrustArgs;
   countersign log export old/ --from boundary/closed/0123456789abcdef
                                                  a log that a restore closed, or a backup; no boundary is asked
 
-A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command
+A copy is a static tlog-tiles directory (c2sp.org/tlog-tiles) with what its entries name under blob/. Run the command \
 again to fetch what is new. `countersign audit mirror/` reads it; any web server can serve it as /log/.
 
-What the copy holds never changes, and every signed head that it took stays under checkpoints/. The head must be signed
-by the boundary, whose key the rosters of the log give: from the one that you trust, else from the one that the first
-export found. Cosignatures of witnesses that came after an export are taken by the next one. With --hashes only --roster
+What the copy holds never changes, and every signed head that it took stays under checkpoints/. The head must be signed \
+by the boundary, whose key the rosters of the log give: from the one that you trust, else from the one that the first \
+export found. Cosignatures of witnesses that came after an export are taken by the next one. With --hashes only --roster \
 FILE gives a key; without it nothing is verified but that the log grows, and no later cosignature is taken.")]
 pub struct Args {
     #[command(subcommand)]
@@ -84,7 +84,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
                 Some(stored) => Place::stored(stored)?,
-                None => Place::Served(Box::new(global.client(key)?)),
+                None if *hashes => Place::Served(Box::new(global.client(key)?)),
+                None => Place::Served(Box::new(global.reviewer(key, talk)?)),
             };
             let done = export(&place, directory, *hashes, &trust, talk)?;
             let Export { size, before, tiles, blobs, cosignatures, .. } = &done;

@@ -353,8 +353,8 @@ impl Global {
         Ok(Client::new(address, token, Some(key.clone())))
     }
 
-    /// A client for somebody who reviews: a token that may not read all of a review is left aside for one of the user's keys.
-    /// An agent's token in the environment would otherwise spoil the review of the person at the same terminal.
+    /// A client for a person who reviews or audits: a token that may not read the whole log is left aside for one of the user's
+    /// keys. An agent's token in the environment would otherwise spoil the command of the person at the same terminal.
     ///
     /// # Errors
     /// When address, token file or key can't be used.
@@ -368,20 +368,21 @@ impl Global {
             return Ok(with_key);
         }
         talk.say(
-            "note: the token may not read all that a review needs, and the boundary knows none of your keys; name an approver's key \
+            "note: the token may not read all that this command needs, and the boundary knows none of your keys; name an approver's key \
              with --key FILE, or give a token with the scope read for all steps",
         );
         Ok(client)
     }
 
-    /// A connection to `url`, which may be a mirror's: with the user's token or keys only where it is the boundary of `--url`.
+    /// A connection to `url`, which may be a mirror's: as [`Global::reviewer`] where it is the boundary of `--url`, else without
+    /// the user's token and keys.
     ///
     /// # Errors
     /// When address or token file can't be used.
-    pub fn client_at(&self, url: &str, key: &KeyArgs) -> Result<Client, Failure> {
+    pub fn client_at(&self, url: &str, key: &KeyArgs, talk: &Talk) -> Result<Client, Failure> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
-            return self.client(key);
+            return self.reviewer(key, talk);
         }
         Ok(Client::stranger(address))
     }

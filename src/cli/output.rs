@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView, StreamName};
 use crate::cli::Global;
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Form, Sink, follow};
 use crate::cli::keys::KeyArgs;
@@ -46,15 +47,26 @@ pub struct Args {
 /// # Errors
 /// When there is none, or it is not what the receipt names.
 pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.client(&args.key)?;
+    let mut client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
-    let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(only))?;
+    let seen = |client: &Client| {
+        let id = find_proposal(client, args.proposal.as_deref(), Among::Visible(only))?;
+        let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
+        Ok::<_, Failure>((id, view))
+    };
+    let (id, view) = match seen(&client) {
+        // An agent's token shows its own proposals only. A person at the same terminal reads the others with a key.
+        Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
+            client = global.reviewer(&args.key, talk)?;
+            seen(&client)?
+        }
+        seen => seen?,
+    };
     let mut sink = Sink::new(talk, args.form);
     if args.follow {
         follow(&client, &id, &mut sink)?;
         return Ok(Exit::Done);
     }
-    let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     let Some(receipt) = &view.receipt else {
         let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
         return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", status_word(view.status))));

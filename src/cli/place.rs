@@ -14,6 +14,7 @@ use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
 use crate::cli::screen::Shown;
+use crate::cli::talk::Talk;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
@@ -45,9 +46,9 @@ impl Place {
     ///
     /// # Errors
     /// When it is an address that can't be used, or no directory.
-    pub fn open(named: &str, global: &Global, key: &KeyArgs) -> Result<Self, Failure> {
+    pub fn open(named: &str, global: &Global, key: &KeyArgs, talk: &Talk) -> Result<Self, Failure> {
         if named.starts_with("http://") || named.starts_with("https://") {
-            return Ok(Self::Served(Box::new(global.client_at(named, key)?)));
+            return Ok(Self::Served(Box::new(global.client_at(named, key, talk)?)));
         }
         let path = PathBuf::from(named);
         if path.join(restore::DATABASE).is_file() {

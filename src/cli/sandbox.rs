@@ -32,7 +32,7 @@ use crate::sandbox::{End, Plan, Sandbox as _};
   countersign sandbox --explain                         # in words, nothing runs
   countersign sandbox --profile signed.json -- true     # the `sandbox` of an authorization
 
-Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code.
+Nothing is approved, sealed or logged: this is for finding out what a runbook has to declare. Ends with the command's own code. \
 Control characters of its output are shown as escapes on a terminal, and written as they are to a file or pipe.")]
 pub struct Args {
     /// strict, best-effort, off, or a file with a profile as authorizations have it

@@ -87,6 +87,17 @@ pub enum PresenceRule {
     Verified,
 }
 
+impl PresenceRule {
+    /// The keys that count, in the words of messages.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Required => "touched security keys",
+            Self::Verified => "security keys that verified the person (PIN or fingerprint)",
+        }
+    }
+}
+
 /// A proposer with keys of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -128,6 +128,8 @@ pub struct LastRun {
     pub permissions: Option<Vec<Permission>>,
     /// How many denied names were masked, where its receipt says so.
     pub masked: Option<u64>,
+    /// How many names the run before it masked, where its receipt warns that this one masked none.
+    pub masked_before: Option<u64>,
 }
 
 /// One thing that was looked into.

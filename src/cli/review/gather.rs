@@ -294,6 +294,7 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
             .and_then(|receipt| Base64::Strict.decode("/payload", &receipt.authorization.payload).ok())
             .and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok())
             .map(|statement| statement.predicate);
+        let files = ran.and_then(|receipt| receipt.sandbox.fs);
         let (profile, permissions) = authorized.map(|signed| (signed.sandbox, signed.permissions)).unzip();
         sources.last = Some(LastRun {
             receipt: last.receipt.to_string(),
@@ -304,7 +305,8 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
             runs: last.runs,
             profile,
             permissions,
-            masked: ran.and_then(|receipt| receipt.sandbox.fs).and_then(|facts| facts.masked),
+            masked: files.as_ref().and_then(|facts| facts.masked),
+            masked_before: files.and_then(|facts| facts.masked_before),
         });
     }
     sources.missing = missing;

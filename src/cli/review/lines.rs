@@ -489,6 +489,12 @@ impl Lines {
             }
         }
         let roster = sources.roster.roster();
+        for group in roster.iter().flat_map(|roster| &roster.tables().group) {
+            let Some(presence) = group.presence else { continue };
+            if found.rules.iter().any(|(_, rule)| rule.from.contains(&group.name)) {
+                parts.push(format!("of {}: only {} count", group.name, presence.words()));
+            }
+        }
         if let Some(mine) = &sources.mine {
             let name = roster.and_then(|roster| roster.approver_of(mine)).map(|(person, _)| &person.name);
             let signed = |name: &Name| {

@@ -233,18 +233,32 @@ pub fn of_comparison(sources: &Sources, signed: &Authorization, comparison: &Com
             remarks.push(Line::remark(Heaviness::Changed, Shown::text(&text), Vec::new()));
         }
     }
-    remarks.extend(unmasked(sources, signed));
+    remarks.extend(masked(sources, signed));
     remarks
 }
 
-/// Names that the last run was denied and that nothing of this profile denies.
-fn unmasked(sources: &Sources, signed: &Authorization) -> Option<Line> {
-    let masked = sources.last.as_ref()?.masked.filter(|masked| *masked > 0)?;
-    if !signed.sandbox.deny.is_empty() {
-        return None;
-    }
-    let text = format!("the last run masked {masked} denied names, this profile masks none now");
-    Some(Line::remark(Heaviness::LiveTree, Shown::text(&text), Vec::new()))
+/// What the last run's receipt says of denied names: a mask covers only the names that exist when a run starts.
+fn masked(sources: &Sources, signed: &Authorization) -> Option<Line> {
+    let last = sources.last.as_ref()?;
+    let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
+    let (heaviness, text) = match (last.masked.unwrap_or(0), last.masked_before) {
+        (_, Some(before)) => {
+            let text = format!(
+                "the last run masked none of the {} of the run before it: they were moved or removed, and a run may read them",
+                names(before)
+            );
+            (Heaviness::LiveTree, text)
+        }
+        (0, None) => return None,
+        (now, None) if signed.sandbox.deny.is_empty() => {
+            (Heaviness::LiveTree, format!("the last run masked {}, this profile masks none now", names(now)))
+        }
+        (now, None) => {
+            let text = format!("the last run masked {}; this run's mask is decided at its start", names(now));
+            (Heaviness::HostNeed, text)
+        }
+    };
+    Some(Line::remark(heaviness, Shown::text(&text), Vec::new()))
 }
 
 /// What does not hold, could not be looked into or is nobody's signature.

@@ -7,6 +7,7 @@ use crate::cli::review::coverage::Why;
 use crate::cli::review::derive::{Derived, Finding, Sources, Standing};
 use crate::cli::review::lines::{Line, MOST_REMARKS, Weight};
 use crate::cli::screen::{Screen, Shown, Tone};
+use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
 use crate::record::step::Approvals;
 use crate::sandbox::shared_memory_bytes;
@@ -232,7 +233,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         format!("runs as: {}", if profile.run_as == ISOLATED { ISOLATED_WORDS } else { &profile.run_as }),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
         format!("at most CPU: {}.{:03} of one{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
-        format!("at most memory: {}{UNGROUPED}", bytes(limits.memory_bytes)),
+        format!("at most memory: {}{UNGROUPED}; then nothing bounds {UNBOUNDED_WORDS}", bytes(limits.memory_bytes)),
         format!("at most processes: {}{counted}", limits.processes),
         format!("at most a file: {}, of disk in all: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
@@ -241,8 +242,8 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
 }
 
 /// What a run with the whole of /proc sees.
-pub const PROC_FULL: &str =
-    "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, load";
+pub const PROC_FULL: &str = "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, \
+     load, and the list of the kernel's keys";
 const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
 /// Which of the two holds is in the receipt.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";

@@ -24,7 +24,7 @@ use crate::record::authorization::{
 };
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
-use crate::record::roster::Roster;
+use crate::record::roster::{PresenceRule, Roster};
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
 use crate::record::step::StepDefinition;
 use crate::record::validity::Timestamp;
@@ -210,6 +210,7 @@ impl Case {
                 profile: None,
                 permissions: None,
                 masked: None,
+                masked_before: None,
             }),
             asked_last: true,
             mine: Some(ssh(1, "").keyid()),
@@ -531,6 +532,53 @@ fn names_that_were_masked_and_are_masked_no_more_are_remarked() {
 }
 
 #[test]
+fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
+    let mut case = case();
+    case.spoil = |signed| signed.sandbox.deny = vec!["**/.env".to_owned()];
+    let mut sources = case.sources();
+    let masked = |sources: &Sources| {
+        let mut found = remarks(sources);
+        found.retain(|(_, text)| text.contains("the last run masked"));
+        found
+    };
+    assert_eq!(masked(&sources), []);
+    if let Some(last) = &mut sources.last {
+        last.masked = Some(3);
+    }
+    let text = "the last run masked 3 denied names; this run's mask is decided at its start";
+    assert_eq!(masked(&sources), [(Heaviness::HostNeed, text.to_owned())]);
+    if let Some(last) = &mut sources.last {
+        (last.masked, last.masked_before) = (Some(0), Some(2));
+    }
+    let text = "the last run masked none of the 2 denied names of the run before it: they were moved or removed, and a run may read them";
+    assert_eq!(masked(&sources), [(Heaviness::LiveTree, text.to_owned())]);
+}
+
+#[test]
+fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
+    for (rule, words) in [
+        (Some(PresenceRule::Required), "of security: only touched security keys count"),
+        (
+            Some(PresenceRule::Verified),
+            "of security: only security keys that verified the person (PIN or fingerprint) count",
+        ),
+        (None, ""),
+    ] {
+        let mut sources = case().sources();
+        let RosterSource::Trusted(roster, _) = &sources.roster else { panic!("no roster") };
+        let mut tables = roster.tables().clone();
+        tables.group[1].presence = rule;
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("a roster");
+        let roster = TrustedRoster::from_payload(&payload).expect("a roster");
+        sources.roster = RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned());
+        let found = judged(&sources);
+        let line = found.lines.always.iter().find(|line| line.name == "signatures").expect("a line");
+        let text = line.text.as_str();
+        assert!(text.contains(words) && text.contains("security keys") == rule.is_some(), "{text}");
+    }
+}
+
+#[test]
 fn a_profile_is_said_as_weak_as_it_may_be() {
     let strict = Profile::nothing(STRICT.to_vec(), Limits::default());
     let words = |profile: &Profile| profile_words(profile).join("\n");
@@ -574,6 +622,7 @@ fn what_differs_from_the_last_run_is_shown() {
         profile: Some(Profile::nothing(STRICT.to_vec(), limits)),
         permissions: Some(vec![kubectl()]),
         masked: None,
+        masked_before: None,
     });
     let screen = painted(&sources, 400, false);
     for expected in [

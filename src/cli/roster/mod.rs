@@ -30,9 +30,9 @@ use crate::node::roster_edit::Table;
   countersign roster sign 2.json                     # each approver, on a machine of their own
   countersign roster merge boundary/roster.d/2.json from-alice.json from-bob.json
 
-A later version is signed by the threshold of the one before and by its own. It lies in roster.d beside roster.toml, and
-the next start of the boundary takes it when nothing is missing; until then what is sealed stays in force. With the same
-steps another policy comes into force: a version of the roster names it. An approver whose key changes signs with both keys: the
+A later version is signed by the threshold of the one before and by its own. It lies in roster.d beside roster.toml, and \
+the next start of the boundary takes it when nothing is missing; until then what is sealed stays in force. With the same \
+steps another policy comes into force: a version of the roster names it. An approver whose key changes signs with both keys: the \
 old one counts for the version before, the new one for the next.")]
 pub struct Args {
     #[command(flatten)]

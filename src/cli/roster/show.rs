@@ -16,7 +16,7 @@ use crate::node::files::{read_policy, read_roster};
 use crate::node::problem::{Problem, Problems};
 use crate::node::{rosters, succession};
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::roster::{MAX_ROSTER_BYTES, PresenceRule};
+use crate::record::roster::MAX_ROSTER_BYTES;
 use crate::trust::roster::TrustedRoster;
 
 /// Prints a roster.
@@ -163,12 +163,9 @@ pub fn text(roster: &TrustedRoster) -> String {
     }
     text.push_str(&aligned(&rows));
     for group in &tables.group {
-        let keys = match group.presence {
-            None => continue,
-            Some(PresenceRule::Required) => "touched security keys",
-            Some(PresenceRule::Verified) => "security keys that verified the person (PIN or fingerprint)",
-        };
-        text.push_str(&format!("group {}: only {keys} count\n", group.name));
+        if let Some(presence) = group.presence {
+            text.push_str(&format!("group {}: only {} count\n", group.name, presence.words()));
+        }
     }
     text.push_str(&format!("\npolicy         {}\ndigest to pin  {}\n", roster.policy(), roster.digest()));
     text

@@ -42,16 +42,16 @@ use crate::policy::session::Session;
   countersign run checks.md --non-interactive              in a job: whatever would be asked is denied
   countersign run --log                                    your own receipts, and whether their chain is whole
 
-Each step's script is parsed and every command in it decided before anything is asked: one that policy denies ends it
-all. A step works in the current directory where policy lets it write there, else in an overlay of it, whose changes are
-discarded, else in an empty directory. It has the policy's part of your environment, never LD_*, BASH_ENV and the like
-or your ssh agent, and not your terminal as its input; PATH and HOME are the sandbox's. Run by root, it has a user id of
+Each step's script is parsed and every command in it decided before anything is asked: one that policy denies ends it \
+all. A step works in the current directory where policy lets it write there, else in an overlay of it, whose changes are \
+discarded, else in an empty directory. It has the policy's part of your environment, never LD_*, BASH_ENV and the like \
+or your ssh agent, and not your terminal as its input; PATH and HOME are the sandbox's. Run by root, it has a user id of \
 its own. Ctrl-C ends it with everything it started.
 
-The receipt is signed with your own key and goes to your own log. It is no approval by anybody: gate, verify and audit
+The receipt is signed with your own key and goes to your own log. It is no approval by anybody: gate, verify and audit \
 never take it.
 
-Exit codes: the step's own; 124 timed out, 125 it could not be run or its receipt not written, 126 denied or refused,
+Exit codes: the step's own; 124 timed out, 125 it could not be run or its receipt not written, 126 denied or refused, \
 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook in Countersign Markdown, or one of its steps
