@@ -36,7 +36,8 @@ impl Boundary {
         facts
     }
 
-    /// How many names the last run of `step` under `profile` masked.
+    /// How many names the last run of `step` under `profile` masked, or the run that it was warned of: a warning that nobody
+    /// read stays until names are masked again.
     fn masked_last(&self, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
         let filter = Filter {
             statuses: vec![Status::Finished],
@@ -48,9 +49,10 @@ impl Boundary {
         };
         for run in self.ledger.proposals(&filter).map_err(|error| fault(&error))?.proposals {
             let Some(receipt) = self.receipt_of(&run)? else { continue };
-            let Some(masked) = receipt.sandbox.fs.as_ref().and_then(|fs| fs.masked) else { continue };
+            let Some(fs) = receipt.sandbox.fs.as_ref() else { continue };
+            let Some(masked) = fs.masked else { continue };
             if profile_of(&receipt.authorization)? == *profile {
-                return Ok(Some(masked));
+                return Ok(Some(fs.masked_before.unwrap_or(masked)));
             }
         }
         Ok(None)

@@ -159,7 +159,11 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<P
     loop {
         let before = after;
         let broken = match client.lines(&path, after) {
-            Ok(lines) => read_events(lines, &mut after, sink)?,
+            Ok(lines) => {
+                // The boundary was there, so one that is out of reach later is restarted.
+                outage = Outage::new(RESTART);
+                read_events(lines, &mut after, sink)?
+            }
             Err(failure) if failure.exit == Exit::Unreachable => Some(failure),
             Err(failure) => return Err(failure),
         };
@@ -209,7 +213,7 @@ impl Outage {
             return Err(failure);
         }
         if self.tries == 0 {
-            talk.say(&format!("{failure}; asked again for {} s", self.most.as_secs()));
+            talk.say(&format!("{failure}; trying again for up to {} s", self.most.as_secs()));
         }
         std::thread::sleep(PAUSE * 2_u32.pow(self.tries.min(MOST_DOUBLED)));
         self.tries += 1;

@@ -67,7 +67,7 @@ impl Heaviness {
             Self::Network => "network",
             Self::HostNeed => "host",
             Self::Unknowable => "unknown",
-            Self::BuiltInDenied => "denied",
+            Self::BuiltInDenied => "deny-list",
             Self::HiddenText => "hidden-text",
             Self::LongValue => "long-value",
             Self::FirstRun => "first-run",

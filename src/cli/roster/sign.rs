@@ -142,11 +142,12 @@ const DIGITS: usize = 8;
 
 fn ask(proposed: &Proposed, name: &Name, talk: &Talk) -> Result<Consent, Failure> {
     let hex = proposed.next.digest().hex();
+    let end = &hex[hex.len() - DIGITS..];
     let answer = talk.ask(
-        &format!("To sign this roster as {name}, type the last {DIGITS} digits of the digest; anything else stops:"),
+        &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
         "unattended it takes --yes --expect sha256:…",
     )?;
-    if answer.eq_ignore_ascii_case(&hex[hex.len() - DIGITS..]) {
+    if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
         Err(Failure::new(Exit::Refused, "nothing was signed: that is not the end of the digest"))
