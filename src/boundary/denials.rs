@@ -128,9 +128,9 @@ fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Whose no it is: somebody who could approve by the rule that the step has now. That the step was sealed anew, or the
-/// proposer's token has ended, must not keep anybody from saying no. Of a step that is not registered now every
-/// approver may deny a statement: it could be registered again within the statement's window.
+/// The approver who denies: a person who could approve under the rule that the step has now. A new seal of the step, or the
+/// end of the proposer's token, never stops a denial. If the step is not registered now, every approver may deny the
+/// statement, because the step could be registered again within the statement's window.
 fn who_denies(
     document: &Verified<Denial>,
     signed: &Authorization,

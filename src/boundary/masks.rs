@@ -36,8 +36,8 @@ impl Boundary {
         facts
     }
 
-    /// How many names the last run of `step` under `profile` masked, or the run that it was warned of: a warning that nobody
-    /// read stays until names are masked again.
+    /// The number of names that the last run of `step` under `profile` masked. If that run masked none and its receipt
+    /// warns, the number in the warning: the warning stays until a run masks names again.
     fn masked_last(&self, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
         let filter = Filter {
             statuses: vec![Status::Finished],
