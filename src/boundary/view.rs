@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::crossing::live::StreamName;
 use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
@@ -349,16 +350,6 @@ pub enum Event {
         #[serde(rename = "receipt")]
         id: ReceiptId,
     },
-}
-
-/// Which stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StreamName {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// `GET /ready`.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Uri};
 
-use crate::boundary::refusal::Stopped;
+use crate::crossing::refusal::Stopped;
 use crate::http::problem::refuse;
 use crate::record::refusal::Code;
 

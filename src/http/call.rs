@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
-use crate::boundary::access::Caller;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::crossing::caller::Caller;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
@@ -74,7 +74,7 @@ impl Call {
                 Caller::anonymous()
             }
             // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
-            Some(bearer) => match app.boundary.authenticate(bearer) {
+            Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
                     charge(caller.name().map_or(Payer::Peer(peer), Payer::Principal))?;
                     caller
@@ -207,7 +207,7 @@ impl Call {
     }
 
     /// Does what changes something to its end, also when the caller goes away meanwhile.
-    pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Arc<Boundary>, Arc<Caller>) -> F) -> Result<T, Stopped>
+    pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Stopped>> + Send + 'static,

@@ -47,13 +47,13 @@ pub(super) static ROUTES: &[Route] = &[
 async fn challenge(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeRequest { keyid } = read(&body)?;
-    answer(StatusCode::OK, &Challenge { challenge: call.app.boundary.challenge(&keyid)? })
+    answer(StatusCode::OK, &Challenge { challenge: call.app.boundary.admission.challenge(&keyid)? })
 }
 
 async fn answered(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeAnswer { challenge, signature } = read(&body)?;
-    match call.app.boundary.answer(&challenge, &signature) {
+    match call.app.boundary.admission.answer(&challenge, &signature) {
         Ok((bearer, name, expires_at)) => {
             Call::charge_key(&call.app, &signature.keyid)?;
             answer(StatusCode::OK, &Admission { bearer, name, expires_at })

@@ -72,7 +72,7 @@ async fn deny(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let denial: Envelope = read(&body)?;
     call.charge_signatures(&denial.signatures)?;
-    let done = call.finish(|boundary, _| async move { boundary.deny(&id, &denial).await }).await;
+    let done = call.finish(|boundary, _| async move { boundary.proposals.deny(&id, &denial).await }).await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
@@ -81,6 +81,7 @@ async fn deny_statement(mut call: Call) -> Answer {
     let StatementDenial { denial, payload } = read(&body)?;
     call.charge_signatures(&denial.signatures)?;
     let payload = Base64::Lenient.decode("/payload", &payload)?;
-    let done = call.finish(|boundary, _| async move { boundary.deny_statement(&denial, &payload).await }).await;
+    let done =
+        call.finish(|boundary, _| async move { boundary.proposals.deny_statement(&denial, &payload).await }).await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }

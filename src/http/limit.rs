@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::sshsig::KeyId;
 use crate::record::ident::Name;
 use crate::record::refusal::Code;

@@ -44,7 +44,7 @@ use tokio::task::JoinHandle;
 use tower::Service as _;
 
 use crate::boundary::Boundary;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::http::access::Hosts;
 use crate::http::limit::{Limits, Rates};
 use crate::http::problem::{method_not_allowed, refuse};
@@ -101,7 +101,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
 /// When the listener has no address; refused connections are logged and outlived.
 pub async fn serve(
     listener: TcpListener,
-    boundary: Arc<Boundary>,
+    boundary: Boundary,
     config: HttpConfig,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
@@ -127,12 +127,12 @@ pub async fn serve(
 /// Lets calls and runs end.
 async fn drain(app: &App, within: Duration) {
     let began = Instant::now();
-    app.boundary.begin_ending();
+    app.boundary.housekeeping.begin_ending();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {
         tracing::warn!(seconds = within.as_secs(), "calls that were under way did not end in time");
     }
-    app.boundary.end_runs(within.saturating_sub(began.elapsed())).await;
+    app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
         // Who waited has just been told the end of a run, and reads its receipt now.
         tokio::time::sleep(LAST_READS).await;
@@ -159,7 +159,7 @@ enum Phase {
 
 /// What all requests share.
 struct App {
-    boundary: Arc<Boundary>,
+    boundary: Boundary,
     hosts: Hosts,
     limits: Limits,
     phase: watch::Receiver<Phase>,
@@ -174,7 +174,7 @@ struct App {
 const MOST_WORK: u32 = 1 << 20;
 
 impl App {
-    fn new(boundary: Arc<Boundary>, bound: SocketAddr, config: &HttpConfig, phase: watch::Receiver<Phase>) -> Self {
+    fn new(boundary: Boundary, bound: SocketAddr, config: &HttpConfig, phase: watch::Receiver<Phase>) -> Self {
         let most_waits = config.max_connections / 4 * 3;
         Self {
             boundary,

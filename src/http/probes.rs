@@ -65,7 +65,7 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn ready(call: Call) -> Answer {
-    let ready = call.app.boundary.ready();
+    let ready = call.app.boundary.health.ready();
     answer(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
 }
 

@@ -5,7 +5,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::http::api::{Problem, ProblemError};
 use crate::record::refusal::Code;
@@ -149,7 +149,7 @@ pub(super) fn unreadable(error: ReadError) -> Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::refusal::Fault;
+    use crate::crossing::refusal::Fault;
 
     #[test]
     fn every_code_has_the_status_of_the_design() {

@@ -46,10 +46,10 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn registry(call: Call) -> Answer {
-    answer(StatusCode::OK, &call.app.boundary.registry_view(&call.caller)?)
+    answer(StatusCode::OK, &call.app.boundary.evidence.registry_view(&call.caller)?)
 }
 
 async fn step(call: Call) -> Answer {
     let reference: StepRef = call.path("ref")?;
-    answer(StatusCode::OK, &call.app.boundary.step_view(&call.caller, &reference)?)
+    answer(StatusCode::OK, &call.app.boundary.evidence.step_view(&call.caller, &reference)?)
 }

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use schemars::{Schema, SchemaGenerator};
 
-use crate::boundary::access::Caller;
-use crate::boundary::refusal::Stopped;
+use crate::crossing::caller::Caller;
+use crate::crossing::refusal::Stopped;
 use crate::http::call::Call;
 use crate::http::{App, Seen};
 use crate::record::ident::ReceiptId;
@@ -145,7 +145,7 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
         let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());
-        if about.is_some_and(|id| app.boundary.proposal(caller, &id).is_err()) {
+        if about.is_some_and(|id| app.boundary.proposals.proposal(caller, &id).is_err()) {
             refusal.receipt = None;
             refusal.proposal = None;
         }

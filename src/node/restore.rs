@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::boundary::BoundaryKey;
-use crate::boundary::sealed::Basis;
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::sealed::Basis;
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::problem::{Problem, Problems};

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::boundary::outputs::Outputs;
-use crate::boundary::sealed::{Basis, Material, SealError, Sealed};
 use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
-use crate::boundary::surroundings::Surroundings;
-use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
+use crate::boundary::{Boundary, Parts};
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::capacity::Limits;
+use crate::crossing::outputs::Outputs;
+use crate::crossing::sealed::{Basis, Material, SealError, Sealed};
+use crate::crossing::surroundings::Surroundings;
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
@@ -42,7 +44,7 @@ use crate::trust::signer::{FileSigner, Signer as _};
 /// A boundary that is put together, and what its start found.
 pub struct Assembled {
     /// The boundary.
-    pub boundary: Arc<Boundary>,
+    pub boundary: Boundary,
     /// Its store.
     pub ledger: Ledger,
     /// What this host's sandbox holds.
@@ -132,11 +134,11 @@ pub async fn assemble(
     let parts =
         Parts { ledger: ledger_too, sandbox, key, sealed, outputs, limits, retention, closed, surroundings: around };
     let boundary = Boundary::new(parts);
-    boundary.set_notes(notes.clone());
-    boundary.set_roster_notes(found.following.clone());
+    boundary.health.set_notes(notes.clone());
+    boundary.health.set_roster_notes(found.following.clone());
     notes.extend(found.following);
-    notes.extend(boundary.note_seal());
-    let newest_roster = found.newest.max(boundary.state().roster.version());
+    notes.extend(boundary.health.note_seal());
+    let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
     Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
 }
 
