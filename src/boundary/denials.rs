@@ -10,11 +10,11 @@ use crate::decision::exclusion::{self, Tokens};
 use crate::decision::place::check_place;
 use crate::decision::quorum;
 use crate::record::authorization::{Authorization, BoundaryRef};
+use crate::record::code::Code;
 use crate::record::denial::{Denial, denied};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
-use crate::record::refusal::Code;
 use crate::record::validity::Timestamp;
 use crate::store::message::{DenialDone, DenialWrite, WriteStop};
 

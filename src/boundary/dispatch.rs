@@ -13,10 +13,10 @@ use crate::crypto::digest::InputDigest;
 use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
 use crate::decision::quorum;
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
-use crate::record::refusal::Code;
 use crate::store::message::{Advance, AdvanceStop, Filter, Status};
 
 /// How long an approved proposal waits for room before it tries again, when no run ends earlier.

@@ -15,9 +15,9 @@ use crate::crossing::live::{Cursor, Next, Piece, StreamName, decode_order};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored::receipt_of;
 use crate::crypto::json;
+use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::Code;
 use crate::store::message::{Proposal, Status};
 
 /// How long between looks where a change could be missed: between the claim and the beginning of the recording.

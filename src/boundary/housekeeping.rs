@@ -74,7 +74,7 @@ impl Housekeeping {
         }
     }
 
-    async fn tidy(&self) -> Result<(), crate::store::Fault> {
+    async fn tidy(&self) -> Result<(), crate::store::fault::Fault> {
         loop {
             let expired = self.ledger.expire(self.crossing.now()).await?;
             if expired.is_empty() {
@@ -99,7 +99,7 @@ impl Housekeeping {
     }
 
     /// Deletes what its retention has ended, some at a time and with pauses: runs come in between.
-    async fn retire(&self) -> Result<(), crate::store::Fault> {
+    async fn retire(&self) -> Result<(), crate::store::fault::Fault> {
         loop {
             let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
             // The rows are gone, durably. A crash right here leaves files that no row names: the next start sweeps them.
@@ -113,13 +113,13 @@ impl Housekeeping {
     }
 
     /// Removes the files that no row names: what a crash left between a file and its row.
-    async fn sweep_outputs(&self) -> Result<(), crate::store::Fault> {
+    async fn sweep_outputs(&self) -> Result<(), crate::store::fault::Fault> {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
         self.remove_files(names).await
     }
 
-    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), crate::store::Fault> {
+    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), crate::store::fault::Fault> {
         if names.is_empty() {
             return Ok(());
         }

@@ -13,10 +13,10 @@ use crate::crypto::json;
 use crate::decision::exclusion::Excluded;
 use crate::decision::quorum::{self, Count};
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Outcome;
-use crate::record::refusal::Code;
 use crate::store::message::{Proposal, Status};
 
 impl Proposals {

@@ -13,11 +13,12 @@ use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::digest::InputDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::denial::Denial;
 use crate::record::document::{Malformed, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::later::schema_of;
-use crate::record::refusal::{self, Code, RefusingBoundary};
+use crate::record::refusal::{self, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
@@ -278,8 +279,8 @@ mod tests {
     use crate::crypto::digest::SealDigest;
     use crate::crypto::signature::SecretKey;
     use crate::crypto::sshsig::SshKey;
-    use crate::store::ledger::{Config, Limits, Signer};
     use crate::store::message::SealWrite;
+    use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
     use crate::store::sqlite;
 
     const fn at(seconds: i64) -> Timestamp {
@@ -312,9 +313,9 @@ mod tests {
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         let clock = Arc::clone(clock);
-        let config = Config {
+        let config = LedgerConfig {
             name: "prod".parse().expect("a name"),
-            signer: Signer {
+            signer: LogSigner {
                 key,
                 keyid: SshKey::from_public(key, "").expect("a key").keyid(),
                 sign: Arc::new(move |message| secret.sign(message)),
@@ -323,7 +324,7 @@ mod tests {
             boottime: Arc::new(|| Duration::ZERO),
             on_fatal: Arc::new(|fault| panic!("{fault}")),
             outputs: path.with_file_name("outputs"),
-            limits: Limits::default(),
+            limits: LedgerLimits::default(),
         };
         let ledger = Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger");
         let seal = SealWrite {

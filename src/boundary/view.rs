@@ -11,10 +11,10 @@ use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
 use crate::record::authorization::Permission;
+use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
-use crate::record::refusal::Code;
 use crate::record::step::Approvals;
 use crate::record::validity::Timestamp;
 

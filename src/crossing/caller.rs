@@ -3,8 +3,8 @@
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sealed::Sealed;
 use crate::policy::patterns::Pattern;
+use crate::record::code::Code;
 use crate::record::ident::{Name, StepRef};
-use crate::record::refusal::Code;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::crossing::outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::record::refusal::Code;
+use crate::record::code::Code;
 
 /// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;

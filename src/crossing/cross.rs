@@ -11,8 +11,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, Limits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::live::StreamName;
-use crate::crossing::live::{Live, Living, Recorded};
+use crate::crossing::live::{Live, Living, Recorded, StreamName};
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::outputs::{Kept, Outputs};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
@@ -29,21 +28,19 @@ use crate::decision::place::check_place;
 use crate::decision::step::check_step;
 use crate::decision::window::check_window;
 use crate::decision::{Objection, quorum};
+use crate::record::code::Code;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
 };
-use crate::record::refusal::Code;
 use crate::record::validity::Timestamp;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture;
 use crate::sandbox::facts::nothing_enforced;
-use crate::sandbox::{End, Plan, Report, Sandbox};
+use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
-use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop};
-use crate::store::window::Window;
+use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, Window};
 
 /// The crossing: what is sealed, where it is kept, and what it runs in.
 pub struct Crossing {
@@ -407,7 +404,7 @@ impl Crossing {
         let leaf = loop {
             match self.ledger.finish(finish.clone()).await {
                 // A receipt is never refused for lack of room: it waits for some.
-                Err(FinishStop::Fault(crate::store::Fault::Full { .. })) if patience.is_left(&self.capacity) => {
+                Err(FinishStop::Fault(crate::store::fault::Fault::Full { .. })) if patience.is_left(&self.capacity) => {
                     patience.wait(&proposal).await;
                 }
                 done => break done.map_err(|stop| fault(&stop))?,
@@ -494,7 +491,7 @@ impl Crossing {
     fn claim_refused(&self, stop: &ConsumeStop, basis: &ReceiptBasis) -> Stopped {
         let code = match stop {
             // Undone, so nothing is spent.
-            ConsumeStop::Fault(crate::store::Fault::Full { .. }) => Code::Busy,
+            ConsumeStop::Fault(crate::store::fault::Fault::Full { .. }) => Code::Busy,
             ConsumeStop::Fault(error) => return fault(error),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
             // Which run it is, is for those who may see that one.

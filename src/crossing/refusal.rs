@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use crate::record::code::Code;
 use crate::record::document::Malformed;
 use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
-use crate::record::refusal::Code;
 
 /// What stops a request.
 #[derive(Debug, Clone)]

@@ -162,11 +162,11 @@ pub(super) struct Answers {
 pub struct Admitted {
     verified: Verified,
     answers: Answers,
-    window: crate::store::window::Window,
+    window: crate::store::message::Window,
 }
 
 impl Admitted {
-    pub(super) const fn new(verified: Verified, answers: Answers, window: crate::store::window::Window) -> Self {
+    pub(super) const fn new(verified: Verified, answers: Answers, window: crate::store::message::Window) -> Self {
         Self { verified, answers, window }
     }
 
@@ -182,7 +182,7 @@ impl Admitted {
         self.verified.version
     }
 
-    pub(super) const fn window(&self) -> crate::store::window::Window {
+    pub(super) const fn window(&self) -> crate::store::message::Window {
         self.window
     }
 

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, Uri};
 
 use crate::crossing::refusal::Stopped;
 use crate::http::problem::refuse;
-use crate::record::refusal::Code;
+use crate::record::code::Code;
 
 /// The names under which this service may be called.
 pub(super) struct Hosts {

@@ -23,13 +23,13 @@ use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
+use crate::http::app::{App, Peer};
 use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
+use crate::http::operation::{Access, Field, JSON};
 use crate::http::problem::{refuse, unreadable};
-use crate::http::route::{Access, Field, JSON, Route};
-use crate::http::{App, Peer};
 use crate::record::bundle;
+use crate::record::code::Code;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
-use crate::record::refusal::Code;
 
 /// No body is larger, whatever the route: it bounds what one connection can make us hold.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
@@ -52,17 +52,22 @@ pub(super) struct Call {
 
 impl Call {
     /// Looks at everything but the body: query, bearer, rate, access.
-    pub(super) async fn enter(app: Arc<App>, route: &'static Route, mut request: Request) -> Result<Self, Stopped> {
+    pub(super) async fn enter(
+        app: Arc<App>,
+        query: &'static [Field],
+        access: Access,
+        mut request: Request,
+    ) -> Result<Self, Stopped> {
         let peer = request
             .extensions()
             .get::<Peer>()
             .map(|peer| peer.0)
             .ok_or_else(|| fault(&"a request without its peer's address"))?;
-        let query = parse_query(request.uri().query().unwrap_or(""), route.query)?;
+        let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
         let mut charge = |payer| match app.limits.charge(payer, 1, now) {
-            Err(stopped) if route.access == Access::Signed => {
+            Err(stopped) if access == Access::Signed => {
                 limited = Some(stopped);
                 Ok(())
             }
@@ -85,7 +90,7 @@ impl Call {
                 }
             },
         };
-        if route.access == Access::Known && caller.name().is_none() {
+        if access == Access::Known && caller.name().is_none() {
             let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                           with a rostered key";
             return Err(refuse(Code::Unauthenticated, detail));

@@ -5,8 +5,9 @@ use schemars::SchemaGenerator;
 
 use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest};
 use crate::http::call::{Call, answer, read};
-use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
-use crate::record::refusal::Code;
+use crate::http::operation::{Access, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 
 /// A key id, or a challenge and one signature.
 const MAX_BYTES: usize = 8 << 10;

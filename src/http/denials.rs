@@ -6,11 +6,12 @@ use schemars::SchemaGenerator;
 use crate::boundary::view::DenialView;
 use crate::http::api::StatementDenial;
 use crate::http::call::{Call, answer, read};
+use crate::http::operation::{Access, Shape, Verb, ok};
 use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
-use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
-use crate::record::refusal::Code;
 
 /// A denial of 8 KiB with its signature, and a statement of 20 KiB, in base64.
 const MAX_BYTES: usize = 64 << 10;

@@ -20,13 +20,13 @@ use crate::boundary::events::Events;
 use crate::boundary::view::{Event, ProposalStatus};
 use crate::crossing::refusal::Stopped;
 use crate::http::access::only;
+use crate::http::app::{App, Phase};
 use crate::http::call::{Call, bytes};
 use crate::http::problem::refuse;
 use crate::http::route::Answer;
-use crate::http::{App, Phase};
+use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
-use crate::record::refusal::Code;
 
 /// Where a reader that was cut off goes on.
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

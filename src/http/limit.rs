@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::sshsig::KeyId;
+use crate::record::code::Code;
 use crate::record::ident::Name;
-use crate::record::refusal::Code;
 
 /// How often one of a kind may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

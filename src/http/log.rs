@@ -10,10 +10,11 @@ use crate::crypto::digest::{BlobDigest, hex, unhex32};
 use crate::crypto::merkle::{TileKind, TilePath};
 use crate::http::api::ConsistencyProof;
 use crate::http::call::{Call, answer, bytes};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::refuse;
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
-use crate::record::refusal::Code;
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 
 /// The media type of checkpoints and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -17,8 +17,9 @@ use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
 use crate::http::api::Problem;
 use crate::http::call::{Call, bytes, joined};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb};
 use crate::http::problem::MEDIA_TYPE;
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
+use crate::http::route::{Answer, Route};
 
 /// What is read at once of an output: bounds what one reader makes us hold, however large the output is.
 const PIECE: u64 = 256 << 10;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::http::api::{Problem, ProblemError};
-use crate::record::refusal::Code;
+use crate::record::code::Code;
 
 /// The media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";

@@ -10,14 +10,15 @@ use crate::boundary::proposals::Filter;
 use crate::boundary::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json;
-use crate::http::Phase;
 use crate::http::api::Signatures;
+use crate::http::app::Phase;
 use crate::http::call::{Call, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
 use crate::http::problem::{refuse, unreadable};
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
-use crate::record::refusal::Code;
 
 /// Parameters are at most 16 KiB of canonical JSON; written with escapes they can take six times that.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;

@@ -10,7 +10,8 @@ use crate::boundary::evidence::LoggedReceipt;
 use crate::boundary::view::ReceiptView;
 use crate::crossing::refusal::fault;
 use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::ident::ReceiptId;
 

@@ -5,9 +5,10 @@ use schemars::SchemaGenerator;
 
 use crate::boundary::view::{RegistryView, StepView};
 use crate::http::call::{Call, answer};
-use crate::http::route::{Access, Answer, Field, Route, Verb, ok};
+use crate::http::operation::{Access, Field, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 use crate::record::ident::StepRef;
-use crate::record::refusal::Code;
 
 pub(super) static ROUTES: &[Route] = &[
     Route {

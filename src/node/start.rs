@@ -34,9 +34,10 @@ use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Probe;
-use crate::store::ledger::{self, Ledger};
+use crate::store::fault::Fault;
+use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
-use crate::store::{Fault, sqlite};
+use crate::store::{shared, sqlite};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
@@ -259,24 +260,24 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
 ///
 /// # Errors
 /// When the key can't be used.
-pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<ledger::Config, Problems> {
+pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<shared::LedgerConfig, Problems> {
     let secret = copy_of(config, key)?;
-    let signer = ledger::Signer {
+    let signer = shared::LogSigner {
         key: secret.public(),
         keyid: key.key().keyid(),
         sign: Arc::new(move |bytes| secret.sign(bytes)),
     };
-    Ok(ledger::Config {
+    Ok(shared::LedgerConfig {
         name: config.name.clone(),
         signer,
         clock: around.now.clone(),
         boottime: Arc::new(boottime),
-        on_fatal: Arc::new(ledger::abort),
+        on_fatal: Arc::new(shared::abort),
         outputs: config.outputs(),
-        limits: ledger::Limits {
+        limits: shared::LedgerLimits {
             of_proposer: config.pending_per_proposer,
             of_all: config.pending,
-            ..ledger::Limits::default()
+            ..shared::LedgerLimits::default()
         },
     })
 }
@@ -290,7 +291,8 @@ fn closed_ledgers(
 ) -> Result<Vec<Ledger>, Problems> {
     let mut closed = Vec::new();
     for directory in restore::closed(config) {
-        let settings = ledger::Config { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
+        let settings =
+            shared::LedgerConfig { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
         match restore::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
             Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),

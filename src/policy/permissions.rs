@@ -6,15 +6,16 @@
 use std::fmt;
 
 use crate::crypto::canonical;
-use crate::policy::Ruling;
 use crate::policy::decide::{
     Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script_of, decide_unknown, worst,
 };
 use crate::policy::lists::word;
 use crate::policy::paths::TRUSTED;
+use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::step::StepDefinition;
-use crate::shell::commands::{NotUnderstood, Place, Shell, Size};
+use crate::shell::commands::Size;
+use crate::shell::found::{NotUnderstood, Place, Shell};
 
 /// Policy lets this step not run, whoever signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,7 +245,7 @@ mod tests {
     use super::*;
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
-    use crate::policy::resolve;
+    use crate::policy::ruling::resolve;
     use crate::record::authorization::PermissionReason;
     use crate::record::document::check_sorted;
     use crate::record::step::{Approvals, DeclaredSandbox, Format, SessionUse, Template};
