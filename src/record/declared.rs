@@ -164,7 +164,13 @@ pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
         };
     }
     node.closed_map("network", &["allow"], &[], flaws);
-    list(node.value("allow")?, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
+    let Some(allow) = node.value("allow") else {
+        if matches!(node.kind, Kind::Map(_)) {
+            flaws.push(Flaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
+        }
+        return None;
+    };
+    list(allow, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
 }
 
 /// Reads a list of texts, each of which must pass.
