@@ -540,7 +540,7 @@ pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<
         .into());
     }
     let signed = Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
-    let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
+    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
     if verified.signatures().is_empty() {
         return Err(odd(&"nobody signed it"));
     }
