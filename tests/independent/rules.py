@@ -90,7 +90,9 @@ def check_policy(value):
         check_sandbox_rule(rule.get("sandbox", {}))
         approvals = rule.get("approvals")
         if approvals is not None:
-            Rules(approvals, None)
+            [(needed, groups, each)] = Rules(approvals, None).parts
+            if needed * (len(groups) if each else 1) > MAX_SIGNATURES:
+                raise Bad(f"the policy asks for more than {MAX_SIGNATURES} signatures")
     for one in overrides:
         if set(one) == {"runbook"}:
             raise Bad("an override that says nothing")
@@ -283,8 +285,6 @@ class Rules:
                 raise Bad(f"the {whose} names a group twice")
             if each and len(groups) > MAX_GROUPS:
                 raise Bad(f"the {whose} names more than {MAX_GROUPS} groups")
-            if needed * (len(groups) if each else 1) > MAX_SIGNATURES:
-                raise Bad(f"the {whose} asks for more than {MAX_SIGNATURES} signatures")
             if not groups:
                 # `from: []` of a step: whom policy names.
                 if whose == "policy" or policy is None or not policy.get("from") or each:
