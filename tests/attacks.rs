@@ -244,7 +244,7 @@ fn a_disk_that_is_almost_full_is_told_by_ready_log_and_doctor() {
     wait_for("the log tells it", || told() == 1);
     let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(said.lines().any(|line| line.starts_with("MEND") && line.contains("16 MiB are needed")), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("FIX ") && line.contains("16 MiB are needed")), "{said}");
     std::fs::remove_file(&filled).unwrap();
     assert_eq!(world.wire.peek("/ready").status, 200);
     wait_for("its end is told", || world.service_log().contains("the disk of the store has room again"));

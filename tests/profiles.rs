@@ -310,7 +310,7 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
         mode(&world, name, open);
         let says = world.try_start().expect_err("it does not serve");
         assert!(says.contains(&format!("others can write it (mode {open:04o})")), "{says}");
-        assert!(says.contains("1 thing to mend"), "said once: {says}");
+        assert!(says.contains("1 thing to fix"), "said once: {says}");
         let doctor = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
         assert!(said(&doctor).contains("FAIL   files"), "{}", said(&doctor));
         mode(&world, name, ordinary);

@@ -125,7 +125,7 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Layer { layer, missing } => write!(
                 f,
-                "this host does not hold the required layer {}: {}; mend it with: {}",
+                "this host does not hold the required layer {}: {}; fix it with: {}",
                 layer.word(),
                 missing.why,
                 missing.knob
@@ -145,7 +145,7 @@ impl fmt::Display for Unavailable {
                 path.display()
             ),
             Self::Broken { missing } => {
-                write!(f, "no step can be run on this host: {}; mend it with: {}", missing.why, missing.knob)
+                write!(f, "no step can be run on this host: {}; fix it with: {}", missing.why, missing.knob)
             }
             Self::Scratch { closed } => write!(
                 f,
