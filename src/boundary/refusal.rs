@@ -6,6 +6,7 @@ use crate::record::document::Malformed;
 use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::refusal::Code;
+use crate::store::Fault as StoreFault;
 
 /// What stops a request.
 #[derive(Debug, Clone)]
@@ -123,6 +124,20 @@ impl std::error::Error for Stopped {}
 impl From<Refusal> for Stopped {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
+    }
+}
+
+impl From<StoreFault> for Stopped {
+    /// A full disk is `busy`, not a fault: the store rolled the write back, so the caller can send the request again.
+    fn from(error: StoreFault) -> Self {
+        match error {
+            StoreFault::Full { .. } => {
+                tracing::error!("{error}");
+                let detail = "the boundary's disk is full: have its operator make room, then try again";
+                Refusal::new(Code::Busy, detail).retry_after(60).into()
+            }
+            error => fault(&error),
+        }
     }
 }
 
