@@ -32,8 +32,17 @@ pub struct Refusal {
     pub proposal: Option<ProposalId>,
     /// When to try again.
     pub retry_after_s: Option<u64>,
-    /// Whether it was there and is no longer kept: of a `not-found`, for good.
-    pub gone: bool,
+    /// Which case of its code it is, where HTTP has a status for that case.
+    pub case: Option<Case>,
+}
+
+/// A case of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// Of `not-found`: it was there and is no longer kept.
+    Gone,
+    /// Of `malformed`: the body has a media type that is not read.
+    MediaType,
 }
 
 /// A place in a refused request.
@@ -63,7 +72,7 @@ impl Refusal {
             receipt: None,
             proposal: None,
             retry_after_s: None,
-            gone: false,
+            case: None,
         }
     }
 
@@ -91,7 +100,7 @@ impl Refusal {
     /// A `not-found` for good: what was there is no longer kept.
     #[must_use]
     pub fn gone(detail: impl Into<String>) -> Self {
-        Self { gone: true, ..Self::new(Code::NotFound, detail) }
+        Self { case: Some(Case::Gone), ..Self::new(Code::NotFound, detail) }
     }
 
     /// With the seconds after which to try again.
