@@ -29,6 +29,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// The user and group of the host that the run is, as `run_as` says; nothing where it has ids of its own.
+    #[must_use]
+    pub fn host_ids(&self) -> Option<(u32, u32)> {
+        self.user.map(|user| (user.uid, user.gid))
+    }
+
     /// The level that the run will have.
     #[must_use]
     pub fn level(&self) -> Level {
