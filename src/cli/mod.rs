@@ -201,7 +201,7 @@ enum Command {
     Init(init::Args),
     /// Serve a boundary
     Serve(serve::Args),
-    /// Say what holds on this host, and what to mend
+    /// Say what holds on this host, and what to fix
     Doctor(doctor::Args),
     /// Try what a sandbox leaves to a command
     Sandbox(sandbox::Args),

@@ -221,7 +221,7 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
 pub fn missing(probe: &Probe) -> impl Iterator<Item = String> {
     probe.layers.iter().filter_map(|state| {
         let missing = state.missing.as_ref()?;
-        Some(format!("the layer {} is missing: {}; mend it with: {}", state.layer.word(), missing.why, missing.knob))
+        Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
     })
 }
 

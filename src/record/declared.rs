@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user};
+use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user, split_patterns};
 use crate::record::profile::Workdir;
 use crate::record::step::DeclaredSandbox;
 use crate::yaml::{Flaw, Kind, Node, unknown};
@@ -36,7 +36,7 @@ impl DeclaredSandbox {
         match key {
             "read" => checked(list(), check_path).map(|paths| self.read = Some(paths)),
             "write" => checked(list(), check_path).map(|paths| self.write = Some(paths)),
-            "deny" => checked(list(), check_pattern).map(|patterns| self.deny = Some(patterns)),
+            "deny" => checked(split_patterns(text), check_pattern).map(|patterns| self.deny = Some(patterns)),
             "sockets" => checked(list(), check_path).map(|paths| self.sockets = Some(paths)),
             "network" => {
                 let network = match text {
