@@ -455,18 +455,6 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_that_was_reached_is_asked_again_for_two_minutes_and_no_longer() {
-        let talk = Talk::new(false);
-        let failure = || Failure::new(Exit::Unreachable, "connection refused");
-        let since = |seconds| Outage {
-            began: Instant::now().checked_sub(Duration::from_secs(seconds)),
-            ..Outage::new(RESTART)
-        };
-        assert!(since(115).wait(failure(), &talk).is_ok());
-        assert_eq!(since(120).wait(failure(), &talk).map_err(|failure| failure.exit), Err(Exit::Unreachable));
-    }
-
-    #[test]
     fn a_stream_is_read_line_by_line_and_a_cut_one_is_told() {
         let mut lines = &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 1);

@@ -156,7 +156,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Fa
         talk.say(&format!("note: {}", Shown::text(note).as_str()));
     }
     talk.say(
-        "A new log begins with the next `countersign serve`. Make new tokens with `countersign token create`: the old ones are \
+        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the old ones are \
          not taken over. What waited for signatures is void: propose it again. Keep the old store for audits with the program of \
          0.1.0; whoever pins the boundary's id takes the new one.",
     );
