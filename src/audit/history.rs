@@ -797,9 +797,10 @@ impl Auditor {
                 |head| format!("its last known head is of {} entries", head.size),
             );
             warnings.push(format!(
-                "this log follows that of {} ({head}), which was closed by a restore and is not audited here: audit that one too \
-                 (`countersign audit` of its directory in closed/ of the boundary's, of a backup, or of what `log export --from` \
-                 wrote), and hold it against the head in `follows` of the summary (--json)",
+                "this log follows that of {} ({head}), which a restore or an upgrade closed and which is not audited here: audit that \
+                 one too (`countersign audit` of its directory in closed/ of the boundary's, of a backup, or of what `log export \
+                 --from` wrote; a log of version 0.1.0 with that program), and hold it against the head in `follows` of the \
+                 summary (--json)",
                 follows.id
             ));
         }

@@ -209,7 +209,7 @@ enum Command {
     Key(key::Args),
     /// Make, list and end tokens
     Token(token::Args),
-    /// Check, back up and restore the store
+    /// Check, back up, restore and upgrade the store
     Store(store::Args),
     /// Say who is who, and the digest to pin
     Roster(roster::Args),
