@@ -7,7 +7,7 @@ mod terminal;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use support::people::{alice, bob};
+use support::people::{self, Key, alice, bob};
 use support::{SMALL, World, id_of, runbook};
 use terminal::Terminal;
 
@@ -40,6 +40,31 @@ fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, 
 fn digits(proposal: &Value) -> String {
     let digest = proposal["digest"].as_str().expect("a digest");
     digest[digest.len() - 8..].to_owned()
+}
+
+#[test]
+fn roster_sign_asks_for_digits_that_stand_unbroken_in_a_line_of_80_columns() {
+    let world = World::new();
+    let grace = Key::of("grace", 40);
+    world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
+    let added = add.arg(world.path("b")).arg("--key").arg(world.path("grace.pub")).output().expect("started");
+    assert!(added.status.success(), "{}", said(&added));
+    let file = world.path("b/boundary/roster.d/2.json");
+    let version: Value = serde_json::from_slice(&std::fs::read(&file).expect("a version")).expect("an envelope");
+    let digest = people::sha256(&people::payload_of(&version));
+    let end = &digest[digest.len() - 8..];
+    let pinned = world.started["roster"].as_str().expect("a digest");
+    let mut command = world.program(&["roster", "sign", "--roster", pinned, "--key"]);
+    command.arg(world.path("alice.pem")).arg(&file);
+    let mut terminal = at_terminal(&world, 80, &command, &[]);
+    terminal.wait_for("anything else stops: ").types(&format!("{end}\n"));
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    let question = text.lines().find(|line| line.contains("To sign this roster as alice")).expect("a question");
+    let at = question.find(&format!("type {end}, ")).unwrap_or_else(|| panic!("no digits in {question:?}"));
+    assert!(at + "type ".len() + end.len() <= 80, "{question:?}");
 }
 
 /// The sample of every new boundary.

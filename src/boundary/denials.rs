@@ -110,6 +110,7 @@ impl Proposals {
             WriteStop::TooManyAhead { wait_s, .. } => {
                 Refusal::new(Code::RateLimited, stop.to_string()).retry_after(wait_s).into()
             }
+            WriteStop::Fault(error) => error.into(),
             stop => fault(&stop),
         })?;
         if let Some(running) = &done.running {

@@ -146,6 +146,7 @@ impl Evidence {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
         let steps = sealed.registry.steps().filter(|step| caller.may_know(&step.definition.reference));
+        let beyond = self.health.beyond_the_host();
         let steps = steps
             .map(|step| StepSummary {
                 reference: step.definition.reference.clone(),
@@ -155,6 +156,7 @@ impl Evidence {
                     .step(&step.definition.reference)
                     .map(|(_, held)| held.approvals.clone())
                     .unwrap_or_default(),
+                unavailable: beyond.get(&step.definition.reference).cloned(),
             })
             .collect();
         Ok(RegistryView {

@@ -15,6 +15,7 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
+use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 
 /// What differs between the files and what is in force.
@@ -31,6 +32,8 @@ struct Differences {
     reseal: Option<String>,
     /// What the seal in force can't do here.
     seal: Vec<String>,
+    /// The steps of it that this host can't run, each with the reason.
+    beyond: BTreeMap<StepRef, String>,
 }
 
 impl Notes {
@@ -78,17 +81,34 @@ impl Health {
         differences.chain(&notes.seal).cloned().collect()
     }
 
+    /// The notes that only an operator can end: a reseal that failed, and steps whose proposals are refused.
+    #[must_use]
+    pub fn must_fix(&self) -> Vec<String> {
+        let notes = self.notes.lock();
+        notes.reseal.iter().chain(&notes.seal).cloned().collect()
+    }
+
     /// Looks for what the seal in force can't do: steps that this host can't run, and quorums that can't be met. It is told
     /// in the log, in `/ready` and by `doctor`; proposals of it are refused before anybody signs.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
-        let mut notes = steps_beyond_the_host(&sealed, &*self.sandbox);
+        let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
+        let mut notes = notes_of(&beyond);
         notes.extend(quorums_out_of_reach(&sealed, self.crossing.now()));
-        let before = std::mem::replace(&mut self.notes.lock().seal, notes.clone());
+        let before = {
+            let mut kept = self.notes.lock();
+            kept.beyond = beyond;
+            std::mem::replace(&mut kept.seal, notes.clone())
+        };
         for note in notes.iter().filter(|note| !before.contains(note)) {
             tracing::warn!("{note}");
         }
         notes
+    }
+
+    /// The steps of the seal in force that this host can't run, each with the reason.
+    pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
+        self.notes.lock().beyond.clone()
     }
 
     /// Whether proposals are taken and run, and what an operator should know.
@@ -128,19 +148,25 @@ impl Health {
     }
 }
 
-/// Steps whose sandbox this host can't hold, by what is missing.
-fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> Vec<String> {
-    let mut missing: BTreeMap<String, Vec<&StepRef>> = BTreeMap::new();
-    for step in sealed.registry.steps() {
-        let reference = &step.definition.reference;
-        let Some((_, held)) = sealed.step(reference) else { continue };
-        if let Err(unavailable) = sandbox.check(&held.profile)
-            && unavailable.is_of_the_host()
-        {
-            missing.entry(unavailable.to_string()).or_default().push(reference);
-        }
-    }
-    let note = |(why, steps): (String, Vec<&StepRef>)| {
+/// Steps whose sandbox this host can't hold, each with what is missing.
+fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
+    let of_the_host = |reference: &StepRef| {
+        let (_, held) = sealed.step(reference)?;
+        sandbox
+            .check(&held.profile)
+            .err()
+            .filter(Unavailable::is_of_the_host)
+            .map(|unavailable| unavailable.to_string())
+    };
+    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+    steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()
+}
+
+/// A note for each thing that is missing.
+fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
+    let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
+    beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
+    let note = |(why, steps): (&str, Vec<&StepRef>)| {
         format!("proposals of {} are refused, because this host can't run them: {why}", some_of(&steps))
     };
     missing.into_iter().map(note).collect()

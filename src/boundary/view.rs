@@ -84,6 +84,9 @@ pub struct StepSummary {
     pub title: String,
     /// Rules that must all be met: the step's and policy's.
     pub approvals: Vec<Approvals>,
+    /// Why the boundary's host can't run it, so that its proposals are refused; absent where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
 }
 
 /// `GET /v1/steps/{ref}`: one step's whole definition.

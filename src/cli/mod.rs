@@ -201,7 +201,7 @@ enum Command {
     Init(init::Args),
     /// Serve a boundary
     Serve(serve::Args),
-    /// Say what holds on this host, and what to mend
+    /// Say what holds on this host, and what to fix
     Doctor(doctor::Args),
     /// Try what a sandbox leaves to a command
     Sandbox(sandbox::Args),
@@ -209,7 +209,7 @@ enum Command {
     Key(key::Args),
     /// Make, list and end tokens
     Token(token::Args),
-    /// Check, back up and restore the store
+    /// Check, back up, restore and upgrade the store
     Store(store::Args),
     /// Say who is who, and the digest to pin
     Roster(roster::Args),

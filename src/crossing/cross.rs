@@ -490,9 +490,7 @@ impl Crossing {
 
     fn claim_refused(&self, stop: &ConsumeStop, basis: &ReceiptBasis) -> Stopped {
         let code = match stop {
-            // Undone, so nothing is spent.
-            ConsumeStop::Fault(crate::store::fault::Fault::Full { .. }) => Code::Busy,
-            ConsumeStop::Fault(error) => return fault(error),
+            ConsumeStop::Fault(error) => return error.clone().into(),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
             // Which run it is, is for those who may see that one.
             ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),

@@ -19,7 +19,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
 use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::refusal::{Case, Refusal, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
@@ -268,7 +268,12 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
             .is_some_and(|media| media.eq_ignore_ascii_case(JSON) || media.eq_ignore_ascii_case(bundle::MEDIA_TYPE))
             && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
     });
-    if is_json { Ok(()) } else { Err(refuse(Code::Malformed, "expected a body with `Content-Type: application/json`")) }
+    if is_json {
+        return Ok(());
+    }
+    let detail = "the body's `Content-Type` is missing or not application/json: send it as that (curl: `--json`, or \
+                  `-H 'Content-Type: application/json'` beside `-d`)";
+    Err(Refusal { case: Some(Case::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
 /// Reads a query of known fields, each at most once.
