@@ -28,7 +28,7 @@ pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp)
         boottime: Arc::new(|| Duration::ZERO),
         on_fatal: Arc::new(|fault| panic!("{fault}")),
         outputs: path.with_file_name("outputs"),
-        limits: Limits::default(),
+        limits: LedgerLimits::default(),
     };
     Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
 }

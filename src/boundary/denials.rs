@@ -1,7 +1,8 @@
 //! Denials: an approver's signed no, to a proposal or to a statement that the boundary does not know yet.
 
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
-use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
+use crate::boundary::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
+use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::AuthorizationDigest;
@@ -15,6 +16,7 @@ use crate::record::denial::{Denial, denied};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
+use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::message::{DenialDone, DenialWrite, WriteStop};
 
@@ -72,6 +74,21 @@ impl Proposals {
         let row = self.ledger.proposal(id).map_err(|e| fault(&e))?.filter(|row| row.core.digest == digest);
         let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
         Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
+    }
+
+    /// Who denied this statement, whether the boundary has seen it or not.
+    ///
+    /// # Errors
+    /// `forbidden` for who may not read.
+    pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
+        let _ = caller.demand(Scope::Read, None)?;
+        let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
+        let denials = denials.into_iter().map(|denied| DeniedView {
+            approver: denied.approver,
+            index: denied.leaf,
+            at: denied.at,
+        });
+        Ok(DenialsView { digest: *digest, denials: denials.collect() })
     }
 
     /// The denial, if it is signed by keys of the roster and is of this authorization at this boundary.

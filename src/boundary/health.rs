@@ -197,6 +197,8 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
+    // Many proposers lack the same approvals for the same reason, which is said once.
+    let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let Ok(excluded) = exclusion::judge(&proposer.name, &proposer.name, tokens, &sealed.roster) else { continue };
@@ -209,30 +211,57 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
                 continue;
             }
             if let Err(out) = eligible.check_reach(rules, |name| excluded.contains(name), now, None) {
-                notes.push(format!(
-                    "proposals of {} by {} are refused, because their approvals can't come together: {out}; {}",
-                    some_of(&steps),
-                    proposer.name,
-                    of_owners(&excluded, &proposer.name)
-                ));
+                let (out, owners) = (out.to_string(), owners_of(&excluded, &proposer.name));
+                let at = by_cause.iter().position(|cause| cause.out == out && cause.owners == owners);
+                let at = at.unwrap_or_else(|| {
+                    by_cause.push(Cause { out, owners, refused: Vec::new() });
+                    by_cause.len() - 1
+                });
+                let all = &mut by_cause[at].refused;
+                match all.last_mut().filter(|(name, _)| *name == proposer.name) {
+                    Some((_, refused)) => refused.extend(steps),
+                    None => all.push((proposer.name.clone(), steps)),
+                }
             }
         }
     }
+    notes.extend(by_cause.into_iter().map(|Cause { out, owners, refused }| {
+        let what: Vec<String> =
+            refused.iter().map(|(name, steps)| format!("of {} by {name}", some_of(steps))).collect();
+        let who = if let [(name, _)] = &*refused { format!("{name} proposes") } else { "they propose".to_owned() };
+        let why = in_words(&owners, &who);
+        let what = what.join(" and ");
+        format!("proposals {what} are refused, because their approvals can't come together: {out}; {why}")
+    }));
     notes
 }
 
 /// Why people are missing for a proposer, and what to do.
 pub(super) fn of_owners(excluded: &Excluded, proposer: &Name) -> String {
-    let owners: Vec<String> =
-        excluded.names().iter().filter(|name| *name != proposer).map(ToString::to_string).collect();
+    in_words(&owners_of(excluded, proposer), &format!("{proposer} proposes"))
+}
+
+fn owners_of(excluded: &Excluded, proposer: &Name) -> Vec<Name> {
+    excluded.names().iter().filter(|name| *name != proposer).cloned().collect()
+}
+
+fn in_words(owners: &[Name], who_proposes: &str) -> String {
     if owners.is_empty() {
         return "add approvers to the roster, or ask for fewer approvals".to_owned();
     }
+    let owners: Vec<&str> = owners.iter().map(Name::as_str).collect();
     format!(
-        "{} can't approve what {proposer} proposes, which they control: propose with a token of other owners, or add \
-         approvers to the roster",
+        "{} can't approve what {who_proposes}, which they control: propose with a token of other owners, or add approvers \
+         to the roster",
         owners.join(", ")
     )
+}
+
+/// Why approvals can't come together, and what is refused for it.
+struct Cause<'s> {
+    out: String,
+    owners: Vec<Name>,
+    refused: Vec<(Name, Vec<&'s StepRef>)>,
 }
 
 struct Proposer {

@@ -246,6 +246,26 @@ pub struct DenialView {
     pub kept_until: Timestamp,
 }
 
+/// The denials of a statement, also of one that the boundary has not seen.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DenialsView {
+    /// Digest of the statement.
+    pub digest: AuthorizationDigest,
+    /// Its denials, in the order of the log; none where nobody denied it.
+    pub denials: Vec<DeniedView>,
+}
+
+/// One of a statement's denials.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeniedView {
+    /// Who denied.
+    pub approver: Name,
+    /// The denial's log entry.
+    pub index: u64,
+    /// When the boundary took it.
+    pub at: Timestamp,
+}
+
 /// Why a proposal was refused, denied, or waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {

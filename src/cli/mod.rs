@@ -345,6 +345,12 @@ impl Global {
     pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
+        if token.as_ref().is_some_and(|token| !token.is_plain()) {
+            return Err(Failure::usage(
+                "the token that was given is none: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
+                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
+            ));
+        }
         if token.is_some() && !address.is_loopback() {
             eprintln_quietly(
                 "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",

@@ -74,6 +74,13 @@ impl Call {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
+            // This answer costs as little as that of a rate, and comes before it: a client with a key learns by it that it has to
+            // answer a challenge, also while others at its address use up the rate of callers without a bearer.
+            None if access == Access::Known => {
+                let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
+                              with a rostered key";
+                return Err(refuse(Code::Unauthenticated, detail));
+            }
             None => {
                 charge(Payer::Peer(peer))?;
                 Caller::anonymous()
@@ -90,11 +97,6 @@ impl Call {
                 }
             },
         };
-        if access == Access::Known && caller.name().is_none() {
-            let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
-                          with a rostered key";
-            return Err(refuse(Code::Unauthenticated, detail));
-        }
         let params = request
             .extract_parts::<RawPathParams>()
             .await
