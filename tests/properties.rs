@@ -19,10 +19,11 @@ use countersign::record::authorization::{
 use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use countersign::record::consumption::{Consumption, MAX_ITEMS, Spent};
 use countersign::record::denial::Denial;
-use countersign::record::document::{Malformed, Predicate, Statement};
+use countersign::record::document::{Predicate, Statement};
 use countersign::record::envelope::{
     Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
+use countersign::record::malformed::Malformed;
 use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
 use countersign::record::refusal::Refusal;
 use countersign::record::roster::{MAX_ROSTER_BYTES, Roster};

@@ -5,11 +5,11 @@
 //! Fetching and keeping are the caller's.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
 use crate::audit::bundle::warn_of_foreign;
 use crate::audit::entry::{Entry, Parts};
+use crate::audit::evidence::{Beside, Unreadable};
 use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
 use crate::audit::kept::{Kept, KeptSeal};
 use crate::audit::ledger::Stop;
@@ -18,53 +18,28 @@ use crate::audit::runs::Runs;
 use crate::audit::sealed::{Flaw, InForce, Rosters, Seals, verify as verify_seal, versions_of};
 use crate::audit::tiles::Tiles;
 use crate::audit::witnesses::check_witnesses;
-use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest, hex};
-use crate::crypto::merkle::{Frontier, TilePath};
+use crate::crypto::digest::{AuthorizationDigest, SealDigest, hex};
+use crate::crypto::merkle::Frontier;
 use crate::crypto::note::{self, Note};
 use crate::decision::place::check_place;
 use crate::record::authorization::BoundaryRef;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
-use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
 use crate::record::grant::Grant;
 use crate::record::later::of_kind;
+use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
 use crate::record::review::Review;
 use crate::record::revocation::Revocation;
 use crate::record::seal::{Followed, Genesis, Seal};
 use crate::record::validity::Timestamp;
-use crate::trust::chain::{Chain, ChainError, Pinned};
+use crate::trust::chain::{Chain, Pinned};
+use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
-
-/// What lies beside the entries of a log.
-pub trait Beside {
-    /// The blob of this digest; nothing when it is not there. Whether it is what its name says is checked by who asks.
-    ///
-    /// # Errors
-    /// When it can't be known whether it is there: then nothing can be said about the log.
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
-
-    /// The stored tile of this path, to be compared; nothing when there is none.
-    ///
-    /// # Errors
-    /// When it can't be known.
-    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable>;
-}
-
-/// The log can't be read on: nothing was found out about what follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable(pub String);
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 /// What an auditor knows beforehand, besides the trusted roster.
 #[derive(Debug, Clone, Default)]

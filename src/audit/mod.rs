@@ -3,6 +3,7 @@ pub mod bundle;
 mod decided;
 mod documents;
 pub mod entry;
+pub mod evidence;
 mod facts;
 pub mod finding;
 #[cfg(test)]

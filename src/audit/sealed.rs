@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::audit::evidence::{Beside, Unreadable};
 use crate::audit::finding::What;
-use crate::audit::history::{Beside, Unreadable};
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
 use crate::crypto::sshsig::SshKey;
 use crate::crypto::{canonical, json};
@@ -28,7 +28,8 @@ use crate::record::step::{MAX_DEFINITION_BYTES, RegistryLeaf};
 use crate::record::token::{Scope, SealedToken};
 use crate::registry::Registry;
 use crate::registry::parameters::ParameterSchema;
-use crate::trust::chain::{Chain, ChainError, Pinned};
+use crate::trust::chain::{Chain, Pinned};
+use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
 /// A seal, and the state that it puts in force.

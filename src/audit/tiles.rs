@@ -1,7 +1,7 @@
 //! Stored tiles, held against those that follow from the entries.
 
+use crate::audit::evidence::{Beside, Unreadable};
 use crate::audit::finding::{Finding, What};
-use crate::audit::history::{Beside, Unreadable};
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
 /// The incomplete tiles at the right edge, from the first whose beginning was seen.

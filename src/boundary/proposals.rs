@@ -174,7 +174,7 @@ impl Proposals {
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // The pointers of the statement are those of the body but for their first part.
             let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
-            Refusal::from(crate::record::document::Malformed { pointer, ..error })
+            Refusal::from(crate::record::malformed::Malformed { pointer, ..error })
         })?;
         let new = NewProposal {
             core: core_of(&authorization, &payload)?,

@@ -14,7 +14,7 @@ use crate::crypto::digest::SealDigest;
 use crate::decision::in_force::each_in_force;
 use crate::policy::builtins::Builtins;
 use crate::record::code::Code;
-use crate::record::document::Malformed;
+use crate::record::malformed::Malformed;
 use crate::record::profile::Workdir;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;

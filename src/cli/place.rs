@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::audit::history::{Beside, Unreadable};
+use crate::audit::evidence::{Beside, Unreadable};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
@@ -18,7 +18,7 @@ use crate::cli::talk::Talk;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
-use crate::node::restore;
+use crate::node::places;
 use crate::store::stored::StoredLog;
 
 /// A place that a log is read from.
@@ -51,7 +51,7 @@ impl Place {
             return Ok(Self::Served(Box::new(global.client_at(named, key, talk)?)));
         }
         let path = PathBuf::from(named);
-        if path.join(restore::DATABASE).is_file() {
+        if path.join(places::DATABASE).is_file() {
             return Self::stored(&path);
         }
         if path.is_dir() {
@@ -70,7 +70,7 @@ impl Place {
     /// # Errors
     /// When it is none, or can't be read.
     pub fn stored(directory: &Path) -> Result<Self, Failure> {
-        let log = restore::log_in(directory).map_err(|why| {
+        let log = places::log_in(directory).map_err(|why| {
             let shown = Shown::text(&directory.to_string_lossy());
             Failure::usage(format!(
                 "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \

@@ -12,7 +12,7 @@ use crate::cli::talk::Talk;
 use crate::node::config::Config;
 use crate::node::problem::Problem;
 use crate::node::upgrade::{self, OpenRuns};
-use crate::node::{kept, restore, start};
+use crate::node::{kept, places, restore, start};
 use crate::store::care::{Defect, RESTORE, Survey};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
@@ -169,7 +169,7 @@ fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Fa
     let mut lock = None;
     match backup {
         Some(path) if path.is_dir() => {
-            places.push((path.join(restore::DATABASE), path.join(restore::OUTPUTS)));
+            places.push((path.join(places::DATABASE), path.join(places::OUTPUTS)));
         }
         Some(path) => places.push((path.to_owned(), config.outputs())),
         None => {
@@ -177,8 +177,8 @@ fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Fa
                 lock = StoreLock::alone(&config.database).ok();
             }
             places.push((config.database.clone(), config.outputs()));
-            for closed in restore::closed(config) {
-                places.push((closed.join(restore::DATABASE), closed.join(restore::OUTPUTS)));
+            for closed in places::closed(config) {
+                places.push((closed.join(places::DATABASE), closed.join(places::OUTPUTS)));
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::KeyId;
-use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
+use crate::record::malformed::Malformed;
 
 /// The boundary's key.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use crate::crossing::stage::{Closing, Ended, Ran, ReceiptBasis};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
-use crate::record::document::Malformed;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
+use crate::record::malformed::Malformed;
 use crate::record::receipt::Decision;
 use crate::store::message::{Consumed, Unfinished};
 

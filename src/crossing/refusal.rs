@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::record::code::Code;
-use crate::record::document::Malformed;
 use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
+use crate::record::malformed::Malformed;
 use crate::store::fault::Fault as StoreFault;
 
 /// What stops a request.

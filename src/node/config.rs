@@ -5,9 +5,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::node::config_reader;
-use crate::node::owned::read_owned;
-use crate::node::problem::Problems;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
@@ -60,24 +57,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Opens and reads the file, after judging on the open file that nobody else can write it.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(path: &Path) -> Result<Self, Problems> {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let text = read_owned(&path)?;
-        Self::read(&path, &text)
-    }
-
-    /// Reads the text of the file at `path`; relative paths in it are relative to its directory.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, with line and column.
-    pub fn read(path: &Path, text: &str) -> Result<Self, Problems> {
-        config_reader::read(path, text)
-    }
-
     /// The control socket's path.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

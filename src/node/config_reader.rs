@@ -4,24 +4,40 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::{Config, KEYS, LIMIT_KEYS, LISTEN, RETENTION_KEYS, SANDBOX_KEYS, maximum};
+use crate::node::owned::read_owned;
 use crate::node::problem::{Problem, Problems};
 use crate::node::{tree, unit};
+use crate::record::declared::Limit;
 use crate::record::enforcement::Level;
 use crate::record::ident::BoundaryName;
 use crate::record::profile::Limits;
-use crate::record::step::Limit;
 use crate::store::message::Retention;
 use crate::yaml::{Flaw, Kind, Node, not_yet, unknown};
 
-/// Reads the text of the file at `path`.
-pub(super) fn read(path: &Path, text: &str) -> Result<Config, Problems> {
-    let (tree, flaws) = tree::read(text);
-    let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut reader = Reader { directory, flaws };
-    let config = reader.config(path, &tree);
-    match config {
-        Some(config) if reader.flaws.is_empty() => Ok(config),
-        _ => Err(Problems::new(reader.flaws.iter().map(|flaw| Problem::at(path, flaw)).collect())),
+impl Config {
+    /// Opens and reads the file, after judging on the open file that nobody else can write it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let text = read_owned(&path)?;
+        Self::read(&path, &text)
+    }
+
+    /// Reads the text of the file at `path`; relative paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with line and column.
+    pub fn read(path: &Path, text: &str) -> Result<Self, Problems> {
+        let (tree, flaws) = tree::read(text);
+        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut reader = Reader { directory, flaws };
+        let config = reader.config(path, &tree);
+        match config {
+            Some(config) if reader.flaws.is_empty() => Ok(config),
+            _ => Err(Problems::new(reader.flaws.iter().map(|flaw| Problem::at(path, flaw)).collect())),
+        }
     }
 }
 

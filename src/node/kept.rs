@@ -12,8 +12,9 @@ use crate::crypto::json;
 use crate::crypto::note::{self, Note};
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
+use crate::node::places;
+use crate::node::places::DATABASE;
 use crate::node::problem::{Problem, Problems};
-use crate::node::restore;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
@@ -145,7 +146,7 @@ pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
 /// The origins of the logs that this one follows: those that restores have closed, and the one that its first entry names.
 #[must_use]
 pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
-    let closed = restore::closed(config);
+    let closed = places::closed(config);
     let names = closed.iter().filter_map(|path| path.file_name()?.to_str());
     let mut origins: Vec<String> = names.map(|name| format!("{}/{name}", config.name)).collect();
     origins.extend(followed(ledger).map(|followed| origin(&config.name, &followed.id)));
@@ -222,4 +223,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(directory)?.sync_all()
+}
+
+/// Whether an upgrade has moved the old store away, and the new one is not in place.
+#[must_use]
+pub fn was_interrupted(config: &Config) -> bool {
+    let kept = config.old_store();
+    if config.database.exists() || !kept.join(DATABASE).exists() {
+        return false;
+    }
+    // A store that was lost after an upgrade left a checkpoint of another log.
+    match (read(&config.kept_checkpoint()), read(&kept.join(FILE))) {
+        (Ok((_, last)), Ok((_, old))) => last.origin == old.origin,
+        _ => true,
+    }
 }

@@ -8,6 +8,7 @@ mod handover;
 mod host_lock;
 pub mod kept;
 pub mod owned;
+pub mod places;
 pub mod private;
 pub mod problem;
 pub mod restore;

@@ -11,7 +11,7 @@ use crate::crypto::digest::{PolicyDigest, RosterDigest};
 use crate::crypto::json as strict;
 use crate::node::problem::Problem;
 use crate::node::tree;
-use crate::record::document::Malformed;
+use crate::record::malformed::Malformed;
 use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::yaml::{Flaw, Kind, Node};

@@ -22,7 +22,7 @@ use crate::node::host_lock::HostLock;
 use crate::node::problem::{Problem, Problems};
 use crate::node::roster_file::Written;
 use crate::node::succession::{self, Found};
-use crate::node::{descriptors, handover, kept, private, restore, rosters, upgrade};
+use crate::node::{descriptors, handover, kept, places, private, rosters};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -165,7 +165,7 @@ pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 /// # Errors
 /// When the store is to be put back first.
 pub fn has_store(config: &Config) -> Result<bool, Problem> {
-    let restoring = restore::workplace(config);
+    let restoring = places::workplace(config);
     if restoring.exists() {
         let message = "a restore into this boundary was interrupted: run `countersign store restore` again; or remove this \
                        directory, and the log begins anew where there is no store";
@@ -174,7 +174,7 @@ pub fn has_store(config: &Config) -> Result<bool, Problem> {
     if config.database.exists() {
         return Ok(true);
     }
-    if upgrade::was_interrupted(config) {
+    if kept::was_interrupted(config) {
         let message = "an upgrade of this boundary's store was interrupted, and the old store is kept here: run `countersign store \
                        upgrade` again, which begins the new log";
         return Err(Problem::whole(&config.old_store(), message));
@@ -304,10 +304,10 @@ fn closed_ledgers(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Ledger>, Problems> {
     let mut closed = Vec::new();
-    for directory in restore::closed(config) {
+    for directory in places::closed(config) {
         let settings =
-            shared::LedgerConfig { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
-        match restore::at_rest(&directory, settings) {
+            shared::LedgerConfig { outputs: directory.join(places::OUTPUTS), ..settings(config, key, around)? };
+        match places::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
             Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),
         }

@@ -10,7 +10,8 @@ use crate::node::files::Files;
 use crate::node::problem::Problem;
 use crate::node::rosters;
 use crate::policy::file::Policy;
-use crate::trust::chain::{Chain, ChainError};
+use crate::trust::chain::Chain;
+use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::succession::Standing;
 

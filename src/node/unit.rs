@@ -1,6 +1,6 @@
 //! Spans of time and amounts as people write them.
 
-use crate::record::step::Limit;
+use crate::record::declared::Limit;
 
 /// Seconds of a span such as `30s`, `15m`, `12h` or `90d`.
 ///

@@ -18,9 +18,10 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle;
 use crate::crypto::note::{self, Note, NoteError};
 use crate::node::config::Config;
+use crate::node::kept::was_interrupted;
+use crate::node::places::{CLOSED, DATABASE, OUTPUTS};
 use crate::node::problem::{Problem, Problems};
-use crate::node::restore::{self, CLOSED, DATABASE, OUTPUTS};
-use crate::node::{kept, start};
+use crate::node::{kept, places, restore, start};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::seal::Followed;
 use crate::store::crash_points;
@@ -103,7 +104,7 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
         ));
     }
     // The new log, out of sight until it is whole. A crash up to here leaves the old store as it was.
-    let clear = || restore::clear(&config.database).map_err(|error| at(&restore::beside(&config.database, ""), &error));
+    let clear = || places::clear(&config.database).map_err(|error| at(&places::beside(&config.database, ""), &error));
     clear()?;
     let begun = begin(config, &store, &head);
     if begun.is_err() {
@@ -111,22 +112,22 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     }
     let (id, new_head) = begun?;
     // From here on a crash leaves the old store in one of its two places, and `upgrade` again finds it there.
-    restore::private_directory(&kept).map_err(|error| at(&kept, &error))?;
+    places::private_directory(&kept).map_err(|error| at(&kept, &error))?;
     kept::replace(&kept.join(kept::FILE), head.note.as_bytes()).map_err(|error| at(&kept, &error))?;
     if *source != database {
         old::settle(source).map_err(|fault| at(source, &fault))?;
-        restore::clear_logs(source)?;
+        places::clear_logs(source)?;
         move_to(source, &database)?;
-        restore::sync(source.parent().unwrap_or(Path::new("/"))).map_err(|error| at(source, &error))?;
-        restore::sync(&kept).map_err(|error| at(&kept, &error))?;
+        places::sync(source.parent().unwrap_or(Path::new("/"))).map_err(|error| at(source, &error))?;
+        places::sync(&kept).map_err(|error| at(&kept, &error))?;
     }
     crash_points::point("upgrade-old-store-kept");
     for (from, name) in [(config.outputs(), OUTPUTS), (config.closed(), CLOSED)] {
         move_to(&from, &kept.join(name))?;
     }
-    restore::sync(&kept).and_then(|()| restore::sync(&config.data)).map_err(|error| at(&kept, &error))?;
+    places::sync(&kept).and_then(|()| places::sync(&config.data)).map_err(|error| at(&kept, &error))?;
     crash_points::point("upgrade-old-outputs-kept");
-    restore::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
+    places::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     crash_points::point("upgrade-new-log-in-place");
     // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
     kept::replace(&config.kept_checkpoint(), new_head.as_bytes()).map_err(|error| at(&config.data, &error))?;
@@ -136,29 +137,15 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
     Ok(Upgraded { id, follows: store.id, entries, checkpoint, verified, kept, notes })
 }
 
-/// Whether an upgrade has moved the old store away, and the new one is not in place.
-#[must_use]
-pub fn was_interrupted(config: &Config) -> bool {
-    let kept = config.old_store();
-    if config.database.exists() || !kept.join(DATABASE).exists() {
-        return false;
-    }
-    // A store that was lost after an upgrade left a checkpoint of another log.
-    match (kept::read(&config.kept_checkpoint()), kept::read(&kept.join(kept::FILE))) {
-        (Ok((_, last)), Ok((_, old))) => last.origin == old.origin,
-        _ => true,
-    }
-}
-
 /// Begins the new log beside its place.
 fn begin(config: &Config, store: &OldStore, head: &Head) -> Result<(SealDigest, String), Problems> {
-    let fresh = restore::beside(&config.database, "");
+    let fresh = places::beside(&config.database, "");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::whole(&fresh, error.to_string()))?;
     let followed = Followed { id: store.id, checkpoint: head.note.clone() };
     // Not before the old log's last entry, whatever the clock says.
     let begun = runtime.block_on(start::begin_after(config, &fresh, followed, store.last_at))?;
-    restore::settle(&config.database)?;
+    places::settle(&config.database)?;
     Ok(begun)
 }
 

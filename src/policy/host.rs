@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::policy::origin::{Origin, Sourced};
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
-use crate::record::declared::DeclaredNetwork;
+use crate::record::declared::{DeclaredLimits, DeclaredNetwork, DeclaredSandbox};
 use crate::record::host::is_at_or_below;
 use crate::record::profile::{ISOLATED, Network, NetworkMode, Proc, Workdir};
-use crate::record::step::{DeclaredLimits, DeclaredSandbox};
 
 /// What policy says of a sandbox: limits and `/proc` as they are to be, and the most that a step may declare.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -263,8 +263,9 @@ mod tests {
     use crate::policy::file::Policy;
     use crate::policy::ruling::resolve;
     use crate::record::authorization::PermissionReason;
+    use crate::record::declared::DeclaredSandbox;
     use crate::record::document::check_sorted;
-    use crate::record::step::{Approvals, DeclaredSandbox, Format, SessionUse, Template};
+    use crate::record::step::{Approvals, Format, SessionUse, Template};
 
     fn step(interpreter: &str, source: &str) -> StepDefinition {
         StepDefinition {

@@ -8,9 +8,9 @@ use crate::policy::profile_error::ProfileError;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::configuration::Configuration;
+use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::enforcement;
 use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT};
-use crate::record::step::{DeclaredSandbox, Limit};
 
 /// What the boundary's configuration gives every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,8 +135,8 @@ mod tests {
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
     use crate::policy::ruling::resolve;
+    use crate::record::declared::DeclaredLimits;
     use crate::record::profile::Workdir;
-    use crate::record::step::DeclaredLimits;
 
     fn given() -> Given {
         let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::record::step::Limit;
+use crate::record::declared::Limit;
 
 /// A step asks for what it can't have.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,10 @@ use crate::policy::host::{Allowed, SandboxRule};
 use crate::policy::lists::Lists;
 use crate::policy::origin::{Origin, Sourced};
 use crate::policy::paths::RunbookPath;
+use crate::record::declared::Limit;
 use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, Limit};
+use crate::record::step::Approvals;
 
 /// What policy says of one step, each value with where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
 use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, SessionState, Target};
+use crate::record::malformed::Malformed;
 use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use crate::crypto::json;
 use crate::crypto::note::TlogProof;
-use crate::record::document::{Malformed, Predicate};
+use crate::record::document::Predicate;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::grant::Grant;
 use crate::record::later_parts::Manifest;
+use crate::record::malformed::Malformed;
 use crate::record::reserved::{Part as _, below};
 use crate::record::run_report::RunReport;
 use crate::record::step::MAX_DEFINITION_BYTES;

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, Nonce};
 use crate::record::later_parts::{SessionState, Use};
+use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 

@@ -6,8 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user, split_patterns};
-use crate::record::profile::Workdir;
-use crate::record::step::DeclaredSandbox;
+use crate::record::profile::{Limits, Proc, Workdir};
 use crate::yaml::{Flaw, Kind, Node, unknown};
 
 /// What network a step needs: `none`, `host`, or `{allow: ["api.example.com:443"]}`.
@@ -205,5 +204,163 @@ fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Res
     match items.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(format!("{:?} stands twice: remove one of the two", pair[0])),
         None => Ok(items),
+    }
+}
+
+/// What a step declared of its sandbox. Every field is optional: policy and configuration fill in the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredSandbox {
+    /// Limits that differ from the boundary's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<DeclaredLimits>,
+    /// How much of `/proc` it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proc: Option<Proc>,
+    /// Host paths that it reads, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<String>>,
+    /// Host paths that it writes, sorted; `workdir` says how they are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Vec<String>>,
+    /// Patterns below them that stay out of its reach, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
+    /// Whether the trees of `write` are copies, seen through an overlay, or the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<Workdir>,
+    /// What network it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DeclaredNetwork>,
+    /// Unix sockets of the host that it needs, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<Vec<String>>,
+    /// The user of the host that it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<String>,
+    /// `sandbox=off`: why it can't be held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_reason: Option<String>,
+}
+
+/// Limits that a step declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredLimits {
+    /// Milliseconds from start to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_ms: Option<u64>,
+    /// Thousandths of one CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_milli: Option<u64>,
+    /// Memory in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// The largest file that may be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
+    /// The room of the work directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// Recorded output of both streams together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+}
+
+/// One of the limits of a run, so that the three places that name limits (a step, policy, the boundary) go through them alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// `wall_ms`
+    Wall,
+    /// `cpu_milli`
+    Cpu,
+    /// `memory_bytes`
+    Memory,
+    /// `processes`
+    Processes,
+    /// `file_bytes`
+    File,
+    /// `disk_bytes`
+    Disk,
+    /// `output_bytes`
+    Output,
+}
+
+impl Limit {
+    /// All limits, in the order of the profile.
+    pub const ALL: [Self; 7] =
+        [Self::Wall, Self::Cpu, Self::Memory, Self::Processes, Self::File, Self::Disk, Self::Output];
+
+    /// Its name in documents.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Wall => "wall_ms",
+            Self::Cpu => "cpu_milli",
+            Self::Memory => "memory_bytes",
+            Self::Processes => "processes",
+            Self::File => "file_bytes",
+            Self::Disk => "disk_bytes",
+            Self::Output => "output_bytes",
+        }
+    }
+
+    /// Its place in a profile's limits.
+    pub const fn of(self, limits: &mut Limits) -> &mut u64 {
+        match self {
+            Self::Wall => &mut limits.wall_ms,
+            Self::Cpu => &mut limits.cpu_milli,
+            Self::Memory => &mut limits.memory_bytes,
+            Self::Processes => &mut limits.processes,
+            Self::File => &mut limits.file_bytes,
+            Self::Disk => &mut limits.disk_bytes,
+            Self::Output => &mut limits.output_bytes,
+        }
+    }
+
+    /// Its value in a profile's limits.
+    #[must_use]
+    pub const fn value(self, limits: &Limits) -> u64 {
+        match self {
+            Self::Wall => limits.wall_ms,
+            Self::Cpu => limits.cpu_milli,
+            Self::Memory => limits.memory_bytes,
+            Self::Processes => limits.processes,
+            Self::File => limits.file_bytes,
+            Self::Disk => limits.disk_bytes,
+            Self::Output => limits.output_bytes,
+        }
+    }
+}
+
+impl DeclaredLimits {
+    /// What was declared of `limit`.
+    #[must_use]
+    pub const fn value(&self, limit: Limit) -> Option<u64> {
+        match limit {
+            Limit::Wall => self.wall_ms,
+            Limit::Cpu => self.cpu_milli,
+            Limit::Memory => self.memory_bytes,
+            Limit::Processes => self.processes,
+            Limit::File => self.file_bytes,
+            Limit::Disk => self.disk_bytes,
+            Limit::Output => self.output_bytes,
+        }
+    }
+
+    /// Declares `limit`.
+    pub const fn declare(&mut self, limit: Limit, value: u64) {
+        *match limit {
+            Limit::Wall => &mut self.wall_ms,
+            Limit::Cpu => &mut self.cpu_milli,
+            Limit::Memory => &mut self.memory_bytes,
+            Limit::Processes => &mut self.processes,
+            Limit::File => &mut self.file_bytes,
+            Limit::Disk => &mut self.disk_bytes,
+            Limit::Output => &mut self.output_bytes,
+        } = Some(value);
     }
 }

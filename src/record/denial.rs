@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::AuthorizationDigest;
 use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, only_subject};
+use crate::record::document::{Predicate, Statement, Subject, only_subject};
+use crate::record::malformed::Malformed;
 
 /// Withdraws or forbids one authorization, which is its only subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

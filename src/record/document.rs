@@ -2,102 +2,21 @@
 //!
 //! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
 
-use std::fmt;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::json::{self, JsonError, ReadError, Reason};
+use crate::crypto::json::{self};
 use crate::crypto::{canonical, digest};
-use crate::record::code::Code;
-use crate::record::reserved::{self, Reserved};
+use crate::record::malformed::Malformed;
+use crate::record::reserved::{self, Form, Reserved, below, each, find_word, remove};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// What every predicate type begins with; `<kind>/v1` follows.
 pub const PREDICATE_BASE: &str = "https://countersign.dev/";
-
-/// A document that is not what it claims to be: where, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
-    /// RFC 6901 pointer into the document, empty for the whole.
-    pub pointer: String,
-    /// What is wrong and what is expected.
-    pub message: String,
-    /// It was refused for its size alone.
-    pub too_large: bool,
-    /// Nothing is wrong with it: it uses what comes with a later version, at the pointer.
-    pub later: bool,
-}
-
-impl Malformed {
-    /// A refusal at `pointer`.
-    #[must_use]
-    pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
-    }
-
-    /// A refusal for size.
-    #[must_use]
-    pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
-    }
-
-    /// A refusal of what is well formed and comes with a later version.
-    #[must_use]
-    pub fn later(pointer: impl Into<String>) -> Self {
-        let message = "this belongs to a feature that this version does not have: use a newer one".to_owned();
-        Self { pointer: pointer.into(), message, too_large: false, later: true }
-    }
-}
-
-impl Malformed {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(&self) -> Code {
-        match (self.later, self.too_large) {
-            (true, _) => Code::LaterFeature,
-            (false, true) => Code::TooLarge,
-            (false, false) => Code::Malformed,
-        }
-    }
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.later {
-            write!(f, "later-feature {}: {}", self.pointer, self.message)
-        } else if self.pointer.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "at {}: {}", self.pointer, self.message)
-        }
-    }
-}
-
-impl std::error::Error for Malformed {}
-
-impl From<JsonError> for Malformed {
-    fn from(error: JsonError) -> Self {
-        Self {
-            pointer: String::new(),
-            too_large: error.reason == Reason::TooLarge,
-            message: error.to_string(),
-            later: false,
-        }
-    }
-}
-
-impl From<ReadError> for Malformed {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Json(error) => error.into(),
-            ReadError::Type { pointer, message } => Self::at(pointer, message),
-        }
-    }
-}
 
 /// One kind of document: the predicate of its statement.
 pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
@@ -311,7 +230,7 @@ impl<P: Predicate> Statement<P> {
             }
         }
         let mut value = value;
-        let later = reserved::take::<P>(&mut value)?;
+        let later = take::<P>(&mut value)?;
         if !later.is_empty() {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
         }
@@ -338,6 +257,37 @@ impl<P: Predicate> Statement<P> {
             None => Ok(self),
         }
     }
+}
+
+/// Reads every reserved part of a statement strictly and takes it out, so that what is left is a document of this version.
+/// Gives the pointers of what was there, sorted.
+pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
+    let mut found: Vec<String> = Vec::new();
+    for reserved in P::RESERVED {
+        each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
+            match reserved.form {
+                Form::Field { read, .. } => {
+                    read(value).map_err(|error| below(pointer, error))?;
+                    found.push(pointer.to_owned());
+                }
+                Form::Word(word) => {
+                    if let Some(at) = find_word(value, word, pointer)? {
+                        found.push(format!("{pointer}/{at}"));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    P::check_reserved(statement)?;
+    for reserved in P::RESERVED {
+        remove(&mut statement["predicate"], reserved.path, reserved.form);
+    }
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]

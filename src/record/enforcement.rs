@@ -6,7 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::document::{Malformed, check_sorted};
+use crate::record::document::check_sorted;
+use crate::record::malformed::Malformed;
 use crate::record::profile::{Layer, NetworkMode, Workdir};
 
 /// The `sandbox` block of a receipt:

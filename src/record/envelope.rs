@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
 use crate::crypto::sshsig::{self, KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
 use crate::crypto::{canonical, digest, json};
-use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::document::{Predicate, Statement};
+use crate::record::malformed::Malformed;
 use crate::record::schema::BASE64;
 
 /// At most this many signatures over one payload; [`MAX_SIGNATURE_BYTES`] bounds them together.

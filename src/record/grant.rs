@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::crypto::digest::StepDigest;
 use crate::crypto::sshsig::KeyId;
 use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, StepRef};
 use crate::record::later_parts::{
     Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, ProgramList, check_by, check_count, check_range,
 };
 use crate::record::later_words::GrantId;
+use crate::record::malformed::Malformed;
 use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;

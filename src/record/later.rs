@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::grant::Grant;
+use crate::record::malformed::Malformed;
 use crate::record::reserved::Form;
 use crate::record::review::Review;
 use crate::record::revocation::Revocation;

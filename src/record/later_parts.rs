@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::crypto::sshsig::KeyId;
-use crate::record::document::{Malformed, Subject, check_sorted};
+use crate::record::document::{Subject, check_sorted};
 use crate::record::ident::Name;
 use crate::record::later_words::{
     ArtifactName, HostPath, Label, OWN_PROGRAMS, Program, ProgramPath, RelativePath, SessionId,
 };
+use crate::record::malformed::Malformed;
 use crate::record::reserved::Part;
 
 /// The most artifacts of one run.

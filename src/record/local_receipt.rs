@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::crypto::digest::{ContentDigest, PolicyDigest};
 use crate::record::authorization::StepReference;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::later_parts::ProgramFacts;
+use crate::record::malformed::Malformed;
 use crate::record::profile::PROGRAMS;
 use crate::record::receipt::{Outcome, Output};
 use crate::record::reserved::Reserved;

@@ -23,6 +23,7 @@ pub mod later;
 pub mod later_parts;
 pub mod later_words;
 pub mod local_receipt;
+pub mod malformed;
 pub mod profile;
 pub mod receipt;
 pub mod refusal;

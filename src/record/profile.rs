@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::record::document::{Malformed, check_sorted};
+use crate::record::document::check_sorted;
+use crate::record::malformed::Malformed;
 
 /// A part of the sandbox that can be required. A closed list; a level such as `strict` is a shorthand for some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::declared::Limit;
+use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::later_parts::{ProgramFacts, RunnerReference, SessionChange};
+use crate::record::malformed::Malformed;
 use crate::record::profile::PROGRAMS;
 use crate::record::reserved::Reserved;
-use crate::record::step::Limit;
 use crate::record::validity::Timestamp;
 
 /// The most that a receipt's payload holds besides the embedded authorization.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::canonical;
 use crate::crypto::digest::{InputDigest, SealDigest};
 use crate::record::code::Code;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, only_subject};
+use crate::record::document::{Predicate, Statement, Subject, only_subject};
 use crate::record::ident::BoundaryName;
+use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 
 /// A refusal in the log: of one input, or an hour's count. Never text from the input.

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::crypto::{canonical, json};
-use crate::record::document::{Malformed, Predicate};
+use crate::record::document::Predicate;
+use crate::record::malformed::Malformed;
 
 /// A reserved part of a document: a type with its own rules.
 pub trait Part: Serialize + DeserializeOwned + JsonSchema {
@@ -58,37 +59,6 @@ impl Reserved {
     pub const fn word(path: &'static str, word: &'static str) -> Self {
         Self { path, form: Form::Word(word) }
     }
-}
-
-/// Reads every reserved part of a statement strictly and takes it out, so that what is left is a document of this version.
-/// Gives the pointers of what was there, sorted.
-pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
-    let mut found: Vec<String> = Vec::new();
-    for reserved in P::RESERVED {
-        each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
-            match reserved.form {
-                Form::Field { read, .. } => {
-                    read(value).map_err(|error| below(pointer, error))?;
-                    found.push(pointer.to_owned());
-                }
-                Form::Word(word) => {
-                    if let Some(at) = find_word(value, word, pointer)? {
-                        found.push(format!("{pointer}/{at}"));
-                    }
-                }
-            }
-            Ok(())
-        })?;
-    }
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    P::check_reserved(statement)?;
-    for reserved in P::RESERVED {
-        remove(&mut statement["predicate"], reserved.path, reserved.form);
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Reads one part: typed, no field unknown or null, its own rules.
@@ -142,7 +112,7 @@ pub(super) fn below(pointer: &str, error: Malformed) -> Malformed {
 }
 
 /// Calls `take` for everything that stands at `path`.
-fn each(
+pub(super) fn each(
     value: &Value,
     path: &str,
     pointer: &str,
@@ -164,7 +134,7 @@ fn each(
 }
 
 /// Where `word` stands in an array of words, which must be sorted while it is there.
-fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
+pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
     let Some(items) = value.as_array() else { return Ok(None) };
     let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };
     let sorted =
@@ -178,7 +148,7 @@ fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, 
     }
 }
 
-fn remove(value: &mut Value, path: &str, form: Form) {
+pub(super) fn remove(value: &mut Value, path: &str, form: Form) {
     let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
     match (step, value, rest) {
         ("*", Value::Array(items), Some(rest)) => items.iter_mut().for_each(|item| remove(item, rest, form)),

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, only_subject};
+use crate::record::document::{Predicate, Statement, Subject, only_subject};
+use crate::record::malformed::Malformed;
 
 /// Says of a receipt, which is its only subject, whether the run was right, or how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::sha256;
 use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Malformed, Predicate, Statement, Subject};
+use crate::record::document::{Predicate, Statement, Subject};
+use crate::record::malformed::Malformed;
 
 /// Ends what its only subject names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

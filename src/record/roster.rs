@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::crypto::canonical;
 use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
 use crate::crypto::sshsig::{ForeignKey, SshKey, SshKeyError};
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::later_parts::Runners;
+use crate::record::malformed::Malformed;
 use crate::record::reserved::{Reserved, below, read_typed};
 use crate::record::validity::Timestamp;
 

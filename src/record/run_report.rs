@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::sshsig::KeyId;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::ident::Name;
 use crate::record::later_parts::ProgramFacts;
+use crate::record::malformed::Malformed;
 use crate::record::profile::PROGRAMS;
 use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output};
 use crate::record::refusal::RefusingBoundary;

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest};
 use crate::crypto::sshsig::KeyId;
 use crate::record::bundle::MAX_BUNDLE_BYTES;
-use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
+use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 
 /// The most that anything that a seal names may have, in bytes: an auditor reads no more, and what does not fit in a

@@ -3,7 +3,7 @@
 //! `bash {#restart title="Restart nginx" timeout=60s}`: a language, then `#id`, `key=value` and `key="quoted"`
 //! in braces. A fence without `#id` is prose.
 
-use crate::record::step::Limit;
+use crate::record::declared::Limit;
 use crate::yaml::{Flaw, Place, not_yet, unknown};
 
 /// The info string of a fence that is a step.

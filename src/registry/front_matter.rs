@@ -15,8 +15,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit};
 use crate::record::profile::Proc;
-use crate::record::step::{Approvals, DeclaredLimits, DeclaredSandbox, Groups, Limit};
+use crate::record::step::{Approvals, Groups};
 use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
 use crate::yaml::{Flaw, Kind, Node, unknown};

@@ -6,10 +6,9 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
+use crate::record::declared::{DeclaredLimits, DeclaredSandbox};
 use crate::record::ident::StepRef;
-use crate::record::step::{
-    DeclaredLimits, DeclaredSandbox, Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template,
-};
+use crate::record::step::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
 use crate::registry::attributes::{self, Info, LIMITS, Text};
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::yaml::{self, Flaw, Place, not_yet, unknown};

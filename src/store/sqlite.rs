@@ -6,6 +6,7 @@
 pub mod alone;
 pub mod backup;
 mod columns;
+mod errors;
 pub mod old;
 mod prune;
 pub mod reads;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, ToSql, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, ToSql, params};
 
 use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
 use crate::crypto::merkle::Hash;
@@ -31,23 +32,13 @@ use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, all, id_bytes, json, one, place, presence_number, proposal, proposal_id, read_head,
     read_signatures, read_tile, spent, standing, status, tile_id,
 };
+use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
+use crate::store::sqlite::schema::migrate;
 use crate::store::{
     Candidate, CheckpointRow, Cut, DenialsAhead, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing, Store,
     Swept, TileRow, Walk,
 };
-
-/// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
-///
-/// [`schema::FIRST`] is the number of the oldest schema that this program reads.
-const MIGRATIONS: &[&str] = &[
-    include_str!("sqlite/0001_first.sql"),
-    include_str!("sqlite/0002_care.sql"),
-    include_str!("sqlite/0003_bounds.sql"),
-];
-
-/// "CSGN": a database of ours.
-const APPLICATION_ID: i32 = 0x4353_474e;
 
 /// Pages in the write-ahead log from which on it is moved into the database: 32 MB.
 const CHECKPOINT_PAGES: i32 = 8000;
@@ -97,45 +88,6 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), Fault> {
     let store = SqliteStore { connection, wal_pages, _lock: lock };
     store.check_nonces(path)?;
     Ok((store, SqliteReads::of(path)))
-}
-
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
-    const DURING: &str = "migrating the store";
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let (application, version) = match (number("application_id"), number("user_version")) {
-        (Ok(application), Ok(version)) => (application, usize::try_from(version).unwrap_or(usize::MAX)),
-        (Err(error), _) | (_, Err(error)) => return Err(unusable(path, &error)),
-    };
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| unusable(path, &error))?;
-    if application != APPLICATION_ID && tables > 0 {
-        let message = format!("{} is the database of another program; name another file", path.display());
-        return Err(Fault::Unusable { message });
-    }
-    if version > MIGRATIONS.len() {
-        let message = format!(
-            "the store {} has schema {version}, this program knows schemas up to {}; use the newer program that wrote it",
-            path.display(),
-            MIGRATIONS.len()
-        );
-        return Err(Fault::Unusable { message });
-    }
-    // What a migration adds to must be what the one before it left.
-    schema::check(connection, version, path)?;
-    schema::refuse_old(connection, version, path)?;
-    if version == MIGRATIONS.len() {
-        return Ok(());
-    }
-    // One transaction: a crash between two migrations of a new store would leave the schema number of an old one.
-    let transaction = connection.transaction().map_err(fault(DURING))?;
-    for migration in MIGRATIONS.iter().skip(version) {
-        transaction.execute_batch(migration).map_err(fault(DURING))?;
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault(DURING))?;
-    let number = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    transaction.pragma_update(None, "user_version", number).map_err(fault(DURING))?;
-    transaction.commit().map_err(fault(DURING))
 }
 
 impl SqliteStore {
@@ -730,25 +682,4 @@ fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rus
             .execute(params![digest.as_bytes(), data])?;
     }
     Ok(())
-}
-
-fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fault {
-    move |error| {
-        let message = error.to_string();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Fault::Full { during },
-            // Reads and writes that failed, and pages or values that nobody wrote: what is durable is not known.
-            Some(
-                ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
-            ) => Fault::Broken { during, message },
-            Some(_) => Fault::Database { during, message },
-            None => Fault::Broken { during, message },
-        }
-    }
-}
-
-fn unusable(path: &Path, error: &rusqlite::Error) -> Fault {
-    let message =
-        format!("{} is no store that can be opened: {error}; restore it, or name another file", path.display());
-    Fault::Unusable { message }
 }

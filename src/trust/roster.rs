@@ -12,9 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::crypto::digest::{PolicyDigest, RosterDigest};
 use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey, SshKeyError};
-use crate::record::document::{Malformed, Statement};
+use crate::record::document::Statement;
 use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::ident::{BoundaryName, GroupName, Name};
+use crate::record::malformed::Malformed;
 use crate::record::roster::{Approver, PresenceRule, Proposer, Roster};
 
 /// One version of a roster whose rules hold, and its payload.

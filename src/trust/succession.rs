@@ -10,7 +10,7 @@ use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::crypto::sshsig::{self, KeyId};
 use crate::record::envelope::{Base64, EnvelopeSignature};
 use crate::record::ident::Name;
-use crate::trust::chain::ChainError;
+use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
 /// Who signed a next version, as both versions count.

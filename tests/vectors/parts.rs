@@ -11,11 +11,11 @@ use countersign::crypto::note::Note;
 use countersign::crypto::sshsig::KeyId;
 use countersign::policy::patterns::{Case, Dots, Pattern};
 use countersign::record::denial::Denial;
-use countersign::record::document::Malformed;
 use countersign::record::envelope::{Base64, Envelope, Signed};
 use countersign::record::ident::{
     BoundaryName, Epoch, GenesisSalt, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef,
 };
+use countersign::record::malformed::Malformed;
 use countersign::record::validity::Timestamp;
 use countersign::registry::parameters::ParameterSchema;
 use countersign::registry::schema::pointer;

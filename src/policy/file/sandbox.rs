@@ -3,8 +3,8 @@
 use crate::policy::file::Reading;
 use crate::policy::host::{SandboxRule, check_deny};
 use crate::record::declared;
+use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit};
 use crate::record::profile::Proc;
-use crate::record::step::{DeclaredLimits, DeclaredSandbox, Limit};
 use crate::yaml::{self, Flaw, Kind, Node};
 
 /// What only an override may allow: policy names the runbook for it.

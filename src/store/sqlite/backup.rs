@@ -7,10 +7,10 @@ use rusqlite::Connection;
 
 use crate::crypto::digest::Blake3Digest;
 use crate::store::fault::Fault;
+use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
-use crate::store::sqlite::schema::harden;
+use crate::store::sqlite::schema::{harden, migrate};
 use crate::store::sqlite::survey::file_of;
-use crate::store::sqlite::{fault, migrate, unusable};
 
 /// Writes the store at `path`, as it is at one moment, into the new file `into`; a service may be writing it meanwhile.
 ///

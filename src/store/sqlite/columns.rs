@@ -11,7 +11,7 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::fault::Fault;
 use crate::store::message::{Core, Proposal, Signature, Spent, Status, Token};
-use crate::store::sqlite::fault;
+use crate::store::sqlite::errors::fault;
 use crate::store::{Head, Standing};
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";

@@ -14,9 +14,9 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
 use crate::store::fault::Fault;
 use crate::store::sqlite::backup::writable;
+use crate::store::sqlite::errors::unusable;
 use crate::store::sqlite::reads::connect;
-use crate::store::sqlite::schema::{FIRST, differences};
-use crate::store::sqlite::{APPLICATION_ID, unusable};
+use crate::store::sqlite::schema::{APPLICATION_ID, FIRST, differences};
 
 /// A store of version 0.1.0.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::store::Swept;
 use crate::store::fault::Fault;
 use crate::store::sqlite::columns::{place, unplace};
-use crate::store::sqlite::fault;
+use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
 
 /// Looks at `limit` nonces after `after` and forgets those that expired at or below `mark` by their row and by the log.

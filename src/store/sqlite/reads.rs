@@ -20,7 +20,9 @@ use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
     spent, text, time, token, unplace,
 };
-use crate::store::sqlite::{APPLICATION_ID, MIGRATIONS, fault, schema, unusable};
+use crate::store::sqlite::errors::{fault, unusable};
+use crate::store::sqlite::schema;
+use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::{CheckpointRow, Head, Reads};
 
 /// Connections for reading. Reads take microseconds from the page cache; more would only compete for cores.

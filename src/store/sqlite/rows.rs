@@ -4,7 +4,8 @@ use rusqlite::Row;
 
 use crate::crypto::digest::sha256;
 use crate::record::authorization::Authorization;
-use crate::record::document::{Malformed, Statement};
+use crate::record::document::Statement;
+use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 use crate::store::message::Status;
 use crate::store::sqlite::columns::id_bytes;

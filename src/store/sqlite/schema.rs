@@ -6,8 +6,9 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use crate::store::Store;
 use crate::store::fault::Fault;
-use crate::store::sqlite::{MIGRATIONS, unusable};
+use crate::store::sqlite::errors::{fault, unusable};
 
 /// The schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote the schemas below.
 pub(super) const FIRST: usize = 3;
@@ -85,4 +86,52 @@ type Object = (String, String, Option<String>);
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
     let mut statement = connection.prepare("SELECT type, name, sql FROM main.sqlite_schema")?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}
+
+/// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.
+///
+/// [`schema::FIRST`] is the number of the oldest schema that this program reads.
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("0001_first.sql"), include_str!("0002_care.sql"), include_str!("0003_bounds.sql")];
+
+/// "CSGN": a database of ours.
+pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
+
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
+    const DURING: &str = "migrating the store";
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (application, version) = match (number("application_id"), number("user_version")) {
+        (Ok(application), Ok(version)) => (application, usize::try_from(version).unwrap_or(usize::MAX)),
+        (Err(error), _) | (_, Err(error)) => return Err(unusable(path, &error)),
+    };
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| unusable(path, &error))?;
+    if application != APPLICATION_ID && tables > 0 {
+        let message = format!("{} is the database of another program; name another file", path.display());
+        return Err(Fault::Unusable { message });
+    }
+    if version > MIGRATIONS.len() {
+        let message = format!(
+            "the store {} has schema {version}, this program knows schemas up to {}; use the newer program that wrote it",
+            path.display(),
+            MIGRATIONS.len()
+        );
+        return Err(Fault::Unusable { message });
+    }
+    // What a migration adds to must be what the one before it left.
+    check(connection, version, path)?;
+    refuse_old(connection, version, path)?;
+    if version == MIGRATIONS.len() {
+        return Ok(());
+    }
+    // One transaction: a crash between two migrations of a new store would leave the schema number of an old one.
+    let transaction = connection.transaction().map_err(fault(DURING))?;
+    for migration in MIGRATIONS.iter().skip(version) {
+        transaction.execute_batch(migration).map_err(fault(DURING))?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault(DURING))?;
+    let number = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    transaction.pragma_update(None, "user_version", number).map_err(fault(DURING))?;
+    transaction.commit().map_err(fault(DURING))
 }

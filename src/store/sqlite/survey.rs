@@ -18,9 +18,10 @@ use crate::crypto::{canonical, json};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
-use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::Name;
+use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
 use crate::record::refusal::Refusal;
 use crate::record::roster::Roster;
@@ -31,9 +32,11 @@ use crate::store::care::{DISK, Defect, LOST, MARK, MAX_DEFECTS, RESTORE, Scope, 
 use crate::store::fault::Fault;
 use crate::store::message::LeafKind;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
+use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
-use crate::store::sqlite::{MIGRATIONS, fault, schema};
+use crate::store::sqlite::schema;
+use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::tree::Edge;
 use crate::store::window::MOST_MARK_AHEAD_S;
 

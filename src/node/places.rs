@@ -1,0 +1,135 @@
+//! Where the store and its parts are, and moving them so that a crash leaves the old or the new.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::node::config::Config;
+use crate::node::kept;
+use crate::node::problem::Problem;
+use crate::store::ledger::Ledger;
+use crate::store::stored::StoredLog;
+use crate::store::{CheckpointRow, shared, sqlite};
+
+/// The database in a backup.
+pub const DATABASE: &str = "countersign.db";
+
+/// The outputs in a backup.
+pub const OUTPUTS: &str = "outputs";
+
+/// The closed logs in a backup.
+pub(super) const CLOSED: &str = "closed";
+
+/// Removes empty write-ahead logs beside the place of a store, which an orderly end leaves. Beside the log of another store
+/// SQLite would mix the two.
+///
+/// # Errors
+/// When one is not empty.
+pub(super) fn clear_logs(database: &Path) -> Result<(), Problem> {
+    for suffix in ["-wal", "-shm"] {
+        let mut path = database.to_owned().into_os_string();
+        path.push(suffix);
+        let path = PathBuf::from(path);
+        match fs::metadata(&path) {
+            Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
+                let message = "it belongs to a store that is no longer here: move it to that store";
+                return Err(Problem::whole(&path, message));
+            }
+            Ok(_) => fs::remove_file(&path).map_err(|error| Problem::whole(&path, error.to_string()))?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file of the store that a restore or an upgrade makes.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let name = database.file_name().unwrap_or_default().to_string_lossy();
+    database.with_file_name(format!("restoring-{name}{suffix}"))
+}
+
+/// Closes the new store: all is in the database then, and durable.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn settle(database: &Path) -> Result<(), Problem> {
+    let fresh = beside(database, "");
+    let at = |error: &dyn std::fmt::Display| Problem::whole(&fresh, error.to_string());
+    // Readers were open when the writer ended, so its log is beside the database still: opened alone once more, the last to
+    // close moves it in.
+    drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
+    if beside(database, "-wal").exists() {
+        return Err(at(&"its write-ahead log is not moved into it: look at the disk"));
+    }
+    File::open(&fresh).and_then(|file| file.sync_all()).map_err(|error| at(&error))
+}
+
+/// Moves the new store to its place.
+pub(super) fn put_in_place(database: &Path) -> io::Result<()> {
+    fs::rename(beside(database, ""), database)?;
+    clear(database)?;
+    sync(database.parent().unwrap_or(Path::new("/")))
+}
+
+/// Removes what is left of it.
+pub(super) fn clear(database: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        match fs::remove_file(beside(database, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a restore works until it is done; its being there says that one was interrupted.
+#[must_use]
+pub fn workplace(config: &Config) -> PathBuf {
+    config.data.join("restoring")
+}
+
+/// The directories of closed logs.
+#[must_use]
+pub fn closed(config: &Config) -> Vec<PathBuf> {
+    directories(&config.closed())
+}
+
+/// A closed log, for reading.
+///
+/// # Errors
+/// In words: why it can't be read.
+pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
+    let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let (note, known) = kept::read(&directory.join(kept::FILE))?;
+    let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };
+    Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
+}
+
+/// The log in a backup, or in the directory of a closed log, for whoever exports or audits it: no key and no configuration
+/// is needed.
+///
+/// # Errors
+/// In words: why it can't be read.
+pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
+    let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let beside = directory.join(kept::FILE);
+    let beside = if beside.is_file() { Some(kept::read(&beside)?.0.to_string()) } else { None };
+    StoredLog::new(Box::new(reads), &head, beside).map_err(|fault| fault.to_string())
+}
+
+pub(super) fn directories(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    found.sort();
+    found
+}
+
+pub(super) fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+pub(super) fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,28 @@
+//! What SQLite errors mean for the store.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use crate::store::fault::Fault;
+
+pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Fault {
+    move |error| {
+        let message = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Fault::Full { during },
+            // Reads and writes that failed, and pages or values that nobody wrote: what is durable is not known.
+            Some(
+                ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
+            ) => Fault::Broken { during, message },
+            Some(_) => Fault::Database { during, message },
+            None => Fault::Broken { during, message },
+        }
+    }
+}
+
+pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> Fault {
+    let message =
+        format!("{} is no store that can be opened: {error}; restore it, or name another file", path.display());
+    Fault::Unusable { message }
+}
