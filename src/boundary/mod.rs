@@ -333,7 +333,17 @@ impl Boundary {
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
-        let room = self.reserve(signed.sandbox.limits.output_bytes)?;
+        let room = match self.reserve(signed.sandbox.limits.output_bytes) {
+            Ok(room) => room,
+            // A second submission gets the answer of its run: with `busy` the caller would try again in vain.
+            Err(no_room) => {
+                return Err(match self.ledger.spent(&signed.nonce) {
+                    Ok(Some(spent)) => self.replayed(&spent),
+                    Ok(None) => no_room,
+                    Err(error) => fault(&error),
+                });
+            }
+        };
         let exclusive = sealed.step(&signed.step.reference).and_then(|(step, _)| step.definition.exclusive.clone());
         let request = Consume {
             version: admitted.version(),
@@ -696,7 +706,7 @@ impl Drop for Room {
 pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 fn busy(why: &str) -> Refusal {
-    Refusal::new(Code::Busy, format!("{why}; the nonce is not spent, try again")).retry_after(1)
+    Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }
 
 /// What the caller is told when a question is answered with no.
