@@ -158,7 +158,7 @@ const MOST_VERDICTS: usize = 16;
 /// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
 /// Bytes of the disk that must be left for a proposal to be taken: the store's own needs, and runs that are signed yet.
-/// README names them.
+/// docs/operate.md names them.
 pub const PROPOSAL_ROOM: u64 = 16 << 20;
 /// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);

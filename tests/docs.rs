@@ -1,12 +1,17 @@
-//! Every command that README shows, run in its order through the real binary; every answer it shows, compared.
+//! Every command that README and the pages of `docs/` show, run in their order through the real binary; every answer that
+//! they show, compared.
 //!
-//! The languages of its blocks say what is done with them: `sh` is run and must succeed; `console` is run line by line and
-//! must end and print as shown (`# exits N` behind a command tells another code than 0); `http` is really asked and
-//! answered; `json` is the receipt, decoded; `markdown` is put among the runbooks; `yaml` is a policy; `text` is nothing.
+//! The word behind a fence says what is done with the block: `sh` is run and must succeed; `console` is run line by line and
+//! must end and print as shown (`# exits N` behind a command names another exit code than 0); `http` is sent, and its answer
+//! compared; `json` is the receipt, decoded; `yaml` is a policy; `text` and `toml` are not commands and nothing is done.
+//! `file=PATH` behind the word writes the block to that file. `not run here: REASON` at the end of the line leaves the block
+//! out; the reason is printed. Two comments, which readers do not see, prepare a page: `<!-- after PAGE -->` plays the blocks of
+//! another page first, `<!-- run: COMMAND -->` runs a command whose output is not shown.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod shown;
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,17 +24,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use countersign::http::problem::status;
 use countersign::policy::file::Policy;
 use countersign::record::refusal::Code;
 use shown::{Block, Shown, bare, blocks, commands, differences, lines_fit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
-/// The port that README shows; the boundary of the test listens on a free one.
+/// The port that the pages show; the boundary of the test listens on a free one.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
 /// Where `approve` and `roster sign` ask. With the blank at its end, which is written by itself: an answer before it would
 /// stand in front of it.
 const QUESTIONS: [&str; 2] = ["f shows every field: ", "anything else stops: "];
-/// What README gives the agent's commands, so that the approvers' commands in the same terminal do without.
+/// How a reader ends the boundary that `&` put into the background.
+const STOP: &str = "kill %1; wait";
+/// What a page gives the agent's commands, so that the approvers' commands in the same terminal do without.
 const TOKEN: &str = "COUNTERSIGN_TOKEN_FILE=agent.token ";
 /// How long anything may take on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -42,30 +50,111 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-#[test]
-fn every_command_of_readme_does_what_it_shows() {
-    let mut walk = Walk::begin();
-    for block in blocks(&read("README.md")) {
-        walk.take(&block);
+/// The pages with commands. Each is walked in a directory of its own, with a boundary of its own.
+macro_rules! pages {
+    ($($test:ident: $page:literal,)*) => {
+        const PAGES: &[&str] = &[$($page),*];
+        $(#[test]
+        fn $test() {
+            Walk::through($page);
+        })*
+    };
+}
+
+pages! {
+    readme_does_what_it_shows: "README.md",
+    quickstart_does_what_it_shows: "docs/quickstart.md",
+    agents_does_what_it_shows: "docs/agents.md",
+    approve_does_what_it_shows: "docs/approve.md",
+    ci_does_what_it_shows: "docs/ci.md",
+    audit_does_what_it_shows: "docs/audit.md",
+    operate_does_what_it_shows: "docs/operate.md",
+    rosters_does_what_it_shows: "docs/rosters.md",
+    runbooks_does_what_it_shows: "docs/runbooks.md",
+    policy_does_what_it_shows: "docs/policy.md",
+    run_locally_does_what_it_shows: "docs/run-locally.md",
+}
+
+/// README, CONTRIBUTING, SECURITY and whatever lies in `docs/`.
+fn all_pages() -> Vec<String> {
+    let mut found: Vec<String> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
+    for entry in std::fs::read_dir(root().join("docs")).expect("docs/") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        if name.ends_with(".md") {
+            found.push(format!("docs/{name}"));
+        }
     }
-    walk.end();
+    found.sort();
+    found
 }
 
 #[test]
-fn the_first_screen_has_its_commands_and_they_are_run_below() {
+fn every_command_block_is_run_or_says_why_not() {
+    let (mut run, mut left) = (0, 0);
+    for page in all_pages() {
+        for block in blocks(&page, &read(&page)) {
+            let hidden = block.language == "text" && block.text.lines().any(|line| line.starts_with("$ "));
+            assert!(!hidden, "{}: a command in a `text` block: write `console`", block.here);
+            match &block.not_run {
+                Some(reason) => {
+                    assert!(block.is_command() && reason.len() > 10, "{}: no reason: {reason:?}", block.here);
+                    not_run(&block.here, reason);
+                    left += 1;
+                }
+                None if block.is_command() => {
+                    assert!(PAGES.contains(&page.as_str()), "{}: add {page} to PAGES in tests/docs.rs", block.here);
+                    run += 1;
+                }
+                None => {}
+            }
+        }
+    }
+    assert!(run >= 35, "{run}");
+    // Not `println!`, whose text the test harness keeps to itself.
+    let _ = writeln!(std::io::stdout(), "command blocks of the pages: {run} run, {left} not run");
+}
+
+/// Each code of a refusal is in the table of the page for agents, with its status.
+#[test]
+fn the_page_for_agents_has_every_code_with_its_status() {
+    let page = read("docs/agents.md");
+    for code in Code::ALL {
+        let (word, status) = (format!("`{}`", code.word()), status(*code).as_u16().to_string());
+        let mut rows = page.lines().filter(|line| line.starts_with('|') && line.contains(&word));
+        let there = rows.any(|row| row.split('|').nth(1).is_some_and(|statuses| statuses.contains(&status)));
+        assert!(there, "no row with {word} and {status}");
+    }
+}
+
+#[test]
+fn readme_is_at_most_ten_kibibytes() {
+    let size = read("README.md").len();
+    assert!(size <= 10_240, "{size}: move what one reader needs to that reader's page in docs/");
+}
+
+#[test]
+fn the_first_screen_has_its_commands_and_the_table_is_run() {
     let readme = read("README.md");
-    let first = blocks(&readme).into_iter().next().expect("a block");
+    let first = blocks("README.md", &readme).into_iter().next().expect("a block");
     let lines: Vec<&str> = first.text.lines().map(bare).collect();
-    assert_eq!((first.line < 10, lines), (true, vec!["cargo run --release -- demo", "./scripts/test"]));
-    let run: Vec<String> = blocks(&readme)
-        .iter()
-        .filter(|block| block.language == "console")
-        .flat_map(|block| commands(block).into_iter().map(|shown| bare(&shown.command).replace(TOKEN, "")))
-        .collect();
-    for who in ["| an agent", "| an approver", "| an auditor", "| a CI job"] {
+    assert_eq!((first.line < 12, lines), (true, vec!["cargo run -- demo", "./scripts/test"]));
+    let mut run = Vec::new();
+    for page in PAGES {
+        for block in blocks(page, &read(page)).iter().filter(|block| block.not_run.is_none()) {
+            match block.language.as_str() {
+                "console" => {
+                    run.extend(commands(block).into_iter().map(|shown| bare(&shown.command).replace(TOKEN, "")))
+                }
+                "sh" => run.extend(block.text.lines().map(|line| bare(line).to_owned())),
+                _ => {}
+            }
+        }
+    }
+    for who in ["| an agent", "| an approver", "| an auditor", "| a CI job", "| an operator"] {
         let row = readme.lines().find(|line| line.starts_with(who)).unwrap_or_else(|| panic!("no row {who}"));
-        let command = row.split('`').nth(1).expect("a command");
-        assert!(run.iter().any(|ran| ran == command), "{command} is shown, but not run further down");
+        for command in row.split('`').skip(1).step_by(2) {
+            assert!(run.iter().any(|ran| ran == command), "{command} is shown, but no page runs it");
+        }
     }
 }
 
@@ -77,11 +166,10 @@ fn what_it_refuses_has_a_code_that_exists() {
         .take_while(|line| line.starts_with('|'))
         .filter_map(|line| line.trim_end_matches('|').rsplit('|').next().map(str::trim))
         .collect();
-    assert!(codes.len() > 8, "{codes:?}");
+    assert_eq!(codes.len(), 6, "{codes:?}");
     for code in codes {
         let word = code.trim_matches('`');
-        let known = Code::ALL.iter().any(|code| code.word() == word);
-        assert!(known || code == "`verify` exits 1" || code == "outcome `unknown`", "{code}");
+        assert!(Code::ALL.iter().any(|code| code.word() == word), "{code}");
     }
 }
 
@@ -89,9 +177,14 @@ fn what_it_refuses_has_a_code_that_exists() {
 #[test]
 fn every_command_that_a_document_names_exists_with_its_options() {
     let mut wrong = Vec::new();
-    for file in ["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "keys/README.md"] {
-        for span in read(file).split('`').skip(1).step_by(2).filter(|span| span.starts_with("countersign ")) {
+    let more = ["CHANGELOG.md", "keys/README.md", "examples/ci/README.md"].map(str::to_owned);
+    for file in all_pages().into_iter().chain(more) {
+        for span in read(&file).split('`').skip(1).step_by(2).filter(|span| span.starts_with("countersign ")) {
             let words: Vec<&str> = span.split_whitespace().skip(1).collect();
+            if words.first().is_some_and(|word| word.chars().all(|c| c.is_ascii_uppercase())) {
+                // It stands for something else, `countersign VERSION`.
+                continue;
+            }
             let subcommands = words.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
             let subcommands: Vec<&&str> = subcommands.take_while(|word| !word.starts_with('-')).take(2).collect();
             let help = |count: usize| {
@@ -130,7 +223,7 @@ fn the_sample_roster_is_accepted() {
     }
 }
 
-/// A reader on the way through README, with an empty home.
+/// A reader on the way through a page, with an empty home.
 struct Walk {
     dir: tempfile::TempDir,
     strict: bool,
@@ -138,6 +231,8 @@ struct Walk {
     address: String,
     serve: Option<Running>,
     waiting: Vec<Running>,
+    /// The variables that the reader's shell has by now.
+    variables: BTreeMap<String, String>,
     exchange: Exchange,
 }
 
@@ -167,7 +262,13 @@ impl Drop for Running {
 }
 
 impl Walk {
-    fn begin() -> Self {
+    fn through(page: &str) {
+        let mut walk = Self::begin(page);
+        walk.play(page);
+        walk.end();
+    }
+
+    fn begin(page: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         // As a home is: a run without a root of its own has to pass.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
@@ -181,6 +282,7 @@ impl Walk {
             address: SHOWN_PORT.to_owned(),
             serve: None,
             waiting: Vec::new(),
+            variables: BTreeMap::new(),
             exchange: Exchange::default(),
         };
         let report = walk.bash("countersign --json doctor").output().expect("started");
@@ -188,9 +290,17 @@ impl Walk {
         let mut lines = report["lines"].as_array().expect("lines").iter();
         walk.strict = lines.any(|line| line["what"] == "sandbox level" && line["holds"] == "ok");
         if !walk.strict {
-            not_run("what README shows of a strict sandbox", "this host can't hold it; the rest ran at best-effort");
+            not_run(page, "what it shows of a strict sandbox: this host can't hold it; the rest ran at best-effort");
         }
         walk
+    }
+
+    fn play(&mut self, page: &str) {
+        for block in blocks(page, &read(page)) {
+            if block.not_run.is_none() {
+                self.take(&block);
+            }
+        }
     }
 
     fn work(&self) -> PathBuf {
@@ -201,37 +311,41 @@ impl Walk {
     fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var("PATH").unwrap_or_default();
-        command.args(["-euc", script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
+        let script = script.replace(SHOWN_PORT, &self.address);
+        command.args(["-euc", &script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
         command.env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()));
         command.env("HOME", self.dir.path().join("home")).env("SHELL", "/bin/bash").env("TERM", "dumb");
-        command.env("COUNTERSIGN_URL", format!("http://{}", self.address));
+        command.env("COUNTERSIGN_URL", format!("http://{}", self.address)).envs(&self.variables);
         command
     }
 
     fn take(&mut self, block: &Block) {
-        let here = format!("README.md:{}", block.line);
+        let here = block.here.as_str();
+        if let Some(file) = &block.file {
+            let file = self.work().join(file);
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+            std::fs::write(&file, &block.text).expect("written");
+        }
         match block.language.as_str() {
-            "sh" if block.text.contains("$PAYLOAD") => self.sign(block, &here),
-            "sh" => self.script(block, &here),
-            "console" => self.console(block, &here),
-            "http" => self.http(block, &here),
+            "after" => self.play(&block.text),
+            "sh" if block.text.contains("$PAYLOAD") => self.sign(block, here),
+            "sh" => self.script(block, here),
+            "console" | "run" => self.console(block, here),
+            "http" => self.http(block, here),
             "json" => {
                 let mut expected: Value = serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{here}: {e}"));
                 if !self.strict {
                     expected["predicate"]["sandbox"] = self.exchange.statement["predicate"]["sandbox"].clone();
                 }
-                must_fit(&expected, &self.exchange.statement, &here);
-            }
-            "markdown" => {
-                std::fs::create_dir_all(self.work().join("runbooks")).expect("made");
-                std::fs::write(self.work().join("runbooks/cache.md"), &block.text).expect("written");
+                must_fit(&expected, &self.exchange.statement, here);
             }
             "yaml" => {
                 let read = Policy::load(&block.text);
                 assert!(read.is_ok(), "{here}: {:?}", read.err());
             }
-            "text" => {}
-            other => panic!("{here}: nobody checks {other:?}: see the head of tests/readme.rs"),
+            "text" | "toml" => {}
+            "markdown" => assert!(block.file.is_some(), "{here}: which file is it? `markdown file=PATH`"),
+            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs.rs"),
         }
     }
 
@@ -244,9 +358,9 @@ impl Walk {
                 assert_eq!(mode & 0o111, 0o111, "this test is a part of it, so it is not run again");
                 continue;
             }
-            let line = line.replace("cargo run --release -- ", "countersign ");
+            let line = line.replace("cargo run -- ", "countersign ");
             // Where strict can't be held, both say so with 1.
-            let may_say_no = ["cargo run --release -- demo", "countersign doctor boundary-1"].contains(&command);
+            let may_say_no = ["cargo run -- demo", "countersign doctor boundary-1"].contains(&command);
             if may_say_no && !self.strict {
                 script.push_str(&format!("{} || [ $? -eq 1 ]\n", bare(&line)));
             } else {
@@ -267,36 +381,50 @@ impl Walk {
         if !shown.iter().all(of_approver) {
             self.join(here);
         }
-        let mut exports = String::new();
-        for shown in shown {
-            if shown.command.starts_with("export ") {
-                exports.push_str(&self.filled(bare(&shown.command)));
-                exports.push('\n');
-            } else if bare(&shown.command).starts_with("countersign serve") {
+        for mut shown in shown {
+            if block.language == "run" {
+                // Nothing is shown of it, so any output fits.
+                shown.output = vec!["…".to_owned()];
+            }
+            let command = bare(&shown.command).to_owned();
+            if command.starts_with("countersign serve") {
                 self.start_serving(shown, here);
-            } else if bare(&shown.command).ends_with("--wait") || shown.command.contains(" --wait ") {
-                let script = format!("{exports}exec env {}", shown.command);
+            } else if command == STOP {
+                self.stop_serving(here);
+            } else if let Some((name, _)) = command.trim_start_matches("export ").split_once('=')
+                && !name.contains(' ')
+                && !command.contains(" countersign ")
+            {
+                self.set(name, &shown, here);
+            } else if command.ends_with("--wait") || command.contains(" --wait ") {
+                let script = format!("exec env {command}");
                 let running = self.start(shown, &script, here);
                 self.waiting.push(running);
-            } else if ["countersign approve", "countersign roster sign"]
-                .iter()
-                .any(|word| bare(&shown.command).starts_with(word))
-            {
-                self.at_terminal(&exports, &shown, here);
-            } else if !self.strict && bare(&shown.command).starts_with("countersign run") {
+            } else if ["countersign approve", "countersign roster sign"].iter().any(|word| command.starts_with(word)) {
+                self.at_terminal(&shown, here);
+            } else if !self.strict && command.starts_with("countersign run") {
                 // What it shows needs the whole sandbox.
             } else {
                 // A host that holds less than strict holds what its runs had.
-                let less = !self.strict && bare(&shown.command).starts_with("countersign gate");
+                let less = !self.strict && command.starts_with("countersign gate");
                 let less = if less { " --min-sandbox off" } else { "" };
-                let command = format!("{exports}{{ {}{less}; }} 2>&1", bare(&shown.command));
-                let (code, lines) = finish(self.bash(&command));
+                let (code, lines) = finish(self.bash(&format!("{{ {command}{less}; }} 2>&1")));
                 self.compare(&shown, code, &lines, here);
             }
         }
     }
 
-    /// A line in which README shortens what differs from boundary to boundary.
+    /// `NAME=VALUE`, where VALUE may be `$(COMMAND)`, or `sha256:…` for what the registry says.
+    fn set(&mut self, name: &str, shown: &Shown, here: &str) {
+        let file = self.dir.path().join("value");
+        let line = self.filled(bare(&shown.command));
+        let (code, lines) =
+            finish(self.bash(&format!("exec 2>&1; {line}; printf %s \"${name}\" > {}", file.display())));
+        self.compare(shown, code, &lines, here);
+        self.variables.insert(name.to_owned(), std::fs::read_to_string(file).expect("a value"));
+    }
+
+    /// A line in which a page shortens what differs from boundary to boundary.
     fn filled(&self, line: &str) -> String {
         let Some((before, _)) = line.split_once("sha256:…") else { return line.to_owned() };
         let listed = self.bash("COUNTERSIGN_TOKEN_FILE=agent.token countersign --json registry list").output();
@@ -321,7 +449,7 @@ impl Walk {
         assert!(says, "{here}: {}\nshown:\n{}\nreally:\n{text}", shown.command, shown.output.join("\n"));
     }
 
-    /// A line as on the port that README shows, and for a run that begins a moment later.
+    /// A line as on the port that the pages show, and for a run that begins a moment later.
     fn normal(&self, line: &str) -> String {
         let line = line.replace(&self.address, SHOWN_PORT);
         let ends = [" is running", " is finished"].into_iter().find_map(|end| line.strip_suffix(end));
@@ -331,7 +459,7 @@ impl Walk {
         }
     }
 
-    /// Starts what goes on beside others; waits for the first line that README shows of it.
+    /// Starts what goes on beside others; waits for its first line.
     fn start(&self, shown: Shown, script: &str, here: &str) -> Running {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = self.bash(script);
@@ -358,13 +486,15 @@ impl Walk {
     }
 
     fn start_serving(&mut self, shown: Shown, here: &str) {
+        assert!(self.serve.is_none(), "{here}: a boundary is served already: `{STOP}` first");
         if !self.strict {
             let file = self.work().join("boundary-1/countersign.toml");
             let text = std::fs::read_to_string(&file).expect("read");
             let eased = text.replace("level = \"strict\"", "level = \"best-effort\"");
             std::fs::write(&file, eased).expect("written");
         }
-        let command = shown.command.replace("countersign serve", "exec countersign serve --listen 127.0.0.1:0");
+        let command = bare(&shown.command).replace("countersign serve", "exec countersign serve --listen 127.0.0.1:0");
+        let command = command.trim_end_matches('&').to_owned();
         let lines = shown.output.len();
         let mut serve = self.start(shown, &command, here);
         serve.read_until(lines, here);
@@ -387,9 +517,9 @@ impl Walk {
     }
 
     /// Runs a command at a terminal of its own, and answers its question with the end of the digest that it showed.
-    fn at_terminal(&self, exports: &str, shown: &Shown, here: &str) {
+    fn at_terminal(&self, shown: &Shown, here: &str) {
         let script = self.dir.path().join("command.sh");
-        std::fs::write(&script, format!("{exports}export NO_COLOR=1\n{}\n", shown.command)).expect("written");
+        std::fs::write(&script, format!("export NO_COLOR=1\n{}\n", shown.command)).expect("written");
         let mut command = self.bash(&format!("exec script -qefc 'bash {}' /dev/null", script.display()));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script (bsdutils) is needed");
@@ -495,14 +625,22 @@ impl Walk {
         answer
     }
 
-    fn end(mut self) {
-        self.join("the end");
-        let mut serve = self.serve.take().expect("README starts a boundary");
+    fn stop_serving(&mut self, here: &str) {
+        self.join(here);
+        let mut serve = self.serve.take().unwrap_or_else(|| panic!("{here}: no boundary is served"));
         let pid = rustix::process::Pid::from_raw(serve.child.id().cast_signed()).expect("a pid");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
-        serve.read_until(usize::MAX, "the end");
-        assert!(serve.child.wait().expect("waited").success(), "{:?}", serve.seen);
-        assert!(!self.exchange.receipt.is_empty(), "README shows an exchange up to its receipt");
+        serve.read_until(usize::MAX, here);
+        assert!(serve.child.wait().expect("waited").success(), "{here}: {:?}", serve.seen);
+    }
+
+    fn end(mut self) {
+        self.join("the end");
+        if self.serve.is_some() {
+            self.stop_serving("the end");
+        }
+        let began = !self.exchange.id.is_empty();
+        assert!(!began || !self.exchange.receipt.is_empty(), "an exchange over HTTP is shown up to its receipt");
     }
 }
 
