@@ -173,6 +173,57 @@ fn what_it_refuses_has_a_code_that_exists() {
     }
 }
 
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for page in all_pages() {
+        let text = prose(&read(&page));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { root().join(&page) } else { root().join(&page).with_file_name("").join(file) };
+            let there = match std::fs::read_to_string(&target) {
+                Ok(text) => anchor.is_empty() || anchors(&text).iter().any(|known| known == anchor),
+                Err(_) => target.exists() && anchor.is_empty(),
+            };
+            if !there {
+                wrong.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "lead nowhere:\n{}", wrong.join("\n"));
+}
+
+/// A page without its fenced blocks and its code.
+fn prose(page: &str) -> String {
+    let mut fence: Option<&str> = None;
+    let mut kept = String::new();
+    for line in page.lines() {
+        let ticks = &line[..line.chars().take_while(|c| *c == '`').count()];
+        match fence {
+            None if ticks.len() >= 3 => fence = Some(ticks),
+            None => kept.extend(line.split('`').step_by(2).chain(["\n"])),
+            Some(open) if line == open => fence = None,
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// What GitHub makes of the headings of a page.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    let word = |c: char| match c {
+        ' ' | '-' => Some('-'),
+        c if c.is_alphanumeric() || c == '_' => Some(c.to_ascii_lowercase()),
+        _ => None,
+    };
+    headings.map(|heading| heading.chars().filter_map(word).collect()).collect()
+}
+
 /// Also those in the text of the documents.
 #[test]
 fn every_command_that_a_document_names_exists_with_its_options() {
@@ -367,6 +418,13 @@ impl Walk {
                 script.push_str(&format!("{line}\n"));
             }
         }
+        if script.contains("python3 tests/")
+            && self.bash("command -v python3").output().is_ok_and(|o| !o.status.success())
+        {
+            return not_run(here, "there is no python3 here");
+        }
+        // The reader is in a clone then.
+        let script = script.replace("python3 tests/", &format!("python3 {}/tests/", root().display()));
         let output = self.bash(&script).output().expect("started");
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         assert!(output.status.success(), "{here}: {:?}\n{script}\n{said}", output.status);
