@@ -215,7 +215,7 @@ fn prose(page: &str) -> String {
 
 /// What GitHub makes of the headings of a page.
 fn anchors(page: &str) -> Vec<String> {
-    let headings = page.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let word = |c: char| match c {
         ' ' | '-' => Some('-'),
         c if c.is_alphanumeric() || c == '_' => Some(c.to_ascii_lowercase()),
