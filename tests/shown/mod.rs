@@ -2,7 +2,15 @@
 //!
 //! `…` stands for any text in a line or a string, and for any lines where it stands alone.
 
+pub(crate) mod exchange;
+pub(crate) mod walk;
+
+use std::io::Write as _;
+use std::path::Path;
+
 use serde_json::Value;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A fenced block, or a comment for the test: `<!-- after PAGE -->`, `<!-- run: COMMAND -->`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,4 +171,27 @@ fn is_time(text: &str) -> bool {
     let form = "0000-00-00T00:00:00Z";
     text.len() == form.len()
         && text.chars().zip(form.chars()).all(|(c, f)| if f == '0' { c.is_ascii_digit() } else { c == f })
+}
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+pub(crate) fn must_fit(shown: &Value, real: &Value, here: &str) {
+    let mut found = Vec::new();
+    differences(shown, real, "", &mut found);
+    assert!(found.is_empty(), "{here}:\n{}", found.join("\n"));
+}
+
+pub(crate) fn not_run(what: &str, why: &str) {
+    let line = format!("not run: {what}: {why}\n");
+    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
+        let mut file = std::fs::File::options().append(true).create(true).open(file).expect("opened");
+        file.write_all(line.as_bytes()).expect("written");
+    }
+    eprint!("{line}");
 }
