@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use countersign::http::problem::status;
-use countersign::record::refusal::Code;
+use countersign::record::code::Code;
 use shown::walk::Walk;
 use shown::{BINARY, bare, blocks, commands, not_run, read, root};
 

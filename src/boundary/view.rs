@@ -6,14 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::crossing::live::StreamName;
 use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
 use crate::record::authorization::Permission;
+use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
-use crate::record::refusal::Code;
 use crate::record::step::Approvals;
 use crate::record::validity::Timestamp;
 
@@ -83,6 +84,9 @@ pub struct StepSummary {
     pub title: String,
     /// Rules that must all be met: the step's and policy's.
     pub approvals: Vec<Approvals>,
+    /// Why the boundary's host can't run it, so that its proposals are refused; absent where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
 }
 
 /// `GET /v1/steps/{ref}`: one step's whole definition.
@@ -242,6 +246,26 @@ pub struct DenialView {
     pub kept_until: Timestamp,
 }
 
+/// The denials of a statement, also of one that the boundary has not seen.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DenialsView {
+    /// Digest of the statement.
+    pub digest: AuthorizationDigest,
+    /// Its denials, in the order of the log; none where nobody denied it.
+    pub denials: Vec<DeniedView>,
+}
+
+/// One of a statement's denials.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeniedView {
+    /// Who denied.
+    pub approver: Name,
+    /// The denial's log entry.
+    pub index: u64,
+    /// When the boundary took it.
+    pub at: Timestamp,
+}
+
 /// Why a proposal was refused, denied, or waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {
@@ -349,16 +373,6 @@ pub enum Event {
         #[serde(rename = "receipt")]
         id: ReceiptId,
     },
-}
-
-/// Which stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StreamName {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// `GET /ready`.

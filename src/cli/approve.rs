@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::deny;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::held_up_words;
 use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::review::gather::{Subject, status_word};
 use crate::cli::review::lines::MOST_REMARKS;
-use crate::cli::review::{Review, Sound, check_open, now};
+use crate::cli::review::{Review, Sound, check_open, check_statement, now};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::TrustArgs;
+use crate::cli::{Global, deny};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::http::api::Signatures;
@@ -73,8 +72,11 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     if matches!(subject, Subject::Proposal(_)) && args.output.is_some() {
         return Err(Failure::usage("-o is for files: a signature for a proposal goes to the boundary"));
     }
-    if let Subject::Proposal(view) = &subject {
-        check_open(view, false)?;
+    match &subject {
+        Subject::Proposal(view) => {
+            check_open(view, false)?;
+        }
+        Subject::File(envelope) => check_statement(envelope, &client, talk)?,
     }
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };

@@ -5,8 +5,8 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
-use crate::record::refusal::Code;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +146,13 @@ impl Failure {
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), problem: None, quiet: false }
+    }
+
+    /// Whether it is this refusal of the boundary.
+    #[must_use]
+    pub fn has_code(&self, code: Code) -> bool {
+        let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
+        kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
     }
 
     /// The object that `--json` prints.

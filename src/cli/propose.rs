@@ -15,9 +15,8 @@ use crate::cli::review::now;
 use crate::cli::screen::Shown;
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::read_bounded;
-use crate::crypto::canonical;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
-use crate::crypto::json as strict;
+use crate::crypto::{canonical, json as strict};
 use crate::record::authorization::{Authorization, BoundaryRef, MAX_PARAMS_BYTES, MAX_REASON_BYTES, StepReference};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
@@ -137,9 +136,12 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
     if view.existing && !talk.json {
-        let reason = Shown::quoted(&view.reason);
+        let reason = match &*view.reason {
+            "" => "without a reason".to_owned(),
+            reason => format!("with the reason {}", Shown::quoted(reason).as_str()),
+        };
         let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
-        talk.say(&format!("the same was proposed already: {}, with the reason {}{advice}", view.id, reason.as_str()));
+        talk.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
     }
     if !args.wait {
         if talk.json {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::policy::permissions::PolicyDenied;
 use crate::record::authorization::Permission;
+use crate::record::code::Code;
 use crate::record::profile::Profile;
-use crate::record::refusal::Code;
 
 /// The questions that policy asks now were all signed; only [`check_permissions`] makes it.
 #[derive(Debug)]
@@ -75,6 +75,12 @@ pub enum PermissionsError {
 }
 
 impl PermissionsError {
+    /// Whether another version may find otherwise, because it follows from reading the script.
+    #[must_use]
+    pub const fn rests_on_reading(&self) -> bool {
+        !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> Code {
@@ -111,7 +117,7 @@ mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
     use crate::policy::permissions::questions;
-    use crate::policy::{self, builtins::Builtins, file::Policy};
+    use crate::policy::{builtins::Builtins, file::Policy};
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step::StepDefinition;
 
@@ -125,7 +131,11 @@ mod tests {
         });
         let step: StepDefinition = serde_json::from_value(step).expect("a step");
         questions(
-            &policy::resolve(&Policy::load(&policy).expect("policy"), Builtins::current(), &step.reference),
+            &crate::policy::ruling::resolve(
+                &Policy::load(&policy).expect("policy"),
+                Builtins::current(),
+                &step.reference,
+            ),
             &step,
         )
     }

@@ -2,16 +2,18 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
-use crate::crypto::json;
+use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::document::Malformed;
 use crate::record::ident::StepRef;
-use crate::record::refusal::Code;
+use crate::record::reserved::check_no_null;
 use crate::record::step::StepDefinition;
+use crate::registry::parameters::ParameterSchema;
+use crate::registry::schema::pointer;
 
 /// A step's definition and the digests over it. Made once at the seal, so that a crossing hashes nothing again.
 #[derive(Debug, Clone)]
@@ -29,7 +31,9 @@ impl HashedStep {
     pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
-        definition.check_reserved().map_err(StepError::Malformed)?;
+        definition
+            .check_reserved()
+            .map_err(|error| StepError::Malformed(broken_schema(&definition).unwrap_or(error)))?;
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
     }
@@ -39,19 +43,12 @@ impl HashedStep {
     /// # Errors
     /// When it is not a definition, or uses what comes with a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let definition = json::typed(value).map_err(|error| {
-            let error = Malformed::from(error);
-            StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error })
-        })?;
-        let hashed = Self::of(definition)?;
+        let below =
+            |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
+        let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
         // An optional field written as null would be read, and hashed as if it were left out.
-        if hashed.digest != StepDigest::of(&canonical::to_canonical(value)) {
-            return Err(StepError::Malformed(Malformed::at(
-                "/step",
-                "an optional field is written as null, leave it out",
-            )));
-        }
-        Ok(hashed)
+        check_no_null(value, &definition).map_err(below)?;
+        Self::of(definition)
     }
 
     /// All that decides what runs.
@@ -70,6 +67,27 @@ impl HashedStep {
     #[must_use]
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
+    }
+}
+
+/// What is broken in the parameter schema of a step with reserved parts, which is read as if no `x-secret` was there. The
+/// schema of another step is looked at where its parameters are.
+fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
+    let mut schema = definition.params.clone();
+    without_secrets(&mut schema);
+    let flaws = ParameterSchema::compile(&schema).err()?;
+    let flaw = flaws.into_iter().next()?;
+    Some(Malformed::at(format!("/step/params{}", pointer(&flaw.path)), flaw.message))
+}
+
+fn without_secrets(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    map.remove("x-secret");
+    if let Some(items) = map.get_mut("items") {
+        without_secrets(items);
+    }
+    for property in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        without_secrets(property);
     }
 }
 

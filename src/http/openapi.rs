@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use schemars::Schema;
 use schemars::generate::SchemaGenerator;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::http::api::Problem;
+use crate::http::operation::{Access, Shape, Verb};
 use crate::http::problem::{FAULT, MEDIA_TYPE, status};
-use crate::http::route::{Access, Route, Shape, Verb};
-use crate::http::routes;
-use crate::record::refusal::Code;
+use crate::http::route::Route;
+use crate::http::table::routes;
+use crate::record::code::Code;
 use crate::record::schema;
 
 /// Refusals that any route can give.
@@ -100,6 +102,10 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         if !words.contains(&code.word()) {
             words.push(code.word());
         }
+    }
+    if route.body.is_some() {
+        let words = refusals.entry(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()).or_default();
+        words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
         // `/ready` says 503 with its own document.

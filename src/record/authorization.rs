@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
 use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, SessionState, Target};
 use crate::record::profile::{PROGRAMS, Profile};
@@ -122,6 +123,14 @@ pub enum PermissionReason {
     Unknown,
 }
 
+impl Verified<Authorization> {
+    /// The digest that names this authorization.
+    #[must_use]
+    pub fn digest_as(&self) -> AuthorizationDigest {
+        AuthorizationDigest::from_bytes(self.digest())
+    }
+}
+
 impl Authorization {
     /// The statement with its subjects.
     ///
@@ -173,6 +182,13 @@ impl Predicate for Authorization {
         check_permissions("/predicate/permissions", &self.permissions)?;
         self.sandbox.check("/predicate/sandbox")?;
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
+    }
+
+    fn check_reserved_signatures(predicate: &Value, signatures: usize) -> Result<(), Malformed> {
+        if predicate.get("grant").is_none() || signatures == 1 {
+            return Ok(());
+        }
+        Err(Malformed::at("/signatures", format!("{signatures} signatures, a grant is used with the grantee's one")))
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {

@@ -9,10 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::canonical;
-use crate::crypto::digest;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
-use crate::record::refusal::Code;
+use crate::crypto::{canonical, digest};
+use crate::record::code::Code;
 use crate::record::reserved::{self, Reserved};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
@@ -120,6 +119,15 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// # Errors
     /// Says which parts contradict each other.
     fn check_reserved(_statement: &mut Value) -> Result<(), Malformed> {
+        Ok(())
+    }
+
+    /// Checks how many signatures a document with reserved parts has. It is asked of documents in which nothing else is
+    /// broken.
+    ///
+    /// # Errors
+    /// Says how many there must be.
+    fn check_reserved_signatures(_predicate: &Value, _signatures: usize) -> Result<(), Malformed> {
         Ok(())
     }
 
@@ -310,9 +318,9 @@ impl<P: Predicate> Statement<P> {
         let statement: Self = json::typed(&value)?;
         // What a reader understood, written again, must be the very bytes that were signed.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
-        if again != payload && (later.is_empty() || again != canonical::to_canonical(&value)) {
+        if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
-            return Err(Malformed::at("", "an optional field is written as null, leave it out"));
+            reserved::check_no_null(&value, &statement)?;
         }
         match (statement.checked(payload.len()), later.into_iter().next()) {
             (Err(error), Some(pointer)) if error.later => Err(Malformed::later(pointer.min(error.pointer))),
@@ -384,6 +392,7 @@ mod tests {
         value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
         let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
         assert!(refused.message.contains("null"), "{refused}");
+        assert_eq!(refused.pointer, "/predicate/sandbox/off_reason");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod host;
 // `later_words` makes its words with the same macro.
 #[macro_use]
 pub mod ident;
+pub mod code;
 pub mod later;
 pub mod later_parts;
 pub mod later_words;

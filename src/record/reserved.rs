@@ -9,8 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::canonical;
-use crate::crypto::json;
+use crate::crypto::{canonical, json};
 use crate::record::document::{Malformed, Predicate};
 
 /// A reserved part of a document: a type with its own rules.
@@ -100,11 +99,40 @@ fn read_part<T: Part>(value: &Value) -> Result<(), Malformed> {
 /// A value as a type, without a field that is written as null.
 pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Result<T, Malformed> {
     let part: T = json::typed(value).map_err(Malformed::from)?;
-    let again = canonical::canonical_of(&part).map_err(|error| Malformed::at("", error.to_string()))?;
-    if again == canonical::to_canonical(value) {
-        Ok(part)
-    } else {
-        Err(Malformed::at("", "an optional field is written as null, leave it out"))
+    check_no_null(value, &part)?;
+    Ok(part)
+}
+
+/// Checks that `read`, which was read from `value`, is written as `value` again. A reader that knows every field differs
+/// only where an optional field is null.
+///
+/// # Errors
+/// Names the first field that differs.
+pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malformed> {
+    let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
+    match differing(value, &again, "") {
+        None => Ok(()),
+        Some(pointer) => Err(Malformed::at(pointer, "an optional field is written as null, leave it out")),
+    }
+}
+
+/// The pointer of the first place where the two differ.
+fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
+    match (given, again) {
+        (Value::Object(given), Value::Object(again)) => {
+            let names = given.keys().chain(again.keys().filter(|name| !given.contains_key(*name)));
+            names.into_iter().find_map(|name| {
+                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match (given.get(name), again.get(name)) {
+                    (Some(value), Some(again)) => differing(value, again, &pointer),
+                    _ => Some(pointer),
+                }
+            })
+        }
+        (Value::Array(given), Value::Array(again)) if given.len() == again.len() => (given.iter().zip(again))
+            .enumerate()
+            .find_map(|(at, (value, again))| differing(value, again, &format!("{pointer}/{at}"))),
+        _ => (given != again).then(|| pointer.to_owned()),
     }
 }
 

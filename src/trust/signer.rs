@@ -3,6 +3,7 @@
 //! A key is a PKCS#8 v1 PEM file that this program reads itself, or anything `ssh-keygen` can sign with
 //! (`trust::ssh`). Key files are written so that a crash leaves either nothing or the whole file, and an
 //! existing file is never replaced.
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -13,7 +14,6 @@ use zeroize::Zeroizing;
 
 use crate::crypto::signature::{PemError, SecretKey};
 use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
-use crate::trust::ssh::SshKeygenSigner;
 
 /// Something that signs as one key.
 ///
@@ -34,34 +34,6 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// # Errors
     /// When no signature could be made; nothing was changed then.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
-}
-
-/// The signer for the key in this file, whatever of the known kinds it is: a PKCS#8 private key, an OpenSSH
-/// private key, or an OpenSSH public key whose private half an agent or a token holds.
-///
-/// # Errors
-/// When the file can't be opened, is none of these, or breaks a rule for private keys.
-pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
-    // A link is followed here, ssh keys often are links; the PKCS#8 file is opened again, without following.
-    let file = open(path, OFlags::empty())?;
-    // Enough to tell the kinds apart, too little to hold any of the secret.
-    let mut head = [0_u8; 36];
-    let mut length = 0;
-    while length < head.len() {
-        match (&file).read(&mut head[length..]).map_err(|error| SignerError::io("read", path, error))? {
-            0 => break,
-            more => length += more,
-        }
-    }
-    let head = &head[..length];
-    // The type at the start of a public key line, of whatever algorithm: its own reader names what it refuses.
-    let word = head.split(|&c| c == b' ').next().unwrap_or_default();
-    let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
-    if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {
-        Ok(Box::new(SshKeygenSigner::open(path)?))
-    } else {
-        Ok(Box::new(FileSigner::open(path)?))
-    }
 }
 
 /// Signs with a private key file; the key is in this program's memory while the signer lives.
@@ -366,6 +338,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerErro
 mod tests {
     use super::*;
     use crate::crypto::sshsig;
+    use crate::trust::open_signer::open_signer;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn key(seed: u8) -> SecretKey {

@@ -10,8 +10,8 @@ use crate::cli::run::work::Work;
 use crate::cli::talk::Talk;
 use crate::cli::trust::Home;
 use crate::node::config;
-use crate::policy::Ruling;
 use crate::policy::profile::{Given, Level, effective};
+use crate::policy::ruling::Ruling;
 use crate::record::profile::{Limits, Profile, STRICT};
 use crate::record::step::DeclaredSandbox;
 use crate::sandbox::cancel::CancelFlag;
@@ -101,7 +101,7 @@ impl Hold {
             for state in &hold.sandbox.probe().layers {
                 if let Some(missing) = &state.missing {
                     talk.say(&format!(
-                        "warning: the sandbox layer {} is missing on this host: {}; mend it with: {}",
+                        "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
                         state.layer.word(),
                         missing.why,
                         missing.knob
