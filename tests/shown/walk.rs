@@ -100,6 +100,8 @@ impl Walk {
     pub(super) fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var("PATH").unwrap_or_default();
+        // A command that names a file of the repository is typed in a clone of it.
+        let script = script.replace(" tests/", &format!(" {}/tests/", root().display()));
         let script = script.replace(SHOWN_PORT, &self.address);
         command.args(["-euc", &script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
         command.env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()));
@@ -156,13 +158,9 @@ impl Walk {
                 script.push_str(&format!("{line}\n"));
             }
         }
-        if script.contains("python3 tests/")
-            && self.bash("command -v python3").output().is_ok_and(|o| !o.status.success())
-        {
+        if script.contains("python3 ") && self.bash("command -v python3").output().is_ok_and(|o| !o.status.success()) {
             return not_run(here, "there is no python3 here");
         }
-        // The reader is in a clone then.
-        let script = script.replace("python3 tests/", &format!("python3 {}/tests/", root().display()));
         let output = self.bash(&script).output().expect("started");
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         assert!(output.status.success(), "{here}: {:?}\n{script}\n{said}", output.status);
