@@ -665,7 +665,7 @@ fn versions_that_are_forged_or_swapped_leave_the_sealed_one_in_force() {
         (
             "signed by one person with two keys",
             envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
-            "signed it with another key already",
+            "already signed with another key",
         ),
         ("one signature twice", twice.to_string(), "out of order or listed twice"),
         ("a signature of something else", flipped.to_string(), "does not count"),
