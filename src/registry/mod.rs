@@ -381,7 +381,7 @@ mod tests {
         let stars = format!("deny=**/{}", "*".repeat(1000));
         for (defaults, fence, expected) in [
             ("", "read=srv", "a.md:5:18: the path \"srv\" is relative"),
-            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" climbs"),
+            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" contains"),
             ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" is listed twice"),
             ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, and nothing says how"),
             ("", "workdir=copy", "a.md:5:21: `workdir` needs a tree"),
