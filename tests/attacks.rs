@@ -244,7 +244,7 @@ fn a_disk_that_is_almost_full_is_told_by_ready_log_and_doctor() {
     wait_for("the log tells it", || told() == 1);
     let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(said.lines().any(|line| line.starts_with("MEND") && line.contains("16 MiB are needed")), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("FIX ") && line.contains("16 MiB are needed")), "{said}");
     std::fs::remove_file(&filled).unwrap();
     assert_eq!(world.wire.peek("/ready").status, 200);
     wait_for("its end is told", || world.service_log().contains("the disk of the store has room again"));
@@ -282,6 +282,60 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
         assert_eq!(world.output(&finished, "stdout").len(), 300_000);
     }
     world.check_history();
+}
+
+/// Every call that writes has one answer on a full disk; the store has no byte for it.
+#[test]
+fn on_a_full_disk_every_write_is_refused_as_busy() {
+    let mut world = World::new();
+    let waiting: Vec<Value> = (0..6)
+        .map(|_| {
+            let mut wish = World::wish("plain:true", json!({}));
+            wish["nonce"] = json!(people::nonce());
+            world.wire.post("/v1/proposals", &world.agent, &wish).ok(201)
+        })
+        .collect();
+    let [denied, signed, cancelled, handed_in, ..] = waiting.as_slice() else { panic!("six") };
+    world.stop();
+    let mount = "for last; do :; done; d=$last/boundary; s=$last/small; mkdir $s && mount -t tmpfs -o size=40m,mode=700 tmpfs $s && \\
+                 cp -a $d/. $s/ && mount --bind $s $d && exec \"$@\"";
+    world.setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"].map(str::to_owned).to_vec();
+    if let Err(why) = world.try_start() {
+        return not_run("on_a_full_disk_every_write_is_refused_as_busy", &why);
+    }
+    let filled = outputs_of_the_service(&world).with_file_name("fill");
+    let mut fill = std::fs::File::create(&filled).unwrap();
+    while fill.write_all(&[0; 4096]).is_ok() {}
+    drop(fill);
+    let (agent, courier) = (world.agent.clone(), world.courier.clone());
+    let cancel = || world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(cancelled)), &agent, &json!({}));
+    let submit = || world.submit_as(&courier, &envelope(&bytes_of(handed_in), &[&alice()]));
+    let propose = || world.wire.post("/v1/proposals", &world.agent, &World::wish("say:echo", json!({})));
+    let mut answers = [
+        ("propose", propose()),
+        ("deny", world.deny(denied, &alice())),
+        ("sign", world.sign(signed, &[&alice()])),
+        ("cancel", cancel()),
+        ("submit", submit()),
+    ];
+    for (what, answer) in &mut answers {
+        assert_eq!(answer.status, 503, "{what}: {}", answer.text());
+        let problem = answer.problem("busy");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("make room") && detail.contains("try again"), "{what}: {detail}");
+        assert!(!detail.contains("disk") || detail.matches("disk").count() == 1, "said once: {what}: {detail}");
+    }
+    for proposal in &waiting {
+        assert_eq!(world.show(id_of(proposal))["status"], "pending", "nothing was changed");
+    }
+    std::fs::remove_file(&filled).unwrap();
+    assert_eq!(world.deny(denied, &alice()).ok(200)["status"], "denied");
+    world.sign(signed, &[&alice()]).ok(200);
+    world.until(id_of(signed), "finished");
+    assert_eq!(cancel().ok(200)["status"], "cancelled");
+    assert_eq!(submit().status, 200);
+    propose().ok(201);
+    world.assert_audited();
 }
 
 #[test]

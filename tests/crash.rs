@@ -531,7 +531,7 @@ fn r7_windows_end_while_the_clock_is_behind_the_log() {
     let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     let line = said.lines().find(|line| line.contains("the system clock")).unwrap_or_else(|| panic!("{said}"));
-    assert!(line.starts_with("MEND") && doctor.status.code() == Some(1), "{said}");
+    assert!(line.starts_with("FIX ") && doctor.status.code() == Some(1), "{said}");
     world.check_history();
 }
 

@@ -382,6 +382,42 @@ fn roster_swapped_in_a_ci_checkout_is_not_read() {
     assert_eq!(trusting(&text(&outside), &elsewhere, &[]).0, Some(2));
 }
 
+/// A file that others can write is no ground for trust, whichever command it is named to.
+#[test]
+fn verify_and_audit_refuse_a_roster_that_others_can_write_as_gate_does() {
+    let at = Deployed::new();
+    let (place, bundle) = (at.world.path("safe"), at.bundle.to_string_lossy().into_owned());
+    let roster = place.join("roster.json");
+    at.roster_file(&roster);
+    let verify = |roster: &str| {
+        let mut command = at.world.program(&["verify", &bundle, "--roster", roster]);
+        let input = fs::File::open(place.join("roster.json")).expect("there");
+        let output = command.stdin(input).output().expect("verify");
+        (output.status.code(), said(&output))
+    };
+    let named = roster.to_str().expect("text");
+    assert_eq!(verify(named).0, Some(0));
+    let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+    for (path, mode, usual) in [(&roster, 0o666, 0o644), (&roster, 0o664, 0o644), (&place, 0o777, 0o755)] {
+        chmod(path, mode);
+        let (code, said) = verify(named);
+        assert!(code == Some(2) && said.contains("chmod go-w") && said.contains("no ground for trust"), "{said}");
+        let mut audit =
+            at.world.program(&["audit", &at.world.wire.url, "--url", &at.world.wire.url, "--roster", named]);
+        let audit = audit.env("COUNTERSIGN_TOKEN", &at.world.reader).output().expect("audit");
+        assert_eq!(audit.status.code(), Some(2), "{}", self::said(&audit));
+        let mut gate = at.command(&at.bundle, &at.demands());
+        assert_eq!(gate.args(["--roster", named]).output().expect("gate").status.code(), Some(2));
+        // What the shell hands over is no file of others, and a digest needs none.
+        for other in ["-", "/dev/stdin", &at.roster] {
+            let (code, said) = verify(other);
+            assert_eq!(code, Some(0), "{other}: {said}");
+        }
+        chmod(path, usual);
+    }
+    assert_eq!(verify(named).0, Some(0));
+}
+
 /// Another roster, as a hostile change would bring it along.
 fn deployable_roster(at: &Deployed) -> Vec<u8> {
     let mut envelope: Value =

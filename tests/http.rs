@@ -297,8 +297,17 @@ fn other_hosts_and_origins_are_refused() {
     // Nor is a body taken that a page could send without asking first.
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
-        world.wire.call("POST", &path, &[("content-type", kind)], Some(body.as_bytes())).problem("malformed");
+        let refused = world.wire.call("POST", &path, &[("content-type", kind)], Some(body.as_bytes()));
+        let problem = refused.problem("malformed");
+        assert_eq!((refused.status, refused.header("accept")), (415, Some("application/json")), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("curl: `--json`")), "{problem}");
     }
+    // `curl -d` to a call that takes no body.
+    let (path, bearer) =
+        (format!("/v1/proposals/{}/cancellation", id_of(&proposal)), format!("Bearer {}", world.agent));
+    let form = [("authorization", &*bearer), ("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(world.wire.call("POST", &path, &form, Some(b"{}")).status, 415);
+    assert_eq!(world.show(id_of(&proposal))["status"], "pending");
 }
 
 #[test]

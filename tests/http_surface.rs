@@ -155,7 +155,7 @@ fn a_page_elsewhere_can_not_use_the_service() {
     // A form can be sent from any page, JSON can not.
     service
         .ask("POST", "/v1/proposals", &[("authorization", &service.bearer()), ("content-type", "text/plain")], "{}")
-        .is_problem(400, "malformed");
+        .is_problem(415, "malformed");
     service.raw(b"GET /health HTTP/1.0\r\n\r\n").is_problem(403, "forbidden");
 }
 

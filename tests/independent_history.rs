@@ -61,6 +61,35 @@ fn words(line: &Value) -> Value {
 }
 
 #[test]
+fn a_broken_first_seal_or_roster_is_a_finding_and_another_roster_a_lack_of_trust() {
+    let world = World::new();
+    world.run("plain:true", json!({}), &[&alice()]);
+    let copy = world.export("copy");
+    let codes = |roster: &str| {
+        let ours = world.program(&["audit", "--roster", roster]).arg(&copy).output().expect("audit");
+        let theirs =
+            second::python().arg("audit").arg(&copy).arg("--roster").arg(roster).output().expect("python runs");
+        (ours.status.code().unwrap(), theirs.status.code().unwrap())
+    };
+    let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+    assert_eq!(codes(&roster), (0, 0));
+    assert_eq!(codes(&format!("sha256:{}", "a".repeat(64))), (2, 2), "a roster of another boundary");
+    let blob = copy.join("blob/sha256").join(roster.trim_start_matches("sha256:"));
+    let entries = copy.join(format!("tile/entries/000.p/{}", world.log_size()));
+    // Within the payload of entry 0, and its first byte.
+    for (file, at) in [(&blob, 40), (&entries, 200), (&entries, 2)] {
+        let good = fs::read(file).unwrap();
+        let mut bad = good.clone();
+        bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
+        fs::write(file, bad).unwrap();
+        assert_eq!(codes(&roster), (1, 1), "{} {at}", file.display());
+        fs::write(file, &good).unwrap();
+    }
+    fs::remove_file(&blob).unwrap();
+    assert_eq!(codes(&roster), (1, 1), "no roster beside the log");
+}
+
+#[test]
 fn both_auditors_agree_on_the_log_of_a_real_boundary() {
     let mut world = World::new();
     world.run("two:go", json!({"text": "\u{e4} \"x\""}), &[&alice(), &bob()]);

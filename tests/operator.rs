@@ -198,7 +198,7 @@ fn serve_says_every_error_of_every_file_and_does_not_start() {
     std::fs::set_permissions(home.join("boundary/key.pem"), std::fs::Permissions::from_mode(0o644)).expect("set");
     let output = run(dir.path(), &["serve", "b"]);
     let text = said(&output);
-    for words in ["bad.md:5:", "policy.yaml:", "roster.toml:", "chmod 600", "4 things to mend"] {
+    for words in ["bad.md:5:", "policy.yaml:", "roster.toml:", "chmod 600", "4 things to fix"] {
         assert!(text.contains(words), "{words}\n{text}");
     }
     assert!(!home.join("boundary/countersign.db").exists(), "nothing was begun");
@@ -341,7 +341,7 @@ fn features_of_later_versions_are_refused_by_name() {
         assert!(text.contains(words), "{words}\n{text}");
     }
     let text = said(&run(dir.path(), &["serve", "b", "--listen", "0.0.0.0:7433"]));
-    assert!(text.contains("3 things to mend"), "{text}");
+    assert!(text.contains("3 things to fix"), "{text}");
 }
 
 #[test]

@@ -304,6 +304,8 @@ fn check_answers_for_paths_variables_and_options() {
         (&["ask.sh"], 1),
         (&["ask.sh", "-y"], 0),
         (&["ask.sh", "--allow-run", "jq"], 0),
+        (&["ask.sh", "--allow-run", "no,{yq,jq}"], 0),
+        (&["ask.sh", "--allow-run", "{yq,no}"], 1),
         (&["ask.sh", "--allow-run", "jq", "--deny-all"], 0),
         (&["ask.sh", "-y", "--deny-all"], 1),
         (&["ask.sh", "--allow-all", "--deny-all"], 1),

@@ -310,7 +310,7 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
         mode(&world, name, open);
         let says = world.try_start().expect_err("it does not serve");
         assert!(says.contains(&format!("others can write it (mode {open:04o})")), "{says}");
-        assert!(says.contains("1 thing to mend"), "said once: {says}");
+        assert!(says.contains("1 thing to fix"), "said once: {says}");
         let doctor = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
         assert!(said(&doctor).contains("FAIL   files"), "{}", said(&doctor));
         mode(&world, name, ordinary);
@@ -424,6 +424,57 @@ fn sandbox_says_which_option_gives_a_command_what_it_lacks() {
     // The first example of its help.
     let listed = run(&["--", "ls", "-la", "/"]);
     assert!(listed.contains("usr") && !listed.contains("denied"), "{listed}");
+}
+
+/// The files of a tree keep their owner in an overlay, and a run of root's is nobody whom the host knows.
+#[test]
+fn sandbox_says_why_files_of_another_owner_can_not_be_changed() {
+    if !rustix::process::geteuid().is_root() {
+        return not_run("sandbox_says_why_files_of_another_owner_can_not_be_changed", "ids of its own need root");
+    }
+    let (_dir, tree) = tree();
+    let inner = format!("{tree}/inner");
+    std::fs::create_dir(&inner).expect("a directory");
+    std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let world = World::prepared(|_| {});
+    let tried = |workdir: &str, script: &str| {
+        let arguments = ["sandbox", "--write", &inner, "--workdir", workdir, "--", "sh", "-c", script];
+        said(&world.program(&arguments).output().expect("runs"))
+    };
+    std::fs::create_dir(format!("{inner}/.git")).expect("a directory");
+    let index = "echo new > .git/index.lock";
+    for workdir in ["overlay", "in-place"] {
+        let text = tried(workdir, index);
+        let told = text.contains(&format!("{inner} belongs to another user")) && text.contains("--workdir copy");
+        assert!(text.contains("ermission denied") && told, "{workdir}: {text}");
+    }
+    assert_eq!(tried("copy", index), "", "what it says helps");
+    assert_eq!(tried("overlay", "echo new > new && cat new"), "new\n");
+}
+
+/// Alternatives in braces are one pattern, on the command line and in a runbook.
+#[test]
+fn a_list_of_deny_patterns_is_split_outside_of_braces() {
+    let (_dir, tree) = tree();
+    for name in ["a", "q", "z"] {
+        std::fs::create_dir(format!("{tree}/{name}")).expect("a directory");
+        std::fs::write(format!("{tree}/{name}/key"), format!("of {name}\n")).expect("a file");
+    }
+    let world = World::prepared(|_| {});
+    let tried = |deny: &[&str]| {
+        let mut command = world.program(&["sandbox", "--read", &tree]);
+        for pattern in deny {
+            command.args(["--deny", pattern]);
+        }
+        let script = format!("cd {tree}; cat a/key q/key z/key plain .env 2>/dev/null");
+        let output = command.args(["--", "sh", "-c", &script]).output().expect("runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(tried(&["**/{a,q}/key"]), "of z\nplain text\nthe secret\n");
+    assert_eq!(tried(&["**/{a,q}/key,**/.env"]), "of z\nplain text\n");
+    assert_eq!(tried(&["**/a/key", "**/.env"]), "of q\nof z\nplain text\n");
+    let text = refused(&format!("read={tree} deny=\"**/{{a,q\""), &format!("read: [\"{tree}\"]"));
+    assert!(text.contains("never closed"), "{text}");
 }
 
 /// What a step could write to the terminal of whoever tries it would look like this program's words.

@@ -340,6 +340,16 @@ fn a_receipt_at_every_maximum_still_fits_into_an_entry() {
     let signed = Signed::<Receipt>::from_envelope(&envelope, Base64::Strict).expect("read");
     let _well_formed = signed.check_document().expect("well formed");
 
+    // A boundary's signature in the longer form would take the leaf over the limit, so it is refused.
+    let mut longer = envelope.clone();
+    longer.signatures[0] = EnvelopeSignature::new(longer.signatures[0].keyid, &golden::sshsig("boundary", &bytes));
+    assert!(golden::leaf_data(&longer).len() > MAX_ENTRY_BYTES);
+    let signed = Signed::<Receipt>::from_envelope(&longer, Base64::Strict).expect("read");
+    let key = golden::key("boundary");
+    assert!(signed.clone().verify(|_| Some(&key)).is_ok(), "it holds");
+    let refused = signed.verify_raw(|_| Some(&key)).expect_err("the longer form");
+    assert!(refused.to_string().contains("64 raw bytes"), "{refused}");
+
     // One byte more of the rest.
     receipt.boundary.version.push('v');
     let refused = receipt.into_statement().unwrap().to_payload().expect_err("one byte more");

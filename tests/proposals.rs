@@ -203,6 +203,50 @@ fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
 }
 
 #[test]
+fn a_statement_in_a_file_is_not_signed_when_it_was_denied_or_is_over() {
+    let mut world = World::new();
+    let here = world.path("");
+    let write = |name: &str, step: &str| {
+        let path = here.join(name);
+        let made =
+            as_agent(&world, &["propose", step, "--offline", "--proposer", "agent", "-o", path.to_str().unwrap()]);
+        assert!(made.status.success(), "{}", said(&made));
+        let statement: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        people::payload_of(&statement)
+    };
+    let denied = write("denied.json", "two:go");
+    let ran = write("ran.json", "plain:true");
+    write("open.json", "plain:true");
+    let approve = |name: &str| as_approver(&world, &alice(), &here, "approve", &[name, "-o", "signed.json"]);
+    world.wire.post("/v1/denials", "", &denial_of(&world, &denied, &bob())).ok(200);
+    world.submit(&envelope(&ran, &[&bob()])).ok(200);
+    for (name, how) in [("denied.json", " was denied by bob at 20"), ("ran.json", " ran and ended at 20")] {
+        for command in ["review", "approve"] {
+            let refused = match command {
+                "review" => as_approver(&world, &alice(), &here, command, &[name]),
+                _ => approve(name),
+            };
+            let told = text(&refused.stderr);
+            assert_eq!((refused.status.code(), refused.stdout.len()), (Some(126), 0), "{}", said(&refused));
+            assert!(told.contains(how) && told.ends_with(": nothing to sign\n"), "{command} {name}: {told}");
+        }
+    }
+    let told = text(&approve("open.json").stderr).to_owned();
+    assert!(!told.contains("could not be asked") && !told.contains("nothing to sign"), "{told}");
+    // Only who may read all steps asks for denials.
+    let digest = format!("sha256:{}", people::sha256(&denied));
+    let view = world.wire.get(&format!("/v1/denials/{digest}"), &world.reader).ok(200);
+    assert_eq!((&view["digest"], &view["denials"][0]["approver"]), (&json!(digest), &json!("bob")), "{view:#}");
+    world.wire.get(&format!("/v1/denials/{digest}"), &world.agent).problem("forbidden");
+    world.wire.get("/v1/denials/sha256:1", &world.reader).problem("malformed");
+    // Without an answer that is said, and the review goes on.
+    world.stop();
+    let told = as_approver(&world, &alice(), &here, "review", &["open.json"]);
+    let note = "note: it could not be asked whether this statement was denied or has run by now: the boundary at ";
+    assert!(text(&told.stderr).contains(note) && text(&told.stdout).contains("plain:true"), "{}", said(&told));
+}
+
+#[test]
 fn a_statement_that_runs_by_now_is_killed_by_its_denial() {
     let world = World::new();
     let id = people::proposal_id();

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
@@ -60,16 +61,25 @@ fn who_waits_at_the_command_line_survives_a_restart() {
     let mut world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let id = id_of(&proposal).to_owned();
-    let mut events = world.wire.lines(&id, &world.reader, 0);
-    assert!(events.next().is_some(), "the stream has begun");
-    let mut waiting = waiter(&world, &id);
+    let mut command = world.program(&["--url", &world.wire.url, "wait", &id, "--json"]);
+    command.env("COUNTERSIGN_TOKEN", &world.agent).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut waiting = command.spawn().expect("it starts");
+    // Its first event: the boundary was reached.
+    let mut events = BufReader::new(waiting.stdout.take().expect("a pipe"));
+    let mut first = String::new();
+    events.read_line(&mut first).expect("an event");
+    assert!(first.contains("pending"), "{first}");
     world.setup.listen = world.wire.url.strip_prefix("http://").expect("a URL").to_owned();
     world.stop();
-    // Long enough that it asks in vain.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // A boundary that was reached is asked for two minutes, and one that never answered for a quarter of a minute.
+    let mut talk = BufReader::new(waiting.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    talk.read_line(&mut said).expect("words");
+    assert!(said.contains("trying again for up to 120 s"), "{said}");
     assert!(waiting.try_wait().expect("a status").is_none(), "it waits");
     world.start();
     world.sign(&proposal, &[&alice()]).ok(200);
-    let output = waiting.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let rest: Vec<String> = events.lines().map(|line| line.expect("UTF-8")).collect();
+    assert!(rest.last().is_some_and(|line| line.contains("\"finished\"")), "{rest:?}");
+    assert_eq!(waiting.wait().expect("it ends").code(), Some(0));
 }

@@ -5,9 +5,10 @@ mod support;
 mod terminal;
 
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use support::people::{alice, bob};
+use support::people::{self, Key, alice, bob, mallory};
 use support::{SMALL, World, id_of, runbook};
 use terminal::Terminal;
 
@@ -40,6 +41,31 @@ fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, 
 fn digits(proposal: &Value) -> String {
     let digest = proposal["digest"].as_str().expect("a digest");
     digest[digest.len() - 8..].to_owned()
+}
+
+#[test]
+fn roster_sign_asks_for_digits_that_stand_unbroken_in_a_line_of_80_columns() {
+    let world = World::new();
+    let grace = Key::of("grace", 40);
+    world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
+    let added = add.arg(world.path("b")).arg("--key").arg(world.path("grace.pub")).output().expect("started");
+    assert!(added.status.success(), "{}", said(&added));
+    let file = world.path("b/boundary/roster.d/2.json");
+    let version: Value = serde_json::from_slice(&std::fs::read(&file).expect("a version")).expect("an envelope");
+    let digest = people::sha256(&people::payload_of(&version));
+    let end = &digest[digest.len() - 8..];
+    let pinned = world.started["roster"].as_str().expect("a digest");
+    let mut command = world.program(&["roster", "sign", "--roster", pinned, "--key"]);
+    command.arg(world.path("alice.pem")).arg(&file);
+    let mut terminal = at_terminal(&world, 80, &command, &[]);
+    terminal.wait_for("anything else stops: ").types(&format!("{end}\n"));
+    let (code, text) = terminal.end();
+    assert_eq!(code, Some(0), "{text}");
+    let question = text.lines().find(|line| line.contains("To sign this roster as alice")).expect("a question");
+    let at = question.find(&format!("type {end}, ")).unwrap_or_else(|| panic!("no digits in {question:?}"));
+    assert!(at + "type ".len() + end.len() <= 80, "{question:?}");
 }
 
 /// The sample of every new boundary.
@@ -222,8 +248,9 @@ fn an_inbox_is_a_table_that_fits_the_terminal() {
         assert!(lines[0].starts_with("ID ") && lines[0].ends_with(" !"), "{text}");
         let id = id_of(&one);
         let row = lines.iter().find(|line| line.starts_with(&id[id.len() - 6..])).expect("a row");
-        assert!(row.contains("service:restart") && row.contains("name=shop") && row.contains("0 of 2"), "{text}");
-        assert!(row.contains("  !"), "kill is denied by a built-in list: {text}");
+        let step = if columns < 80 { "service:r..." } else { "service:restart" };
+        assert!(row.contains(step) && row.contains("name=shop") && row.contains("0 of 2"), "{text}");
+        assert!(row.ends_with("  ! deny-list"), "kill is denied by a built-in list: {text}");
     }
 }
 
@@ -259,4 +286,151 @@ fn a_passphrase_is_asked_for_by_name() {
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("nothing waits for your signature"), "{text}");
+}
+
+/// Sends calls without a token from this machine, one after the other, until `work` is done.
+fn under_junk<T>(world: &World, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = world.wire.try_call("GET", "/log/checkpoint", &[], None);
+                    let _ = world.wire.try_post("/v1/challenges", "", &json!({"keyid": mallory().keyid()}));
+                }
+            });
+        }
+        // Ends the junk also when `work` panics.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            support::wait_for("calls without a token are limited", || world.wire.peek("/log/checkpoint").status == 429);
+            work()
+        }));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
+    let world = World::with(|setup| setup.limits = "calls_per_second = 20".to_owned());
+    let proposal = world.propose("say:echo", json!({}));
+    let expected = proposal["digest"].as_str().expect("a digest").to_owned();
+    under_junk(&world, || {
+        for words in [&["review", id_of(&proposal)][..], &["inbox"]] {
+            let output = as_alice(&world, words).output().expect("it starts");
+            assert_eq!(output.status.code(), Some(0), "{words:?}: {}", said(&output));
+        }
+        // Who has neither a token nor a rostered key is told how long to wait, and nothing of keys.
+        world.write("mallory.pem", mallory().secret.to_pkcs8_v1_pem().as_str());
+        // Now and then one of these calls is the one that the rate lets through.
+        for words in [&["inbox", "--all", "--key"][..], &["log", "checkpoint", "--key"]] {
+            support::wait_for("a stranger's key is limited", || {
+                let mut command = world.program(&["--url", &world.wire.url]);
+                let output = command.args(words).arg(world.path("mallory.pem")).output().expect("it starts");
+                let text = said(&output);
+                assert!(!text.contains("none of your keys"), "{words:?}: {text}");
+                output.status.code() == Some(125)
+                    && text.contains("too many calls")
+                    && text.contains("try again in 1 s")
+            });
+        }
+        // A signature that verifies needs no token.
+        let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+        let junk = json!({"signatures": [{"keyid": alice().keyid(), "sig": bob().sign(b"x")["sig"]}]});
+        support::wait_for("a signature that does not verify is limited", || {
+            world.wire.post(&path, "", &junk).status == 429
+        });
+        let output = as_alice(&world, &["approve", id_of(&proposal), "--yes", "--expect", &expected]).output();
+        let output = output.expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let second = world.propose("say:echo", json!({"text": "second"}));
+        let signature = json!({"signatures": [alice().sign(&support::bytes_of(&second))]});
+        world.wire.post(&format!("/v1/proposals/{}/signatures", id_of(&second)), "", &signature).ok(200);
+    });
+}
+
+/// The 200 parts of one parameter, and another one behind it.
+#[test]
+fn the_last_screen_and_a_denial_name_each_parameter() {
+    let world = World::with(|setup| {
+        let params = "params:\n  a: {type: array, items: {type: integer}, maxItems: 500}\n  zz: {type: string}\n";
+        setup.runbook("many.md", runbook(&format!("{params}{SMALL}"), &[("go", "printf done")]));
+    });
+    let many: Vec<u32> = (0..200).collect();
+    let proposal = world.propose("many:go", json!({"a": many, "zz": "target"}));
+    let review = said(&as_alice(&world, &["review", id_of(&proposal)]).output().expect("it starts"));
+    let lines: Vec<&str> = review.lines().collect();
+    let last = lines[lines.len().saturating_sub(30)..].join("\n");
+    assert!(last.contains("  parameters  a = [0, 1, 2, ") && last.contains("200 elements, 691 bytes"), "{review}");
+    assert!(last.contains("zz = \"target\""), "{review}");
+    let mut terminal = at_terminal(&world, 80, &as_alice(&world, &["deny", id_of(&proposal)]), &[]);
+    terminal.wait_for("Type yes: ");
+    let asked = terminal.text();
+    terminal.types("no\n");
+    terminal.end();
+    assert!(asked.lines().count() <= 8 && asked.contains("zz = \"target\""), "{asked}");
+}
+
+#[test]
+fn a_token_of_another_boundary_is_named_as_such() {
+    let world = World::new();
+    for (token, code, part) in [
+        (format!("cst_{}", "x".repeat(43)), 126, "does not take your token (unauthenticated): nobody has this token"),
+        ("cst_\u{2026}".to_owned(), 2, "the token that was given is none"),
+    ] {
+        let mut list = world.program(&["--url", &world.wire.url, "registry", "list"]);
+        let output = list.env("COUNTERSIGN_TOKEN", &token).output().expect("it starts");
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(part) && !text.contains("a token is needed") && !text.contains("reached"), "{text}");
+    }
+}
+
+/// The commands below "Next:" are run as they are written, but for the port, and for `approve`, which asks a person.
+#[test]
+fn what_init_says_to_do_next_works_as_it_is_written() {
+    use std::io::{BufRead as _, BufReader};
+    let world = World::prepared(|_| {});
+    let here = world.path("fresh");
+    std::fs::create_dir(&here).expect("made");
+    world.write("fresh/alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    world.write("fresh/alice.pub", alice().ssh.line());
+    let home = here.join("home");
+    let shell = |line: &str, url: &str| {
+        let mut command = world.command("sh");
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_countersign")).parent().expect("a directory");
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+        command.args(["-c", line]).current_dir(&here).env("PATH", path).env("HOME", &home);
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env("COUNTERSIGN_URL", url)
+            .env("COUNTERSIGN_KEY", here.join("alice.pem"));
+        command
+    };
+    let made = shell("countersign init 'my boundary' --yes --name prod/eu --approver alice=alice.pub", "").output();
+    let made = made.expect("it starts");
+    assert!(made.status.success(), "{}", said(&made));
+    let config = here.join("my boundary/countersign.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replace("127.0.0.1:7433", "127.0.0.1:0")).expect("written");
+    let next = String::from_utf8_lossy(&made.stdout).into_owned();
+    let commands: Vec<&str> = next.lines().filter_map(|line| line.strip_prefix("       ")).collect();
+    assert_eq!(commands.len(), 7, "{next}");
+    let (mut serving, mut url) = (None, String::new());
+    for command in commands {
+        if command.contains(" serve ") {
+            let mut child =
+                shell(&format!("exec {command}"), "").stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+            let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+            let listens = lines.find(|line| line.trim().starts_with("listens")).expect("it listens");
+            url = listens.split_whitespace().last().expect("an address").to_owned();
+            serving = Some((child, lines));
+            continue;
+        }
+        let output = shell(&command.replace(" approve", " review"), &url).output().expect("it starts");
+        assert!(output.status.success(), "{command}: {}", said(&output));
+    }
+    let (mut child, _) = serving.expect("it serves");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
 }

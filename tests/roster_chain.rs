@@ -511,6 +511,27 @@ fn the_boundarys_key_is_rotated_and_receipts_of_both_keys_verify_from_both_roste
 }
 
 #[test]
+fn both_auditors_show_a_key_that_they_cannot_verify() {
+    let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+    let mut world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| {
+        tables["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(foreign));
+    });
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    world.stop();
+    world.start();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    let copy = world.export("copy");
+    let pinned = world.pinned(1);
+    let output = world.program(&["audit", "--json", "--roster", &pinned]).arg(&copy).output().expect("audit");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(said(&output).matches("ecdsa-sha2-nistp256").count(), 1, "{}", said(&output));
+    let audited = second::python().arg("audit").arg(&copy).args(["--roster", &pinned]).output().expect("python runs");
+    let report: Value = serde_json::from_slice(&audited.stdout).expect("JSON");
+    assert_eq!((&report["sound"], &report["foreign"][0]["key"]), (&json!(true), &json!(foreign)), "{report:#}");
+}
+
+#[test]
 fn a_new_key_waits_until_the_old_one_has_closed_what_it_began() {
     let mut world = World::new();
     world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());

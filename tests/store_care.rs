@@ -384,6 +384,19 @@ fn a_backup_of_a_serving_boundary_restores_into_a_new_log_that_names_the_old_one
 }
 
 #[test]
+fn a_backup_says_what_the_note_is_that_it_prints() {
+    let world = World::new();
+    let mut command = world.program(&["store", "backup", "--config"]);
+    let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made));
+    let printed = String::from_utf8(made.stdout.clone()).expect("UTF-8");
+    let note = std::fs::read_to_string(world.path("backup/checkpoint")).unwrap();
+    assert_eq!(printed.split_once('\n').expect("two lines").1, note);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(said.contains("The note above is the signed checkpoint of the log at this moment"), "{said}");
+}
+
+#[test]
 fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
     let (mut world, ..) = busy();
     let roster = world.started["roster"].as_str().unwrap().to_owned();

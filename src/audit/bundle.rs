@@ -22,6 +22,7 @@ use crate::audit::report::{Basis, BundleReport, CheckName, Finding, TrustFacts, 
 use crate::audit::witnesses::check_witnesses;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
+use crate::crypto::sshsig::ForeignKey;
 use crate::decision::parameters::{ParametersError, check_parameters};
 use crate::decision::place::check_place;
 use crate::decision::quorum::{self, NotCounted};
@@ -37,7 +38,7 @@ use crate::record::seal::Seal;
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::roster::TrustedRoster;
+use crate::trust::roster::{Holder, TrustedRoster};
 
 /// What the one who verifies trusts beforehand. It never comes out of a bundle.
 #[derive(Debug, Clone)]
@@ -362,13 +363,7 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
             open.version()
         ));
     }
-    for (holder, key) in chain.iter().flat_map(|chain| chain.last().foreign_keys()) {
-        warnings.push(format!(
-            "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
-            key.keyid(),
-            key.kind()
-        ));
-    }
+    warnings.extend(chain.iter().flat_map(|chain| chain.last().foreign_keys()).map(warn_of_foreign));
     let trust = TrustFacts {
         roster: pinned.digest(),
         newest: chain
@@ -387,6 +382,15 @@ fn verify_parsed(mut ledger: Ledger, bundle: &Got<Bundle>, pinned: &Pinned, opti
         Finding::Failed => false,
     });
     BundleReport { verified, checks, trust, facts, boundary_says: facts::boundary_says(&witnesses), warnings }
+}
+
+/// What a report says of a key in a roster whose type this version can't verify.
+pub(crate) fn warn_of_foreign((holder, key): &(Holder, ForeignKey)) -> String {
+    format!(
+        "the key {} of {holder} has the type {}, which this version can't verify: it counts for nobody",
+        key.keyid(),
+        key.kind()
+    )
 }
 
 fn by_ref<T>(got: &Got<T>) -> Got<&T> {
@@ -762,6 +766,14 @@ mod tests {
             "{:?}",
             report.checks
         );
+        // Where no list allows a command, nothing rests on how the script is read.
+        let report = read_by_another_version()
+            .edit(Stage::Policy, |policy| {
+                *policy =
+                    json!({"version": 1, "default": {"mode": "deny", "approvals": policy["default"]["approvals"]}});
+            })
+            .report(Options::default());
+        assert_eq!(report.finding(CheckName::Permissions), Finding::Failed, "{:?}", report.checks);
         let (verified, left) = open(Stage::Roster, |roster| {
             roster["predicate"]["witness"] =
                 json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);

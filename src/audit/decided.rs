@@ -165,7 +165,7 @@ pub(crate) fn check_asked(rules: &InForce, signed: &Authorization, seal: &Seal) 
     match check_permissions(&rules.asked, &signed.permissions) {
         Ok(_covered) => Ok(((), format!("policy lets the step run; of {asked} questions all are signed"))),
         // What a script runs follows from reading it, and another version may read it otherwise.
-        Err(error) if seal.engine != ENGINE => Err(Stop::NotChecked(format!(
+        Err(error) if seal.engine != ENGINE && error.rests_on_reading() => Err(Stop::NotChecked(format!(
             "decided by {:?}; this is {ENGINE}, which reads it otherwise: {error}",
             seal.engine
         ))),

@@ -77,7 +77,7 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
         Some((Holder::Boundary(_), key)) => Some(key),
         _ => None,
     };
-    let seal = seal.verify(any_boundary).map_err(failed)?;
+    let seal = seal.verify_raw(any_boundary).map_err(failed)?;
     // Which boundary's key it has to be is known only now: the one whose name the seal carries.
     let name = &seal.predicate().boundary.name;
     let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
@@ -120,7 +120,7 @@ pub(crate) fn verify_by_boundary<P: Predicate>(
         format!("{} signatures, expected the boundary's one", signed.signature_count())
     })?;
     let name = &sealed.seal.predicate().boundary.name;
-    let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
+    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
     Ok((verified, format!("by boundary {name}")))
 }
 

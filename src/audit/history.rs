@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::audit::bundle::warn_of_foreign;
 use crate::audit::entry::{Entry, Parts};
 use crate::audit::finding::{Counts, Finding, OpenRun, Said, Summary, What};
 use crate::audit::kept::{Kept, KeptSeal};
@@ -611,7 +612,7 @@ impl Auditor {
                 return Err((What::Signature, message));
             }
             let name = &in_force.boundary.name;
-            signed.verify(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
+            signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
                 VerifyError::Malformed(malformed) => (of_malformed(&malformed), malformed.to_string()),
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
@@ -786,6 +787,9 @@ impl Auditor {
                 "version {version} of the roster is unguarded (threshold 0): whoever runs the boundary can replace it"
             ));
         }
+        let foreign: BTreeSet<String> =
+            self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys).map(warn_of_foreign).collect();
+        warnings.extend(foreign);
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
@@ -793,9 +797,10 @@ impl Auditor {
                 |head| format!("its last known head is of {} entries", head.size),
             );
             warnings.push(format!(
-                "this log follows that of {} ({head}), which was closed by a restore and is not audited here: audit that one too \
-                 (`countersign audit` of its directory in closed/ of the boundary's, of a backup, or of what `log export --from` \
-                 wrote), and hold it against the head in `follows` of the summary (--json)",
+                "this log follows that of {} ({head}), which a restore or an upgrade closed and which is not audited here: audit that \
+                 one too (`countersign audit` of its directory in closed/ of the boundary's, of a backup, or of what `log export \
+                 --from` wrote; a log of version 0.1.0 with that program), and hold it against the head in `follows` of the \
+                 summary (--json)",
                 follows.id
             ));
         }

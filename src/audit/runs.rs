@@ -482,8 +482,10 @@ impl Again {
                 None
             }
         };
-        if let Err(error) = check_permissions(step.asked(), &signed.permissions) {
-            self.read_otherwise(What::Permissions, error.to_string());
+        match check_permissions(step.asked(), &signed.permissions) {
+            Err(error) if error.rests_on_reading() => self.read_otherwise(What::Permissions, error.to_string()),
+            Err(error) => self.find(What::Permissions, error.to_string()),
+            Ok(_covered) => {}
         }
         let required = &step.profile.require;
         let lacking: Vec<_> = required.iter().filter(|layer| !signed.sandbox.require.contains(layer)).collect();

@@ -438,7 +438,7 @@ pub(crate) fn verify(
         Err(message) => return Ok(Err((What::RosterChain, message))),
     };
     let name = claimed.boundary.name;
-    Ok(match signed.verify(|keyid| roster.boundary_key(&name, keyid)) {
+    Ok(match signed.verify_raw(|keyid| roster.boundary_key(&name, keyid)) {
         Ok(verified) => Ok((verified, roster)),
         Err(VerifyError::UnknownSigner { keyid }) => {
             let version = roster.version();

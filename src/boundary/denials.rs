@@ -1,10 +1,11 @@
 //! Denials: an approver's signed no, to a proposal or to a statement that the boundary does not know yet.
 
 use crate::boundary::Boundary;
+use crate::boundary::access::Caller;
 use crate::boundary::proposals::{is_over, view_status, wrong_state};
 use crate::boundary::refusal::{Refusal, Stopped, fault};
 use crate::boundary::sealed::Sealed;
-use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
+use crate::boundary::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::sshsig::KeyId;
 use crate::decision::exclusion::{self, Tokens};
@@ -16,6 +17,7 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::refusal::Code;
+use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::message::{DenialDone, DenialWrite, WriteStop};
 
@@ -75,6 +77,21 @@ impl Boundary {
         Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
     }
 
+    /// Who denied this statement, whether the boundary has seen it or not.
+    ///
+    /// # Errors
+    /// `forbidden` for who may not read.
+    pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
+        let _ = caller.demand(Scope::Read, None)?;
+        let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
+        let denials = denials.into_iter().map(|denied| DeniedView {
+            approver: denied.approver,
+            index: denied.leaf,
+            at: denied.at,
+        });
+        Ok(DenialsView { digest: *digest, denials: denials.collect() })
+    }
+
     /// The denial, if it is signed by keys of the roster and is of this authorization at this boundary.
     fn verify_denial(
         &self,
@@ -111,6 +128,7 @@ impl Boundary {
             WriteStop::TooManyAhead { wait_s, .. } => {
                 Refusal::new(Code::RateLimited, stop.to_string()).retry_after(wait_s).into()
             }
+            WriteStop::Fault(error) => error.into(),
             stop => fault(&stop),
         })?;
         if let Some(running) = &done.running {

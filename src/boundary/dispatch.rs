@@ -55,7 +55,7 @@ impl Boundary {
             // Somebody else's signature completed it, or an approver denied it, in between.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
             Err(AdvanceStop::Unknown) => Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into()),
-            Err(AdvanceStop::Fault(error)) => Err(fault(&error)),
+            Err(AdvanceStop::Fault(error)) => Err(error.into()),
         }
     }
 

@@ -104,6 +104,7 @@ impl Boundary {
         demand_somebody(caller)?;
         let sealed = self.state();
         let steps = sealed.registry.steps().filter(|step| may_know(caller, &step.definition.reference));
+        let beyond = self.beyond_the_host();
         let steps = steps
             .map(|step| StepSummary {
                 reference: step.definition.reference.clone(),
@@ -113,6 +114,7 @@ impl Boundary {
                     .step(&step.definition.reference)
                     .map(|(_, held)| held.approvals.clone())
                     .unwrap_or_default(),
+                unavailable: beyond.get(&step.definition.reference).cloned(),
             })
             .collect();
         Ok(RegistryView {

@@ -15,6 +15,7 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
+use crate::sandbox::profile::Unavailable;
 
 /// What differs between the files and what is in force.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ struct Differences {
     reseal: Option<String>,
     /// What the seal in force can't do here.
     seal: Vec<String>,
+    /// The steps of it that this host can't run, each with the reason.
+    beyond: BTreeMap<StepRef, String>,
 }
 
 impl Notes {
@@ -62,17 +65,34 @@ impl Boundary {
         differences.chain(&notes.seal).cloned().collect()
     }
 
+    /// The notes that only an operator can end: a reseal that failed, and steps whose proposals are refused.
+    #[must_use]
+    pub fn must_fix(&self) -> Vec<String> {
+        let notes = self.notes.lock();
+        notes.reseal.iter().chain(&notes.seal).cloned().collect()
+    }
+
     /// Looks for what the seal in force can't do: steps that this host can't run, and quorums that can't be met. It is told
     /// in the log, in `/ready` and by `doctor`; proposals of it are refused before anybody signs.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.state();
-        let mut notes = steps_beyond_the_host(&sealed, &*self.sandbox);
+        let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
+        let mut notes = notes_of(&beyond);
         notes.extend(quorums_out_of_reach(&sealed, self.now()));
-        let before = std::mem::replace(&mut self.notes.lock().seal, notes.clone());
+        let before = {
+            let mut kept = self.notes.lock();
+            kept.beyond = beyond;
+            std::mem::replace(&mut kept.seal, notes.clone())
+        };
         for note in notes.iter().filter(|note| !before.contains(note)) {
             tracing::warn!("{note}");
         }
         notes
+    }
+
+    /// The steps of the seal in force that this host can't run, each with the reason.
+    pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
+        self.notes.lock().beyond.clone()
     }
 
     /// Why no proposal is taken for want of room on the disk; nothing where there is room.
@@ -133,19 +153,25 @@ impl Boundary {
     }
 }
 
-/// Steps whose sandbox this host can't hold, by what is missing.
-fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> Vec<String> {
-    let mut missing: BTreeMap<String, Vec<&StepRef>> = BTreeMap::new();
-    for step in sealed.registry.steps() {
-        let reference = &step.definition.reference;
-        let Some((_, held)) = sealed.step(reference) else { continue };
-        if let Err(unavailable) = sandbox.check(&held.profile)
-            && unavailable.is_of_the_host()
-        {
-            missing.entry(unavailable.to_string()).or_default().push(reference);
-        }
-    }
-    let note = |(why, steps): (String, Vec<&StepRef>)| {
+/// Steps whose sandbox this host can't hold, each with what is missing.
+fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
+    let of_the_host = |reference: &StepRef| {
+        let (_, held) = sealed.step(reference)?;
+        sandbox
+            .check(&held.profile)
+            .err()
+            .filter(Unavailable::is_of_the_host)
+            .map(|unavailable| unavailable.to_string())
+    };
+    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+    steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()
+}
+
+/// A note for each thing that is missing.
+fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
+    let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
+    beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
+    let note = |(why, steps): (&str, Vec<&StepRef>)| {
         format!("proposals of {} are refused, because this host can't run them: {why}", some_of(&steps))
     };
     missing.into_iter().map(note).collect()
@@ -176,6 +202,8 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
+    // Many proposers lack the same approvals for the same reason, which is said once.
+    let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let Ok(excluded) = exclusion::judge(&proposer.name, &proposer.name, tokens, &sealed.roster) else { continue };
@@ -188,30 +216,57 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
                 continue;
             }
             if let Err(out) = eligible.check_reach(rules, |name| excluded.contains(name), now, None) {
-                notes.push(format!(
-                    "proposals of {} by {} are refused, because their approvals can't come together: {out}; {}",
-                    some_of(&steps),
-                    proposer.name,
-                    of_owners(&excluded, &proposer.name)
-                ));
+                let (out, owners) = (out.to_string(), owners_of(&excluded, &proposer.name));
+                let at = by_cause.iter().position(|cause| cause.out == out && cause.owners == owners);
+                let at = at.unwrap_or_else(|| {
+                    by_cause.push(Cause { out, owners, refused: Vec::new() });
+                    by_cause.len() - 1
+                });
+                let all = &mut by_cause[at].refused;
+                match all.last_mut().filter(|(name, _)| *name == proposer.name) {
+                    Some((_, refused)) => refused.extend(steps),
+                    None => all.push((proposer.name.clone(), steps)),
+                }
             }
         }
     }
+    notes.extend(by_cause.into_iter().map(|Cause { out, owners, refused }| {
+        let what: Vec<String> =
+            refused.iter().map(|(name, steps)| format!("of {} by {name}", some_of(steps))).collect();
+        let who = if let [(name, _)] = &*refused { format!("{name} proposes") } else { "they propose".to_owned() };
+        let why = in_words(&owners, &who);
+        let what = what.join(" and ");
+        format!("proposals {what} are refused, because their approvals can't come together: {out}; {why}")
+    }));
     notes
 }
 
 /// Why people are missing for a proposer, and what to do.
 pub(super) fn of_owners(excluded: &Excluded, proposer: &Name) -> String {
-    let owners: Vec<String> =
-        excluded.names().iter().filter(|name| *name != proposer).map(ToString::to_string).collect();
+    in_words(&owners_of(excluded, proposer), &format!("{proposer} proposes"))
+}
+
+fn owners_of(excluded: &Excluded, proposer: &Name) -> Vec<Name> {
+    excluded.names().iter().filter(|name| *name != proposer).cloned().collect()
+}
+
+fn in_words(owners: &[Name], who_proposes: &str) -> String {
     if owners.is_empty() {
         return "add approvers to the roster, or ask for fewer approvals".to_owned();
     }
+    let owners: Vec<&str> = owners.iter().map(Name::as_str).collect();
     format!(
-        "{} can't approve what {proposer} proposes, which they control: propose with a token of other owners, or add \
-         approvers to the roster",
+        "{} can't approve what {who_proposes}, which they control: propose with a token of other owners, or add approvers \
+         to the roster",
         owners.join(", ")
     )
+}
+
+/// Why approvals can't come together, and what is refused for it.
+struct Cause<'s> {
+    out: String,
+    owners: Vec<Name>,
+    refused: Vec<(Name, Vec<&'s StepRef>)>,
 }
 
 struct Proposer {

@@ -617,9 +617,7 @@ impl Boundary {
 
     fn claim_refused(&self, stop: &ConsumeStop, evidence: &Evidence) -> Stopped {
         let code = match stop {
-            // Undone, so nothing is spent.
-            ConsumeStop::Fault(crate::store::Fault::Full { .. }) => Code::Busy,
-            ConsumeStop::Fault(error) => return fault(error),
+            ConsumeStop::Fault(error) => return error.clone().into(),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
             // Which run it is, is for those who may see that one.
             ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),

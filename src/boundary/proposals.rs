@@ -141,7 +141,7 @@ impl Boundary {
             created_at: now,
         };
         let id = authorization.proposal;
-        match self.ledger.propose(new).await.map_err(|e| fault(&e))? {
+        match self.ledger.propose(new).await? {
             Proposed::New => Ok((self.view(&self.row(&id)?)?, true)),
             Proposed::Same(row) => Ok((ProposalView { existing: true, ..self.view(&row)? }, false)),
             Proposed::Conflict(row) => {
@@ -337,7 +337,7 @@ impl Boundary {
         if !fresh.is_empty() {
             // Only what the key itself did is charged to it: not what does not verify, nor what others send again.
             fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
-            self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(&stop, id))?;
+            self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
         }
         self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
@@ -371,7 +371,7 @@ impl Boundary {
                     Err(AdvanceStop::WrongState(Status::Running)) => {
                         let _ = self.stop_run(id)?;
                     }
-                    Err(stop) => return Err(advance_refused(&stop, id)),
+                    Err(stop) => return Err(advance_refused(stop, id)),
                 }
             }
         }
@@ -676,11 +676,11 @@ pub(super) fn wrong_state(row: &Proposal) -> Refusal {
     if row.receipt.is_some() { refusal.with_receipt(row.core.id.receipt()) } else { refusal }
 }
 
-fn advance_refused(stop: &AdvanceStop, id: &ProposalId) -> Stopped {
+fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
     match stop {
         AdvanceStop::Unknown => not_found(id).into(),
         AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string()).about(id).into(),
-        AdvanceStop::Fault(error) => fault(error),
+        AdvanceStop::Fault(error) => error.into(),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::record::document::Malformed;
 use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::refusal::Code;
+use crate::store::Fault as StoreFault;
 
 /// What stops a request.
 #[derive(Debug, Clone)]
@@ -31,8 +32,17 @@ pub struct Refusal {
     pub proposal: Option<ProposalId>,
     /// When to try again.
     pub retry_after_s: Option<u64>,
-    /// Whether it was there and is no longer kept: of a `not-found`, for good.
-    pub gone: bool,
+    /// Which case of its code it is, where HTTP has a status for that case.
+    pub case: Option<Case>,
+}
+
+/// A case of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    /// Of `not-found`: it was there and is no longer kept.
+    Gone,
+    /// Of `malformed`: the body has a media type that is not read.
+    MediaType,
 }
 
 /// A place in a refused request.
@@ -62,7 +72,7 @@ impl Refusal {
             receipt: None,
             proposal: None,
             retry_after_s: None,
-            gone: false,
+            case: None,
         }
     }
 
@@ -90,7 +100,7 @@ impl Refusal {
     /// A `not-found` for good: what was there is no longer kept.
     #[must_use]
     pub fn gone(detail: impl Into<String>) -> Self {
-        Self { gone: true, ..Self::new(Code::NotFound, detail) }
+        Self { case: Some(Case::Gone), ..Self::new(Code::NotFound, detail) }
     }
 
     /// With the seconds after which to try again.
@@ -123,6 +133,20 @@ impl std::error::Error for Stopped {}
 impl From<Refusal> for Stopped {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
+    }
+}
+
+impl From<StoreFault> for Stopped {
+    /// A full disk is `busy`, not a fault: the store rolled the write back, so the caller can send the request again.
+    fn from(error: StoreFault) -> Self {
+        match error {
+            StoreFault::Full { .. } => {
+                tracing::error!("{error}");
+                let detail = "the boundary's disk is full: have its operator make room, then try again";
+                Refusal::new(Code::Busy, detail).retry_after(60).into()
+            }
+            error => fault(&error),
+        }
     }
 }
 

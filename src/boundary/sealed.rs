@@ -146,15 +146,19 @@ fn one(message: impl std::fmt::Display) -> SealError {
 
 /// No run of a step could be signed whose questions no authorization holds: said at the seal, not at each proposal.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
-    let errors: Vec<_> = steps
-        .iter()
-        .filter_map(|(reference, step)| match step.asked() {
-            Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
-                Some(registry.get(reference)?.flaw(denied))
-            }
-            Ok(_) | Err(PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_)) => None,
-        })
-        .collect();
+    let errors: Vec<_> =
+        steps
+            .iter()
+            .filter_map(|(reference, step)| match step.asked() {
+                Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
+                    Some(registry.get(reference)?.flaw(denied))
+                }
+                Ok(_)
+                | Err(
+                    PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_) | PolicyDenied::NothingAllowed { .. },
+                ) => None,
+            })
+            .collect();
     if errors.is_empty() { Ok(()) } else { Err(SealError::Steps(errors)) }
 }
 

@@ -211,6 +211,7 @@ impl Boundary {
                 Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {
                     return Err(Refusal::new(Code::Busy, stop.to_string()).retry_after(60).into());
                 }
+                Err(SealStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
                 Err(stop) => return Err(fault(&stop)),
             }
         }

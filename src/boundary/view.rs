@@ -83,6 +83,9 @@ pub struct StepSummary {
     pub title: String,
     /// Rules that must all be met: the step's and policy's.
     pub approvals: Vec<Approvals>,
+    /// Why the boundary's host can't run it, so that its proposals are refused; absent where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
 }
 
 /// `GET /v1/steps/{ref}`: one step's whole definition.
@@ -240,6 +243,26 @@ pub struct DenialView {
     pub status: Option<ProposalStatus>,
     /// The end of the statement's window: until then it is refused as denied, after that as expired.
     pub kept_until: Timestamp,
+}
+
+/// The denials of a statement, also of one that the boundary has not seen.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DenialsView {
+    /// Digest of the statement.
+    pub digest: AuthorizationDigest,
+    /// Its denials, in the order of the log; none where nobody denied it.
+    pub denials: Vec<DeniedView>,
+}
+
+/// One of a statement's denials.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeniedView {
+    /// Who denied.
+    pub approver: Name,
+    /// The denial's log entry.
+    pub index: u64,
+    /// When the boundary took it.
+    pub at: Timestamp,
 }
 
 /// Why a proposal was refused, denied, or waits.

@@ -14,7 +14,7 @@ use crate::cli::follow::held_up_words;
 use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::review::gather::{Subject, status_word};
 use crate::cli::review::lines::MOST_REMARKS;
-use crate::cli::review::{Review, Sound, check_open, now};
+use crate::cli::review::{Review, Sound, check_open, check_statement, now};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::TrustArgs;
 use crate::crypto::digest::AuthorizationDigest;
@@ -73,8 +73,11 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     if matches!(subject, Subject::Proposal(_)) && args.output.is_some() {
         return Err(Failure::usage("-o is for files: a signature for a proposal goes to the boundary"));
     }
-    if let Subject::Proposal(view) = &subject {
-        check_open(view, false)?;
+    match &subject {
+        Subject::Proposal(view) => {
+            check_open(view, false)?;
+        }
+        Subject::File(envelope) => check_statement(envelope, &client, talk)?,
     }
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };

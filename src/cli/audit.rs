@@ -47,7 +47,8 @@ use crate::trust::chain::{Pinned, payload_of};
 A directory of `log export` keeps every signed head that it took under checkpoints/: the audit holds each of them against \
 the entries.
 
-Exit codes: 0 everything holds; 1 something does not; 2 there is no trusted roster to check with.")]
+Exit codes: 0 everything holds; 1 something does not, the first seal and its roster included; 2 there is no trusted roster \
+that the log is connected with, or a file can't be read.")]
 pub struct Args {
     /// A directory of `log export`, a backup or closed log, or the address of a boundary or mirror. Your token or key goes to
     /// the boundary of --url alone
@@ -148,7 +149,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         Some(auditor) => auditor,
         None => match begin(&place, &trust, &expected, size)? {
             Ok(auditor) => auditor,
-            Err(untrusted) => return no_trust(&untrusted, talk),
+            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, talk),
+            Err(NotBegun::Broken(finding)) => return broken(finding, talk),
         },
     };
     read_on(&mut auditor, &place, size, &mut out)?;
@@ -207,25 +209,22 @@ fn head_of(args: &Args, place: &Place) -> Result<String, Failure> {
 }
 
 /// An auditor for the whole log, with the trusted roster that its rosters are connected with.
-fn begin(
-    place: &Place,
-    trust: &[Trust],
-    expected: &Expected,
-    size: u64,
-) -> Result<Result<Auditor, Untrusted>, Failure> {
+fn begin(place: &Place, trust: &[Trust], expected: &Expected, size: u64) -> Result<Result<Auditor, NotBegun>, Failure> {
     let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
     let versions = rosters_in(&Entry::of(first), place).map_err(|error| place.unreadable(error))?;
-    let Some(versions) = versions else {
-        let message = "its first entry is no seal, or the roster that it names is not beside the log";
-        return Ok(Err(Untrusted { message: message.to_owned(), first: None }));
-    };
-    let digest = versions.first().and_then(|version| payload_of(version, Base64::Strict).ok());
-    let digest = digest.map(|payload| RosterDigest::of(&payload));
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
-        return Ok(Err(Untrusted { message, first: digest }));
+        let first = versions.as_deref().and_then(|versions| versions.first());
+        let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
+        let first = first.map(|payload| RosterDigest::of(&payload));
+        return Ok(Err(NotBegun::Untrusted(Untrusted { message, first })));
     }
+    let Some(versions) = versions else {
+        let message = "the first entry is no seal that can be read, or the roster that it names is missing or changed: nothing \
+                       after it can be judged; get another copy of the log";
+        return Ok(Err(NotBegun::Broken(Finding::at(What::SealedState, 0, message))));
+    };
     let new = |trust: &Trust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
     let mut chosen = choose(trust, |trust| new(trust, &versions));
     // A newer roster may be trusted than the first seal names: later seals bring the versions between.
@@ -236,10 +235,15 @@ fn begin(
     }
     Ok(match chosen {
         Ok(deciding) => Ok(left_to_newer(deciding)),
+        Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
+            let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
+            let why = broken.map_or_else(String::new, ToString::to_string);
+            Err(NotBegun::Broken(Finding::at(What::RosterChain, 0, why)))
+        }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
             // The roster that the log brings is not offered for trust: whoever swapped it would have it pasted in as trusted.
-            Err(Untrusted { message: why, first: None })
+            Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
         }
     })
 }
@@ -642,6 +646,14 @@ fn of_read(summary: &Summary) -> String {
     )
 }
 
+/// Why an audit did not begin.
+enum NotBegun {
+    /// None of the trusted rosters, if there are any, is connected with the log.
+    Untrusted(Untrusted),
+    /// The first seal, or the roster that it names, does not hold, whatever is trusted.
+    Broken(Finding),
+}
+
 struct Untrusted {
     message: String,
     first: Option<RosterDigest>,
@@ -657,6 +669,15 @@ fn no_trust(untrusted: &Untrusted, talk: &Talk) -> Result<Exit, Failure> {
         talk.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
     }
     Ok(Exit::NoTrust)
+}
+
+fn broken(finding: Finding, talk: &Talk) -> Result<Exit, Failure> {
+    if talk.json {
+        talk.object(&Said::Finding(Box::new(finding)))?;
+    } else {
+        talk.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
+    }
+    Ok(Exit::CheckSaidNo)
 }
 
 fn no_log(named: &str) -> Failure {

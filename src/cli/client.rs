@@ -44,6 +44,12 @@ impl Secret {
     pub fn new(text: &str) -> Self {
         Self(zeroize::Zeroizing::new(text.trim().to_owned()))
     }
+
+    /// Whether a header can carry it: a token is letters, digits, `_` and `-`.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
+    }
 }
 
 impl std::str::FromStr for Secret {
@@ -297,7 +303,13 @@ impl Client {
     /// The same, whatever the answer is.
     fn answered(&self, send: impl Fn() -> Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
         let response = send()?;
-        if response.status().as_u16() == 401
+        // 429 without a bearer is about all callers of this address who have none.
+        let unknown = match response.status().as_u16() {
+            401 => true,
+            429 => self.bearer.borrow().is_none(),
+            _ => false,
+        };
+        if unknown
             && let Some(keys) = &self.keys
             && self.admit(keys)?
         {
@@ -329,9 +341,10 @@ impl Client {
             let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
                 .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
-            if !answer.status().is_success() {
-                continue;
-            }
+            let answer = match self.refuse_problem(answer) {
+                Err(failure) if failure.has_code(Code::UnknownSigner) => continue,
+                answer => answer?,
+            };
             let Challenge { challenge } = self.typed(answer)?;
             let well_formed = challenge.starts_with("countersign-challenge/v1 ")
                 && challenge.len() <= 512
@@ -370,7 +383,18 @@ impl Client {
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
             return Err(self.odd(&format!("it answered {status} without a problem document: is this a boundary")));
         };
-        Err(refusal(&problem, serde_json::from_slice(&bytes).ok()))
+        let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
+        // Its title says that a token is needed, and one was given.
+        if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
+            failure.message = format!(
+                "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \
+                 COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory: give one of \
+                 this boundary, or the address of the token's boundary (--url, COUNTERSIGN_URL)",
+                self.address.base,
+                Shown::text(&problem.detail).as_str()
+            );
+        }
+        Err(failure)
     }
 
     fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, Failure> {

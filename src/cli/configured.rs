@@ -44,6 +44,6 @@ pub fn problems(problems: Problems) -> Failure {
         })
         .collect();
     let count = places.len();
-    let message = format!("{count} {} to mend:\n{problems}", if count == 1 { "thing" } else { "things" });
+    let message = format!("{count} {} to fix:\n{problems}", if count == 1 { "thing" } else { "things" });
     Failure { problem: Some(serde_json::json!({ "errors": places })), ..Failure::new(Exit::Usage, message) }
 }

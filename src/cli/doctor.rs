@@ -1,4 +1,4 @@
-//! `doctor`: what holds on this host, and what to mend.
+//! `doctor`: what holds on this host, and what to fix.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::cli::hardening::{self, Stands};
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::node::config::Config;
-use crate::node::control::{self, Answer, Request};
+use crate::node::control::{self, Answer, Request, Status};
 use crate::node::files::{self, Files};
 use crate::node::problem::Problem;
 use crate::node::roster_file::Written;
@@ -26,14 +26,14 @@ use crate::sandbox::probe::Missing;
 use crate::store::sqlite;
 use crate::trust::signer::FileSigner;
 
-/// Say what holds on this host, and what to mend; changes nothing.
+/// Say what holds on this host, and what to fix; changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign doctor                 # in a boundary's directory, or anywhere for the host alone
   countersign doctor boundary-1
   countersign doctor --production boundary-1   # before it decides anything that matters
 
-Ends with 1 when something is to be mended.")]
+Ends with 1 when something must be fixed.")]
 pub struct Args {
     /// The directory that `init` made; by default the working directory
     #[arg(conflicts_with = "config")]
@@ -58,7 +58,9 @@ struct Line {
 enum State {
     Ok,
     Note,
-    Mend,
+    /// An operator must fix it. `--json` keeps the word of 0.1.0, because programs read it.
+    #[serde(rename = "mend")]
+    Fix,
 }
 
 /// Looks at host, configuration and files.
@@ -89,14 +91,14 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             says: "none here: make one with `countersign init DIR`, or name one".into(),
         }),
         Some(Err(problems)) => {
-            lines.extend(problems.list().iter().map(|problem| mend("configuration", problem.to_string())))
+            lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
         }
         Some(Ok(config)) => {
             lines.push(ok("configuration", format!("{} of {}", path.display(), config.name)));
             lines.extend(of_files(config));
             lines.extend(store(config));
             lines.push(disk(config));
-            lines.push(service(config));
+            lines.extend(service(config));
         }
     }
     if talk.json {
@@ -104,13 +106,13 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     } else {
         talk.put(text(&lines).as_bytes())?;
     }
-    let bad = lines.iter().any(|line| line.holds == State::Mend);
+    let bad = lines.iter().any(|line| line.holds == State::Fix);
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
 }
 
 /// The hardening list.
 fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
-    let level = host(Level::Strict).iter().all(|line| line.holds != State::Mend);
+    let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
     let count = |stands| points.iter().filter(|point| point.stands == stands).count();
     let failed = count(Stands::Fail);
@@ -158,7 +160,7 @@ fn host(wanted: Level) -> Vec<Line> {
     let (probe, overlay, tried) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return vec![mend("sandbox", format!("it can't be tried: {error}"))];
+            return vec![fix("sandbox", format!("it can't be tried: {error}"))];
         }
     };
     let mut lines = Vec::new();
@@ -167,8 +169,8 @@ fn host(wanted: Level) -> Vec<Line> {
         lines.push(match &state.missing {
             None => ok(&what, "held".to_owned()),
             Some(missing) => {
-                let says = format!("missing: {}; mend it with: {}", missing.why, missing.knob);
-                if wanted == Level::Strict { mend(&what, says) } else { Line { holds: State::Note, what, says } }
+                let says = format!("missing: {}; fix it with: {}", missing.why, missing.knob);
+                if wanted == Level::Strict { fix(&what, says) } else { Line { holds: State::Note, what, says } }
             }
         });
     }
@@ -181,7 +183,7 @@ fn host(wanted: Level) -> Vec<Line> {
         ),
     };
     lines.push(if wanted == Level::Strict && level != Level::Strict {
-        mend("sandbox level", says)
+        fix("sandbox level", says)
     } else {
         ok("sandbox level", says)
     });
@@ -235,7 +237,7 @@ fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
 fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     let what = "attempts to get out";
     let attempts = match tried {
-        Err(error) => return mend(what, format!("they can't be made: {error}")),
+        Err(error) => return fix(what, format!("they can't be made: {error}")),
         Ok(attempts) => attempts,
     };
     let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
@@ -250,20 +252,20 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
     match (got.is_empty(), not_made.is_empty()) {
         (true, true) => ok(what, says),
         // Under fewer layers some are not promised.
-        (false, _) if level == Level::Strict => mend(what, says),
+        (false, _) if level == Level::Strict => fix(what, says),
         _ => Line { holds: State::Note, what: what.into(), says },
     }
 }
 
 fn of_files(config: &Config) -> Vec<Line> {
     match Files::read(config) {
-        Err(problems) => problems.list().iter().map(|problem| mend("files", problem.to_string())).collect(),
+        Err(problems) => problems.list().iter().map(|problem| fix("files", problem.to_string())).collect(),
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
-            // Where a log has begun a start needs neither; what is wrong with them is to be mended all the same.
+            // Where a log has begun a start needs neither; but what is wrong with them must be fixed all the same.
             let broken = |problems: &[Problem]| -> Vec<Line> {
-                problems.iter().map(|problem| mend("files", problem.to_string())).collect()
+                problems.iter().map(|problem| fix("files", problem.to_string())).collect()
             };
             match &files.policy {
                 Ok(policy) => lines.push(ok("policy", policy.digest().to_string())),
@@ -290,7 +292,7 @@ fn of_roster(config: &Config, roster: &Written, key: &FileSigner) -> Vec<Line> {
         Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
     });
     if people == 0 {
-        lines.push(mend(
+        lines.push(fix(
             "roster",
             format!(
                 "nobody can approve: add [[approver]] tables to {} before the first start",
@@ -313,7 +315,7 @@ fn store(config: &Config) -> Option<Line> {
     let what = "store";
     config.database.exists().then(|| match sqlite::reads::at_rest(&config.database) {
         Ok((_, head)) => ok(what, format!("log of {} entries", head.size)),
-        Err(fault) => mend(what, fault.to_string()),
+        Err(fault) => fix(what, fault.to_string()),
     })
 }
 
@@ -322,57 +324,58 @@ fn disk(config: &Config) -> Line {
     let what = "disk";
     // The directory is made by the first start.
     let there = config.data.ancestors().find(|path| path.is_dir());
-    let Some(there) = there else { return mend(what, format!("there is no {}", config.data.display())) };
+    let Some(there) = there else { return fix(what, format!("there is no {}", config.data.display())) };
     let (needed, place) = (PROPOSAL_ROOM >> 20, there.display());
     match rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
         Ok(free) if free >= PROPOSAL_ROOM => {
             ok(what, format!("{} MiB free at {place}; {needed} MiB must be", free >> 20))
         }
-        Ok(free) => mend(
+        Ok(free) => fix(
             what,
             format!(
                 "{} MiB free at {place}, and {needed} MiB must be: proposals are refused until there is room",
                 free >> 20
             ),
         ),
-        Err(error) => mend(what, format!("{place} can't be asked for its free space: {error}")),
+        Err(error) => fix(what, format!("{place} can't be asked for its free space: {error}")),
     }
 }
 
-fn service(config: &Config) -> Line {
-    match control::ask(&config.socket(), &Request::Status) {
-        Ok(Some(Answer::Ok(status))) => {
-            let notes: Vec<&str> =
-                status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()).collect();
-            let says = format!(
-                "serves seal {}{}",
-                status["seal"],
-                notes.iter().map(|note| format!("; {note}")).collect::<String>()
-            );
-            let holds = match (status["ready"].as_bool(), notes.is_empty()) {
-                (Some(true), true) => State::Ok,
-                (Some(true), false) => State::Note,
-                // Proposals are not taken or not run: the notes say why, and what to do.
-                _ => State::Mend,
-            };
-            Line { holds, what: "service".into(), says }
+/// How a running service answers: a line, and one more for each thing of it that must be fixed.
+fn service(config: &Config) -> Vec<Line> {
+    let what = "service";
+    let status = match control::ask(&config.socket(), &Request::Status) {
+        Ok(Some(Answer::Ok(status))) => serde_json::from_value::<Status>(status),
+        Ok(Some(Answer::Error(error))) => return vec![fix(what, error)],
+        Ok(None) => {
+            let says = format!("not running: countersign serve --config {}", config.path.display());
+            return vec![Line { holds: State::Note, what: what.into(), says }];
         }
-        Ok(Some(Answer::Error(error))) => mend("service", error),
-        Ok(None) => Line {
-            holds: State::Note,
-            what: "service".into(),
-            says: format!("not running: countersign serve --config {}", config.path.display()),
-        },
-        Err(problem) => mend("service", problem.to_string()),
-    }
+        Err(problem) => return vec![fix(what, problem.to_string())],
+    };
+    let Status { ready, must_fix } = match status {
+        Ok(status) => status,
+        Err(error) => return vec![fix(what, format!("its answer can't be read ({error}): is it another version?"))],
+    };
+    let mut says = format!("serves seal {}", ready.seal);
+    let notes: Vec<&String> = ready.notes.iter().filter(|note| !must_fix.contains(note)).collect();
+    notes.iter().for_each(|note| says.push_str(&format!("; {note}")));
+    let holds = match (ready.ready, notes.is_empty()) {
+        (true, true) => State::Ok,
+        (true, false) => State::Note,
+        // Proposals are not taken or not run: the notes say why, and what to do.
+        (false, _) => State::Fix,
+    };
+    let line = Line { holds, what: what.into(), says };
+    [line].into_iter().chain(must_fix.into_iter().map(|note| fix(what, note))).collect()
 }
 
 fn ok(what: &str, says: String) -> Line {
     Line { holds: State::Ok, what: what.to_owned(), says }
 }
 
-fn mend(what: &str, says: String) -> Line {
-    Line { holds: State::Mend, what: what.to_owned(), says }
+fn fix(what: &str, says: String) -> Line {
+    Line { holds: State::Fix, what: what.to_owned(), says }
 }
 
 fn text(lines: &[Line]) -> String {
@@ -382,15 +385,15 @@ fn text(lines: &[Line]) -> String {
         let mark = match line.holds {
             State::Ok => "ok  ",
             State::Note => "note",
-            State::Mend => "MEND",
+            State::Fix => "FIX ",
         };
         text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, Shown::text(&line.says).as_str()));
     }
-    let count = lines.iter().filter(|line| line.holds == State::Mend).count();
+    let count = lines.iter().filter(|line| line.holds == State::Fix).count();
     text.push_str(&match count {
-        0 => "\nNothing to mend.\n".to_owned(),
-        1 => "\n1 thing to mend.\n".to_owned(),
-        count => format!("\n{count} things to mend.\n"),
+        0 => "\nNothing to fix.\n".to_owned(),
+        1 => "\n1 thing to fix.\n".to_owned(),
+        count => format!("\n{count} things to fix.\n"),
     });
     text
 }

@@ -148,6 +148,13 @@ impl Failure {
         Self { exit, message: message.into(), problem: None, quiet: false }
     }
 
+    /// Whether it is this refusal of the boundary.
+    #[must_use]
+    pub fn has_code(&self, code: Code) -> bool {
+        let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
+        kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
+    }
+
     /// The object that `--json` prints.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -9,13 +9,14 @@ use crate::cli::project::{Project, real_program};
 use crate::cli::screen::Shown;
 use crate::policy::decide::{Flags, Granted};
 use crate::record::authorization::PermissionKind;
+use crate::record::host::split_patterns;
 
 /// What is allowed and denied beforehand.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct GrantArgs {
     /// Commands that may run, whatever the policy says
-    #[arg(long, value_name = "COMMANDS", value_delimiter = ',')]
+    #[arg(long, value_name = "COMMANDS")]
     allow_run: Vec<String>,
     /// Paths that may be read, with all below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
@@ -24,7 +25,7 @@ pub struct GrantArgs {
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
     allow_write: Vec<String>,
     /// Variables that may be inherited, or set before a command
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES")]
     allow_env: Vec<String>,
     /// No policy and no sandbox; says so
     #[arg(long)]
@@ -52,12 +53,13 @@ impl GrantArgs {
 
     /// Each kind of grant with its option.
     #[must_use]
-    pub fn grants(&self) -> [(PermissionKind, &'static str, &[String]); 4] {
+    pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
+        let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
         [
-            (PermissionKind::Run, "--allow-run", &self.allow_run),
-            (PermissionKind::Read, "--allow-read", &self.allow_read),
-            (PermissionKind::Write, "--allow-write", &self.allow_write),
-            (PermissionKind::Env, "--allow-env", &self.allow_env),
+            (PermissionKind::Run, "--allow-run", patterns(&self.allow_run)),
+            (PermissionKind::Read, "--allow-read", self.allow_read.clone()),
+            (PermissionKind::Write, "--allow-write", self.allow_write.clone()),
+            (PermissionKind::Env, "--allow-env", patterns(&self.allow_env)),
         ]
     }
 
@@ -69,7 +71,7 @@ impl GrantArgs {
         let mut granted = Granted::default();
         let mut elsewhere = [Vec::new(), Vec::new()];
         for (kind, flag, patterns) in self.grants() {
-            for pattern in patterns {
+            for pattern in &patterns {
                 let pattern = match kind {
                     PermissionKind::Read | PermissionKind::Write => {
                         let real = real_path(project, flag, pattern)?;

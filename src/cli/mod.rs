@@ -201,7 +201,7 @@ enum Command {
     Init(init::Args),
     /// Serve a boundary
     Serve(serve::Args),
-    /// Say what holds on this host, and what to mend
+    /// Say what holds on this host, and what to fix
     Doctor(doctor::Args),
     /// Try what a sandbox leaves to a command
     Sandbox(sandbox::Args),
@@ -209,7 +209,7 @@ enum Command {
     Key(key::Args),
     /// Make, list and end tokens
     Token(token::Args),
-    /// Check, back up and restore the store
+    /// Check, back up, restore and upgrade the store
     Store(store::Args),
     /// Say who is who, and the digest to pin
     Roster(roster::Args),
@@ -345,6 +345,12 @@ impl Global {
     pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
+        if token.as_ref().is_some_and(|token| !token.is_plain()) {
+            return Err(Failure::usage(
+                "the token that was given is none: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
+                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
+            ));
+        }
         if token.is_some() && !address.is_loopback() {
             eprintln_quietly(
                 "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",

@@ -129,15 +129,12 @@ fn is_there(file: &Path) -> Result<bool, Failure> {
             return Ok(false);
         }
         Err(error) => {
-            return Err(refuse(
-                file,
-                &format!("it can't be read ({error}): mend that, or name a policy with --policy"),
-            ));
+            return Err(refuse(file, &format!("it can't be read ({error}): fix that, or name a policy with --policy")));
         }
         Ok(_) => {}
     }
     let metadata = std::fs::metadata(file).map_err(|error| {
-        refuse(file, &format!("it can't be read ({error}): mend or remove it, or name a policy with --policy"))
+        refuse(file, &format!("it can't be read ({error}): fix or remove it, or name a policy with --policy"))
     })?;
     if !metadata.is_file() {
         return Err(refuse(file, "it is not a regular file: remove it, or name a policy with --policy"));

@@ -137,9 +137,12 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
     if view.existing && !talk.json {
-        let reason = Shown::quoted(&view.reason);
+        let reason = match &*view.reason {
+            "" => "without a reason".to_owned(),
+            reason => format!("with the reason {}", Shown::quoted(reason).as_str()),
+        };
         let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
-        talk.say(&format!("the same was proposed already: {}, with the reason {}{advice}", view.id, reason.as_str()));
+        talk.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
     }
     if !args.wait {
         if talk.json {

@@ -71,7 +71,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                     view.seal.number, view.boundary.name, view.seal.registry_root
                 ));
                 let rows = view.steps.iter().map(|step| {
-                    [step.reference.to_string(), rules(&step.approvals), step.title.clone(), step.digest.to_string()]
+                    let here = if step.unavailable.is_some() { "can't run it" } else { "" };
+                    let reference = step.reference.to_string();
+                    [reference, rules(&step.approvals), step.title.clone(), step.digest.to_string(), here.to_owned()]
                 });
                 print_list(rows.collect(), talk)
             }
@@ -105,6 +107,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                     rules(of_step),
                     step.definition.title.clone(),
                     step.digest.to_string(),
+                    // Whether a host can run them is known to a running boundary alone.
+                    String::new(),
                 ]
             });
             print_list(rows.collect(), talk)
@@ -144,8 +148,10 @@ fn rules(rules: &[Approvals]) -> String {
     if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
 }
 
-fn print_list(steps: Vec<[String; 4]>, talk: &Talk) -> Result<Exit, Failure> {
-    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST"].map(str::to_owned)];
+/// The last column is there only if it says something of a step.
+fn print_list(steps: Vec<[String; 5]>, talk: &Talk) -> Result<Exit, Failure> {
+    let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
+    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
     rows.extend(steps);
     talk.put(aligned(&rows).as_bytes())?;
     Ok(Exit::Done)

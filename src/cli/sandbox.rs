@@ -1,6 +1,6 @@
 //! `sandbox`: tries a profile on a command, without a boundary.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -44,7 +44,8 @@ pub struct Args {
     /// A directory of the host that may be written, as --workdir says
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
-    /// How the directories of --write are given: copy, overlay (what is taken without it), in-place
+    /// How the directories of --write are given: copy, overlay (what is taken without it), in-place. In an overlay or in place
+    /// a command changes files of its own user and group only; of a copy it owns all
     #[arg(long, value_parser = workdir)]
     workdir: Option<Workdir>,
     /// A pattern that stays out of reach below them
@@ -112,6 +113,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
+    let foreign = foreign_tree(&profile, prepared.host_ids());
     let plan =
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
@@ -154,7 +156,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         End::Lost(why) => talk.say(&format!("how it ended is not known: {why}")),
         _ => {}
     }
-    for hint in hints(&profile, &report.end, &String::from_utf8_lossy(&complaints)) {
+    for hint in hints(&profile, foreign, &report.end, &String::from_utf8_lossy(&complaints)) {
         talk.say(&hint);
     }
     let written = report.stdout.bytes + report.stderr.bytes;
@@ -183,7 +185,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
 }
 
 /// What a command complained of that the profile explains, and how to give it that.
-fn hints(profile: &Profile, end: &End, complaints: &str) -> Vec<String> {
+fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) -> Vec<String> {
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
     if profile.network.mode == NetworkMode::None && complains(&NO_NETWORK) {
@@ -198,6 +200,12 @@ fn hints(profile: &Profile, end: &End, complaints: &str) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let Some(tree) = foreign.filter(|_| complains(&NOT_OWN)) {
+        hints.push(format!(
+            "{tree} belongs to another user or group than the command runs as, which can't change the files there: take \
+             --workdir copy, or --run-as with the user who owns it"
+        ));
+    }
     // The one who started it was not ended, and so the run's end does not say it.
     if *end == End::Exited(XFSZ_IN_A_SHELL) || (*end != End::Killed("file_bytes") && complains(&FILE_TOO_LARGE)) {
         let most = profile.limits.file_bytes;
@@ -206,6 +214,18 @@ fn hints(profile: &Profile, end: &End, complaints: &str) -> Vec<String> {
         ));
     }
     hints
+}
+
+/// The first tree that the command was given to write and that is another user's or group's.
+fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
+    if profile.workdir == Workdir::Copy {
+        return None;
+    }
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    // A run of root's has ids of its own, which own nothing.
+    let ids = run_as.or_else(|| (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw())));
+    let foreign = |tree: &&str| std::fs::metadata(tree).is_ok_and(|found| ids != Some((found.uid(), found.gid())));
+    profile.write.iter().map(String::as_str).find(foreign)
 }
 
 /// How programs say that they reach nobody.
@@ -228,6 +248,8 @@ const NO_PROC: [&str; 7] = [
     "/proc must be mounted",
     "system uptime",
 ];
+/// How programs say that they may not change a file; of an overlay's file of another group the kernel says EOVERFLOW.
+const NOT_OWN: [&str; 3] = ["ermission denied", "peration not permitted", "Value too large for defined data type"];
 /// How shells say that a program was ended for it, and programs that a write was refused.
 const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
 /// How much of the standard error is looked through.
@@ -352,15 +374,15 @@ mod tests {
             (&overlay, "fatal: hardlink different from source at 'c/.git/objects/a1/df'", "--no-hardlinks"),
             (&plain, "sh: File size limit exceeded", "file_bytes"),
         ] {
-            let found = hints(profile, &End::Exited(1), complaint);
+            let found = hints(profile, None, &End::Exited(1), complaint);
             assert!(found.len() == 1 && found[0].contains(option), "{complaint}: {found:?}");
-            let other = hints(&given, &End::Exited(1), complaint);
+            let other = hints(&given, None, &End::Exited(1), complaint);
             assert!(other.is_empty() || option == "file_bytes", "{complaint}: {other:?}");
         }
-        assert_eq!(hints(&plain, &End::Exited(153), "").len(), 1, "a shell's code");
+        assert_eq!(hints(&plain, None, &End::Exited(153), "").len(), 1, "a shell's code");
         // The run's own end says that one.
-        assert_eq!(hints(&plain, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
-        assert_eq!(hints(&plain, &End::Exited(1), "No such file or directory"), [""; 0]);
+        assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
+        assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);
     }
 
     #[test]

@@ -222,6 +222,13 @@ impl Screen {
         }
     }
 
+    /// Whether a line has an escape that a reader may not know.
+    #[must_use]
+    pub fn has_escapes(&self) -> bool {
+        let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.0.contains(form));
+        self.lines.iter().any(rare)
+    }
+
     /// Adds the lines of `other`.
     pub fn extend(&mut self, other: Self) {
         self.lines.extend(other.lines);

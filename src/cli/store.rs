@@ -1,4 +1,4 @@
-//! `store`: look through a store, copy it, put a copy back.
+//! `store`: check a store, back it up, restore a backup, upgrade a store of 0.1.0.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
 use crate::node::config::Config;
 use crate::node::problem::Problem;
+use crate::node::upgrade::{self, OpenRuns};
 use crate::node::{kept, restore, start};
 use crate::store::care::{Defect, RESTORE, Survey};
 use crate::store::ledger::Ledger;
@@ -18,15 +19,16 @@ use crate::store::lock::StoreLock;
 use crate::store::sqlite;
 use crate::trust::signer::Signer as _;
 
-/// Look through the store, copy it, put a copy back.
+/// Check, back up, restore and upgrade the store.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign store check                          # while it serves, too; ends with 1 when something is wrong
-  countersign store backup /backups/monday         # of a boundary that serves; a new directory
+  countersign store check                      # exit code 1: there is a defect
+  countersign store backup /backups/monday     # a new directory
   countersign store check /backups/monday
-  countersign store restore /backups/monday        # where the store is gone: a new log that names the old one
+  countersign store restore /backups/monday    # if the store is lost
+  countersign store upgrade                    # if the store is of version 0.1.0
 
-A copy of the files that is put back by hand is not served: nonces spent since could be spent again.")]
+`check` and `backup` also work while the boundary serves. `restore` and `upgrade` begin a new log that names the old one. Do not copy an old database back by hand: the boundary refuses it, because spent nonces could be spent again.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -43,22 +45,33 @@ enum Command {
     },
     /// Copy the store and its outputs as they are at one moment; the boundary goes on
     ///
-    /// Keep the boundary's key, roster, policy and runbooks elsewhere: they are not in it.
+    /// The key, roster, policy and runbooks of the boundary are not in the backup: keep them elsewhere.
     Backup {
         /// A new directory
         dir: PathBuf,
     },
     /// Begin a new log with the state of a backup
     ///
-    /// The boundary gets a new id and names the old log's last checkpoint in its first entry. Tokens, roster, policy and
-    /// runbooks are those that the backup sealed. What waited is void. Old receipts are kept and shown.
+    /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Tokens, roster,
+    /// policy and runbooks are those that the backup sealed. Proposals that waited are void. Old receipts are kept and shown.
     Restore {
         /// A directory that `store backup` made
         backup: PathBuf,
     },
+    /// Begin a new log that follows the log of version 0.1.0
+    ///
+    /// The old store is moved to the directory `0.1.0` beside it, and nothing of it is deleted. The boundary gets a new id. The
+    /// first entry of the new log names the old log and its last checkpoint. Roster, policy and runbooks are those in the files.
+    /// Proposals that waited are void. Tokens are not taken over. Old receipts are not shown: audit the old log with the program
+    /// of 0.1.0. If the command is interrupted, run it again.
+    Upgrade {
+        /// Go on although runs of the old log have no receipt: they stay without one
+        #[arg(long)]
+        accept_open_runs: bool,
+    },
 }
 
-/// Does one of the three.
+/// Does what is asked.
 ///
 /// # Errors
 /// When configuration, store or backup can't be used.
@@ -83,8 +96,16 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 )
                 .as_bytes(),
             )?;
-            talk.say("It has no key: keep boundary/key.pem, roster, policy and runbooks apart from it.");
+            talk.say(&format!(
+                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.\n\
+                 The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks apart from it.",
+                kept::FILE
+            ));
             Ok(Exit::Done)
+        }
+        Command::Upgrade { accept_open_runs } => {
+            let open_runs = if *accept_open_runs { OpenRuns::Accepted } else { OpenRuns::Refused };
+            upgrade(&config, open_runs, talk)
         }
         Command::Restore { backup } => {
             let restored = restore::restore(&config, backup).map_err(problems)?;
@@ -113,6 +134,33 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
     }
+}
+
+fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Failure> {
+    let upgraded = upgrade::upgrade(config, open_runs).map_err(problems)?;
+    if talk.json {
+        talk.object(&upgraded)?;
+        return Ok(Exit::Done);
+    }
+    talk.put(
+        format!(
+            "boundary  {}\nfollows   {}, {} entries, kept in {}\n",
+            upgraded.id,
+            upgraded.follows,
+            upgraded.entries,
+            shown(&upgraded.kept)
+        )
+        .as_bytes(),
+    )?;
+    for note in &upgraded.notes {
+        talk.say(&format!("note: {}", Shown::text(note).as_str()));
+    }
+    talk.say(
+        "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the old ones are \
+         not taken over. What waited for signatures is void: propose it again. Keep the old store for audits with the program of \
+         0.1.0; whoever pins the boundary's id takes the new one.",
+    );
+    Ok(Exit::Done)
 }
 
 fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Failure> {

@@ -243,8 +243,8 @@ fn notes_of(socket: &Path) -> Vec<String> {
 
 /// What can't be approved of a new token's proposals.
 fn tell_of(token: &SealedToken, notes: &[String], talk: &Talk) {
-    let by_token = format!(" by {} are refused", token.name);
-    for note in notes.iter().filter(|note| note.contains(&by_token)) {
+    let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
+    for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {
         talk.say(&format!("note: {note}"));
     }
 }

@@ -172,15 +172,32 @@ impl TrustArgs {
     /// The rosters that are trusted; none is no error here.
     ///
     /// # Errors
-    /// When what was named can't be read, or is no roster.
+    /// When what was named can't be read, is no roster, or can be written by others.
     pub fn find(&self) -> Result<Vec<Trust>, Failure> {
-        find(self.roster.as_deref(), std::env::var_os("COUNTERSIGN_TRUST"), &Home::of_process())
+        self.find_by(read_own)
+    }
+
+    /// The same, also if others can write the file that was named: for a caller that checks it, or pins its digest.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_unchecked(&self) -> Result<Vec<Trust>, Failure> {
+        self.find_by(|path| read_bounded(path, MAX_FILE_BYTES))
+    }
+
+    fn find_by(&self, read: impl Fn(&Path) -> Result<Vec<u8>, Failure>) -> Result<Vec<Trust>, Failure> {
+        find(self.roster.as_deref(), std::env::var_os("COUNTERSIGN_TRUST"), &Home::of_process(), read)
     }
 }
 
-fn find(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<Trust>, Failure> {
+fn find(
+    flag: Option<&str>,
+    variable: Option<OsString>,
+    home: &Home,
+    read: impl Fn(&Path) -> Result<Vec<u8>, Failure>,
+) -> Result<Vec<Trust>, Failure> {
     if let Some(flag) = flag {
-        return Ok(vec![digest_or_file(flag, format!("--roster {flag}"))?]);
+        return Ok(vec![digest_or_file(flag, format!("--roster {flag}"), read)?]);
     }
     if let Some(value) = variable.filter(|value| !value.is_empty()) {
         let value = value.into_string().map_err(|_| Failure::usage("COUNTERSIGN_TRUST is not UTF-8, set it anew"))?;
@@ -190,7 +207,7 @@ fn find(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<V
                  give an absolute path, or sha256:… of the roster"
             )));
         }
-        return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"))?]);
+        return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
     }
     let Some(config) = &home.config else { return Ok(Vec::new()) };
     let mut files = vec![config.join("roster.json")];
@@ -217,12 +234,17 @@ fn find(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<V
     Ok(found)
 }
 
-fn digest_or_file(text: &str, from: String) -> Result<Trust, Failure> {
+fn digest_or_file(
+    text: &str,
+    from: String,
+    read: impl Fn(&Path) -> Result<Vec<u8>, Failure>,
+) -> Result<Trust, Failure> {
     if text.starts_with("sha256:") {
         return Ok(digest(parse_digest(text)?, from));
     }
     let path = Path::new(text);
-    roster_of(read_bounded(path, MAX_FILE_BYTES)?, path, from)
+    let bytes = if is_stream(path) { read_bounded(path, MAX_FILE_BYTES)? } else { read(path)? };
+    roster_of(bytes, path, from)
 }
 
 fn digest(digest: RosterDigest, from: String) -> Trust {
@@ -243,7 +265,14 @@ fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<Trust, Failure
     Ok(Trust { pinned, audit: audit::Trust::Roster(bytes), from, file: Some(path.to_owned()) })
 }
 
-/// Reads a file of the configuration directory that nobody else may have written.
+/// Whether the caller's shell hands this over: there is no file that others could write.
+fn is_stream(path: &Path) -> bool {
+    path == Path::new("-")
+        || path == Path::new("/dev/stdin")
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams))
+}
+
+/// Reads a file that is a ground for trust, and that nobody else may have written.
 fn read_own(path: &Path) -> Result<Vec<u8>, Failure> {
     let _own = check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
@@ -272,8 +301,8 @@ pub fn check_own(path: &Path) -> Result<Own, Failure> {
             return Err(Failure::new(
                 Exit::NoTrust,
                 format!(
-                    "{what}{0} can be written by others, so {1} is no ground for trust; look into it, then `chown {me} {0}` and \
-                     `chmod go-w {0}`",
+                    "{what}{0} can be written by others, so {1} is no ground for trust: look into it, then `chown {me} {0}` and \
+                     `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
                     Shown::text(&place.to_string_lossy()).as_str(),
                     if meta.is_dir() { "the file in it" } else { "it" },
                 ),
@@ -322,6 +351,10 @@ mod tests {
 
     use super::*;
 
+    fn found(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<Trust>, Failure> {
+        find(flag, variable, home, read_own)
+    }
+
     const GOLDEN: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
 
     fn home(directory: &Path) -> Home {
@@ -344,14 +377,14 @@ mod tests {
             std::fs::write(path, GOLDEN).expect("file");
         }
         let nobody = tempfile::tempdir().expect("directory");
-        assert!(find(None, None, &home(nobody.path())).expect("no error").is_empty());
+        assert!(found(None, None, &home(nobody.path())).expect("no error").is_empty());
         // Variables that would make it mean the current directory count for nothing.
         for relative in [".", "", "home", ".config"] {
             let home = Home::of(Some(relative.into()), Some(relative.into()));
             assert!(home.config.is_none() && home.home.is_none(), "{relative}");
-            assert!(find(None, None, &home).expect("no error").is_empty());
+            assert!(found(None, None, &home).expect("no error").is_empty());
         }
-        let error = find(None, Some("roster.json".into()), &home(nobody.path())).expect_err("relative");
+        let error = found(None, Some("roster.json".into()), &home(nobody.path())).expect_err("relative");
         assert_eq!(error.exit, Exit::Usage);
     }
 
@@ -363,26 +396,26 @@ mod tests {
         let file = config.join("roster.json");
         std::fs::write(&file, GOLDEN).expect("file");
         let home = home(directory.path());
-        let own = find(None, None, &home).expect("found");
+        let own = found(None, None, &home).expect("found");
         assert_eq!(own.len(), 1);
         let digest = format!("sha256:{}", "a".repeat(64));
         let other = format!("sha256:{}", "b".repeat(64));
-        let by_variable = find(None, Some(digest.clone().into()), &home).expect("found");
+        let by_variable = found(None, Some(digest.clone().into()), &home).expect("found");
         assert_eq!(by_variable[0].pinned.digest().to_string(), digest);
-        let by_flag = find(Some(&other), Some(digest.into()), &home).expect("found");
+        let by_flag = found(Some(&other), Some(digest.into()), &home).expect("found");
         assert_eq!(by_flag[0].pinned.digest().to_string(), other);
         std::fs::write(config.join("trust"), format!("# mine\n{other} prod\n\n")).expect("file");
-        assert_eq!(find(None, None, &home).expect("found").len(), 2);
+        assert_eq!(found(None, None, &home).expect("found").len(), 2);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("mode");
-        assert_eq!(find(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
+        assert_eq!(found(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("mode");
-        assert_eq!(find(None, None, &home).expect("found").len(), 2);
+        assert_eq!(found(None, None, &home).expect("found").len(), 2);
         // Who writes the directory puts another file in its place.
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o777)).expect("mode");
-        let refused = find(None, None, &home).expect_err("others can replace it");
+        let refused = found(None, None, &home).expect_err("others can replace it");
         assert!(refused.exit == Exit::NoTrust && refused.to_string().contains("chmod go-w"), "{refused}");
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o1777)).expect("mode");
-        assert_eq!(find(None, None, &home).expect("nobody else's file is replaced there").len(), 2);
+        assert_eq!(found(None, None, &home).expect("nobody else's file is replaced there").len(), 2);
     }
 
     #[test]
@@ -390,8 +423,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let file = directory.path().join("r.json");
         std::fs::write(&file, b"{}").expect("file");
-        let error = find(Some(&file.to_string_lossy()), None, &Home::default()).expect_err("no roster");
+        let error = found(Some(&file.to_string_lossy()), None, &Home::default()).expect_err("no roster");
         assert_eq!(error.exit, Exit::NoTrust);
-        assert!(find(Some("sha256:xyz"), None, &Home::default()).is_err());
+        assert!(found(Some("sha256:xyz"), None, &Home::default()).is_err());
     }
 }

@@ -76,6 +76,12 @@ pub enum PermissionsError {
 }
 
 impl PermissionsError {
+    /// Whether another version may find otherwise, because it follows from reading the script.
+    #[must_use]
+    pub const fn rests_on_reading(&self) -> bool {
+        !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> Code {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
@@ -11,7 +11,10 @@ use crate::record::authorization::Authorization;
 use crate::record::document::Malformed;
 use crate::record::ident::StepRef;
 use crate::record::refusal::Code;
+use crate::record::reserved::check_no_null;
 use crate::record::step::StepDefinition;
+use crate::registry::parameters::ParameterSchema;
+use crate::registry::schema::pointer;
 
 /// The definition of a step with its digests. The seal computes them once, so a crossing hashes nothing again.
 #[derive(Debug, Clone)]
@@ -29,7 +32,9 @@ impl HashedStep {
     pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
-        definition.check_reserved().map_err(StepError::Malformed)?;
+        definition
+            .check_reserved()
+            .map_err(|error| StepError::Malformed(broken_schema(&definition).unwrap_or(error)))?;
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
     }
@@ -39,16 +44,12 @@ impl HashedStep {
     /// # Errors
     /// If the value is not a definition, or uses a feature of a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let definition = json::typed(value).map_err(|error| {
-            let error = Malformed::from(error);
-            StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error })
-        })?;
-        let hashed = Self::of(definition)?;
+        let below =
+            |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
+        let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
         // An optional field with the value null would be read, and hashed, as if the field were absent.
-        if hashed.digest != StepDigest::of(&canonical::to_canonical(value)) {
-            return Err(StepError::Malformed(Malformed::at("/step", "an optional field is null; leave the field out")));
-        }
-        Ok(hashed)
+        check_no_null(value, &definition).map_err(below)?;
+        Self::of(definition)
     }
 
     /// The definition: everything that decides what runs.
@@ -67,6 +68,27 @@ impl HashedStep {
     #[must_use]
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
+    }
+}
+
+/// The first error in the parameter schema of a step with reserved parts, where every `x-secret` is ignored. The schema of
+/// a step without reserved parts is checked together with the parameters.
+fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
+    let mut schema = definition.params.clone();
+    without_secrets(&mut schema);
+    let flaws = ParameterSchema::compile(&schema).err()?;
+    let flaw = flaws.into_iter().next()?;
+    Some(Malformed::at(format!("/step/params{}", pointer(&flaw.path)), flaw.message))
+}
+
+fn without_secrets(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    map.remove("x-secret");
+    if let Some(items) = map.get_mut("items") {
+        without_secrets(items);
+    }
+    for property in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        without_secrets(property);
     }
 }
 

@@ -19,7 +19,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
 use crate::boundary::access::Caller;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
+use crate::boundary::refusal::{Case, Refusal, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
@@ -69,6 +69,13 @@ impl Call {
             charged => charged,
         };
         let caller = match bearer(request.headers())? {
+            // This answer costs as little as that of a rate, and comes before it: a client with a key learns by it that it has to
+            // answer a challenge, also while others at its address use up the rate of callers without a bearer.
+            None if route.access == Access::Known => {
+                let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
+                              with a rostered key";
+                return Err(refuse(Code::Unauthenticated, detail));
+            }
             None => {
                 charge(Payer::Peer(peer))?;
                 Caller::anonymous()
@@ -85,11 +92,6 @@ impl Call {
                 }
             },
         };
-        if route.access == Access::Known && caller.name().is_none() {
-            let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
-                          with a rostered key";
-            return Err(refuse(Code::Unauthenticated, detail));
-        }
         let params = request
             .extract_parts::<RawPathParams>()
             .await
@@ -263,7 +265,12 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
             .is_some_and(|media| media.eq_ignore_ascii_case(JSON) || media.eq_ignore_ascii_case(bundle::MEDIA_TYPE))
             && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
     });
-    if is_json { Ok(()) } else { Err(refuse(Code::Malformed, "expected a body with `Content-Type: application/json`")) }
+    if is_json {
+        return Ok(());
+    }
+    let detail = "the body's `Content-Type` is missing or not application/json: send it as that (curl: `--json`, or \
+                  `-H 'Content-Type: application/json'` beside `-d`)";
+    Err(Refusal { case: Some(Case::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
 }
 
 /// Reads a query of known fields, each at most once.

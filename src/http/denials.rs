@@ -3,11 +3,12 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::boundary::view::DenialView;
+use crate::boundary::view::{DenialView, DenialsView};
+use crate::crypto::digest::AuthorizationDigest;
 use crate::http::api::StatementDenial;
 use crate::http::call::{Call, answer, read};
 use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
-use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
+use crate::http::route::{Access, Answer, Field, Route, Shape, Verb, ok};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
 use crate::record::refusal::Code;
@@ -65,6 +66,24 @@ pub(super) static ROUTES: &[Route] = &[
         ],
         handler: |call| Box::pin(deny_statement(call)),
     },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/denials/{digest}",
+        name: "denials",
+        summary: "The denials of a statement, also of one that the boundary has not seen",
+        about: "Needs the scope `read` for all steps. An approver who was handed a statement asks before signing it.",
+        segments: &[Field {
+            name: "digest",
+            about: "`sha256:` and 64 hex digits: the digest of the statement's payload",
+        }],
+        access: Access::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[ok(SchemaGenerator::subschema_for::<DenialsView>, "its denials, or none")],
+        codes: &[],
+        handler: |call| Box::pin(denials(call)),
+    },
 ];
 
 async fn deny(mut call: Call) -> Answer {
@@ -74,6 +93,11 @@ async fn deny(mut call: Call) -> Answer {
     call.charge_signatures(&denial.signatures)?;
     let done = call.finish(|boundary, _| async move { boundary.deny(&id, &denial).await }).await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
+}
+
+async fn denials(call: Call) -> Answer {
+    let digest: AuthorizationDigest = call.path("digest")?;
+    answer(StatusCode::OK, &call.blocking(move |boundary, caller| boundary.denials(caller, &digest)).await?)
 }
 
 async fn deny_statement(mut call: Call) -> Answer {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use schemars::Schema;
 use schemars::generate::SchemaGenerator;
 use schemars::transform::RecursiveTransform;
@@ -100,6 +101,10 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         if !words.contains(&code.word()) {
             words.push(code.word());
         }
+    }
+    if route.body.is_some() {
+        let words = refusals.entry(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()).or_default();
+        words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
         // `/ready` says 503 with its own document.

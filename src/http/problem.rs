@@ -1,13 +1,14 @@
 //! Refusals and faults as RFC 9457 problem documents.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::boundary::refusal::{Refusal, Stopped};
+use crate::boundary::refusal::{Case, Refusal, Stopped};
 use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::http::api::{Problem, ProblemError};
+use crate::http::route::JSON;
 use crate::record::refusal::Code;
 
 /// The media type of problem documents.
@@ -62,8 +63,13 @@ pub fn problem(stopped: &Stopped) -> Problem {
         Stopped::Refused(refusal) => Problem {
             kind: format!("/problems/{}", refusal.code.word()),
             title: refusal.code.title().to_owned(),
-            // What its retention has ended is `not-found` as well; the status says that asking again is no use.
-            status: if refusal.gone { StatusCode::GONE } else { status(refusal.code) }.as_u16(),
+            // The status is more exact than the code: asking again for what is gone is no use.
+            status: match refusal.case {
+                Some(Case::Gone) => StatusCode::GONE,
+                Some(Case::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                None => status(refusal.code),
+            }
+            .as_u16(),
             detail: refusal.detail.clone(),
             errors: refusal
                 .places
@@ -98,6 +104,10 @@ impl IntoResponse for Stopped {
             };
             if let Some(seconds) = wait {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            if refusal.case == Some(Case::MediaType) {
+                // RFC 9110 section 15.5.16: beside 415 this says what is read.
+                headers.insert(ACCEPT, HeaderValue::from_static(JSON));
             }
             if refusal.code == Code::Unauthenticated {
                 // RFC 9110 section 11.6.1 demands a challenge beside 401.

@@ -157,7 +157,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Signatures over the payload; the quorum starts the run",
         about: "Needs no bearer: the signatures are the authority. The signature that completes the quorum is answered before the run has ended.",
         segments: &[PROPOSAL_ID],
-        access: Access::Open,
+        access: Access::Signed,
         query: &[],
         headers: &[],
         body: Some(Shape::Json(SchemaGenerator::subschema_for::<Signatures>)),
@@ -263,14 +263,14 @@ async fn sign(mut call: Call) -> Answer {
     let Signatures { signatures } = read(&body)?;
     call.charge_signatures(&signatures)?;
     let app = call.app.clone();
-    let view = call
+    let done = call
         .finish(|boundary, _| async move {
             let view = boundary.sign(&id, &signatures, |keyid| Call::charge_key(&app, keyid)).await;
             drop(permit);
             view
         })
-        .await?;
-    answer(StatusCode::OK, &view)
+        .await;
+    answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
 async fn cancel(mut call: Call) -> Answer {

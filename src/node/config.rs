@@ -96,6 +96,12 @@ impl Config {
         self.data.join("closed")
     }
 
+    /// Where `store upgrade` keeps the store of version 0.1.0.
+    #[must_use]
+    pub fn old_store(&self) -> PathBuf {
+        self.data.join("0.1.0")
+    }
+
     /// Where large outputs are.
     #[must_use]
     pub fn outputs(&self) -> PathBuf {

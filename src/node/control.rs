@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::boundary::Boundary;
+use crate::boundary::view::Ready;
 use crate::node::problem::Problem;
 use crate::record::ident::Name;
 use crate::record::token::SealedToken;
@@ -37,8 +38,19 @@ pub enum Request {
     },
     /// Read the runbooks again and seal them; the answer says whether anything changed.
     Reseal,
-    /// What `/ready` says.
+    /// What `/ready` says, and which of its notes an operator must act on.
     Status,
+}
+
+/// The answer to [`Request::Status`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// What `/ready` says.
+    #[serde(flatten)]
+    pub ready: Ready,
+    /// Those of its notes that an operator must act on.
+    #[serde(default)]
+    pub must_fix: Vec<String>,
 }
 
 /// An answer.
@@ -61,7 +73,7 @@ pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request)
             .reseal(runbooks.to_vec(), rustix::process::geteuid().as_raw())
             .await
             .map(|changed| json!({ "changed": changed, "seal": boundary.state().seal.number })),
-        Request::Status => Ok(json!(boundary.ready())),
+        Request::Status => Ok(json!(Status { must_fix: boundary.must_fix(), ready: boundary.ready() })),
     };
     done.map_or_else(|stopped| Answer::Error(stopped.to_string()), Answer::Ok)
 }

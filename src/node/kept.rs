@@ -126,10 +126,18 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
     read.map_err(|error| {
         format!("the checkpoint can't be read ({error}): name a checkpoint's file, or a directory with one")
     })?;
+    parse(&text)
+}
+
+/// A checkpoint's text, parsed and not verified.
+///
+/// # Errors
+/// In words: it is no checkpoint.
+pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let odd = |error: &dyn std::fmt::Display| {
         format!("it is no checkpoint ({error}): look what wrote it, and move it away if it was nobody")
     };
-    let note = Note::parse(&text).map_err(|error| odd(&error))?;
+    let note = Note::parse(text).map_err(|error| odd(&error))?;
     let checkpoint = Checkpoint::parse(note.unverified_text()).map_err(|error| odd(&error))?;
     Ok((note, checkpoint))
 }

@@ -20,4 +20,5 @@ pub mod succession;
 pub mod template;
 pub mod tree;
 pub mod unit;
+pub mod upgrade;
 pub mod witnessing;

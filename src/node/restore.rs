@@ -39,7 +39,7 @@ pub const DATABASE: &str = "countersign.db";
 /// The outputs in a backup.
 pub const OUTPUTS: &str = "outputs";
 /// The closed logs in a backup.
-const CLOSED: &str = "closed";
+pub(super) const CLOSED: &str = "closed";
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -155,19 +155,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
         );
         return Err(at(&config.database, &message));
     }
-    // Beside a write-ahead log of another store SQLite would mix the two. An empty one is what an orderly end leaves.
-    for suffix in ["-wal", "-shm"] {
-        let mut path = config.database.clone().into_os_string();
-        path.push(suffix);
-        let path = PathBuf::from(path);
-        match fs::metadata(&path) {
-            Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
-                return Err(at(&path, &"it belongs to a store that is no longer here: move it to that store"));
-            }
-            Ok(_) => fs::remove_file(&path).map_err(|error| at(&path, &error))?,
-            Err(_) => {}
-        }
-    }
+    clear_logs(&config.database)?;
     let work = workplace(config);
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|error| at(&work, &error))?;
@@ -182,14 +170,59 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Problems> {
     restored
 }
 
-/// A file of the store that a restore makes.
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+/// Removes empty write-ahead logs beside the place of a store, which an orderly end leaves. Beside the log of another store
+/// SQLite would mix the two.
+///
+/// # Errors
+/// When one is not empty.
+pub(super) fn clear_logs(database: &Path) -> Result<(), Problem> {
+    for suffix in ["-wal", "-shm"] {
+        let mut path = database.to_owned().into_os_string();
+        path.push(suffix);
+        let path = PathBuf::from(path);
+        match fs::metadata(&path) {
+            Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
+                let message = "it belongs to a store that is no longer here: move it to that store";
+                return Err(Problem::whole(&path, message));
+            }
+            Ok(_) => fs::remove_file(&path).map_err(|error| Problem::whole(&path, error.to_string()))?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file of the store that a restore or an upgrade makes.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let name = database.file_name().unwrap_or_default().to_string_lossy();
     database.with_file_name(format!("restoring-{name}{suffix}"))
 }
 
+/// Closes the new store: all is in the database then, and durable.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn settle(database: &Path) -> Result<(), Problem> {
+    let fresh = beside(database, "");
+    let at = |error: &dyn std::fmt::Display| Problem::whole(&fresh, error.to_string());
+    // Readers were open when the writer ended, so its log is beside the database still: opened alone once more, the last to
+    // close moves it in.
+    drop(sqlite::open(&fresh).map_err(|fault| at(&fault))?);
+    if beside(database, "-wal").exists() {
+        return Err(at(&"its write-ahead log is not moved into it: look at the disk"));
+    }
+    File::open(&fresh).and_then(|file| file.sync_all()).map_err(|error| at(&error))
+}
+
+/// Moves the new store to its place.
+pub(super) fn put_in_place(database: &Path) -> io::Result<()> {
+    fs::rename(beside(database, ""), database)?;
+    clear(database)?;
+    sync(database.parent().unwrap_or(Path::new("/")))
+}
+
 /// Removes what is left of it.
-fn clear(database: &Path) -> io::Result<()> {
+pub(super) fn clear(database: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm", ".lock"] {
         match fs::remove_file(beside(database, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -281,13 +314,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     })?;
     let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     drop((ledger, before));
-    // Readers were open when the writer ended, so its log is beside the database still: opened alone once more, the last to
-    // close moves it in.
-    drop(sqlite::open(&fresh).map_err(broken)?);
-    if beside(&config.database, "-wal").exists() {
-        return Err(at(&fresh, &"its write-ahead log is not moved into it: look at the disk"));
-    }
-    File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed)?;
+    settle(&config.database)?;
     // First what the new log names, then the log itself: a crash in between is mended by restoring again.
     let closed = config.closed();
     private_directory(&closed).map_err(failed)?;
@@ -300,9 +327,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let _ = fs::remove_dir(place.join(CLOSED));
     sync_tree(&closed).map_err(failed)?;
     fault::point("restore-old-log-kept");
-    fs::rename(&fresh, &config.database).map_err(|error| at(&config.database, &error))?;
-    clear(&config.database).map_err(failed)?;
-    sync(config.database.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+    put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
     fault::point("restore-new-log-in-place");
     // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
     kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
@@ -427,7 +452,7 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-fn private_directory(path: &Path) -> io::Result<()> {
+pub(super) fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -464,6 +489,6 @@ fn sync_tree(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn sync(directory: &Path) -> io::Result<()> {
+pub(super) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

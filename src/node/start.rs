@@ -11,6 +11,7 @@ use crate::boundary::sealed::{Basis, Material, SealError, Sealed};
 use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
 use crate::boundary::surroundings::Surroundings;
 use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
+use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
@@ -19,14 +20,14 @@ use crate::node::host_lock::HostLock;
 use crate::node::problem::{Problem, Problems};
 use crate::node::roster_file::Written;
 use crate::node::succession::{self, Found};
-use crate::node::{descriptors, handover, kept, private, restore, rosters};
+use crate::node::{descriptors, handover, kept, private, restore, rosters, upgrade};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{Epoch, GenesisSalt, Name};
 use crate::record::profile::STRICT;
-use crate::record::seal::{Genesis, Seal};
+use crate::record::seal::{Followed, Genesis, Seal};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
@@ -106,7 +107,10 @@ pub async fn assemble(
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
     let (sealed, found) = match last {
-        None => (parts.begin(files, tokens, configuration).await?, Noticed::default()),
+        None => {
+            let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
+            (parts.begin(files, tokens, configuration, genesis, ledger.now()).await?, Noticed::default())
+        }
         Some(last) if takes == Takes::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
         Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
     };
@@ -153,7 +157,7 @@ struct Noticed {
 /// The store's two halves, locked for this process.
 pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 
-/// Whether there is a store; a lost one, and one that is half restored, is neither there nor not there.
+/// Whether there is a store; a lost one, and one that is half restored or upgraded, is neither there nor not there.
 ///
 /// # Errors
 /// When the store is to be put back first.
@@ -166,6 +170,11 @@ pub fn has_store(config: &Config) -> Result<bool, Problem> {
     }
     if config.database.exists() {
         return Ok(true);
+    }
+    if upgrade::was_interrupted(config) {
+        let message = "an upgrade of this boundary's store was interrupted, and the old store is kept here: run `countersign store \
+                       upgrade` again, which begins the new log";
+        return Err(Problem::whole(&config.old_store(), message));
     }
     match kept::read(&config.kept_checkpoint()) {
         Ok((_, known)) => Err(Problem::whole(&config.database, kept::lost(&known))),
@@ -181,6 +190,14 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     // Not even an empty store is made where one was lost: its write-ahead log would be taken for that of the one that is
     // put back.
     let _there = has_store(config)?;
+    make_directories(config)?;
+    let store = sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
+    kept::sweep(&config.data).map_err(|error| Problem::whole(&config.data, error.to_string()))?;
+    Ok(store)
+}
+
+/// Makes the private directories and that of runs.
+fn make_directories(config: &Config) -> Result<(), Problem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
             // The umask took rights away; a run's directory must let runs pass.
@@ -193,10 +210,7 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     make(&config.data, 0o700)?;
     make(&config.outputs(), 0o700)?;
     make(&config.spool(), 0o700)?;
-    make(&config.scratch(), 0o711)?;
-    let store = sqlite::open(&config.database).map_err(|fault| Problem::whole(&config.database, fault.to_string()))?;
-    kept::sweep(&config.data).map_err(|error| Problem::whole(&config.data, error.to_string()))?;
-    Ok(store)
+    make(&config.scratch(), 0o711)
 }
 
 /// Prepares the sandbox and finds out what this host holds.
@@ -221,7 +235,7 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
 pub fn missing(probe: &Probe) -> impl Iterator<Item = String> {
     probe.layers.iter().filter_map(|state| {
         let missing = state.missing.as_ref()?;
-        Some(format!("the layer {} is missing: {}; mend it with: {}", state.layer.word(), missing.why, missing.knob))
+        Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
     })
 }
 
@@ -313,12 +327,14 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Begins a log: the roster is taken by hand.
+    /// Begins a log, not before `at`: the roster is taken by hand.
     async fn begin(
         &self,
         files: Files,
         tokens: Vec<SealedToken>,
         configuration: Configuration,
+        genesis: Genesis,
+        at: Timestamp,
     ) -> Result<Sealed, Problems> {
         let config = self.config;
         let Files { registry, policy, roster, key } = files;
@@ -342,7 +358,7 @@ impl Start<'_> {
         }
         let rosters = first_rosters(config, &roster, &policy)?;
         let material = Material { name: config.name.clone(), registry, policy, rosters, tokens, configuration };
-        self.seal(None, &material).await
+        self.seal(Before::NoSeal { genesis, at }, &material).await
     }
 
     /// Goes on after the last seal: with the next roster and policy where they are signed, else with those in force.
@@ -393,7 +409,7 @@ impl Start<'_> {
         // A crash before this commit leaves the seal before in force, after it the new one: the next start finds the same
         // files and does the same.
         let newest = signed.last().version();
-        Ok((self.seal(Some(sealed), &material).await?, Noticed { notes, following, newest }))
+        Ok((self.seal(Before::Seal(Box::new(sealed)), &material).await?, Noticed { notes, following, newest }))
     }
 
     /// Goes on with what the last seal put in force, and seals nothing by itself.
@@ -444,23 +460,24 @@ impl Start<'_> {
     }
 
     /// Seals `material` where it differs from what is in force.
-    async fn seal(&self, before: Option<Sealed>, material: &Material) -> Result<Sealed, Problems> {
+    async fn seal(&self, before: Before, material: &Material) -> Result<Sealed, Problems> {
         let Self { config, ledger, key, around, sandbox } = self;
         let mut at = ledger.now();
+        if let Before::NoSeal { at: least, .. } = &before {
+            at = at.max(*least);
+        }
         for _ in 0..MOST_TRIES {
             let basis = match &before {
-                Some(before) => Basis::After(before),
-                None => Basis::First {
-                    genesis: Genesis::New(GenesisSalt::new(around.bytes())),
-                    epoch: Epoch::new(around.bytes()),
-                },
+                Before::Seal(before) => Basis::After(before),
+                Before::NoSeal { genesis, .. } => {
+                    Basis::First { genesis: genesis.clone(), epoch: Epoch::new(around.bytes()) }
+                }
             };
             let drafted = material.draft(basis, at);
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
-            if before.as_ref().is_some_and(same)
-                && let Some(before) = before
-            {
-                return Ok(before);
+            match before {
+                Before::Seal(before) if same(&before) => return Ok(*before),
+                _ => {}
             }
             let on_host = check_on_host(material, *sandbox, &config.runbooks).err().unwrap_or_default();
             let mut problems: Vec<Problem> = on_host.into_iter().map(Problem::from).collect();
@@ -479,6 +496,42 @@ impl Start<'_> {
         }
         Err(Problem::whole(&config.database, "the log's time runs ahead of the clock: set the clock").into())
     }
+}
+
+/// What a seal comes after.
+enum Before {
+    /// Nothing: the seal begins a log with `genesis`, not before `at`.
+    NoSeal { genesis: Genesis, at: Timestamp },
+    /// The seal in force.
+    Seal(Box<Sealed>),
+}
+
+/// Begins the log that follows `followed` in the new database `place`, not before `at`, with the files as they are. Gives
+/// the boundary's id and the log's head, signed. The store is closed then.
+///
+/// # Errors
+/// Everything that would keep a first start from beginning a log.
+pub(super) async fn begin_after(
+    config: &Config,
+    place: &Path,
+    followed: Followed,
+    at: Timestamp,
+) -> Result<(SealDigest, String), Problems> {
+    let files = Files::read(config)?;
+    make_directories(config)?;
+    let sandbox = sandbox(config)?;
+    let configuration = configure(config, sandbox.probe())?;
+    let around = surroundings();
+    let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
+    let broken = |fault: Fault| Problems::from(Problem::whole(place, fault.to_string()));
+    let store = sqlite::open(place).map_err(broken)?;
+    let ledger = open_ledger(config, &files.key, &around, store)?;
+    let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &sandbox };
+    let genesis = Genesis::Follows { follows: followed };
+    let begun = parts.begin(files, Vec::new(), configuration, genesis, at).await;
+    let head = ledger.checkpoint().map_err(broken);
+    ledger.close().await.map_err(broken)?;
+    Ok((begun?.boundary.id, head?.map(|row| row.note).unwrap_or_default()))
 }
 
 fn problems_of(config: &Config, error: SealError) -> Vec<Problem> {
@@ -540,7 +593,7 @@ pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<
         .into());
     }
     let signed = Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
-    let verified = signed.verify(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
+    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
     if verified.signatures().is_empty() {
         return Err(odd(&"nobody signed it"));
     }

@@ -136,6 +136,8 @@ impl Case {
     }
 }
 
+const ESCAPED_SLASH: &str = "a slash always separates segments: write / without a backslash";
+
 /// One thing of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
@@ -209,6 +211,9 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
         let token = match chars[at] {
             '\\' => {
                 let escaped = next.ok_or("it ends in a lone backslash: write \\\\")?;
+                if escaped == '/' {
+                    return Err(ESCAPED_SLASH.to_owned());
+                }
                 at += 1;
                 Token::Literal(escaped)
             }
@@ -306,6 +311,9 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
             Some('/') => return Err("a class can't match the slash between segments: leave / out".to_owned()),
             Some('\\') => {
                 let escaped = *chars.get(inside + 1).ok_or("it ends in a lone backslash: write \\\\")?;
+                if escaped == '/' {
+                    return Err(ESCAPED_SLASH.to_owned());
+                }
                 members.push((escaped, true));
                 inside += 1;
             }
@@ -527,6 +535,8 @@ mod tests {
             ("(a|b)", "groups"),
             ("a|b", "groups"),
             ("[!a]", "[^"),
+            ("a\\/b", "without a backslash"),
+            ("[\\/]", "without a backslash"),
             ("[[:alpha:]]", "POSIX"),
             ("[a", "never closed"),
             ("[]", "never closed"),

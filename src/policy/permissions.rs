@@ -6,12 +6,13 @@
 use std::fmt;
 
 use crate::crypto::canonical;
-use crate::policy::Ruling;
 use crate::policy::decide::{
     Decided, Decision, Flags, Rule, Verdict, Where, decide_command, decide_script_of, decide_unknown, worst,
 };
-use crate::policy::lists::word;
+use crate::policy::file::Mode;
+use crate::policy::lists::{Lists, word};
 use crate::policy::paths::TRUSTED;
+use crate::policy::{Origin, Ruling};
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::step::StepDefinition;
 use crate::shell::commands::{NotUnderstood, Place, Shell, Size};
@@ -28,6 +29,11 @@ pub enum PolicyDenied {
     },
     /// Its script is not understood, so nothing is known of what it does.
     NotUnderstood(NotUnderstood),
+    /// The mode is `deny` and no list allows a command: this holds for every script, however it is read.
+    NothingAllowed {
+        /// The rule that sets the mode.
+        mode: Origin,
+    },
     /// It asks for more than an authorization holds.
     TooMany {
         /// How many questions there would be.
@@ -77,6 +83,11 @@ impl fmt::Display for PolicyDenied {
                 f,
                 "policy denies a script that it does not understand, no signature passes that: {place}: {message}"
             ),
+            Self::NothingAllowed { mode } => write!(
+                f,
+                "policy denies every step here, no signature passes that: the mode is deny ({mode}) and no list or grant allows \
+                 a command; allow what the step runs in the policy"
+            ),
             Self::TooMany { questions } => write!(
                 f,
                 "policy would ask for {questions} permissions, and at most {MAX_PERMISSIONS} can be signed: allow what the step runs in the policy, or split the step"
@@ -105,6 +116,10 @@ impl std::error::Error for PolicyDenied {}
 /// # Errors
 /// When policy denies the step whoever signs, or the questions can't be put into a statement.
 pub fn questions(ruling: &Ruling, step: &StepDefinition) -> Result<Vec<Permission>, PolicyDenied> {
+    let allowed = |lists: &Lists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
+    if ruling.mode.value == Mode::Deny && !allowed(&ruling.written) && !allowed(&ruling.built_in) {
+        return Err(PolicyDenied::NothingAllowed { mode: ruling.mode.origin.clone() });
+    }
     let decision = decide_step(ruling, step, Where::Boundary, &Flags::default());
     if let Some(not_understood) = decision.not_understood {
         return Err(PolicyDenied::NotUnderstood(not_understood));

@@ -175,6 +175,13 @@ impl Predicate for Authorization {
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }
 
+    fn check_reserved_signatures(predicate: &Value, signatures: usize) -> Result<(), Malformed> {
+        if predicate.get("grant").is_none() || signatures == 1 {
+            return Ok(());
+        }
+        Err(Malformed::at("/signatures", format!("{signatures} signatures, a grant is used with the grantee's one")))
+    }
+
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
         let predicate = &statement["predicate"];
         if predicate.get("emergency").is_some() && predicate.get("grant").is_some() {

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user};
+use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user, split_patterns};
 use crate::record::profile::Workdir;
 use crate::record::step::DeclaredSandbox;
 use crate::yaml::{Flaw, Kind, Node, unknown};
@@ -37,7 +37,7 @@ impl DeclaredSandbox {
         match key {
             "read" => checked(list(), check_path).map(|paths| self.read = Some(paths)),
             "write" => checked(list(), check_path).map(|paths| self.write = Some(paths)),
-            "deny" => checked(list(), check_pattern).map(|patterns| self.deny = Some(patterns)),
+            "deny" => checked(split_patterns(text), check_pattern).map(|patterns| self.deny = Some(patterns)),
             "sockets" => checked(list(), check_path).map(|paths| self.sockets = Some(paths)),
             "network" => {
                 let network = match text {
@@ -166,7 +166,13 @@ pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
         };
     }
     node.closed_map("network", &["allow"], &[], flaws);
-    list(node.value("allow")?, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
+    let Some(allow) = node.value("allow") else {
+        if matches!(node.kind, Kind::Map(_)) {
+            flaws.push(Flaw::new(node.place, "`network` names no host: write none, host, or allow with name:port"));
+        }
+        return None;
+    };
+    list(allow, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
 }
 
 /// Reads a list of texts and checks each of them.

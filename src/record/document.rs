@@ -125,6 +125,14 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
+    /// Checks the number of signatures of a document with reserved parts that has no other error.
+    ///
+    /// # Errors
+    /// The expected number.
+    fn check_reserved_signatures(_predicate: &Value, _signatures: usize) -> Result<(), Malformed> {
+        Ok(())
+    }
+
     /// The place of a value whose type is known, but which only a later version can decide.
     fn later_value(&self) -> Option<&'static str> {
         None
@@ -312,9 +320,9 @@ impl<P: Predicate> Statement<P> {
         let statement: Self = json::typed(&value)?;
         // The parsed document, written again, must give exactly the signed bytes.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
-        if again != payload && (later.is_empty() || again != canonical::to_canonical(&value)) {
+        if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
-            return Err(Malformed::at("", "an optional field is null; leave the field out"));
+            reserved::check_no_null(&value, &statement)?;
         }
         match (statement.checked(payload.len()), later.into_iter().next()) {
             (Err(error), Some(pointer)) if error.later => Err(Malformed::later(pointer.min(error.pointer))),
@@ -386,6 +394,7 @@ mod tests {
         value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
         let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
         assert!(refused.message.contains("null"), "{refused}");
+        assert_eq!(refused.pointer, "/predicate/sandbox/off_reason");
     }
 
     #[test]

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::canonical;
 use crate::crypto::digest;
-use crate::crypto::signature::{PAYLOAD_TYPE, pae};
+use crate::crypto::json;
+use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
 use crate::crypto::sshsig::{self, KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
 use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::schema::BASE64;
@@ -192,7 +193,16 @@ impl<P: Predicate> Signed<P> {
     /// # Errors
     /// The error and its place.
     pub fn check_document(&self) -> Result<WellFormed, Malformed> {
-        Statement::<P>::from_payload(&self.payload).map(|_| WellFormed(()))
+        self.read().map(|_| WellFormed(()))
+    }
+
+    /// Reads the payload. An error in the envelope takes precedence over a reserved part of the payload.
+    fn read(&self) -> Result<Statement<P>, Malformed> {
+        Statement::<P>::from_payload(&self.payload).map_err(|error| {
+            let value = if error.later { json::parse(&self.payload, P::MAX_BYTES).ok() } else { None };
+            let broken = value.and_then(|v| P::check_reserved_signatures(&v["predicate"], self.signatures.len()).err());
+            broken.unwrap_or(error)
+        })
     }
 
     /// The number of signatures, unverified.
@@ -224,13 +234,28 @@ impl<P: Predicate> Signed<P> {
         }
         let message = pae(PAYLOAD_TYPE, &self.payload);
         let mut signatures = Vec::with_capacity(self.signatures.len());
-        for ((keyid, sig), key) in self.signatures.into_iter().zip(found) {
-            let proof = sshsig::verify(key, &message, &sig)
-                .map_err(|error| VerifyError::BadSignature { keyid, reason: error.to_string() })?;
-            signatures.push(VerifiedSignature { keyid, presence: proof.presence(), sig });
+        for ((keyid, sig), key) in self.signatures.iter().zip(found) {
+            let proof = sshsig::verify(key, &message, sig)
+                .map_err(|error| VerifyError::BadSignature { keyid: *keyid, reason: error.to_string() })?;
+            signatures.push(VerifiedSignature { keyid: *keyid, presence: proof.presence(), sig: sig.clone() });
         }
-        let statement = Statement::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
+        let statement = self.read().map_err(VerifyError::Malformed)?;
         Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+    }
+}
+
+impl<P: Predicate> Signed<P> {
+    /// As [`Signed::verify`], for a document that a boundary signs: each signature has 64 raw bytes. The largest document
+    /// with a longer signature would not fit into an entry tile of the log.
+    ///
+    /// # Errors
+    /// As [`Signed::verify`]. A signature of another length does not verify.
+    pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+        if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
+            let reason = format!("a boundary's signature has {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
+            return Err(VerifyError::BadSignature { keyid: *keyid, reason });
+        }
+        self.verify(key)
     }
 }
 

@@ -89,6 +89,28 @@ pub fn check_pattern(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Splits a list of patterns at its commas. A comma in braces (`{a,b}`) or after a backslash belongs to its pattern.
+#[must_use]
+pub fn split_patterns(text: &str) -> Vec<String> {
+    let (mut patterns, mut depth, mut escaped) = (vec![String::new()], 0_usize, false);
+    for c in text.chars() {
+        match c {
+            ',' if depth == 0 && !escaped => {
+                patterns.push(String::new());
+                continue;
+            }
+            '{' if !escaped => depth += 1,
+            '}' if !escaped => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+        if let Some(pattern) = patterns.last_mut() {
+            pattern.push(c);
+        }
+    }
+    patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
+}
+
 /// Checks an address that a step may contact: a lower-case name and a port, `api.example.com:443`.
 ///
 /// # Errors
@@ -163,6 +185,21 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comma_within_braces_or_behind_a_backslash_belongs_to_its_pattern() {
+        for (list, patterns) in [
+            ("**/.env", &["**/.env"][..]),
+            ("**/a, **/b", &["**/a", "**/b"]),
+            ("**/{a,q}/**,/srv/x", &["**/{a,q}/**", "/srv/x"]),
+            ("**/{a,{b,c}},**/d", &["**/{a,{b,c}}", "**/d"]),
+            (r"**/a\,b,**/\{c,**/d", &[r"**/a\,b", r"**/\{c", "**/d"]),
+            ("**/}a,**/b", &["**/}a", "**/b"]),
+            ("**/a,", &["**/a", ""]),
+        ] {
+            assert_eq!(split_patterns(list), patterns, "{list}");
+        }
+    }
 
     #[test]
     fn paths_are_plain_and_not_a_runs_own() {

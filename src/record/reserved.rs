@@ -100,11 +100,40 @@ fn read_part<T: Part>(value: &Value) -> Result<(), Malformed> {
 /// Reads a value as a type, and refuses fields with the value null.
 pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Result<T, Malformed> {
     let part: T = json::typed(value).map_err(Malformed::from)?;
-    let again = canonical::canonical_of(&part).map_err(|error| Malformed::at("", error.to_string()))?;
-    if again == canonical::to_canonical(value) {
-        Ok(part)
-    } else {
-        Err(Malformed::at("", "an optional field is null; leave the field out"))
+    check_no_null(value, &part)?;
+    Ok(part)
+}
+
+/// Checks that `read`, which was read from `value`, gives `value` when written again. Because the reader knows every field,
+/// the two differ only if an optional field is null.
+///
+/// # Errors
+/// The first different field.
+pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malformed> {
+    let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
+    match differing(value, &again, "") {
+        None => Ok(()),
+        Some(pointer) => Err(Malformed::at(pointer, "an optional field is null; leave the field out")),
+    }
+}
+
+/// The pointer of the first difference.
+fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
+    match (given, again) {
+        (Value::Object(given), Value::Object(again)) => {
+            let names = given.keys().chain(again.keys().filter(|name| !given.contains_key(*name)));
+            names.into_iter().find_map(|name| {
+                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match (given.get(name), again.get(name)) {
+                    (Some(value), Some(again)) => differing(value, again, &pointer),
+                    _ => Some(pointer),
+                }
+            })
+        }
+        (Value::Array(given), Value::Array(again)) if given.len() == again.len() => (given.iter().zip(again))
+            .enumerate()
+            .find_map(|(at, (value, again))| differing(value, again, &format!("{pointer}/{at}"))),
+        _ => (given != again).then(|| pointer.to_owned()),
     }
 }
 

@@ -74,14 +74,14 @@ pub struct SealedBoundary {
 pub enum Genesis {
     /// A new boundary: 32 random bytes in hex.
     New(GenesisSalt),
-    /// A restored store: a new log that names the old one.
+    /// A restored or upgraded store: a new log that names the old one.
     Follows {
         /// The log that it follows.
         follows: Followed,
     },
 }
 
-/// A log that was closed by a restore.
+/// A log that a restore, or the upgrade of a store of 0.1.0, closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Followed {

@@ -97,7 +97,7 @@ impl StepDefinition {
         .filter(|(used, _)| *used)
         .map(|(_, pointer)| pointer.to_owned())
         .collect();
-        secrets_in(&self.params, "/step/params", &mut used)?;
+        secrets_in(&self.params, "/step/params", false, &mut used)?;
         used.into_iter().min().map_or(Ok(()), |pointer| Err(Malformed::later(pointer)))
     }
 
@@ -153,21 +153,23 @@ impl StepDefinition {
 /// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
 
-/// Finds every `x-secret` of a parameter schema. Each must belong to a plain string.
-fn secrets_in(schema: &Value, pointer: &str, found: &mut Vec<String>) -> Result<(), Malformed> {
+/// Finds every `x-secret` of a parameter schema. Each must belong to a plain string whose value is not given by the schema
+/// itself or by a schema `above` it.
+fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String>) -> Result<(), Malformed> {
+    let given = above || ["const", "default", "enum"].iter().any(|keyword| schema.get(keyword).is_some());
     if let Some(secret) = schema.get("x-secret") {
         let pointer = format!("{pointer}/x-secret");
-        let beside = ["const", "default", "enum", "pattern"].iter().any(|keyword| schema.get(keyword).is_some());
-        if *secret != Value::Bool(true) || schema["type"] != "string" || beside {
-            return Err(Malformed::at(pointer, "expected true, in a string without const, default, enum and pattern"));
+        if *secret != Value::Bool(true) || schema["type"] != "string" || given || schema.get("pattern").is_some() {
+            let message = "expected true, in a string without pattern, and no const, default or enum here or above";
+            return Err(Malformed::at(pointer, message));
         }
         found.push(pointer);
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let name = name.replace('~', "~0").replace('/', "~1");
-        secrets_in(property, &format!("{pointer}/properties/{name}"), found)?;
+        secrets_in(property, &format!("{pointer}/properties/{name}"), given, found)?;
     }
-    schema.get("items").map_or(Ok(()), |items| secrets_in(items, &format!("{pointer}/items"), found))
+    schema.get("items").map_or(Ok(()), |items| secrets_in(items, &format!("{pointer}/items"), given, found))
 }
 
 /// A secret that a step may ask for.

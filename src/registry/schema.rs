@@ -346,6 +346,10 @@ fn check_pattern(pattern: &str) -> Result<PatternRead, String> {
             c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
                 return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
             }
+            // ECMA-262 reads `[]` as a class of no character, others read the ] as its first member.
+            '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
+                return Err("a ] right after [ or [^ is read differently by engines: write \\]".to_owned());
+            }
             '[' => in_class = true,
             ']' if in_class => in_class = false,
             _ if in_class => {}
@@ -464,6 +468,8 @@ mod tests {
             (json!({"type": "string", "pattern": "^a"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a\\$"}), "/properties/a/pattern: the pattern must begin with ^"),
             (json!({"type": "string", "pattern": "^a|b$"}), "/properties/a/pattern: an alternative outside"),
+            (json!({"type": "string", "pattern": "^[]a]$"}), "/properties/a/pattern: a ] right after ["),
+            (json!({"type": "string", "pattern": "^[^]a]$"}), "/properties/a/pattern: a ] right after ["),
             (json!({"type": "string", "pattern": "^(?=a).*$"}), "/properties/a/pattern: look-around"),
             (json!({"type": "string", "pattern": "^(?<!a)b$"}), "/properties/a/pattern: look-around"),
             (json!({"type": "string", "pattern": "^(?m)a$"}), "/properties/a/pattern: only plain groups"),

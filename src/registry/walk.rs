@@ -46,14 +46,14 @@ impl Walk {
         let entries = match fs::read_dir(real) {
             Ok(entries) => entries,
             Err(error) => {
-                return self.refuse(relative, format!("the directory can't be read ({error}): mend it or remove it"));
+                return self.refuse(relative, format!("the directory can't be read ({error}): fix it or remove it"));
             }
         };
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    self.refuse(relative, format!("the directory can't be read ({error}): mend it or remove it"));
+                    self.refuse(relative, format!("the directory can't be read ({error}): fix it or remove it"));
                     continue;
                 }
             };
@@ -72,7 +72,7 @@ impl Walk {
             Ok(real) => real,
             Err(error) => {
                 if is_runbook || is_link {
-                    self.refuse(relative, format!("it can't be read ({error}): mend it or remove it"));
+                    self.refuse(relative, format!("it can't be read ({error}): fix it or remove it"));
                 }
                 return;
             }
@@ -137,7 +137,7 @@ pub(super) fn read_file(relative: &str, path: &Path) -> Result<Vec<(Place, StepD
         )));
     }
     let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split it"));
-    let unreadable = |error: std::io::Error| flaw(format!("the file can't be read ({error}): mend it or remove it"));
+    let unreadable = |error: std::io::Error| flaw(format!("the file can't be read ({error}): fix it or remove it"));
     if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }

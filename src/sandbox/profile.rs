@@ -29,6 +29,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// The user and group of the host that the run is, as `run_as` says; nothing where it has ids of its own.
+    #[must_use]
+    pub fn host_ids(&self) -> Option<(u32, u32)> {
+        self.user.map(|user| (user.uid, user.gid))
+    }
+
     /// The level that the run will have.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -125,7 +131,7 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Layer { layer, missing } => write!(
                 f,
-                "this host does not hold the required layer {}: {}; mend it with: {}",
+                "this host does not hold the required layer {}: {}; fix it with: {}",
                 layer.word(),
                 missing.why,
                 missing.knob
@@ -145,7 +151,7 @@ impl fmt::Display for Unavailable {
                 path.display()
             ),
             Self::Broken { missing } => {
-                write!(f, "no step can be run on this host: {}; mend it with: {}", missing.why, missing.knob)
+                write!(f, "no step can be run on this host: {}; fix it with: {}", missing.why, missing.knob)
             }
             Self::Scratch { closed } => write!(
                 f,

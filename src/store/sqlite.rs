@@ -6,6 +6,7 @@
 pub mod alone;
 pub mod backup;
 mod columns;
+pub mod old;
 mod prune;
 pub mod reads;
 mod rows;

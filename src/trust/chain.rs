@@ -80,7 +80,7 @@ impl Chain {
                 newer.push((**roster).clone());
                 read.len()
             }
-            (None, Pinned::Roster(roster)) if roster.version() > newest => {
+            (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
                 return Err(ChainError::TooNew { trusted: roster.version(), newest });
             }
             // The pinned chain may have all versions in between. Then the last version here is one of them.
@@ -401,8 +401,12 @@ impl fmt::Display for ChainError {
             }
             Self::TooNew { trusted, newest } => write!(
                 f,
-                "the trusted roster is version {trusted}, the versions here end at {newest} and do not lead to it; \
-                 verify with the roster of that time, version {newest} or earlier"
+                "the trusted roster is version {trusted} and the versions here end at {newest}; to connect the two, every \
+                 version from {} to {} is needed, and a roster file holds one; give version {newest} or an earlier one with \
+                 --roster (the boundary keeps each as roster.d/N.json), or run `countersign audit` on the log, whose later \
+                 seals bring them",
+                newest + 1,
+                trusted - 1
             ),
             Self::Signature { version, keyid, why } => {
                 write!(f, "version {version} of the roster: the signature of {keyid} does not count: {why}")
@@ -420,6 +424,14 @@ impl fmt::Display for ChainError {
 }
 
 impl std::error::Error for ChainError {}
+
+impl ChainError {
+    /// Whether the versions may be sound, and only none of the trusted ones is connected with them.
+    #[must_use]
+    pub const fn is_of_trust(&self) -> bool {
+        matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -545,6 +557,7 @@ mod tests {
         assert_eq!((connected.last().version(), connected.newest().version()), (2, 3));
         let far = Chain::connect(&newest, &chain[..1]).expect_err("version 2 is missing");
         assert_eq!(far, ChainError::TooNew { trusted: 3, newest: 1 });
+        assert!(far.to_string().contains("every version from 2 to 2 is needed"), "{far}");
     }
 
     #[test]

@@ -64,6 +64,30 @@ pub fn envelope(payload: &[u8], names: &[&str]) -> Envelope {
     Envelope::new(payload, signatures)
 }
 
+/// The payload signed as `ssh-keygen -Y sign -n countersign` does it.
+pub fn sshsig(name: &str, payload: &[u8]) -> Vec<u8> {
+    let text = |out: &mut Vec<u8>, bytes: &[u8]| {
+        out.extend_from_slice(&u32::try_from(bytes.len()).expect("short").to_be_bytes());
+        out.extend_from_slice(bytes);
+    };
+    let mut signed = b"SSHSIG".to_vec();
+    for part in [&b"countersign"[..], b"", b"sha256", &sha256(&pae(PAYLOAD_TYPE, payload))] {
+        text(&mut signed, part);
+    }
+    let (mut public, mut signature) = (Vec::new(), Vec::new());
+    for (out, bytes) in
+        [(&mut public, &key(name).public().as_bytes()[..]), (&mut signature, &secret(name).sign(&signed)[..])]
+    {
+        text(out, b"ssh-ed25519");
+        text(out, bytes);
+    }
+    let mut out = b"SSHSIG\0\0\0\x01".to_vec();
+    for part in [&public[..], b"countersign", b"", b"sha256", &signature] {
+        text(&mut out, part);
+    }
+    out
+}
+
 /// Who signs a kind in the golden story.
 pub fn signers(kind: &str) -> &'static [&'static str] {
     match kind {

@@ -4,6 +4,7 @@ import documents
 import rules
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
 from roster import Chain
+from shapes import wrong
 from wire import Bad, Envelope, canonical, pae, reference, seconds, strict
 
 NO_SHA256 = reference(b"")
@@ -319,7 +320,7 @@ class _Bundle:
 
     def check_permissions(self, policy):
         policy = policy or self.policy()
-        if policy.mode == "deny" and not policy.open and not self.bundle["builtins"].get("run", {}).get("allow"):
+        if policy.mode == "deny" and not policy.allows:
             raise Bad("policy denies this: it allows no command")
         # What a script runs is found by parsing it.
         return NotChecked("scripts are not read here, so what policy asks of them is not known")
@@ -377,7 +378,7 @@ def read_authorization(receipt):
     envelope = Envelope(receipt["authorization"])
     predicate, found = documents.parse("authorization", envelope.payload)
     if "grant" in predicate and len(envelope.signatures) != 1:
-        raise Bad("a use of a grant is signed by the grantee alone")
+        raise wrong("/signatures", "a use of a grant is signed by the grantee alone")
     documents.refuse_later(found)
     return envelope, predicate
 
@@ -390,6 +391,8 @@ def check_boundary_signature(envelope, roster, name):
     key = roster.boundary_keys(name).get(keyid)
     if key is None:
         raise Bad(f"the boundary {name} has no key {keyid}")
+    if len(raw) != 64:
+        raise Bad(f"a signature of {len(raw)} bytes, a boundary signs with 64 raw ones")
     key.verify(pae(envelope.payload), raw)
     return keyid
 

@@ -43,7 +43,7 @@ class Sealed:
         self.roster = self.policy = self.tokens = self.steps = self.configuration = None
         # By ref: what holds for a step, and its profile.
         self.policies, self.profiles = {}, {}
-        self.lists, self.longest, self.builtins = False, 0, None
+        self.longest, self.builtins = 0, None
 
     def token(self, name, at):
         """The sealed token of this name, unless it has ended."""
@@ -66,9 +66,13 @@ class History:
         # Everything that may never come back is remembered for ever: simple, and memory grows with the log.
         self.past_epochs, self.gone_tokens, self.last_tokens, self.proposals = set(), set(), {}, {}
         self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
+        # Keys of types that are not verified here, in the rosters that were in force.
+        self.foreign = []
         self.earlier = earlier
         try:
             self.read()
+        except Untrusted:
+            raise
         except Bad as error:
             self.say(None, "log", error)
 
@@ -193,7 +197,13 @@ class History:
             if (seal["number"], seal.get("previous"), seal["boundary"]) != expected:
                 self.say(index, "seal", "it does not follow the seal before it")
         sealed = Sealed(index, envelope.digest, seal)
-        sealed.roster = self.attempt(index, "roster", lambda: self.roster_of(seal, before))
+        try:
+            sealed.roster = self.roster_of(seal, before)
+        except Bad as error:
+            # Seal and roster may be sound, and only not those of what is trusted.
+            if before is None and error.reason == "no-trust":
+                raise Untrusted(str(error)) from error
+            self.judge(index, "roster", error)
         if sealed.roster is None:
             # What follows would be judged by nobody: by the roster before, if there is one.
             sealed.roster = before.roster if before else None
@@ -205,7 +215,6 @@ class History:
         sealed.policy = self.attempt(index, "blob", lambda: self.json_blob(seal["policy"]))
         builtins = self.attempt(index, "blob", lambda: self.json_blob(seal["builtins"]))
         sealed.builtins = builtins
-        sealed.lists = not isinstance(builtins, dict) or bool(set(builtins) - {"version"})
         sealed.configuration = self.attempt(
             index, "blob", lambda: Configuration(self.json_blob(seal["configuration"]))
         )
@@ -265,6 +274,8 @@ class History:
             known = {version.digest: version for version in self.known}
             chain = Chain(self.chain_of(seal, roster), self.trusted, known.values())
             self.unguarded |= chain.unguarded
+            for version in chain.versions:
+                self.foreign += [one for one in version.foreign if one not in self.foreign]
         if last is not None and not same and roster.version <= last.version:
             raise Bad(f"roster version {roster.version} after version {last.version}")
         self.named = named
@@ -347,7 +358,7 @@ class History:
             }
 
     def read_denial(self, index, envelope, denial):
-        """By one approver of the roster in force; whether they could be counted for the step shows at its receipt."""
+        """By one approver of the roster in force, whichever: a boundary logs no denial that it would not heed."""
 
         def check():
             if denial["boundary"] != {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}:
@@ -453,7 +464,7 @@ class History:
         def people():
             if sealed.steps is None or ref not in sealed.steps or sealed.policy is None:
                 raise Bad("no step or no policy to decide by")
-            policy = rules.Policy(sealed.policy, ref)
+            policy = sealed.policies.get(ref) or rules.Policy(sealed.policy, ref, sealed.builtins)
             combined = rules.Rules(policy.approvals, sealed.steps[ref]["approvals"])
             held, last = [], ""
             for keyid, raw in signed.signatures:
@@ -468,14 +479,10 @@ class History:
             excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens)
             if set(counted) & excluded:
                 raise Bad(f"{', '.join(sorted(set(counted) & excluded))} may not approve this")
-            if policy.mode == "deny" and not policy.open and not sealed.lists:
+            if policy.mode == "deny" and not policy.allows:
                 raise Bad("policy denies this: it allows no command")
             check_decision(counted, combined, receipt["decision"])
-            for entry, person, touched in spent["denied"]:
-                try:
-                    rules.counts_for(person, touched, combined, sealed.roster, at)
-                except Bad:
-                    continue
+            for entry, person, _ in spent["denied"]:
                 raise Bad(f"{person['name']} had denied it at entry {entry}")
 
         def window():
@@ -491,7 +498,7 @@ class History:
                     may = role is not None and role[0] == "proposer"
                 else:
                     patterns = token["patterns"]
-                    may = "propose" in token["scopes"] and (not patterns or any(matches(one, ref, True) for one in patterns))
+                    may = "propose" in token["scopes"] and (not patterns or any(matches(one, ref) for one in patterns))
                 if not may:
                     raise Bad(f"{who} may not propose {ref}")
 
@@ -548,8 +555,13 @@ class History:
             "open": [{"entry": index, "item": item} for index, item in getattr(self, "open", [])],
             "not_checked": [self.not_checked[word] for word in sorted(self.not_checked)],
             "unguarded": sorted(self.unguarded),
+            "foreign": self.foreign,
             "decisions": self.decisions,
         }
+
+
+class Untrusted(Bad):
+    """The log begins with a roster that no trusted one is connected with."""
 
 
 class Unsigned:

@@ -112,9 +112,9 @@ class Note:
     """A signed note: `text` with its last newline, `lines` as triples of name, 4-byte id, signature."""
 
     def __init__(self, note):
-        if re.search(r"[\x00-\x09\x0b-\x1f\x7f]", note):
+        if re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", note):
             raise Bad("a control character in a note")
-        if len(note) > MAX_NOTE:
+        if len(note.encode()) > MAX_NOTE:
             raise Bad("the note is too large")
         text, blank, signatures = note.rpartition("\n\n")
         if not blank or not signatures.endswith("\n"):
@@ -125,7 +125,7 @@ class Note:
             raise Bad("too many signature lines")
         for line in signatures[:-1].split("\n"):
             found = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
-            if not found:
+            if not found or len(found.group(1).encode()) > 255:
                 raise Bad("no signature line")
             data = unbase64(found.group(2))
             if len(data) < 5:
@@ -196,6 +196,8 @@ class Proof:
     """A tlog-proof: `index`, `path`, the text of its checkpoint as `note`."""
 
     def __init__(self, text):
+        if len(text.encode()) > MAX_NOTE:
+            raise Bad("the proof is too large")
         head, blank, self.note = text.partition("\n\n")
         lines = head.split("\n")
         if not blank or lines[0] != "c2sp.org/tlog-proof@v1" or len(lines) < 2 or not lines[1].startswith("index "):
@@ -207,7 +209,7 @@ class Proof:
 
 
 def decimal(text):
-    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", text) or int(text) > 2**53 - 1:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,19}", text) or int(text) > 2**64 - 1:
         raise Bad(f"{text[:40]!r} is no number")
     return int(text)
 

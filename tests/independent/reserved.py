@@ -142,17 +142,18 @@ def check_step(step, place):
     return secret_parameters(step["params"], f"{place}/params")
 
 
-def secret_parameters(schema, place):
+def secret_parameters(schema, place, above=False):
+    """`above`: a schema around this one gives values."""
     if not isinstance(schema, dict):
         return []
-    found = []
+    found, given = [], above or bool(set(schema) & {"default", "enum", "const"})
     if "x-secret" in schema:
         if schema["x-secret"] is not True or schema.get("type") != "string":
             raise wrong(f"{place}/x-secret", "true, in a schema of type string")
-        if set(schema) & {"default", "enum", "const", "pattern"}:
+        if given or "pattern" in schema:
             raise wrong(f"{place}/x-secret", "a schema that says which text it is")
         found.append(f"{place}/x-secret")
     properties = schema.get("properties")
     for name, item in properties.items() if isinstance(properties, dict) else ():
-        found += secret_parameters(item, f"{place}/properties/{name.replace('~', '~0').replace('/', '~1')}")
-    return found + secret_parameters(schema.get("items"), f"{place}/items")
+        found += secret_parameters(item, f"{place}/properties/{name.replace('~', '~0').replace('/', '~1')}", given)
+    return found + secret_parameters(schema.get("items"), f"{place}/items", given)

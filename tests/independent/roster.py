@@ -185,7 +185,7 @@ class Chain:
                 self.newest = newest
                 return
             walk = later.get(back)
-        raise Bad(f"no version of the roster is the trusted one ({digest})")
+        raise Bad(f"no version of the roster is the trusted one ({digest})", "no-trust")
 
 
 def read_trust(argument, data=None):

@@ -3,13 +3,15 @@
 import itertools
 import re
 
-from globs import matches
-from documents import OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text
+from globs import check as check_glob, matches
+from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text, time
+from shapes import wrong
 from wire import Bad, canonical, match, seconds
 
 DAY = 24 * 3600
 SKEW = 60
 MAX_GROUPS = 8
+MAX_SIGNATURES = 16
 SANDBOX = {**OF_SANDBOX, "may_be_off": boolean}
 # Words of later versions: what depends on them is not checked.
 LATER_WORDS = {word: lambda value, place: None for word in ("level", "require", "off_reason")}
@@ -17,9 +19,21 @@ LISTS = obj({}, {"allow": arr(text()), "deny": arr(text())})
 RULE = {
     "mode": one_of("prompted", "execute", "deny"),
     **{kind: LISTS for kind in ("run", "read", "write", "env")},
-    "approvals": obj({"required": number(1), "from": arr(text(), low=1)}, {"each": boolean}),
+    "approvals": obj({"from": arr(NAME, low=1)}, {"required": number(1), "each": boolean}),
 }
 EVERYWHERE = {name: OF_SANDBOX[name] for name in ("limits", "proc", "deny")}
+MOST = 1024
+MOST_PATTERNS = 4096
+
+
+def granted_at(value, place):
+    text()(value, place)
+    found = re.fullmatch(r"(.{19})(?:\.[0-9]{1,9})?Z", value)
+    if not found:
+        raise Bad(f"{place}: no time")
+    time(found.group(1) + "Z", place)
+
+
 POLICY = obj(
     {"version": number(1, 1)},
     {
@@ -29,7 +43,7 @@ POLICY = obj(
         "grants": arr(
             obj(
                 {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
-                {"runbook": text(), "grantedAt": text()},
+                {"runbook": text(), "grantedAt": granted_at},
             )
         ),
     },
@@ -40,12 +54,16 @@ def read_step(step):
     """The form of a definition. What is reserved in it is named only where nothing in it is broken."""
     found = parse_step(step)
     if found:
-        Schema(step["params"])
+        try:
+            Schema(step["params"])
+        except Bad as error:
+            # What is broken wins; its place stands before the colon.
+            raise wrong("/step/params" + str(error).partition(": ")[0], str(error)) from error
     refuse_later(found)
 
 
 def check_builtins(value):
-    """The form of built-in lists; what their patterns say is left to who reads scripts."""
+    """The form of built-in lists; what their patterns match is left to who reads scripts."""
     kinds = ("run", "read", "write", "env")
     if not isinstance(value, dict) or value.get("version") != 1 or isinstance(value["version"], bool):
         raise Bad("no built-in lists of version 1")
@@ -56,10 +74,143 @@ def check_builtins(value):
         if not isinstance(lists, dict) or not set(lists) <= {"allow", "deny"}:
             raise Bad(f"the built-in list {kind} is malformed")
         for patterns in lists.values():
-            if not isinstance(patterns, list) or not all(isinstance(text, str) and text for text in patterns):
+            if not isinstance(patterns, list) or not all(isinstance(text, str) for text in patterns):
                 raise Bad(f"the built-in list {kind} is malformed")
-            if kind in ("read", "write") and not all(text.startswith(("/", "**", "{repo}", "{tmp}")) for text in patterns):
-                raise Bad(f"a pattern of the built-in list {kind} is relative")
+    check_lists(value)
+
+
+def check_policy(value):
+    """What the types of a policy do not say: its patterns, its limits, its sandboxes."""
+    overrides, grants = value.get("overrides", []), value.get("grants", [])
+    if len(overrides) > MOST or len(grants) > MOST:
+        raise Bad(f"more than {MOST} overrides or grants")
+    ways = 0
+    for rule in [value.get("default", {})] + overrides:
+        ways += check_lists(rule)
+        check_sandbox_rule(rule.get("sandbox", {}))
+        approvals = rule.get("approvals")
+        if approvals is not None:
+            [(needed, groups, each)] = Rules(approvals, None).parts
+            if needed * (len(groups) if each else 1) > MAX_SIGNATURES:
+                raise Bad(f"the policy asks for more than {MAX_SIGNATURES} signatures")
+    for one in overrides:
+        if set(one) == {"runbook"}:
+            raise Bad("an override that says nothing")
+        ways += check_glob(one["runbook"])
+    for grant in grants:
+        ways += check_listed(grant["type"], "allow", grant["pattern"])
+        ways += check_glob(grant["runbook"]) if "runbook" in grant else 0
+    if ways > MOST_PATTERNS:
+        raise Bad(f"more than {MOST_PATTERNS} patterns")
+
+
+def check_lists(rule):
+    """How many patterns the lists of a rule are."""
+    ways = 0
+    for kind in ("run", "read", "write", "env"):
+        for side, patterns in rule.get(kind, {}).items():
+            if len(patterns) > MOST:
+                raise Bad(f"more than {MOST} patterns in a list")
+            ways += sum(check_listed(kind, side, one) for one in patterns)
+    return ways
+
+
+def check_listed(kind, side, pattern):
+    """One pattern of a list: over paths from the root, over paths anywhere, or over names."""
+    if kind in ("read", "write"):
+        return check_path_pattern(pattern)
+    if "/" not in pattern:
+        return 1 if pattern in ("[", ".") else check_glob(pattern)
+    if kind == "env":
+        raise Bad("no variable has a slash in its name")
+    if side == "allow":
+        return check_path_pattern(pattern)
+    if pattern.startswith(("{repo}/", "{tmp}/")):
+        raise Bad("a place that a boundary does not have")
+    if pattern.startswith(("/", "{repo}", "{tmp}", "**/", "~")):
+        return check_path_pattern(pattern)
+    return check_glob("**/" + pattern.removeprefix("./"))
+
+
+def check_path_pattern(pattern):
+    for place in ("{repo}", "{tmp}"):
+        if pattern.startswith(place):
+            rest = pattern[len(place) :]
+            if rest and (rest[0] != "/" or rest == "/"):
+                raise Bad("after a place comes a slash and a path")
+            return check_glob(rest[1:]) if rest else 1
+        if place in pattern:
+            raise Bad("a place stands at the beginning only")
+    if pattern == "/":
+        return 1
+    if pattern.startswith("/"):
+        return check_glob(pattern[1:])
+    if pattern == "**" or pattern.startswith("**/"):
+        return check_glob(pattern)
+    raise Bad(f"the pattern {pattern[:80]!r} is relative")
+
+
+OWN = ("/proc", "/dev", "/sys", "/run/step", "/tmp/work")
+
+
+def at_or_below(path, directory):
+    return path == directory or path.startswith(directory + "/")
+
+
+def check_path(path):
+    """A directory or file of the host that a step may be given."""
+    if len(path.encode()) > 1024 or re.search(r"[\x00-\x1f\x7f-\x9f*?\[{]", path) or not re.fullmatch(r"(/[^/]+)+", path, re.S):
+        raise Bad(f"{path[:80]!r} is no plain path")
+    if {".", ".."} & set(path.split("/")) or path in ("/tmp", "/etc") or at_or_below(path, "/var/tmp"):
+        raise Bad(f"{path[:80]!r} is no plain path, or made for each run")
+    if any(at_or_below(path, own) or at_or_below(own, path) for own in OWN):
+        raise Bad(f"{path[:80]!r} is a run's own, or covers it")
+
+
+def check_deny(pattern):
+    """A pattern of what is hidden from a run."""
+    plain = pattern.strip("*?/.") != ""
+    if len(pattern.encode()) > 256 or re.search(r"[\x00-\x1f\x7f-\x9f]", pattern) or pattern.count("*") > 16:
+        raise Bad(f"the deny pattern {pattern[:80]!r} is too long")
+    if not plain or not pattern.startswith(("/", "**/")):
+        raise Bad(f"the deny pattern {pattern[:80]!r} is relative, or matches everything")
+    bare = pattern.lstrip("/")
+    check_glob(bare)
+    depths = [all(matches(bare, at + name) for name in ("kz0q", "a.b", "NOTES", "0")) for at in ("", "a/", "srv/q7/", "home/x/src/y/")]
+    if all(depths) if pattern.startswith("/") else any(depths):
+        raise Bad(f"the deny pattern {pattern[:80]!r} matches everything")
+
+
+def check_address(address):
+    name, _, port = address.rpartition(":")
+    labels = name.split(".")
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535 or len(name) > 253:
+        raise Bad(f"{address[:80]!r} is no name:port")
+    if not all(re.fullmatch(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in labels):
+        raise Bad(f"{address[:80]!r} is no name:port")
+    if re.fullmatch(r"[0-9]+|0x.*", labels[-1]):
+        raise Bad(f"{address[:80]!r} ends in a number")
+
+
+def check_user(user):
+    if user in ("root", "isolated") or not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", user):
+        raise Bad(f"{user[:80]!r} is no user of a step")
+
+
+def check_sandbox_rule(sandbox):
+    if 0 in sandbox.get("limits", {}).values():
+        raise Bad("zero is no limit")
+    network = sandbox.get("network")
+    lists = {name: sandbox[name] for name in ("read", "write", "sockets", "deny") if name in sandbox}
+    if isinstance(network, dict):
+        lists["network"] = network["allow"]
+    for name, items in lists.items():
+        if not items or len(set(items)) != len(items):
+            raise Bad(f"{name} is empty, or names one twice")
+        for item in items:
+            {"deny": check_deny, "network": check_address}.get(name, check_path)(item)
+    if "run_as" in sandbox:
+        check_user(sandbox["run_as"])
 
 
 class Policy:
@@ -70,6 +221,7 @@ class Policy:
 
     def __init__(self, value, ref, builtins=None):
         POLICY(value, "")
+        check_policy(value)
         overrides = value.get("overrides", [])
         self.open = set(value) - {"version", "default", "overrides"}
         self.mode, self.approvals = "prompted", None
@@ -80,22 +232,30 @@ class Policy:
             if value.get("extends") != "none":
                 self.deny(builtins)
         path = ref.split(":")[0]
+        # Whether any list or grant allows a command.
+        self.allows = builtins is not None and value.get("extends") != "none" and bool(builtins.get("run", {}).get("allow"))
+        for grant in value.get("grants", []):
+            self.allows |= grant["type"] == "run" and self._is_for(grant.get("runbook", "**"), path)
         for place, rule in enumerate([value.get("default", {})] + overrides):
             self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook"}
             sandbox = rule.get("sandbox", {})
             self.open_sandbox |= set(sandbox) - set(SANDBOX)
             # Every matching override applies in order, the later wins.
-            # A dot directory escapes none, and an ending of a format may be written.
-            endings = ("", ".runbook.md", ".mdx", ".md")
-            if place and not any(matches(rule["runbook"], path + ending, True) for ending in endings):
+            if place and not self._is_for(rule["runbook"], path):
                 continue
             self.mode = rule.get("mode", self.mode)
             self.approvals = rule.get("approvals", self.approvals)
+            self.allows |= bool(rule.get("run", {}).get("allow"))
             self.deny(rule)
             # Limits by their names; deny patterns add up.
             limits = {**self.sandbox["limits"], **sandbox.get("limits", {})}
             denied = self.sandbox["deny"] + sandbox.get("deny", [])
             self.sandbox = {**self.sandbox, **sandbox, "limits": limits, "deny": denied}
+
+    @staticmethod
+    def _is_for(runbook, path):
+        """A dot directory escapes none, and an ending of a format may be written."""
+        return any(matches(runbook, path + ending, True) for ending in ("", ".runbook.md", ".mdx", ".md"))
 
     def deny(self, rule):
         """What lists deny is hidden from a step that gets something of the host; places of a terminal are none here."""
@@ -116,7 +276,7 @@ class Rules:
                 continue
             if not isinstance(rule, dict):
                 raise Bad(f"the {whose}'s approvals are no rule")
-            needed, groups, each = rule.get("required"), rule.get("from"), rule.get("each", False)
+            needed, groups, each = rule.get("required", 1), rule.get("from"), rule.get("each", False)
             if isinstance(needed, bool) or not isinstance(needed, int) or needed < 1:
                 raise Bad(f"the {whose} asks for nobody")
             if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
@@ -189,6 +349,13 @@ KEYWORDS = {
 COMMON = {"type", "enum", "const", "default", "description"}
 
 
+PYTHON = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+
+
+def is_of(kind, value):
+    return isinstance(value, PYTHON[kind]) and not (kind == "integer" and isinstance(value, bool))
+
+
 class Schema:
     """The closed subset of JSON Schema in which a step declares its parameters."""
 
@@ -201,16 +368,16 @@ class Schema:
         self.schemas = 0
         self._read(value, "", 0, True)
 
-    def _read(self, schema, place, objects, whole=False):
+    def _read(self, schema, place, tokens, whole=False):
         self.schemas += 1
-        if self.schemas > 256 or objects > 8:
-            raise Bad(f"{place}: more than 256 schemas, or deeper than eight objects")
+        if self.schemas > 256 or tokens > 16:
+            raise Bad(f"{place}: more than 256 schemas, or deeper than 16 tokens")
         if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or schema["type"] not in KEYWORDS:
             raise Bad(f"{place}: no type that there is")
         kind = schema["type"]
         for word in schema:
             if word not in COMMON | KEYWORDS[kind]:
-                raise Bad(f"{place}: unknown keyword {word!r}")
+                raise Bad(f"{place}/{word}: unknown keyword")
         if schema.get("additionalProperties", False) is not False:
             raise Bad(f"{place}: additionalProperties is always false")
         self._read_numbers(schema, place)
@@ -219,22 +386,26 @@ class Schema:
         if kind == "array":
             if "items" not in schema:
                 raise Bad(f"{place}: an array without items")
-            self._read(schema["items"], place + "/items", objects)
+            self._read(schema["items"], place + "/items", tokens + 1)
         if kind == "object":
             if "properties" not in schema:
                 raise Bad(f"{place}: an object without properties")
-            self._read_properties(schema, place, objects + 1, whole)
-        for word in ("enum", "const", "default"):
+            self._read_properties(schema, place, tokens, whole)
+        if not isinstance(schema.get("description", ""), str):
+            raise Bad(f"{place}/description: no text")
+        for word in ("enum", "const"):
             if word not in schema:
                 continue
             values = schema[word] if word == "enum" else [schema[word]]
             if not isinstance(values, list) or not values or len({canonical(item) for item in values}) != len(values):
                 raise Bad(f"{place}: {word} is empty, or has a value twice")
-            rest = {key: item for key, item in schema.items() if key not in ("enum", "const", "default")}
-            if word == "default":
-                rest = {key: item for key, item in schema.items() if key != "default"}
             for item in values:
-                self._check(rest, item, f"{place}/{word}")
+                # Nothing but its type: the other keywords are asked of values.
+                if not is_of(kind, item) or (kind == "string" and item.startswith("-") and not schema.get("x-leading-dash")):
+                    raise Bad(f"{place}/{word}: no value of that type")
+        if "default" in schema:
+            rest = {key: item for key, item in schema.items() if key != "default"}
+            self._check(rest, self._complete(rest, schema["default"]), f"{place}/default")
 
     @staticmethod
     def _read_numbers(schema, place):
@@ -259,7 +430,7 @@ class Schema:
             raise Bad(f"{place}/pattern: too long")
         if not pattern.startswith("^") or not pattern.endswith("$") or (len(pattern) - len(pattern[:-1].rstrip("\\"))) % 2 == 0:
             raise Bad(f"{place}/pattern: must begin ^ and end $")
-        if re.search(r"\(\?(?!:)|\\[1-9]|\\[kgGZzAK]", pattern) or _is_open(pattern):
+        if re.search(r"\(\?(?!:)|\\[0-9]|\\[kgGZzAK]", pattern) or _is_open(pattern):
             raise Bad(f"{place}/pattern: not a regular language, or open at one end")
         bounds = [int(max(found)) for found in re.findall(r"\{([0-9]+),?([0-9]*)\}", pattern) for found in [[part or "0" for part in found]]]
         product = 1
@@ -272,7 +443,7 @@ class Schema:
         except (re.error, OverflowError, RecursionError) as error:
             raise Bad(f"{place}/pattern: {error}") from error
 
-    def _read_properties(self, schema, place, objects, whole):
+    def _read_properties(self, schema, place, tokens, whole):
         properties, needed = schema.get("properties", {}), schema.get("required", [])
         if not isinstance(properties, dict) or not isinstance(needed, list):
             raise Bad(f"{place}: properties or required is malformed")
@@ -287,7 +458,7 @@ class Schema:
                 if variable in variables:
                     raise Bad(f"{place}/properties: two names become PARAM_{variable}")
                 variables.add(variable)
-            self._read(item, f"{place}/properties/{name}", objects)
+            self._read(item, f"{place}/properties/{name}", tokens + 2)
 
     def complete(self, value):
         """The value with defaults filled in."""
@@ -316,12 +487,11 @@ class Schema:
 
     def _check(self, schema, value, place):
         kind = schema["type"]
-        python = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[kind]
         if kind == "string" and schema.get("x-secret"):
             if not isinstance(value, dict) or set(value) != {"secret"} or not isinstance(value["secret"], str):
                 raise Bad(f"{place}: a secret is named, never written")
             return
-        if not isinstance(value, python) or (kind == "integer" and isinstance(value, bool)):
+        if not is_of(kind, value):
             raise Bad(f"{place}: no {kind}")
         same = lambda one, other: canonical(one) == canonical(other)
         if "enum" in schema and not any(same(value, item) for item in schema["enum"]):
@@ -380,8 +550,8 @@ def _is_open(pattern):
             inside = letter != "]"
         elif letter == "[":
             inside = True
-            if pattern[at + 1 : at + 2] == "]":
-                at += 1
+            if re.match(r"\^?\]", pattern[at + 1 :]):
+                return True
         elif letter == "(":
             depth += 1
         elif letter == ")":

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use countersign::crypto::canonical::to_canonical;
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::SshKey;
@@ -59,6 +61,7 @@ fn all() -> Vec<Named> {
     let mut found = Vec::new();
     documents(&mut found);
     signatures(&mut found);
+    broken_steps(&mut found);
     later_steps(&mut found);
     places(&mut found);
     decisions(&mut found);
@@ -262,6 +265,10 @@ fn signatures(found: &mut Vec<Named>) {
         let strange = if kind == "seal" { "receipt" } else { "seal" };
         other["signatures"] = golden::value(&format!("envelope/{strange}.json"))["signatures"].clone();
         push("signature-of-another-document", other);
+        // It holds, and a log entry at its maximum would have no room for it.
+        let mut longer = original.clone();
+        longer["signatures"][0]["sig"] = json!(STANDARD.encode(golden::sshsig("boundary", &payload)));
+        push("signed-by-sshsig", longer);
     }
     refused(
         found,
@@ -324,6 +331,17 @@ fn signatures(found: &mut Vec<Named>) {
     };
     formed("with-seventeen-signatures", &|value| more(value, 15, 64));
     formed("with-signatures-of-8193-bytes", &|value| more(value, 1, 8193 - 128));
+}
+
+/// A step that is broken is looked at under a good authorization only.
+fn broken_steps(found: &mut Vec<Named>) {
+    let mut step = golden::value("bundle.json")["step"].clone();
+    step["colour"] = json!("red");
+    let story = Story { sealed: Some(("step", step.clone())), approved: true, ..Story::default() };
+    refused(found, "step-unknown-field", &["step"], story);
+    let story = changed("authorization", |value| value["predicate"]["colour"] = json!("red"));
+    let story = Story { sealed: Some(("step", step)), ..story };
+    refused(found, "step-and-authorization-unknown-field", &["authorization-document"], story);
 }
 
 /// What comes with a later version, in a step that is otherwise sealed and approved.
@@ -536,6 +554,36 @@ fn decisions(found: &mut Vec<Named>) {
     let policy = |value: Value| Story { policy: Some(value), ..Story::default() };
     refused(found, "policy-denies", &["permissions"], policy(denied));
     refused(found, "policy-asks-for-three", &["quorum"], policy(more));
+    for (id, runbook) in [
+        ("negated-as-in-a-shell", "[!a]*"),
+        ("slash-escaped", "a\\/b"),
+        ("empty-segment", "a//b"),
+        ("open-bracket", "[a"),
+        ("one-alternative", "{a}"),
+    ] {
+        let mut value = plain.clone();
+        value["overrides"] = json!([{"runbook": runbook, "mode": "execute"}]);
+        refused(found, &format!("policy-runbook-{id}"), &["quorum"], policy(value));
+    }
+    for (id, at, bad) in [
+        ("relative-path", "/default/read", json!({"allow": ["srv/*"]})),
+        ("negated-command", "/default/run", json!({"deny": ["[!a]"]})),
+        ("limit-of-zero", "/default/sandbox", json!({"limits": {"wall_ms": 0}})),
+        ("deny-pattern-of-everything", "/default/sandbox", json!({"deny": ["/**"]})),
+        ("silent-override", "/overrides", json!([{"runbook": "**"}])),
+        ("network-of-no-host", "/overrides", json!([{"runbook": "**", "sandbox": {"network": {}}}])),
+        ("seventeen-signatures", "/default/approvals", json!({"required": 17, "from": ["ops"]})),
+    ] {
+        let mut value = plain.clone();
+        let (parent, field) = at.rsplit_once('/').unwrap();
+        value.pointer_mut(parent).unwrap()[field] = bad;
+        refused(found, &format!("policy-{id}"), &["quorum"], policy(value));
+    }
+    // One approver is the rule where no number is written.
+    let mut one = plain.clone();
+    one["default"]["approvals"] = json!({"from": ["ops", "security"]});
+    let case = policy(one).tell("policy-approvals-without-a-number".to_owned());
+    found.push(Named { case, failed: Vec::new(), open: OPEN.to_vec() });
     let case = policy(plain).tell("policy-asks-for-two".to_owned());
     found.push(Named { case, failed: Vec::new(), open: OPEN.to_vec() });
 }

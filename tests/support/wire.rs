@@ -178,6 +178,7 @@ impl Reply {
         let problem = self.json();
         assert_eq!(problem["type"], json!(format!("/problems/{code}")), "{problem:#}");
         let status = match code {
+            "malformed" if self.status == 415 => 415,
             "malformed" => 400,
             "unauthenticated" => 401,
             "forbidden" => 403,

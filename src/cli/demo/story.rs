@@ -104,7 +104,7 @@ fn set_up(world: &World, tale: &mut Tale<'_>) -> Result<(), Failure> {
     let missing: Vec<&Value> =
         lines.iter().filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer ")).collect();
     if missing.is_empty() {
-        return tale.check(doctor.status.success(), "doctor: this host holds the strict sandbox", "nothing to mend");
+        return tale.check(doctor.status.success(), "doctor: this host holds the strict sandbox", "nothing to fix");
     }
     for layer in &missing {
         tale.line(State::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;

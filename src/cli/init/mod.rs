@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::talk::Talk;
-use crate::cli::trust::read_bounded;
+use crate::cli::trust::{Home, read_bounded};
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::FILE;
@@ -122,7 +122,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
     people.sort();
     people.dedup();
-    let required = people.len().clamp(1, 2);
+    let required = people.len().clamp(1, MOST_REQUIRED);
     let mut files: Vec<(String, u32, String)> = vec![
         (FILE.to_owned(), 0o600, template::text(name)),
         ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
@@ -174,9 +174,12 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// What to do next, to the letter.
+/// What to do next, to the letter: each command works as it is written, in the directory where `init` ran.
 fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, SshKey)]) -> String {
     let here = dir.display().to_string().escape_debug().to_string();
+    let home = shell_word(&dir.to_string_lossy());
+    let rosters = shell_word(&format!("{}/rosters", Home::of_process().config_words()));
+    let file = format!("{}.json", name.as_str().replace('/', "-"));
     let mut text = format!("The boundary {name} is set up in {here}:\n");
     for file in made {
         text.push_str(&format!("  {file}\n"));
@@ -189,27 +192,60 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     };
     if approvers.is_empty() {
         step(&format!(
-            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table. The first start seals the roster; after it\n     whoever is added is signed for by others (`countersign roster add`)."
+            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table, and raise `threshold` there from 0. The first start\n     seals the roster; after it whoever is added is signed for by others (`countersign roster add`)."
         ));
     } else {
         step(&format!(
             "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both; after it they change by signatures (`countersign roster`)."
         ));
     }
-    step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {here}"));
+    step(&format!("See what holds on this host, and every error in the files:\n       countersign doctor {home}"));
     step(&format!(
-        "Serve, and give the roster's digest that it prints to whoever will verify receipts:\n       countersign serve {here}"
+        "Serve, in a terminal of its own or by {here}/countersign.service, and give the roster's digest that it prints to whoever\n     will verify receipts:\n       countersign serve {home}"
     ));
     step(&format!(
-        "Hand out who is who. Approvers and auditors compare the digest and keep the file as countersign/roster.json in their\n     configuration directory; without it nothing is signed and nothing verified:\n       countersign roster show --config {here} --json > roster.json"
+        "Hand out who is who. Each approver and auditor compares the digest and keeps the file in countersign/rosters/ of their\n     configuration directory; without it nothing is signed and nothing verified. Yours:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
     ));
+    let (owner, advice) = match spare(approvers) {
+        Some(owner) => (
+            format!(" --owner {owner}"),
+            format!("Its owner, here {owner}, answers for it and can't approve what it proposes"),
+        ),
+        None => (
+            String::new(),
+            "With --owner NAME somebody of the roster answers for it, who then can't\n     approve what it proposes: that needs one more approver than must sign"
+                .to_owned(),
+        ),
+    };
     step(&format!(
-        "Make a token for an agent. Its owner answers for it and can't approve what it proposes:\n       countersign token create AGENT --config {here} --owner NAME --step 'host:*' --out AGENT.token"
+        "Make a token for an agent. {advice}:\n       countersign token create agent --config {home}{owner} --step 'host:*' --out agent.token"
     ));
     step(
-        "The agent proposes, an approver reviews and signs:\n       COUNTERSIGN_TOKEN=cst_… countersign propose host:report --reason \"a first look\" --wait\n       countersign approve",
+        "The agent proposes:\n       COUNTERSIGN_TOKEN_FILE=agent.token countersign propose host:report --reason \"a first look\"",
     );
+    step("Approvers review and sign, each with their own key:\n       countersign approve");
     text
+}
+
+/// An approver whom no quorum of the policy that `init` writes needs.
+fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
+    let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
+    people.sort();
+    people.dedup();
+    people.get(MOST_REQUIRED).copied()
+}
+
+/// At most so many approvals are asked for by the policy that `init` writes.
+const MOST_REQUIRED: usize = 2;
+
+/// A word of a command line, between quotes where it needs them.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +293,15 @@ mod tests {
         assert!(failure.message.contains("runbooks/host.md"), "{failure}");
         assert_eq!(std::fs::read_to_string(dir.path().join("runbooks/host.md")).expect("there"), "mine");
         assert!(!dir.path().join(FILE).exists() && !dir.path().join("boundary").exists());
+    }
+
+    #[test]
+    fn the_owner_of_the_first_token_is_nobody_whose_approval_is_needed() {
+        let text = |count: u8| next(Path::new("a b"), &"prod".parse().expect("a name"), &[], &approvers(count));
+        for count in 0..3 {
+            assert!(text(count).contains("token create agent --config 'a b' --step"), "{}", text(count));
+        }
+        assert!(text(3).contains("token create agent --config 'a b' --owner person-2 --step"), "{}", text(3));
     }
 
     #[test]

@@ -349,7 +349,7 @@ impl Derived {
                 if seal.signature_count() == 0 {
                     return Err("it has no signature".to_owned());
                 }
-                seal.verify(|keyid| roster.boundary_key(name, keyid)).map_err(|error| error.to_string())
+                seal.verify_raw(|keyid| roster.boundary_key(name, keyid)).map_err(|error| error.to_string())
             });
         let verified = match verified {
             Ok(verified) => verified,

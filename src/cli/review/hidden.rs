@@ -1,7 +1,8 @@
 //! Hidden text: characters by which a text can look like another one.
 //!
-//! The screen shows them all as escapes. What is said here makes a tired reader look: control characters, characters that
-//! nobody sees or that turn the direction of reading, and words whose letters are of several scripts.
+//! The screen shows them all as escapes. What is said here makes a tired reader look: control characters, invisible
+//! characters, characters that change the reading direction, words whose letters are of several scripts, and words of letters
+//! that look like those of ASCII.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
@@ -19,14 +20,19 @@ pub fn hidden(text: &str) -> Vec<Shown> {
     };
     for c in text.chars() {
         if let Some(kind) = kind_of(c) {
-            add(Shown::text(&c.to_string()).and(kind.words()));
+            add(Shown::text(&c.to_string()).and(" (").and(kind.words()).and(")"));
         }
     }
     for word in text.split(|c: char| !c.is_alphabetic() && !is_mark(c)) {
         let scripts = scripts_of(word);
         if scripts.len() > 1 {
             let names = scripts.iter().map(|script| script.full_name()).collect::<Vec<_>>().join(" and ");
-            add(Shown::text(word).cut(MOST).and(" mixes letters of ").then(&Shown::text(&names)));
+            add(Shown::text(word).cut(MOST).and(" (letters of ").then(&Shown::text(&names)).and(")"));
+        }
+    }
+    for word in text.split(|c: char| !c.is_alphanumeric() && !is_mark(c)) {
+        if word.contains(looks_like_ascii) {
+            add(Shown::text(word).cut(MOST).and(" (looks like ASCII and is not)"));
         }
     }
     found
@@ -47,11 +53,11 @@ enum Kind {
 impl Kind {
     const fn words(self) -> &'static str {
         match self {
-            Self::Control => ", a control character",
-            Self::Direction => ", which turns the direction of reading",
-            Self::Invisible => ", which nobody sees",
-            Self::Blank => ", which looks like a blank",
-            Self::Unknown => ", which no table of characters has",
+            Self::Control => "a control character",
+            Self::Direction => "changes the reading direction",
+            Self::Invisible => "invisible",
+            Self::Blank => "looks like a space",
+            Self::Unknown => "not assigned in Unicode",
         }
     }
 }
@@ -86,6 +92,12 @@ fn kind_of(c: char) -> Option<Kind> {
         GeneralCategory::PrivateUse | GeneralCategory::Unassigned => Some(Kind::Unknown),
         _ => None,
     }
+}
+
+/// Whether it is a full-width letter or digit, or a mathematical letter. Unicode's compatibility decomposition (NFKC) makes
+/// each of them a letter or digit of ASCII, except the few mathematical letters that are Greek.
+fn looks_like_ascii(c: char) -> bool {
+    matches!(c, '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d6a5}')
 }
 
 fn is_mark(c: char) -> bool {
@@ -132,15 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn letters_that_look_like_ascii_are_named_by_their_word() {
+        let word = r"\u{ff21}\u{ff22}\u{ff23}\u{ff11} (looks like ASCII and is not)";
+        assert_eq!(told("x \u{ff21}\u{ff22}\u{ff23}\u{ff11}, ok"), [word]);
+        assert_eq!(told("\u{ff41}dmin"), [r"\u{ff41}dmin (looks like ASCII and is not)"]);
+        assert_eq!(told("\u{1d42b}\u{1d426}"), [r"\u{1d42b}\u{1d426} (looks like ASCII and is not)"]);
+        // The punctuation of Chinese and Japanese is full-width.
+        assert_eq!(told("\u{65e5}\u{672c}\u{ff0c}\u{8a9e}\u{ff01}"), [""; 0]);
+    }
+
+    #[test]
     fn what_a_reader_could_miss_is_named() {
-        assert_eq!(told("a\u{202e}b\u{202e}"), [r"\u{202e}, which turns the direction of reading"]);
-        assert_eq!(told("\x1b[2K\u{9b}"), [r"\x1b, a control character", r"\u{9b}, a control character"]);
-        assert_eq!(told("a\r"), [r"\r, a control character"]);
+        assert_eq!(told("a\u{202e}b\u{202e}"), [r"\u{202e} (changes the reading direction)"]);
+        assert_eq!(told("\x1b[2K\u{9b}"), [r"\x1b (a control character)", r"\u{9b} (a control character)"]);
+        assert_eq!(told("a\r"), [r"\r (a control character)"]);
         for invisible in ["\u{200b}", "\u{feff}", "\u{3164}", "\u{e0041}", "\u{ad}", "\u{fe0f}"] {
-            assert!(told(invisible)[0].ends_with("nobody sees"), "{:?}", told(invisible));
+            assert!(told(invisible)[0].ends_with(" (invisible)"), "{:?}", told(invisible));
         }
-        assert!(told("a\u{a0}b")[0].ends_with("looks like a blank"));
-        assert_eq!(told("p\u{430}ypal"), [r"p\u{430}ypal mixes letters of Latin and Cyrillic"]);
-        assert_eq!(told("\u{3bf}ps one"), [r"\u{3bf}ps mixes letters of Greek and Latin"]);
+        assert!(told("a\u{a0}b")[0].ends_with(" (looks like a space)"));
+        assert_eq!(told("p\u{430}ypal"), [r"p\u{430}ypal (letters of Latin and Cyrillic)"]);
+        assert_eq!(told("\u{3bf}ps one"), [r"\u{3bf}ps (letters of Greek and Latin)"]);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A line names the signed fields that its text shows, so that `coverage` can prove that no field is left out.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::cli::review::compare::{Comparison, compare};
@@ -9,7 +11,8 @@ use crate::cli::review::coverage::{Field, Ground, Why};
 use crate::cli::review::derive::{Derived, Finding, RosterSource, Sources, Standing};
 use crate::cli::review::remarks;
 use crate::cli::review::render::{bytes, duration_ms, rule_words, span};
-use crate::cli::screen::{Shown, Tone, leaves, lines_of};
+use crate::cli::screen::{Shown, Tone, leaves, lines_of, path_key};
+use crate::crypto::canonical;
 use crate::crypto::digest::ContentDigest;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::ident::Name;
@@ -136,6 +139,8 @@ pub struct Lines {
     pub comparison: Comparison,
     /// The lines that are always there.
     pub always: Vec<Line>,
+    /// Each parameter in a row.
+    pub parameters: Vec<Shown>,
     /// The remarks, heaviest first.
     pub remarks: Vec<Line>,
     /// Every signed field, and where it is shown or why it need not be.
@@ -149,7 +154,14 @@ const WHOLE: usize = 180;
 /// So many characters of each end of a longer one.
 const END: usize = 60;
 /// At most this many parameters are on the decision screen.
-const MOST_PARAMETERS: usize = 12;
+pub const MOST_PARAMETERS: usize = 12;
+/// So many rows of 80 columns are for parameters. If they need more, each gets one.
+const PARAMETER_ROWS: usize = 15;
+/// So many characters are in a row beside its name.
+pub const ROW: usize = 64;
+/// The longest value that is whole in a row, and so many characters of each end of a longer one.
+const WHOLE_IN_ROW: usize = 40;
+const END_IN_ROW: usize = 14;
 
 impl Lines {
     /// What can be said before the checks are complete.
@@ -264,61 +276,66 @@ impl Lines {
 
     /// A value, or its two ends where it is long; then it is whole above the script.
     fn value(&mut self, label: &Shown, value: &Value) -> Shown {
-        let shown = Shown::value(value);
-        if shown.as_str().len() <= WHOLE {
-            return shown;
+        let (shown, is_whole) = in_full(value);
+        if !is_whole {
+            self.put_above(label, value);
         }
-        self.whole.push(label.clone().then(&shown));
-        let text = value.as_str().unwrap_or_default().as_bytes();
-        let size = format!(", {} bytes, {}", text.len(), ContentDigest::of(text));
-        shown.ends(END).then(&Shown::text(&size))
+        shown
     }
 
+    /// Puts a value above the script: each of its parts with its path.
+    fn put_above(&mut self, label: &Shown, value: &Value) {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
+        for (path, part) in parts {
+            let label = if path.is_empty() { label.clone() } else { Shown::path(&format!("{name}{path}")) };
+            self.whole.push(label.then(&Shown::value(part)));
+        }
+    }
+
+    /// One line for each parameter, so that none can be pushed away by the parts of another one.
     fn parameters(&mut self, sources: &Sources, signed: &Authorization) {
-        let mut found = Vec::new();
-        leaves(&signed.params, String::new(), &mut found);
-        let before = sources.last.as_ref().filter(|last| last.params.is_object()).map(|last| {
-            let mut before = Vec::new();
-            leaves(&last.params, String::new(), &mut before);
-            before
-        });
+        let none = serde_json::Map::new();
+        let params = signed.params.as_object().unwrap_or(&none);
+        if params.is_empty() {
+            self.push("parameters", Shown::words("none"), &["signed.predicate.params"]);
+        }
+        self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
+        let rows = |(key, value): (&String, &Value)| {
+            (label_of(key).as_str().len() + in_full(value).0.as_str().len()).div_ceil(ROW)
+        };
+        let in_rows = params.iter().map(rows).sum::<usize>() > PARAMETER_ROWS;
+        let before = sources.last.as_ref().and_then(|last| last.params.as_object());
         let mut name = "parameters";
-        let all = found.len();
-        for (at, (path, value)) in found.iter().enumerate() {
-            let shows = format!("signed.predicate.params{path}");
-            if path.is_empty() {
-                self.push(name, Shown::words("none"), &[&shows]);
-                break;
+        let mut only_above = Vec::new();
+        for (at, (key, value)) in params.iter().enumerate() {
+            let label = label_of(key);
+            let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value) };
+            if at >= MOST_PARAMETERS || !is_whole {
+                self.put_above(&label, value);
             }
-            let label = Shown::path(&path[1..]);
+            let mut parts = Vec::new();
+            leaves(value, format!(".{}", path_key(key)), &mut parts);
+            let shows = parts.into_iter().map(|(path, _)| format!("signed.predicate.params{path}"));
             if at >= MOST_PARAMETERS {
-                self.whole.push(label.then(&Shown::value(value)));
-                let line = Line::always("", Shown::default(), &[&shows]);
-                match self.always.last_mut().filter(|line| line.name.is_empty() && at > MOST_PARAMETERS) {
-                    Some(line) => line.shows.push(shows),
-                    None => {
-                        let text = format!("and {} more, whole above the script", all - at);
-                        self.always.push(Line { text: Shown::text(&text), ..line });
-                    }
-                }
+                only_above.extend(shows);
                 continue;
             }
-            let mut text = self.value(&label, value);
-            if let Some(before) = &before {
-                match before.iter().find(|(other, _)| other == path) {
-                    Some((_, was)) if was == value => {}
-                    Some((_, was)) => text = text.and("  (last success: ").then(&Shown::value(was).cut(END)).and(")"),
-                    None => text = text.and("  (not there at the last success)"),
-                }
+            let mut text = label.then(&shown);
+            if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
+                text = text.and("  (").then(&change).and(")");
             }
-            self.push(name, label.then(&text), &[&shows]);
+            self.always.push(Line { shows: shows.collect(), ..Line::always(name, text, &[]) });
             name = "";
         }
-        for (path, was) in before.iter().flatten() {
-            if !path.is_empty() && !found.iter().any(|(other, _)| other == path) {
-                let text = Shown::path(&path[1..]).and("nothing  (last success: ").then(&Shown::value(was).cut(END));
-                self.push("", text.and(")"), &[]);
-            }
+        if !only_above.is_empty() {
+            let text = format!("and {} more, whole above the script", params.len() - MOST_PARAMETERS);
+            self.always.push(Line { shows: only_above, ..Line::always("", Shown::text(&text), &[]) });
+        }
+        for (key, was) in before.into_iter().flatten().filter(|(key, _)| !params.contains_key(*key)) {
+            let text = label_of(key).and("nothing  (last success: ").then(&folded(was).cut(END)).and(")");
+            self.push("", text, &[]);
         }
     }
 
@@ -581,6 +598,86 @@ impl Lines {
         self.always.push(Line { tone, ..Line::always("trust", text, &[]) });
     }
 }
+
+/// A parameter's name, and the sign between it and its value.
+fn label_of(key: &str) -> Shown {
+    Shown::path(&path_key(key))
+}
+
+/// A value in one line: the parts of an array or an object between brackets.
+fn folded(value: &Value) -> Shown {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            Shown::words("[").then(&Shown::joined(items.iter().map(folded), ", ")).and("]")
+        }
+        Value::Object(fields) if !fields.is_empty() => {
+            let fields = fields.iter().map(|(key, value)| Shown::quoted(key).and(": ").then(&folded(value)));
+            Shown::words("{").then(&Shown::joined(fields, ", ")).and("}")
+        }
+        _ => Shown::value(value),
+    }
+}
+
+/// How many parts a value has, and how many bytes: of a text its own, else of its canonical JSON.
+fn size_of(value: &Value) -> (String, Vec<u8>) {
+    let json = || canonical::to_canonical(value);
+    let (parts, bytes) = match value {
+        Value::String(text) => (String::new(), text.clone().into_bytes()),
+        Value::Array(items) => (counted(items.len(), "element") + ", ", json()),
+        Value::Object(fields) => (counted(fields.len(), "field") + ", ", json()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => (String::new(), json()),
+    };
+    (format!("{parts}{} bytes", bytes.len()), bytes)
+}
+
+/// A value in at most three lines, and whether that is all of it; else its two ends, size and digest.
+fn in_full(value: &Value) -> (Shown, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE {
+        return (shown, true);
+    }
+    let (size, bytes) = size_of(value);
+    (shown.ends(END).then(&Shown::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
+}
+
+/// A value in a row, and whether that is all of it; else its two ends and its size.
+fn in_row(value: &Value) -> (Shown, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE_IN_ROW {
+        return (shown, true);
+    }
+    (shown.ends(END_IN_ROW).then(&Shown::text(&format!(", {}", size_of(value).0))), false)
+}
+
+/// How a parameter differs from that of the last success; nothing where it does not.
+fn changed(was: Option<&Value>, now: &Value) -> Option<Shown> {
+    let Some(was) = was else { return Some(Shown::words("not there at the last success")) };
+    if was == now {
+        return None;
+    }
+    let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
+    if is_one(was) && is_one(now) {
+        return Some(Shown::words("last success: ").then(&Shown::value(was).cut(END)));
+    }
+    // Two long values may have the same ends, so that the places are named where they differ.
+    let parts = |value| {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        parts.into_iter().collect::<BTreeMap<String, &Value>>()
+    };
+    let (before, after) = (parts(was), parts(now));
+    let mut places: Vec<&str> =
+        after.iter().filter(|(path, part)| before.get(*path) != Some(part)).map(|(path, _)| &**path).collect();
+    places.extend(before.keys().filter(|path| !after.contains_key(*path)).map(String::as_str));
+    let more = places.len().saturating_sub(MOST_PLACES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let places = places.iter().take(MOST_PLACES).map(|path| if path.is_empty() { "the whole" } else { path });
+    let places: Vec<&str> = places.collect();
+    Some(Shown::words("differs from the last success at ").then(&Shown::text(&format!("{}{more}", places.join(", ")))))
+}
+
+/// So many places are named where a parameter differs from that of the last success.
+const MOST_PLACES: usize = 3;
 
 fn is_default(rule: &Approvals) -> bool {
     rule.required == 1 && rule.from.is_empty() && rule.each.is_none()

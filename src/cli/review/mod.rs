@@ -17,8 +17,9 @@ mod tests;
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{ProposalStatus, ProposalView};
+use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
 use crate::cli::Global;
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{KeyArgs, Keys};
 use crate::cli::review::derive::{Derived, Finding, Sources, Standing, derive};
@@ -27,6 +28,11 @@ use crate::cli::review::render::{decision, full};
 use crate::cli::screen::{Screen, Shown};
 use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, TrustArgs};
+use crate::crypto::digest::AuthorizationDigest;
+use crate::record::authorization::Authorization;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::refusal::Code;
 use crate::record::validity::Timestamp;
 
 /// Show what a signature would cover; never signs.
@@ -72,6 +78,9 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     if let Subject::Proposal(view) = &subject {
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
+    if let Subject::File(envelope) = &subject {
+        check_statement(envelope, &client, talk)?;
+    }
     let keys = args.key.find().unwrap_or_default();
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     if talk.json {
@@ -98,7 +107,7 @@ impl Review {
     /// When the payload can't be had, or the trusted roster can't be read.
     pub fn make(
         subject: &Subject,
-        client: &crate::cli::client::Client,
+        client: &Client,
         trust: &TrustArgs,
         keys: &Keys,
         now: Timestamp,
@@ -239,6 +248,46 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
     };
     let line = format!("{} {how}: nothing to sign", view.id);
     Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()))
+}
+
+/// Asks the boundary whether the statement in a file was denied meanwhile, or is over. Where the boundary gives no answer this
+/// says so and goes on: a statement can be signed where no boundary is near.
+///
+/// # Errors
+/// One line about how it ended.
+pub fn check_statement(envelope: &Envelope, client: &Client, talk: &Talk) -> Result<(), Failure> {
+    // What can't be read is shown as such by the review.
+    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
+    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
+    let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
+    let unknown = |failure: &Failure| {
+        talk.say(&format!(
+            "note: it could not be asked whether this statement was denied or has run by now: {}",
+            Shown::text(&failure.message).as_str()
+        ));
+    };
+    match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
+        Ok(view) => {
+            if let Some(first) = view.denials.first() {
+                let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
+                let line = format!("{id} was denied by {} at {}: nothing to sign", names.join(", "), first.at);
+                return Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()));
+            }
+        }
+        Err(failure) => {
+            unknown(&failure);
+            return Ok(());
+        }
+    }
+    match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
+        Ok(view) if view.digest == digest => check_open(&view, false).map(drop),
+        Ok(_) => Ok(()),
+        Err(failure) if failure.has_code(Code::NotFound) => Ok(()),
+        Err(failure) => {
+            unknown(&failure);
+            Ok(())
+        }
+    }
 }
 
 /// A proposal is not over; only [`check_open`] makes it.

@@ -5,9 +5,10 @@ use serde_json::Value;
 use crate::cli::review::compare::Comparison;
 use crate::cli::review::derive::{COVERED, Derived, Finding, RosterSource, Sources, TRUSTED};
 use crate::cli::review::hidden::hidden;
-use crate::cli::review::lines::{Heaviness, Line, paths, plain_or_quoted};
+use crate::cli::review::lines::{Heaviness, Line, MOST_PARAMETERS, paths, plain_or_quoted};
 use crate::cli::review::render::PROC_FULL;
-use crate::cli::screen::{Shown, leaves};
+use crate::cli::screen::{Shown, leaves, path_key};
+use crate::crypto::canonical::to_canonical;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
 
@@ -24,7 +25,8 @@ pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<L
         texts.extend(texts_of(definition, "definition"));
     }
     remarks.extend(hidden_texts(&texts));
-    remarks.extend(long_values(&texts));
+    remarks.extend(long_values(&texts, &signed.params));
+    remarks.extend(only_above(&signed.params));
     remarks
 }
 
@@ -178,7 +180,7 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<Line> {
         let mut words =
             Shown::text(&place_words(place)).and(" has ").then(&Shown::joined(what.into_iter().take(MOST_KINDS), ", "));
         if more > 0 {
-            words = words.then(&Shown::text(&format!(", and {more} more")));
+            words = words.then(&Shown::text(&format!(" and {more} more")));
         }
         told.push(words);
     }
@@ -188,7 +190,8 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<Line> {
     let more = told.len().saturating_sub(MOST_PLACES);
     let mut text = Shown::words("hidden text: ").then(&Shown::joined(told.into_iter().take(MOST_PLACES), "; "));
     if more > 0 {
-        text = text.then(&Shown::text(&format!("; and {more} more fields")));
+        let fields = if more == 1 { "another field has" } else { &*format!("{more} other fields have") };
+        text = text.then(&Shown::text(&format!("; {fields} some too")));
     }
     Some(Line::remark(Heaviness::HiddenText, text, Vec::new()))
 }
@@ -199,21 +202,39 @@ const MOST_PLACES: usize = 4;
 
 fn place_words(place: &str) -> String {
     match place.strip_prefix("params.") {
-        Some(name) => format!("parameter {name}"),
+        Some(name) => format!("the parameter {name}"),
         None if place == "definition.source" => "the script".to_owned(),
+        None if place == "definition.title" => "the title".to_owned(),
+        None if place == "reason" => "the reason".to_owned(),
         None => place.to_owned(),
     }
 }
 
 /// One remark for all values that are longer than a glance. The script is no value.
-fn long_values(texts: &[(String, String)]) -> Option<Line> {
-    let long = texts.iter().filter(|(place, text)| text.len() > LONG && place != "definition.source");
-    let told: Vec<_> =
-        long.map(|(place, text)| Shown::text(&format!("{} has {} bytes", place_words(place), text.len()))).collect();
-    if told.is_empty() {
+fn long_values(texts: &[(String, String)], params: &Value) -> Option<Line> {
+    let texts = texts.iter().filter(|(place, _)| place != "definition.source");
+    let texts = texts.map(|(place, text)| (place_words(place), text.len()));
+    let folded = params.as_object().into_iter().flatten().filter(|(_, value)| value.is_array() || value.is_object());
+    let folded = folded.map(|(key, value)| (format!("the parameter {}", path_key(key)), to_canonical(value).len()));
+    let long = texts.chain(folded).filter(|(_, size)| *size > LONG);
+    let told: Vec<_> = long.map(|(place, size)| Shown::text(&format!("{place} has {size} bytes"))).collect();
+    let words = match told.len() {
+        0 => return None,
+        1 => ": read it whole",
+        _ => ": read them whole",
+    };
+    Some(Line::remark(Heaviness::LongValue, Shown::joined(told, ", ").and(words), Vec::new()))
+}
+
+/// The parameters that have no line on the decision screen.
+fn only_above(params: &Value) -> Option<Line> {
+    let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
+    if more == 0 {
         return None;
     }
-    Some(Line::remark(Heaviness::LongValue, Shown::joined(told, ", ").and(": read them whole"), Vec::new()))
+    let (are, them) = if more == 1 { ("parameter is", "it") } else { ("parameters are", "them") };
+    let text = format!("{more} {are} only above the script, under \"Values in full\": read {them} there");
+    Some(Line::remark(Heaviness::LongValue, Shown::text(&text), Vec::new()))
 }
 
 /// What the comparison with the last success comes to.

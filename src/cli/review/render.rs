@@ -5,7 +5,7 @@
 use crate::cli::review::compare::{Change, Comparison};
 use crate::cli::review::coverage::Why;
 use crate::cli::review::derive::{Derived, Finding, Sources, Standing};
-use crate::cli::review::lines::{Line, MOST_REMARKS, Weight};
+use crate::cli::review::lines::{Line, MOST_REMARKS, ROW, Weight};
 use crate::cli::screen::{Screen, Shown, Tone};
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
@@ -18,6 +18,9 @@ pub const SCRIPT: &str = "Script";
 pub const DEFINITION: &str = "Definition, every field";
 /// Where every field of the payload is.
 pub const SIGNED: &str = "To be signed, every field";
+
+/// What the escapes mean that are not those of every shell.
+const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
 /// The decision screen.
 #[must_use]
@@ -67,6 +70,9 @@ pub fn decision(sources: &Sources, found: &Derived) -> Screen {
             &mut screen,
             &Line { tone: Tone::Bad, ..Line::always("verdict", Shown::words("NOT TO BE SIGNED: ").and(why), &[]) },
         );
+    }
+    if screen.has_escapes() {
+        draw(&mut screen, &Line::always("escapes", Shown::words(ESCAPES), &[]));
     }
     // As wide as a terminal of 80 columns, so that it is never broken there.
     screen.push(Tone::Strong, "  digest ".to_owned(), Shown::text(&found.digest.to_string()));
@@ -123,26 +129,36 @@ pub fn full(sources: &Sources, found: &Derived) -> Screen {
 /// What somebody needs to say no: at most seven lines of 80 columns.
 #[must_use]
 pub fn brief(found: &Derived) -> Screen {
-    const ROOM: usize = 60;
     let mut screen = Screen::default();
     let lines = &found.lines;
     screen.push(Tone::Strong, String::new(), lines.heading.cut(78));
-    let of = |name: &'static str| {
-        let first = lines.always.iter().position(|line| line.name == name);
-        let rest = first.map_or(&[][..], |at| &lines.always[at..]);
-        let below = rest.iter().skip(1).take_while(|line| line.name.is_empty()).count();
-        (rest.first(), below)
-    };
     for name in ["parameters", "reason", "signatures"] {
-        let (Some(line), below) = of(name) else { continue };
-        let rows = if name == "signatures" { 2 } else { 1 };
-        let mut text = line.text.cut(ROOM * rows);
-        if below > 0 {
-            text = text.and("  (and more)");
+        let Some(line) = lines.always.iter().find(|line| line.name == name) else { continue };
+        if name == "parameters" && !lines.parameters.is_empty() {
+            for (at, text) in in_three_rows(&lines.parameters).into_iter().enumerate() {
+                draw(&mut screen, &Line { name: if at == 0 { name } else { "" }, text, ..line.clone() });
+            }
+        } else {
+            let rows = if name == "signatures" { 2 } else { 1 };
+            draw(&mut screen, &Line { text: line.text.cut(60 * rows), ..line.clone() });
         }
-        draw(&mut screen, &Line { text, ..line.clone() });
     }
     screen
+}
+
+/// Up to nine parameters in at most three rows, and how many more there are.
+fn in_three_rows(parameters: &[Shown]) -> Vec<Shown> {
+    const ROWS: usize = 3;
+    const MOST_IN_ROW: usize = 3;
+    const BETWEEN: &str = ", ";
+    let in_row = parameters.len().div_ceil(ROWS).min(MOST_IN_ROW);
+    let mut cells: Vec<Shown> =
+        parameters.iter().take(ROWS * in_row).map(|text| text.cut(ROW / in_row - BETWEEN.len())).collect();
+    if parameters.len() > cells.len() {
+        cells.pop();
+        cells.push(Shown::text(&format!("and {} more", parameters.len() - cells.len())));
+    }
+    cells.chunks(in_row).map(|row| Shown::joined(row.iter().cloned(), BETWEEN)).collect()
 }
 
 fn draw(screen: &mut Screen, line: &Line) {

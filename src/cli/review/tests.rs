@@ -442,7 +442,9 @@ fn remarks_are_sorted_by_weight_and_five_are_above_the_question() {
     }
     assert!(screen.contains("and 3 more above\n"), "{screen}");
     let (above, _) = screen.split_once("== Script ==").expect("a script");
-    for number in ["6. hidden text: reason has", "7. parameter host has 501 bytes", "8. first run"] {
+    for number in
+        ["6. hidden text: the reason has", "7. the parameter host has 501 bytes: read it whole", "8. first run"]
+    {
         assert!(above.contains(number), "{number}: {screen}");
     }
 }
@@ -488,12 +490,20 @@ fn hidden_text_is_one_remark_that_names_the_field() {
     let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == Heaviness::HiddenText).collect();
     let [(_, text)] = hidden.as_slice() else { panic!("{found:#?}") };
     for expected in [
-        r"parameter host has w\u{435}b mixes letters of Latin and Cyrillic",
-        r"reason has \u{200b}, which nobody sees, \x1b, a control character",
-        r"the script has \u{202e}, which turns the direction of reading",
+        r"the parameter host has w\u{435}b (letters of Latin and Cyrillic)",
+        r"the reason has \u{200b} (invisible), \x1b (a control character)",
+        r"the script has \u{202e} (changes the reading direction)",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
+    // What the escapes mean is said where there are some.
+    case.params = json!({"host": "web     3"});
+    case.reason = "fine".to_owned();
+    case.definition["source"] = "echo\n".into();
+    let screen = painted(&case.sources(), 80, false);
+    assert!(screen.contains(r"web\s{5}3") && screen.contains(r"  escapes     \s{n} is n spaces"), "{screen}");
+    case.params = json!({"host": "web3"});
+    assert!(!painted(&case.sources(), 80, false).contains("escapes"));
 }
 
 #[test]
@@ -515,6 +525,108 @@ fn a_long_value_is_shown_by_its_ends_and_whole_above_the_script() {
     case.params = json!({"host": "y".repeat(170)});
     let screen = painted(&case.sources(), 80, false);
     assert!(!screen.contains("== Script ==") && joined(&screen).contains(&"y".repeat(170)), "{screen}");
+}
+
+/// A case with these parameters, and a definition that takes them.
+fn with_params(params: Value) -> Case {
+    let mut case = case();
+    let types = params.as_object().expect("an object").iter().map(|(name, value)| {
+        let schema = match value {
+            Value::Array(_) => json!({"type": "array", "items": {"type": "integer"}, "maxItems": 1000}),
+            Value::Object(_) => json!({"type": "object", "properties": {"k": {"type": "string", "maxLength": 9}}}),
+            _ => json!({"type": "string", "maxLength": 4000}),
+        };
+        (name.clone(), schema)
+    });
+    let properties: serde_json::Map<String, Value> = types.collect();
+    case.definition["params"] = json!({"type": "object", "properties": properties});
+    case.params = params;
+    case
+}
+
+/// The lines of a screen below its script, each whole.
+fn below_the_script(screen: &str) -> Vec<String> {
+    let lines: Vec<String> = backwards::logical(screen).into_iter().map(|(_, line)| line).collect();
+    let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
+    lines[script + 1..].to_vec()
+}
+
+#[test]
+fn the_parts_of_one_parameter_push_no_other_one_off_the_screen() {
+    let many: Vec<u32> = (0..200).collect();
+    let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
+    let mut sources = case.sources();
+    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 80, false);
+    let below = below_the_script(&screen);
+    let digest = crate::crypto::digest::ContentDigest::of(&to_canonical(&json!(many)));
+    for expected in [
+        &*format!(
+            "  parameters  a = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1... 188, 189, 190, 191, 192, 193, \
+             194, 195, 196, 197, 198, 199], 200 elements, 691 bytes, {digest}"
+        ),
+        "few = [1, 2]",
+        "k = {\"k\": \"v\"}",
+        "zz = \"prod\"",
+    ] {
+        assert!(below.iter().any(|line| line.trim() == expected.trim()), "{expected}\n{}", below.join("\n"));
+    }
+    let (above, _) = screen.split_once("== Script ==").expect("both");
+    assert!(above.contains("    a[0] = 0\n") && above.contains("    a[199] = 199\n"), "{screen}");
+    assert!(!below.iter().any(|line| line.contains("escapes")), "there are none: {}", below.join("\n"));
+    let told = [(Heaviness::LongValue, "the parameter a has 691 bytes: read it whole".to_owned())];
+    assert_eq!(remarks(&sources), told);
+    let asked = brief(&judged(&sources)).paint(80, false);
+    assert!(asked.contains("zz = \"prod\""), "{asked}");
+    // Where two long values differ is named, because their ends may be the same.
+    let mut before = many;
+    before[100] = 7;
+    before.push(200);
+    if let Some(last) = &mut sources.last {
+        last.params = json!({"a": before, "few": [1, 2], "k": 3, "zz": "test"});
+    }
+    let below = below_the_script(&painted(&sources, 80, false)).join("\n");
+    for expected in [
+        "(differs from the last success at [100], [200])\n",
+        "few = [1, 2]\n",
+        "(differs from the last success at .k, the whole)\n",
+        "zz = \"prod\"  (last success: \"test\")\n",
+    ] {
+        assert!(below.contains(expected), "{expected}\n{below}");
+    }
+}
+
+#[test]
+fn many_parameters_have_one_row_each_and_those_without_a_row_are_a_remark() {
+    let params = |count: usize| -> Value {
+        let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
+        Value::Object(all.collect())
+    };
+    let sources = with_params(params(12)).sources();
+    assert_eq!(judged(&sources).standing, Standing::Sound, "{}", fails(&judged(&sources)));
+    let screen = painted(&sources, 80, false);
+    let rows = |screen: &str| {
+        let (_, below) = screen.split_once("== Script ==").expect("both");
+        below.lines().filter(|line| line.contains("zzz...z") && line.contains(" bytes")).count()
+    };
+    assert_eq!(rows(&screen), 12, "{screen}");
+    assert_eq!(remarks(&sources), []);
+    let sources = with_params(params(14)).sources();
+    let screen = painted(&sources, 80, false);
+    assert_eq!(rows(&screen), 12, "{screen}");
+    assert!(
+        below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, whole above the script"),
+        "{screen}"
+    );
+    let [(Heaviness::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
+    assert!(remark.starts_with("2 parameters are only above the script"), "{remark}");
+    // A denial names nine of them at most.
+    for (count, shown, more) in [(1, 1, None), (3, 3, None), (4, 4, None), (9, 9, None), (14, 8, Some("and 6 more"))] {
+        let screen = brief(&judged(&with_params(params(count)).sources())).paint(80, false);
+        assert!(screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80), "{count}: {screen}");
+        assert_eq!(screen.matches(" = \"zz").count(), shown, "{count}: {screen}");
+        assert!(screen.contains("and ") == more.is_some() && screen.contains(more.unwrap_or("")), "{count}: {screen}");
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ Each step's script is parsed and every command in it decided before anything is 
 all. A step works in the current directory where policy lets it write there, else in an overlay of it, whose changes are \
 discarded, else in an empty directory. It has the policy's part of your environment, never LD_*, BASH_ENV and the like \
 or your ssh agent, and not your terminal as its input; PATH and HOME are the sandbox's. Run by root, it has a user id of \
-its own. Ctrl-C ends it with everything it started.
+its own, which can't change the files of other users, in an overlay neither. Ctrl-C ends it with everything it started.
 
 The receipt is signed with your own key and goes to your own log. It is no approval by anybody: gate, verify and audit \
 never take it.

@@ -101,7 +101,7 @@ impl Hold {
             for state in &hold.sandbox.probe().layers {
                 if let Some(missing) = &state.missing {
                     talk.say(&format!(
-                        "warning: the sandbox layer {} is missing on this host: {}; mend it with: {}",
+                        "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
                         state.layer.word(),
                         missing.why,
                         missing.knob

@@ -102,7 +102,7 @@ pub fn take_over(old: &Path, new: &Path) -> Result<(), Fault> {
 }
 
 /// A copy, to be changed by this program alone.
-fn writable(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn writable(path: &Path) -> Result<Connection, Fault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;
     Ok(connection)

@@ -25,10 +25,9 @@ pub(super) fn refuse_old(connection: &Connection, version: usize, path: &Path) -
         return Ok(());
     }
     let message = format!(
-        "{} is a store of version 0.1.0, before the formats were frozen: this version neither serves nor reads it. Keep it \
-         for audits, which the program of 0.1.0 does: move the database with `outputs`, `checkpoint` and `closed` to a \
-         directory of their own. Then start the boundary: a new log begins, under a new id, so that nothing signed for \
-         the old one can run",
+        "{} is a store of version 0.1.0, before the formats were frozen: this version neither serves nor reads it. Run \
+         `countersign store upgrade`: the command keeps the old store in the directory `0.1.0` beside it, and begins a new log that \
+         follows the old one, under a new id. Audit the old log with the program of 0.1.0",
         path.display()
     );
     Err(Fault::Unusable { message })

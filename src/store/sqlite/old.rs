@@ -1,0 +1,139 @@
+//! What a new log needs to know of a store of version 0.1.0 that it follows.
+//!
+//! The entries are hashed as bytes. No document of the old form is parsed, except the envelope of the first seal, whose
+//! form did not change.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::crypto::digest::SealDigest;
+use crate::crypto::json;
+use crate::crypto::merkle::{self, Hash};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::validity::Timestamp;
+use crate::store::Fault;
+use crate::store::sqlite::backup::writable;
+use crate::store::sqlite::reads::connect;
+use crate::store::sqlite::schema::{FIRST, differences};
+use crate::store::sqlite::{APPLICATION_ID, unusable};
+
+/// A store of version 0.1.0.
+#[derive(Debug)]
+pub struct OldStore {
+    /// The id of its boundary.
+    pub id: SealDigest,
+    /// The leaf hashes of its log, computed from the entries.
+    pub leaves: Vec<Hash>,
+    /// The time of its last entry.
+    pub last_at: Timestamp,
+    /// The recorded checkpoint of the largest size, as text.
+    pub checkpoint: Option<String>,
+    /// Runs that have a consumption and no receipt.
+    pub open_runs: u64,
+}
+
+/// Reads the store at `path` and changes nothing.
+///
+/// # Errors
+/// When it is no store of version 0.1.0, or is damaged.
+pub fn read(path: &Path) -> Result<OldStore, Fault> {
+    let damaged = |what: &dyn std::fmt::Display| {
+        let message = format!("{} is damaged: {what}; put a sound copy of the store in its place", path.display());
+        Fault::Unusable { message }
+    };
+    let failed = |error: rusqlite::Error| damaged(&error);
+    let connection = connect(path).map_err(|error| unusable(path, &error))?;
+    // One read transaction.
+    connection.execute_batch("BEGIN").map_err(|error| unusable(path, &error))?;
+    check_version(&connection, path)?;
+    let differences = differences(&connection, schema_number(&connection).map_err(failed)?).map_err(failed)?;
+    if let Some(first) = differences.first() {
+        return Err(damaged(&format!("its schema was changed by hand ({first})")));
+    }
+    let mut found = OldStore {
+        id: SealDigest::from_bytes([0; 32]),
+        leaves: Vec::new(),
+        last_at: Timestamp::from_unix(0),
+        checkpoint: None,
+        open_runs: 0,
+    };
+    let mut first = None;
+    let mut read_log = || -> rusqlite::Result<Option<u64>> {
+        let mut statement = connection.prepare("SELECT idx, at, data FROM leaf ORDER BY idx")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (index, data) = (row.get::<_, u64>(0)?, row.get_ref(2)?.as_blob()?);
+            if index != found.leaves.len() as u64 {
+                return Ok(Some(found.leaves.len() as u64));
+            }
+            if index == 0 {
+                first = payload_digest(data);
+            }
+            found.leaves.push(merkle::leaf_hash(data));
+            found.last_at = Timestamp::from_unix(row.get(1)?);
+        }
+        Ok(None)
+    };
+    if let Some(missing) = read_log().map_err(failed)? {
+        return Err(damaged(&format!("entry {missing} of its log is missing")));
+    }
+    let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, Option<[u8; 32]>>(0)).optional();
+    let id = one("SELECT boundary FROM state").map_err(failed)?.flatten().map(SealDigest::from_bytes);
+    found.id = match (id, found.leaves.is_empty()) {
+        (Some(id), false) if first == Some(id) => id,
+        (None, true) => {
+            let message = format!(
+                "the log of {} is empty, so there is nothing to follow: move the file away and start the boundary",
+                path.display()
+            );
+            return Err(Fault::Unusable { message });
+        }
+        _ => return Err(damaged(&"its first entry is not the seal whose digest is the boundary's id")),
+    };
+    let sql = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1";
+    found.checkpoint = connection.query_row(sql, [], |row| row.get(0)).optional().map_err(failed)?;
+    let sql = "SELECT count(*) FROM crossing";
+    found.open_runs = connection.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+    Ok(found)
+}
+
+/// Moves the write-ahead log of the store at `path` into the database, so that the database can be renamed alone.
+///
+/// # Errors
+/// When the file can't be written, or another program reads it.
+pub fn settle(path: &Path) -> Result<(), Fault> {
+    let connection = writable(path)?;
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy: bool = connection.query_row(sql, [], |row| row.get(0)).map_err(|error| unusable(path, &error))?;
+    if busy {
+        let message = format!("another program reads {}: end that program, then run this again", path.display());
+        return Err(Fault::Unusable { message });
+    }
+    Ok(())
+}
+
+fn check_version(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let application: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|error| unusable(path, &error))?;
+    let version = schema_number(connection).map_err(|error| unusable(path, &error))?;
+    let what = match version {
+        _ if application != APPLICATION_ID => "is no store of this program: name another file",
+        1..FIRST => return Ok(()),
+        _ => "is no store of version 0.1.0: there is nothing to upgrade",
+    };
+    Err(Fault::Unusable { message: format!("{} {what}", path.display()) })
+}
+
+fn schema_number(connection: &Connection) -> rusqlite::Result<usize> {
+    let number: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// The digest of the payload in an envelope; nothing when `data` is no envelope.
+fn payload_digest(data: &[u8]) -> Option<SealDigest> {
+    let envelope: Envelope = json::parse_as(data, data.len()).ok()?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload).ok()?;
+    Some(SealDigest::of(&payload))
+}
