@@ -4,7 +4,7 @@
 use countersign::policy::builtins::Builtins;
 use countersign::policy::decide::{Flags, Where, decide_script};
 use countersign::policy::file::Policy;
-use countersign::policy::{Ruling, resolve};
+use countersign::policy::ruling::{Ruling, resolve};
 use countersign::shell::commands::{Size, find};
 use divan::{Bencher, black_box};
 

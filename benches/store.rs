@@ -14,9 +14,9 @@ use countersign::record::envelope::Envelope;
 use countersign::record::ident::{Nonce, ProposalId};
 use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
+use countersign::store::message::Window;
 use countersign::store::message::{Consume, Core, Finish, SealWrite};
 use countersign::store::sqlite;
-use countersign::store::window::Window;
 
 const CLIENTS: u64 = 64;
 const EACH: u64 = 50;

@@ -10,7 +10,8 @@
 //! - [`registry`], [`policy`], [`trust`] what may run, under which rule, and who is who
 //! - [`decision`] pure: sealed state and an envelope in, a verdict out
 //! - [`store`], [`sandbox`] the two rooms that touch the machine
-//! - [`boundary`] the crossing
+//! - [`crossing`] the one way by which anything runs
+//! - [`boundary`] proposals, evidence, admission, housekeeping around it
 //! - [`http`] its face; [`node`] puts the parts together; [`audit`] verifies offline; [`cli`] is for people
 
 #[cfg(not(target_os = "linux"))]
@@ -22,6 +23,7 @@ compile_error!(
 pub mod audit;
 pub mod boundary;
 pub mod cli;
+pub mod crossing;
 pub mod crypto;
 pub mod decision;
 pub mod http;

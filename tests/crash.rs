@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use countersign::crypto::merkle;
-use countersign::store::fault::POINTS;
+use countersign::store::crash_points::POINTS;
 use serde_json::{Value, json};
 use support::people::{Key, alice, dora, envelope, now, stamp};
 use support::poor::poor_container;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::record::refusal::Code;
+use countersign::record::code::Code;
 use serde_json::{Value, json};
 use support::people::{self, Key, now, stamp};
 use support::wire::Reply;

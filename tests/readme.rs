@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use countersign::policy::file::Policy;
-use countersign::record::refusal::Code;
+use countersign::record::code::Code;
 use shown::{Block, Shown, bare, blocks, commands, differences, lines_fit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");

@@ -815,7 +815,7 @@ fn a_field_of_a_later_version_is_refused_by_its_name() {
 /// Every code of the closed list that this version can answer has a test that sees it over HTTP.
 #[test]
 fn every_code_has_a_test_here() {
-    use countersign::record::refusal::Code;
+    use countersign::record::code::Code;
     // Later versions answer the first three. The fourth stands behind a check of the document itself: a subject that is not
     // its twin is malformed (`a_subject_that_is_not_its_twin_is_malformed`), so nothing gets as far as that question.
     let elsewhere = ["session-stale", "grant-exhausted", "not-granted", "params-mismatch"];

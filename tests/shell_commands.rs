@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use countersign::shell::commands::{Found, Shell, Size, What, find, find_in};
+use countersign::shell::commands::{Size, find, find_in};
+use countersign::shell::found::{Found, Shell, What};
 
 /// What bash would run, in short: `git`, `env>rm` (rm by env), `f()`, `PATH=`, `?`.
 fn bash(script: &str) -> Vec<String> {

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use countersign::shell::commands::{Found, NotUnderstood, Shell, Size, What, find, find_in};
+use countersign::shell::commands::{Size, find, find_in};
+use countersign::shell::found::{Found, NotUnderstood, Shell, What};
 
 #[path = "shell_truth/generator.rs"]
 mod generator;

@@ -25,7 +25,7 @@ use countersign::crypto::merkle::{self, TilePath};
 use countersign::node::config::Config;
 use countersign::node::restore;
 use countersign::store::Reads as _;
-use countersign::store::fault::POINTS;
+use countersign::store::crash_points::POINTS;
 use countersign::store::message::{LeafKind, Status};
 use countersign::store::sqlite::reads::{SqliteReads, at_rest};
 use countersign::trust::chain::Pinned;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::SshKey;
 use countersign::record::validity::Timestamp;
-use countersign::store::ledger::{Config, Ledger, Limits, Signer};
+use countersign::store::ledger::Ledger;
+use countersign::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
 use countersign::store::sqlite::SqliteStore;
 use countersign::store::sqlite::reads::SqliteReads;
 
@@ -16,9 +17,9 @@ use countersign::store::sqlite::reads::SqliteReads;
 pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {
     let secret = SecretKey::from_seed([3; 32]);
     let key = secret.public();
-    let config = Config {
+    let config = LedgerConfig {
         name: "bench".parse().expect("name"),
-        signer: Signer {
+        signer: LogSigner {
             key,
             keyid: SshKey::from_public(key, "").expect("key").keyid(),
             sign: Arc::new(move |message| secret.sign(message)),
@@ -27,7 +28,7 @@ pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp)
         boottime: Arc::new(|| Duration::ZERO),
         on_fatal: Arc::new(|fault| panic!("{fault}")),
         outputs: path.with_file_name("outputs"),
-        limits: Limits::default(),
+        limits: LedgerLimits::default(),
     };
     Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
 }

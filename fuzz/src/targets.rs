@@ -18,7 +18,7 @@ use countersign::node::roster_file;
 use countersign::policy::builtins::Builtins;
 use countersign::policy::decide::{Flags, Where, decide_command};
 use countersign::policy::file::Policy;
-use countersign::policy::resolve;
+use countersign::policy::ruling::resolve;
 use countersign::record::authorization::Authorization;
 use countersign::record::bundle::Bundle;
 use countersign::record::checkpoint::Checkpoint;
@@ -34,7 +34,8 @@ use countersign::record::roster::Roster;
 use countersign::record::seal::Seal;
 use countersign::registry::markdown;
 use countersign::sandbox::protocol;
-use countersign::shell::commands::{self, Shell, Size};
+use countersign::shell::commands::{self, Size};
+use countersign::shell::found::Shell;
 use countersign::trust::roster::TrustedRoster;
 
 /// One entry function.

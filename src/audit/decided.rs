@@ -11,10 +11,10 @@ use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::permissions::check_permissions;
 use crate::decision::quorum::{self, Count, NotCounted, QuorumMet, Rules};
 use crate::decision::step::HashedStep;
-use crate::policy;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::permissions::{PolicyDenied, questions};
+use crate::policy::ruling;
 use crate::record::authorization::{Authorization, Permission, authorization_digest};
 use crate::record::bundle::Bundle;
 use crate::record::consumption::Consumption;
@@ -108,7 +108,7 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(InForce,
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         ))
     })?;
-    let ruling = policy::resolve(&policy, &builtins, &definition.reference);
+    let ruling = ruling::resolve(&policy, &builtins, &definition.reference);
     let rules = Rules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
         .map_err(failed)?;
     let asked = questions(&ruling, definition);

@@ -4,12 +4,11 @@ use serde_json::Value;
 
 use crate::audit::ledger::{Got, Ledger, Stop, ensure, failed};
 use crate::audit::report::CheckName;
-use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, SealDigest};
-use crate::crypto::json;
 use crate::crypto::merkle::{self, Hash};
 use crate::crypto::note::{self, Note, TlogProof};
 use crate::crypto::sshsig::SshKey;
+use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::Bundle;
 use crate::record::checkpoint::{self, Checkpoint};

@@ -8,10 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::audit::finding::What;
 use crate::audit::history::{Beside, Unreadable};
-use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
-use crate::crypto::json;
 use crate::crypto::sshsig::SshKey;
+use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;

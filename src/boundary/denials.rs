@@ -1,39 +1,38 @@
 //! Denials: an approver's signed no, to a proposal or to a statement that the boundary does not know yet.
 
-use crate::boundary::Boundary;
-use crate::boundary::access::Caller;
-use crate::boundary::proposals::{is_over, view_status, wrong_state};
-use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::sealed::Sealed;
+use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
 use crate::boundary::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
+use crate::crossing::caller::Caller;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::sshsig::KeyId;
 use crate::decision::exclusion::{self, Tokens};
 use crate::decision::place::check_place;
 use crate::decision::quorum;
 use crate::record::authorization::{Authorization, BoundaryRef};
+use crate::record::code::Code;
 use crate::record::denial::{Denial, denied};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed, Verified};
 use crate::record::ident::{Name, ProposalId};
-use crate::record::refusal::Code;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::store::message::{DenialDone, DenialWrite, WriteStop};
 
-impl Boundary {
+impl Proposals {
     /// Takes an approver's signed no. One that comes while the step runs kills the run.
     ///
     /// # Errors
     /// `not-permitted-signer` for somebody who could not be counted, `wrong-state` when it is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
         if is_over(row.status) {
             return Err(wrong_state(&row).into());
         }
-        let now = self.now();
+        let now = self.crossing.now();
         let statement = self.statement(id)?;
         let signed = &statement.predicate;
         if sealed.step(&signed.step.reference).is_none() {
@@ -52,7 +51,7 @@ impl Boundary {
     /// As [`Self::deny`]; `expired` when the statement's window is over, `rate-limited` when too many denials came before
     /// their statements.
     pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let digest = AuthorizationDigest::of(payload);
         let document = self.verify_denial(envelope, &digest, &sealed)?;
         let statement = Statement::<Authorization>::from_payload(payload)?;
@@ -60,7 +59,7 @@ impl Boundary {
         check_here(&signed.boundary, &sealed)?;
         let id = &signed.proposal;
         let known = self.ledger.proposal(id).map_err(|e| fault(&e))?.filter(|row| row.core.digest == digest);
-        let now = self.now();
+        let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
             // By a clock that leapt ahead nothing has ended.
@@ -120,7 +119,7 @@ impl Boundary {
         ahead: bool,
     ) -> Result<DenialDone, Stopped> {
         let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
-        let denial = DenialWrite { authorization, approver, envelope, at: self.now(), ahead };
+        let denial = DenialWrite { authorization, approver, envelope, at: self.crossing.now(), ahead };
         // The denial is in the log and the state version moved in one commit: a quorum that comes later finds it, one
         // that was judged before goes back to verify.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {

@@ -8,18 +8,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boundary::Boundary;
-use crate::boundary::access::Caller;
-use crate::boundary::live::{Cursor, Next, Piece, decode_order};
-use crate::boundary::proposals::view_status;
-use crate::boundary::refusal::{Stopped, fault};
-use crate::boundary::view::{Event, ProposalStatus, RefusalView, StreamName};
+use crate::boundary::proposals::{Proposals, view_status};
+use crate::boundary::view::{Event, ProposalStatus, RefusalView};
+use crate::crossing::caller::Caller;
+use crate::crossing::live::{Cursor, Next, Piece, StreamName, decode_order};
+use crate::crossing::refusal::{Stopped, fault};
+use crate::crossing::stored::receipt_of;
 use crate::crypto::json;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
+use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
-use crate::record::refusal::Code;
 use crate::store::message::{Proposal, Status};
 
 /// How long between looks where a change could be missed: between the claim and the beginning of the recording.
@@ -27,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Reads a proposal's events.
 pub struct Events {
-    boundary: Arc<Boundary>,
+    proposals: Arc<Proposals>,
     caller: Caller,
     id: ProposalId,
     /// Events up to this number are not wanted.
@@ -48,7 +46,7 @@ enum Phase {
     Over,
 }
 
-impl Boundary {
+impl Proposals {
     /// The events of a proposal after number `after`, to its last one.
     ///
     /// # Errors
@@ -56,7 +54,7 @@ impl Boundary {
     pub fn events(self: &Arc<Self>, caller: &Caller, id: &ProposalId, after: u64) -> Result<Events, Stopped> {
         let _ = self.visible(caller, id)?;
         Ok(Events {
-            boundary: self.clone(),
+            proposals: self.clone(),
             caller: caller.clone(),
             id: id.clone(),
             after,
@@ -65,22 +63,18 @@ impl Boundary {
             ready: VecDeque::new(),
         })
     }
-
-    pub(super) fn receipt_of(&self, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
-        let Some(index) = row.receipt else { return Ok(None) };
-        let leaf = self.ledger.leaf(index).map_err(|e| fault(&e))?;
-        let data = leaf.ok_or_else(|| fault(&format!("receipt leaf {index} is missing")))?.data;
-        let envelope: Envelope = json::parse_as(&data, data.len()).map_err(|e| fault(&e))?;
-        let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
-        Ok(Some(Statement::<Receipt>::from_payload(&payload)?.predicate))
-    }
 }
 
 impl Events {
+    fn still(&self) -> bool {
+        let crossing = &self.proposals.crossing;
+        self.caller.still(&crossing.state(), crossing.now())
+    }
+
     /// The next event and its number; none after the last one, or after the reader's token has ended.
     pub async fn next(&mut self) -> Option<(u64, Event)> {
         loop {
-            if !self.boundary.still(&self.caller) {
+            if !self.still() {
                 return None;
             }
             if let Some(event) = self.ready.pop_front() {
@@ -94,12 +88,12 @@ impl Events {
                 }
                 continue;
             }
-            let mut changes = self.boundary.changes.watch(&self.id);
+            let mut changes = self.proposals.changes.watch(&self.id);
             match self.advance() {
                 Ok(true) => {}
                 Ok(false) if matches!(self.phase, Phase::Over) => return None,
                 Ok(false) => {
-                    let recording = self.boundary.live.find(&self.id);
+                    let recording = self.proposals.live.find(&self.id);
                     match recording.map(|recording| recording.changes()) {
                         // Woken by output; looked again without it, since a piece may have come just before.
                         Some(mut output) => {
@@ -126,11 +120,11 @@ impl Events {
 
     /// Tells what there is to tell by now; false when that is nothing yet.
     fn advance(&mut self) -> Result<bool, Stopped> {
-        let row = self.boundary.row(&self.id)?;
+        let row = self.proposals.row(&self.id)?;
         match &mut self.phase {
             Phase::Waiting { .. } => self.waiting(&row),
             Phase::Running { cursor } => {
-                let Some(recording) = self.boundary.live.find(&self.id) else {
+                let Some(recording) = self.proposals.live.find(&self.id) else {
                     if row.status == Status::Finished {
                         let cursor = cursor.clone();
                         return self.replay(&row, cursor);
@@ -154,7 +148,7 @@ impl Events {
                         StreamName::Stderr => &receipt.output.stderr,
                     };
                     let range = offset..offset + u64::from(length);
-                    let bytes = self.boundary.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
+                    let bytes = self.proposals.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
                     // Gone after its retention: the digests in the receipt remain.
                     let bytes = bytes.unwrap_or_default();
                     self.ready.push_back(output(Piece { stream, offset, bytes }));
@@ -178,7 +172,7 @@ impl Events {
             self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
         }
         // Signatures are taken while it is pending only, so their number is final once it is not.
-        let stored = self.boundary.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
+        let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });
         }
@@ -190,7 +184,7 @@ impl Events {
         match row.status {
             Status::Pending => {}
             Status::Approved => {
-                let now = self.boundary.held_up.of(&self.id);
+                let now = self.proposals.held_up.of(&self.id);
                 if let Some(RefusalView { code, detail }) = now.clone().filter(|why| held_up.as_ref() != Some(why)) {
                     self.ready.push_back(Event::HeldUp { code, detail });
                 }
@@ -216,8 +210,8 @@ impl Events {
     }
 
     fn replay(&mut self, row: &Proposal, cursor: Cursor) -> Result<bool, Stopped> {
-        let Some(receipt) = self.boundary.receipt_of(row)? else { return Ok(false) };
-        let order = self.boundary.ledger.output_order(&self.id).map_err(|e| fault(&e))?.unwrap_or_default();
+        let Some(receipt) = receipt_of(&self.proposals.ledger, row)? else { return Ok(false) };
+        let order = self.proposals.ledger.output_order(&self.id).map_err(|e| fault(&e))?.unwrap_or_default();
         let order = decode_order(&order).into_iter().skip(cursor.number()).collect();
         self.phase = Phase::Replaying { cursor, order, receipt: Box::new(receipt) };
         self.advance()

@@ -4,32 +4,33 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::boundary::Boundary;
-use crate::boundary::access::Caller;
-use crate::boundary::proposals::span;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::sealed::{Bundled, Sealed};
-use crate::boundary::stage::{Parts, Receipted};
+use crate::boundary::health::Health;
+use crate::boundary::proposals::{Proposals, span, unknown_step};
 use crate::boundary::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
-use crate::crypto::canonical;
+use crate::boundary::witnesses::Witnessing;
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::caller::Caller;
+use crate::crossing::cross::Crossing;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::sealed::{Bundled, Sealed};
+use crate::crossing::stage::{BundleParts, Receipted};
 use crate::crypto::digest::{Blake3Digest, BlobDigest, SealDigest, hex, sha256};
-use crate::crypto::json;
 use crate::crypto::merkle::{self, TilePath};
 use crate::crypto::note::TlogProof;
 use crate::crypto::sshsig::KeyId;
+use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
 use crate::record::bundle::{MEDIA_TYPE, StepProof};
+use crate::record::code::Code;
 use crate::record::document::{Predicate, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{ReceiptId, StepRef};
 use crate::record::receipt::{Outcome, Receipt, Status as Ended};
-use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
 use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
-use crate::store::message::{Filter, Proposal, Status};
-use crate::yaml::nearest;
+use crate::store::message::{Filter, Proposal, Retention, Status};
 
 /// How many finished runs of a step are looked at for the last that succeeded.
 const LOOK_BACK: usize = 50;
@@ -95,16 +96,57 @@ pub struct LoggedReceipt {
     pub envelope: Envelope,
 }
 
-impl Boundary {
+/// Evidence: reads only.
+pub struct Evidence {
+    crossing: Arc<Crossing>,
+    proposals: Arc<Proposals>,
+    ledger: Ledger,
+    /// Logs that this one follows, at rest: their receipts are shown still.
+    closed: Vec<Ledger>,
+    key: Arc<BoundaryKey>,
+    witnesses: Arc<Witnessing>,
+    health: Arc<Health>,
+    proofs: Proofs,
+    retention: Retention,
+}
+
+/// What evidence is put together from.
+pub struct Parts {
+    /// The crossing.
+    pub crossing: Arc<Crossing>,
+    /// Who may see which proposal.
+    pub proposals: Arc<Proposals>,
+    /// The store.
+    pub ledger: Ledger,
+    /// Logs that this one follows, at rest.
+    pub closed: Vec<Ledger>,
+    /// The boundary's key.
+    pub key: Arc<BoundaryKey>,
+    /// Cosigned heads.
+    pub witnesses: Arc<Witnessing>,
+    /// What differs between the files and the seal.
+    pub health: Arc<Health>,
+    /// How long outputs are kept.
+    pub retention: Retention,
+}
+
+impl Evidence {
+    /// Puts the part together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
+        Self { crossing, proposals, ledger, closed, key, witnesses, health, proofs: Proofs::default(), retention }
+    }
+
     /// The seal in force and the steps.
     ///
     /// # Errors
     /// `unauthenticated` for nobody.
     pub fn registry_view(&self, caller: &Caller) -> Result<RegistryView, Stopped> {
         demand_somebody(caller)?;
-        let sealed = self.state();
-        let steps = sealed.registry.steps().filter(|step| may_know(caller, &step.definition.reference));
-        let beyond = self.beyond_the_host();
+        let sealed = self.crossing.state();
+        let steps = sealed.registry.steps().filter(|step| caller.may_know(&step.definition.reference));
+        let beyond = self.health.beyond_the_host();
         let steps = steps
             .map(|step| StepSummary {
                 reference: step.definition.reference.clone(),
@@ -142,7 +184,7 @@ impl Boundary {
             rosters: sealed.seal.rosters,
             tokens: sealed.seal.tokens,
             configuration: sealed.seal.configuration,
-            drift: self.notes(),
+            drift: self.health.notes(),
         }
     }
 
@@ -152,8 +194,8 @@ impl Boundary {
     /// `unknown-step`, also when the caller may not know of it.
     pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
-        let sealed = self.state();
-        let found = sealed.step(reference).filter(|_| may_know(caller, reference));
+        let sealed = self.crossing.state();
+        let found = sealed.step(reference).filter(|_| caller.may_know(reference));
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());
         };
@@ -185,7 +227,7 @@ impl Boundary {
         };
         let mut successes = page.proposals.iter().filter(succeeded);
         let Some(row) = successes.next() else { return Ok(None) };
-        let statement = Statement::<Authorization>::from_payload(&self.payload(&row.core.id)?)?;
+        let statement = Statement::<Authorization>::from_payload(&self.proposals.payload(&row.core.id)?)?;
         Ok(Some(LastSuccess {
             receipt: row.core.id.receipt(),
             digest: row.core.step_digest,
@@ -215,7 +257,7 @@ impl Boundary {
         let (row, log) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
             Some(found) => found,
             None => {
-                let row = self.visible(caller, &proposal).map_err(|stopped| about_receipt(stopped, id))?;
+                let row = self.proposals.visible(caller, &proposal).map_err(|stopped| about_receipt(stopped, id))?;
                 (row, Within::Own(&self.ledger))
             }
         };
@@ -234,7 +276,7 @@ impl Boundary {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let parts = Parts {
+        let parts = BundleParts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?.into(),
             consumption: (receipt.consumption.index, leaf_data(log.ledger(), receipt.consumption.index)?.into()),
             seal: receipt.seal,
@@ -252,9 +294,9 @@ impl Boundary {
     }
 
     /// Puts a bundle together from canonical parts: nothing is parsed that was written by us.
-    fn assemble(&self, log: Within<'_>, index: u64, parts: &Parts) -> Result<Vec<u8>, Stopped> {
+    fn assemble(&self, log: Within<'_>, index: u64, parts: &BundleParts) -> Result<Vec<u8>, Stopped> {
         let ledger = log.ledger();
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let earlier = if sealed.digest == parts.seal { None } else { Some(earlier_seal(ledger, parts.seal)?) };
         let (seal_index, common) = match &earlier {
             None => (sealed.index, &sealed.bundled),
@@ -278,10 +320,10 @@ impl Boundary {
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
         let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
-            Within::Own(_) if known_now => self.head_over(index)?,
+            Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
                 let row = own.checkpoint_over(index).map_err(|e| fault(&e))?.ok_or_else(uncovered)?;
-                (row.size, self.with_cosignatures(row))
+                (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
                 // The first that covers it, by the key of that time; else the one that closed it.
@@ -402,7 +444,7 @@ impl Boundary {
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
         checkpoint
-            .map(|row| self.with_cosignatures(row))
+            .map(|row| self.witnesses.with_cosignatures(row))
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
@@ -435,7 +477,7 @@ impl Boundary {
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
         let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: self.with_cosignatures(checkpoint) }.to_string())
+        Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
     }
 
     /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
@@ -542,25 +584,6 @@ fn demand_read(caller: &Caller) -> Result<(), Stopped> {
         return Err(Refusal::new(Code::Forbidden, "this token is limited to some steps, and the log holds all").into());
     }
     Ok(())
-}
-
-/// No such step; and which one may be meant, of those that the caller may know.
-pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
-    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
-    let known: Vec<&str> =
-        steps.filter(|step| may_know(caller, step)).map(StepRef::as_str).take(MOST_COMPARED).collect();
-    let advice = match nearest(reference.as_str(), &known) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "see `countersign registry list`".to_owned(),
-    };
-    Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
-}
-
-/// Steps that a wrong name is compared with: bounds what one wrong name costs.
-const MOST_COMPARED: usize = 1000;
-
-fn may_know(caller: &Caller, step: &StepRef) -> bool {
-    [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| caller.may_step(scope, step))
 }
 
 fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {

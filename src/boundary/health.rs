@@ -1,12 +1,12 @@
 //! What an operator is told: whether proposals are taken and run, and why not.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::boundary::sealed::Sealed;
 use crate::boundary::view::{Ready, RosterView};
-use crate::boundary::{Boundary, PROPOSAL_ROOM};
+use crate::boundary::witnesses::Witnessing;
+use crate::crossing::cross::Crossing;
+use crate::crossing::sealed::Sealed;
 use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::quorum::Rules;
 use crate::decision::reach::Eligible;
@@ -16,10 +16,11 @@ use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
 use crate::sandbox::profile::Unavailable;
+use crate::store::ledger::Ledger;
 
 /// What differs between the files and what is in force.
 #[derive(Debug, Default)]
-pub struct Notes(Mutex<Differences>);
+struct Notes(Mutex<Differences>);
 
 #[derive(Debug, Default)]
 struct Differences {
@@ -36,17 +37,32 @@ struct Differences {
 }
 
 impl Notes {
-    /// Keeps why a reseal failed; nothing when it succeeded.
-    pub(super) fn resealed(&self, failed: Option<String>) {
-        self.lock().reseal = failed;
-    }
-
     fn lock(&self) -> MutexGuard<'_, Differences> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Boundary {
+/// Health: what an operator is told.
+pub struct Health {
+    crossing: Arc<Crossing>,
+    ledger: Ledger,
+    sandbox: Arc<dyn Sandbox>,
+    witnesses: Arc<Witnessing>,
+    notes: Notes,
+}
+
+impl Health {
+    /// Puts the part together.
+    #[must_use]
+    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
+        Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
+    }
+
+    /// Keeps why a reseal failed; nothing when it succeeded.
+    pub(super) fn resealed(&self, failed: Option<String>) {
+        self.notes.lock().reseal = failed;
+    }
+
     /// What a start found, for an operator.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
@@ -75,10 +91,10 @@ impl Boundary {
     /// Looks for what the seal in force can't do: steps that this host can't run, and quorums that can't be met. It is told
     /// in the log, in `/ready` and by `doctor`; proposals of it are refused before anybody signs.
     pub fn note_seal(&self) -> Vec<String> {
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
         let mut notes = notes_of(&beyond);
-        notes.extend(quorums_out_of_reach(&sealed, self.now()));
+        notes.extend(quorums_out_of_reach(&sealed, self.crossing.now()));
         let before = {
             let mut kept = self.notes.lock();
             kept.beyond = beyond;
@@ -95,32 +111,11 @@ impl Boundary {
         self.notes.lock().beyond.clone()
     }
 
-    /// Why no proposal is taken for want of room on the disk; nothing where there is room.
-    #[must_use]
-    pub fn disk_trouble(&self) -> Option<String> {
-        let free = match self.outputs.room() {
-            Ok(free) => free,
-            Err(error) => return Some(format!("the disk of the store can't be asked for its free space: {error}")),
-        };
-        let reserved = self.reserved.load(Ordering::SeqCst);
-        let needed = reserved.saturating_add(PROPOSAL_ROOM);
-        (free < needed).then(|| {
-            format!(
-                "the disk of the store is almost full: {} MiB are free and {} MiB are needed ({} MiB for the store, {} MiB \
-                 for runs that go on), so proposals are refused as busy: make room on it",
-                free >> 20,
-                needed.div_ceil(1 << 20),
-                PROPOSAL_ROOM >> 20,
-                reserved.div_ceil(1 << 20)
-            )
-        })
-    }
-
     /// Whether proposals are taken and run, and what an operator should know.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let missing: Vec<_> =
             sealed.configuration.sandbox.require.iter().filter(|layer| !probe.held().contains(layer)).collect();
         let mut notes = self.notes();
@@ -130,8 +125,8 @@ impl Boundary {
                 .map_or_else(|| "not built into this version".to_owned(), |why| format!("{}; {}", why.why, why.knob));
             notes.push(format!("the sandbox layer {} is missing: {why}", layer.word()));
         }
-        let (clock, disk) = (self.ledger.clock_trouble(), self.disk_trouble());
-        let open = !self.crossings.is_closed();
+        let (clock, disk) = (self.ledger.clock_trouble(), self.crossing.capacity().disk_trouble());
+        let open = self.crossing.capacity().takes_requests();
         let ready = missing.is_empty() && open && clock.is_none() && disk.is_none();
         notes.extend(clock);
         notes.extend(disk);

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::boundary::refusal::Refusal;
 use crate::boundary::view::RefusalView;
+use crate::crossing::refusal::Refusal;
 use crate::record::ident::ProposalId;
 
 /// What holds approved runs up. As many at most as proposals may wait.

@@ -3,38 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-
-use crate::boundary::access::Caller;
-use crate::boundary::evidence::unknown_step;
 use crate::boundary::health::of_owners;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::sealed::Sealed;
-use crate::boundary::stage::{Receipted, Request};
-use crate::boundary::view::{ApprovalsView, ProposalList, ProposalStatus, ProposalView, Propose, RefusalView};
-use crate::boundary::{Boundary, Permit};
+use crate::boundary::held_up::HeldUp;
+use crate::boundary::refusal_log::RefusalLog;
+use crate::boundary::view::{ProposalList, ProposalStatus, ProposalView, Propose, RefusalView};
+use crate::crossing::caller::Caller;
+use crate::crossing::capacity::Permit;
+use crate::crossing::changes::Changes;
+use crate::crossing::cross::Crossing;
+use crate::crossing::live::Live;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::sealed::Sealed;
+use crate::crossing::stage::{Receipted, Request};
+use crate::crossing::surroundings::Surroundings;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
-use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
 use crate::decision::exclusion::{self, Excluded, Tokens};
 use crate::decision::in_force::StepInForce;
 use crate::decision::place::check_place;
-use crate::decision::quorum::{self, Count, NotCounted};
+use crate::decision::quorum::{self, NotCounted};
 use crate::decision::reach::Eligible;
 use crate::record::authorization::{Authorization, StepReference};
+use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
 use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
-use crate::record::receipt::Outcome;
-use crate::record::refusal::Code;
 use crate::record::token::Scope;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
+use crate::sandbox::Sandbox;
+use crate::store::ledger::Ledger;
 use crate::store::message::{
-    Advance, AdvanceStop, Core, NewProposal, Proposal, Proposed, Signature, Status, UNSIGNED_KEPT_S,
+    Advance, AdvanceStop, Core, NewProposal, Proposal, Proposed, Retention, Signature, Status, UNSIGNED_KEPT_S,
 };
+use crate::yaml::nearest;
 
 /// The longest that a caller may wait in one call.
 pub const MOST_WAIT: Duration = Duration::from_secs(55);
@@ -58,7 +60,48 @@ pub struct Filter {
     pub limit: usize,
 }
 
-impl Boundary {
+/// Proposals: taken in, signed, denied, cancelled, sent across.
+pub struct Proposals {
+    pub(super) crossing: Arc<Crossing>,
+    pub(super) ledger: Ledger,
+    pub(super) live: Arc<Live>,
+    pub(super) changes: Arc<Changes>,
+    pub(super) held_up: HeldUp,
+    sandbox: Arc<dyn Sandbox>,
+    refusals: Arc<RefusalLog>,
+    retention: Retention,
+    surroundings: Surroundings,
+}
+
+/// What proposals are put together from.
+pub struct Parts {
+    /// The crossing.
+    pub crossing: Arc<Crossing>,
+    /// The store.
+    pub ledger: Ledger,
+    /// Runs that live.
+    pub live: Arc<Live>,
+    /// Who waits for a proposal to change.
+    pub changes: Arc<Changes>,
+    /// The sandbox: asked whether this host can run a step at all.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Where refusals are logged.
+    pub refusals: Arc<RefusalLog>,
+    /// How long what is no evidence is kept.
+    pub retention: Retention,
+    /// Time and randomness.
+    pub surroundings: Surroundings,
+}
+
+impl Proposals {
+    /// Puts the part together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
+        let held_up = HeldUp::default();
+        Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
+    }
+
     /// Makes a statement to sign, unless the same is there; gives whether it is new.
     ///
     /// # Errors
@@ -68,7 +111,7 @@ impl Boundary {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.take_in(caller, body, sha256(&request)).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
-            self.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
+            self.refusals.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
         }
         outcome
     }
@@ -81,9 +124,9 @@ impl Boundary {
     ) -> Result<(ProposalView, bool), Stopped> {
         let (reference, insisted) = parse_step(&body.step)?;
         let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
-        self.demand_clock()?;
-        self.demand_room()?;
-        let sealed = self.state();
+        let _ = self.crossing.demand_clock()?;
+        self.crossing.capacity().demand_disk()?;
+        let sealed = self.crossing.state();
         let Some((step, held)) = sealed.step(&reference) else {
             return Err(unknown_step(caller, &sealed, &reference).at("/step", "not registered").into());
         };
@@ -110,7 +153,7 @@ impl Boundary {
             return Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail).into());
         }
         let millis = (self.surroundings.millis)();
-        let now = self.now();
+        let now = self.crossing.now();
         self.demand_future(&sealed, held, &proposer, now, now.plus(window))?;
         let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
@@ -286,7 +329,7 @@ impl Boundary {
     ) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
         let payload = self.payload(id)?;
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let signed = Signed::<Authorization>::from_parts(&payload, signatures, Base64::Lenient)?;
         if signed.signature_count() == 0 {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
@@ -296,7 +339,7 @@ impl Boundary {
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
-            self.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
+            self.refusals.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
         }
         outcome
     }
@@ -310,8 +353,8 @@ impl Boundary {
         charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
     ) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
-        let now = self.now();
-        self.demand_clock()?;
+        let now = self.crossing.now();
+        let _ = self.crossing.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
@@ -362,7 +405,7 @@ impl Boundary {
             _ => {
                 let by = caller.name().map_or_else(String::new, ToString::to_string);
                 let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
-                let now = self.now();
+                let now = self.crossing.now();
                 let advance =
                     Advance { proposal: id.clone(), from: Vec::new(), to: Status::Cancelled, at: now, detail };
                 match self.ledger.advance(advance).await {
@@ -403,11 +446,11 @@ impl Boundary {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
         let payload = envelope.payload.clone();
         let request = Request { envelope, handed_in_by: handed_in_by.clone(), caller: Some(caller.clone()) };
-        let done = self.cross(request, Some(permit)).await;
+        let done = self.crossing.cross(request, Some(permit)).await;
         if let Err(stopped) = &done
             && let Ok(payload) = Base64::Lenient.decode("", &payload)
         {
-            self.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
+            self.refusals.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
         }
         done.map_err(|stopped| self.without_hidden_links(caller, stopped))
     }
@@ -450,7 +493,7 @@ impl Boundary {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
         let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
-        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.now() {
+        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.crossing.now() {
             return not_found(id);
         }
         let detail = format!(
@@ -486,7 +529,7 @@ impl Boundary {
         let _ = crate::decision::step::check_step(signed, found.map(|(_, held)| &held.hashed))
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let Some((_, held)) = found else { return Err(not_found(&signed.proposal).into()) };
-        let tokens = Tokens::Sealed(&sealed.tokens, self.now());
+        let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         Ok((held, excluded))
@@ -506,118 +549,22 @@ impl Boundary {
             _ => Err(wrong_state(row).into()),
         }
     }
-
-    /// A proposal in the words of the faces. Who may see it was asked before.
-    pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
-        let id = &row.core.id;
-        let payload = self.payload(id)?;
-        let statement = Statement::<Authorization>::from_payload(&payload)?;
-        let signed = &statement.predicate;
-        let sealed = self.state();
-        let status = if row.status.waits() && self.now() >= row.core.expires_at {
-            ProposalStatus::Expired
-        } else {
-            view_status(row.status)
-        };
-        let mut approvals = self.approvals(id, signed, &sealed)?;
-        let mut next = Vec::new();
-        let mut offer = |word: &str| next.push(word.to_owned());
-        match status {
-            ProposalStatus::Pending => ["wait", "sign", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Approved => ["wait", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Running => ["wait", "events", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Finished => ["receipt", "bundle", "events"].into_iter().for_each(&mut offer),
-            ProposalStatus::Denied | ProposalStatus::Expired | ProposalStatus::Cancelled | ProposalStatus::Refused => {
-                offer("propose-again");
-            }
-        }
-        let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
-        let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
-        match row.status {
-            Status::Finished => {
-                outcome = detail.and_then(|detail| json::typed(&detail).ok());
-                // Of what was handed in whole, and of what is old, the signatures stand in the receipt alone.
-                if approvals.have == 0
-                    && let Some(receipt) = self.receipt_of(row)?
-                {
-                    let decision = receipt.decision;
-                    approvals.have = decision.approvers.len() as u64;
-                    approvals.approvers = decision.approvers;
-                    approvals.excluded = decision.excluded;
-                    approvals.missing.clear();
-                }
-            }
-            Status::Denied => refusal = Some(self.denied_by(row)?),
-            _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
-        }
-        Ok(ProposalView {
-            id: id.clone(),
-            status,
-            next,
-            step: signed.step.reference.clone(),
-            step_digest: signed.step.digest,
-            params: signed.params.clone(),
-            params_digest: row.core.params_digest,
-            proposer: signed.proposer.clone(),
-            reason: signed.reason.clone(),
-            digest: row.core.digest,
-            payload: STANDARD.encode(&payload),
-            approvals,
-            created_at: row.created_at,
-            expires_at: signed.expires_at,
-            ended_at: row.ended_at,
-            outcome,
-            receipt: row.receipt.map(|_| id.receipt()),
-            refusal,
-            held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
-            existing: false,
-        })
-    }
-
-    /// Who said no; their words are in the log, for those who may read it.
-    pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
-        let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
-        let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
-        Ok(RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) })
-    }
-
-    fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
-        // A step that is sealed differently by now has no rule to tell; its old statement will not run.
-        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
-            return Ok(ApprovalsView {
-                rules: Vec::new(),
-                required: 0,
-                have: 0,
-                approvers: Vec::new(),
-                missing: Vec::new(),
-                excluded: Vec::new(),
-            });
-        };
-        let count = self.count(id, held, &excluded, sealed)?;
-        let progress = quorum::progress(&held.rules, &count);
-        Ok(ApprovalsView {
-            rules: held.approvals.clone(),
-            required: progress.required,
-            have: progress.have,
-            approvers: progress.approvers,
-            missing: progress.missing_from,
-            excluded: excluded.names(),
-        })
-    }
-
-    /// Whose stored signatures count now.
-    pub(super) fn count(
-        &self,
-        id: &ProposalId,
-        held: &crate::decision::in_force::StepInForce,
-        excluded: &Excluded,
-        sealed: &Sealed,
-    ) -> Result<Count, Stopped> {
-        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
-        let signatures: Vec<_> = stored.iter().map(verified_of).collect();
-        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, self.now()))
-    }
 }
+
+/// No such step; and which one may be meant, of those that the caller may know.
+pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
+    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+    let known: Vec<&str> =
+        steps.filter(|step| caller.may_know(step)).map(StepRef::as_str).take(MOST_COMPARED).collect();
+    let advice = match nearest(reference.as_str(), &known) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "see `countersign registry list`".to_owned(),
+    };
+    Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
+}
+
+/// Steps that a wrong name is compared with: bounds what one wrong name costs.
+const MOST_COMPARED: usize = 1000;
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
     let malformed = |detail: String| Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail));
@@ -655,7 +602,7 @@ pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
 
-fn verified_of(signature: &Signature) -> VerifiedSignature {
+pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
     VerifiedSignature { keyid: signature.keyid, presence: signature.presence, sig: signature.sig.clone() }
 }
 

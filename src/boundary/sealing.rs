@@ -1,19 +1,21 @@
 //! Putting a new state in force: each change of runbooks or tokens is a seal.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::sealed::{Basis, Draft, Material, SealError, Sealed};
-use crate::boundary::{Boundary, BoundaryKey};
+use crate::boundary::health::Health;
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::cross::Crossing;
+use crate::crossing::current_seal::CurrentSeal;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::sealed::{Basis, Draft, Material, SealError, Sealed};
+use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
-use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::decision::in_force::each_in_force;
 use crate::policy::builtins::Builtins;
+use crate::record::code::Code;
 use crate::record::document::Malformed;
-use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::profile::Workdir;
-use crate::record::refusal::Code;
 use crate::record::seal::Seal;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
@@ -41,10 +43,7 @@ pub async fn write_seal(
     let Draft { seal, blobs } = draft;
     let (at, previous) = (seal.at, seal.previous);
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
-    let signature = key.secret.sign(&pae(PAYLOAD_TYPE, &payload));
-    let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid, &signature)]);
-    let envelope =
-        envelope.to_canonical().map_err(|error| SealStop::Malformed(Malformed::at("", error.to_string())))?;
+    let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
     let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
     // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
     // start reads it from the store.
@@ -131,7 +130,53 @@ impl std::fmt::Display for SealStop {
 
 impl std::error::Error for SealStop {}
 
-impl Boundary {
+/// Sealing: puts changed runbooks and tokens in force.
+pub struct Sealing {
+    pub(super) crossing: Arc<Crossing>,
+    pub(super) ledger: Ledger,
+    pub(super) surroundings: Surroundings,
+    key: Arc<BoundaryKey>,
+    current: Arc<CurrentSeal>,
+    sandbox: Arc<dyn Sandbox>,
+    health: Arc<Health>,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+/// What sealing is put together from.
+pub struct Parts {
+    /// The crossing.
+    pub crossing: Arc<Crossing>,
+    /// The store.
+    pub ledger: Ledger,
+    /// Time and randomness.
+    pub surroundings: Surroundings,
+    /// The boundary's key.
+    pub key: Arc<BoundaryKey>,
+    /// Where the seal in force is put.
+    pub current: Arc<CurrentSeal>,
+    /// The sandbox: asked what this host can't give.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Where a failed reseal is told.
+    pub health: Arc<Health>,
+}
+
+impl Sealing {
+    /// Puts the part together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
+        Self {
+            crossing,
+            ledger,
+            surroundings,
+            key,
+            current,
+            sandbox,
+            health,
+            one_at_a_time: tokio::sync::Mutex::new(()),
+        }
+    }
+
     /// Reads the runbooks again and seals them when they differ: never policy, roster or configuration. `owner` is the service's
     /// user, who with root is the only one that may write them.
     ///
@@ -142,7 +187,7 @@ impl Boundary {
     pub async fn reseal(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
         let sealed = self.reseal_as_they_are(runbooks, owner).await;
         // Who sent SIGHUP got no answer: the failure is told until a reseal succeeds.
-        self.notes.resealed(sealed.as_ref().err().map(|stopped| told_shortly(&stopped.to_string())));
+        self.health.resealed(sealed.as_ref().err().map(|stopped| told_shortly(&stopped.to_string())));
         sealed
     }
 
@@ -151,7 +196,7 @@ impl Boundary {
         let read = tokio::task::spawn_blocking(move || Registry::load(&runbooks, Some(owner)));
         let registry = read.await.map_err(|e| fault(&e))?;
         let registry = registry.map_err(|errors| not_sealed(&errors))?;
-        let mut material = material_of(&self.state());
+        let mut material = material_of(&self.crossing.state());
         material.registry = registry.clone();
         let (sandbox, near) = (self.sandbox.clone(), dirs);
         let checked = tokio::task::spawn_blocking(move || check_on_host(&material, &*sandbox, &near));
@@ -168,7 +213,7 @@ impl Boundary {
         change: impl Fn(&mut Material),
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
-        let _one_at_a_time = self.sealing.lock().await;
+        let _one_at_a_time = self.one_at_a_time.lock().await;
         // Read only now: a list from before the lock could take back what another change has sealed meanwhile.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
@@ -184,9 +229,9 @@ impl Boundary {
             None => {}
         }
         let tokens: Vec<TokenChange> = token.into_iter().collect();
-        let mut at = self.now();
+        let mut at = self.crossing.now();
         for _ in 0..MOST_TRIES {
-            let before = self.state();
+            let before = self.crossing.state();
             let mut material = material_of(&before);
             change(&mut material);
             material.tokens = tokens_in_force(&all, at);
@@ -199,8 +244,8 @@ impl Boundary {
             match write_seal(&self.ledger, &self.key, draft, tokens.clone()).await {
                 Ok(sealed) => {
                     tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
-                    *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
-                    let _ = self.note_seal();
+                    self.current.put(sealed);
+                    let _ = self.health.note_seal();
                     return Ok(true);
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,

@@ -6,14 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::crossing::live::StreamName;
 use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
 use crate::record::authorization::Permission;
+use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
-use crate::record::refusal::Code;
 use crate::record::step::Approvals;
 use crate::record::validity::Timestamp;
 
@@ -372,16 +373,6 @@ pub enum Event {
         #[serde(rename = "receipt")]
         id: ReceiptId,
     },
-}
-
-/// Which stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StreamName {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// `GET /ready`.

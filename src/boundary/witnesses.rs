@@ -8,18 +8,21 @@
 //! The asking itself is `node::witnessing`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::boundary::Boundary;
-use crate::boundary::refusal::{Stopped, fault};
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::cross::Crossing;
+use crate::crossing::refusal::{Stopped, fault};
+use crate::crossing::surroundings::Surroundings;
 use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::merkle::Hash;
 use crate::crypto::note::{self, Note, NoteSignature};
 use crate::record::validity::{SKEW_S, Timestamp};
 use crate::store::CheckpointRow;
+use crate::store::ledger::Ledger;
 
 /// Witnesses that are asked. Each adds a line to every checkpoint, and a verifier takes 64.
 pub const MOST_WITNESSES: usize = 32;
@@ -311,11 +314,32 @@ impl State {
     }
 }
 
-impl Boundary {
+/// Witnessing: the log's head goes to the witnesses of the roster, their cosignatures come back.
+pub struct Witnessing {
+    crossing: Arc<Crossing>,
+    ledger: Ledger,
+    key: Arc<BoundaryKey>,
+    witnesses: Witnesses,
+    surroundings: Surroundings,
+}
+
+impl Witnessing {
+    /// Puts the part together.
+    #[must_use]
+    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
+        Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings }
+    }
+
+    /// What an operator should know of the witnesses.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.witnesses.notes()
+    }
+
     /// The witnesses of the roster in force that can be asked; the others are told in `/ready`.
     #[must_use]
     pub fn witnesses_named(&self) -> Vec<Named> {
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         let (mut named, mut unable) = (Vec::new(), Vec::new());
         for witness in &sealed.roster.tables().witness {
             let why = match WitnessKey::parse(&witness.vkey) {
@@ -385,7 +409,7 @@ impl Boundary {
     }
 
     /// A checkpoint's note with the cosignatures that there are for it.
-    pub(crate) fn with_cosignatures(&self, row: CheckpointRow) -> String {
+    pub(super) fn with_cosignatures(&self, row: CheckpointRow) -> String {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
@@ -393,7 +417,7 @@ impl Boundary {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub(crate) fn head_over(&self, index: u64) -> Result<(u64, String), Stopped> {
+    pub(super) fn head_over(&self, index: u64) -> Result<(u64, String), Stopped> {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
         }

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::deny;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::held_up_words;
 use crate::cli::keys::{self, KeyArgs, Purpose};
@@ -17,6 +15,7 @@ use crate::cli::review::lines::MOST_REMARKS;
 use crate::cli::review::{Review, Sound, check_open, check_statement, now};
 use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::TrustArgs;
+use crate::cli::{Global, deny};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::http::api::Signatures;

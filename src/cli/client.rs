@@ -21,8 +21,8 @@ use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
 use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::code::Code;
 use crate::record::ident::Name;
-use crate::record::refusal::Code;
 
 /// The payload type of the DSSE message that a key signs to read.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::boundary::PROPOSAL_ROOM;
 use crate::cli::configured::{self, ConfigArgs};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::hardening::{self, Stands};
 use crate::cli::screen::Shown;
 use crate::cli::talk::Talk;
+use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request, Status};
 use crate::node::files::{self, Files};

@@ -5,8 +5,8 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use crate::record::code::Code;
 use crate::record::receipt::{Outcome, Status};
-use crate::record::refusal::Code;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

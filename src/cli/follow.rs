@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::boundary::view::{Event, ProposalStatus, ProposalView, RefusalView, StreamName};
+use crate::boundary::view::{Event, ProposalStatus, ProposalView, RefusalView};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::gather::status_word;
 use crate::cli::talk::{CommandGuard, Talk, Tamed, write_new};
+use crate::crossing::live::StreamName;
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;

@@ -13,7 +13,8 @@ use crate::cli::talk::Talk;
 use crate::cli::trust::Home;
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
-use crate::trust::signer::{open_signer, write_public_key, write_secret_key};
+use crate::trust::open_signer::open_signer;
+use crate::trust::signer::{write_public_key, write_secret_key};
 
 /// Make keys, show keys.
 #[derive(Debug, clap::Args)]

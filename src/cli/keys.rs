@@ -11,7 +11,8 @@ use crate::cli::trust::Home;
 use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::record::envelope::EnvelopeSignature;
-use crate::trust::signer::{Signer, open_signer};
+use crate::trust::open_signer::open_signer;
+use crate::trust::signer::Signer;
 
 /// The key to sign with.
 #[derive(Debug, Clone, Default, Args)]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView, StreamName};
+use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
@@ -10,6 +10,7 @@ use crate::cli::follow::{Form, Sink, follow};
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{Among, find_proposal, status_word};
 use crate::cli::talk::Talk;
+use crate::crossing::live::StreamName;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::boundary::view::StreamName;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Form, Sink};
 use crate::cli::review::render::profile_words;
@@ -13,6 +12,7 @@ use crate::cli::screen::Shown;
 use crate::cli::signals::Signals;
 use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
+use crate::crossing::live::StreamName;
 use crate::record::declared::{DeclaredNetwork, workdir};
 use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::DeclaredSandbox;

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::boundary::view::StreamName;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::{Screen, Shown};
+use crate::crossing::live::StreamName;
 
 /// Where and how to talk.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::record::code::Code;
 use crate::record::ident::Name;
-use crate::record::refusal::Code;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;

@@ -13,7 +13,7 @@ use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::permissions::{PolicyDenied, questions};
 use crate::policy::profile::{Given, effective};
-use crate::policy::{Ruling, resolve};
+use crate::policy::ruling::{Ruling, resolve};
 use crate::record::authorization::Permission;
 use crate::record::bundle::StepProof;
 use crate::record::configuration::Configuration;

@@ -26,7 +26,7 @@ use crate::decision::permissions::PermissionsError;
 use crate::decision::place::PlaceError;
 use crate::decision::quorum::{QuorumError, RuleError};
 use crate::decision::step::StepError;
-use crate::record::refusal::Code;
+use crate::record::code::Code;
 use crate::record::validity::WindowError;
 
 /// The reason for a "no", by the question that gave it.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::record::authorization::Authorization;
-use crate::record::refusal::Code;
+use crate::record::code::Code;
 use crate::registry::parameters::{ParameterError, ParameterSchema, Params};
 use crate::registry::schema::SchemaFlaw;
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::policy::permissions::PolicyDenied;
 use crate::record::authorization::Permission;
+use crate::record::code::Code;
 use crate::record::profile::Profile;
-use crate::record::refusal::Code;
 
 /// Proves that every permission which policy asks now was signed. Only [`check_permissions`] constructs it.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
     use crate::policy::permissions::questions;
-    use crate::policy::{self, builtins::Builtins, file::Policy};
+    use crate::policy::{builtins::Builtins, file::Policy};
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step::StepDefinition;
 
@@ -132,7 +132,11 @@ mod tests {
         });
         let step: StepDefinition = serde_json::from_value(step).expect("a step");
         questions(
-            &policy::resolve(&Policy::load(&policy).expect("policy"), Builtins::current(), &step.reference),
+            &crate::policy::ruling::resolve(
+                &Policy::load(&policy).expect("policy"),
+                Builtins::current(),
+                &step.reference,
+            ),
             &step,
         )
     }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::crypto::digest::SealDigest;
 use crate::record::authorization::BoundaryRef;
+use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch};
-use crate::record::refusal::Code;
 
 /// Proves that the statement is for this boundary and epoch. Only [`check_place`] constructs it.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::crypto::sshsig::{KeyId, Presence};
 use crate::decision::exclusion::Excluded;
+use crate::record::code::Code;
 use crate::record::envelope::VerifiedSignature;
 use crate::record::ident::{GroupName, Name};
-use crate::record::refusal::Code;
 use crate::record::roster::PresenceRule;
 use crate::record::step::{Approvals, MAX_EACH_GROUPS};
 use crate::record::validity::Timestamp;

@@ -4,13 +4,12 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
-use crate::crypto::json;
+use crate::crypto::{canonical, json};
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::document::Malformed;
 use crate::record::ident::StepRef;
-use crate::record::refusal::Code;
 use crate::record::reserved::check_no_null;
 use crate::record::step::StepDefinition;
 use crate::registry::parameters::ParameterSchema;

@@ -25,7 +25,7 @@ pub fn check_window(
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
-    use crate::record::refusal::Code;
+    use crate::record::code::Code;
 
     fn judge(issued: i64, from: i64, until: i64, at: i64, policy: Option<i64>) -> Result<(), Code> {
         let mut signed = authorization();

@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Uri};
 
-use crate::boundary::refusal::Stopped;
+use crate::crossing::refusal::Stopped;
 use crate::http::problem::refuse;
-use crate::record::refusal::Code;
+use crate::record::code::Code;
 
 /// The names under which this service may be called.
 pub(super) struct Hosts {

@@ -9,14 +9,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::boundary::events::Events;
-use crate::boundary::refusal::Stopped;
 use crate::boundary::view::{Event, ProposalStatus};
+use crate::crossing::refusal::Stopped;
 use crate::crypto::json as strict;
 use crate::http::call::{Call, bytes, joined, read};
 use crate::http::events::{Form, NDJSON, Reader, names_lines, pump, stream};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
+use crate::http::route::{Answer, Route};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
@@ -64,7 +65,7 @@ async fn submit(mut call: Call) -> Answer {
     let form = Form::of_lines(call.raw_query("shape"))?;
     // See `sign` for why the bytes come before the permit.
     let body = call.body(MAX_ENVELOPE_BYTES).await?;
-    let permit = call.app.boundary.permit()?;
+    let permit = call.app.boundary.crossing.capacity().permit()?;
     let envelope: Envelope = read(&body)?;
     drop(body);
     call.charge_signatures(&envelope.signatures)?;
@@ -72,8 +73,8 @@ async fn submit(mut call: Call) -> Answer {
     let (boundary, caller) = (call.app.boundary.clone(), call.caller.clone());
     // In a task of its own, which ends also when the caller goes away.
     let crossing = call.app.work(async move {
-        let receipted = boundary.submit(&caller, envelope, permit).await?;
-        boundary.bundle_of(&receipted)
+        let receipted = boundary.proposals.submit(&caller, envelope, permit).await?;
+        boundary.evidence.bundle_of(&receipted)
     })?;
     if lines {
         streamed(call, form, crossing, watched).await
@@ -141,7 +142,7 @@ async fn until_it_runs(call: &Call, id: &ProposalId, crossing: &mut Crossing, se
             biased;
             over = &mut *crossing => return Began::Over(joined(over)),
             () = sleep(pause) => {
-                if let Ok(events) = call.app.boundary.events(&call.caller, id, 0) {
+                if let Ok(events) = call.app.boundary.proposals.events(&call.caller, id, 0) {
                     break events;
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -204,6 +205,6 @@ fn proposal_of(envelope: &Envelope) -> Option<ProposalId> {
 
 /// Whether the proposal ran or ended before: then its old events are not the answer to this call.
 fn is_settled(call: &Call, id: &ProposalId) -> bool {
-    let before = call.app.boundary.proposal(&call.caller, id);
+    let before = call.app.boundary.proposals.proposal(&call.caller, id);
     before.is_ok_and(|view| !matches!(view.status, ProposalStatus::Pending | ProposalStatus::Approved))
 }

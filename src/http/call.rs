@@ -18,18 +18,18 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
-use crate::boundary::access::Caller;
-use crate::boundary::refusal::{Case, Refusal, Stopped, fault};
+use crate::crossing::caller::Caller;
+use crate::crossing::refusal::{Case, Refusal, Stopped, fault};
 use crate::crypto::canonical;
 use crate::crypto::sshsig::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
+use crate::http::app::{App, Peer};
 use crate::http::limit::{FAILED_AUTHENTICATION, Payer};
+use crate::http::operation::{Access, Field, JSON};
 use crate::http::problem::{refuse, unreadable};
-use crate::http::route::{Access, Field, JSON, Route};
-use crate::http::{App, Peer};
 use crate::record::bundle;
+use crate::record::code::Code;
 use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
-use crate::record::refusal::Code;
 
 /// No body is larger, whatever the route: it bounds what one connection can make us hold.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
@@ -52,17 +52,22 @@ pub(super) struct Call {
 
 impl Call {
     /// Looks at everything but the body: query, bearer, rate, access.
-    pub(super) async fn enter(app: Arc<App>, route: &'static Route, mut request: Request) -> Result<Self, Stopped> {
+    pub(super) async fn enter(
+        app: Arc<App>,
+        query: &'static [Field],
+        access: Access,
+        mut request: Request,
+    ) -> Result<Self, Stopped> {
         let peer = request
             .extensions()
             .get::<Peer>()
             .map(|peer| peer.0)
             .ok_or_else(|| fault(&"a request without its peer's address"))?;
-        let query = parse_query(request.uri().query().unwrap_or(""), route.query)?;
+        let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
         let mut charge = |payer| match app.limits.charge(payer, 1, now) {
-            Err(stopped) if route.access == Access::Signed => {
+            Err(stopped) if access == Access::Signed => {
                 limited = Some(stopped);
                 Ok(())
             }
@@ -71,7 +76,7 @@ impl Call {
         let caller = match bearer(request.headers())? {
             // This answer costs as little as that of a rate, and comes before it: a client with a key learns by it that it has to
             // answer a challenge, also while others at its address use up the rate of callers without a bearer.
-            None if route.access == Access::Known => {
+            None if access == Access::Known => {
                 let detail = "this needs `Authorization: Bearer cst_...`: ask an operator for a token, or answer a challenge \
                               with a rostered key";
                 return Err(refuse(Code::Unauthenticated, detail));
@@ -81,7 +86,7 @@ impl Call {
                 Caller::anonymous()
             }
             // Whoever holds a good bearer is never held up by others who try bad ones from the same address.
-            Some(bearer) => match app.boundary.authenticate(bearer) {
+            Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
                     charge(caller.name().map_or(Payer::Peer(peer), Payer::Principal))?;
                     caller
@@ -209,7 +214,7 @@ impl Call {
     }
 
     /// Does what changes something to its end, also when the caller goes away meanwhile.
-    pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Arc<Boundary>, Arc<Caller>) -> F) -> Result<T, Stopped>
+    pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Stopped>> + Send + 'static,

@@ -5,8 +5,9 @@ use schemars::SchemaGenerator;
 
 use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest};
 use crate::http::call::{Call, answer, read};
-use crate::http::route::{Access, Answer, Route, Shape, Verb, ok};
-use crate::record::refusal::Code;
+use crate::http::operation::{Access, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 
 /// A key id, or a challenge and one signature.
 const MAX_BYTES: usize = 8 << 10;
@@ -48,14 +49,14 @@ async fn challenge(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeRequest { keyid } = read(&body)?;
     // A challenge is made of a few hashes and nothing remembers it, so a rostered key always gets one.
-    let challenge = call.unless_limited(call.app.boundary.challenge(&keyid))?;
+    let challenge = call.unless_limited(call.app.boundary.admission.challenge(&keyid))?;
     answer(StatusCode::OK, &Challenge { challenge })
 }
 
 async fn answered(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let ChallengeAnswer { challenge, signature } = read(&body)?;
-    match call.app.boundary.answer(&challenge, &signature) {
+    match call.app.boundary.admission.answer(&challenge, &signature) {
         Ok((bearer, name, expires_at)) => {
             Call::charge_key(&call.app, &signature.keyid)?;
             answer(StatusCode::OK, &Admission { bearer, name, expires_at })

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::http::Phase;
+use crate::http::app::Phase;
 
 /// A request's head has to arrive within this, counted from the end of the answer before: it also ends idle connections.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);

@@ -7,11 +7,12 @@ use crate::boundary::view::{DenialView, DenialsView};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::http::api::StatementDenial;
 use crate::http::call::{Call, answer, read};
+use crate::http::operation::{Access, Field, Shape, Verb, ok};
 use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
-use crate::http::route::{Access, Answer, Field, Route, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::ProposalId;
-use crate::record::refusal::Code;
 
 /// A denial of 8 KiB with its signature, and a statement of 20 KiB, in base64.
 const MAX_BYTES: usize = 64 << 10;
@@ -91,13 +92,13 @@ async fn deny(mut call: Call) -> Answer {
     let body = call.body(MAX_BYTES).await?;
     let denial: Envelope = read(&body)?;
     call.charge_signatures(&denial.signatures)?;
-    let done = call.finish(|boundary, _| async move { boundary.deny(&id, &denial).await }).await;
+    let done = call.finish(|boundary, _| async move { boundary.proposals.deny(&id, &denial).await }).await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
 async fn denials(call: Call) -> Answer {
     let digest: AuthorizationDigest = call.path("digest")?;
-    answer(StatusCode::OK, &call.blocking(move |boundary, caller| boundary.denials(caller, &digest)).await?)
+    answer(StatusCode::OK, &call.blocking(move |boundary, caller| boundary.proposals.denials(caller, &digest)).await?)
 }
 
 async fn deny_statement(mut call: Call) -> Answer {
@@ -105,6 +106,7 @@ async fn deny_statement(mut call: Call) -> Answer {
     let StatementDenial { denial, payload } = read(&body)?;
     call.charge_signatures(&denial.signatures)?;
     let payload = Base64::Lenient.decode("/payload", &payload)?;
-    let done = call.finish(|boundary, _| async move { boundary.deny_statement(&denial, &payload).await }).await;
+    let done =
+        call.finish(|boundary, _| async move { boundary.proposals.deny_statement(&denial, &payload).await }).await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }

@@ -17,16 +17,16 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::boundary::events::Events;
-use crate::boundary::refusal::Stopped;
 use crate::boundary::view::{Event, ProposalStatus};
+use crate::crossing::refusal::Stopped;
 use crate::http::access::only;
+use crate::http::app::{App, Phase};
 use crate::http::call::{Call, bytes};
 use crate::http::problem::refuse;
 use crate::http::route::Answer;
-use crate::http::{App, Phase};
+use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
-use crate::record::refusal::Code;
 
 /// Where a reader that was cut off goes on.
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -51,7 +51,7 @@ pub(super) async fn events(call: Call) -> Answer {
         call.app.waits.clone().try_acquire_owned().map_err(|_| {
             refuse(Code::Busy, "too many readers wait for events already: ask with ?wait= or try again")
         })?;
-    let mut events = call.app.boundary.events(&call.caller, &id, after)?;
+    let mut events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
     let (reader, response) = stream(form);
     let app = call.app.clone();
     tokio::spawn(async move {
@@ -306,7 +306,7 @@ pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::view::StreamName;
+    use crate::crossing::live::StreamName;
 
     fn output(text: &str) -> Event {
         Event::Output { stream: StreamName::Stdout, offset: 3, text: Some(text.into()), base64: None }

@@ -9,10 +9,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::sshsig::KeyId;
+use crate::record::code::Code;
 use crate::record::ident::Name;
-use crate::record::refusal::Code;
 
 /// How often one of a kind may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

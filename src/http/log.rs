@@ -5,15 +5,16 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::SchemaGenerator;
 
-use crate::boundary::refusal::Stopped;
+use crate::crossing::refusal::Stopped;
 use crate::crypto::digest::{BlobDigest, hex, unhex32};
 use crate::crypto::merkle::{TileKind, TilePath};
 use crate::http::api::ConsistencyProof;
 use crate::http::call::{Call, answer, bytes};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::refuse;
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
-use crate::record::refusal::Code;
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 
 /// The media type of checkpoints and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -119,7 +120,7 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn checkpoint(call: Call) -> Answer {
-    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.checkpoint()?))
+    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.evidence.checkpoint()?))
 }
 
 async fn hashes(call: Call) -> Answer {
@@ -128,12 +129,12 @@ async fn hashes(call: Call) -> Answer {
         // `/log/tile/entries/…` has a route of its own, which asks who calls.
         return Err(no_tile());
     }
-    Ok(unchanging(call.app.boundary.tile(&tile)?, IMMUTABLE))
+    Ok(unchanging(call.app.boundary.evidence.tile(&tile)?, IMMUTABLE))
 }
 
 async fn entries(call: Call) -> Answer {
     let tile = tile(&call, "tile/entries")?;
-    let entries = call.blocking(move |boundary, caller| boundary.entries(caller, &tile)).await?;
+    let entries = call.blocking(move |boundary, caller| boundary.evidence.entries(caller, &tile)).await?;
     Ok(unchanging(entries, IMMUTABLE_PRIVATE))
 }
 
@@ -149,12 +150,12 @@ fn no_tile() -> Stopped {
 
 async fn inclusion(call: Call) -> Answer {
     let index: u64 = call.path("index")?;
-    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.inclusion_proof(index)?))
+    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.evidence.inclusion_proof(index)?))
 }
 
 async fn consistency(call: Call) -> Answer {
     let (old, new) = (call.path("old")?, call.path("new")?);
-    let hashes = call.app.boundary.consistency_proof(old, new)?;
+    let hashes = call.app.boundary.evidence.consistency_proof(old, new)?;
     let hashes = hashes.iter().map(|hash| hex(hash)).collect();
     answer(StatusCode::OK, &ConsistencyProof { old, new, hashes })
 }
@@ -163,7 +164,7 @@ async fn blob(call: Call) -> Answer {
     let digest = unhex32(call.raw_path("hex")?)
         .map(BlobDigest::from_bytes)
         .ok_or_else(|| refuse(Code::Malformed, "{hex} in the path: expected 64 lower-case hex digits"))?;
-    let blob = call.blocking(move |boundary, caller| boundary.blob(caller, &digest)).await?;
+    let blob = call.blocking(move |boundary, caller| boundary.evidence.blob(caller, &digest)).await?;
     Ok(unchanging(blob, IMMUTABLE_PRIVATE))
 }
 

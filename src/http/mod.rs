@@ -10,6 +10,7 @@ pub mod problem;
 pub mod route;
 
 mod access;
+pub mod app;
 mod authorizations;
 mod call;
 mod challenges;
@@ -18,15 +19,17 @@ mod denials;
 mod events;
 pub mod limit;
 mod log;
+pub mod operation;
 mod outputs;
 mod probes;
 mod proposals;
 mod receipts;
 mod registry;
+pub mod table;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,59 +42,17 @@ use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tower::Service as _;
 
 use crate::boundary::Boundary;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::http::access::Hosts;
-use crate::http::limit::{Limits, Rates};
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::http::app::{App, HttpConfig, Peer, Phase, Seen};
+use crate::http::openapi::openapi;
 use crate::http::problem::{method_not_allowed, refuse};
-use crate::http::route::Route;
+use crate::http::table::routes;
+use crate::record::code::Code;
 use crate::record::ident::Name;
-use crate::record::refusal::Code;
-
-/// How the face is run.
-#[derive(Debug, Clone)]
-pub struct HttpConfig {
-    /// Names besides loopback under which it may be called: `host` (at any port) or `host:port`.
-    pub allowed_hosts: Vec<String>,
-    /// Connections at once; one more is told 503.
-    pub max_connections: usize,
-    /// How often each may call.
-    pub rates: Rates,
-    /// How long what is in flight may take to end at shutdown.
-    pub drain: Duration,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            allowed_hosts: Vec::new(),
-            max_connections: 1024,
-            rates: Rates::default(),
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Every route there is.
-pub fn routes() -> impl Iterator<Item = &'static Route> {
-    [
-        registry::ROUTES,
-        proposals::ROUTES,
-        denials::ROUTES,
-        authorizations::ROUTES,
-        receipts::ROUTES,
-        outputs::ROUTES,
-        challenges::ROUTES,
-        log::ROUTES,
-        probes::ROUTES,
-    ]
-    .into_iter()
-    .flatten()
-}
 
 /// Answers what comes in on `listener` until `shutdown` is ready, then drains, within `config.drain`: calls that change
 /// something and are under way end as they would have, new ones are refused, runs end. Who reads or waits is answered until
@@ -101,13 +62,13 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
 /// When the listener has no address; refused connections are logged and outlived.
 pub async fn serve(
     listener: TcpListener,
-    boundary: Arc<Boundary>,
+    boundary: Boundary,
     config: HttpConfig,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let bound = listener.local_addr()?;
     let (phase, _) = watch::channel(Phase::Serving);
-    let app = Arc::new(App::new(boundary, bound, &config, phase.subscribe()));
+    let app = Arc::new(App::new(boundary, bound, &config, phase.subscribe(), openapi().to_string().into()));
     let face = Face { router: router(app.clone()), app: app.clone() };
     let reply = move |peer, request: Request<Incoming>| reply(face.clone(), peer, request);
     let drained = async {
@@ -127,12 +88,12 @@ pub async fn serve(
 /// Lets calls and runs end.
 async fn drain(app: &App, within: Duration) {
     let began = Instant::now();
-    app.boundary.begin_ending();
+    app.boundary.housekeeping.begin_ending();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {
         tracing::warn!(seconds = within.as_secs(), "calls that were under way did not end in time");
     }
-    app.boundary.end_runs(within.saturating_sub(began.elapsed())).await;
+    app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
     if waited_for {
         // Who waited has just been told the end of a run, and reads its receipt now.
         tokio::time::sleep(LAST_READS).await;
@@ -144,104 +105,11 @@ const LAST_READS: Duration = Duration::from_secs(1);
 /// How long answers that are on their way may take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// Where the service is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    /// Requests are taken.
-    Serving,
-    /// What runs is finished; only reading is answered.
-    Draining,
-    /// Waits answer as things are, streams end.
-    Ending,
-    /// What is left is cut off.
-    Over,
-}
-
-/// What all requests share.
-struct App {
-    boundary: Arc<Boundary>,
-    hosts: Hosts,
-    limits: Limits,
-    phase: watch::Receiver<Phase>,
-    /// Room for those who wait for events or changes; the other connections stay free for signatures.
-    waits: Arc<Semaphore>,
-    most_waits: usize,
-    /// Calls that change something, each holding one of [`MOST_WORK`].
-    work: Arc<Semaphore>,
-}
-
-/// More calls that change something than connections can bring: to be waited for, not to limit.
-const MOST_WORK: u32 = 1 << 20;
-
-impl App {
-    fn new(boundary: Arc<Boundary>, bound: SocketAddr, config: &HttpConfig, phase: watch::Receiver<Phase>) -> Self {
-        let most_waits = config.max_connections / 4 * 3;
-        Self {
-            boundary,
-            hosts: Hosts::new(bound, &config.allowed_hosts),
-            limits: Limits::new(config.rates, Instant::now()),
-            phase,
-            waits: Arc::new(Semaphore::new(most_waits)),
-            most_waits,
-            work: Arc::new(Semaphore::new(MOST_WORK as usize)),
-        }
-    }
-
-    /// Ready as soon as the service has come to `phase`.
-    async fn phase(&self, phase: Phase) {
-        let mut at = self.phase.clone();
-        // An error means that `serve` is gone: that is over as well.
-        let _ = at.wait_for(|now| *now >= phase).await;
-    }
-
-    /// Starts work that ends also when its caller goes away, and that shutdown waits for.
-    fn work<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<JoinHandle<T>, Stopped> {
-        let counted = self.work.clone().try_acquire_owned();
-        let counted = counted.map_err(|_| refuse(Code::Busy, "too much is under way: try again"))?;
-        // A crossing's state is kilobytes: moved once, not into the task, its cell and out again.
-        let work = Box::pin(work);
-        Ok(tokio::spawn(async move {
-            let done = work.await;
-            drop(counted);
-            done
-        }))
-    }
-
-    /// Whether new calls may change something.
-    fn takes_changes(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving
-    }
-
-    /// Whether somebody waits for events or changes.
-    fn is_waited_for(&self) -> bool {
-        self.waits.available_permits() < self.most_waits
-    }
-
-    /// Ready when no such work is under way.
-    async fn finished(&self) {
-        let _ = self.work.acquire_many(MOST_WORK).await;
-    }
-}
-
 /// Router and what it needs, for one more connection.
 #[derive(Clone)]
 struct Face {
     router: Router,
     app: Arc<App>,
-}
-
-/// The peer's address, as the connection tells it.
-#[derive(Debug, Clone, Copy)]
-struct Peer(IpAddr);
-
-/// What the log line says of a request that had a route.
-#[derive(Debug, Clone)]
-struct Seen {
-    path: &'static str,
-    principal: Option<Name>,
 }
 
 fn router(app: Arc<App>) -> Router {
@@ -345,10 +213,18 @@ mod tests {
     fn no_route_stands_twice_and_each_has_its_refusals_described() {
         let mut seen = Vec::new();
         for route in routes() {
-            assert!(!seen.contains(&(route.path, route.verb == route::Verb::Get)), "{} stands twice", route.path);
-            seen.push((route.path, route.verb == route::Verb::Get));
+            assert!(
+                !seen.contains(&(route.path, route.verb == crate::http::operation::Verb::Get)),
+                "{} stands twice",
+                route.path
+            );
+            seen.push((route.path, route.verb == crate::http::operation::Verb::Get));
             assert!(!route.replies.is_empty() && !route.summary.is_empty(), "{}", route.path);
-            assert!(route.verb == route::Verb::Post || route.body.is_none(), "{} is safe and has a body", route.path);
+            assert!(
+                route.verb == crate::http::operation::Verb::Post || route.body.is_none(),
+                "{} is safe and has a body",
+                route.path
+            );
         }
     }
 

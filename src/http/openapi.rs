@@ -9,10 +9,11 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::http::api::Problem;
+use crate::http::operation::{Access, Shape, Verb};
 use crate::http::problem::{FAULT, MEDIA_TYPE, status};
-use crate::http::route::{Access, Route, Shape, Verb};
-use crate::http::routes;
-use crate::record::refusal::Code;
+use crate::http::route::Route;
+use crate::http::table::routes;
+use crate::record::code::Code;
 use crate::record::schema;
 
 /// Refusals that any route can give.

@@ -12,13 +12,14 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::boundary::refusal::{Stopped, fault};
+use crate::crossing::refusal::{Stopped, fault};
 use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
 use crate::http::api::Problem;
 use crate::http::call::{Call, bytes, joined};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb};
 use crate::http::problem::MEDIA_TYPE;
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb};
+use crate::http::route::{Answer, Route};
 
 /// What is read at once of an output: bounds what one reader makes us hold, however large the output is.
 const PIECE: u64 = 256 << 10;
@@ -56,7 +57,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
 
 async fn output(call: Call) -> Answer {
     let digest: Blake3Digest = call.path("digest")?;
-    let length = call.blocking(move |boundary, caller| boundary.output_size(caller, &digest)).await?;
+    let length = call.blocking(move |boundary, caller| boundary.evidence.output_size(caller, &digest)).await?;
     let tag = format!("\"{digest}\"");
     let range = asked(&call.headers, &tag, length)?;
     let (first, end) = match range {
@@ -87,7 +88,7 @@ async fn pieces(call: &Call, digest: Blake3Digest, first: u64, end: u64) -> Resu
         return Ok(Body::empty());
     }
     // Before anything is answered: that it can't be read is still an answer with its own status.
-    let begin = call.blocking(move |boundary, caller| boundary.output(caller, &digest, read(first))).await?;
+    let begin = call.blocking(move |boundary, caller| boundary.evidence.output(caller, &digest, read(first))).await?;
     if read(first).end == end {
         return Ok(Body::from(begin));
     }
@@ -104,7 +105,8 @@ async fn pieces(call: &Call, digest: Blake3Digest, first: u64, end: u64) -> Resu
                 return;
             }
             let (boundary, caller) = (boundary.clone(), caller.clone());
-            next = joined(tokio::task::spawn_blocking(move || boundary.output(&caller, &digest, read(at))).await);
+            next =
+                joined(tokio::task::spawn_blocking(move || boundary.evidence.output(&caller, &digest, read(at))).await);
         }
     });
     Ok(Body::from_stream(ReceiverStream::new(from)))

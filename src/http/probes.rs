@@ -1,16 +1,13 @@
 //! Probes: alive, ready, which version, which interface.
 
-use std::sync::OnceLock;
-
-use axum::body::Bytes;
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
 use crate::boundary::view::Ready;
 use crate::http::api::{Health, Version};
 use crate::http::call::{Call, answer, bytes};
-use crate::http::openapi::openapi;
-use crate::http::route::{Access, Answer, JSON, Reply, Route, Shape, Verb, ok};
+use crate::http::operation::{Access, JSON, Reply, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
 
 /// The version of the HTTP interface.
 pub(super) const API: &str = "v1";
@@ -59,13 +56,13 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "This description",
         about: "This document, generated from the same table that routes the calls.",
         replies: &[Reply { status: 200, media: JSON, shape: Shape::Text, about: "OpenAPI 3.1" }],
-        handler: |_| Box::pin(description()),
+        handler: |call| Box::pin(description(call)),
         ..HEALTH
     },
 ];
 
 async fn ready(call: Call) -> Answer {
-    let ready = call.app.boundary.ready();
+    let ready = call.app.boundary.health.ready();
     answer(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
 }
 
@@ -78,8 +75,6 @@ async fn version() -> Answer {
     answer(StatusCode::OK, &version)
 }
 
-async fn description() -> Answer {
-    static WRITTEN: OnceLock<Bytes> = OnceLock::new();
-    let written = WRITTEN.get_or_init(|| openapi().to_string().into());
-    Ok(bytes(StatusCode::OK, JSON, written.clone()))
+async fn description(call: Call) -> Answer {
+    Ok(bytes(StatusCode::OK, JSON, call.app.description.clone()))
 }

@@ -5,11 +5,11 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::boundary::refusal::{Case, Refusal, Stopped};
+use crate::crossing::refusal::{Case, Refusal, Stopped};
 use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::http::api::{Problem, ProblemError};
-use crate::http::route::JSON;
-use crate::record::refusal::Code;
+use crate::http::operation::JSON;
+use crate::record::code::Code;
 
 /// The media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -159,7 +159,7 @@ pub(super) fn unreadable(error: ReadError) -> Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boundary::refusal::Fault;
+    use crate::crossing::refusal::Fault;
 
     #[test]
     fn every_code_has_the_status_of_the_design() {

@@ -7,17 +7,18 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::boundary::proposals::Filter;
-use crate::boundary::refusal::{Refusal, Stopped};
 use crate::boundary::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::json;
-use crate::http::Phase;
 use crate::http::api::Signatures;
+use crate::http::app::Phase;
 use crate::http::call::{Call, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
 use crate::http::problem::{refuse, unreadable};
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
-use crate::record::refusal::Code;
 
 /// Parameters are at most 16 KiB of canonical JSON; written with escapes they can take six times that.
 const MAX_PROPOSAL_BYTES: usize = 256 << 10;
@@ -185,7 +186,8 @@ pub(super) static ROUTES: &[Route] = &[
 async fn propose(mut call: Call) -> Answer {
     let body = call.body(MAX_PROPOSAL_BYTES).await?;
     let wish = read_wish(&body)?;
-    let (view, created) = call.finish(|boundary, caller| async move { boundary.propose(&caller, wish).await }).await?;
+    let (view, created) =
+        call.finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await }).await?;
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
@@ -226,7 +228,7 @@ async fn list(call: Call) -> Answer {
         cursor: call.raw_query("cursor").map(str::to_owned),
         limit,
     };
-    let list = call.blocking(move |boundary, caller| boundary.list(caller, &filter)).await?;
+    let list = call.blocking(move |boundary, caller| boundary.proposals.list(caller, &filter)).await?;
     answer(StatusCode::OK, &list)
 }
 
@@ -237,10 +239,10 @@ async fn proposal(call: Call) -> Answer {
     // Without room for one more who waits, the answer comes at once: running out of waiting is never a denial.
     let view = match (up_to, waiting(&call.app)) {
         (Some(up_to), Some(_room)) => tokio::select! {
-            view = boundary.wait(&call.caller, &id, up_to) => view?,
-            () = call.app.phase(Phase::Ending) => boundary.proposal(&call.caller, &id)?,
+            view = boundary.proposals.wait(&call.caller, &id, up_to) => view?,
+            () = call.app.phase(Phase::Ending) => boundary.proposals.proposal(&call.caller, &id)?,
         },
-        _ => boundary.proposal(&call.caller, &id)?,
+        _ => boundary.proposals.proposal(&call.caller, &id)?,
     };
     answer(StatusCode::OK, &view)
 }
@@ -259,13 +261,13 @@ async fn sign(mut call: Call) -> Answer {
     // The bytes are taken off the wire first, so that nobody holds a permit by sending slowly; a permit is needed
     // before anything in them is looked at.
     let body = call.body(MAX_SIGNED_BYTES).await?;
-    let permit = call.app.boundary.permit()?;
+    let permit = call.app.boundary.crossing.capacity().permit()?;
     let Signatures { signatures } = read(&body)?;
     call.charge_signatures(&signatures)?;
     let app = call.app.clone();
     let done = call
         .finish(|boundary, _| async move {
-            let view = boundary.sign(&id, &signatures, |keyid| Call::charge_key(&app, keyid)).await;
+            let view = boundary.proposals.sign(&id, &signatures, |keyid| Call::charge_key(&app, keyid)).await;
             drop(permit);
             view
         })
@@ -276,7 +278,7 @@ async fn sign(mut call: Call) -> Answer {
 async fn cancel(mut call: Call) -> Answer {
     let id: ProposalId = call.path("id")?;
     call.no_body().await?;
-    let view = call.finish(|boundary, caller| async move { boundary.cancel(&caller, &id).await }).await?;
+    let view = call.finish(|boundary, caller| async move { boundary.proposals.cancel(&caller, &id).await }).await?;
     answer(StatusCode::OK, &view)
 }
 

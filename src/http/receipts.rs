@@ -7,10 +7,11 @@ use schemars::SchemaGenerator;
 use crate::audit::bundle::{self, Options, Trust};
 use crate::audit::report::BundleReport;
 use crate::boundary::evidence::LoggedReceipt;
-use crate::boundary::refusal::fault;
 use crate::boundary::view::ReceiptView;
+use crate::crossing::refusal::fault;
 use crate::http::call::{Call, MAX_BODY_BYTES, answer, bytes};
-use crate::http::route::{Access, Answer, Field, Reply, Route, Shape, Verb, ok};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb, ok};
+use crate::http::route::{Answer, Route};
 use crate::record::bundle::{Bundle, MEDIA_TYPE};
 use crate::record::ident::ReceiptId;
 
@@ -72,14 +73,14 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn receipt(call: Call) -> Answer {
     let id: ReceiptId = call.path("id")?;
-    let LoggedReceipt { id, index, envelope } = call.app.boundary.receipt_envelope(&call.caller, &id)?;
+    let LoggedReceipt { id, index, envelope } = call.app.boundary.evidence.receipt_envelope(&call.caller, &id)?;
     answer(StatusCode::OK, &ReceiptView { id, index, envelope })
 }
 
 async fn bundled(call: Call) -> Answer {
     let id: ReceiptId = call.path("id")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
-    let bundle = call.blocking(move |boundary, caller| boundary.bundle(caller, &id)).await?;
+    let bundle = call.blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id)).await?;
     let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
     let name = name.parse().map_err(|_| fault(&"a receipt's id is no header text"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
@@ -89,10 +90,10 @@ async fn bundled(call: Call) -> Answer {
 /// Whoever asks the boundary whether the boundary told the truth has to trust it: `countersign verify` needs nobody.
 async fn verify(mut call: Call) -> Answer {
     let body = call.body(MAX_BODY_BYTES).await?;
-    let _permit = call.app.boundary.permit()?;
+    let _permit = call.app.boundary.crossing.capacity().permit()?;
     let report = call
         .blocking(move |boundary, _| {
-            let trust = Trust::Chain(Box::new(boundary.state().rosters.clone()));
+            let trust = Trust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
             bundle::verify(&body, &trust, Options::default()).map_err(|error| fault(&error))
         })
         .await?;

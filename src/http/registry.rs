@@ -5,9 +5,10 @@ use schemars::SchemaGenerator;
 
 use crate::boundary::view::{RegistryView, StepView};
 use crate::http::call::{Call, answer};
-use crate::http::route::{Access, Answer, Field, Route, Verb, ok};
+use crate::http::operation::{Access, Field, Verb, ok};
+use crate::http::route::{Answer, Route};
+use crate::record::code::Code;
 use crate::record::ident::StepRef;
-use crate::record::refusal::Code;
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -46,10 +47,10 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn registry(call: Call) -> Answer {
-    answer(StatusCode::OK, &call.app.boundary.registry_view(&call.caller)?)
+    answer(StatusCode::OK, &call.app.boundary.evidence.registry_view(&call.caller)?)
 }
 
 async fn step(call: Call) -> Answer {
     let reference: StepRef = call.path("ref")?;
-    answer(StatusCode::OK, &call.app.boundary.step_view(&call.caller, &reference)?)
+    answer(StatusCode::OK, &call.app.boundary.evidence.step_view(&call.caller, &reference)?)
 }

@@ -7,14 +7,14 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
-use schemars::{Schema, SchemaGenerator};
 
-use crate::boundary::access::Caller;
-use crate::boundary::refusal::Stopped;
+use crate::crossing::caller::Caller;
+use crate::crossing::refusal::Stopped;
+use crate::http::app::{App, Seen};
 use crate::http::call::Call;
-use crate::http::{App, Seen};
+use crate::http::operation::{Access, Field, Reply, Shape, Verb};
+use crate::record::code::Code;
 use crate::record::ident::ReceiptId;
-use crate::record::refusal::Code;
 
 /// What a handler gives.
 pub(super) type Answer = Result<Response, Stopped>;
@@ -50,68 +50,6 @@ pub struct Route {
     pub(super) handler: Handler,
 }
 
-/// The methods in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Safe; answers HEAD as well.
-    Get,
-    /// Changes something.
-    Post,
-}
-
-/// Who may call a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody: nothing secret is told, or the body's signatures are the authority.
-    Open,
-    /// Everybody, for what one signature is the authority of and must never wait: the caller's rate refuses only what does
-    /// not verify.
-    Signed,
-    /// Whoever holds a bearer.
-    Known,
-}
-
-/// A field of a query, a header, or a part of a path.
-#[derive(Debug, Clone, Copy)]
-pub struct Field {
-    /// Its name.
-    pub name: &'static str,
-    /// What it does.
-    pub about: &'static str,
-}
-
-/// What a body is.
-#[derive(Debug, Clone, Copy)]
-pub enum Shape {
-    /// JSON of this schema.
-    Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Lines or text that no schema describes.
-    Text,
-    /// Bytes.
-    Bytes,
-}
-
-/// A good answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Reply {
-    /// Its status.
-    pub status: u16,
-    /// Its media type.
-    pub media: &'static str,
-    /// What it is.
-    pub shape: Shape,
-    /// When it is given.
-    pub about: &'static str,
-}
-
-/// The media type of JSON documents.
-pub(super) const JSON: &str = "application/json";
-
-/// 200 with JSON of the type.
-pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
-    Reply { status: 200, media: JSON, shape: Shape::Json(schema), about }
-}
-
 /// A router that has every route of the table and no other.
 pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
     let mut router = Router::new();
@@ -128,7 +66,7 @@ pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>
 
 async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let mut principal = None;
-    let answer = match Call::enter(app, route, request).await {
+    let answer = match Call::enter(app, route.query, route.access, request).await {
         Ok(call) => {
             principal = call.caller.name().cloned();
             let (app, caller) = (call.app.clone(), call.caller.clone());
@@ -145,7 +83,7 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
         let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());
-        if about.is_some_and(|id| app.boundary.proposal(caller, &id).is_err()) {
+        if about.is_some_and(|id| app.boundary.proposals.proposal(caller, &id).is_err()) {
             refusal.receipt = None;
             refusal.proposal = None;
         }

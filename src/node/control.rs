@@ -6,7 +6,6 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -66,14 +65,17 @@ pub enum Answer {
 /// Does what is asked.
 pub async fn answer(boundary: &Boundary, runbooks: &[PathBuf], request: Request) -> Answer {
     let done = match request {
-        Request::TokenCreate { token } => boundary.create_token(token).await.map(Value::from),
-        Request::TokenList => boundary.tokens().map(|tokens| json!(tokens)),
-        Request::TokenRevoke { name } => boundary.revoke_token(&name).await.map(|()| json!({ "revoked": name })),
+        Request::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
+        Request::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
+        Request::TokenRevoke { name } => {
+            boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
+        }
         Request::Reseal => boundary
+            .sealing
             .reseal(runbooks.to_vec(), rustix::process::geteuid().as_raw())
             .await
-            .map(|changed| json!({ "changed": changed, "seal": boundary.state().seal.number })),
-        Request::Status => Ok(json!(Status { must_fix: boundary.must_fix(), ready: boundary.ready() })),
+            .map(|changed| json!({ "changed": changed, "seal": boundary.crossing.state().seal.number })),
+        Request::Status => Ok(json!(Status { must_fix: boundary.health.must_fix(), ready: boundary.health.ready() })),
     };
     done.map_or_else(|stopped| Answer::Error(stopped.to_string()), Answer::Ok)
 }
@@ -96,7 +98,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, Problem> {
 }
 
 /// Answers until the task is dropped.
-pub async fn serve(listener: UnixListener, boundary: Arc<Boundary>, runbooks: Vec<PathBuf>) {
+pub async fn serve(listener: UnixListener, boundary: Boundary, runbooks: Vec<PathBuf>) {
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {

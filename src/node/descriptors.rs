@@ -4,7 +4,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::http::HttpConfig;
+use crate::http::app::HttpConfig;
 
 /// What may go on at one time.
 #[derive(Debug, PartialEq, Eq)]

@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::boundary::BoundaryKey;
-use crate::boundary::sealed::Basis;
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::sealed::Basis;
 use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::problem::{Problem, Problems};
@@ -27,11 +27,12 @@ use crate::node::{kept, start};
 use crate::record::ident::Epoch;
 use crate::record::seal::{Followed, Genesis};
 use crate::store::care::{Defect, Scope, Survey};
-use crate::store::ledger::{self, Ledger};
+use crate::store::fault::Fault;
+use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::{self, backup, survey};
 use crate::store::stored::StoredLog;
-use crate::store::{CheckpointRow, Fault, fault};
+use crate::store::{CheckpointRow, crash_points, shared};
 use crate::trust::signer::{FileSigner, Signer as _};
 
 /// The database in a backup.
@@ -326,9 +327,9 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     }
     let _ = fs::remove_dir(place.join(CLOSED));
     sync_tree(&closed).map_err(failed)?;
-    fault::point("restore-old-log-kept");
+    crash_points::point("restore-old-log-kept");
     put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
-    fault::point("restore-new-log-in-place");
+    crash_points::point("restore-new-log-in-place");
     // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
     kept::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
@@ -391,7 +392,7 @@ pub fn closed(config: &Config) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// In words: why it can't be read.
-pub fn at_rest(directory: &Path, settings: ledger::Config) -> Result<Ledger, String> {
+pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
     let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
     let (note, known) = kept::read(&directory.join(kept::FILE))?;
     let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };

@@ -10,20 +10,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::boundary::Boundary;
-use crate::boundary::refusal::Stopped;
+use crate::crossing::refusal::Stopped;
 use crate::crypto::digest::{RosterDigest, SealDigest};
+use crate::http;
+use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
-use crate::http::{self, HttpConfig};
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request};
-use crate::node::descriptors;
 use crate::node::files::Files;
 use crate::node::host_lock::HostLock;
-use crate::node::kept;
 use crate::node::problem::{Problem, Problems};
 use crate::node::start::{self, Assembled, Takes};
-use crate::node::succession;
-use crate::node::witnessing;
+use crate::node::{descriptors, kept, succession, witnessing};
 use crate::record::ident::BoundaryName;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::LinuxSandbox;
@@ -31,7 +29,7 @@ use crate::store::ledger::Ledger;
 
 /// A boundary that is about to serve: its store is locked, what a crash left is closed, its sockets are open.
 pub struct Node {
-    boundary: Arc<Boundary>,
+    boundary: Boundary,
     ledger: Ledger,
     listener: TcpListener,
     control: tokio::net::UnixListener,
@@ -115,10 +113,10 @@ impl Node {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
         // The sandbox's sweep killed what was left; now their receipts, and only then requests (rule R6).
-        let recovered = boundary.recover().await.map_err(broken)?;
+        let recovered = boundary.crossing.recover().await.map_err(broken)?;
         let control = control::listen(&config.socket())?;
         let listener = listen(&config).await?;
-        let state = boundary.state();
+        let state = boundary.crossing.state();
         let started = Started {
             url: format!("http://{}", listener.local_addr().unwrap_or(config.listen)),
             name: config.name.clone(),
@@ -150,11 +148,11 @@ impl Node {
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken = |error: &dyn std::fmt::Display| Problem::whole(&config.path, format!("serving ended: {error}"));
         // What was signed before the last end, and was not run, takes its way now.
-        boundary.resume().await.map_err(|stopped| broken(&stopped))?;
+        boundary.proposals.resume().await.map_err(|stopped| broken(&stopped))?;
         let beside = [
             tokio::spawn(control::serve(control, boundary.clone(), config.runbooks.clone())),
             tokio::spawn(reseal_on(hangup, boundary.clone(), config.runbooks.clone())),
-            tokio::spawn(boundary.clone().keep_house()),
+            tokio::spawn(boundary.housekeeping.clone().keep_house()),
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
@@ -171,7 +169,7 @@ impl Node {
             task.abort();
         }
         let _ = std::fs::remove_file(config.socket());
-        boundary.drain(DRAIN).await;
+        boundary.housekeeping.drain(DRAIN).await;
         if let Err(error) = kept::write(&ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint is not kept: {error}");
         }
@@ -207,7 +205,7 @@ pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<S
         let answer = control::answer(&boundary, &config.runbooks, request).await;
         kept::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
-        Ok((answer, boundary.notes()))
+        Ok((answer, boundary.health.notes()))
     })
 }
 
@@ -220,10 +218,10 @@ async fn listen(config: &Config) -> Result<TcpListener, Problem> {
     })
 }
 
-async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<PathBuf>) {
+async fn reseal_on(mut hangup: Signal, boundary: Boundary, runbooks: Vec<PathBuf>) {
     while hangup.recv().await.is_some() {
-        match boundary.reseal(runbooks.clone(), rustix::process::geteuid().as_raw()).await {
-            Ok(true) => tracing::info!(seal = boundary.state().seal.number, "runbooks sealed anew"),
+        match boundary.sealing.reseal(runbooks.clone(), rustix::process::geteuid().as_raw()).await {
+            Ok(true) => tracing::info!(seal = boundary.crossing.state().seal.number, "runbooks sealed anew"),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),
         }
@@ -231,20 +229,20 @@ async fn reseal_on(mut hangup: Signal, boundary: Arc<Boundary>, runbooks: Vec<Pa
 }
 
 /// Looks for versions of the roster that people sign while the boundary serves: they wait for a start, and are told.
-async fn watch_rosters(boundary: Arc<Boundary>, config: Config, newest: u64) {
+async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told = Vec::new();
     loop {
         every.tick().await;
-        let (state, config) = (boundary.state(), config.clone());
+        let (state, config) = (boundary.crossing.state(), config.clone());
         let look = move || succession::notes_while_serving(&config, &state.rosters, newest);
         if let Ok(notes) = tokio::task::spawn_blocking(look).await {
             if notes != told {
                 notes.iter().for_each(|note| tracing::info!("{note}"));
                 told.clone_from(&notes);
             }
-            boundary.set_roster_notes(notes);
+            boundary.health.set_roster_notes(notes);
         }
     }
 }

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::boundary::outputs::Outputs;
-use crate::boundary::sealed::{Basis, Material, SealError, Sealed};
 use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
-use crate::boundary::surroundings::Surroundings;
-use crate::boundary::{Boundary, BoundaryKey, Limits, Parts};
+use crate::boundary::{Boundary, Parts};
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::capacity::Limits;
+use crate::crossing::outputs::Outputs;
+use crate::crossing::sealed::{Basis, Material, SealError, Sealed};
+use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::json;
 use crate::crypto::signature::SecretKey;
@@ -33,9 +35,10 @@ use crate::record::validity::Timestamp;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Probe;
-use crate::store::ledger::{self, Ledger};
+use crate::store::fault::Fault;
+use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
-use crate::store::{Fault, sqlite};
+use crate::store::{shared, sqlite};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, Signer as _};
@@ -43,7 +46,7 @@ use crate::trust::signer::{FileSigner, Signer as _};
 /// A boundary that is put together, and what its start found.
 pub struct Assembled {
     /// The boundary.
-    pub boundary: Arc<Boundary>,
+    pub boundary: Boundary,
     /// Its store.
     pub ledger: Ledger,
     /// What this host's sandbox holds.
@@ -136,11 +139,11 @@ pub async fn assemble(
     let parts =
         Parts { ledger: ledger_too, sandbox, key, sealed, outputs, limits, retention, closed, surroundings: around };
     let boundary = Boundary::new(parts);
-    boundary.set_notes(notes.clone());
-    boundary.set_roster_notes(found.following.clone());
+    boundary.health.set_notes(notes.clone());
+    boundary.health.set_roster_notes(found.following.clone());
     notes.extend(found.following);
-    notes.extend(boundary.note_seal());
-    let newest_roster = found.newest.max(boundary.state().roster.version());
+    notes.extend(boundary.health.note_seal());
+    let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
     Ok(Assembled { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock })
 }
 
@@ -271,24 +274,24 @@ fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: 
 ///
 /// # Errors
 /// When the key can't be used.
-pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<ledger::Config, Problems> {
+pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<shared::LedgerConfig, Problems> {
     let secret = copy_of(config, key)?;
-    let signer = ledger::Signer {
+    let signer = shared::LogSigner {
         key: secret.public(),
         keyid: key.key().keyid(),
         sign: Arc::new(move |bytes| secret.sign(bytes)),
     };
-    Ok(ledger::Config {
+    Ok(shared::LedgerConfig {
         name: config.name.clone(),
         signer,
         clock: around.now.clone(),
         boottime: Arc::new(boottime),
-        on_fatal: Arc::new(ledger::abort),
+        on_fatal: Arc::new(shared::abort),
         outputs: config.outputs(),
-        limits: ledger::Limits {
+        limits: shared::LedgerLimits {
             of_proposer: config.pending_per_proposer,
             of_all: config.pending,
-            ..ledger::Limits::default()
+            ..shared::LedgerLimits::default()
         },
     })
 }
@@ -302,7 +305,8 @@ fn closed_ledgers(
 ) -> Result<Vec<Ledger>, Problems> {
     let mut closed = Vec::new();
     for directory in restore::closed(config) {
-        let settings = ledger::Config { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
+        let settings =
+            shared::LedgerConfig { outputs: directory.join(restore::OUTPUTS), ..settings(config, key, around)? };
         match restore::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
             Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),

@@ -23,7 +23,7 @@ use crate::node::restore::{self, CLOSED, DATABASE, OUTPUTS};
 use crate::node::{kept, start};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::seal::Followed;
-use crate::store::fault;
+use crate::store::crash_points;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::old::{self, OldStore};
 use crate::trust::signer::{FileSigner, Signer as _};
@@ -120,14 +120,14 @@ pub fn upgrade(config: &Config, open_runs: OpenRuns) -> Result<Upgraded, Problem
         restore::sync(source.parent().unwrap_or(Path::new("/"))).map_err(|error| at(source, &error))?;
         restore::sync(&kept).map_err(|error| at(&kept, &error))?;
     }
-    fault::point("upgrade-old-store-kept");
+    crash_points::point("upgrade-old-store-kept");
     for (from, name) in [(config.outputs(), OUTPUTS), (config.closed(), CLOSED)] {
         move_to(&from, &kept.join(name))?;
     }
     restore::sync(&kept).and_then(|()| restore::sync(&config.data)).map_err(|error| at(&kept, &error))?;
-    fault::point("upgrade-old-outputs-kept");
+    crash_points::point("upgrade-old-outputs-kept");
     restore::put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
-    fault::point("upgrade-new-log-in-place");
+    crash_points::point("upgrade-new-log-in-place");
     // From here on the boundary is the new one. A crash leaves the old checkpoint, which names the log that is followed.
     kept::replace(&config.kept_checkpoint(), new_head.as_bytes()).map_err(|error| at(&config.data, &error))?;
     drop(lock);

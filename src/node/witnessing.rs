@@ -5,7 +5,6 @@
 //! end of the service waits for none.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -37,13 +36,13 @@ struct Turn {
 }
 
 /// Asks each witness of the roster in force for its cosignature of the log as it grows. Never ends.
-pub async fn keep_witnessed(boundary: Arc<Boundary>) {
+pub async fn keep_witnessed(boundary: Boundary) {
     let agent = agent();
     let (to, mut answers) = mpsc::unbounded_channel();
     let mut turns: HashMap<String, Turn> = HashMap::new();
     loop {
-        let named = boundary.witnesses_named();
-        let size = boundary.log_size();
+        let named = boundary.witnesses.witnesses_named();
+        let size = boundary.witnesses.log_size();
         turns.retain(|vkey, turn| turn.asking || named.iter().any(|witness| witness.key.vkey() == *vkey));
         for witness in &named {
             let fresh = || Turn { asking: false, not_before: Instant::now(), troubles: 0, size };
@@ -52,7 +51,7 @@ pub async fn keep_witnessed(boundary: Arc<Boundary>) {
             if turn.asking || Instant::now() < turn.not_before {
                 continue;
             }
-            match boundary.witness_ask(witness, &named) {
+            match boundary.witnesses.witness_ask(witness, &named) {
                 Ok(Some(ask)) => turn.asking = ask_aside(&agent, witness.clone(), ask, to.clone()),
                 Ok(None) => {}
                 Err(stopped) => {
@@ -107,9 +106,9 @@ type Answer = Result<(u16, Vec<u8>), String>;
 
 fn take(boundary: &Boundary, witness: Named, ask: &Ask, answer: Answer) -> Answered {
     let next = match answer {
-        Ok((status, body)) => boundary.witness_answered(&witness, ask, status, &body),
+        Ok((status, body)) => boundary.witnesses.witness_answered(&witness, ask, status, &body),
         Err(why) => {
-            boundary.witness_failed(&witness, why.clone());
+            boundary.witnesses.witness_failed(&witness, why.clone());
             Next::Trouble(why)
         }
     };

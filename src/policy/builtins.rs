@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::policy::Origin;
 use crate::policy::file::{PolicyError, read_lists};
 use crate::policy::lists::Lists;
+use crate::policy::origin::Origin;
 
 /// The built-in lists in their canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");

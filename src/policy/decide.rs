@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use crate::policy::file::Mode;
 use crate::policy::lists::{Entry, List, Listed, Lists, Side, word};
+use crate::policy::origin::{Origin, Sourced};
 use crate::policy::paths::{Places, TRUSTED, normalised};
 use crate::policy::patterns::PatternError;
-use crate::policy::{Origin, Ruling, Sourced};
+use crate::policy::ruling::Ruling;
 use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::shell::commands::{self, Found, NotUnderstood, Place, Shell, Size, What};
+use crate::shell::commands::{self, Size};
+use crate::shell::found::{Found, NotUnderstood, Place, Shell, What};
 
 /// Where it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -470,7 +472,7 @@ mod tests {
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
     use crate::policy::paths::RunbookPath;
-    use crate::policy::resolve_path;
+    use crate::policy::ruling::resolve_path;
 
     #[test]
     fn two_unknown_texts_that_begin_alike_stay_two_questions() {

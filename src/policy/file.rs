@@ -783,7 +783,8 @@ grants:
         );
         assert!(!policy.has_sandbox_rules());
         assert!(errors(text).is_empty(), "and a boundary serves under it");
-        let ruling = crate::policy::resolve(&policy, Builtins::current(), &"nginx:restart".parse().expect("a ref"));
+        let ruling =
+            crate::policy::ruling::resolve(&policy, Builtins::current(), &"nginx:restart".parse().expect("a ref"));
         let approvals = ruling.approvals.expect("approvals").value;
         assert_eq!((approvals.required, approvals.each, approvals.from.len()), (1, Some(true), 2));
     }

@@ -6,9 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::origin::{Origin, Sourced};
 use crate::policy::patterns::Pattern;
-use crate::policy::profile::ProfileError;
-use crate::policy::{Origin, Sourced};
+use crate::policy::profile_error::ProfileError;
 use crate::record::declared::DeclaredNetwork;
 use crate::record::host::is_at_or_below;
 use crate::record::profile::{ISOLATED, Network, NetworkMode, Proc, Workdir};

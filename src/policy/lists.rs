@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::policy::Origin;
+use crate::policy::origin::Origin;
 use crate::policy::paths::{PathPattern, Places, TRUSTED, normalised};
 use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;

@@ -11,11 +11,13 @@ use crate::policy::decide::{
 };
 use crate::policy::file::Mode;
 use crate::policy::lists::{Lists, word};
+use crate::policy::origin::Origin;
 use crate::policy::paths::TRUSTED;
-use crate::policy::{Origin, Ruling};
+use crate::policy::ruling::Ruling;
 use crate::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::step::StepDefinition;
-use crate::shell::commands::{NotUnderstood, Place, Shell, Size};
+use crate::shell::commands::Size;
+use crate::shell::found::{NotUnderstood, Place, Shell};
 
 /// Policy lets this step not run, whoever signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,7 +261,7 @@ mod tests {
     use super::*;
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
-    use crate::policy::resolve;
+    use crate::policy::ruling::resolve;
     use crate::record::authorization::PermissionReason;
     use crate::record::document::check_sorted;
     use crate::record::step::{Approvals, DeclaredSandbox, Format, SessionUse, Template};

@@ -3,9 +3,9 @@
 //! From what the boundary gives, what policy says and what the step declares. Approvers sign the result; the
 //! boundary resolves it again when the run is to begin, and the two must be equal.
 
-use std::fmt;
-
-use crate::policy::{Ruling, host};
+use crate::policy::host;
+use crate::policy::profile_error::ProfileError;
+use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::configuration::Configuration;
 use crate::record::enforcement;
@@ -45,77 +45,6 @@ pub enum Level {
     /// The layers that the host held at the seal. The list is signed all the same: a host that holds less later can't run it.
     BestEffort(Vec<Layer>),
 }
-
-/// A step asks for what it can't have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProfileError {
-    /// A limit of zero would stop every run.
-    ZeroLimit {
-        /// Which one.
-        limit: Limit,
-        /// Who said it.
-        by: &'static str,
-    },
-    /// A step declares more than it may.
-    AboveMaximum {
-        /// Which limit.
-        limit: Limit,
-        /// What the step declares.
-        declared: u64,
-        /// What it may have.
-        maximum: u64,
-        /// Who says so.
-        by: String,
-    },
-    /// A step declares what can't be.
-    Declared {
-        /// What is wrong with it, and what to do.
-        why: String,
-    },
-    /// A step declares something of the host that policy does not allow it.
-    NotAllowed {
-        /// What, as the runbook has it.
-        asks: String,
-        /// What an override would have to say.
-        write: String,
-    },
-    /// A step declares `proc=full` where policy says `minimal`.
-    ProcRefused {
-        /// The rule that says so.
-        by: String,
-    },
-}
-
-impl fmt::Display for ProfileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ZeroLimit { limit, by } => {
-                write!(
-                    f,
-                    "{by} sets the limit {} to 0, under which nothing can run: raise it or leave it out",
-                    limit.field()
-                )
-            }
-            Self::AboveMaximum { limit, declared, maximum, by } => write!(
-                f,
-                "the step asks for {} {declared}, and {by} allows {maximum}: lower it in the runbook, or allow more in a policy override",
-                limit.field()
-            ),
-            Self::Declared { why } => f.write_str(why),
-            Self::NotAllowed { asks, write } => write!(
-                f,
-                "the step declares {asks}, and no policy override for its runbook allows that: remove it from the runbook, or write \
-                 `sandbox: {{{write}}}` into one"
-            ),
-            Self::ProcRefused { by } => write!(
-                f,
-                "the step declares proc=full, and policy ({by}) says minimal: remove it from the runbook, or allow it in a policy override"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ProfileError {}
 
 /// The effective profile of a step.
 ///
@@ -205,7 +134,7 @@ mod tests {
     use super::*;
     use crate::policy::builtins::Builtins;
     use crate::policy::file::Policy;
-    use crate::policy::resolve;
+    use crate::policy::ruling::resolve;
     use crate::record::profile::Workdir;
     use crate::record::step::DeclaredLimits;
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
 use crate::record::document::{Malformed, Predicate, Statement, Subject, check_sorted, check_subjects};
+use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
 use crate::record::later_parts::{Artifacts, Emergency, PlanReference, ProgramList, SessionState, Target};
 use crate::record::profile::{PROGRAMS, Profile};
@@ -120,6 +121,14 @@ pub enum PermissionReason {
     BuiltInDeny,
     /// It can't be known before running.
     Unknown,
+}
+
+impl Verified<Authorization> {
+    /// The digest that names this authorization.
+    #[must_use]
+    pub fn digest_as(&self) -> AuthorizationDigest {
+        AuthorizationDigest::from_bytes(self.digest())
+    }
 }
 
 impl Authorization {

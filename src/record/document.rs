@@ -9,10 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::canonical;
-use crate::crypto::digest;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
-use crate::record::refusal::Code;
+use crate::crypto::{canonical, digest};
+use crate::record::code::Code;
 use crate::record::reserved::{self, Reserved};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).

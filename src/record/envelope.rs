@@ -25,11 +25,9 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::canonical;
-use crate::crypto::digest;
-use crate::crypto::json;
 use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
 use crate::crypto::sshsig::{self, KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
+use crate::crypto::{canonical, digest, json};
 use crate::record::document::{Malformed, Predicate, Statement};
 use crate::record::schema::BASE64;
 

@@ -17,6 +17,7 @@ pub mod host;
 // `later_words` defines its types with the same macro.
 #[macro_use]
 pub mod ident;
+pub mod code;
 pub mod later;
 pub mod later_parts;
 pub mod later_words;

@@ -9,8 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::canonical;
-use crate::crypto::json;
+use crate::crypto::{canonical, json};
 use crate::record::document::{Malformed, Predicate};
 
 /// A reserved part of a document: a type with rules of its own.

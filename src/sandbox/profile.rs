@@ -8,11 +8,10 @@ use rustix::fs::{Access, AtFlags};
 use crate::record::enforcement::Level;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::sandbox::deny::Patterns;
-use crate::sandbox::filesystem;
-use crate::sandbox::ids;
 use crate::sandbox::mounts::Mounts;
 use crate::sandbox::probe::{Missing, Probe, level};
 use crate::sandbox::protocol::{Filter, Form, HostId};
+use crate::sandbox::{filesystem, ids};
 
 /// A profile that this host can hold, and how it will be held.
 #[derive(Debug)]

@@ -1,19 +1,16 @@
 //! Builtins that run texts or commands, or set variables.
 
 use crate::shell::arithmetic::evaluates;
-use crate::shell::finding::Reader;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
+use crate::shell::known::is_known;
 use crate::shell::options::Grammar;
-use crate::shell::reasons::{MAY_BE_READING, NO_NAME, NO_TEXT, NOT_NAMED, READING};
+use crate::shell::reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_NAME, NO_TEXT, NOT_NAMED, READING};
 use crate::shell::settings;
-use crate::shell::shells::LOGIN;
 use crate::shell::syntax::{HOLE, Part, Word};
+use crate::shell::walk::Reader;
 use crate::shell::words::INDEX;
-use crate::shell::wrappers::{Call, Done, is_known};
-
-/// Options of bash by which it reads the text otherwise.
-pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
+use crate::shell::wrappers::{Call, Done};
 
 /// Whether it is the number of a signal (signal(7)): the highest is 64.
 fn is_signal(text: &str) -> bool {

@@ -1,9 +1,9 @@
 //! Programs that run what one of their options says, or whose grammar is not read here.
 
-use crate::shell::finding::Reader;
 use crate::shell::grammars::{LOADER, START_STOP_DAEMON};
 use crate::shell::options::{Grammar, letters};
 use crate::shell::syntax::Word;
+use crate::shell::walk::Reader;
 use crate::shell::wrappers::{Call, Done};
 
 /// What an option's value is.

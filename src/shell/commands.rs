@@ -1,9 +1,8 @@
 //! What running a script would start.
 
-use std::fmt;
-
-use crate::shell::finding::Finding;
+use crate::shell::found::{Found, NotUnderstood, Place, Shell};
 use crate::shell::syntax::HOLE;
+use crate::shell::walk::Finding;
 
 /// How much text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,73 +23,6 @@ impl Size {
         }
     }
 }
-
-/// Which shell runs the script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shell {
-    /// GNU bash, under its own name.
-    Bash,
-    /// `sh`, which may be dash or bash: what either of them would run.
-    Sh,
-}
-
-/// A place in a script: line and column in characters, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The line, from 1.
-    pub line: usize,
-    /// The character in it, from 1.
-    pub column: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
-    }
-}
-
-/// One thing that a script does which a policy has to decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What.
-    pub what: What,
-    /// Where it stands. In a text that a command gets (`sh -c '…'`) as exact as its quotes allow; else where that text begins.
-    pub place: Place,
-    /// What runs it, the outermost first: `["env", "sudo"]`. Empty where the script's own shell does.
-    pub via: Vec<String>,
-    /// As it is written, at most 200 characters.
-    pub source: String,
-}
-
-/// What a script does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
-    /// A program or builtin, by its name after quote removal, as written otherwise: `git`, `/usr/bin/git`, `./x`.
-    Command(String),
-    /// A call of a function that the script certainly defined before. What its body runs is found where it stands.
-    Function(String),
-    /// A variable that changes what later commands do or are is set: its name.
-    Setting(String),
-    /// What would run can't be known before it runs, and why.
-    Unknown(&'static str),
-}
-
-/// A script, or a part of it, that is not understood. A policy denies it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotUnderstood {
-    /// Where.
-    pub place: Place,
-    /// What happened, then what to do.
-    pub message: String,
-}
-
-impl fmt::Display for NotUnderstood {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
-impl std::error::Error for NotUnderstood {}
 
 /// Everything that running `script` with bash or with dash would start, or that changes what is started, in order of place.
 ///

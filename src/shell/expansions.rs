@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use crate::shell::arithmetic::evaluates;
-use crate::shell::finding::{is_open_index, is_trap};
 use crate::shell::grammar::Until;
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, List, Origin, Parser, Part, Read, Word};
+use crate::shell::traps::{is_open_index, is_trap};
 use crate::shell::words::{Building, Quote, finished};
 
 impl Parser<'_> {

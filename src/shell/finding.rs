@@ -2,138 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::commands::{Found, Place, Shell, What};
+use crate::shell::found::{Found, Place, Shell, What};
+use crate::shell::known::is_known;
 use crate::shell::reasons::{NO_NAME, NO_TEXT, NOT_NAMED, OF_THE_KERNEL, TRAP};
-use crate::shell::settings;
 use crate::shell::syntax::{
-    self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word,
+    self, Compound, Dialect, Flaw, HOLE, Item, List, MAX_DEPTH, Node, Origin, Part, Redirect, Simple, Word, is_name,
 };
-use crate::shell::words::is_name;
-use crate::shell::wrappers;
-
-/// What was found, with its byte in place of line and column.
-pub(super) struct Raw {
-    at: usize,
-    what: What,
-    via: Vec<String>,
-    source: String,
-}
-
-/// What is known around a command.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    /// The here-documents of the text that it stands in.
-    bodies: &'a [Word],
-    /// Whose grammar that text has.
-    dialect: Dialect,
-    /// What runs it.
-    via: &'a [String],
-    /// The script's own shell runs it: its functions count.
-    here: bool,
-    /// It is in a function's body, which may run later; the number of the statement that defines it.
-    function: Option<usize>,
-    /// It certainly runs, in this shell, when the script does.
-    top: bool,
-    /// The function whose parameters `"$@"` is here.
-    named: Option<&'a str>,
-    /// It stands in that function's own list: it runs once, after what stands before it.
-    body: bool,
-    /// The script may read what it writes.
-    captured: bool,
-    /// No variable gets its words.
-    aside: bool,
-    /// What it reads as standard input, if that stands in the script.
-    pub(super) input: Option<&'a Word>,
-    /// Texts in texts, and wrappers in wrappers.
-    nested: usize,
-}
-
-impl<'a> Context<'a> {
-    /// What the shell around runs itself, for a builtin whose context is `outside`; with that shell's functions or without.
-    pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
-        Self { here: outside.here && functions, ..self }
-    }
-
-    /// Whether what runs it next is one of `names`.
-    pub(super) fn is_behind(self, names: &[&str]) -> bool {
-        self.via.last().is_some_and(|last| names.contains(&last.as_str()))
-    }
-
-    /// The same, for what does not read this command's standard input.
-    pub(super) fn without_input(self) -> Self {
-        Self { input: None, ..self }
-    }
-}
-
-/// How a text that a command gets is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
-    /// By the shell that reads the text around it, which knows its functions.
-    Here,
-    /// By a new bash.
-    Bash,
-    /// By a new dash.
-    Dash,
-    /// By `sh`, or by somebody's login shell.
-    Sh,
-}
-
-/// The walk through the tree.
-pub(super) struct Finding<'s> {
-    script: &'s str,
-    shell: Shell,
-    found: Vec<Raw>,
-    depth: usize,
-    /// Bytes of texts in texts that may still be read.
-    budget: usize,
-    /// Functions that are certainly defined, with the number of the statement that does it.
-    certain: BTreeMap<String, usize>,
-    /// All functions so far.
-    functions: BTreeSet<String>,
-    /// Calls in functions' bodies: which of `found`, and the number of the statement that the body is in.
-    calls: Vec<(usize, usize)>,
-    /// The first statement that may call a function.
-    first_call: Option<usize>,
-    /// Statements so far.
-    statement: usize,
-    /// Functions may be undefined again, or a name may be another one's when they are defined.
-    unset: bool,
-    /// Names that are undefined somewhere, or that an alias gives.
-    undefined: BTreeSet<String>,
-    /// Functions that pass `"$@"` on to what runs it.
-    passing: BTreeSet<String>,
-    /// What each of them is called with, as the walk before found it, and as this walk does.
-    given: Calls,
-    giving: Calls,
-    /// Functions whose parameters change in a way that is not read; all of them, if the change may be anywhere.
-    moved: BTreeSet<String>,
-    moves: bool,
-    /// How many parameters the function around has shifted away so far.
-    shifted: usize,
-    /// `IFS=` before `read`: a setting only if something else has that name.
-    fields: Vec<Raw>,
-    /// Functions go to other shells, without those that they call.
-    pub(super) exported: bool,
-    /// Values are evaluated as arithmetic or as names somewhere.
-    pub(super) evaluates: bool,
-    /// bash and dash may read the text differently that is walked through.
-    differs: bool,
-    /// Texts that would run a command if they were evaluated so.
-    traps: Vec<Raw>,
-    /// The same in words that no variable gets, unless the output of the whole script goes to a file.
-    loose: Vec<Raw>,
-    redirected: bool,
-    /// Some variables' values are evaluated as arithmetic when they are assigned.
-    pub(super) integers: bool,
-    /// Values that would set a variable that changes what commands are if they were.
-    sums: Vec<Raw>,
-    /// Variables that are arrays somewhere.
-    arrays: BTreeSet<String>,
-    /// Others may be too, whose names are not known.
-    any_array: bool,
-    /// Values that a declaring builtin gets as one word, by the name of the variable: an array's are read as elements, with what they run.
-    elements: Vec<(String, Raw)>,
-}
+use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
+use crate::shell::walk::{Calls, Context, Finding, Raw, Reader, Spelling};
+use crate::shell::{settings, wrappers};
 
 impl<'s> Finding<'s> {
     pub(super) fn new(script: &'s str, shell: Shell) -> Self {
@@ -283,7 +160,7 @@ impl<'s> Finding<'s> {
         let calls = std::mem::take(&mut self.calls);
         for (index, statement) in calls.into_iter().filter(|_| !self.exported) {
             let What::Command(name) = &self.found[index].what else { continue };
-            let Some(defined) = self.certain.get(name).filter(|_| !wrappers::is_known(name)) else { continue };
+            let Some(defined) = self.certain.get(name).filter(|_| !is_known(name)) else { continue };
             let before_calls = self.first_call.is_none_or(|first| *defined < first);
             if before_calls || *defined < statement {
                 self.found[index].what = What::Function(name.clone());
@@ -441,7 +318,7 @@ impl<'s> Finding<'s> {
         let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
         self.redirected |= executes && !simple.redirects.is_empty();
         let prints = name == "printf" && simple.words.get(1).is_some_and(|word| word.exact && word.text != "-v");
-        let keeps = wrappers::is_known(name.rsplit('/').next().unwrap_or(name)) && !prints;
+        let keeps = is_known(name.rsplit('/').next().unwrap_or(name)) && !prints;
         let called = self.functions.contains(name) || self.undefined.contains(name);
         !context.captured && context.nested == 0 && !keeps && !called && !writes_a_file(&simple.redirects)
     }
@@ -451,8 +328,7 @@ impl<'s> Finding<'s> {
         let name = context.named.filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
         let first = &words[0];
-        let runs =
-            |first: &str| wrappers::is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first);
+        let runs = |first: &str| is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first);
         if at > 0 && !first.exactly().is_some_and(runs) {
             return None;
         }
@@ -656,7 +532,7 @@ impl<'s> Finding<'s> {
         }
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
         // A function with the name of a wrapper hides nothing: were it not defined, the wrapper would run its arguments.
-        let known = wrappers::is_known(base);
+        let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
             self.found.push(raw(first, What::Function(name.to_owned()), context));
             return Ok(());
@@ -788,21 +664,6 @@ fn budget(script: &str) -> usize {
     4 * script.len() + 4096
 }
 
-/// Whether evaluating `text`, or a text that it is put into, as arithmetic or as a name may run a command. The brackets of an index
-/// around it may come from elsewhere.
-pub(super) fn is_trap(text: &str) -> bool {
-    text.contains("$(")
-        || text.contains('`')
-        || text.contains("@P}")
-        || text.split("${").skip(1).any(|rest| rest.starts_with([' ', '\t', '\n', '|']))
-        || text.find('[').is_some_and(|bracket| text[bracket..].split("${").skip(1).any(|rest| rest.contains('@')))
-}
-
-/// The same of a text that needs no other one around it.
-fn is_whole_trap(text: &str) -> bool {
-    text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
-}
-
 /// Whether output goes to a file, which the script may read.
 fn writes_a_file(redirects: &[Redirect]) -> bool {
     let descriptor =
@@ -812,40 +673,6 @@ fn writes_a_file(redirects: &[Redirect]) -> bool {
         let output = matches!(redirect.operator, ">" | ">>" | ">|" | "<>" | "&>" | ">&");
         output && !nowhere(&redirect.target) && !(redirect.operator == ">&" && descriptor(&redirect.target))
     })
-}
-
-/// Whether a word, or the value that it assigns, is a name with an index that goes on with what is not known: `x="a[$y"`.
-pub(super) fn opens_index(word: &Word) -> bool {
-    let text = word.name.map_or(word.text.as_str(), |name| {
-        let rest = &word.text[name..];
-        let value = if rest.starts_with('[') { rest.find("]=").or_else(|| rest.find("]+=")) } else { rest.find('=') };
-        // What is appended goes on behind a name.
-        value.map_or("", |at| if rest[..at].ends_with('+') { &rest[at - 1..] } else { &rest[at + 1..] })
-    });
-    !word.exact && !word.array && is_open_index(text)
-}
-
-/// The same of a text.
-pub(super) fn is_open_index(text: &str) -> bool {
-    if !text.contains('[') {
-        return false;
-    }
-    let mut open: Vec<bool> = Vec::new();
-    for (at, character) in text.char_indices() {
-        match character {
-            '[' => {
-                let before = &text[..at];
-                let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == HOLE);
-                // In `.items[0]` no name begins that arithmetic would read.
-                let named = name.len() < before.len() && !name.ends_with('.');
-                open.push(named || before == "+=");
-            }
-            ']' => drop(open.pop()),
-            HOLE if open.contains(&true) => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// `"$@"`
@@ -932,10 +759,6 @@ const MOVES: &[&str] = &["set", "shift"];
 const MAX_ROUNDS: usize = 6;
 const MAX_CALLS: usize = 256;
 const CALL: usize = 64;
-
-/// What functions are called with: the arguments of each call by how they are spelt.
-type Calls = BTreeMap<String, BTreeMap<Spelling, Vec<Word>>>;
-type Spelling = Vec<(String, bool)>;
 
 /// A function of this name runs where a command is not found.
 const NOT_FOUND: &str = "command_not_found_handle";

@@ -1,10 +1,10 @@
 //! What git runs by its options and settings.
 
-use crate::shell::finding::Reader;
 use crate::shell::grammars::GIT;
 use crate::shell::options::{Grammar, letters};
 use crate::shell::reasons::{EXT, GIT_SETTING, NO_OPTION};
 use crate::shell::syntax::{HOLE, Word};
+use crate::shell::walk::Reader;
 use crate::shell::wrappers::{Call, Done};
 
 impl<'a> Call<'_, '_, 'a> {

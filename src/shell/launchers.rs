@@ -1,13 +1,12 @@
 //! Programs that run their arguments in ways of their own.
 
-use crate::shell::finding::Reader;
 use crate::shell::grammars::{
     ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
 };
 use crate::shell::options::{Grammar, read};
-use crate::shell::reasons::{FIND_ACTION, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
-use crate::shell::shells::LOGIN;
+use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
 use crate::shell::syntax::{HOLE, Word};
+use crate::shell::walk::Reader;
 use crate::shell::wrappers::{Call, Done};
 
 impl<'a> Call<'_, '_, 'a> {

@@ -62,3 +62,9 @@ pub(super) const OF_THE_KERNEL: &str =
 
 /// A text that is evaluated.
 pub(super) const TRAP: &str = "a text that could run a command, in a script that evaluates variables as arithmetic: write it without `$(`, backticks and `name[$x`, or keep the two in separate steps";
+
+/// Options of bash by which it reads the text otherwise.
+pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
+
+/// Files in the home folder, which a script may have written.
+pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view: leave `-l` out";

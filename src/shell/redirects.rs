@@ -1,7 +1,7 @@
 //! Redirections and here-documents.
 
-use crate::shell::syntax::{Parser, Pending, Read, Redirect, Word};
-use crate::shell::words::{Kind, is_name};
+use crate::shell::syntax::{Parser, Pending, Read, Redirect, Word, is_name};
+use crate::shell::words::Kind;
 
 impl Parser<'_> {
     /// Takes a redirection, if one stands here.

@@ -1,10 +1,9 @@
 //! Shells that get a text, a file, or standard input.
 
-use crate::shell::builtins::CHANGES_READING;
-use crate::shell::commands::What;
-use crate::shell::finding::Reader;
-use crate::shell::reasons::{READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
+use crate::shell::found::What;
+use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
 use crate::shell::syntax::{self, Dialect, Origin, Word};
+use crate::shell::walk::Reader;
 use crate::shell::wrappers::{Call, Done};
 
 impl<'a> Call<'_, '_, 'a> {
@@ -137,9 +136,6 @@ impl<'a> Call<'_, '_, 'a> {
         Ok(())
     }
 }
-
-/// Files in the home folder, which a script may have written.
-pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view: leave `-l` out";
 
 /// Long options of bash, and whether each takes the next word.
 pub(super) const SHELL_LONG: &[(&str, bool)] = &[

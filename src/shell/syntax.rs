@@ -374,3 +374,10 @@ impl<'t> Parser<'t> {
         self.depth -= 1;
     }
 }
+
+/// A variable's name.
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

@@ -1,8 +1,8 @@
 //! Words: quotes, expansions, substitutions, the bodies of here-documents.
 
-use crate::shell::finding::{is_trap, opens_index};
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Parser, Part, Read, Word};
+use crate::shell::syntax::{HOLE, Parser, Part, Read, Word, is_name};
+use crate::shell::traps::{is_trap, opens_index};
 
 /// Where a word stands, and so what may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -364,13 +364,6 @@ pub(super) fn finished(mut w: Building, raw: &str) -> Word {
         w.word.raw = Some(raw.into());
     }
     w.word
-}
-
-/// A variable's name.
-pub(super) fn is_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Bytes that mean something in a word. A [`HOLE`] begins with 0xF4.

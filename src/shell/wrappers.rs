@@ -3,229 +3,15 @@
 //! A closed table: what is not in it is taken to run nothing (docs/design.md lists what that misses). Each entry is the program's option
 //! grammar and what its operands are; where a word can't be told apart from an option, what follows is unknown.
 
-use crate::shell::finding::{Context, Finding, Reader};
 use crate::shell::grammars::{
     CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
     TASKSET, TIME, TIMEOUT, UNSHARE,
 };
+use crate::shell::known::{is_loader, is_shell, is_vim};
 use crate::shell::options::{Grammar, Options, read};
 use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_WORDS};
 use crate::shell::syntax::{Flaw, Word};
-
-/// Whether `name` is in the table.
-pub(super) fn is_known(name: &str) -> bool {
-    NAMES.binary_search(&name).is_ok() || is_loader(name) || is_shell(name) || is_vim(name)
-}
-
-/// One of Debian's builds of vim: `vim.basic`, `vim.tiny`.
-fn is_vim(name: &str) -> bool {
-    name.starts_with("vim.")
-}
-
-/// The dynamic loader, which runs the program that is its first operand.
-fn is_loader(name: &str) -> bool {
-    (name.starts_with("ld-") || name.starts_with("ld.")) && name.contains(".so")
-}
-
-/// Shells under other names: `bash-static`, `ksh93`, `oksh`, `zsh5`.
-fn is_shell(name: &str) -> bool {
-    let plain = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
-    let plain = plain.strip_suffix("-static").unwrap_or(plain);
-    plain.ends_with("sh") && SHELLS.iter().any(|shell| plain.ends_with(shell)) && plain.len() <= 6
-}
-
-const SHELLS: &[&str] =
-    &["bash", "dash", "ksh", "zsh", "yash", "posh", "hush", "csh", "sash", "nush", "pwsh", "osh", "elvish"];
-
-/// In order.
-const NAMES: &[&str] = &[
-    ".",
-    "[",
-    "aa-exec",
-    "aarch64",
-    "alias",
-    "apt",
-    "apt-cache",
-    "apt-get",
-    "arch-chroot",
-    "arm64",
-    "ash",
-    "at",
-    "athlon",
-    "autossh",
-    "bash",
-    "batch",
-    "bind",
-    "borg",
-    "bsdtar",
-    "builtin",
-    "busybox",
-    "bwrap",
-    "capsh",
-    "catchsegv",
-    "certbot",
-    "cgexec",
-    "choom",
-    "chpst",
-    "chronic",
-    "chroot",
-    "chrt",
-    "clush",
-    "command",
-    "compgen",
-    "complete",
-    "coreutils",
-    "cpio",
-    "cpulimit",
-    "csh",
-    "daemonize",
-    "dash",
-    "dbus-run-session",
-    "debconf",
-    "declare",
-    "diff3",
-    "doas",
-    "dpkg",
-    "dumb-init",
-    "eatmydata",
-    "ed",
-    "enable",
-    "entr",
-    "env",
-    "envdir",
-    "envuidgid",
-    "eval",
-    "ex",
-    "exec",
-    "export",
-    "fakeroot",
-    "faketime",
-    "fc",
-    "find",
-    "firejail",
-    "fish",
-    "flock",
-    "gdb",
-    "getopts",
-    "git",
-    "gmake",
-    "gosu",
-    "hash",
-    "hyperfine",
-    "i386",
-    "i486",
-    "i586",
-    "i686",
-    "ifne",
-    "install",
-    "ionice",
-    "jobs",
-    "ksh",
-    "let",
-    "linux32",
-    "linux64",
-    "local",
-    "ltrace",
-    "make",
-    "man",
-    "mapfile",
-    "mispipe",
-    "mksh",
-    "newgrp",
-    "nice",
-    "nohup",
-    "npm",
-    "nsenter",
-    "numactl",
-    "openvt",
-    "parallel",
-    "pdsh",
-    "pee",
-    "pkexec",
-    "ppc64",
-    "printf",
-    "prlimit",
-    "proot",
-    "prove",
-    "proxychains",
-    "proxychains4",
-    "rbash",
-    "rclone",
-    "read",
-    "readarray",
-    "readonly",
-    "restic",
-    "rsync",
-    "run-parts",
-    "run0",
-    "runcon",
-    "runuser",
-    "s390x",
-    "schroot",
-    "scp",
-    "script",
-    "sdiff",
-    "sem",
-    "set",
-    "setarch",
-    "setlock",
-    "setpriv",
-    "setsid",
-    "setuidgid",
-    "sftp",
-    "sg",
-    "sh",
-    "shopt",
-    "softlimit",
-    "sort",
-    "source",
-    "split",
-    "ssh",
-    "ssh-agent",
-    "sshpass",
-    "start-stop-daemon",
-    "stdbuf",
-    "strace",
-    "su",
-    "su-exec",
-    "sudo",
-    "sudoedit",
-    "systemd-cat",
-    "systemd-inhibit",
-    "systemd-nspawn",
-    "systemd-run",
-    "tar",
-    "taskset",
-    "tcpdump",
-    "tcsh",
-    "test",
-    "time",
-    "timeout",
-    "tini",
-    "torsocks",
-    "toybox",
-    "trap",
-    "typeset",
-    "uclampset",
-    "uname26",
-    "unbuffer",
-    "unset",
-    "unshare",
-    "valgrind",
-    "vi",
-    "view",
-    "vim",
-    "wait",
-    "watch",
-    "watchexec",
-    "wget",
-    "x86_64",
-    "xargs",
-    "xvfb-run",
-    "yash",
-    "zip",
-    "zsh",
-];
+use crate::shell::walk::{Context, Finding, Reader};
 
 /// What reading a call gives.
 pub(super) type Done = Result<(), Flaw>;
@@ -452,10 +238,9 @@ impl<'a> Call<'_, '_, 'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn the_table_is_in_order() {
-        assert!(NAMES.is_sorted());
+        assert!(crate::shell::known::NAMES.is_sorted());
     }
 }

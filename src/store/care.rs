@@ -10,9 +10,10 @@ use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::ident::BoundaryName;
 use crate::record::validity::Timestamp;
+use crate::store::Reads;
+use crate::store::fault::Fault;
 use crate::store::message::Retention;
 use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::{Fault, Reads};
 
 /// What a survey is told from outside the store.
 #[derive(Debug, Clone)]

@@ -1,97 +1,62 @@
-//! Places where a test kills the process.
-//!
-//! In builds without `debug_assertions` every place compiles to nothing.
+//! Something broke in the store.
 
-/// The names of all places, in the order of the crossing.
-#[cfg(debug_assertions)]
-pub const POINTS: &[&str] = &[
-    "before-seal-commit",
-    "after-seal-commit",
-    "before-proposal-commit",
-    "after-proposal-commit",
-    "before-denial-commit",
-    "after-denial-commit",
-    "before-consume-commit",
-    "after-consume-commit",
-    "before-receipt-commit",
-    "after-receipt-commit",
-    "before-refusal-commit",
-    "after-refusal-commit",
-    "before-advance-commit",
-    "after-advance-commit",
-    "before-prune-commit",
-    "after-prune-commit",
-    "before-retire-commit",
-    "after-retire-commit",
-];
+use std::fmt;
 
-/// What a batch holds; two places each, before and after its commit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
-    Seal,
-    Proposal,
-    Denial,
-    Consume,
-    Receipt,
-    Refusal,
-    Advance,
-    Prune,
-    Retire,
+/// Something broke. For the log of the service; the caller gets an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No room was left; nothing of the batch is stored.
+    Full {
+        /// What was being done.
+        during: &'static str,
+    },
+    /// The database refused; nothing of the batch is stored.
+    Database {
+        /// What was being done.
+        during: &'static str,
+        /// The database's words.
+        message: String,
+    },
+    /// A write, sync or read failed, or what is stored contradicts itself: nothing is known, the process must end.
+    Broken {
+        /// What was being done.
+        during: &'static str,
+        /// The database's words.
+        message: String,
+    },
+    /// The store can't be opened.
+    Unusable {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The writer has ended.
+    Closed,
 }
 
-/// The kinds in one batch.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Kinds(u16);
-
-impl Kinds {
-    pub(crate) const fn add(&mut self, kind: Kind) {
-        self.0 |= 1 << kind as u16;
+impl Fault {
+    /// Whether the process must end at once: what is durable is no longer known, and a retried sync may lie.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        matches!(self, Self::Broken { .. })
     }
 
-    /// Comes by the places before, or after, the commit of a batch of these kinds.
-    #[cfg(debug_assertions)]
-    pub(crate) fn pass(self, committed: bool) {
-        for (at, names) in POINTS.chunks(2).enumerate() {
-            if self.0 >> at & 1 == 1 {
-                point(names[usize::from(committed)]);
+    pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
+        Self::Broken { during, message: message.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { during } => write!(f, "{during}: no space left for the store; free some on its disk"),
+            Self::Database { during, message } => write!(f, "{during}: {message}"),
+            Self::Broken { during, message } => {
+                write!(f, "{during}: {message}; the process ends, start it again once the disk is sound")
             }
-        }
-    }
-
-    #[cfg(not(debug_assertions))]
-    #[inline(always)]
-    pub(crate) const fn pass(self, _: bool) {}
-}
-
-/// Kills this process at once when `COUNTERSIGN_FAULT` is `name`, or `name:n` at the n-th time, counting from 1.
-#[cfg(debug_assertions)]
-pub fn point(name: &str) {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
-    static SEEN: AtomicU64 = AtomicU64::new(0);
-
-    let armed = ARMED.get_or_init(|| {
-        let text = std::env::var("COUNTERSIGN_FAULT").ok()?;
-        match text.split_once(':') {
-            Some((name, time)) => Some((name.to_owned(), time.parse().ok()?)),
-            None => Some((text, 1)),
-        }
-    });
-    if let Some((armed, time)) = armed
-        && armed == name
-        && SEEN.fetch_add(1, Ordering::Relaxed) + 1 == *time
-    {
-        // As the kernel's out-of-memory killer or an operator would: no destructor, no flush.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        loop {
-            std::thread::park();
+            Self::Unusable { message } => f.write_str(message),
+            Self::Closed => f.write_str("the store is closed; start the service again"),
         }
     }
 }
 
-/// Nothing.
-#[cfg(not(debug_assertions))]
-#[inline(always)]
-pub const fn point(_: &str) {}
+impl std::error::Error for Fault {}

@@ -7,100 +7,35 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
+use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
 use crate::crypto::merkle::{self, Hash, TilePath};
 use crate::crypto::note;
-use crate::crypto::signature::PublicKey;
-use crate::crypto::sshsig::KeyId;
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::envelope::Envelope;
-use crate::record::ident::{BoundaryName, Nonce, ProposalId};
+use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
+use crate::store::fault::Fault;
 use crate::store::message::{
     Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Filter, Finish, FinishStop,
     Leaf, LeafRef, NewProposal, Page, PayloadSource, Proposal, Proposed, Pruned, Retention, SealEntry, SealWrite,
     Sealed, Signature, Spent, Status, Token, Unfinished, WriteStop,
 };
+use crate::store::shared::{LedgerConfig, LedgerState, Published, Shared};
 use crate::store::stored::tile;
 use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::window::MOST_MARK_AHEAD_S;
 use crate::store::writer::{Answer, Hashed, Message, Writer};
-use crate::store::{CheckpointRow, Fault, Head, Reads, Retired, Store, lock};
+use crate::store::{CheckpointRow, Head, Reads, Retired, Store, lock};
 
 /// Messages that may wait for the writer; who comes later waits to hand in. Admission is limited long before.
 const QUEUE: usize = 1024;
 
-/// What the ledger is given by whoever puts the program together.
-#[derive(Clone)]
-pub struct Config {
-    /// The boundary's name, the first part of the log's origin.
-    pub name: BoundaryName,
-    /// The boundary's key.
-    pub signer: Signer,
-    /// The wall clock.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Time since boot, also while suspended (`CLOCK_BOOTTIME`).
-    pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Called when what is durable is no longer known: must end the process. [`abort`] does.
-    pub on_fatal: Arc<dyn Fn(&Fault) + Send + Sync>,
-    /// Directory of outputs that are files.
-    pub outputs: PathBuf,
-    /// How many proposals may wait.
-    pub limits: Limits,
-}
-
-/// Signs bytes.
-pub type SignFn = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
-
-/// The boundary's key, as far as the ledger needs it.
-#[derive(Clone)]
-pub struct Signer {
-    /// The public half.
-    pub key: PublicKey,
-    /// Its OpenSSH fingerprint.
-    pub keyid: KeyId,
-    /// Raw Ed25519 (deterministic) over the bytes given.
-    pub sign: SignFn,
-}
-
-/// How many proposals may wait for signatures: bounds what one proposer can make approvers look at.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Of one proposer.
-    pub of_proposer: u64,
-    /// Of all.
-    pub of_all: u64,
-    /// Of one proposer, cancelled or expired, never signed and kept still: bounds what one token leaves in the store.
-    pub unsigned_of_proposer: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { of_proposer: 20, of_all: 1000, unsigned_of_proposer: 1000 }
-    }
-}
-
-/// Says what broke and ends the process at once, without any destructor that might write.
-pub fn abort(fault: &Fault) {
-    eprintln!("countersign: {fault}");
-    std::process::abort();
-}
-
-/// A clock that leaps farther ahead than this while the service runs is not believed: what the longest outage by it may be.
-const MOST_AHEAD_S: i64 = 3600;
-
 /// A clock that is farther behind than this makes the boundary not ready.
 const MOST_BEHIND_S: i64 = 60;
-
-/// While the clock is behind, the boundary's time advances by CLOCK_BOOTTIME less this part of it, so that a clock that was
-/// set right catches up with a log that was dated ahead of it.
-const CATCH_UP_PART: u32 = 8;
 
 /// The handle; clones share one store.
 #[derive(Clone)]
@@ -109,109 +44,13 @@ pub struct Ledger {
     shared: Arc<Shared>,
 }
 
-/// The log's head as it is: what the checkpoint signs, and what verdicts are made under.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// Leaves in the log.
-    pub size: u64,
-    /// Raised by every seal, denial and cancellation.
-    pub version: u64,
-    /// The boundary's id.
-    pub boundary: Option<SealDigest>,
-    /// The seal in force.
-    pub seal: Option<SealDigest>,
-    /// The latest time that a leaf states.
-    pub last_at: Timestamp,
-    /// What expires at or below it is expired.
-    pub mark: Timestamp,
-}
-
-/// What readers see of the writer's state.
-pub(crate) struct Published {
-    pub(crate) head: Head,
-    pub(crate) edge: Arc<Edge>,
-}
-
-pub(crate) struct Shared {
-    reads: Arc<dyn Reads>,
-    config: Config,
-    /// The clock's time, and the time since boot then, when the store was opened.
-    opened: (Timestamp, Duration),
-    /// The latest time that the log or the mark has reached, and the time since boot then.
-    reached: Mutex<(Timestamp, Duration)>,
-    published: RwLock<Arc<Published>>,
-    /// Signed since the last batch: recorded with the next.
-    unrecorded: Mutex<Vec<CheckpointRow>>,
-    /// The last one that was asked for.
-    tiles: TileCache,
-    note: Mutex<Option<CheckpointRow>>,
-}
-
-impl Shared {
-    /// How far the clock leapt ahead of the time that went by since the store was opened, when that is far. A leaf is
-    /// dated for good and no later one may be dated before it: one look at a wrong clock would close the log until that
-    /// time comes. What the clock says at a start is taken as it is.
-    pub(crate) fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
-        let (at, boot) = self.opened;
-        let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
-        let seconds = now.unix().saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix());
-        (seconds > MOST_AHEAD_S).then_some(seconds)
-    }
-
-    /// The time by which everything is judged and dated: the clock's. If the clock is behind what the log or the mark has
-    /// reached, the time advances from there by the time since boot: it never runs back, and it never stands still.
-    pub(crate) fn now(&self) -> Timestamp {
-        (self.config.clock)().max(self.earliest())
-    }
-
-    /// What the time is at least, whatever the clock says.
-    fn earliest(&self) -> Timestamp {
-        let (at, boot) = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = (self.config.boottime)().saturating_sub(boot);
-        at.plus(i64::try_from((gone - gone / CATCH_UP_PART).as_secs()).unwrap_or(i64::MAX))
-    }
-
-    /// Whether the mark can be taken for a time that has come.
-    fn is_credible(&self, head: &Head) -> bool {
-        head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
-    }
-
-    /// Notes how far the log and the mark are.
-    fn reach(&self, head: &Head) {
-        let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
-        if reached > self.earliest() {
-            let boot = (self.config.boottime)();
-            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = (reached, boot);
-        }
-    }
-
-    pub(crate) fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn publish(&self, published: Published) {
-        self.reach(&published.head);
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
-    }
-
-    pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn recorded(&self, notes: &[CheckpointRow]) {
-        if !notes.is_empty() {
-            self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).retain(|note| !notes.contains(note));
-        }
-    }
-}
-
 impl Ledger {
     /// Begins to work on an opened store: builds the tree's edge, compares it with the last recorded checkpoint and
     /// starts the writer.
     ///
     /// # Errors
     /// When the log can't be read or is not the one that its own checkpoint signs.
-    pub fn open(mut store: Box<dyn Store>, reads: Arc<dyn Reads>, config: Config) -> Result<Self, Fault> {
+    pub fn open(mut store: Box<dyn Store>, reads: Arc<dyn Reads>, config: LedgerConfig) -> Result<Self, Fault> {
         let head = store.head()?;
         let edge = Edge::load(&mut *store, head.size)?;
         let published =
@@ -260,7 +99,7 @@ impl Ledger {
     pub fn at_rest(
         reads: Arc<dyn Reads>,
         head: Head,
-        config: Config,
+        config: LedgerConfig,
         note: Option<CheckpointRow>,
     ) -> Result<Self, Fault> {
         let edge = Edge::read(&*reads, head.size)?;
@@ -396,9 +235,9 @@ impl Ledger {
 
     /// What is in force, as of the last answered batch.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> LedgerState {
         let head = &self.shared.published().head;
-        State {
+        LedgerState {
             size: head.size,
             version: head.version,
             boundary: head.boundary,

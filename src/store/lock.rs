@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::store::Fault;
+use crate::store::fault::Fault;
 
 /// Holds the store for this process; gone with the process, however that ends.
 #[derive(Debug)]

@@ -11,8 +11,7 @@ use crate::crypto::sshsig::{KeyId, Presence};
 use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::Fault;
-use crate::store::window::Window;
+use crate::store::fault::Fault;
 
 /// Where a proposal stands. The numbers are those of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -783,4 +782,21 @@ impl fmt::Display for AdvanceStop {
             Self::Fault(fault) => fault.fmt(f),
         }
     }
+}
+
+/// The times of an authorization and of those who signed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// When the statement was made.
+    pub issued_at: Timestamp,
+    /// From when on it may run.
+    pub not_before: Timestamp,
+    /// From when on it may no longer run.
+    pub expires_at: Timestamp,
+    /// The longest from issue to expiry that policy allows, in seconds; never more than 24 hours.
+    pub max_s: Option<i64>,
+    /// The latest `valid_after` of the counted signers.
+    pub valid_after: Option<Timestamp>,
+    /// The earliest `valid_before` of the counted signers.
+    pub valid_before: Option<Timestamp>,
 }

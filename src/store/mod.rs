@@ -4,7 +4,6 @@
 //! is a backend, [`Store`] and [`Reads`]: today [`sqlite`]. Judgement (windows, replays, states) stands above the
 //! backend, once; a backend keeps rows.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,16 +11,19 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealD
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, Nonce, ProposalId};
 use crate::record::validity::Timestamp;
+use crate::store::fault::Fault;
 use crate::store::message::{
     Core, Denied, Detail, Filter, Leaf, LeafKind, NewProposal, OutputRow, Page, PayloadSource, Proposal, SealEntry,
     Signature, Spent, Status, Token, TokenChange, Unfinished,
 };
 
 pub mod care;
+pub mod crash_points;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
 pub mod message;
+pub mod shared;
 pub mod sqlite;
 pub mod stored;
 pub mod tree;
@@ -536,62 +538,3 @@ pub struct CheckpointRow {
     /// The signed note.
     pub note: String,
 }
-
-/// Something broke. For the log of the service; the caller gets an id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// No room was left; nothing of the batch is stored.
-    Full {
-        /// What was being done.
-        during: &'static str,
-    },
-    /// The database refused; nothing of the batch is stored.
-    Database {
-        /// What was being done.
-        during: &'static str,
-        /// The database's words.
-        message: String,
-    },
-    /// A write, sync or read failed, or what is stored contradicts itself: nothing is known, the process must end.
-    Broken {
-        /// What was being done.
-        during: &'static str,
-        /// The database's words.
-        message: String,
-    },
-    /// The store can't be opened.
-    Unusable {
-        /// Why, and what to do.
-        message: String,
-    },
-    /// The writer has ended.
-    Closed,
-}
-
-impl Fault {
-    /// Whether the process must end at once: what is durable is no longer known, and a retried sync may lie.
-    #[must_use]
-    pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::Broken { .. })
-    }
-
-    pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
-        Self::Broken { during, message: message.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full { during } => write!(f, "{during}: no space left for the store; free some on its disk"),
-            Self::Database { during, message } => write!(f, "{during}: {message}"),
-            Self::Broken { during, message } => {
-                write!(f, "{during}: {message}; the process ends, start it again once the disk is sound")
-            }
-            Self::Unusable { message } => f.write_str(message),
-            Self::Closed => f.write_str("the store is closed; start the service again"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}

@@ -24,6 +24,7 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealD
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
+use crate::store::fault::Fault;
 use crate::store::lock::StoreLock;
 use crate::store::message::{Core, Denied, Detail, NewProposal, Signature, Status, TokenChange, UNSIGNED_KEPT_S};
 use crate::store::sqlite::columns::{
@@ -32,8 +33,8 @@ use crate::store::sqlite::columns::{
 };
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::{
-    Candidate, CheckpointRow, Cut, DenialsAhead, Fault, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing,
-    Store, Swept, TileRow, Walk,
+    Candidate, CheckpointRow, Cut, DenialsAhead, FinishRow, Head, LeafRow, Precedent, Retired, RunRow, Standing, Store,
+    Swept, TileRow, Walk,
 };
 
 /// Migrations in order; a database's `user_version` is how many it has seen. A released one never changes.

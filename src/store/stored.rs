@@ -4,8 +4,9 @@ use std::fmt;
 
 use crate::crypto::digest::{BlobDigest, unhex32};
 use crate::crypto::merkle::{self, TILE_WIDTH, TileKind, TilePath};
+use crate::store::fault::Fault;
 use crate::store::tree::{Edge, Subtrees, TileCache};
-use crate::store::{Fault, Head, Reads};
+use crate::store::{Head, Reads};
 
 /// The log of a store that nobody writes, such as a backup or a log that a restore closed; no key is needed to read it.
 pub struct StoredLog {

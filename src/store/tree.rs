@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, node_hash};
-use crate::store::{Fault, Reads, Store, TileRow};
+use crate::store::fault::Fault;
+use crate::store::{Reads, Store, TileRow};
 
 const WIDTH: usize = TILE_WIDTH as usize;
 

@@ -1,28 +1,11 @@
 //! Windows: whether an authorization may be consumed at a moment.
 
 use crate::record::validity::{Open, SKEW_S, Timestamp, WindowError, judge};
-use crate::store::message::ConsumeStop;
+use crate::store::message::{ConsumeStop, Window};
 
 /// A mark that is farther ahead of the log and of the clock is not taken for the time: it may have been set by hand, and a
 /// leaf that is dated by it stays in the log.
 pub(crate) const MOST_MARK_AHEAD_S: i64 = 86_400;
-
-/// The times of an authorization and of those who signed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// When the statement was made.
-    pub issued_at: Timestamp,
-    /// From when on it may run.
-    pub not_before: Timestamp,
-    /// From when on it may no longer run.
-    pub expires_at: Timestamp,
-    /// The longest from issue to expiry that policy allows, in seconds; never more than 24 hours.
-    pub max_s: Option<i64>,
-    /// The latest `valid_after` of the counted signers.
-    pub valid_after: Option<Timestamp>,
-    /// The earliest `valid_before` of the counted signers.
-    pub valid_before: Option<Timestamp>,
-}
 
 impl Window {
     /// Checks the window at `at`, the time of the consumption leaf; what expires at or below `mark` is expired.

@@ -16,15 +16,16 @@ use crate::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
 use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Name, ProposalId};
 use crate::record::validity::Timestamp;
-use crate::store::fault::{Kind, Kinds};
-use crate::store::ledger::{Config, Published, Shared};
+use crate::store::crash_points::{Kind, Kinds};
+use crate::store::fault::Fault;
 use crate::store::message::{
     Advance, AdvanceStop, Consume, ConsumeStop, Consumed, DenialDone, DenialWrite, Denied, Finish, FinishStop,
     LeafKind, LeafRef, NewProposal, Proposed, Pruned, Retention, SealWrite, Sealed, Signature, Spent, Status,
     UNSIGNED_KEPT_S, WriteStop,
 };
+use crate::store::shared::{LedgerConfig, Published, Shared};
 use crate::store::tree::Edge;
-use crate::store::{Candidate, Cut, Fault, FinishRow, Head, LeafRow, Retired, RunRow, Store, TileRow, Walk};
+use crate::store::{Candidate, Cut, FinishRow, Head, LeafRow, Retired, RunRow, Store, TileRow, Walk};
 
 /// The most messages of one batch: bounds what a failed commit fails, and how long its first message waits.
 pub(crate) const MAX_BATCH: usize = 256;
@@ -67,7 +68,7 @@ pub(crate) struct Hashed<T> {
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     shared: Arc<Shared>,
-    config: Config,
+    config: LedgerConfig,
     head: Head,
     edge: Edge,
     exclusive: HashMap<String, ProposalId>,
@@ -90,7 +91,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(store: Box<dyn Store>, shared: Arc<Shared>, config: Config, head: Head, edge: Edge) -> Self {
+    pub(crate) fn new(
+        store: Box<dyn Store>,
+        shared: Arc<Shared>,
+        config: LedgerConfig,
+        head: Head,
+        edge: Edge,
+    ) -> Self {
         // The mark may begin at the last leaf's time: what expired by then is refused anyway, since no later leaf is
         // dated earlier. From there it rises no faster than this machine's boot time.
         let anchor = (head.mark.max(head.last_at), (config.boottime)());

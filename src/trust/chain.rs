@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::crypto::canonical;
 use crate::crypto::digest::RosterDigest;
-use crate::crypto::sshsig;
+use crate::crypto::{canonical, sshsig};
 use crate::record::document::Malformed;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::roster::Roster;

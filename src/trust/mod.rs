@@ -1,5 +1,6 @@
 //! Rosters, signers and keys.
 pub mod chain;
+pub mod open_signer;
 pub mod roster;
 pub mod signer;
 pub mod ssh;

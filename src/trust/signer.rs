@@ -2,6 +2,7 @@
 //!
 //! A key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can sign
 //! (`trust::ssh`). After a crash, a new key file is either absent or complete. An existing file is never replaced.
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +13,6 @@ use zeroize::Zeroizing;
 
 use crate::crypto::signature::{PemError, SecretKey};
 use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
-use crate::trust::ssh::SshKeygenSigner;
 
 /// A signer with one key.
 ///
@@ -34,35 +34,6 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// # Errors
     /// If no signature was made. A failure changes nothing.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
-}
-
-/// Opens the signer for the key in this file. The file is a PKCS#8 private key, an OpenSSH private key, or an OpenSSH
-/// public key whose private half is in an agent or a hardware token.
-///
-/// # Errors
-/// If the file cannot be opened, is of no such kind, or breaks a rule for private keys.
-pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
-    // Links are followed here, because SSH keys are often links. The PKCS#8 file is opened again without following links.
-    let file = open(path, OFlags::empty())?;
-    // These bytes suffice to distinguish the kinds and contain nothing of the secret.
-    let mut head = [0_u8; 36];
-    let mut length = 0;
-    while length < head.len() {
-        match (&file).read(&mut head[length..]).map_err(|error| SignerError::io("read", path, error))? {
-            0 => break,
-            more => length += more,
-        }
-    }
-    let head = &head[..length];
-    // The key type at the start of a public key line, of any algorithm. The reader of these lines names the types that it
-    // refuses.
-    let word = head.split(|&c| c == b' ').next().unwrap_or_default();
-    let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
-    if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {
-        Ok(Box::new(SshKeygenSigner::open(path)?))
-    } else {
-        Ok(Box::new(FileSigner::open(path)?))
-    }
 }
 
 /// Signs with a private key file. The key is in the memory of this program while the signer exists.
@@ -369,6 +340,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerErro
 mod tests {
     use super::*;
     use crate::crypto::sshsig;
+    use crate::trust::open_signer::open_signer;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn key(seed: u8) -> SecretKey {

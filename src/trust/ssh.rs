@@ -2,6 +2,7 @@
 //!
 //! So keys in ssh-agent, keys with a passphrase and FIDO security keys work, and this program never reads them. ssh-keygen
 //! receives the message on stdin, and asks for passphrase, PIN and touch on the terminal itself.
+
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -236,7 +237,8 @@ fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::signer::{open_signer, write_public_key};
+    use crate::trust::open_signer::open_signer;
+    use crate::trust::signer::write_public_key;
     use std::os::unix::fs::PermissionsExt as _;
 
     const MESSAGE: &[u8] = b"DSSEv1 28 application/vnd.in-toto+json 2 {}";

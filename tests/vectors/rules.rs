@@ -5,7 +5,7 @@ use countersign::policy::decide::{Flags, Verdict, Where, decide_env, decide_path
 use countersign::policy::file::Policy;
 use countersign::policy::lists::{KINDS, word};
 use countersign::policy::paths::{Places, RunbookPath, absolute};
-use countersign::policy::resolve_path;
+use countersign::policy::ruling::resolve_path;
 use countersign::policy::session::{Answers, Choice, Given, Session};
 use countersign::record::authorization::{Permission, PermissionKind, PermissionReason};
 use countersign::shell::commands::Size;

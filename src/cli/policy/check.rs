@@ -15,9 +15,9 @@ use crate::cli::project::real_path;
 use crate::cli::screen::Shown;
 use crate::cli::table::aligned;
 use crate::cli::talk::Talk;
-use crate::policy::Origin;
 use crate::policy::decide::{Decided, Flags, Verdict, decide_env, decide_path};
 use crate::policy::lists::{KINDS, word};
+use crate::policy::origin::Origin;
 use crate::record::authorization::{PermissionKind, PermissionReason};
 
 /// Says by the exit code whether a script or runbook would run, a path could be read or written, a variable inherited.

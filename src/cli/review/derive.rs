@@ -7,15 +7,14 @@ use serde_json::Value;
 
 use crate::cli::review::coverage::{self, Why};
 use crate::cli::review::lines::Lines;
-use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
-use crate::crypto::json;
 use crate::crypto::sshsig::KeyId;
-use crate::policy;
+use crate::crypto::{canonical, json};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
 use crate::policy::permissions::{self, PolicyDenied};
 use crate::policy::profile::{Given, Level, effective};
+use crate::policy::ruling;
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
@@ -438,13 +437,13 @@ impl Derived {
                 return;
             }
         };
-        let ruling = policy::resolve(&policy, &lists, &signed.step.reference);
+        let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
         let asked = permissions::questions(&ruling, &definition);
         // The lists are sealed by the boundary alone: what those of this program ask besides must be signed too.
         let own = if lists == *Builtins::current() {
             asked.clone()
         } else {
-            let ruling = policy::resolve(&policy, Builtins::current(), &signed.step.reference);
+            let ruling = ruling::resolve(&policy, Builtins::current(), &signed.step.reference);
             permissions::questions(&ruling, &definition)
         };
         self.permissions(signed, asked, own);

@@ -30,9 +30,9 @@ use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, TrustArgs};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
-use crate::record::refusal::Code;
 use crate::record::validity::Timestamp;
 
 /// Show what a signature would cover; never signs.

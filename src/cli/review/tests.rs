@@ -14,7 +14,6 @@ use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::SshKey;
-use crate::policy;
 use crate::policy::builtins::{Builtins, CANONICAL};
 use crate::policy::file::Policy;
 use crate::policy::permissions;
@@ -106,7 +105,7 @@ impl Case {
         let Ok(policy) = Policy::from_sealed(&self.policy) else { return nothing() };
         let lists = serde_json::from_slice(&self.builtins).expect("JSON");
         let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
-        let ruling = policy::resolve(&policy, &lists, &definition.reference);
+        let ruling = crate::policy::ruling::resolve(&policy, &lists, &definition.reference);
         match (permissions::questions(&ruling, &definition), effective(&ruling, &definition.sandbox, &given)) {
             (Ok(asked), Ok(profile)) => (asked, profile),
             _ => nothing(),

@@ -18,8 +18,8 @@ use crate::policy::decide::{Decided, Flags, Verdict, Where, decide_env, decide_p
 use crate::policy::file::Policy;
 use crate::policy::paths::RunbookPath;
 use crate::policy::permissions::{MAX_SHOWN, decide_step};
+use crate::policy::ruling::{Ruling, resolve_path};
 use crate::policy::session::Answers;
-use crate::policy::{Ruling, resolve_path};
 use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::local_receipt::Answer;
 

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 
 use base64::Engine as _;
 
-use crate::boundary::view::{Event, StreamName};
+use crate::boundary::view::Event;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::talk::Talk;
+use crate::crossing::live::StreamName;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::receipt::{Output, Stream as Recorded};
 use crate::sandbox::cancel::CancelFlag;

@@ -15,7 +15,7 @@ use crate::crypto::digest::ContentDigest;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
-use crate::trust::signer::open_signer;
+use crate::trust::open_signer::open_signer;
 
 /// Prints every receipt, and what is wrong with the log.
 ///

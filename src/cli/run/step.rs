@@ -4,7 +4,6 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::boundary::outcome_of;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
 use crate::cli::project::Project;
@@ -19,6 +18,7 @@ use crate::cli::run::work::Work;
 use crate::cli::screen::Shown;
 use crate::cli::signals::Signals;
 use crate::cli::talk::Talk;
+use crate::crossing::cross::outcome_of;
 use crate::policy::session::{Choice, Given, Session, plural};
 use crate::record::authorization::StepReference;
 use crate::record::local_receipt::Answer;

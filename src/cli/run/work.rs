@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::exit::Failure;
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
-use crate::policy::Ruling;
+use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::profile::{Layer, Profile, Workdir};
 

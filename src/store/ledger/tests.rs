@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::task::Poll;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::crypto::digest::{BlobDigest, ParamsDigest, StepDigest};
+use crate::crypto::digest::{BlobDigest, ParamsDigest, SealDigest, StepDigest};
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::{Presence, SshKey};
 use crate::record::consumption::Consumption;
@@ -14,8 +15,8 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Signed};
 use crate::record::ident::Name;
 use crate::record::token::Scope;
-use crate::store::message::{Core, LeafKind, OutputRow, Retention, TokenChange, UNSIGNED_KEPT_S};
-use crate::store::window::Window;
+use crate::store::message::{Core, LeafKind, OutputRow, Retention, TokenChange, UNSIGNED_KEPT_S, Window};
+use crate::store::shared::{LedgerLimits, LogSigner};
 use crate::store::{
     Candidate, Cut, DenialsAhead, FinishRow, LeafRow, Precedent, RunRow, Standing, Swept, TileRow, Walk, sqlite,
 };
@@ -32,7 +33,7 @@ struct World {
     clock: Arc<AtomicI64>,
     boot: Arc<AtomicU64>,
     fatal: Arc<Mutex<Vec<Fault>>>,
-    limits: Limits,
+    limits: LedgerLimits,
 }
 
 impl World {
@@ -42,7 +43,7 @@ impl World {
             clock: Arc::new(AtomicI64::new(T0)),
             boot: Arc::default(),
             fatal: Arc::default(),
-            limits: Limits::default(),
+            limits: LedgerLimits::default(),
         }
     }
 
@@ -50,13 +51,13 @@ impl World {
         self.directory.path().join("data").join("countersign.db")
     }
 
-    fn config(&self) -> Config {
+    fn config(&self) -> LedgerConfig {
         let (clock, boot, fatal) = (Arc::clone(&self.clock), Arc::clone(&self.boot), Arc::clone(&self.fatal));
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
-        Config {
+        LedgerConfig {
             name: "test".parse().expect("name"),
-            signer: Signer {
+            signer: LogSigner {
                 key,
                 keyid: SshKey::from_public(key, "").expect("key").keyid(),
                 sign: Arc::new(move |message| secret.sign(message)),
@@ -541,7 +542,7 @@ async fn denials_of_what_is_not_known_are_limited_and_those_of_proposals_are_not
 #[tokio::test]
 async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
     let mut world = World::new();
-    world.limits = Limits { unsigned_of_proposer: 3, ..Limits::default() };
+    world.limits = LedgerLimits { unsigned_of_proposer: 3, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
     let end = |number: u8, to: Status| Advance {
         proposal: core(number).id,
@@ -603,7 +604,7 @@ async fn what_nobody_signed_is_limited_and_deleted_an_hour_after_its_window() {
 #[tokio::test]
 async fn proposals_are_idempotent_by_nonce_or_by_what_they_ask() {
     let mut world = World::new();
-    world.limits = Limits { of_proposer: 3, of_all: 4, ..Limits::default() };
+    world.limits = LedgerLimits { of_proposer: 3, of_all: 4, ..LedgerLimits::default() };
     let ledger = world.sealed().await;
     assert_eq!(ledger.propose(new_proposal(1)).await, Ok(Proposed::New));
     let Ok(Proposed::Same(same)) =
@@ -1455,7 +1456,7 @@ async fn killed_at_any_commit_the_store_is_whole() {
         child(Path::new(&directory)).await;
         return;
     }
-    for point in crate::store::fault::POINTS {
+    for point in crate::store::crash_points::POINTS {
         let world = World::new();
         let me = std::env::current_exe().expect("this test");
         let status = std::process::Command::new(me)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::store::Fault;
+use crate::store::fault::Fault;
 use crate::store::writer::{MAX_BATCH, gather};
 
 /// Commits one nonce after another for each of `clients` during `time`; gives how many a second.

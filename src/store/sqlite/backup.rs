@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::crypto::digest::Blake3Digest;
-use crate::store::Fault;
+use crate::store::fault::Fault;
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::harden;
 use crate::store::sqlite::survey::file_of;

@@ -9,9 +9,10 @@ use crate::crypto::sshsig::Presence;
 use crate::record::ident::ProposalId;
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
+use crate::store::fault::Fault;
 use crate::store::message::{Core, Proposal, Signature, Spent, Status, Token};
 use crate::store::sqlite::fault;
-use crate::store::{Fault, Head, Standing};
+use crate::store::{Head, Standing};
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
 

@@ -12,7 +12,7 @@ use crate::crypto::json;
 use crate::crypto::merkle::{self, Hash};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
-use crate::store::Fault;
+use crate::store::fault::Fault;
 use crate::store::sqlite::backup::writable;
 use crate::store::sqlite::reads::connect;
 use crate::store::sqlite::schema::{FIRST, differences};

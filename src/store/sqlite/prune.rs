@@ -10,10 +10,11 @@ use crate::record::consumption::{Consumption, Spent};
 use crate::record::ident::Nonce;
 use crate::record::seal::{Genesis, Seal};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use crate::store::Swept;
+use crate::store::fault::Fault;
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::fault;
 use crate::store::sqlite::survey::opened;
-use crate::store::{Fault, Swept};
 
 /// Looks at `limit` nonces after `after` and forgets those that expired at or below `mark` by their row and by the log.
 /// One whose row contradicts the log is kept: `store check` tells of it.

@@ -11,6 +11,7 @@ use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafH
 use crate::crypto::merkle::Hash;
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::validity::Timestamp;
+use crate::store::fault::Fault;
 use crate::store::message::{
     Denied, Filter, Leaf, LeafKind, OutputRow, Page, PayloadSource, Proposal, SealEntry, Signature, Spent, Status,
     Token, Unfinished,
@@ -20,7 +21,7 @@ use crate::store::sqlite::columns::{
     spent, text, time, token, unplace,
 };
 use crate::store::sqlite::{APPLICATION_ID, MIGRATIONS, fault, schema, unusable};
-use crate::store::{CheckpointRow, Fault, Head, Reads};
+use crate::store::{CheckpointRow, Head, Reads};
 
 /// Connections for reading. Reads take microseconds from the page cache; more would only compete for cores.
 const READERS: usize = 4;

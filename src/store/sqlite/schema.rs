@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::Fault;
+use crate::store::fault::Fault;
 use crate::store::sqlite::{MIGRATIONS, unusable};
 
 /// The schema of version 0.2.0, whose formats are frozen. Version 0.1.0 wrote the schemas below.

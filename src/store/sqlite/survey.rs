@@ -9,13 +9,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, hex, sha256};
-use crate::crypto::json;
 use crate::crypto::merkle::{self, Frontier, Hash};
 use crate::crypto::note::{self, Note};
 use crate::crypto::signature::PublicKey;
 use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::crypto::{canonical, json};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::consumption::Consumption;
 use crate::record::denial::{Denial, denied};
@@ -28,14 +27,13 @@ use crate::record::roster::Roster;
 use crate::record::seal::Seal;
 use crate::record::step::RegistryLeaf;
 use crate::record::validity::Timestamp;
-use crate::store::Fault;
 use crate::store::care::{DISK, Defect, LOST, MARK, MAX_DEFECTS, RESTORE, Scope, Survey};
+use crate::store::fault::Fault;
 use crate::store::message::LeafKind;
 use crate::store::sqlite::columns::{place, tile_id, unplace};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::{MIGRATIONS, fault};
+use crate::store::sqlite::{MIGRATIONS, fault, schema};
 use crate::store::tree::Edge;
 use crate::store::window::MOST_MARK_AHEAD_S;
 

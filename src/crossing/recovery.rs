@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::boundary::Boundary;
-use crate::boundary::refusal::{Stopped, fault};
-use crate::boundary::stage::{Closing, Ended, Evidence, Ran};
+use crate::crossing::cross::Crossing;
+use crate::crossing::refusal::{Stopped, fault};
+use crate::crossing::stage::{Closing, Ended, Ran, ReceiptBasis};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
@@ -17,7 +17,7 @@ use crate::record::envelope::{Base64, Envelope};
 use crate::record::receipt::Decision;
 use crate::store::message::{Consumed, Unfinished};
 
-impl Boundary {
+impl Crossing {
     /// Writes the receipts that a crash left open, in order of consumption; gives how many.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
     let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step;
     Ok(Closing {
         claim: Consumed { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
-        evidence: Evidence { proposal: open.proposal, authorization, step, envelope, decision },
+        basis: ReceiptBasis { proposal: open.proposal, authorization, step, envelope, decision },
         room: None,
     })
 }

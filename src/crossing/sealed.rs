@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::crypto::canonical;
 use crate::crypto::digest::{BlobDigest, SealDigest, sha256};
-use crate::crypto::json;
+use crate::crypto::{canonical, json};
 use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::policy::builtins::{self, Builtins};
 use crate::policy::file::Policy;

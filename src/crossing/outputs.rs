@@ -7,8 +7,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::boundary::live::{Recorded, Recording};
-use crate::boundary::view::StreamName;
+use crate::crossing::live::StreamName;
+use crate::crossing::live::{Recorded, Recording};
 use crate::crypto::digest::Blake3Digest;
 use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 

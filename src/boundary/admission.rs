@@ -3,21 +3,24 @@
 //! A token opens proposing, reading, operating; never approving, for which a signature is the only authority.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::boundary::Boundary;
-use crate::boundary::refusal::{Refusal, Stopped, fault};
-use crate::boundary::view::TokenView;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::crossing::caller::Caller;
+use crate::crossing::cross::Crossing;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::surroundings::Surroundings;
 use crate::crypto::digest::{SealDigest, hex, sha256};
 use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{self, KeyId};
-use crate::policy::patterns::Pattern;
+use crate::record::code::Code;
 use crate::record::envelope::{Base64, EnvelopeSignature};
-use crate::record::ident::{Name, StepRef};
-use crate::record::refusal::Code;
-use crate::record::token::{Scope, SealedToken};
+use crate::record::ident::Name;
+use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::store::message::{Token, TokenChange};
+use crate::store::ledger::Ledger;
 use crate::trust::roster::Holder;
 
 /// What begins every bearer, so that scanners find a leaked one.
@@ -32,83 +35,6 @@ const ADMISSION_S: i64 = 600;
 const MOST_OPEN: usize = 10_000;
 /// Admissions of one key at one time, so that nobody uses up those of the others: a new one ends the key's oldest.
 const MOST_OF_ONE: usize = 100;
-
-/// Who calls, and what that allows.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    name: Option<Name>,
-    scopes: Vec<Scope>,
-    patterns: Vec<Pattern>,
-    /// The token that it came with; a key that answered a challenge has none.
-    by_token: bool,
-}
-
-impl Caller {
-    /// Somebody who said nothing of themselves.
-    #[must_use]
-    pub const fn anonymous() -> Self {
-        Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false }
-    }
-
-    fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
-        // Patterns were checked when the token was made; one that a later version wrote and this one can't read
-        // matches nothing.
-        let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
-        let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
-        Self { name: Some(name), scopes, patterns: compiled, by_token: false }
-    }
-
-    /// Who, where it is known.
-    #[must_use]
-    pub const fn name(&self) -> Option<&Name> {
-        self.name.as_ref()
-    }
-
-    /// Whether the caller may do this at all.
-    #[must_use]
-    pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
-    }
-
-    /// Whether the caller may do this with this step.
-    #[must_use]
-    pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
-        self.may(scope)
-            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
-    }
-
-    /// Whether the caller may see what `proposer` proposed of `step`: one's own, or with `read`.
-    #[must_use]
-    pub fn may_see(&self, proposer: &Name, step: &StepRef) -> bool {
-        self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
-    }
-
-    /// Whether the caller is limited to some steps.
-    #[must_use]
-    pub fn is_limited(&self) -> bool {
-        !self.patterns.is_empty()
-    }
-
-    pub(super) fn demand(&self, scope: Scope, step: Option<&StepRef>) -> Result<&Name, Stopped> {
-        let Some(name) = &self.name else {
-            return Err(Refusal::new(
-                Code::Unauthenticated,
-                "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`",
-            )
-            .into());
-        };
-        let allowed = step.map_or_else(|| self.may(scope), |step| self.may_step(scope, step));
-        if allowed {
-            return Ok(name);
-        }
-        let what = step.map_or_else(String::new, |step| format!(" for {step}"));
-        Err(Refusal::new(
-            Code::Forbidden,
-            format!("{name} may not {}{what}; an operator can make another token", scope.word()),
-        )
-        .into())
-    }
-}
 
 /// Keys that answered a challenge.
 ///
@@ -207,13 +133,27 @@ impl Open {
     }
 }
 
-impl Boundary {
+/// Admission: who calls, by token or by an answered challenge.
+pub struct Admission {
+    crossing: Arc<Crossing>,
+    ledger: Ledger,
+    admissions: Admissions,
+    surroundings: Surroundings,
+}
+
+impl Admission {
+    /// Puts the part together; with a secret of this process alone.
+    #[must_use]
+    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings) -> Self {
+        Self { crossing, ledger, admissions: Admissions::new(surroundings.bytes()), surroundings }
+    }
+
     /// Who presents this bearer.
     ///
     /// # Errors
     /// `unauthenticated` when nobody has it any more.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
-        let now = self.now();
+        let now = self.crossing.now();
         // Looked up by digest: the time of a comparison tells nothing of the secret.
         let secret = sha256(bearer.as_bytes());
         if let Some(opened) = self.open_admissions().admitted.get(&secret)
@@ -231,7 +171,7 @@ impl Boundary {
             if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret).map_err(|e| fault(&e))? } else { None };
         match token {
             Some(token) if token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end) => {
-                let caller = Caller { by_token: true, ..Caller::new(token.name, token.scopes, &token.patterns) };
+                let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
                 self.open_admissions().hold(secret, version, (caller.clone(), token.expires_at));
                 Ok(caller)
             }
@@ -250,25 +190,16 @@ impl Boundary {
         }
     }
 
-    /// Whether the caller's token has neither ended nor been revoked since: for what goes on for long.
-    #[must_use]
-    pub fn still(&self, caller: &Caller) -> bool {
-        let now = self.now();
-        let sealed = self.state();
-        let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == caller.name.as_ref());
-        !caller.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
-    }
-
     /// A challenge for a rostered key.
     ///
     /// # Errors
     /// `unknown-signer` for a key of nobody.
     pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         if sealed.roster.signer(keyid).is_none() {
             return Err(Refusal::new(Code::UnknownSigner, format!("the sealed roster holds no key {keyid}")).into());
         }
-        let now = self.now();
+        let now = self.crossing.now();
         let end = now.plus(CHALLENGE_S);
         let salt = hex(&self.surroundings.bytes::<SALT>());
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
@@ -279,8 +210,8 @@ impl Boundary {
     /// # Errors
     /// `unauthenticated` when the challenge is not open, `bad-signature`.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
-        let now = self.now();
-        let sealed = self.state();
+        let now = self.crossing.now();
+        let sealed = self.crossing.state();
         let keyid = signature.keyid;
         let not_open = || {
             let detail = "this challenge is not open for this key: ask for a new one and answer within a minute";
@@ -306,7 +237,7 @@ impl Boundary {
                 .into());
             }
         };
-        let bearer = self.new_bearer();
+        let bearer = new_bearer(&self.surroundings);
         let end = now.plus(ADMISSION_S);
         let mut open = self.open_admissions();
         open.sweep(now);
@@ -327,102 +258,15 @@ impl Boundary {
         Ok((bearer, name.clone(), end))
     }
 
-    /// All tokens ever, by name.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
-        let tokens = self.ledger.tokens().map_err(|e| fault(&e))?;
-        Ok(tokens
-            .into_iter()
-            .map(|token| TokenView {
-                token: SealedToken {
-                    name: token.name,
-                    owners: token.owners,
-                    scopes: token.scopes,
-                    patterns: token.patterns,
-                    expires_at: token.expires_at,
-                },
-                revoked_at: token.revoked_at,
-            })
-            .collect())
-    }
-
-    /// Makes a token and seals it; gives its secret, which is shown once and kept only as a digest.
-    ///
-    /// # Errors
-    /// When the name is taken, an owner is not in the roster, or a pattern can't be read.
-    pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
-        let now = self.now();
-        check_token(&token, &self.state(), now)?;
-        let secret = self.new_bearer();
-        let row = Token {
-            name: token.name,
-            secret: sha256(secret.as_bytes()),
-            owners: token.owners,
-            scopes: token.scopes,
-            patterns: token.patterns,
-            created_at: now,
-            expires_at: token.expires_at,
-            revoked_at: None,
-        };
-        self.put_in_force(|_| {}, Some(TokenChange::Add(row))).await?;
-        Ok(secret)
-    }
-
-    /// Ends a token and seals that.
-    ///
-    /// # Errors
-    /// When there is no such token, or it has ended.
-    pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
-        let at = self.now();
-        self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
-    }
-
-    fn new_bearer(&self) -> String {
-        use base64::Engine as _;
-        let random: [u8; 32] = self.surroundings.bytes();
-        format!("{BEARER_PREFIX}{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
-    }
-
     fn open_admissions(&self) -> std::sync::MutexGuard<'_, Open> {
         self.admissions.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Checks what a token is asked to be.
-fn check_token(token: &SealedToken, sealed: &crate::boundary::sealed::Sealed, now: Timestamp) -> Result<(), Stopped> {
-    let refuse =
-        |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
-    if let Err(error) = sealed.roster.check_token_name(&token.name) {
-        return refuse("/name", error.to_string());
-    }
-    // A proposer that is named as the boundary would read in reviews as if the boundary itself asked.
-    if token.name.as_str() == sealed.boundary.name.as_str() {
-        return refuse("/name", format!("{} is the boundary's own name: give the token another one", token.name));
-    }
-    for (at, owner) in token.owners.iter().enumerate() {
-        if sealed.roster.approver(owner).is_none()
-            && !sealed.roster.tables().operator.iter().any(|person| person.name == *owner)
-        {
-            return refuse(
-                &format!("/owners/{at}"),
-                format!("{owner} is nobody of the roster: owners are the people who control the token"),
-            );
-        }
-    }
-    if token.scopes.is_empty() {
-        return refuse("/scopes", "a token needs at least one of propose, read, operate".to_owned());
-    }
-    for (at, pattern) in token.patterns.iter().enumerate() {
-        if let Err(error) = Pattern::parse(pattern) {
-            return refuse(&format!("/patterns/{at}"), error.to_string());
-        }
-    }
-    if token.expires_at.is_some_and(|end| end <= now) {
-        return refuse("/expires_at", "this time is over".to_owned());
-    }
-    Ok(())
+/// A new bearer's secret.
+pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
+    let random: [u8; 32] = surroundings.bytes();
+    format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::record::code::Code;
 use crate::record::document::Malformed;
 use crate::record::envelope::VerifyError;
 use crate::record::ident::{ProposalId, ReceiptId};
-use crate::record::refusal::Code;
-use crate::store::Fault as StoreFault;
+use crate::store::fault::Fault as StoreFault;
 
 /// What stops a request.
 #[derive(Debug, Clone)]

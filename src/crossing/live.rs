@@ -11,9 +11,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::boundary::view::StreamName;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Stream;
@@ -25,6 +26,16 @@ const IN_MEMORY: usize = 64 << 10;
 const MOST_PIECES: usize = 1 << 18;
 /// The largest piece of output in one event.
 pub const PIECE: usize = 32 << 10;
+
+/// Which stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamName {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
 
 /// The runs that live now.
 #[derive(Debug, Default)]

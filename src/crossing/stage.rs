@@ -4,32 +4,32 @@
 //! bytes, and only the crossing makes one, so that a check can't be skipped, repeated or forged:
 //!
 //! ```compile_fail,E0308
-//! use countersign::boundary::{Boundary, stage::Accepted};
-//! async fn skip(boundary: &Boundary, accepted: Accepted) {
-//!     let _ = boundary.consume(accepted).await; // expected `Admitted`: signatures and rules are unchecked
+//! use countersign::crossing::{cross::Crossing, stage::Accepted};
+//! async fn skip(crossing: &Crossing, accepted: Accepted) {
+//!     let _ = crossing.consume(accepted).await; // expected `Admitted`: signatures and rules are unchecked
 //! }
 //! ```
 //! ```compile_fail,E0382
-//! use countersign::boundary::{Boundary, stage::Consumed};
-//! async fn twice(boundary: &Boundary, consumed: Consumed) {
-//!     boundary.run(consumed).await;
-//!     boundary.run(consumed).await; // use of moved value: one consumption, one run
+//! use countersign::crossing::{cross::Crossing, stage::Consumed};
+//! async fn twice(crossing: &Crossing, consumed: Consumed) {
+//!     crossing.run(consumed).await;
+//!     crossing.run(consumed).await; // use of moved value: one consumption, one run
 //! }
 //! ```
 //! ```compile_fail,E0451
-//! use countersign::boundary::stage::{Accepted, Verified};
+//! use countersign::crossing::stage::{Accepted, Verified};
 //! fn forge(accepted: Accepted) -> Verified {
 //!     Verified { accepted } // private fields, and more of them
 //! }
 //! ```
 //! ```compile_fail,E0599
-//! use countersign::boundary::stage::Admitted;
+//! use countersign::crossing::stage::Admitted;
 //! fn copy(admitted: &Admitted) -> Admitted {
 //!     admitted.clone() // a verdict is not cloned
 //! }
 //! ```
 //! ```compile_fail,E0277
-//! use countersign::boundary::stage::Admitted;
+//! use countersign::crossing::stage::Admitted;
 //! fn from_bytes(bytes: &[u8]) -> Admitted {
 //!     serde_json::from_slice(bytes).unwrap() // a verdict is never at rest
 //! }
@@ -37,10 +37,11 @@
 
 use std::sync::Arc;
 
-use crate::boundary::Room;
-use crate::boundary::access::Caller;
-use crate::boundary::live::{Living, Recorded};
-use crate::boundary::sealed::Sealed;
+use crate::crossing::caller::Caller;
+use crate::crossing::capacity::Room;
+use crate::crossing::live::{Living, Recorded};
+use crate::crossing::refusal::Stopped;
+use crate::crossing::sealed::Sealed;
 use crate::crypto::digest::{AuthorizationDigest, SealDigest};
 use crate::decision::exclusion::Excluded;
 use crate::decision::parameters::ParametersFit;
@@ -51,11 +52,12 @@ use crate::decision::step::StepSealed;
 use crate::decision::window::WithinWindow;
 use crate::record::authorization::{Authorization, StepReference};
 use crate::record::envelope::{self, Envelope, Signed};
-use crate::record::ident::{Name, ProposalId, ReceiptId};
+use crate::record::ident::{Name, ProposalId, ReceiptId, StepRef};
 use crate::record::receipt::{Outcome, Receipt};
+use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
-use crate::sandbox::Report;
 use crate::sandbox::profile::Prepared;
+use crate::sandbox::{Plan, Report};
 use crate::store::message;
 
 /// What wants to cross: bytes of an envelope, and who handed them in.
@@ -118,16 +120,34 @@ impl Verified {
         &self.accepted.handed_in_by
     }
 
-    pub(super) const fn caller(&self) -> Option<&Caller> {
-        self.accepted.caller.as_ref()
+    /// Asks whether the caller may hand in runs of this step. A proposal's own caller was asked when it was proposed.
+    pub(super) fn demand_scope(&self, step: &StepRef) -> Result<ScopeHeld, Stopped> {
+        if let Some(caller) = &self.accepted.caller {
+            let _ = caller.demand(Scope::Propose, Some(step))?;
+        }
+        Ok(ScopeHeld(()))
     }
 }
+
+/// The clock is not ahead of the log; only `demand_clock` makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct ClockTrusted(pub(super) ());
+
+/// The caller's token allows this step; only `demand_scope` makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct ScopeHeld(());
 
 /// What every question left behind: an `Admitted` can't be made without all of the answers.
 #[expect(dead_code, reason = "some answers carry nothing but that they were given")]
 pub(super) struct Answers {
+    pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,
+    pub(super) scope: ScopeHeld,
     pub(super) step: StepSealed,
+    pub(super) plan: Plan,
+    pub(super) exclusive: Option<String>,
     pub(super) parameters: ParametersFit,
     pub(super) permissions: PermissionsCovered,
     pub(super) profile: ProfileHolds,
@@ -142,11 +162,11 @@ pub(super) struct Answers {
 pub struct Admitted {
     verified: Verified,
     answers: Answers,
-    window: crate::store::window::Window,
+    window: crate::store::message::Window,
 }
 
 impl Admitted {
-    pub(super) const fn new(verified: Verified, answers: Answers, window: crate::store::window::Window) -> Self {
+    pub(super) const fn new(verified: Verified, answers: Answers, window: crate::store::message::Window) -> Self {
         Self { verified, answers, window }
     }
 
@@ -162,7 +182,7 @@ impl Admitted {
         self.verified.version
     }
 
-    pub(super) const fn window(&self) -> crate::store::window::Window {
+    pub(super) const fn window(&self) -> crate::store::message::Window {
         self.window
     }
 
@@ -182,6 +202,10 @@ impl Admitted {
         &self.answers.parameters
     }
 
+    pub(super) const fn exclusive(&self) -> Option<&String> {
+        self.answers.exclusive.as_ref()
+    }
+
     /// Back to the bytes: what it was judged under is no longer in force.
     pub(super) fn again(self) -> Accepted {
         self.verified.accepted
@@ -193,13 +217,13 @@ impl Admitted {
 pub struct Consumed {
     admitted: Admitted,
     claim: message::Consumed,
-    evidence: Evidence,
+    basis: ReceiptBasis,
     room: Room,
 }
 
 /// What the receipt embeds, fixed before the run.
 #[derive(Debug, Clone)]
-pub(super) struct Evidence {
+pub(super) struct ReceiptBasis {
     pub(super) proposal: ProposalId,
     pub(super) authorization: AuthorizationDigest,
     pub(super) step: StepReference,
@@ -208,8 +232,8 @@ pub(super) struct Evidence {
 }
 
 impl Consumed {
-    pub(super) const fn new(admitted: Admitted, claim: message::Consumed, evidence: Evidence, room: Room) -> Self {
-        Self { admitted, claim, evidence, room }
+    pub(super) const fn new(admitted: Admitted, claim: message::Consumed, basis: ReceiptBasis, room: Room) -> Self {
+        Self { admitted, claim, basis, room }
     }
 
     pub(super) const fn admitted(&self) -> &Admitted {
@@ -220,21 +244,17 @@ impl Consumed {
         &self.claim
     }
 
-    pub(super) const fn parameters(&self) -> &ParametersFit {
-        &self.admitted.answers.parameters
-    }
-
     /// Takes apart what the run needs and what the receipt needs.
-    pub(super) fn into_run(self) -> (Prepared, Closing) {
-        let Self { admitted, claim, evidence, room } = self;
-        (admitted.answers.sandbox, Closing { claim, evidence, room: Some(room) })
+    pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
+        let Self { admitted, claim, basis, room } = self;
+        (admitted.answers.sandbox, admitted.answers.plan, Closing { claim, basis, room: Some(room) })
     }
 }
 
 /// What is needed to write a receipt, for a run that just ended and for one that recovery found.
 pub(super) struct Closing {
     pub(super) claim: message::Consumed,
-    pub(super) evidence: Evidence,
+    pub(super) basis: ReceiptBasis,
     /// Held until the receipt is durable: its room was reserved before the nonce was spent.
     pub(super) room: Option<Room>,
 }
@@ -285,18 +305,18 @@ pub struct Receipted {
     /// The receipt's log entry.
     pub index: u64,
     /// What its bundle is made of.
-    pub(super) parts: Parts,
+    pub parts: BundleParts,
 }
 
 /// What a bundle is made of besides what its seal has in common.
 #[derive(Debug, Clone)]
-pub(super) struct Parts {
+pub struct BundleParts {
     /// The receipt's envelope.
-    pub(super) receipt: Arc<[u8]>,
+    pub receipt: Arc<[u8]>,
     /// The consumption's log entry: where it stands, and the entry.
-    pub(super) consumption: (u64, Arc<[u8]>),
+    pub consumption: (u64, Arc<[u8]>),
     /// The seal in force.
-    pub(super) seal: SealDigest,
+    pub seal: SealDigest,
     /// The step.
-    pub(super) step: StepReference,
+    pub step: StepReference,
 }

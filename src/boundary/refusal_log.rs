@@ -7,16 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use crate::boundary::Boundary;
-use crate::boundary::refusal::{Refusal, Stopped};
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::cross::Crossing;
+use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crypto::digest::InputDigest;
 use crate::crypto::json;
 use crate::record::authorization::Authorization;
+use crate::record::code::Code;
 use crate::record::denial::Denial;
 use crate::record::document::{Malformed, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::later::schema_of;
-use crate::record::refusal::{self, Code, RefusingBoundary};
+use crate::record::refusal::{self, RefusingBoundary};
 use crate::record::schema::settings;
 use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
@@ -129,7 +131,22 @@ pub(super) fn left(ledger: &Ledger) -> Refusals {
     }
 }
 
-impl Boundary {
+/// The record of refusals.
+pub struct RefusalLog {
+    crossing: Arc<Crossing>,
+    ledger: Ledger,
+    key: Arc<BoundaryKey>,
+    refusals: Refusals,
+}
+
+impl RefusalLog {
+    /// With the budget that is left in this hour of the log.
+    #[must_use]
+    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>) -> Self {
+        let refusals = left(&ledger);
+        Self { crossing, ledger, key, refusals }
+    }
+
     /// Notes that `stopped` was answered to `principal` for the input of this digest. Never holds up the answer.
     pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
         let Stopped::Refused(refused) = stopped else { return };
@@ -137,18 +154,18 @@ impl Boundary {
         if refused.code == Code::Busy {
             return;
         }
-        let now = self.now();
+        let now = self.crossing.now();
         let due = self.refusals.note(principal, refused.code, now);
-        let boundary = self.clone();
+        let log = self.clone();
         let refused = refused.clone();
         let principal = principal.unwrap_or_default().to_owned();
         if due.one || due.summary.is_some() {
             tokio::spawn(async move {
                 if let Some(counts) = due.summary {
-                    boundary.log_summary(counts).await;
+                    log.log_summary(counts).await;
                 }
                 if due.one {
-                    boundary.log_refusal(&refused, principal, input).await;
+                    log.log_refusal(&refused, principal, input).await;
                 }
             });
         }
@@ -156,7 +173,7 @@ impl Boundary {
 
     /// Logs the hour's summary when an hour has ended without a refusal after it.
     pub async fn summarise_refusals(&self) {
-        if let Some(counts) = self.refusals.due(self.now()) {
+        if let Some(counts) = self.refusals.due(self.crossing.now()) {
             self.log_summary(counts).await;
         }
     }
@@ -184,7 +201,7 @@ impl Boundary {
     /// Signs and logs what `state` says at the time that it is given. A refusal that does not get into the log harms
     /// nobody but its record; the answer was given.
     async fn append_refusal(&self, state: impl Fn(Timestamp) -> Result<Statement<refusal::Refusal>, Malformed>) {
-        let sign = |now| state(now).and_then(|statement| self.sign_statement(&statement));
+        let sign = |now| state(now).and_then(|statement| self.key.sign_statement(&statement));
         match append(&self.ledger, sign).await {
             Ok(()) => {}
             Err(NotLogged::Malformed(error)) => tracing::error!("a refusal could not be written: {error}"),
@@ -193,7 +210,7 @@ impl Boundary {
     }
 
     fn refusing(&self) -> RefusingBoundary {
-        let sealed = self.state();
+        let sealed = self.crossing.state();
         RefusingBoundary { name: sealed.boundary.name.clone(), id: sealed.boundary.id }
     }
 }
@@ -262,8 +279,8 @@ mod tests {
     use crate::crypto::digest::SealDigest;
     use crate::crypto::signature::SecretKey;
     use crate::crypto::sshsig::SshKey;
-    use crate::store::ledger::{Config, Limits, Signer};
     use crate::store::message::SealWrite;
+    use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
     use crate::store::sqlite;
 
     const fn at(seconds: i64) -> Timestamp {
@@ -296,9 +313,9 @@ mod tests {
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         let clock = Arc::clone(clock);
-        let config = Config {
+        let config = LedgerConfig {
             name: "prod".parse().expect("a name"),
-            signer: Signer {
+            signer: LogSigner {
                 key,
                 keyid: SshKey::from_public(key, "").expect("a key").keyid(),
                 sign: Arc::new(move |message| secret.sign(message)),
@@ -307,7 +324,7 @@ mod tests {
             boottime: Arc::new(|| Duration::ZERO),
             on_fatal: Arc::new(|fault| panic!("{fault}")),
             outputs: path.with_file_name("outputs"),
-            limits: Limits::default(),
+            limits: LedgerLimits::default(),
         };
         let ledger = Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger");
         let seal = SealWrite {

@@ -1,0 +1,133 @@
+//! How a proposal stands, in the words of the faces.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::boundary::proposals::{Proposals, verified_of, view_status};
+use crate::boundary::view::{ApprovalsView, ProposalStatus, ProposalView, RefusalView};
+use crate::crossing::refusal::{Stopped, fault};
+use crate::crossing::sealed::Sealed;
+use crate::crossing::stored::receipt_of;
+use crate::crypto::json;
+use crate::decision::exclusion::Excluded;
+use crate::decision::quorum::{self, Count};
+use crate::record::authorization::Authorization;
+use crate::record::code::Code;
+use crate::record::document::Statement;
+use crate::record::ident::ProposalId;
+use crate::record::receipt::Outcome;
+use crate::store::message::{Proposal, Status};
+
+impl Proposals {
+    /// A proposal in the words of the faces. Who may see it was asked before.
+    pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
+        let id = &row.core.id;
+        let payload = self.payload(id)?;
+        let statement = Statement::<Authorization>::from_payload(&payload)?;
+        let signed = &statement.predicate;
+        let sealed = self.crossing.state();
+        let status = if row.status.waits() && self.crossing.now() >= row.core.expires_at {
+            ProposalStatus::Expired
+        } else {
+            view_status(row.status)
+        };
+        let mut approvals = self.approvals(id, signed, &sealed)?;
+        let mut next = Vec::new();
+        let mut offer = |word: &str| next.push(word.to_owned());
+        match status {
+            ProposalStatus::Pending => ["wait", "sign", "deny", "cancel"].into_iter().for_each(&mut offer),
+            ProposalStatus::Approved => ["wait", "deny", "cancel"].into_iter().for_each(&mut offer),
+            ProposalStatus::Running => ["wait", "events", "deny", "cancel"].into_iter().for_each(&mut offer),
+            ProposalStatus::Finished => ["receipt", "bundle", "events"].into_iter().for_each(&mut offer),
+            ProposalStatus::Denied | ProposalStatus::Expired | ProposalStatus::Cancelled | ProposalStatus::Refused => {
+                offer("propose-again");
+            }
+        }
+        let detail: Option<Value> = row.detail.as_ref().and_then(|detail| json::parse(detail, detail.len()).ok());
+        let (mut outcome, mut refusal) = (None::<Outcome>, None::<RefusalView>);
+        match row.status {
+            Status::Finished => {
+                outcome = detail.and_then(|detail| json::typed(&detail).ok());
+                // Of what was handed in whole, and of what is old, the signatures stand in the receipt alone.
+                if approvals.have == 0
+                    && let Some(receipt) = receipt_of(&self.ledger, row)?
+                {
+                    let decision = receipt.decision;
+                    approvals.have = decision.approvers.len() as u64;
+                    approvals.approvers = decision.approvers;
+                    approvals.excluded = decision.excluded;
+                    approvals.missing.clear();
+                }
+            }
+            Status::Denied => refusal = Some(self.denied_by(row)?),
+            _ => refusal = detail.and_then(|detail| json::typed(&detail).ok()),
+        }
+        Ok(ProposalView {
+            id: id.clone(),
+            status,
+            next,
+            step: signed.step.reference.clone(),
+            step_digest: signed.step.digest,
+            params: signed.params.clone(),
+            params_digest: row.core.params_digest,
+            proposer: signed.proposer.clone(),
+            reason: signed.reason.clone(),
+            digest: row.core.digest,
+            payload: STANDARD.encode(&payload),
+            approvals,
+            created_at: row.created_at,
+            expires_at: signed.expires_at,
+            ended_at: row.ended_at,
+            outcome,
+            receipt: row.receipt.map(|_| id.receipt()),
+            refusal,
+            held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
+            existing: false,
+        })
+    }
+
+    /// Who said no; their words are in the log, for those who may read it.
+    pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
+        let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
+        let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
+        Ok(RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) })
+    }
+
+    fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
+        // A step that is sealed differently by now has no rule to tell; its old statement will not run.
+        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
+            return Ok(ApprovalsView {
+                rules: Vec::new(),
+                required: 0,
+                have: 0,
+                approvers: Vec::new(),
+                missing: Vec::new(),
+                excluded: Vec::new(),
+            });
+        };
+        let count = self.count(id, held, &excluded, sealed)?;
+        let progress = quorum::progress(&held.rules, &count);
+        Ok(ApprovalsView {
+            rules: held.approvals.clone(),
+            required: progress.required,
+            have: progress.have,
+            approvers: progress.approvers,
+            missing: progress.missing_from,
+            excluded: excluded.names(),
+        })
+    }
+
+    /// Whose stored signatures count now.
+    pub(super) fn count(
+        &self,
+        id: &ProposalId,
+        held: &crate::decision::in_force::StepInForce,
+        excluded: &Excluded,
+        sealed: &Sealed,
+    ) -> Result<Count, Stopped> {
+        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let signatures: Vec<_> = stored.iter().map(verified_of).collect();
+        Ok(quorum::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
+    }
+}

@@ -1,0 +1,103 @@
+//! Tokens: each change of them is a seal.
+
+use crate::boundary::admission::new_bearer;
+use crate::boundary::sealing::Sealing;
+use crate::boundary::view::TokenView;
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::sealed::Sealed;
+use crate::crypto::digest::sha256;
+use crate::policy::patterns::Pattern;
+use crate::record::code::Code;
+use crate::record::ident::Name;
+use crate::record::token::SealedToken;
+use crate::record::validity::Timestamp;
+use crate::store::message::{Token, TokenChange};
+
+impl Sealing {
+    /// All tokens ever, by name.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
+        let tokens = self.ledger.tokens().map_err(|e| fault(&e))?;
+        Ok(tokens
+            .into_iter()
+            .map(|token| TokenView {
+                token: SealedToken {
+                    name: token.name,
+                    owners: token.owners,
+                    scopes: token.scopes,
+                    patterns: token.patterns,
+                    expires_at: token.expires_at,
+                },
+                revoked_at: token.revoked_at,
+            })
+            .collect())
+    }
+
+    /// Makes a token and seals it; gives its secret, which is shown once and kept only as a digest.
+    ///
+    /// # Errors
+    /// When the name is taken, an owner is not in the roster, or a pattern can't be read.
+    pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
+        let now = self.crossing.now();
+        check_token(&token, &self.crossing.state(), now)?;
+        let secret = new_bearer(&self.surroundings);
+        let row = Token {
+            name: token.name,
+            secret: sha256(secret.as_bytes()),
+            owners: token.owners,
+            scopes: token.scopes,
+            patterns: token.patterns,
+            created_at: now,
+            expires_at: token.expires_at,
+            revoked_at: None,
+        };
+        self.put_in_force(|_| {}, Some(TokenChange::Add(row))).await?;
+        Ok(secret)
+    }
+
+    /// Ends a token and seals that.
+    ///
+    /// # Errors
+    /// When there is no such token, or it has ended.
+    pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
+        let at = self.crossing.now();
+        self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
+    }
+}
+
+/// Checks what a token is asked to be.
+fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
+    let refuse =
+        |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
+    if let Err(error) = sealed.roster.check_token_name(&token.name) {
+        return refuse("/name", error.to_string());
+    }
+    // A proposer that is named as the boundary would read in reviews as if the boundary itself asked.
+    if token.name.as_str() == sealed.boundary.name.as_str() {
+        return refuse("/name", format!("{} is the boundary's own name: give the token another one", token.name));
+    }
+    for (at, owner) in token.owners.iter().enumerate() {
+        if sealed.roster.approver(owner).is_none()
+            && !sealed.roster.tables().operator.iter().any(|person| person.name == *owner)
+        {
+            return refuse(
+                &format!("/owners/{at}"),
+                format!("{owner} is nobody of the roster: owners are the people who control the token"),
+            );
+        }
+    }
+    if token.scopes.is_empty() {
+        return refuse("/scopes", "a token needs at least one of propose, read, operate".to_owned());
+    }
+    for (at, pattern) in token.patterns.iter().enumerate() {
+        if let Err(error) = Pattern::parse(pattern) {
+            return refuse(&format!("/patterns/{at}"), error.to_string());
+        }
+    }
+    if token.expires_at.is_some_and(|end| end <= now) {
+        return refuse("/expires_at", "this time is over".to_owned());
+    }
+    Ok(())
+}

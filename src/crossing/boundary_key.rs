@@ -1,0 +1,35 @@
+//! The key that signs what the boundary states.
+
+use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use crate::crypto::sshsig::KeyId;
+use crate::record::document::{Malformed, Predicate, Statement};
+use crate::record::envelope::{Envelope, EnvelopeSignature};
+
+/// The boundary's key.
+#[derive(Debug)]
+pub struct BoundaryKey {
+    /// The private half.
+    pub secret: SecretKey,
+    /// The OpenSSH fingerprint of the public half.
+    pub keyid: KeyId,
+}
+
+impl BoundaryKey {
+    /// Signs a payload: canonical JSON of its envelope, as the log keeps it.
+    ///
+    /// # Errors
+    /// When the envelope has no canonical form.
+    pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let signature = self.secret.sign(&pae(PAYLOAD_TYPE, payload));
+        let envelope = Envelope::new(payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
+        envelope.to_canonical().map_err(|error| Malformed::at("", error.to_string()))
+    }
+
+    /// Signs a statement of this boundary.
+    ///
+    /// # Errors
+    /// When the statement can't be written.
+    pub fn sign_statement<P: Predicate>(&self, statement: &Statement<P>) -> Result<Vec<u8>, Malformed> {
+        self.sign(&statement.to_payload()?)
+    }
+}

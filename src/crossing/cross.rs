@@ -1,0 +1,599 @@
+//! The crossing: accept, verify, admit, consume, run, receipt, log.
+//!
+//! The one way by which anything runs. What is proposed online and what is handed in whole take it alike, from the
+//! bytes on. The rooms above bring requests to it or tell what came of them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crossing::boundary_key::BoundaryKey;
+use crate::crossing::capacity::{Capacity, Limits, Permit, busy};
+use crate::crossing::changes::Changes;
+use crate::crossing::current_seal::CurrentSeal;
+use crate::crossing::live::{Live, Living, Recorded, StreamName};
+use crate::crossing::masks::with_masks_before;
+use crate::crossing::outputs::{Kept, Outputs};
+use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::crossing::sealed::Sealed;
+use crate::crossing::stage::{
+    Accepted, Admitted, Answers, BundleParts, ClockTrusted, Consumed, Ended, Ran, ReceiptBasis, Receipted, Request,
+    SignedReceipt, Verified,
+};
+use crate::crypto::canonical;
+use crate::decision::exclusion::{self, Tokens};
+use crate::decision::parameters::check_parameters;
+use crate::decision::permissions::{check_permissions, check_profile};
+use crate::decision::place::check_place;
+use crate::decision::step::check_step;
+use crate::decision::window::check_window;
+use crate::decision::{Objection, quorum};
+use crate::record::code::Code;
+use crate::record::envelope::{Base64, Signed};
+use crate::record::ident::ProposalId;
+use crate::record::receipt::{
+    ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
+};
+use crate::record::validity::Timestamp;
+use crate::registry::parameters;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::facts::nothing_enforced;
+use crate::sandbox::{End, Plan, Report, Sandbox, capture};
+use crate::store::ledger::Ledger;
+use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, Window};
+
+/// The crossing: what is sealed, where it is kept, and what it runs in.
+pub struct Crossing {
+    pub(super) ledger: Ledger,
+    sandbox: Arc<dyn Sandbox>,
+    key: Arc<BoundaryKey>,
+    seal: Arc<CurrentSeal>,
+    live: Arc<Live>,
+    changes: Arc<Changes>,
+    pub(super) outputs: Outputs,
+    capacity: Capacity,
+}
+
+/// What a crossing is put together from.
+pub struct Parts {
+    /// The store.
+    pub ledger: Ledger,
+    /// The sandbox.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// The boundary's key.
+    pub key: Arc<BoundaryKey>,
+    /// The seal in force.
+    pub seal: Arc<CurrentSeal>,
+    /// Runs that live.
+    pub live: Arc<Live>,
+    /// Who waits for a proposal to change.
+    pub changes: Arc<Changes>,
+    /// Where large outputs and spools go.
+    pub outputs: Outputs,
+    /// How much may go on at one time.
+    pub limits: Limits,
+}
+
+/// What became of a request to consume.
+pub enum Claim {
+    /// The nonce is spent.
+    Consumed(Box<Consumed>),
+    /// The state moved between verdict and claim: begin again, from the bytes.
+    Moved(Accepted),
+}
+
+/// Verdicts that moved may be made again this often before the caller is told to come back.
+const MOST_VERDICTS: usize = 16;
+/// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
+const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
+const LAST_OFFERS: usize = 60;
+/// How often output is offered to a disk that fails for another reason, and after which pause: descriptors may have run out.
+const OUTPUT_TRIES: usize = 3;
+const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
+
+impl Crossing {
+    /// Puts a crossing together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
+        let capacity = Capacity::new(limits, outputs.clone());
+        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity }
+    }
+
+    /// The whole way of a run, in order.
+    ///
+    /// # Errors
+    /// Why it may not run; or, after its nonce was spent, that something broke before its receipt was durable:
+    /// then the next start writes one.
+    pub async fn cross(&self, request: Request, permit: Option<Permit>) -> Result<Receipted, Stopped> {
+        let mut accepted = self.accept(request)?;
+        let mut verdicts = 0;
+        let consumed = loop {
+            let verified = self.verify(accepted)?;
+            let admitted = self.admit(verified)?;
+            match self.consume(admitted).await? {
+                Claim::Consumed(consumed) => break *consumed,
+                // R3: a seal, denial, cancellation or epoch came between verdict and claim.
+                Claim::Moved(again) => accepted = again,
+            }
+            verdicts += 1;
+            if verdicts == MOST_VERDICTS {
+                return Err(busy("what is in force changes too often just now").into());
+            }
+            tokio::task::yield_now().await;
+        };
+        // Verified: a run that lasts must not keep signatures and denials of others waiting.
+        drop(permit);
+        let ran = self.run(consumed).await; // no `?`: from here a failure is an outcome
+        let receipt = self.receipt(ran)?; // a fault is possible here, a refusal is not
+        self.log(receipt).await
+    }
+
+    /// Takes the envelope apart: sizes, base64, number of signatures. Nothing of the payload is read.
+    ///
+    /// # Errors
+    /// `malformed` or `too-large`.
+    pub fn accept(&self, request: Request) -> Result<Accepted, Stopped> {
+        let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
+        Ok(Accepted::new(signed, request.handed_in_by, request.caller))
+    }
+
+    /// Verifies every signature over the bytes received, under the roster in force; then reads the payload.
+    ///
+    /// # Errors
+    /// `unknown-signer` before any cryptography, `bad-signature`, `malformed`.
+    pub fn verify(&self, accepted: Accepted) -> Result<Verified, Stopped> {
+        // The version before the state: whatever comes after this line shows at the claim.
+        let version = self.ledger.state().version;
+        let sealed = self.state();
+        let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
+        Ok(Verified::new(accepted, document, sealed, version))
+    }
+
+    /// Asks every question, of the state in force now (R2), whatever was true when it was proposed.
+    ///
+    /// # Errors
+    /// The first no, in the order of R1.
+    pub fn admit(&self, verified: Verified) -> Result<Admitted, Stopped> {
+        // Judged by such a clock everything would be expired, for good.
+        let clock = self.demand_clock()?;
+        let sealed = verified.sealed().clone();
+        let signed = verified.document().predicate();
+        let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
+        let here = &sealed.boundary;
+        let place = check_place(&signed.boundary, &here.name, &here.id, &here.epoch).map_err(|e| about(e.into()))?;
+        let scope = verified.demand_scope(&signed.step.reference)?;
+        let found = sealed.step(&signed.step.reference);
+        let step = check_step(signed, found.map(|(_, held)| &held.hashed)).map_err(|e| about(e.into()))?;
+        let Some((registered, held)) = found else {
+            return Err(
+                Refusal::new(Code::UnknownStep, format!("no step {} is registered", signed.step.reference)).into()
+            );
+        };
+        let fit = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
+        let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
+        let profile = check_profile(&held.profile, &signed.sandbox).map_err(|e| about(e.into()))?;
+        let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
+            Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
+        })?;
+        let now = self.now();
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let excluded = exclusion::judge(&signed.proposer, verified.handed_in_by(), tokens, &sealed.roster)
+            .map_err(|e| about(e.into()))?;
+        let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
+        let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
+        // An early no; the claim judges again, by its own clock.
+        let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
+        // Denials are looked for at the claim, in its own transaction.
+        let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
+        let window = Window {
+            issued_at: signed.issued_at,
+            not_before: signed.not_before,
+            expires_at: signed.expires_at,
+            max_s: None,
+            valid_after: counted.iter().filter_map(|approver| approver.valid_after).max(),
+            valid_before: counted
+                .iter()
+                .filter_map(|approver| approver.valid_before)
+                .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
+                .min(),
+        };
+        // The step is looked up once: what runs is what was checked.
+        let definition = held.hashed.definition();
+        let plan = Plan {
+            interpreter: definition.interpreter.clone(),
+            source: definition.source.clone().into_bytes(),
+            env: parameters::environment(fit.params()),
+            params_json: fit.params().canonical().to_vec(),
+        };
+        let answers = Answers {
+            clock,
+            place,
+            scope,
+            step,
+            plan,
+            exclusive: definition.exclusive.clone(),
+            parameters: fit,
+            permissions,
+            profile,
+            sandbox,
+            excluded,
+            quorum: met,
+            window: within,
+        };
+        Ok(Admitted::new(verified, answers, window))
+    }
+
+    /// Spends the nonce: one durable commit under the very state of the verdict, at most once, ever.
+    ///
+    /// # Errors
+    /// `too-large` when its receipt could not be written; `nonce-replayed` with what the nonce became, `expired`,
+    /// `denied`, `busy` and the like; nothing is stored then.
+    pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
+        let document = admitted.document();
+        let signed = document.predicate();
+        let sealed = admitted.sealed();
+        let authorization = document.digest_as();
+        let envelope = document.envelope(|keyid| admitted.quorum().keeps(keyid));
+        let decision = Decision {
+            approvers: admitted.quorum().approvers().to_vec(),
+            groups: admitted.quorum().groups().to_vec(),
+            excluded: admitted.excluded().names(),
+            handed_in_by: admitted.handed_in_by().clone(),
+            policy: sealed.policy.digest(),
+        };
+        // The receipt must be writable whatever the run does: what would not fit is refused while nothing is spent.
+        let _writable = decision.check_room()?;
+        let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
+        let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
+        let room = self.capacity.reserve(signed.sandbox.limits.output_bytes)?;
+        let request = Consume {
+            version: admitted.version(),
+            seal: sealed.digest,
+            core: Core {
+                id: signed.proposal.clone(),
+                digest: authorization,
+                nonce: signed.nonce.clone(),
+                step: signed.step.reference.clone(),
+                step_digest: signed.step.digest,
+                params_digest: admitted.parameters().params().digest(),
+                proposer: signed.proposer.clone(),
+                expires_at: signed.expires_at,
+            },
+            envelope: envelope_bytes.into(),
+            decision: decision_bytes.into(),
+            window: admitted.window(),
+            exclusive: admitted.exclusive().cloned().map(Into::into),
+        };
+        let basis = ReceiptBasis {
+            proposal: signed.proposal.clone(),
+            authorization,
+            step: signed.step.clone(),
+            envelope,
+            decision,
+        };
+        match self.ledger.consume(request).await {
+            // The nonce is spent before the step runs. If we crash here the step has not run and never will: recovery
+            // writes a receipt with outcome `unknown`. Losing a run is better than running twice.
+            Ok(claim) => {
+                self.changes.notify(&basis.proposal);
+                Ok(Claim::Consumed(Box::new(Consumed::new(admitted, claim, basis, room))))
+            }
+            Err(ConsumeStop::Moved | ConsumeStop::SignerOutside { .. }) => Ok(Claim::Moved(admitted.again())),
+            Err(stop) => Err(self.claim_refused(&stop, &basis)),
+        }
+    }
+
+    /// Runs the sealed bytes in the signed sandbox. Whatever goes wrong is an outcome.
+    pub async fn run(&self, consumed: Consumed) -> Ran {
+        let signed = consumed.admitted().document().predicate();
+        let claim = consumed.claim();
+        let started_at = self.now().max(claim.at);
+        let recording = self.live.begin(&signed.proposal, self.outputs.scratch(), signed.sandbox.limits.output_bytes);
+        let proposal = signed.proposal.clone();
+        let (prepared, plan, closing) = consumed.into_run();
+        let report = match CancelFlag::new() {
+            Ok(flag) => {
+                recording.cancels(flag.clone());
+                let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
+                let run = tokio::task::spawn_blocking(move || {
+                    sandbox.run(
+                        prepared,
+                        plan,
+                        &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes),
+                        &flag,
+                    )
+                });
+                run.await.unwrap_or_else(|error| Report::lost(format!("the run was not seen to its end: {error}")))
+            }
+            Err(error) => Report::not_started(format!("no descriptor is left to watch a run: {error}")),
+        };
+        tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
+        let recorded = recording.close(report.stdout.bytes, report.stderr.bytes);
+        if let Some(why) = &recorded.failed {
+            tracing::warn!(proposal = %proposal, "{why}");
+        }
+        let finished_at = self.now().max(started_at);
+        let end = Ended::Seen { report: Box::new(report), recorded: Box::new(recorded), recording };
+        Ran { closing, end, started_at, finished_at }
+    }
+
+    /// Writes and signs the receipt: also for a run whose end nobody saw.
+    ///
+    /// # Errors
+    /// A fault only: the next start writes an `unknown` receipt in its place.
+    pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
+        let Ran { closing, end, started_at, finished_at } = ran;
+        let sealed = self.state();
+        let (outcome, output, usage, sandbox, duration_ms, recorded) = match end {
+            Ended::Seen { report, recorded, recording } => (
+                outcome_of(&report.end),
+                Output { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() },
+                Usage {
+                    cpu_ms: report.usage.cpu_ms,
+                    memory_peak_bytes: report.usage.memory_peak_bytes,
+                    processes_peak: None,
+                },
+                with_masks_before(
+                    &self.ledger,
+                    report.enforcement.clone(),
+                    &closing.basis.step,
+                    &closing.basis.envelope,
+                ),
+                report.duration_ms,
+                Some((recorded, recording)),
+            ),
+            Ended::Unseen => {
+                let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
+                (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), 0, None)
+            }
+        };
+        let started_at = shown_start(&outcome, started_at, finished_at);
+        let receipt = Receipt {
+            consumption: ConsumptionRef {
+                index: closing.claim.index,
+                leaf: closing.claim.leaf,
+                item: u64::from(closing.claim.item),
+            },
+            authorization: closing.basis.envelope.clone(),
+            decision: closing.basis.decision.clone(),
+            outcome,
+            started_at,
+            finished_at,
+            duration_ms,
+            output,
+            files: Files::none(),
+            sandbox,
+            usage,
+            seal: closing.claim.seal,
+            boundary: ReceiptBoundary {
+                name: sealed.boundary.name.clone(),
+                id: sealed.boundary.id,
+                keyid: self.key.keyid,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        };
+        let statement = receipt.into_statement_of(&closing.basis.authorization);
+        let envelope = self.key.sign_statement(&statement).map_err(|e| fault(&e))?.into();
+        let receipt = statement.predicate;
+        Ok(SignedReceipt { closing, receipt, envelope, recorded })
+    }
+
+    /// Makes output and receipt durable, in this order; only then anybody sees them (R5).
+    ///
+    /// # Errors
+    /// A fault only: the next start writes an `unknown` receipt in its place.
+    pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
+        let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
+        let proposal = closing.basis.proposal.clone();
+        // Large outputs become durable files here. A crash now leaves files that no receipt names: recovery sweeps them.
+        let (kept, order) = match &recorded {
+            Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
+            None => (Kept::default(), None),
+        };
+        let finish = Finish {
+            proposal: proposal.clone(),
+            receipt: envelope.clone(),
+            at: receipt.finished_at,
+            detail: canonical::canonical_of(&receipt.outcome).map_err(|e| fault(&e))?,
+            outputs: kept.rows.clone(),
+            order: order.filter(|order| !order.is_empty()),
+            blobs: Vec::new(),
+        };
+        let mut patience = Patience::default();
+        let leaf = loop {
+            match self.ledger.finish(finish.clone()).await {
+                // A receipt is never refused for lack of room: it waits for some.
+                Err(FinishStop::Fault(crate::store::fault::Fault::Full { .. })) if patience.is_left(&self.capacity) => {
+                    patience.wait(&proposal).await;
+                }
+                done => break done.map_err(|stop| fault(&stop))?,
+            }
+        };
+        // The receipt and its leaf are durable. A crash from here on loses nothing.
+        drop((kept, recorded, closing.room));
+        self.changes.notify(&proposal);
+        self.changes.notify_room();
+        let parts = BundleParts {
+            receipt: envelope,
+            consumption: (closing.claim.index, closing.claim.data),
+            seal: receipt.seal,
+            step: closing.basis.step,
+        };
+        Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
+    }
+
+    /// The time by which everything here is judged: the clock's, but never before the log's last entry, so that a
+    /// clock that was set back neither revives what had expired nor stops new work (R7).
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ledger.now()
+    }
+
+    /// Makes the output of a run durable, however long the disk has no room for it. Output that can't be kept for another
+    /// reason is given up, never the receipt: how the run ended is known, and its digests say what there was.
+    async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Kept {
+        if Outputs::is_inline(recorded)
+            && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
+        {
+            return kept;
+        }
+        let mut patience = Patience::default();
+        let mut tries = 0;
+        loop {
+            let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
+            let (copied, shared) = (recorded.clone(), recording.shared());
+            let kept = tokio::task::spawn_blocking(move || {
+                outputs.keep(&copied, &shared, |name: &_| ledger.output_path(name))
+            });
+            let error = match kept.await {
+                Ok(Ok(kept)) => return kept,
+                Ok(Err(error)) => error,
+                Err(error) => io::Error::other(error),
+            };
+            let proposal = recording.proposal();
+            if is_full(&error) && patience.is_left(&self.capacity) {
+                patience.wait(proposal).await;
+                continue;
+            }
+            tries += 1;
+            if tries == OUTPUT_TRIES {
+                tracing::error!(%proposal, "its output is lost, its receipt is not: {error}");
+                return Kept::default();
+            }
+            tokio::time::sleep(OUTPUT_PAUSE).await;
+        }
+    }
+
+    /// Refuses what would be judged or dated by a clock that leapt ahead.
+    ///
+    /// # Errors
+    /// `busy`, with when to try again.
+    pub fn demand_clock(&self) -> Result<ClockTrusted, Stopped> {
+        match self.ledger.clock_ahead() {
+            None => Ok(ClockTrusted(())),
+            Some(why) => Err(Refusal::new(Code::Busy, why).retry_after(60).into()),
+        }
+    }
+
+    /// What is in force now.
+    #[must_use]
+    pub fn state(&self) -> Arc<Sealed> {
+        self.seal.get()
+    }
+
+    /// Room for runs and requests.
+    #[must_use]
+    pub const fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    fn claim_refused(&self, stop: &ConsumeStop, basis: &ReceiptBasis) -> Stopped {
+        let code = match stop {
+            ConsumeStop::Fault(error) => return error.clone().into(),
+            ConsumeStop::Replayed(spent) => return self.replayed(spent),
+            // Which run it is, is for those who may see that one.
+            ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),
+            ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
+            ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
+            ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => Code::Malformed,
+            ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
+            ConsumeStop::Expired { .. } => Code::Expired,
+            ConsumeStop::Denied => Code::Denied,
+            ConsumeStop::WrongState(_) => Code::WrongState,
+            ConsumeStop::OtherAuthorization => Code::NonceReplayed,
+        };
+        let refusal = Refusal::new(code, stop.to_string()).about(&basis.proposal);
+        if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into()
+    }
+
+    fn replayed(&self, spent: &crate::store::message::Spent) -> Stopped {
+        // Whose run it was stands in the links, for those who may see it.
+        let refusal =
+            Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
+        match self.ledger.proposal(&spent.proposal) {
+            Ok(Some(row)) if row.receipt.is_some() => refusal.with_receipt(spent.proposal.receipt()).into(),
+            Ok(_) => refusal.into(),
+            Err(error) => fault(&error),
+        }
+    }
+}
+
+/// How a receipt waits for room on the disk: as long as the service lives, and a while longer when it is ending.
+#[derive(Debug, Default)]
+struct Patience {
+    offers: usize,
+    last: usize,
+}
+
+impl Patience {
+    fn is_left(&mut self, capacity: &Capacity) -> bool {
+        if capacity.is_closed() {
+            self.last += 1;
+        }
+        self.last <= LAST_OFFERS
+    }
+
+    async fn wait(&mut self, proposal: &ProposalId) {
+        if self.offers.is_multiple_of(LAST_OFFERS) {
+            tracing::error!(%proposal, "the disk has no room for a receipt: it waits until there is some");
+        }
+        self.offers += 1;
+        tokio::time::sleep(RECEIPT_PAUSE).await;
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What the caller is told when a question is answered with no.
+fn refusal_of(objection: &Objection) -> Refusal {
+    let refusal = Refusal::new(objection.code(), objection.to_string());
+    match objection {
+        Objection::Parameters(crate::decision::parameters::ParametersError::Invalid(errors)) => errors
+            .iter()
+            .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone())),
+        _ => refusal,
+    }
+}
+
+const fn stream_name(stream: capture::Stream) -> StreamName {
+    match stream {
+        capture::Stream::Stdout => StreamName::Stdout,
+        capture::Stream::Stderr => StreamName::Stderr,
+    }
+}
+
+/// The outcome of a run that ended so.
+#[must_use]
+pub fn outcome_of(end: &End) -> Outcome {
+    match end {
+        End::Exited(code) => Outcome::exited(*code),
+        End::Signalled(signal) => Outcome::signalled(*signal),
+        End::TimedOut => Outcome::of(Status::TimedOut),
+        End::Cancelled => Outcome::of(Status::Cancelled),
+        End::Killed(limit) => Outcome { limit: Some((*limit).to_owned()), ..Outcome::of(Status::Killed) },
+        End::NotStarted(_) => Outcome::of(Status::NotStarted),
+        End::Lost(_) => Outcome::of(Status::Unknown),
+    }
+}
+
+/// When a receipt says that the run started. Of an `unknown` one there is a single time, when that was found out:
+/// nobody must take its times for the length of a run.
+fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
+    if outcome.status == Status::Unknown { finished_at } else { started_at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_lost_while_the_service_lived_has_one_time_like_a_recovered_one() {
+        let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
+        let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
+        assert_eq!(shown_start(&lost, started, finished), finished);
+        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
+    }
+}

@@ -1,0 +1,22 @@
+//! Reads back what the boundary itself has stored.
+
+use crate::crossing::refusal::{Stopped, fault};
+use crate::crypto::json;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::receipt::Receipt;
+use crate::store::ledger::Ledger;
+use crate::store::message::Proposal;
+
+/// The receipt of a proposal's run; nothing before there is one.
+///
+/// # Errors
+/// When the store can't be read.
+pub fn receipt_of(ledger: &Ledger, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
+    let Some(index) = row.receipt else { return Ok(None) };
+    let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
+    let data = leaf.ok_or_else(|| fault(&format!("receipt leaf {index} is missing")))?.data;
+    let envelope: Envelope = json::parse_as(&data, data.len()).map_err(|e| fault(&e))?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    Ok(Some(Statement::<Receipt>::from_payload(&payload)?.predicate))
+}

@@ -1,0 +1,21 @@
+//! Every route there is.
+
+use crate::http::route::Route;
+use crate::http::{authorizations, challenges, denials, log, outputs, probes, proposals, receipts, registry};
+
+/// Every route there is.
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    [
+        registry::ROUTES,
+        proposals::ROUTES,
+        denials::ROUTES,
+        authorizations::ROUTES,
+        receipts::ROUTES,
+        outputs::ROUTES,
+        challenges::ROUTES,
+        log::ROUTES,
+        probes::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
+}

@@ -1,0 +1,148 @@
+//! What policy says for one step: every list and rule that applies, each with its origin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::policy::builtins::Builtins;
+use crate::policy::file::{Mode, Policy, Written};
+use crate::policy::host::{Allowed, SandboxRule};
+use crate::policy::lists::Lists;
+use crate::policy::origin::{Origin, Sourced};
+use crate::policy::paths::RunbookPath;
+use crate::record::ident::StepRef;
+use crate::record::profile::Proc;
+use crate::record::step::{Approvals, Limit};
+
+/// What policy says of one step, each value with where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether what no list names may be.
+    pub mode: Sourced<Mode>,
+    /// Who must approve; nothing when policy names nobody.
+    pub approvals: Option<Sourced<Approvals>>,
+    /// How much of `/proc` a run sees, when policy says so.
+    pub proc: Option<Sourced<Proc>>,
+    /// The limits that policy sets.
+    pub limits: BTreeMap<Limit, Sourced<u64>>,
+    /// What a step may declare of the host.
+    pub host: Allowed,
+    /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
+    pub written: Lists,
+    /// The built-in lists; empty when the policy says `extends: none`.
+    pub built_in: Arc<Lists>,
+}
+
+/// The rule for `step`: see [`resolve_path`].
+#[must_use]
+pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
+    resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
+}
+
+/// The rule for the steps of a runbook: the default, then every override whose pattern matches its path, in order.
+///
+/// The later wins, value by value; lists grow, and what one of them denies no other allows.
+#[must_use]
+pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
+    let mut ruling = Ruling {
+        // Asking is what an untouched policy does.
+        mode: Sourced { value: Mode::Prompted, origin: Origin::BuiltIn },
+        approvals: None,
+        proc: None,
+        limits: BTreeMap::new(),
+        host: Allowed::default(),
+        written: Lists::empty(),
+        built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
+    };
+    let default = &policy.file().default;
+    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &Origin::Default);
+    ruling.list(policy.of_default(), &Origin::Default);
+    for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
+        if runbook.is_met_by(pattern) {
+            let origin = Origin::Override(index, pattern.as_str().into());
+            ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
+            ruling.list(written, &origin);
+        }
+    }
+    for (index, (pattern, written)) in policy.grants().enumerate() {
+        if pattern.is_none_or(|pattern| runbook.is_met_by(pattern)) {
+            ruling.list(written, &Origin::Grant(index));
+        }
+    }
+    ruling
+}
+
+impl Ruling {
+    fn apply(
+        &mut self,
+        mode: Option<Mode>,
+        approvals: Option<&Approvals>,
+        sandbox: Option<&SandboxRule>,
+        origin: &Origin,
+    ) {
+        if let Some(value) = mode {
+            self.mode = Sourced { value, origin: origin.clone() };
+        }
+        if let Some(value) = approvals {
+            self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
+        }
+        let Some(sandbox) = sandbox else { return };
+        self.host.apply(sandbox, origin);
+        if let Some(value) = sandbox.proc {
+            self.proc = Some(Sourced { value, origin: origin.clone() });
+        }
+        for limit in Limit::ALL {
+            if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {
+                self.limits.insert(limit, Sourced { value, origin: origin.clone() });
+            }
+        }
+    }
+
+    fn list(&mut self, written: &[Written], origin: &Origin) {
+        for Written { kind, side, listed } in written {
+            self.written.add(*kind, *side, listed.clone(), origin.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ruling(policy: &str, step: &str) -> Ruling {
+        resolve(&Policy::load(policy).expect("a policy"), Builtins::current(), &step.parse().expect("a ref"))
+    }
+
+    const POLICY: &str = "
+version: 1
+default: {mode: prompted, approvals: {from: [ops]}, sandbox: {limits: {wall_ms: 1000}}}
+overrides:
+  - {runbook: \"deploy/**\", mode: execute, approvals: {required: 2, from: [sre, security], each: true}}
+  - {runbook: \"deploy/old*\", mode: deny, sandbox: {limits: {memory_bytes: 5}, proc: full}}
+  - {runbook: \"**/oldest\", mode: prompted}
+";
+
+    #[test]
+    fn every_matching_override_applies_and_the_later_wins() {
+        let plain = ruling(POLICY, "nginx:restart");
+        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &Origin::Default));
+        let old = ruling(POLICY, "deploy/old:x");
+        assert_eq!(old.mode.origin.to_string(), "overrides[1] (deploy/old*)");
+        assert_eq!(old.mode.value, Mode::Deny);
+        let approvals = old.approvals.expect("approvals");
+        assert_eq!(
+            (approvals.value.required, approvals.origin.to_string()),
+            (2, "overrides[0] (deploy/**)".to_owned())
+        );
+        assert_eq!(old.limits[&Limit::Wall], Sourced { value: 1000, origin: Origin::Default });
+        assert_eq!(old.limits[&Limit::Memory].value, 5);
+        assert_eq!(old.proc.map(|proc| proc.value), Some(Proc::Full));
+        assert_eq!(ruling(POLICY, "deploy/oldest:x").mode.value, Mode::Prompted, "the last override has the last word");
+    }
+
+    #[test]
+    fn a_policy_that_says_nothing_asks() {
+        let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
+        assert_eq!(nothing.mode, Sourced { value: Mode::Prompted, origin: Origin::BuiltIn });
+        assert_eq!(nothing.approvals, None);
+    }
+}

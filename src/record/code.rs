@@ -1,0 +1,102 @@
+//! The closed list of codes.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $title:literal;)*) => {
+        /// Why the boundary said no: a closed list, stable for programs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The word in problem documents and in the log.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+
+            /// One sentence for people, the same for every occurrence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Not what it claims to be.
+    Malformed = "malformed", "the document is malformed";
+    /// Larger than its kind may be.
+    TooLarge = "too-large", "the document is too large";
+    /// Well formed, and of a later version.
+    LaterFeature = "later-feature", "the document uses a feature that this version does not have";
+    /// No such step is registered.
+    UnknownStep = "unknown-step", "no such step is registered";
+    /// Another definition is sealed now.
+    StepChanged = "step-changed", "the sealed definition of the step has changed";
+    /// Against the step's schema.
+    InvalidParams = "invalid-params", "the parameters do not fit the step's schema";
+    /// Not the parameters that were hashed.
+    ParamsMismatch = "params-mismatch", "the parameters differ from the signed parameters";
+    /// For another boundary.
+    WrongBoundary = "wrong-boundary", "the statement is for another boundary";
+    /// A key that nobody enrolled.
+    UnknownSigner = "unknown-signer", "a signature is of a key that is not in the roster";
+    /// A signature that does not verify.
+    BadSignature = "bad-signature", "a signature does not verify";
+    /// A known key that may not sign this.
+    NotPermittedSigner = "not-permitted-signer", "the signer may not sign this";
+    /// The proposer or its owner signed.
+    SelfApproval = "self-approval", "the proposer, and people who control the proposer, cannot approve the run";
+    /// Too few.
+    QuorumMissing = "quorum-missing", "not enough approvals";
+    /// Too early.
+    NotYetValid = "not-yet-valid", "the statement is not valid yet";
+    /// Too late.
+    Expired = "expired", "the statement has expired";
+    /// The epoch was replaced.
+    Revoked = "revoked", "the statement was revoked";
+    /// An approver said no.
+    Denied = "denied", "an approver denied it";
+    /// Spent before.
+    NonceReplayed = "nonce-replayed", "the nonce was spent before";
+    /// A rule says no.
+    PolicyDenied = "policy-denied", "policy denies this step";
+    /// Policy asks more than was signed.
+    ContextChanged = "context-changed", "what policy and sandbox require now differs from what was signed";
+    /// The session moved on.
+    SessionStale = "session-stale", "the session has changed since the statement was made";
+    /// The grant is used up.
+    GrantExhausted = "grant-exhausted", "the grant is used up";
+    /// The grant does not cover it.
+    NotGranted = "not-granted", "the grant does not cover this";
+    /// This host can't hold the sandbox.
+    SandboxUnavailable = "sandbox-unavailable", "this host cannot hold a required sandbox layer";
+    /// No room now.
+    Busy = "busy", "no room for it now";
+    /// Nobody known calls.
+    Unauthenticated = "unauthenticated", "a token is needed";
+    /// Somebody known may not.
+    Forbidden = "forbidden", "the token does not allow this";
+    /// No such thing, or not for this caller.
+    NotFound = "not-found", "no such thing exists, or this token may not see it";
+    /// Too late or too early in its life.
+    WrongState = "wrong-state", "the current state does not allow this";
+    /// Too many calls.
+    RateLimited = "rate-limited", "too many calls";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

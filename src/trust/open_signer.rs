@@ -1,0 +1,38 @@
+//! Opens a signer for a key file of any known kind.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::trust::signer::{FileSigner, Signer, SignerError, open};
+use crate::trust::ssh::SshKeygenSigner;
+
+/// Opens the signer for the key in this file. The file is a PKCS#8 private key, an OpenSSH private key, or an OpenSSH
+/// public key whose private half is in an agent or a hardware token.
+///
+/// # Errors
+/// If the file cannot be opened, is of no such kind, or breaks a rule for private keys.
+pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
+    // Links are followed here, because SSH keys are often links. The PKCS#8 file is opened again without following links.
+    let file = open(path, OFlags::empty())?;
+    // These bytes suffice to distinguish the kinds and contain nothing of the secret.
+    let mut head = [0_u8; 36];
+    let mut length = 0;
+    while length < head.len() {
+        match (&file).read(&mut head[length..]).map_err(|error| SignerError::io("read", path, error))? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    let head = &head[..length];
+    // The key type at the start of a public key line, of any algorithm. The reader of these lines names the types that it
+    // refuses.
+    let word = head.split(|&c| c == b' ').next().unwrap_or_default();
+    let public = word.first().is_some_and(u8::is_ascii_lowercase) && word.contains(&b'-');
+    if public || head.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {
+        Ok(Box::new(SshKeygenSigner::open(path)?))
+    } else {
+        Ok(Box::new(FileSigner::open(path)?))
+    }
+}
