@@ -1,7 +1,7 @@
 //! Chain of rosters: from a trusted version to the others.
 //!
-//! Later versions are trusted through signatures by the threshold of the version before *and* their own (as
-//! TUF does for roots), earlier ones through the `previous` digests. A key that is gone never comes back.
+//! A later version is trusted if the threshold of the previous version *and* its own threshold signed it (as TUF does for
+//! root metadata). An earlier version is trusted through the `previous` digests. A removed key never returns.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,31 +14,31 @@ use crate::record::roster::Roster;
 use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::trust::succession::Standing;
 
-/// The most versions that are read: each is at most 256 KiB, and a bundle holds 4 MiB.
+/// The most versions that are read. One version has at most 256 KiB, and a bundle at most 4 MiB.
 pub const MAX_VERSIONS: usize = 1024;
 
-/// What somebody trusts beforehand.
+/// The roster that a reader trusts beforehand.
 #[derive(Debug, Clone)]
 pub enum Pinned {
-    /// Whichever version has this digest of its payload.
+    /// The version whose payload has this digest.
     Digest(RosterDigest),
     /// This version.
     Roster(Box<TrustedRoster>),
-    /// All these versions, the newest of them above all.
+    /// All these versions. The newest of them has priority.
     Chain(Box<Chain>),
 }
 
 impl Pinned {
-    /// A roster file that the user names: an envelope, whose payload counts as trusted by hand.
+    /// Pins a roster file that the user names. The file is an envelope, and the user's choice makes its payload trusted.
     ///
     /// # Errors
-    /// When it is no roster, or one that breaks its rules.
+    /// If the file is not a roster, or breaks a rule of rosters.
     pub fn from_envelope(envelope: &Envelope) -> Result<Self, RosterError> {
         let payload = payload_of(envelope, Base64::Lenient).map_err(RosterError::Malformed)?;
         Ok(Self::Roster(Box::new(TrustedRoster::from_payload(&payload)?)))
     }
 
-    /// The digest that is trusted.
+    /// The pinned digest.
     #[must_use]
     pub fn digest(&self) -> RosterDigest {
         match self {
@@ -49,29 +49,29 @@ impl Pinned {
     }
 }
 
-/// Versions from 1 on, each connected with the one that was trusted beforehand.
+/// Versions from 1 on, all connected with the pinned one.
 #[derive(Debug, Clone)]
 pub struct Chain {
     versions: Vec<TrustedRoster>,
     envelopes: Vec<Envelope>,
-    /// Where the trusted version stands; beyond the last when it is newer.
+    /// The index of the pinned version. The index is beyond the last version if the pinned version is newer.
     anchor: usize,
-    /// Trusted versions that are newer than the last.
+    /// Pinned versions that are newer than the last connected one.
     newer: Vec<TrustedRoster>,
 }
 
 impl Chain {
-    /// Connects `versions` (from 1 on, none left out) with the trusted one.
+    /// Connects `versions` (from 1 on, without gaps) with the pinned version.
     ///
     /// # Errors
-    /// The first link that does not hold.
+    /// The first link that is not valid.
     pub fn connect(trusted: &Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
         let read = read(versions)?;
         let newest = read.len() as u64;
         let mut newer = Vec::new();
         let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
             (Some(at), _) => at,
-            // The trusted version may be the one right after the last that is here.
+            // The pinned version may directly follow the last version here.
             (None, Pinned::Roster(roster))
                 if roster.version() == newest + 1
                     && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
@@ -82,7 +82,7 @@ impl Chain {
             (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
                 return Err(ChainError::TooNew { trusted: roster.version(), newest });
             }
-            // Or all that lies between is known: then the last one here is one of those.
+            // The pinned chain may have all versions in between. Then the last version here is one of them.
             (None, Pinned::Chain(known)) => {
                 let here = read.last().map(TrustedRoster::digest);
                 let mut all = known.versions.iter().chain(&known.newer);
@@ -102,40 +102,40 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Connects `versions` with the first of them, which whoever calls has a reason to trust: the genesis seal names it.
+    /// Connects `versions` with the first of them. The caller has a reason to trust the first one: the first seal names it.
     ///
     /// # Errors
-    /// The first link that does not hold.
+    /// The first link that is not valid.
     pub fn from_first(versions: &[Envelope]) -> Result<Self, ChainError> {
         let first = versions.first().ok_or(ChainError::Count { found: 0 })?;
         let payload = payload_of(first, Base64::Strict).map_err(|error| ChainError::Malformed { version: 1, error })?;
         Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
     }
 
-    /// The chain with one more version, signed by both thresholds.
+    /// Extends the chain by one version that both thresholds signed.
     ///
     /// # Errors
-    /// When it does not follow the last one.
+    /// If the version does not follow the last one.
     pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
         let longer = self.with(self.read_next(envelope)?, envelope)?;
         check_link(self.last(), longer.last(), envelope)?;
         Ok(longer)
     }
 
-    /// Checks everything of a next version but who signed it.
+    /// Checks a next version in every respect except its signatures.
     ///
     /// # Errors
-    /// When it could not follow the last one, whoever signed it.
+    /// If the version could not follow the last one with any signatures.
     pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
         let next = self.read_next(envelope)?;
         let _connected = self.with(next.clone(), envelope)?;
         Ok(next)
     }
 
-    /// The chain as it was when this version was its last.
+    /// The chain at the time when this version was its last one.
     #[must_use]
     pub fn until(&self, version: u64) -> Self {
-        // Versions count from 1, and version 1 is always there.
+        // Versions count from 1, and version 1 always exists.
         let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
         Self {
             versions: self.versions[..length].to_vec(),
@@ -161,63 +161,63 @@ impl Chain {
         read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
 
-    /// The last version that was connected: in a bundle the one that the seal names.
+    /// The last connected version. In a bundle, the seal names this version.
     #[must_use]
     pub fn last(&self) -> &TrustedRoster {
-        // connect() refuses an empty list, so there is a last one.
+        // connect() refuses an empty list, so a last version exists.
         &self.versions[self.versions.len() - 1]
     }
 
-    /// The newest version known: the trusted one, where it is newer than the others.
+    /// The newest known version. This is the pinned version if it is newer than the others.
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
-    /// Whether every version after the trusted one needed signatures of the one before it. The trusted one itself may be
-    /// unguarded: it was trusted by hand.
+    /// Whether every version after the pinned one needed signatures of the version before. The pinned version itself may be
+    /// unguarded, because a person trusted it directly.
     #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
-        // Nothing lies between where the trusted one is the newest.
+        // If the pinned version is the newest, there is nothing in between.
         let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
         since.iter().all(TrustedRoster::is_guarded)
     }
 
-    /// The version of this digest.
+    /// The version with this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
         self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
     }
 
-    /// Versions 1 to the last, each read.
+    /// Versions 1 to the last, parsed.
     #[must_use]
     pub fn versions(&self) -> &[TrustedRoster] {
         &self.versions
     }
 
-    /// Versions 1 to the last as they are signed.
+    /// Versions 1 to the last, as signed envelopes.
     #[must_use]
     pub fn envelopes(&self) -> &[Envelope] {
         &self.envelopes
     }
 
-    /// The canonical array of the envelopes: a bundle's `roster`, and the blob that a seal names as `rosters`.
+    /// The canonical array of the envelopes. Bundles have it as `roster`, and a seal names its blob as `rosters`.
     ///
     /// # Errors
-    /// Never in practice: envelopes are made of texts.
+    /// Never in practice, because envelopes consist of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// The versions from the trusted one on, to the last, whose successor needs nobody's signature: whoever had them in
-    /// hand could have put anything in their place.
+    /// The versions from the pinned one to the last whose successor needs no signature. Anyone who handed these versions
+    /// over could have replaced the successor.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
     }
 
-    // A key that an earlier version had and a later one no longer has may never return, under any name or role.
+    // A key that an earlier version had and a later version lacks may never return, under any name or role.
     fn check_no_return(&self) -> Result<(), ChainError> {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
         for roster in self.versions.iter().chain(&self.newer) {
@@ -237,7 +237,7 @@ impl Chain {
     }
 }
 
-/// Reads versions from 1 on, each naming the one before; signatures are not looked at.
+/// Reads versions from 1 on, each of which names the version before. Signatures are not checked.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
         return Err(ChainError::Count { found: versions.len() });
@@ -265,19 +265,19 @@ fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -
     Ok(roster)
 }
 
-/// The payload of an envelope whose trust does not come from its signatures.
+/// The payload of an envelope that is trusted for another reason than its signatures.
 ///
 /// # Errors
-/// When the envelope is of another type, too large or not base64, or (in the strict reading) its signatures are out of order
-/// or doubled.
+/// If the envelope is of another type, too large or not base64. In strict reading also if its signatures are out of order
+/// or duplicated.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
-    // from_envelope checks type, sizes and the spelling of all base64.
+    // from_envelope checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
-    // One spelling of an envelope: in a bundle and in the log its signatures stand by keyid, each once.
+    // An envelope has one form: in bundles and in the log, its signatures are sorted by key id, each key once.
     if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
         return Err(Malformed::at(
             "/signatures",
-            "out of order or twice: signatures are sorted by keyid, each key once",
+            "out of order or listed twice: sort the signatures by keyid, each key once",
         ));
     }
     base64.decode("/payload", &envelope.payload)
@@ -299,83 +299,83 @@ fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope)
     Ok(())
 }
 
-/// Why versions of a roster are not connected with the trusted one.
+/// The reason why versions of a roster are not connected with the pinned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainError {
-    /// No version at all, or too many.
+    /// There is no version, or there are too many.
     Count {
-        /// How many.
+        /// The number of versions.
         found: usize,
     },
-    /// An envelope that is none.
+    /// The envelope is malformed.
     Malformed {
-        /// Which version.
+        /// The version.
         version: u64,
-        /// Why.
+        /// The reason.
         error: Malformed,
     },
-    /// A payload that is no roster, or breaks its rules.
+    /// The payload is not a roster, or breaks a rule of rosters.
     Roster {
-        /// Which version.
+        /// The version.
         version: u64,
-        /// Why.
+        /// The reason.
         error: RosterError,
     },
     /// A version is missing or out of order.
     OutOfOrder {
-        /// The version that belongs here.
+        /// The expected version.
         expected: u64,
-        /// The version that stands here.
+        /// The version that was found.
         found: u64,
     },
-    /// `previous` is not the version before.
+    /// `previous` is not the digest of the version before.
     OtherPrevious {
-        /// Which version.
+        /// The version.
         version: u64,
     },
-    /// Version 1 carries signatures.
+    /// Version 1 has signatures.
     FirstIsSigned,
-    /// None of the versions is the trusted one.
+    /// None of the versions is the pinned one.
     NotTrusted {
-        /// The digest that is trusted.
+        /// The pinned digest.
         trusted: RosterDigest,
         /// The digest of version 1 here.
         first: RosterDigest,
     },
-    /// The trusted version is newer than the versions here lead to.
+    /// The pinned version is newer than the versions here, with a gap in between.
     TooNew {
-        /// The trusted version.
+        /// The pinned version.
         trusted: u64,
         /// The newest version here.
         newest: u64,
     },
-    /// A signature that does not hold, or of nobody who may sign.
+    /// A signature is not valid, or its signer may not sign.
     Signature {
-        /// Which version.
+        /// The version.
         version: u64,
-        /// The key it claims.
+        /// The key id of the signature.
         keyid: sshsig::KeyId,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Fewer approvers signed than the threshold asks for.
+    /// Fewer approvers signed than the threshold requires.
     TooFewSignatures {
-        /// The version that is signed.
+        /// The signed version.
         version: u64,
         /// The version whose threshold is not met.
         of: u64,
-        /// How many of its approvers signed.
+        /// The number of approvers who signed.
         found: u64,
-        /// How many it asks for.
+        /// The number that the threshold requires.
         required: u64,
     },
-    /// A key that was gone is there again.
+    /// A removed key is in the roster again.
     KeyReturned {
-        /// The version that has it again.
+        /// The version that has the key again.
         version: u64,
-        /// The last version that had it.
+        /// The last version that had the key before.
         gone_after: u64,
-        /// Whose key it is now.
+        /// The new holder of the key.
         holder: String,
     },
 }
@@ -387,14 +387,14 @@ impl fmt::Display for ChainError {
             Self::Malformed { version, error } => write!(f, "version {version} of the roster: {error}"),
             Self::Roster { version, error } => write!(f, "version {version} of the roster: {error}"),
             Self::OutOfOrder { expected, found } => {
-                write!(f, "version {found} of the roster stands where version {expected} belongs")
+                write!(f, "expected version {expected} of the roster, found version {found}")
             }
             Self::OtherPrevious { version } => {
                 write!(f, "version {version} of the roster does not follow the one before it")
             }
-            Self::FirstIsSigned => {
-                f.write_str("version 1 of a roster carries no signatures, it is trusted by its digest")
-            }
+            Self::FirstIsSigned => f.write_str(
+                "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",
+            ),
             Self::NotTrusted { trusted, first } => {
                 write!(f, "no version of the roster is the trusted one ({trusted}); version 1 here is {first}")
             }
@@ -416,7 +416,7 @@ impl fmt::Display for ChainError {
             ),
             Self::KeyReturned { version, gone_after, holder } => write!(
                 f,
-                "version {version} of the roster gives {holder} a key that was gone after version {gone_after}; such a key may never return"
+                "version {version} of the roster gives {holder} a key that was removed after version {gone_after}; a removed key never returns, so use a new key"
             ),
         }
     }
@@ -468,10 +468,10 @@ mod tests {
         RosterDigest::of(&payload_of(envelope, Base64::Strict).expect("payload"))
     }
 
-    /// What a version changes, and who signs it.
+    /// The change of a version, and the keys that sign it.
     type Step<'a> = (&'a dyn Fn(&mut Roster), &'a [u8]);
 
-    /// Version 1, and one after another what the edits make of the version before.
+    /// Version 1, then one version for each edit.
     fn versions(edits: &[Step<'_>]) -> Vec<Envelope> {
         let mut tables = first();
         let mut chain = vec![sign(tables.clone(), &[])];
@@ -547,7 +547,7 @@ mod tests {
 
     #[test]
     fn earlier_versions_are_trusted_by_their_digest() {
-        // Nobody signed version 2, which only its signatures would connect forwards.
+        // Nobody signed version 2, so only the `previous` digests connect it.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(), "pinned at the beginning");
