@@ -1,7 +1,7 @@
-//! Holds SECURITY.md to its word: a test it names exists.
+//! Compares the security pages with the tests that they name.
 //!
-//! The convention: `` `test:NAME` `` names a test function below `tests/` or `src/`; `` `doctest:PATH` `` names a source file with
-//! a `compile_fail` example. Each row of the threat table names at least one.
+//! `` `test:NAME` `` names a test function below `tests/` or `src/`; `` `doctest:PATH` `` names a source file with a
+//! `compile_fail` example. Each claim of docs/security-claims.md names at least one of them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,29 +9,13 @@ use std::path::Path;
 mod rust_source;
 use rust_source::{rust_files, test_functions, tokens};
 
-/// What the table must have a row for: the first words of its first column.
-const ROWS: &[&str] = &[
-    "Promise 1:",
-    "Promise 2:",
-    "Promise 3:",
-    "Promise 4:",
-    "Promise 5:",
-    "Promise 6:",
-    "Promise 7:",
-    "Promise 8:",
-    "Promise 9:",
-    "Promise 10:",
-    "Promise 11:",
-    "Rule R1:",
-    "Rule R2:",
-    "Rule R3:",
-    "Rule R4:",
-    "Rule R5:",
-    "Rule R6:",
-    "Rule R7:",
-    "Rule R8:",
-    "Rule R9:",
-    "Rule R10:",
+const CLAIMS: &str = "docs/security-claims.md";
+
+/// The largest SECURITY.md, in bytes: a reader who reports a vulnerability reads the whole page.
+const MOST_OF_SECURITY: usize = 10_240;
+
+/// Threats that the claims must have a section for; promises and rules are counted below.
+const THREATS: &[&str] = &[
     "Spoofed approval",
     "Replay",
     "Parameter mutation",
@@ -46,45 +30,72 @@ const ROWS: &[&str] = &[
     "Injection through backticks",
 ];
 
+const PROMISES: usize = 11;
+const RULES: usize = 10;
+
 #[test]
-fn every_test_that_security_md_names_exists() {
+fn every_test_that_a_security_page_names_exists() {
     let tests = all_tests();
-    let security = read("SECURITY.md");
-    let missing: Vec<String> = references(&security)
-        .into_iter()
-        .filter(|(_, reference)| match reference {
-            Reference::Test(name) => !tests.contains(name),
-            Reference::Doctest(path) => !has_compile_fail(path),
-        })
-        .map(|(line, reference)| format!("SECURITY.md:{line}: {reference:?} does not exist"))
-        .collect();
+    let mut missing = Vec::new();
+    for page in ["SECURITY.md", "docs/design.md", CLAIMS] {
+        for (line, reference) in references(&read(page)) {
+            let exists = match &reference {
+                Reference::Test(name) => tests.contains(name),
+                Reference::Doctest(path) => has_compile_fail(path),
+            };
+            if !exists {
+                missing.push(format!("{page}:{line}: {reference:?} does not exist"));
+            }
+        }
+    }
     assert!(missing.is_empty(), "\n{}\n", missing.join("\n"));
 }
 
 #[test]
-fn every_threat_has_a_row_with_a_test() {
-    let security = read("SECURITY.md");
-    let rows: Vec<&str> = security.lines().filter(|line| line.starts_with("| ")).collect();
-    let mut wrong = Vec::new();
-    for wanted in ROWS {
-        match rows.iter().find(|row| row.trim_start_matches("| ").starts_with(wanted)) {
-            None => wrong.push(format!("no row begins with `{wanted}`")),
-            Some(row) if references(row).is_empty() => wrong.push(format!("`{wanted}` names no test")),
-            Some(row) if row.trim_matches('|').split('|').count() != 4 => {
-                wrong.push(format!("`{wanted}` has not four columns"))
+fn every_promise_rule_and_threat_has_claims_with_a_test_and_a_gap() {
+    let page = read(CLAIMS);
+    let sections = sections(&page);
+    let titles: Vec<&str> = sections.iter().map(|(title, _)| *title).collect();
+    let wanted = (1..=PROMISES)
+        .map(|n| format!("Promise {n}: "))
+        .chain((1..=RULES).map(|n| format!("Rule R{n}: ")))
+        .chain(THREATS.iter().map(|threat| format!("Threat: {threat}")));
+    let mut wrong: Vec<String> = wanted
+        .filter(|wanted| !titles.iter().any(|title| title.starts_with(wanted.as_str())))
+        .map(|wanted| format!("no section begins with `{wanted}`"))
+        .collect();
+    for (title, rows) in sections.iter().filter(|(title, _)| !title.starts_with("OWASP")) {
+        if rows.is_empty() {
+            wrong.push(format!("`{title}` has no claim"));
+        }
+        for row in rows {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            if cells.len() != 3 || cells.iter().any(|cell| cell.is_empty()) {
+                wrong.push(format!("`{title}`: not three filled columns: {row}"));
+            } else if references(cells[1]).is_empty() {
+                wrong.push(format!("`{title}` names no test: {}", cells[0]));
             }
-            Some(_) => {}
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
 #[test]
+fn security_md_is_short_and_lists_each_promise() {
+    let security = read("SECURITY.md");
+    assert!(security.len() <= MOST_OF_SECURITY, "SECURITY.md has {} bytes, at most {MOST_OF_SECURITY}", security.len());
+    let promises = security.split("\n## ").find(|section| section.starts_with("Promises\n")).unwrap();
+    for number in 1..=PROMISES {
+        assert!(promises.contains(&format!("\n{number}. **")), "SECURITY.md has no promise {number}");
+    }
+}
+
+#[test]
 fn every_promise_and_rule_has_a_test_of_its_number() {
     let tests = all_tests();
-    let missing: Vec<String> = (1..=11)
+    let missing: Vec<String> = (1..=PROMISES)
         .map(|n| format!("promise_{n}_"))
-        .chain((1..=10).map(|n| format!("r{n}_")))
+        .chain((1..=RULES).map(|n| format!("r{n}_")))
         .filter(|prefix| !tests.iter().any(|name| name.starts_with(prefix.as_str())))
         .collect();
     assert!(missing.is_empty(), "no test has a name that begins with: {}", missing.join(", "));
@@ -94,6 +105,16 @@ fn every_promise_and_rule_has_a_test_of_its_number() {
 enum Reference {
     Test(String),
     Doctest(String),
+}
+
+/// The sections of a page, each with the rows of its tables without their heads.
+fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let section = |text| -> (&str, Vec<&str>) {
+        let (title, body) = str::split_once(text, '\n').unwrap();
+        let rows = body.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+        (title, rows.filter(|row| !row.starts_with("| claim |")).collect())
+    };
+    page.split("\n## ").skip(1).map(section).collect()
 }
 
 /// What a text names in backticks, with the line.

@@ -87,7 +87,7 @@ fn an_invalid_policy_refuses_and_never_falls_back() {
     assert_eq!(check().0, 0);
     for (content, word) in [
         ("version: 1\ndefault: {run: {denny: [rm]}}\n", "did you mean \"deny\"?"),
-        ("version: 1\nversion: 1\n", "stands already"),
+        ("version: 1\nversion: 1\n", "is already at"),
         ("a: &a [x]\nb: [*a, *a]\n", "anchors"),
         ("", "must be a map"),
         ("{", "not readable"),

@@ -18,7 +18,7 @@ use crate::cli::talk::Talk;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
-use crate::node::places;
+use crate::node::{log_at_rest, places};
 use crate::store::stored::StoredLog;
 
 /// A place that a log is read from.
@@ -70,7 +70,7 @@ impl Place {
     /// # Errors
     /// When it is none, or can't be read.
     pub fn stored(directory: &Path) -> Result<Self, Failure> {
-        let log = places::log_in(directory).map_err(|why| {
+        let log = log_at_rest::log_in(directory).map_err(|why| {
             let shown = Shown::text(&directory.to_string_lossy());
             Failure::usage(format!(
                 "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \

@@ -1,13 +1,15 @@
-//! Canonical JSON: the one spelling that is hashed.
+//! Canonical JSON: the one form of a document that is hashed.
 //!
-//! Keys sorted by their UTF-8 bytes, no space, everything but U+0020 to U+007E escaped (`\uXXXX` lower case,
-//! surrogate pairs), the short escapes of JSON. The same bytes as the crate `canonical_json`, and on the values
-//! of the strict reader as Python's `json.dumps(v, sort_keys=True, separators=(",",":"), ensure_ascii=True)`:
+//! Keys are sorted by their UTF-8 bytes and there are no spaces. Characters outside of U+0020 to U+007E are escaped
+//! (`\uXXXX` in lower case, as surrogate pairs beyond U+FFFF), with the short escapes of JSON where they exist. The crate
+//! `canonical_json` writes the same bytes. For values of the strict reader, so does Python's `json.dumps(v, sort_keys=True,
+//! separators=(",",":"), ensure_ascii=True)`:
 //!
 //! `{"b": [1, "é"], "a": null}` gives `{"a":null,"b":[1,"\u00e9"]}`.
 //!
-//! The writer is our own because the crate's, which formats each string through a regular expression, is far
-//! slower on the hot path; a property test holds the two byte-equal.
+//! This project has its own writer because the crate formats each string with a regular expression, which is much slower. A
+//! property test compares the two.
+
 use std::fmt;
 use std::io::Write as _;
 
@@ -18,10 +20,10 @@ use serde_json::Value;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
 use crate::crypto::writer;
 
-/// The canonical bytes of a value that the strict reader gave.
+/// The canonical bytes of a value from the strict reader.
 ///
-/// A value built by hand could hold what that reader refuses, a float say; the bytes are then refused by it too.
-/// Use [`canonical_of`] for what the program builds.
+/// A value that a program built can hold something that the strict reader refuses, for example a float. The reader then
+/// refuses these bytes too. Use [`canonical_of`] for documents that this program builds.
 #[must_use]
 pub fn to_canonical(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
@@ -32,7 +34,7 @@ pub fn to_canonical(value: &Value) -> Vec<u8> {
 /// The canonical bytes of a document.
 ///
 /// # Errors
-/// When the document can't be JSON, or holds what the strict reader would refuse.
+/// If the document cannot be written as JSON, or holds something that the strict reader refuses.
 pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, CanonicalError> {
     if let Some(bytes) = writer::write(document) {
         return Ok(bytes);
@@ -42,7 +44,7 @@ pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Cano
     Ok(to_canonical(&value))
 }
 
-/// Reads a value whose bytes must be its own canonical form.
+/// Reads a value and requires that its bytes are in canonical form.
 ///
 /// # Errors
 /// As [`json::parse`], and [`Reason::NotCanonical`].
@@ -53,11 +55,11 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
         return Ok(value);
     }
     let at = bytes.iter().zip(&canonical).take_while(|(a, b)| a == b).count();
-    let detail = format!("the bytes differ from their canonical form from byte {at} on; write the canonical form");
+    let detail = format!("the bytes differ from their canonical form at byte {at}; write the canonical form");
     Err(JsonError { reason: Reason::NotCanonical, line: 0, column: 0, detail })
 }
 
-/// Reads one document of type `T`, in canonical form or not, as [`json::parse_as`] does; at once when it is canonical.
+/// Reads one document of type `T` as [`json::parse_as`] does. Bytes in canonical form take a faster path.
 ///
 /// # Errors
 /// As [`json::parse_as`].
@@ -70,23 +72,23 @@ pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
     json::parse_as(bytes, max_bytes)
 }
 
-/// The document that `bytes` are the canonical form of; nothing when they may not be one.
+/// Reads a document whose bytes are in canonical form. Returns nothing if the bytes may not be canonical.
 ///
-/// The reader itself is lenient: it takes the last of two equal keys, any space, an array for a struct. That what it
-/// understood, written anew, is the very bytes that it read, leaves it no room: no other document is written so.
+/// Serde's reader is lenient: it accepts duplicate keys, spaces, and arrays for structs. So the result is written again and
+/// compared with the input. Only a canonical document is equal.
 pub(crate) fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let document: T = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
     (writer::write(&document)? == bytes).then_some(document)
 }
 
-/// A document of our own that has no canonical form.
+/// An error for a document of this program that has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CanonicalError {
-    /// It can't be written as JSON at all.
+    /// The document cannot be written as JSON.
     Unwritable(String),
-    /// It holds what the strict reader would refuse.
+    /// The document holds something that the strict reader refuses.
     Refused {
-        /// The rule.
+        /// The broken rule.
         reason: Reason,
         /// RFC 6901 pointer to the place.
         pointer: String,
@@ -96,7 +98,7 @@ pub enum CanonicalError {
 impl fmt::Display for CanonicalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwritable(message) => write!(f, "the document can't be written as JSON: {message}"),
+            Self::Unwritable(message) => write!(f, "the document cannot be written as JSON: {message}"),
             Self::Refused { reason, pointer } => {
                 write!(f, "the document has no canonical form: {} at {pointer:?}", reason.word())
             }
@@ -126,7 +128,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
         }
         Value::Object(map) => {
             out.push(b'{');
-            // A map is sorted already, unless some dependency turns on `serde_json/preserve_order`.
+            // The map is sorted already, unless a dependency enables `serde_json/preserve_order`.
             if map.keys().is_sorted() {
                 write_entries(out, map.iter());
             } else {
@@ -156,7 +158,7 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// A text as it stands between its quotes.
+/// Writes a text with its escapes, without the quotes.
 pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
@@ -169,15 +171,15 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a text needs no escapes: it stands between its quotes as it is.
+/// Whether a text is written between quotes without any escape.
 pub(crate) fn is_plain(text: &str) -> bool {
     plain_length(text.as_bytes()) == text.len()
 }
 
-/// How many bytes at the front stand for themselves. They are ASCII, so a character ends after them.
+/// The number of bytes at the front that need no escape. They are ASCII, so the count ends at a character boundary.
 fn plain_length(bytes: &[u8]) -> usize {
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
-    // Base64 makes up most of an envelope: whole blocks first, which the compiler turns into vector code.
+    // Most of an envelope is base64. Checking whole blocks first lets the compiler use vector instructions.
     let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
     let blocks = bytes.chunks_exact(32).take_while(block).count() * 32;
     blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()

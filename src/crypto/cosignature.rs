@@ -1,35 +1,36 @@
-//! Cosignatures: a witness's dated word on a checkpoint.
+//! Cosignatures: signatures of witnesses over checkpoints, with a time.
 //!
-//! A witness keeps the last checkpoint that it saw of a log, checks that each new one continues it, and signs that one
-//! with the time (c2sp.org/tlog-cosignature, Ed25519). It is a signature line of the checkpoint's note, whose bytes are
-//! ```text
+//! A witness stores the last checkpoint of a log, verifies that each new checkpoint continues the stored one, and signs the
+//! new checkpoint with the time (c2sp.org/tlog-cosignature, Ed25519). The cosignature is a signature line of the
+//! checkpoint's note with these bytes:
 //! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
 //! ```
-//! over `cosignature/v1\ntime <seconds>\n` and the note's text. The key id has the algorithm byte 0x04, so no witness's
-//! key is ever taken for a log's. Off-spec: ML-DSA cosignatures (0x06) are not read; such lines are a stranger's.
+//! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The key id contains the algorithm byte
+//! 0x04, so a witness's key never passes as a log's key. Off-spec: ML-DSA cosignatures (0x06) are not read; their lines
+//! count as lines of unknown keys.
 
 use std::fmt;
 
 use crate::crypto::note::{Note, NoteError, NoteSignature, key_hash_of, parse_vkey_of, vkey_of};
 use crate::crypto::signature::PublicKey;
 
-/// The algorithm byte of Ed25519 cosignatures in key ids and vkeys.
+/// The algorithm byte of Ed25519 cosignatures, in key ids and vkeys.
 const COSIGNATURE: u8 = 4;
 
-/// The key that a witness cosigns with, and its name.
+/// The key and the name of a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WitnessKey {
     name: String,
     key: PublicKey,
 }
 
-/// A witness's word on a checkpoint; only [`WitnessKey::verify`] makes it.
+/// A verified cosignature. Only [`WitnessKey::verify`] constructs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub struct Cosigned(u64);
 
 impl Cosigned {
-    /// When the witness had seen it, by its own clock: seconds since 1970, at most 2^63 - 1.
+    /// When the witness had seen the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 - 1.
     #[must_use]
     pub const fn seconds(self) -> u64 {
         self.0
@@ -40,18 +41,18 @@ impl WitnessKey {
     /// Reads `<name>+<8 hex of the id>+<base64(0x04 ‖ key)>`.
     ///
     /// # Errors
-    /// When it is not such a text, of a strong Ed25519 key, with the id of name and key.
+    /// If the text is malformed, the key is weak, or the id does not match name and key.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
         parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
     }
 
-    /// The key of this name; whether the name may stand in a note is asked where it is signed.
+    /// The key with this name. Signing, not this function, checks whether the name can be part of a note.
     #[must_use]
     pub fn new(name: &str, key: PublicKey) -> Self {
         Self { name: name.to_owned(), key }
     }
 
-    /// The text that it is known by.
+    /// The vkey text.
     #[must_use]
     pub fn vkey(&self) -> String {
         vkey_of(COSIGNATURE, &self.name, &self.key)
@@ -63,17 +64,18 @@ impl WitnessKey {
         &self.name
     }
 
-    /// The key itself: two names with one key are one witness.
+    /// The key. Two names with one key are one witness.
     #[must_use]
     pub const fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// Verifies what this witness says of a note: every line of its key must hold. Of several the earliest time counts,
-    /// none is no error. Whether the note is a checkpoint, and of which log, is not asked here.
+    /// Verifies the cosignatures of this witness on a note. Every line of this key must be valid. Of several lines the
+    /// earliest time counts. A note without such a line is no error. The function does not check whether the note is a
+    /// checkpoint, or of which log.
     ///
     /// # Errors
-    /// When a line of this key does not hold.
+    /// If a line of this key is not valid.
     pub fn verify(&self, note: &Note) -> Result<Option<Cosigned>, NoteError> {
         let mut earliest = None;
         for line in self.lines(note.signatures()) {
@@ -83,7 +85,7 @@ impl WitnessKey {
         Ok(earliest)
     }
 
-    /// The lines of this key, as they would have to hold.
+    /// The signature lines of this key, unverified.
     pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
         let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
         lines.iter().filter(move |line| line.of(&name, id).is_some())
@@ -92,7 +94,7 @@ impl WitnessKey {
     /// Verifies one line, which must be of this key.
     ///
     /// # Errors
-    /// When it does not hold.
+    /// If the line is not valid.
     pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<Cosigned, NoteError> {
         let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
         let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
@@ -108,10 +110,10 @@ impl WitnessKey {
         Ok(Cosigned(seconds))
     }
 
-    /// The line of a witness that cosigns `note` at this time, `sign` being its raw Ed25519.
+    /// Makes the line with which this witness cosigns `note` at this time. `sign` makes the raw Ed25519 signature.
     ///
     /// # Errors
-    /// What `sign` says.
+    /// The errors of `sign`.
     pub fn cosign<E>(
         &self,
         note: &Note,
@@ -130,7 +132,7 @@ impl fmt::Display for WitnessKey {
     }
 }
 
-/// How many lines of a checkpoint's note are not the log's own: as many may be cosignatures. Nothing is verified.
+/// The number of signature lines that are not the log's own. Each of them may be a cosignature; nothing is verified.
 #[must_use]
 pub fn lines_of_others(note: &str) -> u64 {
     Note::parse(note).map_or(0, |note| {
@@ -139,7 +141,7 @@ pub fn lines_of_others(note: &str) -> u64 {
     })
 }
 
-/// What is signed: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
+/// The signed message: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
 fn message(seconds: u64, text: &str) -> String {
     format!("cosignature/v1\ntime {seconds}\n{text}")
 }

@@ -1,14 +1,14 @@
-//! Digests: SHA-256 references, BLAKE3 for bulk bytes.
+//! Digests: SHA-256 for documents, BLAKE3 for large outputs.
 //!
-//! Every kind of document has its own digest type and there is no conversion between kinds, so that the
-//! digest of a step can't be compared with the digest of its parameters by mistake.
+//! Each kind of document has its own digest type without conversions. So the digest of a step cannot be compared with the
+//! digest of its parameters by mistake.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::Digest as _;
 
-/// A digest was not written as `<algorithm>:<64 lower-case hex digits>`.
+/// The error for a text that is not `<algorithm>:<64 lower-case hex digits>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestFormatError {
     expected: &'static str,
@@ -28,7 +28,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// SHA-256 over a stream, for output that is hashed while it arrives.
+/// SHA-256 over a stream, for output that is hashed as it arrives.
 #[derive(Debug, Default, Clone)]
 pub struct Sha256Stream(sha2::Sha256);
 
@@ -38,7 +38,7 @@ impl Sha256Stream {
         self.0.update(bytes);
     }
 
-    /// The digest of all that was added.
+    /// The digest of all bytes of the stream.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
@@ -57,7 +57,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The 32 bytes written as 64 lower-case hex digits, or nothing.
+/// Reads 64 lower-case hex digits as 32 bytes. Returns nothing for any other text.
 #[must_use]
 pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
@@ -65,7 +65,7 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// Fills `bytes` from lower-case hex of exactly its length.
+/// Fills `bytes` from lower-case hex of exactly twice this length.
 #[must_use]
 pub fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
     let text = text.as_bytes();
@@ -90,7 +90,7 @@ macro_rules! digest_type {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The digest whose 32 bytes these are (from a store or an in-toto subject).
+            /// The digest with these 32 bytes (from a store or an in-toto subject).
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
@@ -170,47 +170,47 @@ macro_rules! sha256_type {
 }
 
 sha256_type!(
-    /// Names a step: SHA-256 of the canonical JSON of its definition.
+    /// Identifies a step: SHA-256 of the canonical JSON of its definition.
     StepDigest
 );
 sha256_type!(
-    /// Names parameters: SHA-256 of the canonical JSON of the complete parameter object.
+    /// Identifies parameters: SHA-256 of the canonical JSON of the complete parameter object.
     ParamsDigest
 );
 sha256_type!(
-    /// Names an authorization: SHA-256 of its payload's bytes.
+    /// Identifies an authorization: SHA-256 of the bytes of its payload.
     AuthorizationDigest
 );
 sha256_type!(
-    /// Names a seal: SHA-256 of its payload's bytes. That of the genesis seal is the boundary's id.
+    /// Identifies a seal: SHA-256 of the bytes of its payload. The digest of the first seal is the boundary's id.
     SealDigest
 );
 sha256_type!(
-    /// Names a roster: SHA-256 of its payload's bytes.
+    /// Identifies a roster: SHA-256 of the bytes of its payload.
     RosterDigest
 );
 sha256_type!(
-    /// Names a policy: SHA-256 of the file's canonical JSON as written.
+    /// Identifies a policy: SHA-256 of the file's canonical JSON, as the file is written.
     PolicyDigest
 );
 sha256_type!(
-    /// Names a content-addressed blob beside the log.
+    /// Identifies a blob that is stored beside the log under its digest.
     BlobDigest
 );
 sha256_type!(
-    /// Names recorded bytes of a run: output, a captured file, a manifest.
+    /// Identifies recorded bytes of a run: an output, a captured file, a manifest.
     ContentDigest
 );
 sha256_type!(
-    /// Names a script after its templates were filled in.
+    /// Identifies a script after its templates were filled in.
     RenderedDigest
 );
 sha256_type!(
-    /// Names what was handed in, whatever it was: the subject of a refusal.
+    /// Identifies any input that was handed in: the subject of a refusal.
     InputDigest
 );
 digest_type!(
-    /// An RFC 6962 leaf hash, SHA-256(0x00 ‖ leaf data), with the prefix of every reference.
+    /// An RFC 6962 leaf hash, SHA-256(0x00 ‖ leaf data), written with the prefix of a digest.
     LeafHash,
     "sha256"
 );
@@ -220,7 +220,7 @@ digest_type!(
     "sha256"
 );
 digest_type!(
-    /// The BLAKE3 name of bulk bytes in the store and over HTTP.
+    /// The BLAKE3 digest of large bytes in the store and over HTTP.
     Blake3Digest,
     "blake3"
 );
@@ -233,7 +233,7 @@ impl Blake3Digest {
     }
 }
 
-/// BLAKE3 over a stream, for output that is hashed while it arrives.
+/// BLAKE3 over a stream, for output that is hashed as it arrives.
 #[derive(Debug, Default, Clone)]
 pub struct Blake3Stream(blake3::Hasher);
 
@@ -243,7 +243,7 @@ impl Blake3Stream {
         self.0.update(bytes);
     }
 
-    /// The digest of all that was added.
+    /// The digest of all bytes of the stream.
     #[must_use]
     pub fn finish(&self) -> Blake3Digest {
         Blake3Digest(self.0.finalize().into())

@@ -1,8 +1,9 @@
 //! The strict JSON reader for every document from outside.
 //!
-//! serde_json alone keeps the last of two equal keys, rounds numbers and nests 128 deep: two programs could
-//! read two documents out of the same signed bytes. What this reader accepts has exactly one meaning and one
-//! canonical form (`crypto::canonical`).
+//! If two keys of an object are equal, serde_json keeps the last one. It rounds numbers and nests 128 levels deep. So two
+//! programs could read two different documents from the same signed bytes. A document that this reader accepts has exactly
+//! one meaning and one canonical form (`crypto::canonical`).
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -12,19 +13,19 @@ use serde_json::{Map, Value};
 
 use crate::crypto::shape::{Strict, push_step};
 
-/// The deepest nesting of arrays and objects; bounds the stack of every program that reads the document.
+/// The deepest nesting of arrays and objects. The limit bounds the stack of every program that reads the document.
 pub const MAX_DEPTH: usize = 32;
 
-/// The largest magnitude of an integer, 2^53-1: beyond it readers that keep numbers as doubles disagree.
+/// The largest magnitude of an integer, 2^53-1. Readers that store numbers as doubles round larger integers.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// Keys that serde_json gives a meaning of its own begin with this.
+/// The prefix of keys to which serde_json gives a special meaning.
 pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 
-/// Reads one JSON value of at most `max_bytes` bytes, or says which rule it breaks and where.
+/// Reads one JSON value of at most `max_bytes` bytes. An error names the broken rule and its place.
 ///
 /// # Errors
-/// See [`Reason`]; size is looked at before anything else, then the encoding.
+/// See [`Reason`]. The size is checked first, then the encoding.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
@@ -48,7 +49,7 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
     typed(&parse(bytes, max_bytes)?)
 }
 
-/// The document of type `T` that `value` is.
+/// Converts `value` into a document of type `T`.
 ///
 /// # Errors
 /// [`ReadError::Type`] with the pointer of the first place that does not fit.
@@ -57,7 +58,7 @@ pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
         .map_err(|misfit| ReadError::Type { pointer: misfit.pointer(), message: misfit.message })
 }
 
-/// Why bytes are not strict JSON.
+/// The rule that bytes break which are not strict JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// More bytes than the caller allows.
@@ -66,7 +67,7 @@ pub enum Reason {
     Encoding,
     /// Not JSON (RFC 8259), a lone surrogate, or bytes after the value.
     Syntax,
-    /// An object has one key twice, compared after unescaping.
+    /// An object has the same key twice. Keys are compared after unescaping.
     DuplicateKey,
     /// Not an integer of at most 2^53-1: a fraction, an exponent, `-0`, or too large.
     Number,
@@ -74,12 +75,12 @@ pub enum Reason {
     Depth,
     /// A key that serde_json treats specially.
     ReservedKey,
-    /// Well-formed, but not its own canonical form (`canonical::parse_canonical` only).
+    /// Well-formed JSON that differs from its canonical form (only from `canonical::parse_canonical`).
     NotCanonical,
 }
 
 impl Reason {
-    /// The stable code for programs and test vectors.
+    /// The stable code, for programs and test vectors.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -95,16 +96,16 @@ impl Reason {
     }
 }
 
-/// Bytes that are not strict JSON: the rule, the place, the details.
+/// The error for bytes that are not strict JSON: the rule, the place and the details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
-    /// The rule that is broken.
+    /// The broken rule.
     pub reason: Reason,
     /// Line, counted from 1; 0 when unknown.
     pub line: usize,
     /// Byte in that line, counted from 1; 0 when unknown.
     pub column: usize,
-    /// What was found, and what is expected instead.
+    /// The text that was found, and the expected form.
     pub detail: String,
 }
 
@@ -120,7 +121,7 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Why bytes are not a document of the type asked for.
+/// The reason why bytes are not a document of the requested type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadError {
     /// Not strict JSON.
@@ -129,7 +130,7 @@ pub enum ReadError {
     Type {
         /// RFC 6901 pointer to the place; empty for the whole document.
         pointer: String,
-        /// What was found and what is expected.
+        /// The value that was found, and the expected type.
         message: String,
     },
 }
@@ -152,7 +153,7 @@ impl From<JsonError> for ReadError {
     }
 }
 
-/// Says which rule a value made by our own program breaks, with the pointer of the place.
+/// Checks a value that this program built. An error names the broken rule and the pointer of its place.
 pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)> {
     match broken_rule(value, 0) {
         None => Ok(StrictValue(())),
@@ -164,7 +165,7 @@ pub(crate) fn check_value(value: &Value) -> Result<StrictValue, (Reason, String)
     }
 }
 
-/// The first rule that is broken, and the steps to its place, the innermost first: nothing is kept on the way down.
+/// The first broken rule, with the path to its place, innermost step first. Valid values cost no allocation.
 fn broken_rule(value: &Value, depth: usize) -> Option<(Reason, Vec<String>)> {
     let within = |child: &Value, step: &dyn Fn() -> String| {
         let (reason, mut steps) = broken_rule(child, depth + 1)?;
@@ -188,7 +189,7 @@ fn broken_rule(value: &Value, depth: usize) -> Option<(Reason, Vec<String>)> {
     }
 }
 
-/// The value is one that the strict reader could have given.
+/// Proves that the strict reader could have produced the value.
 pub(crate) struct StrictValue(());
 
 fn text(bytes: &[u8]) -> Result<&str, JsonError> {
@@ -215,14 +216,14 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
         if let Some(place) = detail.rfind(" at line ") {
             detail.truncate(place);
         }
-        // `1e999` never reaches the visitor: serde_json finds that no double can hold it.
+        // `1e999` never reaches the visitor: serde_json rejects numbers that no double can represent.
         let number = detail.starts_with("number out of range");
         (if number { Reason::Number } else { Reason::Syntax }, detail)
     });
     JsonError { reason, line: error.line(), column: error.column(), detail }
 }
 
-/// Builds one value; leaves in `broken` which rule stopped it, since serde's errors carry text only.
+/// Builds one value. On an error the visitor stores the broken rule in `broken`, because serde's errors carry only text.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     depth: usize,
@@ -314,9 +315,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 }
                 Entry::Occupied(place) => {
                     let shown: String = place.key().chars().take(80).collect();
-                    return Err(
-                        self.refuse(Reason::DuplicateKey, format!("the key {shown:?} stands twice in one object"))
-                    );
+                    return Err(self.refuse(Reason::DuplicateKey, format!("the key {shown:?}  is twice in one object")));
                 }
             }
         }
@@ -360,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_number_with_a_fraction_is_refused_whatever_features_serde_json_was_built_with() {
-        // With `serde_json/arbitrary_precision` a number arrives as a map and even `1` would be refused.
+        // With `serde_json/arbitrary_precision` a number arrives as a map, and even `1` would be refused.
         assert_eq!(reason("1.00"), Some(Reason::Number));
         assert_eq!(parse(b"1", 10), Ok(Value::from(1)));
         for bad in ["1.0", "1e2", "1E2", "-0", "-0.0", "[1e999]", "9007199254740992", "-9007199254740992", "1e-400"] {
@@ -406,7 +405,7 @@ mod tests {
         let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert_eq!(reason(nest(32)), None);
         assert_eq!(reason(nest(33)), Some(Reason::Depth));
-        assert_eq!(reason("[".repeat(500_000)), Some(Reason::Depth), "stops before it reads on");
+        assert_eq!(reason("[".repeat(500_000)), Some(Reason::Depth), "stops at the depth limit");
         assert_eq!(reason("{\"a\":".repeat(33)), Some(Reason::Depth));
         assert_eq!(reason(nest(31).replacen("[]", "[1]", 1)), None);
     }

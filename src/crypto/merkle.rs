@@ -1,8 +1,9 @@
 //! The RFC 6962 Merkle tree: roots, proofs, tiles.
 //!
-//! A leaf is SHA-256(0x00 ‖ data), a node SHA-256(0x01 ‖ left ‖ right). Proofs are verified with the algorithms
-//! of RFC 9162; they are made from complete subtrees, which never change once they are full. Tile coordinates
-//! are those of C2SP tlog-tiles (height 8). Where hashes are stored is the caller's business.
+//! A leaf hash is SHA-256(0x00 ‖ data), a node hash is SHA-256(0x01 ‖ left ‖ right). Proofs are verified with the
+//! algorithms of RFC 9162. Proofs are made from complete subtrees, whose hashes never change. Tile coordinates follow C2SP
+//! tlog-tiles (height 8). The caller stores the hashes.
+
 use std::fmt;
 
 use crate::crypto::digest::Sha256Stream;
@@ -10,7 +11,7 @@ use crate::crypto::digest::Sha256Stream;
 /// A leaf, node or root hash.
 pub type Hash = [u8; 32];
 
-/// The root of the tree without leaves: SHA-256 of nothing.
+/// The root of the empty tree: SHA-256 of zero bytes.
 pub const EMPTY_ROOT: Hash = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
     0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
@@ -42,36 +43,36 @@ pub fn root(leaves: &[Hash]) -> Hash {
     frontier.root()
 }
 
-/// The leaf stands at this index of the tree with this root and size.
+/// Proves that the leaf is at this index of the tree with this root and size.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Included(());
 
-/// The older tree is a prefix of the newer one.
+/// Proves that the older tree is a prefix of the newer one.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Consistent(());
 
-/// Why a Merkle proof does not hold.
+/// The reason why a Merkle proof is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofError {
-    /// There is no such leaf in a tree of this size.
+    /// The tree of this size has no such leaf.
     IndexBeyondSize {
         /// The leaf's index.
         index: u64,
         /// The tree's size.
         size: u64,
     },
-    /// The tree called older is the larger one.
+    /// The older tree is larger than the newer tree.
     SizesReversed {
-        /// Size of the tree called older.
+        /// The size of the older tree.
         old: u64,
-        /// Size of the tree called newer.
+        /// The size of the newer tree.
         new: u64,
     },
-    /// More or fewer hashes than a proof for these places has.
+    /// The number of hashes differs from what these positions need.
     WrongLength,
-    /// The hashes lead to another root.
+    /// The hashes give another root.
     OtherRoot,
 }
 
@@ -79,19 +80,19 @@ impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::IndexBeyondSize { index, size } => write!(f, "there is no entry {index} in a log of {size}"),
-            Self::SizesReversed { old, new } => write!(f, "a log of {old} can't be an earlier state of one of {new}"),
-            Self::WrongLength => f.write_str("the proof does not have the number of hashes that its place asks for"),
-            Self::OtherRoot => f.write_str("the proof leads to another root; the log or the proof was changed"),
+            Self::SizesReversed { old, new } => write!(f, "a log of {old} cannot be an earlier state of one of {new}"),
+            Self::WrongLength => f.write_str("the proof does not have the number of hashes that its position needs"),
+            Self::OtherRoot => f.write_str("the proof gives another root; the log or the proof was changed"),
         }
     }
 }
 
 impl std::error::Error for ProofError {}
 
-/// Verifies that `leaf` stands at `index` of the tree of `size` leaves with this root (RFC 9162, 2.1.3.2).
+/// Verifies that `leaf` is at `index` of the tree of `size` leaves with this root (RFC 9162, 2.1.3.2).
 ///
 /// # Errors
-/// Why the proof does not hold.
+/// The reason why the proof is not valid.
 pub fn verify_inclusion(
     leaf: &Hash,
     index: u64,
@@ -131,10 +132,10 @@ pub fn verify_inclusion(
 
 /// Verifies that the tree of `old_size` leaves is a prefix of that of `new_size` (RFC 9162, 2.1.4.2).
 ///
-/// Between equal sizes, and from the empty tree, the proof is empty.
+/// The proof is empty if the sizes are equal or the older tree is empty.
 ///
 /// # Errors
-/// Why the proof does not hold.
+/// The reason why the proof is not valid.
 pub fn verify_consistency(
     old_size: u64,
     old_root: &Hash,
@@ -190,20 +191,20 @@ pub fn verify_consistency(
     if old == *old_root && new == *new_root { Ok(Consistent(())) } else { Err(ProofError::OtherRoot) }
 }
 
-/// The root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over
-/// the leaves `index << level` to `(index + 1) << level`; level 0 are the leaf hashes.
+/// The root of the tree of `size` leaves. `source(level, index)` gives the hash of the complete subtree over the leaves
+/// `index << level` to `(index + 1) << level`. Level 0 has the leaf hashes.
 ///
 /// # Errors
-/// Those of `source`.
+/// The errors of `source`.
 pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     if size == 0 { Ok(EMPTY_ROOT) } else { range(0, size, &mut source) }
 }
 
-/// The inclusion proof of leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1);
-/// nothing when there is no such leaf. `source` as for [`root_of`].
+/// The inclusion proof of leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1). Returns nothing
+/// if there is no such leaf. `source` as for [`root_of`].
 ///
 /// # Errors
-/// Those of `source`.
+/// The errors of `source`.
 pub fn inclusion_path<E>(
     index: u64,
     size: u64,
@@ -227,11 +228,11 @@ pub fn inclusion_path<E>(
     Ok(Some(path))
 }
 
-/// The proof that the tree of `old` leaves is a prefix of that of `size` (RFC 6962, 2.1.2); nothing when `old`
-/// is larger, empty between equal sizes and from the empty tree. `source` as for [`root_of`].
+/// The proof that the tree of `old` leaves is a prefix of the tree of `size` leaves (RFC 6962, 2.1.2). Returns nothing if
+/// `old` is larger. The proof is empty between equal sizes and from the empty tree. `source` as for [`root_of`].
 ///
 /// # Errors
-/// Those of `source`.
+/// The errors of `source`.
 pub fn consistency_path<E>(
     old: u64,
     size: u64,
@@ -254,7 +255,8 @@ pub fn consistency_path<E>(
             low = middle;
         }
     }
-    // The verifier knows the old root; only when the old tree is no subtree of its own is its last part sent.
+    // The verifier knows the old root. So the last part of the old tree is sent only if the old tree is no complete
+    // subtree.
     if low > 0 {
         path.push(range(low, high, &mut source)?);
     }
@@ -262,12 +264,12 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
-/// The largest power of two smaller than `leaves`, which is at least 2 (RFC 6962: k < n <= 2k).
+/// The largest power of two below `leaves`; `leaves` is at least 2 (RFC 6962: k < n <= 2k).
 const fn left_leaves(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
-/// The hash over the leaves `low..high`, where `low` is a multiple of the largest power of two in the length.
+/// The hash over the leaves `low..high`. `low` is a multiple of the largest power of two in the length.
 fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     let mut parts = Vec::new();
     while low < high {
@@ -285,7 +287,7 @@ fn fold(parts: &[Hash]) -> Hash {
     rest.fold(*last, |right, left| node_hash(left, &right))
 }
 
-/// The right edge of a tree: the roots of its complete subtrees, largest first. What an appender has to keep.
+/// The right edge of a tree: the roots of its complete subtrees, largest first. An appender needs nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -293,17 +295,17 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// The edge of a tree of `size` leaves, from its parts (one for each bit of `size`, largest first); nothing
-    /// when their number is another.
+    /// The edge of a tree of `size` leaves from its parts (one for each bit of `size`, largest first). Returns nothing if
+    /// the number of parts is wrong.
     #[must_use]
     pub fn from_parts(size: u64, parts: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
     }
 
-    /// The edge of a tree of `size` leaves out of `source`, as for [`root_of`].
+    /// Loads the edge of a tree of `size` leaves from `source`, as for [`root_of`].
     ///
     /// # Errors
-    /// Those of `source`.
+    /// The errors of `source`.
     pub fn load<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Self, E> {
         let (mut low, mut parts) = (0, Vec::new());
         while low < size {
@@ -319,8 +321,8 @@ impl Frontier {
         self.append_with(leaf, |_, _, _| {});
     }
 
-    /// Appends a leaf and tells `completed(level, index, hash)` every subtree that it completes, the leaf
-    /// itself (level 0) first: just what [`root_of`] and the proofs ask for later.
+    /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes, the leaf itself
+    /// (level 0) first. [`root_of`] and the proofs need exactly these hashes later.
     pub fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
         let (mut level, mut index, mut hash) = (0, self.size, leaf);
         completed(level, index, &hash);
@@ -353,26 +355,26 @@ impl Frontier {
     }
 }
 
-/// Hashes or entries in one full tile.
+/// The number of hashes or entries in a full tile.
 pub const TILE_WIDTH: u16 = 256;
 
-/// Levels of the tree in one tile.
+/// The levels of the tree in one tile.
 pub const TILE_HEIGHT: u8 = 8;
 
-/// The longest entry: its length is written in 16 bits.
+/// The longest entry: the tile stores its length in 16 bits.
 pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
-/// What a tile holds.
+/// The content of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TileKind {
     /// Hashes of tree level 8 × this tile level (0 to 63).
     Hashes(u8),
-    /// Log entries, each with its length in front.
+    /// Log entries, each after its length.
     Entries,
 }
 
-/// One resource of C2SP tlog-tiles: `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`,
-/// the index in groups of three digits, all but the last behind an `x`: `tile/0/x001/x234/067`.
+/// One resource of C2SP tlog-tiles: `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`. The index is
+/// written in groups of three digits, each group but the last after an `x`: `tile/0/x001/x234/067`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TilePath {
     kind: TileKind,
@@ -381,14 +383,14 @@ pub struct TilePath {
 }
 
 impl TilePath {
-    /// The tile with this many hashes or entries (1 to 256); nothing for other widths or levels over 63.
+    /// The tile with this many hashes or entries (1 to 256). Returns nothing for other widths or for levels over 63.
     #[must_use]
     pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
         let level_ok = !matches!(kind, TileKind::Hashes(64..));
         (level_ok && (1..=TILE_WIDTH).contains(&width)).then_some(Self { kind, index, width })
     }
 
-    /// Reads a path in its one spelling; nothing for any other.
+    /// Reads a path in its canonical form. Returns nothing for any other form.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
@@ -405,30 +407,31 @@ impl TilePath {
             }
             index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
         }
-        // Leading zeros, a missing or a needless `x` group, signs: whatever is not written so again.
+        // Writing the tile again must give the same path. This rejects leading zeros, missing or extra `x` groups and
+        // signs.
         Self::new(kind, index, width).filter(|tile| tile.to_string() == path)
     }
 
-    /// What it holds.
+    /// The content.
     #[must_use]
     pub const fn kind(&self) -> TileKind {
         self.kind
     }
 
-    /// The how manieth tile of its level.
+    /// The index of the tile in its level.
     #[must_use]
     pub const fn index(&self) -> u64 {
         self.index
     }
 
-    /// How many hashes or entries it holds; 256 when it is full and will never change.
+    /// The number of hashes or entries. A tile with 256 is full and never changes.
     #[must_use]
     pub const fn width(&self) -> u16 {
         self.width
     }
 
-    /// Tree level and the range of subtree indices of its hashes; for entries level 0 and the leaves' indices.
-    /// Nothing when that lies beyond any tree.
+    /// The tree level, and the range of subtree indexes of the tile's hashes. For entries: level 0 and the range of leaf
+    /// indexes. Returns nothing if the range lies beyond any tree.
     #[must_use]
     pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
         let level = match self.kind {
@@ -437,11 +440,11 @@ impl TilePath {
         };
         let start = self.index.checked_mul(u64::from(TILE_WIDTH))?;
         let end = start.checked_add(u64::from(self.width))?;
-        // The last subtree has to end within 2^64 leaves.
+        // The last subtree must end within 2^64 leaves.
         ((end - 1) <= u64::MAX >> level).then_some((level, start..end))
     }
 
-    /// Whether a tree of `size` leaves has all of it.
+    /// Whether a tree of `size` leaves contains the whole tile.
     #[must_use]
     pub fn is_within(&self, size: u64) -> bool {
         self.subtrees().is_some_and(|(level, range)| range.end <= size >> level)
@@ -474,7 +477,7 @@ impl fmt::Display for TilePath {
     }
 }
 
-/// An entry longer than [`MAX_ENTRY_BYTES`].
+/// The error for an entry longer than [`MAX_ENTRY_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryTooLarge {
     /// Its length.
@@ -483,16 +486,16 @@ pub struct EntryTooLarge {
 
 impl fmt::Display for EntryTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a log entry of {} bytes does not fit, at most {MAX_ENTRY_BYTES} do", self.bytes)
+        write!(f, "a log entry has {} bytes, at most {MAX_ENTRY_BYTES} are allowed", self.bytes)
     }
 }
 
 impl std::error::Error for EntryTooLarge {}
 
-/// Appends an entry to an entries tile: its length as 16 bits, big-endian, then its bytes.
+/// Appends an entry to an entries tile: its length (16 bits, big-endian), then its bytes.
 ///
 /// # Errors
-/// When the entry is too long; nothing is appended then.
+/// If the entry is too long. The tile is then unchanged.
 pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
     let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
     tile.extend_from_slice(&length.to_be_bytes());
@@ -500,7 +503,8 @@ pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge>
     Ok(())
 }
 
-/// The entries of an entries tile; nothing when it ends within one, or has more than [`TILE_WIDTH`].
+/// The entries of an entries tile. Returns nothing if the tile ends within an entry or has more than [`TILE_WIDTH`]
+/// entries.
 #[must_use]
 pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
     let mut entries = Vec::new();
@@ -583,7 +587,7 @@ mod tests {
         }
     }
 
-    /// RFC 6962, 2.1, word by word.
+    /// RFC 6962, 2.1, literally.
     fn textbook_root(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => sha256(b""),

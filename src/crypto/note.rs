@@ -1,8 +1,9 @@
-//! Signed notes and tlog-proofs: C2SP's texts.
+//! Signed notes and tlog-proofs: text formats of C2SP.
 //!
-//! A note is a text, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>`
-//! (c2sp.org/signed-note); a checkpoint of the log is one. A tlog-proof carries an entry's index, its inclusion
-//! path and such a checkpoint (c2sp.org/tlog-proof). The key id here is 4 bytes, and not a `KeyId` of OpenSSH.
+//! A note is a text, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>` (c2sp.org/signed-note). A
+//! checkpoint of the log is a note. A tlog-proof has the index of an entry, its inclusion path and a checkpoint
+//! (c2sp.org/tlog-proof). The key id here has 4 bytes; it is not the `KeyId` of OpenSSH.
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -13,10 +14,10 @@ use crate::crypto::digest::{Sha256Stream, hex};
 use crate::crypto::merkle::Hash;
 use crate::crypto::signature::PublicKey;
 
-/// The longest note read: a checkpoint with all signature lines that are allowed fits many times.
+/// The largest note. A checkpoint with the largest number of signature lines is much smaller.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;
 
-/// The most signature lines; bounds what a stranger can make a verifier look at.
+/// The largest number of signature lines. The limit bounds the work that a stranger can cause in a verifier.
 pub const MAX_SIGNATURES: usize = 64;
 
 /// The algorithm byte of Ed25519 in key ids and vkeys.
@@ -28,7 +29,7 @@ pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
     key_hash_of(ED25519, name, key)
 }
 
-/// The same for a key of another algorithm than that of notes themselves.
+/// The id of a note key of another algorithm.
 pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());
@@ -38,7 +39,7 @@ pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4]
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
-/// The text other programs take a note key by: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
+/// The key as other programs read it (vkey): `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
 #[must_use]
 pub fn vkey(name: &str, key: &PublicKey) -> String {
     vkey_of(ED25519, name, key)
@@ -50,10 +51,10 @@ pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
     format!("{name}+{}+{}", hex(&key_hash_of(algorithm, name, key)), STANDARD.encode(bytes))
 }
 
-/// Name and key of such a text.
+/// Reads the name and the key from a vkey.
 ///
 /// # Errors
-/// When it is not a vkey of a strong Ed25519 key, or its id is not that of name and key.
+/// If the text is not a vkey of a strong Ed25519 key, or the id does not match name and key.
 pub fn parse_vkey(text: &str) -> Result<(String, PublicKey), NoteError> {
     parse_vkey_of(ED25519, text)
 }
@@ -77,7 +78,7 @@ pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, Public
     Ok((name.to_owned(), key))
 }
 
-/// A text and who claims to have signed it; nothing of it is verified.
+/// A text with the signature lines below it. Nothing is verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,
@@ -88,7 +89,7 @@ pub struct Note {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteSignature {
     name: String,
-    /// Key id (4 bytes), then whatever the algorithm of that key makes of it.
+    /// The key id (4 bytes), then the signature in the form of the key's algorithm.
     bytes: Vec<u8>,
 }
 
@@ -99,21 +100,21 @@ impl NoteSignature {
         &self.name
     }
 
-    /// A line of a key of this name and id.
+    /// Makes a line of the key with this name and id.
     pub(crate) fn new(name: &str, id: [u8; 4], signature: &[u8]) -> Self {
         Self { name: name.to_owned(), bytes: [&id[..], signature].concat() }
     }
 
-    /// What stands behind the key id, when the line is of the key of this name and id.
+    /// The bytes after the key id, if the line is of the key with this name and id.
     pub(crate) fn of(&self, name: &str, id: [u8; 4]) -> Option<&[u8]> {
         if self.name == name { self.bytes.strip_prefix(&id) } else { None }
     }
 }
 
-/// Reads signature lines without the text that they are over: each ends with a line end.
+/// Reads signature lines without their text. Each line ends with a line feed.
 ///
 /// # Errors
-/// When one is not of its form, none is there, or there are more than [`MAX_SIGNATURES`].
+/// If a line is malformed, if there is no line, or if there are more than [`MAX_SIGNATURES`].
 pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
     if lines.len() > MAX_NOTE_BYTES {
         return Err(NoteError::TooLarge);
@@ -127,10 +128,10 @@ pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
 }
 
 impl Note {
-    /// Reads a note: what stands before its last blank line is the text, what follows the signatures.
+    /// Reads a note. The part before its last blank line is the text, the part after it the signatures.
     ///
     /// # Errors
-    /// When it is not of that form, or too large.
+    /// If the note is malformed or too large.
     pub fn parse(note: &str) -> Result<Self, NoteError> {
         if note.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);
@@ -141,7 +142,7 @@ impl Note {
         Ok(Self { text: text.to_owned(), signatures: parse_signatures(lines)? })
     }
 
-    /// What it says, unverified; [`verify_note`] gives it verified.
+    /// The text, unverified. [`verify_note`] gives the verified text.
     #[must_use]
     pub fn unverified_text(&self) -> &str {
         &self.text
@@ -156,7 +157,7 @@ impl Note {
     /// The note with one more signature line.
     ///
     /// # Errors
-    /// When it would have more than [`MAX_SIGNATURES`].
+    /// If the note would have more than [`MAX_SIGNATURES`].
     pub fn with(mut self, signature: NoteSignature) -> Result<Self, NoteError> {
         if self.signatures.len() >= MAX_SIGNATURES {
             return Err(NoteError::TooLarge);
@@ -177,10 +178,10 @@ impl fmt::Display for Note {
     }
 }
 
-/// Signs `text` (which ends in a line end) as `name` with the key whose public half is `key`.
+/// Signs `text` (which ends with a line feed) as `name`. The public half of the signing key is `key`.
 ///
 /// # Errors
-/// When text or name are not of the form that a note can carry, or `sign` fails.
+/// If the text or the name cannot be part of a note, or if `sign` fails.
 pub fn sign_note<E>(
     text: &str,
     name: &str,
@@ -196,24 +197,24 @@ pub fn sign_note<E>(
     Ok(Note { text: text.to_owned(), signatures: vec![NoteSignature { name: name.to_owned(), bytes }] })
 }
 
-/// A text that a known key signed; only [`verify_note`] makes it.
+/// A text that a known key signed. Only [`verify_note`] constructs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct SignedText<'a>(&'a str);
 
 impl<'a> SignedText<'a> {
-    /// The text, with its last line end.
+    /// The text with its last line feed.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.0
     }
 }
 
-/// Verifies that `key`, known as `name`, signed the note. Lines of other names or key ids are ignored; every
-/// line of this key must hold, and there must be one.
+/// Verifies that `key`, known as `name`, signed the note. Lines of other names or key ids are ignored. At least one line of
+/// this key must exist, and all of them must be valid.
 ///
 /// # Errors
-/// When a line of this key does not hold, or none is there.
+/// If a line of this key is not valid, or if there is none.
 pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<SignedText<'a>, NoteError> {
     let id = key_hash(name, key);
     let mut found = false;
@@ -226,26 +227,26 @@ pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<Si
     if found { Ok(SignedText(&note.text)) } else { Err(NoteError::NotSignedBy(name.to_owned())) }
 }
 
-/// Why a text is no note, no vkey or no tlog-proof, or is not signed as it should be.
+/// The reason why a text is not a note, vkey or tlog-proof, or why its signatures are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoteError {
     /// More than [`MAX_NOTE_BYTES`] or [`MAX_SIGNATURES`].
     TooLarge,
-    /// The text is empty, does not end in a line end, or holds control characters.
+    /// The text is empty, does not end with a line feed, or contains control characters.
     Text,
-    /// A key name is empty, too long, or holds a space or a plus.
+    /// The name of a key is empty, too long, or contains a space or a plus.
     Name,
-    /// No blank line with signature lines after it.
+    /// There is no blank line with signature lines after it.
     NoSignatures,
-    /// A signature line is not of its form.
+    /// A signature line is malformed.
     SignatureLine,
-    /// A signature line of the known key does not hold.
+    /// A signature line of the known key is not valid.
     BadSignature,
-    /// The key of this name did not sign.
+    /// The note has no signature of the key with this name.
     NotSignedBy(String),
-    /// Not a vkey of a strong Ed25519 key.
+    /// The text is not a vkey of a strong Ed25519 key.
     Vkey,
-    /// A tlog-proof is not of its form; what was expected.
+    /// The tlog-proof is malformed; the text says what was expected.
     Proof(&'static str),
 }
 
@@ -255,14 +256,14 @@ impl fmt::Display for NoteError {
             Self::TooLarge => {
                 write!(f, "the note is larger than {MAX_NOTE_BYTES} bytes or has over {MAX_SIGNATURES} signatures")
             }
-            Self::Text => {
-                f.write_str("the text of the note is empty, not ended by a line end, or holds control characters")
-            }
-            Self::Name => f.write_str("a note key name must be 1 to 255 bytes without space and plus"),
+            Self::Text => f.write_str(
+                "the text of the note is empty, does not end with a line feed, or contains control characters",
+            ),
+            Self::Name => f.write_str("a note key name must have 1 to 255 bytes, without spaces and plus signs"),
             Self::NoSignatures => f.write_str("the note has no signature lines after a blank line"),
             Self::SignatureLine => f.write_str("a signature line of the note is not `— <name> <base64>`"),
             Self::BadSignature => {
-                f.write_str("a signature of the known key over the note does not hold; the note was changed")
+                f.write_str("a signature of the known key over the note is not valid; the note was changed")
             }
             Self::NotSignedBy(name) => write!(f, "the note is not signed by the known key of {name:?}"),
             Self::Vkey => f.write_str("not a verifier key `<name>+<8 hex>+<base64>` of an Ed25519 key"),
@@ -273,10 +274,10 @@ impl fmt::Display for NoteError {
 
 impl std::error::Error for NoteError {}
 
-/// Why a note was not signed.
+/// The reason why a note was not signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignNoteError<E> {
-    /// The text or name can't stand in a note.
+    /// The text or the name cannot be part of a note.
     Note(NoteError),
     /// The signer failed.
     Signer(E),
@@ -300,15 +301,15 @@ pub struct TlogProof {
     pub index: u64,
     /// The inclusion path, lowest hash first.
     pub hashes: Vec<Hash>,
-    /// The whole signed note of the checkpoint, byte for byte; not parsed here.
+    /// The whole signed note of the checkpoint, byte for byte, not parsed.
     pub checkpoint: String,
 }
 
 impl TlogProof {
-    /// Reads a proof; it is split at its first blank line. `extra` lines are not taken.
+    /// Reads a proof. Its first blank line separates the checkpoint. `extra` lines are refused.
     ///
     /// # Errors
-    /// What was expected instead.
+    /// The part that was expected.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         if text.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);
@@ -323,7 +324,7 @@ impl TlogProof {
             return Err(NoteError::Proof("c2sp.org/tlog-proof@v1 in the first line"));
         }
         let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(|digits| {
-            // One spelling: no sign, no leading zero.
+            // The index must be in canonical form: no sign, no leading zero.
             digits.parse::<u64>().ok().filter(|index| index.to_string() == digits)
         });
         let index = index.ok_or(NoteError::Proof("`index <number>` in the second line, and no `extra` line"))?;
@@ -349,7 +350,7 @@ impl fmt::Display for TlogProof {
 const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 const LINE_START: &str = "— ";
 
-/// The longest inclusion path of a tree that fits in 63 bits, as in c2sp.org/tlog-proof.
+/// The longest inclusion path: C2SP tlog-proof limits trees to 63 bits.
 const MAX_PATH: usize = 63;
 
 fn check_text(text: &str) -> Result<(), NoteError> {
@@ -365,7 +366,7 @@ fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
     let (name, encoded) =
         line.strip_prefix(LINE_START).and_then(|rest| rest.split_once(' ')).ok_or(NoteError::SignatureLine)?;
     let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::SignatureLine)?;
-    // Key id and at least one byte of signature.
+    // The key id and at least one byte of signature.
     if !is_name(name) || bytes.len() < 5 {
         return Err(NoteError::SignatureLine);
     }

@@ -1,34 +1,34 @@
-//! Typed reading that takes objects for structs, and nothing else.
+//! Typed reading in which a struct is always a JSON object.
 //!
-//! Derived types also read an array as a struct, field by field in order. A document has one form: what is named in a
-//! schema is an object with names. Everything else is left to the type.
+//! Serde's derived types also accept an array for a struct, field by field in order. A document has only one form, so a
+//! struct must be an object with named fields. Every other check is left to the type.
 
-use serde::de::value::BorrowedStrDeserializer;
 use std::fmt;
 
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde_json::Value;
 
-/// What does not fit its type.
+/// A value that does not fit its type.
 #[derive(Debug)]
 pub(super) struct Misfit {
-    /// Keys and indexes that lead to it, the innermost first.
-    way: Vec<String>,
+    /// Keys and indexes on the path to the value, innermost first.
+    path: Vec<String>,
     pub(super) message: String,
 }
 
 impl Misfit {
-    /// The RFC 6901 pointer to its place.
+    /// The RFC 6901 pointer to the value.
     pub(super) fn pointer(&self) -> String {
         let mut pointer = String::new();
-        self.way.iter().rev().for_each(|step| push_step(&mut pointer, step));
+        self.path.iter().rev().for_each(|step| push_step(&mut pointer, step));
         pointer
     }
 
     fn below(mut self, step: impl ToString) -> Self {
-        self.way.push(step.to_string());
+        self.path.push(step.to_string());
         self
     }
 }
@@ -43,7 +43,7 @@ impl std::error::Error for Misfit {}
 
 impl serde::de::Error for Misfit {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { way: Vec::new(), message: message.to_string() }
+        Self { path: Vec::new(), message: message.to_string() }
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn push_step(pointer: &mut String, step: &str) {
     }
 }
 
-/// A value, to be read strictly.
+/// A value that is read strictly.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strict<'de>(pub(super) &'de Value);
 
@@ -161,7 +161,7 @@ impl<'de> SeqAccess<'de> for &mut Items<'de> {
 
 struct Fields<'de> {
     rest: serde_json::map::Iter<'de>,
-    /// The one whose key was read.
+    /// The entry whose key was read, but not its value.
     of: Option<(&'de str, &'de Value)>,
 }
 

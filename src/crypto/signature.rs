@@ -1,7 +1,8 @@
-//! Ed25519 and DSSE's message: what every signature covers.
+//! Ed25519 signatures and the DSSE message that they cover.
 //!
-//! Only `verify_strict` is used, and a key that is weak or oddly encoded can't be made: then no two verifiers
-//! disagree about a signature. Deterministic (RFC 8032): signing twice gives the same bytes.
+//! Only `verify_strict` is used, and weak or non-canonical keys cannot be constructed. So two verifiers never disagree
+//! about a signature. Signing is deterministic (RFC 8032): the same message gives the same signature.
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -13,11 +14,11 @@ use zeroize::Zeroizing;
 /// The payload type of every envelope: an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
-/// The bytes of a raw signature.
+/// The length of a raw signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
 
-/// DSSE's pre-authentication encoding, the message that signatures cover:
-/// `DSSEv1 SP len(type) SP type SP len(body) SP body`, lengths in decimal bytes.
+/// DSSE's pre-authentication encoding, which is the message that signatures cover: `DSSEv1 SP len(type) SP type SP
+/// len(body) SP body`. The lengths are decimal numbers of bytes.
 #[must_use]
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
@@ -27,21 +28,21 @@ pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// An Ed25519 public key: a point of large order in its one canonical encoding.
+/// An Ed25519 public key: a point of large order in its canonical encoding.
 ///
-/// It keeps the decompressed point, so that verifying does not decompress it each time.
+/// The struct keeps the decompressed point, so that a verification does not decompress the key again.
 #[derive(Clone, Copy)]
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// The key with this encoding (RFC 8032, 5.1.2).
+    /// Reads a key in its encoding (RFC 8032, 5.1.2).
     ///
     /// # Errors
-    /// When the bytes are no point, another spelling of a point, or a point of small order, under which some
-    /// signature would hold for many messages.
+    /// If the bytes encode no point, encode a point in another than the canonical form, or encode a point of small order.
+    /// Under a key of small order one signature can be valid for many messages.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-        // OpenSSL and Python accept other spellings of a point; two spellings would be two key ids of one key.
+        // OpenSSL and Python accept other encodings of a point. Two encodings would give one key two key ids.
         if key.to_edwards().compress().to_bytes() != *bytes {
             return Err(KeyError::NotCanonical);
         }
@@ -57,10 +58,11 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// Verifies a raw signature over `message`, strictly: S reduced, R canonical and of large order, no cofactor.
+    /// Verifies a raw signature over `message` strictly: S is reduced, R is canonical and of large order, no cofactor is
+    /// used.
     ///
     /// # Errors
-    /// When the signature is not one of this key over this message.
+    /// If this key did not make the signature over this message.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
         self.0
             .verify_strict(message, &Signature::from_bytes(signature))
@@ -68,7 +70,7 @@ impl PublicKey {
             .map_err(|_| BadSignature)
     }
 
-    /// The key as PEM of its SubjectPublicKeyInfo (RFC 8410), for `openssl pkeyutl -verify -pubin`.
+    /// The key as PEM (SubjectPublicKeyInfo, RFC 8410), for `openssl pkeyutl -verify -pubin`.
     #[must_use]
     pub fn to_spki_pem(&self) -> String {
         let mut der = SPKI_PREFIX.to_vec();
@@ -97,29 +99,29 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A signature was verified; only [`PublicKey::verify`] makes it.
+/// Proves that a signature was verified. Only [`PublicKey::verify`] constructs the proof.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct SignatureProof(());
 
-/// The signature is not one of this key over this message.
+/// The error for a signature that this key did not make over this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 
 impl fmt::Display for BadSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the signature does not hold for this key and message")
+        f.write_str("the signature is not valid for this key and message")
     }
 }
 
 impl std::error::Error for BadSignature {}
 
-/// 32 bytes that are no key to trust.
+/// The reason why 32 bytes are not an acceptable public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
-    /// No point of the curve has this encoding.
+    /// The bytes encode no point of the curve.
     NotAPoint,
-    /// The encoding is not the one that the point itself gives.
+    /// The bytes differ from the canonical encoding of their point.
     NotCanonical,
     /// The point has small order.
     Weak,
@@ -130,44 +132,47 @@ impl fmt::Display for KeyError {
         f.write_str(match self {
             Self::NotAPoint => "the bytes are not an Ed25519 public key; make a new key",
             Self::NotCanonical => "the Ed25519 public key is not in its canonical encoding; make a new key",
-            Self::Weak => "the Ed25519 public key is weak (small order), anyone could sign for it; make a new key",
+            Self::Weak => {
+                "the Ed25519 public key is weak (small order), so signatures under it prove nothing; make a new key"
+            }
         })
     }
 }
 
 impl std::error::Error for KeyError {}
 
-/// An Ed25519 private key; wiped when dropped, never printed.
+/// An Ed25519 private key. The memory is wiped on drop, and the key is never printed.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// The key of this seed, which is the private key of RFC 8032.
+    /// Makes the key from its seed (the "private key" of RFC 8032).
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
         Self(SigningKey::from_bytes(&seed))
     }
 
-    /// Its public half.
+    /// The public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        // Not weak and canonical: clamping makes the scalar a non-zero multiple of a generator of prime order.
+        // This key is neither weak nor non-canonical: clamping makes the scalar a non-zero multiple of a generator of prime
+        // order.
         PublicKey(self.0.verifying_key())
     }
 
-    /// The raw signature over `message`.
+    /// Signs `message`. Returns the raw signature.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
 
-    /// The key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410), which OpenSSL 3.0 and Python read.
+    /// The key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410). OpenSSL 3.0 and Python read this form.
     #[must_use]
     pub fn to_pkcs8_v1_pem(&self) -> Zeroizing<String> {
         let mut der = Zeroizing::new([0_u8; 48]);
         der[..16].copy_from_slice(&PKCS8_V1_PREFIX);
         der[16..].copy_from_slice(self.0.as_bytes());
-        // Room for all of it at once: a growing string would leave copies behind.
+        // Allocates the whole length at once, because a growing string leaves copies of the key in memory.
         let mut pem = Zeroizing::new(String::with_capacity(160));
         pem.push_str(PRIVATE_BEGIN);
         pem.push('\n');
@@ -178,10 +183,10 @@ impl SecretKey {
         pem
     }
 
-    /// Reads a PEM file of PKCS#8 version 1 as [`Self::to_pkcs8_v1_pem`], openssl and Python write it.
+    /// Reads PKCS#8 version 1 in PEM, as [`Self::to_pkcs8_v1_pem`], OpenSSL and Python write it.
     ///
     /// # Errors
-    /// When the text is anything else; says what it is, as far as can be told.
+    /// If the text is anything else. The error names the kind of the text where possible.
     pub fn from_pkcs8_pem(text: &str) -> Result<Self, PemError> {
         let text = text.trim();
         let label = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
@@ -202,7 +207,7 @@ impl SecretKey {
         let der = Zeroizing::new(STANDARD.decode(joined.as_bytes()).map_err(|_| PemError::NotPem)?);
         match der.strip_prefix(&PKCS8_V1_PREFIX).map(<[u8; 32]>::try_from) {
             Some(Ok(seed)) => Ok(Self::from_seed(seed)),
-            // INTEGER 1 in the place of the version: OneAsymmetricKey, the v2 of RFC 5958.
+            // INTEGER 1 as the version: OneAsymmetricKey, version 2 of RFC 5958.
             _ if der.get(2..5) == Some(&[2, 1, 1]) => Err(PemError::Version2),
             _ => Err(PemError::NotEd25519),
         }
@@ -215,20 +220,20 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A text that is not a PKCS#8 v1 PEM of an Ed25519 private key.
+/// The reason why a text is not PKCS#8 version 1 in PEM with an Ed25519 private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PemError {
-    /// No PEM block, or a broken one.
+    /// The text has no PEM block, or a broken one.
     NotPem,
-    /// An OpenSSH private key, which only ssh-keygen reads.
+    /// The text is an OpenSSH private key, which only ssh-keygen reads.
     OpenSsh,
-    /// An encrypted PKCS#8 key.
+    /// The text is an encrypted PKCS#8 key.
     Encrypted,
-    /// A PEM block of another kind.
+    /// The text is a PEM block of another kind.
     OtherLabel(String),
-    /// PKCS#8 version 2, with the public key in it.
+    /// The text is PKCS#8 version 2, which contains the public key too.
     Version2,
-    /// PKCS#8 of another algorithm, or more in it than the key.
+    /// The text is PKCS#8 of another algorithm, or contains more than the key.
     NotEd25519,
 }
 

@@ -1,8 +1,8 @@
-//! OpenSSH public keys, and signatures as stock tools make them.
+//! OpenSSH public keys, and signatures of stock tools.
 //!
-//! A key is a line `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO). A
-//! signature is raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). Nothing here runs a
-//! program; `trust::ssh` does.
+//! A key is a line `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO). A signature is
+//! raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This file starts no program; `trust::ssh` does.
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use sha2::Digest as _;
 use crate::crypto::digest::sha256;
 use crate::crypto::signature::{KeyError, PublicKey, SignatureProof};
 
-/// The SSHSIG namespace of all our signatures, as in `ssh-keygen -Y sign -n countersign`: a signature that
-/// somebody made for git or for a file can't be passed off as an approval.
+/// The SSHSIG namespace of all our signatures, as in `ssh-keygen -Y sign -n countersign`. So a signature that a person made
+/// for git or for a file never counts as an approval.
 pub const NAMESPACE: &str = "countersign";
 
-/// The most bytes that the signatures of one envelope have together, and so the longest signature. Bounds what an envelope
-/// makes a verifier decode; a post-quantum or WebAuthn signature has room in it.
+/// The most bytes that all signatures of one envelope have together, and therefore the longest signature. The limit bounds
+/// what a verifier decodes. A post-quantum or WebAuthn signature fits.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
-/// The longest public key line; bounds a roster entry.
+/// The longest public key line. The limit bounds a roster entry.
 pub const MAX_LINE_BYTES: usize = 1024;
 
 const PLAIN: &str = "ssh-ed25519";
@@ -31,11 +31,11 @@ const MAGIC: &[u8] = b"SSHSIG";
 
 /// Verifies one signature of `key` over `message`.
 ///
-/// For an `ssh-ed25519` key 64 bytes are a raw Ed25519 signature and a blob beginning `SSHSIG` is SSHSIG; for an
-/// `sk-…` key only SSHSIG is taken. The blob's key must be `key`, its namespace [`NAMESPACE`].
+/// For an `ssh-ed25519` key, 64 bytes are a raw Ed25519 signature, and a blob that begins with `SSHSIG` is SSHSIG. For an
+/// `sk-…` key only SSHSIG is accepted. The blob must name `key` and the namespace [`NAMESPACE`].
 ///
 /// # Errors
-/// Which rule the signature breaks.
+/// The rule that the signature breaks.
 pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof, SignatureError> {
     if signature.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: signature.len() });
@@ -45,7 +45,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
         return Ok(KeyProof { presence: Presence::Unknown, _proof: proof });
     }
     if !signature.starts_with(MAGIC) {
-        return Err(SignatureError::Form("neither a raw signature nor SSHSIG"));
+        return Err(SignatureError::Form("it is neither a raw signature nor SSHSIG"));
     }
     let blob = Blob::parse(signature)?;
     if blob.key != key.0.blob {
@@ -74,7 +74,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             let presence = match flags & 5 {
                 5 => Presence::Verified,
                 1 => Presence::Touched,
-                // A key that verified a person without a touch says nothing of this moment.
+                // A key that verified the person by PIN, but without a touch, proves nothing about the moment of signing.
                 _ => Presence::NotTouched,
             };
             Ok(KeyProof { presence, _proof: proof })
@@ -83,7 +83,7 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
     }
 }
 
-/// One key signed one message; only [`verify`] makes it.
+/// Proves that a key signed a message. Only [`verify`] constructs the proof.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct KeyProof {
@@ -99,34 +99,34 @@ impl KeyProof {
     }
 }
 
-/// What a signature says about a person being there.
+/// What a signature states about the presence of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// A security key asserts that it was touched and that it verified the person, by PIN or fingerprint.
+    /// A security key states that a person touched it and that it verified the person by PIN or fingerprint.
     Verified,
-    /// A security key asserts that it was touched.
+    /// A security key states that a person touched it.
     Touched,
-    /// A security key asserts that it signed without a touch.
+    /// A security key states that it signed without a touch.
     NotTouched,
-    /// The key is no security key and can't say.
+    /// The key is not a security key and states nothing.
     Unknown,
 }
 
-/// Why a signature is refused.
+/// The reason why a signature is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureError {
-    /// More than [`MAX_SIGNATURE_BYTES`].
+    /// The signature is longer than [`MAX_SIGNATURE_BYTES`].
     TooLong {
-        /// Its length.
+        /// The length in bytes.
         bytes: usize,
     },
-    /// Neither a raw signature nor a well-formed SSHSIG of this profile.
+    /// The signature is neither raw nor a well-formed SSHSIG of this profile.
     Form(&'static str),
-    /// The SSHSIG names another key (or the same one with another application).
+    /// The SSHSIG names another key, or the same key with another application.
     OtherKey,
-    /// The SSHSIG was made for another use.
+    /// The SSHSIG was made for another namespace.
     OtherNamespace(String),
-    /// Well-formed, but it does not hold for this key and message.
+    /// The signature is well-formed, but not valid for this key and message.
     Bad,
 }
 
@@ -137,26 +137,26 @@ impl fmt::Display for SignatureError {
                 write!(f, "the signature has {bytes} bytes, at most {MAX_SIGNATURE_BYTES} are allowed")
             }
             Self::Form(what) => write!(f, "the signature is malformed: {what}"),
-            Self::OtherKey => f.write_str("the signature was made by another key than its key id says"),
+            Self::OtherKey => f.write_str("the key that made the signature is not the key of its key id"),
             Self::OtherNamespace(found) => {
                 write!(f, "the signature is for namespace {found:?}; sign with `ssh-keygen -Y sign -n {NAMESPACE}`")
             }
-            Self::Bad => f.write_str("the signature does not hold for this key and message"),
+            Self::Bad => f.write_str("the signature is not valid for this key and message"),
         }
     }
 }
 
 impl std::error::Error for SignatureError {}
 
-/// A public key as OpenSSH writes it. Cheap to clone; two are equal when their lines are.
+/// A public key as OpenSSH writes it. Clones are cheap. Two keys are equal if their lines are equal.
 #[derive(Clone)]
 pub struct SshKey(Arc<Inner>);
 
 struct Inner {
     public: PublicKey,
-    /// Of a security key: the relying party, `ssh:` as a rule; part of what it signs.
+    /// For a security key: the relying party, usually `ssh:`. The key signs this text too.
     application: Option<String>,
-    /// The key as in an SSHSIG and as the key id hashes it.
+    /// The key's blob, as it is in an SSHSIG and as the key id hashes it.
     blob: Vec<u8>,
     keyid: KeyId,
     line: String,
@@ -167,7 +167,7 @@ impl SshKey {
     /// Reads one line of an `authorized_keys` or `.pub` file, without options and without its line end.
     ///
     /// # Errors
-    /// When it is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
+    /// If the line is not exactly `TYPE BASE64 [COMMENT]` with a strong Ed25519 key.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(SshKeyError::TooLong);
@@ -187,10 +187,10 @@ impl SshKey {
         Ok(Self(Arc::new(Inner { public, application, blob, keyid, line: line.to_owned(), comment_at })))
     }
 
-    /// The line of an `ssh-ed25519` key.
+    /// Makes the line of an `ssh-ed25519` key.
     ///
     /// # Errors
-    /// When the comment holds control characters or is too long.
+    /// If the comment contains control characters or is too long.
     pub fn from_public(public: PublicKey, comment: &str) -> Result<Self, SshKeyError> {
         let mut blob = Vec::with_capacity(51);
         put(&mut blob, PLAIN.as_bytes());
@@ -198,7 +198,7 @@ impl SshKey {
         Self::from_blob(&blob, comment)
     }
 
-    /// The key of this blob, as in a private key file or an agent's answer.
+    /// Reads the key from a blob, as private key files and agents contain it.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -214,7 +214,7 @@ impl SshKey {
         self.0.keyid
     }
 
-    /// The 32 bytes of the key itself, equal for a plain and a security key of one material.
+    /// The 32 bytes of the key. A plain key and a security key with the same bytes are equal here.
     #[must_use]
     pub fn material(&self) -> &[u8; 32] {
         self.0.public.as_bytes()
@@ -226,13 +226,13 @@ impl SshKey {
         &self.0.public
     }
 
-    /// Whether it lives in a FIDO authenticator.
+    /// Whether the key is in a FIDO authenticator.
     #[must_use]
     pub fn is_security_key(&self) -> bool {
         self.0.application.is_some()
     }
 
-    /// What stands behind the key, often a person's address; empty when nothing does.
+    /// The comment of the line, often a person's address. Empty if there is none.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]
@@ -292,7 +292,7 @@ impl schemars::JsonSchema for SshKey {
     }
 }
 
-/// A public key of a type that this version can't verify, as a roster may hold it: it counts for nobody.
+/// A public key of a type that this version cannot verify. A roster may contain such a key, but the key counts for nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
     kind: String,
@@ -301,10 +301,10 @@ pub struct ForeignKey {
 }
 
 impl ForeignKey {
-    /// Reads a line `TYPE BASE64 [COMMENT]` of another type than those that [`SshKey::parse`] takes.
+    /// Reads a line `TYPE BASE64 [COMMENT]` of a type that [`SshKey::parse`] does not accept.
     ///
     /// # Errors
-    /// When the line is not of this form, or its blob does not begin with its type.
+    /// If the line has another form, or if its blob does not begin with its type.
     pub fn parse(line: &str) -> Result<Self, SshKeyError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(SshKeyError::TooLong);
@@ -330,7 +330,7 @@ impl ForeignKey {
         Ok(Self { kind: kind.to_owned(), blob, keyid })
     }
 
-    /// Its type, the first word of its line.
+    /// The type: the first word of the line.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
@@ -342,30 +342,30 @@ impl ForeignKey {
         self.keyid
     }
 
-    /// What stands for the key where keys are compared: SHA-256 of the whole blob.
+    /// The digest that stands for the key in comparisons: SHA-256 of the whole blob.
     #[must_use]
     pub fn material(&self) -> [u8; 32] {
         sha256(&self.blob)
     }
 }
 
-/// The longest name of a key's type.
+/// The longest name of a key type.
 const MAX_TYPE_BYTES: usize = 64;
 
-/// Why a line is not a public key to take.
+/// The reason why a line is not an accepted public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SshKeyError {
-    /// More than [`MAX_LINE_BYTES`].
+    /// The line is longer than [`MAX_LINE_BYTES`].
     TooLong,
-    /// A control character, such as a line end or an escape.
+    /// The line contains a control character, such as a line feed or an escape.
     Control,
-    /// Not one of the two types taken; the type found.
+    /// The type is not one of the two accepted types. The value is the type that was found.
     OtherType(String),
     /// The second word is not standard padded base64.
     Base64,
-    /// The blob is not that of a key of the type in front of it.
+    /// The blob does not match the type in front of it.
     Blob,
-    /// The key itself is not to be trusted.
+    /// The key itself is not acceptable.
     Key(KeyError),
 }
 
@@ -374,11 +374,11 @@ impl fmt::Display for SshKeyError {
         match self {
             Self::TooLong => write!(f, "the public key line is longer than {MAX_LINE_BYTES} bytes"),
             Self::Control => {
-                f.write_str("the public key line holds a control character; give one line without its line end")
+                f.write_str("the public key line contains a control character; give one line without its line feed")
             }
             Self::OtherType(found) => write!(
                 f,
-                "{found:?} is not a key type that is taken; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)"
+                "the key type {found:?} is not accepted; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)"
             ),
             Self::Base64 => f.write_str("the public key is not standard base64; copy the whole line of the .pub file"),
             Self::Blob => {
@@ -391,9 +391,9 @@ impl fmt::Display for SshKeyError {
 
 impl std::error::Error for SshKeyError {}
 
-/// Names a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
+/// Identifies a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
 ///
-/// Ordered as the text is, which is not the order of the hashed bytes.
+/// Key ids are ordered by this text, not by the hashed bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 50]);
 
@@ -426,7 +426,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A text that is not a key id.
+/// The error for a text that is not a key id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyIdError;
 
@@ -441,7 +441,7 @@ impl std::error::Error for KeyIdError {}
 impl FromStr for KeyId {
     type Err = KeyIdError;
     fn from_str(id: &str) -> Result<Self, KeyIdError> {
-        // Decoding refuses other characters and stray bits at the end: one hash, one spelling.
+        // Decoding refuses other characters and stray bits at the end, so each hash has only one text.
         let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
         match (hash, id.as_bytes().try_into()) {
             (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
@@ -483,18 +483,18 @@ pub fn armour(blob: &[u8]) -> String {
     file + ARMOUR_END + "\n"
 }
 
-/// The blob of an armoured text.
+/// Reads the blob from an armoured text.
 ///
 /// # Errors
-/// When it is not one armoured block of at most [`MAX_SIGNATURE_BYTES`], or something stands around it.
+/// If the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`].
 pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
     let body = file.trim().strip_prefix(ARMOUR_BEGIN).and_then(|rest| rest.strip_suffix(ARMOUR_END));
-    let body = body.ok_or(SignatureError::Form("not one block `-----BEGIN SSH SIGNATURE-----`"))?;
+    let body = body.ok_or(SignatureError::Form("it is not one block `-----BEGIN SSH SIGNATURE-----`"))?;
     let encoded: String = body.lines().collect();
     if encoded.len() > MAX_SIGNATURE_BYTES.div_ceil(3) * 4 {
         return Err(SignatureError::TooLong { bytes: encoded.len() / 4 * 3 });
     }
-    let blob = STANDARD.decode(encoded).map_err(|_| SignatureError::Form("the armour is not standard base64"))?;
+    let blob = STANDARD.decode(encoded).map_err(|_| SignatureError::Form("its armour is not standard base64"))?;
     if blob.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: blob.len() });
     }
@@ -529,13 +529,13 @@ enum HashName {
     Sha512,
 }
 
-/// The parts of an SSHSIG blob that vary.
+/// The variable parts of an SSHSIG blob.
 struct Blob<'a> {
     key: &'a [u8],
     namespace: &'a [u8],
     hash: HashName,
     signature: &'a [u8; 64],
-    /// Flags and counter, of a security key's signature.
+    /// Flags and counter, of a security key only.
     counter: Option<(u8, u32)>,
 }
 
@@ -545,33 +545,33 @@ impl<'a> Blob<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, SignatureError> {
         let form = SignatureError::Form;
         let cut = || form("the SSHSIG ends too early");
-        let mut wire = Wire(bytes.strip_prefix(MAGIC).ok_or(form("no SSHSIG"))?);
+        let mut wire = Wire(bytes.strip_prefix(MAGIC).ok_or(form("it is not SSHSIG"))?);
         if wire.u32().ok_or_else(cut)? != 1 {
-            return Err(form("an SSHSIG version other than 1"));
+            return Err(form("its SSHSIG version is not 1"));
         }
         let key = wire.string().ok_or_else(cut)?;
         let namespace = wire.string().ok_or_else(cut)?;
         if !wire.string().ok_or_else(cut)?.is_empty() {
-            return Err(form("the reserved field of the SSHSIG is not empty"));
+            return Err(form("its reserved field is not empty"));
         }
         let hash = match wire.string().ok_or_else(cut)? {
             b"sha256" => HashName::Sha256,
             b"sha512" => HashName::Sha512,
-            _ => return Err(form("a hash other than sha512 and sha256")),
+            _ => return Err(form("its hash is neither sha512 nor sha256")),
         };
         let mut inner = Wire(wire.string().ok_or_else(cut)?);
         let kind = inner.string().ok_or_else(cut)?;
         let signature = inner.string().ok_or_else(cut)?;
-        let signature = signature.try_into().map_err(|_| form("the inner signature has not 64 bytes"))?;
+        let signature = signature.try_into().map_err(|_| form("its inner signature does not have 64 bytes"))?;
         let counter = match kind {
             kind if kind == PLAIN.as_bytes() => None,
             kind if kind == SECURITY_KEY.as_bytes() => {
                 Some((inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?))
             }
-            _ => return Err(form("a signature type that is not taken")),
+            _ => return Err(form("its signature type is not accepted")),
         };
         if !wire.0.is_empty() || !inner.0.is_empty() {
-            return Err(form("bytes after the end of the SSHSIG"));
+            return Err(form("it has bytes after the end of the SSHSIG"));
         }
         Ok(Self { key, namespace, hash, signature, counter })
     }
@@ -595,7 +595,7 @@ fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
     data
 }
 
-/// Reads SSH's wire format (RFC 4251, section 5) off the front of bytes.
+/// Reads SSH's wire format (RFC 4251, section 5) from the front of bytes.
 pub(crate) struct Wire<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Wire<'a> {
@@ -624,7 +624,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Nothing that is put is longer than a namespace, a hash or a key.
+    // All values are short: a namespace, a hash or a key.
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);
@@ -645,7 +645,7 @@ mod tests {
         SshKey::parse(BOB.trim_end()).expect("bob's key")
     }
 
-    /// An SSHSIG made here, so that every field can be wrong on its own.
+    /// An SSHSIG made here, so that a test can change each field alone.
     struct Made<'a> {
         magic: &'a [u8],
         version: u32,
@@ -783,7 +783,7 @@ mod tests {
         let flags_at = untouched.len() - 5;
         claimed[flags_at] = 1;
         assert_eq!(presence(&key, &claimed), Err(SignatureError::Bad), "the flag is signed");
-        // Its application is not the one of the key, though the blob says so.
+        // The application of the blob differs from the application of the key.
         let elsewhere = Made { key: sk_key("ssh:b").0.blob.clone(), ..touched() }.blob();
         assert_eq!(presence(&sk_key("ssh:b"), &elsewhere), Err(SignatureError::Bad));
     }
@@ -870,7 +870,7 @@ mod tests {
         let id = bob().keyid();
         assert_eq!(id.as_str().parse(), Ok(id));
         let text = id.as_str().to_owned();
-        // The last of 43 characters carries 4 bits: the neighbour in the alphabet has a stray one.
+        // The last of the 43 characters carries 4 bits; the next letter of the alphabet sets a bit beyond them.
         let stray = format!("{}5", &text[..49]);
         for bad in
             ["", "SHA256:", &text[..49], &text.replace("SHA256", "sha256"), &format!("{text}="), &stray, &text[7..]]

@@ -1,8 +1,9 @@
-//! Canonical JSON straight from a typed document, without a tree of values between.
+//! Writes canonical JSON directly from a typed document, without an intermediate tree.
 //!
-//! Takes what documents are made of (texts, integers, lists, objects) and gives up on everything else: a float, a variant that
-//! carries something, a map whose keys need escapes or come out of order. `crypto::canonical` then goes the long way, which
-//! also says what is wrong and where.
+//! The writer supports the parts of documents: texts, integers, lists and objects. For anything else (a float, a variant
+//! with content, a map whose keys need escapes or are out of order) it stops. `crypto::canonical` then builds a tree, which
+//! also finds the error and its place.
+
 use std::fmt;
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 use crate::crypto::canonical::write_escaped;
 use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX};
 
-/// The canonical bytes of `document`; nothing when it has to go the long way.
+/// The canonical bytes of `document`, or nothing if the document has an unsupported part.
 pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Option<Vec<u8>> {
     let mut writer = Writer { out: Vec::with_capacity(2048), fields: Vec::new(), scratch: Vec::new(), depth: 0 };
     document.serialize(&mut writer).ok()?;
@@ -20,26 +21,26 @@ pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Option<Vec<u8>> {
 
 struct Writer {
     out: Vec<u8>,
-    /// Of the objects that are open, the innermost last: each field's name and where it begins.
+    /// The open objects, innermost last: the name of each field and where the field begins.
     fields: Vec<(&'static str, usize)>,
-    /// Where the fields of an object are put into order.
+    /// A buffer for sorting the fields of an object.
     scratch: Vec<u8>,
     depth: usize,
 }
 
-/// It can't be written at once.
+/// The document has a part that this writer does not support.
 #[derive(Debug)]
-struct LongWay;
+struct Unsupported;
 
-impl fmt::Display for LongWay {
+impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not written at once")
+        f.write_str("the document has an unsupported part")
     }
 }
 
-impl std::error::Error for LongWay {}
+impl std::error::Error for Unsupported {}
 
-impl ser::Error for LongWay {
+impl ser::Error for Unsupported {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
@@ -52,18 +53,18 @@ impl Writer {
         self.out.push(b'"');
     }
 
-    fn name(&mut self, name: &str) -> Result<(), LongWay> {
+    fn name(&mut self, name: &str) -> Result<(), Unsupported> {
         if name.starts_with(RESERVED_PREFIX) {
-            return Err(LongWay);
+            return Err(Unsupported);
         }
         self.text(name);
         self.out.push(b':');
         Ok(())
     }
 
-    fn enter(&mut self, open: u8) -> Result<(), LongWay> {
+    fn enter(&mut self, open: u8) -> Result<(), Unsupported> {
         if self.depth == MAX_DEPTH {
-            return Err(LongWay);
+            return Err(Unsupported);
         }
         self.depth += 1;
         self.out.push(open);
@@ -75,9 +76,9 @@ impl Writer {
         self.out.push(close);
     }
 
-    fn integer(&mut self, magnitude: u64, negative: bool) -> Result<(), LongWay> {
+    fn integer(&mut self, magnitude: u64, negative: bool) -> Result<(), Unsupported> {
         if magnitude > MAX_INTEGER {
-            return Err(LongWay);
+            return Err(Unsupported);
         }
         if negative {
             self.out.push(b'-');
@@ -97,14 +98,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts the fields from `first` on, which begin at `begin`, into the order of their names.
-    fn sort(&mut self, first: usize, begin: usize) -> Result<(), LongWay> {
+    /// Sorts the fields from index `first` on by name. The fields begin at byte `begin`.
+    fn sort(&mut self, first: usize, begin: usize) -> Result<(), Unsupported> {
         let fields = &self.fields[first..];
         if fields.is_sorted_by(|a, b| a.0 < b.0) {
             return Ok(());
         }
         let end = self.out.len();
-        // Every field but the first has its comma before it.
+        // Each field except the first has a comma before it.
         let mut ranges: Vec<(&str, usize, usize)> = fields
             .iter()
             .enumerate()
@@ -112,7 +113,7 @@ impl Writer {
             .collect();
         ranges.sort_unstable_by_key(|(name, ..)| *name);
         if !ranges.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(LongWay);
+            return Err(Unsupported);
         }
         self.scratch.clear();
         for (at, (_, from, to)) in ranges.into_iter().enumerate() {
@@ -128,96 +129,96 @@ impl Writer {
 
 impl<'a> Serializer for &'a mut Writer {
     type Ok = ();
-    type Error = LongWay;
+    type Error = Unsupported;
     type SerializeSeq = Items<'a>;
-    type SerializeTuple = Impossible<(), LongWay>;
-    type SerializeTupleStruct = Impossible<(), LongWay>;
-    type SerializeTupleVariant = Impossible<(), LongWay>;
+    type SerializeTuple = Impossible<(), Unsupported>;
+    type SerializeTupleStruct = Impossible<(), Unsupported>;
+    type SerializeTupleVariant = Impossible<(), Unsupported>;
     type SerializeMap = Entries<'a>;
     type SerializeStruct = Fields<'a>;
-    type SerializeStructVariant = Impossible<(), LongWay>;
+    type SerializeStructVariant = Impossible<(), Unsupported>;
 
-    fn serialize_bool(self, value: bool) -> Result<(), LongWay> {
+    fn serialize_bool(self, value: bool) -> Result<(), Unsupported> {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
         Ok(())
     }
 
-    fn serialize_i8(self, value: i8) -> Result<(), LongWay> {
+    fn serialize_i8(self, value: i8) -> Result<(), Unsupported> {
         self.serialize_i64(value.into())
     }
 
-    fn serialize_i16(self, value: i16) -> Result<(), LongWay> {
+    fn serialize_i16(self, value: i16) -> Result<(), Unsupported> {
         self.serialize_i64(value.into())
     }
 
-    fn serialize_i32(self, value: i32) -> Result<(), LongWay> {
+    fn serialize_i32(self, value: i32) -> Result<(), Unsupported> {
         self.serialize_i64(value.into())
     }
 
-    fn serialize_i64(self, value: i64) -> Result<(), LongWay> {
+    fn serialize_i64(self, value: i64) -> Result<(), Unsupported> {
         self.integer(value.unsigned_abs(), value < 0)
     }
 
-    fn serialize_u8(self, value: u8) -> Result<(), LongWay> {
+    fn serialize_u8(self, value: u8) -> Result<(), Unsupported> {
         self.integer(value.into(), false)
     }
 
-    fn serialize_u16(self, value: u16) -> Result<(), LongWay> {
+    fn serialize_u16(self, value: u16) -> Result<(), Unsupported> {
         self.integer(value.into(), false)
     }
 
-    fn serialize_u32(self, value: u32) -> Result<(), LongWay> {
+    fn serialize_u32(self, value: u32) -> Result<(), Unsupported> {
         self.integer(value.into(), false)
     }
 
-    fn serialize_u64(self, value: u64) -> Result<(), LongWay> {
+    fn serialize_u64(self, value: u64) -> Result<(), Unsupported> {
         self.integer(value, false)
     }
 
-    fn serialize_f32(self, _: f32) -> Result<(), LongWay> {
-        Err(LongWay)
+    fn serialize_f32(self, _: f32) -> Result<(), Unsupported> {
+        Err(Unsupported)
     }
 
-    fn serialize_f64(self, _: f64) -> Result<(), LongWay> {
-        Err(LongWay)
+    fn serialize_f64(self, _: f64) -> Result<(), Unsupported> {
+        Err(Unsupported)
     }
 
-    fn serialize_char(self, value: char) -> Result<(), LongWay> {
+    fn serialize_char(self, value: char) -> Result<(), Unsupported> {
         self.text(value.encode_utf8(&mut [0; 4]));
         Ok(())
     }
 
-    fn serialize_str(self, value: &str) -> Result<(), LongWay> {
+    fn serialize_str(self, value: &str) -> Result<(), Unsupported> {
         self.text(value);
         Ok(())
     }
 
-    fn serialize_bytes(self, _: &[u8]) -> Result<(), LongWay> {
-        Err(LongWay)
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Unsupported> {
+        Err(Unsupported)
     }
 
-    fn serialize_none(self) -> Result<(), LongWay> {
+    fn serialize_none(self) -> Result<(), Unsupported> {
         self.serialize_unit()
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), LongWay> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unsupported> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), LongWay> {
+    fn serialize_unit(self) -> Result<(), Unsupported> {
         self.out.extend_from_slice(b"null");
         Ok(())
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), LongWay> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unsupported> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), LongWay> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Unsupported> {
         self.serialize_str(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), LongWay> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Unsupported> {
         value.serialize(self)
     }
 
@@ -227,21 +228,21 @@ impl<'a> Serializer for &'a mut Writer {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<(), LongWay> {
-        Err(LongWay)
+    ) -> Result<(), Unsupported> {
+        Err(Unsupported)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, LongWay> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, Unsupported> {
         self.enter(b'[')?;
         Ok(Items { writer: self, first: true })
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, LongWay> {
-        Err(LongWay)
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Unsupported> {
+        Err(Unsupported)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, LongWay> {
-        Err(LongWay)
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Unsupported> {
+        Err(Unsupported)
     }
 
     fn serialize_tuple_variant(
@@ -250,16 +251,16 @@ impl<'a> Serializer for &'a mut Writer {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleVariant, LongWay> {
-        Err(LongWay)
+    ) -> Result<Self::SerializeTupleVariant, Unsupported> {
+        Err(Unsupported)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, LongWay> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, Unsupported> {
         self.enter(b'{')?;
         Ok(Entries { writer: self, last: None })
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, LongWay> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, Unsupported> {
         self.enter(b'{')?;
         let (first, begin) = (self.fields.len(), self.out.len());
         Ok(Fields { writer: self, first, begin })
@@ -271,11 +272,11 @@ impl<'a> Serializer for &'a mut Writer {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, LongWay> {
-        Err(LongWay)
+    ) -> Result<Self::SerializeStructVariant, Unsupported> {
+        Err(Unsupported)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), LongWay> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), Unsupported> {
         struct Escaped<'a>(&'a mut Vec<u8>);
         impl fmt::Write for Escaped<'_> {
             fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -284,13 +285,13 @@ impl<'a> Serializer for &'a mut Writer {
             }
         }
         self.out.push(b'"');
-        fmt::write(&mut Escaped(&mut self.out), format_args!("{value}")).map_err(|_| LongWay)?;
+        fmt::write(&mut Escaped(&mut self.out), format_args!("{value}")).map_err(|_| Unsupported)?;
         self.out.push(b'"');
         Ok(())
     }
 }
 
-/// An array that is being written.
+/// An open array.
 struct Items<'a> {
     writer: &'a mut Writer,
     first: bool,
@@ -298,9 +299,9 @@ struct Items<'a> {
 
 impl ser::SerializeSeq for Items<'_> {
     type Ok = ();
-    type Error = LongWay;
+    type Error = Unsupported;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
         if !self.first {
             self.writer.out.push(b',');
         }
@@ -308,25 +309,25 @@ impl ser::SerializeSeq for Items<'_> {
         value.serialize(&mut *self.writer)
     }
 
-    fn end(self) -> Result<(), LongWay> {
+    fn end(self) -> Result<(), Unsupported> {
         self.writer.leave(b']');
         Ok(())
     }
 }
 
-/// An object of a type that is being written; its fields are sorted when it ends.
+/// An open object of a struct. Its fields are sorted at the end.
 struct Fields<'a> {
     writer: &'a mut Writer,
-    /// The first of its fields.
+    /// The index of its first field.
     first: usize,
     begin: usize,
 }
 
 impl ser::SerializeStruct for Fields<'_> {
     type Ok = ();
-    type Error = LongWay;
+    type Error = Unsupported;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), LongWay> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unsupported> {
         if self.writer.fields.len() > self.first {
             self.writer.out.push(b',');
         }
@@ -335,7 +336,7 @@ impl ser::SerializeStruct for Fields<'_> {
         value.serialize(&mut *self.writer)
     }
 
-    fn end(self) -> Result<(), LongWay> {
+    fn end(self) -> Result<(), Unsupported> {
         self.writer.sort(self.first, self.begin)?;
         self.writer.fields.truncate(self.first);
         self.writer.leave(b'}');
@@ -343,42 +344,42 @@ impl ser::SerializeStruct for Fields<'_> {
     }
 }
 
-/// A map that is being written: its keys must come in order, as those of a sorted map do.
+/// An open map. Its keys must arrive in order, as a sorted map gives them.
 struct Entries<'a> {
     writer: &'a mut Writer,
-    /// Where the key before stands, without its quotes.
+    /// The range of the previous key, without its quotes.
     last: Option<Range<usize>>,
 }
 
 impl ser::SerializeMap for Entries<'_> {
     type Ok = ();
-    type Error = LongWay;
+    type Error = Unsupported;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), LongWay> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unsupported> {
         if self.last.is_some() {
             self.writer.out.push(b',');
         }
         let begin = self.writer.out.len();
         key.serialize(&mut *self.writer)?;
-        // A text, between its quotes. As written it sorts like the text itself as long as nothing in it is escaped.
-        let [b'"', text @ .., b'"'] = &self.writer.out[begin..] else { return Err(LongWay) };
+        // The bytes of the key without quotes. Without escapes, they sort like the text itself.
+        let [b'"', text @ .., b'"'] = &self.writer.out[begin..] else { return Err(Unsupported) };
         let before = self.last.clone().map(|last| &self.writer.out[last]);
         if text.contains(&b'\\')
             || text.starts_with(RESERVED_PREFIX.as_bytes())
             || before.is_some_and(|before| before >= text)
         {
-            return Err(LongWay);
+            return Err(Unsupported);
         }
         self.last = Some(begin + 1..self.writer.out.len() - 1);
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), LongWay> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
         self.writer.out.push(b':');
         value.serialize(&mut *self.writer)
     }
 
-    fn end(self) -> Result<(), LongWay> {
+    fn end(self) -> Result<(), Unsupported> {
         self.writer.leave(b'}');
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Who may not approve: the proposer and who controls it.
+//! People who may not approve: the proposer and those who control the proposer.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,24 +9,25 @@ use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
-/// The people and tokens whose signatures can't count for one proposal; only [`judge`] makes it.
+/// The people and tokens whose signatures do not count for one proposal. Only [`judge`] constructs the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Excluded(BTreeSet<Name>);
 
-/// What is known about tokens.
+/// The knowledge about tokens.
 #[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
-    /// The sealed list, whole, at this time: who is in neither it nor the roster, or has ended, does not exist.
+    /// The whole sealed list, and the time of the decision. A name outside of list and roster does not exist, and neither
+    /// does a token that has ended.
     Sealed(&'a [SealedToken], Timestamp),
-    /// Nothing: a bundle does not hold the list, so owners of tokens are the boundary's word.
+    /// No list: a bundle does not contain it, so the owners of tokens are the boundary's word.
     Unknown,
 }
 
-/// Works out who is excluded (R8): the proposer and its owners, and who handed the envelope in with theirs.
+/// Finds the excluded people (R8): the proposer, the token that handed the envelope in, and the owners of both.
 ///
 /// # Errors
-/// When one of the two is neither a sealed token nor a rostered proposer, or its token has ended.
+/// If one of the two is neither a sealed token nor a proposer of the roster, or if its token has ended.
 pub fn judge(
     proposer: &Name,
     handed_in_by: &Name,
@@ -46,7 +47,7 @@ pub fn judge(
             }
             Tokens::Unknown => None,
         };
-        // Without the list it is still known that nobody's own name is a token's.
+        // Without the list, one fact is still known: an approver's or operator's name is never the name of a token.
         let exists = match tokens {
             Tokens::Sealed(..) => token.is_some(),
             Tokens::Unknown => roster.check_token_name(name).is_ok(),
@@ -62,39 +63,40 @@ pub fn judge(
 }
 
 impl Excluded {
-    /// Whether this person's signature can't count.
+    /// Whether the signature of this person does not count.
     #[must_use]
     pub fn contains(&self, name: &Name) -> bool {
         self.0.contains(name)
     }
 
-    /// All of them, sorted, as a receipt's `decision.excluded`.
+    /// The excluded names, sorted, as in a receipt's `decision.excluded`.
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
-        // The order of the set is that of documents: the closing quote of canonical JSON is below every byte of a name.
+        // The set has the order of documents, because the closing quote of canonical JSON sorts before every byte of a
+        // name.
         self.0.iter().cloned().collect()
     }
 
-    /// Takes in who else is excluded by a boundary's word, as a receipt lists them.
+    /// Adds the names that a receipt lists as excluded by the boundary's word.
     pub fn with(mut self, more: &[Name]) -> Self {
         self.0.extend(more.iter().cloned());
         self
     }
 }
 
-/// Why nobody knows who is excluded.
+/// The reason why the excluded people are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExclusionError {
-    /// Not a sealed token, not a rostered proposer.
+    /// The name is neither a sealed token nor a proposer of the roster.
     UnknownProposer {
         /// The name.
         name: Name,
     },
-    /// A sealed token whose time is over.
+    /// The sealed token has ended.
     Ended {
         /// The name.
         name: Name,
-        /// When it ended.
+        /// The time of its end.
         at: Timestamp,
     },
 }
@@ -111,7 +113,10 @@ impl fmt::Display for ExclusionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended { name, at } => {
-                write!(f, "the token {name} ended at {at}, so nothing of it runs any more; propose it with another")
+                write!(
+                    f,
+                    "the token {name} ended at {at}, so its proposals no longer run; propose again with another token"
+                )
             }
             Self::UnknownProposer { name } => {
                 write!(

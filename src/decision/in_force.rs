@@ -1,6 +1,6 @@
-//! What holds for each step under a sealed state.
+//! The rules that apply to each step under a sealed state.
 //!
-//! The boundary decides with it, and the auditor works it out again from the seal's blobs.
+//! The boundary decides with these rules. The auditor derives the same rules from the seal's blobs.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -23,37 +23,37 @@ use crate::record::step::Approvals;
 use crate::registry::{Registry, RegistryError};
 use crate::trust::roster::TrustedRoster;
 
-/// What holds for a step under a seal.
+/// The rules that apply to one step under a seal.
 #[derive(Debug, Clone)]
 pub struct StepInForce {
-    /// What policy says.
+    /// The ruling of policy.
     pub ruling: Ruling,
     asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
     pub rules: Rules,
-    /// The same as they are written: policy's and the step's.
+    /// The same rules as they are written: those of policy and of the step.
     pub approvals: Vec<Approvals>,
     /// The sandbox that a run gets.
     pub profile: Profile,
-    /// The step's place in the registry, as a bundle's JSON has it.
+    /// The proof that the registry contains the step, as a bundle's JSON has it.
     pub proof: String,
 }
 
 impl StepInForce {
-    /// What policy asks of every run, for signatures to grant; or why it lets none run, whoever signs.
+    /// The permissions that policy asks for every run, or the reason why policy allows no run at all.
     ///
-    /// The script is read when this is first asked: most states are made for one step or two.
+    /// The script is parsed on the first call, because most sealed states are used for one or two steps only.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
     }
 }
 
-/// Works out what holds for every step.
+/// Derives the rules for every step.
 ///
 /// # Errors
-/// Every step that asks for what policy, roster or configuration does not give, with its place.
+/// Every step that asks for something that policy, roster or configuration does not give, with its place.
 pub fn steps_in_force(
     registry: &Registry,
     policy: &Policy,
@@ -65,7 +65,7 @@ pub fn steps_in_force(
     if errors.is_empty() { Ok(steps) } else { Err(errors) }
 }
 
-/// The same of each step that asks for nothing else, beside what is wrong with the others.
+/// Derives the rules for every valid step, and returns the faults of the others beside them.
 pub fn each_in_force(
     registry: &Registry,
     policy: &Policy,

@@ -1,8 +1,8 @@
-//! The verdict: sealed state and a statement in, tokens out.
+//! The verdict: a sealed state and a statement go in, tokens come out.
 //!
-//! Pure: no clock, no store. One file a question; each check returns a token that only it can make, and the
-//! crossing demands all of them. The boundary decides with the whole sealed state, an auditor decides again with
-//! what a bundle holds: both call these functions.
+//! This room is pure: no clock, no store. Each file answers one question. Each check returns a token that only this check
+//! can construct, and the crossing demands all tokens. The boundary decides with the whole sealed state. An auditor decides
+//! again with the contents of a bundle. Both call the same functions.
 //!
 //! ```compile_fail,E0423
 //! # use countersign::decision::window::WithinWindow;
@@ -29,24 +29,24 @@ use crate::decision::step::StepError;
 use crate::record::code::Code;
 use crate::record::validity::WindowError;
 
-/// Why the answer is no: whichever question said so.
+/// The reason for a "no", by the question that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
-    /// It is for another boundary or epoch.
+    /// The statement is for another boundary or epoch.
     Place(PlaceError),
-    /// It is not the sealed step.
+    /// The step is not the sealed step.
     Step(StepError),
-    /// The parameters don't fit.
+    /// The parameters do not fit.
     Parameters(ParametersError),
-    /// Policy denies, asks for more than was signed, or resolves another sandbox.
+    /// Policy denies the step, asks for more than was signed, or resolves to another sandbox.
     Permissions(PermissionsError),
-    /// Who proposed it is unknown.
+    /// The proposer is unknown.
     Exclusion(ExclusionError),
-    /// The quorum rule can't be met by anybody.
+    /// Nobody can meet the quorum rule.
     Rule(RuleError),
     /// Too few people signed.
     Quorum(QuorumError),
-    /// Now is not the time.
+    /// The time is outside of the window.
     Window(WindowError),
 }
 

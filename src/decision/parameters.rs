@@ -1,4 +1,4 @@
-//! Do the signed parameters fit the step's schema, complete?
+//! Question: do the signed parameters fit the step's schema, and are they complete?
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::record::code::Code;
 use crate::registry::parameters::{ParameterError, ParameterSchema, Params};
 use crate::registry::schema::SchemaFlaw;
 
-/// The signed parameters fit, and what a run gets of them; only [`check_parameters`] makes it.
+/// Proves that the signed parameters fit, and holds the parameters for the run. Only [`check_parameters`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct ParametersFit(Params);
@@ -20,27 +20,27 @@ impl ParametersFit {
     }
 }
 
-/// Checks that the signed parameters are exactly what the schema asks for: every default filled in, nothing more.
+/// Checks that the signed parameters are exactly what the schema requires: every default is filled in, nothing is extra.
 ///
 /// # Errors
-/// Everything that does not fit; or a digest that is not theirs.
+/// Everything that does not fit, or a digest of other parameters.
 pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Result<ParametersFit, ParametersError> {
     let params = schema.check(&signed.params).map_err(ParametersError::Invalid)?;
-    // The subject's digest was compared when the statement was read; this is the one that a run is given.
+    // The reader of the statement compared the digest in its subject. This digest is the one that a run gets.
     match signed.params_digest() {
         Ok(digest) if digest == params.digest() => Ok(ParametersFit(params)),
         _ => Err(ParametersError::OtherDigest),
     }
 }
 
-/// Why the parameters are refused.
+/// The reason why the parameters are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParametersError {
-    /// They don't fit the schema.
+    /// The parameters do not fit the schema.
     Invalid(Vec<ParameterError>),
     /// The step's schema is outside the closed subset.
     Schema(Vec<SchemaFlaw>),
-    /// Their digest is not the signed one.
+    /// The signed digest is the digest of other parameters.
     OtherDigest,
 }
 
@@ -64,9 +64,7 @@ impl fmt::Display for ParametersError {
                 f.write_str("the step's parameter schema: ")?;
                 joined(f, flaws.iter().map(ToString::to_string).collect())
             }
-            Self::OtherDigest => {
-                f.write_str("the parameters are not the ones whose digest was signed; propose it again")
-            }
+            Self::OtherDigest => f.write_str("the signed digest belongs to other parameters; propose again"),
         }
     }
 }

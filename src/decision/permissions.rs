@@ -1,4 +1,4 @@
-//! Does what was signed cover what policy and sandbox ask now?
+//! Question: do the signed permissions and sandbox cover what policy asks now?
 
 use std::fmt;
 
@@ -7,22 +7,23 @@ use crate::record::authorization::Permission;
 use crate::record::code::Code;
 use crate::record::profile::Profile;
 
-/// The questions that policy asks now were all signed; only [`check_permissions`] makes it.
+/// Proves that every permission which policy asks now was signed. Only [`check_permissions`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct PermissionsCovered(());
 
-/// The sandbox resolved now is the signed one; only [`check_profile`] makes it.
+/// Proves that the sandbox resolved now is the signed sandbox. Only [`check_profile`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct ProfileHolds(());
 
-/// Checks that policy lets the step run, and that all it asks now is among the signed permissions.
+/// Checks that policy allows the step, and that all permissions which policy asks now were signed.
 ///
-/// Compared are type, what and why. More may be signed than is asked: policy may have come to ask less.
+/// Permissions are compared by type, what and why. More permissions may be signed than policy asks now, because the policy
+/// may have changed to ask less.
 ///
 /// # Errors
-/// When policy denies the step, or asks what nobody signed.
+/// If policy denies the step, or asks for a permission that was not signed.
 pub fn check_permissions(
     asked: &Result<Vec<Permission>, PolicyDenied>,
     signed: &[Permission],
@@ -35,7 +36,7 @@ pub fn check_permissions(
 /// Checks that the sandbox resolved now is the signed one.
 ///
 /// # Errors
-/// When they differ in anything.
+/// If the two differ in any field.
 pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHolds, PermissionsError> {
     if resolved == signed {
         return Ok(ProfileHolds(()));
@@ -57,19 +58,19 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
     Err(PermissionsError::OtherSandbox { fields })
 }
 
-/// Why what was signed does not cover what is asked.
+/// The reason why the signed permissions or sandbox do not suffice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionsError {
-    /// Policy denies the step, whoever signs.
+    /// Policy denies the step, whatever the signatures.
     Denied(PolicyDenied),
-    /// Policy asks what nobody signed.
+    /// Policy asks for permissions that were not signed.
     NotSigned {
-        /// The questions.
+        /// The missing permissions.
         missing: Vec<Permission>,
     },
-    /// The sandbox resolved now is another one.
+    /// The sandbox resolved now differs from the signed sandbox.
     OtherSandbox {
-        /// Where they differ.
+        /// The names of the different fields.
         fields: Vec<&'static str>,
     },
 }
@@ -97,12 +98,12 @@ impl fmt::Display for PermissionsError {
             Self::Denied(denied) => denied.fmt(f),
             Self::NotSigned { missing } => {
                 let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
-                write!(f, "policy asks for {} now, which was not signed; propose it again", names.join(", "))
+                write!(f, "policy asks for {} now, which was not signed; propose again", names.join(", "))
             }
             Self::OtherSandbox { fields } => {
                 write!(
                     f,
-                    "the sandbox resolved now differs from the signed one in {}; propose it again",
+                    "the sandbox resolved now differs from the signed one in {}; propose again",
                     fields.join(", ")
                 )
             }
@@ -121,7 +122,7 @@ mod tests {
     use crate::record::authorization::{PermissionKind, PermissionReason};
     use crate::record::step::StepDefinition;
 
-    /// What a policy asks of a step that runs `git` and `frobnicate`.
+    /// The permissions that a policy asks for a step which runs `git` and `frobnicate`.
     fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
         let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
         let step = serde_json::json!({

@@ -1,4 +1,4 @@
-//! Is the statement for this boundary, in this epoch?
+//! Question: is the statement for this boundary, in this epoch?
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::code::Code;
 use crate::record::ident::{BoundaryName, Epoch};
 
-/// The statement is for this boundary and epoch; only [`check_place`] makes it.
+/// Proves that the statement is for this boundary and epoch. Only [`check_place`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct AtThisBoundary(());
 
-/// Checks that a statement is for the boundary of this name and id, in this epoch.
+/// Checks that a statement is for the boundary with this name and id, in this epoch.
 ///
 /// # Errors
-/// Which of the three differs; the id before the epoch, since another boundary's epoch means nothing here.
+/// The first difference. The id is compared before the epoch, because the epoch of another boundary means nothing here.
 pub fn check_place(
     signed: &BoundaryRef,
     name: &BoundaryName,
@@ -34,19 +34,19 @@ pub fn check_place(
     Ok(AtThisBoundary(()))
 }
 
-/// Why a statement does not hold here.
+/// The reason why a statement is not valid here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceError {
-    /// It is for another boundary.
+    /// The statement is for another boundary.
     OtherBoundary {
-        /// Name and id that were signed.
+        /// The signed name and id.
         signed: String,
-        /// Name and id here.
+        /// The name and id of this boundary.
         here: String,
     },
-    /// It is of an epoch that was replaced.
+    /// The statement is of an epoch that was replaced.
     OtherEpoch {
-        /// The epoch that was signed.
+        /// The signed epoch.
         signed: Epoch,
         /// The epoch in force.
         here: Epoch,
@@ -68,10 +68,10 @@ impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherBoundary { signed, here } => {
-                write!(f, "signed for boundary {signed}, this is {here}; propose it here")
+                write!(f, "signed for boundary {signed}, this is {here}; propose again here")
             }
             Self::OtherEpoch { signed, here } => {
-                write!(f, "signed in epoch {signed}, all of which was voided (now {here}); propose it anew")
+                write!(f, "signed in epoch {signed}, whose authorizations are all void (now {here}); propose again")
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Did enough people sign, of the groups that are asked?
+//! Question: did enough people sign, from the required groups?
 //!
-//! The rule is the conjunction of policy's and the step's. Whether it is met depends on the *set* of people whose
-//! signatures count, never on their order. In `each` a person of several groups fills one place only.
+//! The rules of policy and step must both be met. The result depends on the *set* of people whose signatures count, not on
+//! their order. With `each`, a person of several groups fills one place only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::record::step::{Approvals, MAX_EACH_GROUPS};
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
-/// Enough distinct people signed; only [`decide`] makes it.
+/// Proves that enough distinct people signed. Only [`decide`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct QuorumMet {
@@ -29,26 +29,26 @@ pub struct QuorumMet {
 }
 
 impl QuorumMet {
-    /// Who counted, sorted, as a receipt's `decision.approvers`.
+    /// The people who counted, sorted, as in a receipt's `decision.approvers`.
     #[must_use]
     pub fn approvers(&self) -> &[Name] {
         &self.approvers
     }
 
-    /// The groups named by a rule for which a counted approver counts, sorted, as a receipt's `decision.groups`.
+    /// The groups of the rules for which the approvers counted, sorted, as in a receipt's `decision.groups`.
     #[must_use]
     pub fn groups(&self) -> &[GroupName] {
         &self.groups
     }
 
-    /// Whether the signature of this key is embedded: one per person who counted.
+    /// Whether the receipt embeds the signature of this key: one signature for each person who counted.
     #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)
     }
 }
 
-/// The rules that must all be met.
+/// Rules that must all be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules(Vec<Rule>);
 
@@ -61,12 +61,12 @@ struct Rule {
 }
 
 impl Rules {
-    /// Combines policy's rule with the step's: both must be met, so a runbook can only tighten.
+    /// Combines the rules of policy and step. Both must be met, so a runbook can only add requirements.
     ///
-    /// A step that names no group means those whom policy names.
+    /// If the step names no group, the groups of policy apply.
     ///
     /// # Errors
-    /// When a rule asks for nobody, names no group or too many.
+    /// If a rule asks for nobody, or names no group or too many groups.
     pub fn combine(policy: Option<&Approvals>, step: &Approvals) -> Result<Self, RuleError> {
         let mut rules = Vec::with_capacity(2);
         if let Some(policy) = policy {
@@ -84,13 +84,14 @@ impl Rules {
         Ok(Self(rules))
     }
 
-    /// Every group that a rule names.
+    /// All groups that the rules name.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<&GroupName> {
         self.0.iter().flat_map(|rule| &rule.from).collect()
     }
 
-    /// How many people the rule of the largest shortfall misses if those who sign count for these groups, and of which groups.
+    /// For the rule with the largest shortfall: the number of missing people, and their groups. `people` has the groups for
+    /// which each signer counts.
     pub(super) fn missing_of(&self, people: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         self.0.iter().map(|rule| rule.shortfall(people)).max_by_key(|(missing, _)| *missing).unwrap_or_default()
     }
@@ -107,7 +108,7 @@ impl Rule {
             return Err(RuleError::NoGroups { of });
         }
         if groups.len() < from.len() {
-            // Dropping the second mention would halve what `each` asks for.
+            // Ignoring the second mention would halve the number of people that `each` requires.
             return Err(RuleError::GroupTwice { of });
         }
         if each && groups.len() as u64 > MAX_EACH_GROUPS {
@@ -120,9 +121,9 @@ impl Rule {
         if self.each { self.required.saturating_mul(self.from.len() as u64) } else { self.required }
     }
 
-    /// How many people are missing, and from which groups. By Hall's theorem (with deficit) the places of `each`
-    /// can be filled with nobody in two iff every set of its groups has at least `required` times as many counted
-    /// members; what is missing is the largest shortfall of a set.
+    /// The number of missing people, and their groups. By Hall's theorem (with deficit), distinct people can fill all
+    /// places of `each` if and only if every set of groups has at least `required` times as many counted members as groups.
+    /// The number of missing people is the largest shortfall of a set.
     fn shortfall(&self, counted: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
@@ -140,7 +141,7 @@ impl Rule {
         for set in 1_u32..1 << from.len() {
             let have = masks.iter().filter(|mask| **mask & set != 0).count() as u64;
             let missing = self.required.saturating_mul(u64::from(set.count_ones())).saturating_sub(have);
-            // Of equal shortfalls the smallest set says best whom to ask.
+            // Of sets with equal shortfall, the smallest set says most precisely whom to ask.
             if missing > worst.0 || missing == worst.0 && missing > 0 && set.count_ones() < worst.1.count_ones() {
                 worst = (missing, set);
             }
@@ -151,29 +152,29 @@ impl Rule {
     }
 }
 
-/// A rule that nobody can meet, or that asks for nobody.
+/// An invalid rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleError {
     /// `required: 0`.
     AsksNobody {
-        /// Whose rule.
+        /// The owner of the rule.
         of: &'static str,
     },
-    /// No group at all.
+    /// The rule names no group.
     NoGroups {
-        /// Whose rule.
+        /// The owner of the rule.
         of: &'static str,
     },
-    /// A group stands twice.
+    /// The rule names a group twice.
     GroupTwice {
-        /// Whose rule.
+        /// The owner of the rule.
         of: &'static str,
     },
     /// `each` over more groups than [`MAX_EACH_GROUPS`].
     TooManyGroups {
-        /// Whose rule.
+        /// The owner of the rule.
         of: &'static str,
-        /// How many.
+        /// The number of groups.
         found: usize,
     },
 }
@@ -203,7 +204,7 @@ impl fmt::Display for RuleError {
 
 impl std::error::Error for RuleError {}
 
-/// Whose signatures count, and whose do not.
+/// The signatures that count, and those that do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
     counted: Vec<Counted>,
@@ -213,11 +214,11 @@ pub struct Count {
 /// A person whose signature counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// Who.
+    /// The person.
     pub name: Name,
-    /// With which key.
+    /// The key of the counted signature.
     pub keyid: KeyId,
-    /// The groups named by a rule that it counts for.
+    /// The groups, among those of the rules, for which the signature counts.
     pub groups: BTreeSet<GroupName>,
 }
 
@@ -226,30 +227,30 @@ pub struct Counted {
 pub struct Uncounted {
     /// The key.
     pub keyid: KeyId,
-    /// Who holds it, or what, in words.
+    /// The holder of the key, or a description of the key.
     pub holder: String,
-    /// Why it does not count.
+    /// The reason.
     pub why: NotCounted,
 }
 
-/// Why a signature does not count.
+/// The reason why a signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCounted {
-    /// The key is no approver's.
+    /// The key does not belong to an approver.
     NoApprover,
-    /// The approver proposed it or controls who did.
+    /// The approver is the proposer, or controls the proposer.
     Excluded,
-    /// The approver's time has not come.
+    /// The approver's time of validity has not begun.
     NotYetValid(Timestamp),
-    /// The approver's time is over.
+    /// The approver's time of validity is over.
     NoLongerValid(Timestamp),
     /// The approver is in no group that a rule names.
     InNoNamedGroup,
-    /// The approver's named groups all want a touched security key.
+    /// All groups of the approver that a rule names require a security key with touch.
     NotTouched,
-    /// The approver's named groups all want a security key that verified the person.
+    /// All groups of the approver that a rule names require a security key that verified the person.
     NotVerified,
-    /// The same person signed with another key, which counts.
+    /// Another key of the same person signed too, and that signature counts.
     SecondKey(KeyId),
 }
 
@@ -262,9 +263,9 @@ impl fmt::Display for Uncounted {
             NotCounted::NotYetValid(from) => write!(f, "valid only from {from}"),
             NotCounted::NoLongerValid(until) => write!(f, "no longer valid since {until}"),
             NotCounted::InNoNamedGroup => f.write_str("in no group that the rule names"),
-            NotCounted::NotTouched => f.write_str("the group wants a security key that was touched"),
+            NotCounted::NotTouched => f.write_str("the group requires a security key with touch"),
             NotCounted::NotVerified => f.write_str(
-                "the group wants a security key that verified the person (PIN or fingerprint); sign with one",
+                "the group requires a security key that verified the person (PIN or fingerprint); sign with one",
             ),
             NotCounted::SecondKey(first) => write!(f, "the same person signed with {first}"),
         }
@@ -272,24 +273,24 @@ impl fmt::Display for Uncounted {
 }
 
 impl Count {
-    /// Those who count, sorted by key id.
+    /// The people who count, sorted by key id.
     #[must_use]
     pub fn counted(&self) -> &[Counted] {
         &self.counted
     }
 
-    /// The signatures that don't, sorted by key id.
+    /// The signatures that do not count, sorted by key id.
     #[must_use]
     pub fn uncounted(&self) -> &[Uncounted] {
         &self.uncounted
     }
 }
 
-/// Finds out whose signatures count: rostered approvers, valid at `at`, not excluded, in a group that a rule names
-/// (touched, where that group wants it), one signature a person.
+/// Finds the signatures that count: of approvers in the roster, valid at `at`, not excluded, in a group that a rule names
+/// (with touch if the group requires it), one signature for each person.
 ///
-/// Of several keys of a person the one that counts for most groups is kept (a touched one, that is), then the
-/// lowest key id.
+/// If a person signed with several keys, the key that counts for most groups is kept (so a key with touch), then the key
+/// with the lowest id.
 #[must_use]
 pub fn count(
     signatures: &[VerifiedSignature],
@@ -356,7 +357,7 @@ pub fn count(
             }
         }
     }
-    // With three keys of one person, the second to be set aside may name a first that was set aside after it.
+    // If one person has three keys, the reason of one may name a key that was itself replaced later.
     for set_aside in &mut uncounted {
         if let NotCounted::SecondKey(first) = &mut set_aside.why
             && let Some(kept) = people.values().find(|person| person.name.as_str() == set_aside.holder)
@@ -370,10 +371,10 @@ pub fn count(
     Count { counted, uncounted }
 }
 
-/// Decides whether those who count meet every rule.
+/// Decides whether the counted people meet every rule.
 ///
 /// # Errors
-/// How many are missing from which groups, who counted, and who did not and why.
+/// The number of missing people and their groups, the people who counted, and the signatures that did not count.
 pub fn decide(rules: &Rules, count: &Count) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
@@ -406,7 +407,7 @@ pub struct Progress {
     pub approvers: Vec<Name>,
 }
 
-/// Says how far the approvals are.
+/// The progress of the approvals.
 #[must_use]
 pub fn progress(rules: &Rules, count: &Count) -> Progress {
     let mut missing = 0;
@@ -432,8 +433,8 @@ fn groups_of(counted: &[Counted]) -> Vec<&BTreeSet<GroupName>> {
     counted.iter().map(|person| &person.groups).collect()
 }
 
-/// Leaves out signatures that count but are not needed, until at most `most` are left or all of them are needed: an
-/// envelope holds only so many.
+/// Drops signatures that count but are not needed, until at most `most` are left or all are needed. An envelope has room
+/// for a limited number.
 #[must_use]
 pub fn fewest(rules: &Rules, count: &Count, most: usize) -> Vec<KeyId> {
     let mut kept = count.counted.clone();
@@ -449,17 +450,17 @@ pub fn fewest(rules: &Rules, count: &Count, most: usize) -> Vec<KeyId> {
     kept.iter().map(|person| person.keyid).collect()
 }
 
-/// Too few people signed.
+/// The error for too few signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumError {
     /// How far it is, and who counted.
     pub progress: Progress,
-    /// Which signatures did not count, and why.
+    /// The signatures that did not count, with reasons.
     pub uncounted: Vec<Uncounted>,
 }
 
 impl QuorumError {
-    /// The stable code: `self-approval` when somebody signed who may not because of who proposed it.
+    /// The stable code. It is `self-approval` if an excluded person signed.
     #[must_use]
     pub fn code(&self) -> Code {
         let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);
@@ -682,7 +683,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Fills places one by one in every way there is.
+    /// Tries every way to fill the places one by one.
     fn fills(places: &[usize], people: &[u32], taken: u32) -> bool {
         let Some((group, rest)) = places.split_first() else { return true };
         people.iter().enumerate().any(|(at, groups)| {
@@ -714,7 +715,7 @@ pub(crate) mod tests {
             let (missing, from) = rules.0[0].shortfall(&groups_of(&counted));
             prop_assert_eq!(missing == 0, fills(&places, &people, 0));
             prop_assert_eq!(missing == 0, from.is_empty());
-            // Exactly as many people as are said to be missing would do, if they were in all the missing groups.
+            // As many people as are reported missing must be enough, if they are in all the missing groups.
             let mut helped = people.clone();
             helped.extend(std::iter::repeat_n(15, missing as usize));
             prop_assert!(fills(&places, &helped, 0));
@@ -736,7 +737,7 @@ pub(crate) mod tests {
             sorted.sort_unstable();
             prop_assert_eq!(&one, &count(&signed(&sorted), &roster(), &nobody(), &rules, at()));
             prop_assert_eq!(one.counted().len() + one.uncounted().len(), keys.len());
-            // One signature more never takes a met quorum away.
+            // An additional signature never unmakes a quorum.
             if decide(&rules, &one).is_ok() {
                 let mut more = keys.clone();
                 more.extend([ALICE, BOB, CAROL].iter().filter(|key| !keys.contains(*key)));

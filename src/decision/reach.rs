@@ -1,4 +1,4 @@
-//! How many approvals could come at all: a quorum that nobody can meet is told before people sign.
+//! Approvers who could sign at all, so that an impossible quorum is reported before people sign.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::record::ident::{GroupName, Name};
 use crate::record::validity::Timestamp;
 use crate::trust::roster::TrustedRoster;
 
-/// The approvers of a roster, and for which groups the signature of each could count.
+/// The approvers of a roster. For each: the groups for which the person's signature could count.
 #[derive(Debug)]
 pub struct Eligible(Vec<Person>);
 
@@ -21,24 +21,24 @@ struct Person {
     valid_before: Option<Timestamp>,
 }
 
-/// A quorum that can't be met.
+/// The error for a quorum that nobody can meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutOfReach {
-    /// How many people of these groups are needed.
+    /// The number of people that these groups must provide.
     pub needed: u64,
     /// The groups that are too small.
     pub from: BTreeSet<GroupName>,
-    /// Those of them whose signatures could count.
+    /// The members whose signatures could count.
     pub people: Vec<Name>,
 }
 
 impl Eligible {
-    /// Who could approve under this roster.
+    /// The people who could approve under this roster.
     #[must_use]
     pub fn of(roster: &TrustedRoster) -> Self {
-        // A person whose keys are all of unknown types counts for nobody.
+        // A person who has only keys of unknown types counts for nobody.
         let people = roster.tables().approver.iter().filter(|approver| roster.can_sign(approver)).map(|approver| {
-            // A group with a presence rule counts signatures of security keys alone.
+            // A group with a presence rule counts signatures of security keys only.
             let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
             let touches = keys.into_iter().any(|key| key.is_security_key());
             let groups = approver.groups.iter().filter(|group| touches || roster.presence_rule(group).is_none());
@@ -52,11 +52,11 @@ impl Eligible {
         Self(people.collect())
     }
 
-    /// Whether these rules can be met at one moment from `from` on, before `until` where there is an end, by people who are
-    /// not excluded.
+    /// Checks whether people who are not excluded can meet these rules at some moment from `from` on, before `until` if
+    /// there is an end.
     ///
     /// # Errors
-    /// How many are needed, and who could sign.
+    /// The required number, and the people who could sign.
     pub fn check_reach(
         &self,
         rules: &Rules,
@@ -70,7 +70,7 @@ impl Eligible {
             .iter()
             .filter(|person| !is_excluded(&person.name) && person.groups.iter().any(|group| named.contains(group)))
             .collect();
-        // Who counts changes only when somebody's time begins or ends: more can count only where one begins.
+        // The set of valid people grows only when a person's time of validity begins, so only these moments are checked.
         let begins = people.iter().filter_map(|person| person.valid_after);
         let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
         let mut best: Option<(u64, OutOfReach)> = None;
@@ -92,7 +92,7 @@ impl Eligible {
                 best = Some((missing, OutOfReach { needed, from, people }));
             }
         }
-        // The first moment was looked at, so there is one.
+        // The moment `from` was checked, so `best` is set here.
         best.map_or(Ok(()), |(_, out)| Err(out))
     }
 }

@@ -1,4 +1,4 @@
-//! Is it the step that was sealed, byte for byte?
+//! Question: is the step byte for byte the sealed step?
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::record::step::StepDefinition;
 use crate::registry::parameters::ParameterSchema;
 use crate::registry::schema::pointer;
 
-/// A step's definition and the digests over it. Made once at the seal, so that a crossing hashes nothing again.
+/// The definition of a step with its digests. The seal computes them once, so a crossing hashes nothing again.
 #[derive(Debug, Clone)]
 pub struct HashedStep {
     definition: StepDefinition,
@@ -27,7 +27,7 @@ impl HashedStep {
     /// Hashes a definition.
     ///
     /// # Errors
-    /// When it has no canonical form, or uses what comes with a later version.
+    /// If the definition has no canonical form, or uses a feature of a later version.
     pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
@@ -38,20 +38,20 @@ impl HashedStep {
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition })
     }
 
-    /// Reads and hashes a definition that was handed in.
+    /// Reads and hashes a definition that was received.
     ///
     /// # Errors
-    /// When it is not a definition, or uses what comes with a later version.
+    /// If the value is not a definition, or uses a feature of a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
         let below =
             |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
         let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
-        // An optional field written as null would be read, and hashed as if it were left out.
+        // An optional field with the value null would be read, and hashed, as if the field were absent.
         check_no_null(value, &definition).map_err(below)?;
         Self::of(definition)
     }
 
-    /// All that decides what runs.
+    /// The definition: everything that decides what runs.
     #[must_use]
     pub const fn definition(&self) -> &StepDefinition {
         &self.definition
@@ -63,15 +63,15 @@ impl HashedStep {
         self.digest
     }
 
-    /// SHA-256 of the script after templates; without templates, of the source.
+    /// SHA-256 of the script after templates, or of the source if the step has no templates.
     #[must_use]
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
     }
 }
 
-/// What is broken in the parameter schema of a step with reserved parts, which is read as if no `x-secret` was there. The
-/// schema of another step is looked at where its parameters are.
+/// The first error in the parameter schema of a step with reserved parts, where every `x-secret` is ignored. The schema of
+/// a step without reserved parts is checked together with the parameters.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
     let mut schema = definition.params.clone();
     without_secrets(&mut schema);
@@ -91,15 +91,15 @@ fn without_secrets(schema: &mut Value) {
     }
 }
 
-/// The signed step is this definition; only [`check_step`] makes it.
+/// Proves that the signed step is this definition. Only [`check_step`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct StepSealed(());
 
-/// Checks that what was signed is the definition `sealed`: by ref, by digest, and the script that it gives.
+/// Checks that the signed step equals the definition `sealed`: by reference, by digest, and by the resulting script.
 ///
 /// # Errors
-/// No such step, another definition, or another script.
+/// The step is unknown, or its definition or its script differs.
 pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result<StepSealed, StepError> {
     let reference = &signed.step.reference;
     let Some(sealed) = sealed.filter(|sealed| sealed.definition.reference == *reference) else {
@@ -114,31 +114,31 @@ pub fn check_step(signed: &Authorization, sealed: Option<&HashedStep>) -> Result
     Ok(StepSealed(()))
 }
 
-/// Why it is not the sealed step.
+/// The reason why the signed step is not the sealed step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepError {
-    /// No step of this ref is sealed.
+    /// No step with this reference is sealed.
     Unknown {
-        /// The ref that was signed.
+        /// The signed reference.
         step: StepRef,
     },
-    /// The sealed definition is another one.
+    /// The sealed definition differs.
     Changed {
         /// The step.
         step: StepRef,
-        /// What was signed.
+        /// The signed digest.
         signed: StepDigest,
-        /// What is sealed.
+        /// The sealed digest.
         sealed: StepDigest,
     },
-    /// The definition gives another script than was signed.
+    /// The definition gives another script than the signed one.
     OtherScript {
-        /// What was signed.
+        /// The signed digest.
         signed: RenderedDigest,
-        /// What the definition gives.
+        /// The digest of the definition's script.
         sealed: RenderedDigest,
     },
-    /// Not a step's definition.
+    /// The value is not the definition of a step.
     Malformed(Malformed),
 }
 
@@ -158,12 +158,12 @@ impl StepError {
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { step } => write!(f, "no step {step} is registered, see `countersign registry list`"),
+            Self::Unknown { step } => write!(f, "no step {step} is registered; see `countersign registry list`"),
             Self::Changed { step, signed, sealed } => {
-                write!(f, "step {step} was signed as {signed}, sealed is {sealed}; propose it again")
+                write!(f, "step {step} was signed as {signed}, sealed is {sealed}; propose again")
             }
             Self::OtherScript { signed, sealed } => {
-                write!(f, "the script was signed as {signed}, the definition gives {sealed}; propose it again")
+                write!(f, "the script was signed as {signed}, the definition gives {sealed}; propose again")
             }
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(f, "not a step's definition: {malformed}"),

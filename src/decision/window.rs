@@ -1,17 +1,17 @@
-//! Is now the time that was signed?
+//! Question: is the time within the signed window?
 
 use crate::record::authorization::Authorization;
 use crate::record::validity::{Timestamp, WindowError, judge};
 
-/// The consumption's time is within the signed window; only [`check_window`] makes it.
+/// Proves that the time of the consumption is within the signed window. Only [`check_window`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct WithinWindow(());
 
-/// Judges a statement's window at `at`, the time of the consumption leaf, by the rule of [`judge`].
+/// Checks a statement's window at `at`, the time of the consumption's log entry, by the rule of [`judge`].
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first broken rule.
 pub fn check_window(
     signed: &Authorization,
     at: Timestamp,
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn clocks_may_differ_by_a_minute_at_the_issue_only() {
-        // not_before is never before issued_at, so the skew alone lets nothing run early.
+        // `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone lets no run start early.
         assert_eq!(judge(60, 60, 3600, 0, None), Err(Code::NotYetValid));
         let mut signed = authorization();
         signed.issued_at = Timestamp::from_unix(1_800_000_061);

@@ -7,6 +7,7 @@ pub mod files;
 mod handover;
 mod host_lock;
 pub mod kept;
+pub mod log_at_rest;
 pub mod owned;
 pub mod places;
 pub mod private;

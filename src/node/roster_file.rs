@@ -233,8 +233,8 @@ mod tests {
         );
         let found = read_it(&text).expect_err("errors");
         for words in [
-            "roster.toml:3:13: the next version would need 9 of 2 approvers with keys: lower the threshold",
-            "roster.toml:8:8: the name a stands twice",
+            "roster.toml:3:13: the next version would need 9 approvers, but only 2 have keys that can sign: lower the threshold",
+            "roster.toml:8:8: the name a is used twice",
             "roster.toml:9:9: this key",
         ] {
             assert!(found.contains(words), "{words}\n{found}");

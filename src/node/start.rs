@@ -22,7 +22,7 @@ use crate::node::host_lock::HostLock;
 use crate::node::problem::{Problem, Problems};
 use crate::node::roster_file::Written;
 use crate::node::succession::{self, Found};
-use crate::node::{descriptors, handover, kept, places, private, rosters};
+use crate::node::{descriptors, handover, kept, log_at_rest, places, private, rosters};
 use crate::policy::file::Policy;
 use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use crate::record::enforcement::Level;
@@ -307,7 +307,7 @@ fn closed_ledgers(
     for directory in places::closed(config) {
         let settings =
             shared::LedgerConfig { outputs: directory.join(places::OUTPUTS), ..settings(config, key, around)? };
-        match places::at_rest(&directory, settings) {
+        match log_at_rest::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
             Err(message) => notes.push(format!("the closed log in {} is not shown: {message}", directory.display())),
         }

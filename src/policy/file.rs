@@ -690,7 +690,7 @@ grants:
                 "15:5: this override says nothing: give it mode, run, approvals or the like, or remove it",
                 "17:23: `from` names no group: name at least one whose members may approve",
                 "19:35: `each` asks for 9 groups: name at most 8",
-                "20:56: ops stands twice: name each group once",
+                "20:56: ops is listed twice: list each group once",
                 "20:61: \"Ops\" is not a group's name: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
                 "20:67: unknown key in approvals: \"count\"; it may be one of required, from, each",
                 "22:39: grants for a session live in memory, never in a file: write scope: permanent, or remove the grant",
@@ -706,10 +706,8 @@ grants:
             errors("version: 1\ndefault: {mode: &a deny}\n")[0],
             "2:20: anchors (&name) are not read: write the value out"
         );
-        assert!(errors("version: 1.0\ndefault: {}\n")[0].starts_with("1:10: \"1.0\" is no whole number"));
-        assert!(
-            errors("version: 1\ndefault: {}\ndefault: {}\n")[0].starts_with("3:1: the key \"default\" stands already")
-        );
+        assert!(errors("version: 1.0\ndefault: {}\n")[0].starts_with("1:10: \"1.0\" is not a whole number"));
+        assert!(errors("version: 1\ndefault: {}\ndefault: {}\n")[0].starts_with("3:1: the key \"default\" is already"));
         assert!(errors(&"#".repeat(MAX_FILE_BYTES + 1))[0].contains("larger"));
         assert!(
             errors("{\n\t\"version\": 1,\n\t\"default\": {\n\t\t\"mode\": \"deny\"\n\t}\n}\n").is_empty(),

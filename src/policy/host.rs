@@ -337,7 +337,7 @@ mod tests {
             "2:21: `may_be_off` is for runbooks that are named",
             "6:14: the path \"srv\" is relative",
             "7:14: the deny pattern \"**\" matches everything",
-            "8:25: the address \"10.0.0.1:80\" is no name",
+            "8:25: the address \"10.0.0.1:80\" is not a name",
             "9:15: no step runs as root",
             "10:16: unknown value of workdir: \"live\"",
             "11:19: `may_be_off` must be true or false",

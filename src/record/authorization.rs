@@ -19,7 +19,7 @@ use crate::record::validity::Timestamp;
 pub const MAX_AUTHORIZATION_BYTES: usize = 20 << 10;
 /// The largest parameter object, in canonical JSON.
 pub const MAX_PARAMS_BYTES: usize = 16 << 10;
-/// The longest reason, in bytes of canonical JSON without its quotes.
+/// The longest reason: bytes of canonical JSON without the quotes.
 pub const MAX_REASON_BYTES: usize = 1 << 10;
 /// The most permissions.
 pub const MAX_PERMISSIONS: usize = 64;
@@ -136,7 +136,7 @@ impl Authorization {
     /// The statement with its subjects.
     ///
     /// # Errors
-    /// When the parameters can't be written as canonical JSON.
+    /// If the parameters cannot be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let subjects = self.subjects_of(self.params_digest()?);
         Ok(Statement::new(self, subjects))
@@ -145,7 +145,7 @@ impl Authorization {
     /// The digest of the parameters.
     ///
     /// # Errors
-    /// When the parameters can't be written as canonical JSON.
+    /// If the parameters cannot be written as canonical JSON.
     pub fn params_digest(&self) -> Result<ParamsDigest, Malformed> {
         let bytes = canonical::canonical_of(&self.params)
             .map_err(|error| Malformed::at("/predicate/params", error.to_string()))?;
@@ -197,11 +197,11 @@ impl Predicate for Authorization {
         if predicate.get("emergency").is_some() && predicate.get("grant").is_some() {
             return Err(Malformed::at(
                 "/predicate/emergency",
-                "an emergency never uses a grant: leave one of both out",
+                "an emergency cannot use a grant: leave out one of the two",
             ));
         }
         Profile::check_programs(&predicate["sandbox"], "/predicate/sandbox")?;
-        // The subjects of artifacts follow the two that every authorization has.
+        // The subjects of artifacts follow the two subjects that every authorization has.
         let Some(artifacts) = predicate.get("artifacts") else { return Ok(()) };
         let expected = read_typed::<Artifacts>(artifacts)?.subjects();
         let Some(subjects) = statement["subject"].as_array_mut() else { return Ok(()) };
@@ -213,7 +213,7 @@ impl Predicate for Authorization {
         check_subjects(&given, &expected).map_err(|error| match error.pointer.as_str() {
             "/subject" => Malformed::at("/subject", "expected the ref, params and one subject for each artifact"),
             pointer => {
-                // Counted from the first that was taken out.
+                // The index counts from the first artifact subject, because the subjects before were removed.
                 let at = pointer.split('/').nth(2).and_then(|at| at.parse::<usize>().ok()).unwrap_or_default();
                 let rest = pointer.splitn(4, '/').nth(3).unwrap_or_default();
                 Malformed { pointer: format!("/subject/{}/{rest}", at + 2), ..error }
@@ -237,10 +237,10 @@ fn bounded(
 /// Checks the size of a reason.
 ///
 /// # Errors
-/// Says how large it is.
+/// The size of the reason.
 pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(reason).map_err(|error| Malformed::at(pointer, error.to_string()))?;
-    // Without its quotes.
+    // The quotes do not count.
     let bytes = bytes.len().saturating_sub(2);
     if bytes > MAX_REASON_BYTES {
         let message = format!(
@@ -254,7 +254,7 @@ pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed>
 /// Checks that permissions are few, short, sorted and unique.
 ///
 /// # Errors
-/// Names the first that is not.
+/// The first permission that breaks a rule.
 pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Result<(), Malformed> {
     if permissions.len() > MAX_PERMISSIONS {
         return Err(Malformed::too_large(pointer, format!("at most {MAX_PERMISSIONS} are allowed")));

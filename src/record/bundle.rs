@@ -1,6 +1,6 @@
-//! Bundle: a receipt with all that its verification needs, in one file.
+//! Bundle: one file with a receipt and everything that its verification needs.
 //!
-//! There is no trust in it: no keys but those of the roster, which counts only when a trusted one leads to it.
+//! A bundle contains no trust. Its only keys are those of its rosters, which count only if a pinned roster leads to them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::record::reserved::{Part as _, below};
 use crate::record::run_report::RunReport;
 use crate::record::step::MAX_DEFINITION_BYTES;
 
-/// The media type that names format and version.
+/// The media type, which names the format and its version.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 /// The largest bundle.
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
@@ -96,10 +96,10 @@ pub struct Proofs {
 }
 
 impl Bundle {
-    /// Reads a bundle, strictly. It need not be canonical.
+    /// Reads a bundle strictly. The bytes need not be canonical.
     ///
     /// # Errors
-    /// Says what is wrong and where.
+    /// The error and its place.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         Self::read(&json::parse(bytes, MAX_BUNDLE_BYTES)?)
     }
@@ -122,19 +122,19 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Reads what comes with later versions strictly; then, that nothing of it is there.
+    /// Reads the parts of later versions strictly, then requires that there are none.
     fn check_reserved(&self, value: &Value) -> Result<(), Malformed> {
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {
-                return Err(Malformed::at(format!("/{field}"), "an optional field is written as null, leave it out"));
+                return Err(Malformed::at(format!("/{field}"), "an optional field is null; leave the field out"));
             }
         }
         if value["proofs"].get("grant").is_some_and(Value::is_null) {
-            return Err(Malformed::at("/proofs/grant", "an optional field is written as null, leave it out"));
+            return Err(Malformed::at("/proofs/grant", "an optional field is null; leave the field out"));
         }
         match (&self.grant, &self.proofs.grant) {
-            (Some(_), None) => return Err(Malformed::at("/grant", "the grant stands without its proof")),
-            (None, Some(_)) => return Err(Malformed::at("/proofs/grant", "the proof stands without its grant")),
+            (Some(_), None) => return Err(Malformed::at("/grant", "the bundle has a grant without its proof")),
+            (None, Some(_)) => return Err(Malformed::at("/proofs/grant", "the bundle has a proof without its grant")),
             _ => {}
         }
         let mut used = Vec::new();
@@ -146,7 +146,10 @@ impl Bundle {
             let proof = TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
             let same = TlogProof::parse(&self.proofs.seal).is_ok_and(|seal| seal.checkpoint == proof.checkpoint);
             if !same {
-                return Err(Malformed::at("/proofs/grant", "another checkpoint than the other proofs'"));
+                return Err(Malformed::at(
+                    "/proofs/grant",
+                    "its checkpoint differs from the checkpoint of the other proofs",
+                ));
             }
             used.push("/proofs/grant");
         }
@@ -156,7 +159,7 @@ impl Bundle {
         }
         if let Some(plan) = &self.plan {
             if plan.get("plan").is_some() {
-                return Err(Malformed::at("/plan/plan", "a plan's bundle brings no plan of its own"));
+                return Err(Malformed::at("/plan/plan", "the bundle of a plan cannot contain another plan"));
             }
             match Self::read(plan) {
                 Err(error) if !error.later => return Err(below("/plan", error)),
@@ -166,7 +169,7 @@ impl Bundle {
         if let Some(report) = &self.report {
             check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
             if report.signatures.len() != 1 {
-                return Err(Malformed::at("/report/signatures", "expected the runner's one signature"));
+                return Err(Malformed::at("/report/signatures", "expected one signature, the runner's"));
             }
             used.push("/report");
         }
@@ -174,7 +177,8 @@ impl Bundle {
     }
 }
 
-/// Checks that an envelope is well spelt and holds a complete document of a reserved kind; signatures are not looked at.
+/// Checks that an envelope has the right form and contains a complete document of a reserved kind. Signatures are not
+/// checked.
 fn check_envelope<P: Predicate>(envelope: &Envelope) -> Result<(), Malformed> {
     let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
     match signed.check_document() {

@@ -1,11 +1,12 @@
 //! The signed head of a log: its origin, size and root.
 //!
-//! The body of a C2SP tlog-checkpoint, three lines and no extension:
+//! The body of a C2SP tlog-checkpoint: three lines, no extensions.
 //! ```text
 //! prod-eu/e49d5ff1e1633eb0
 //! 5
 //! hBeC4UJtrGZiYuDzdozhxNgTzDeSajueopOc87hLR1U=
 //! ```
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -17,34 +18,34 @@ use crate::record::ident::BoundaryName;
 
 /// The name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///
-/// There is no space in it, so a checkpoint's text can never be a DSSE message, which begins `DSSEv1 `.
+/// The name has no space. So the text of a checkpoint is never a DSSE message, which begins with `DSSEv1 `.
 #[must_use]
 pub fn origin(name: &BoundaryName, id: &SealDigest) -> String {
     format!("{name}/{}", &id.hex()[..16])
 }
 
-/// What a checkpoint says. Anyone can write one; a `note` carries who signed it.
+/// The content of a checkpoint. Anyone can write one; a `note` contains the signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The name of the log.
     pub origin: String,
-    /// The number of its leaves.
+    /// The number of entries.
     pub size: u64,
-    /// The root over them.
+    /// The root hash over all entries.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The text that is signed, ending in a line end.
+    /// The signed text, which ends with a line feed.
     #[must_use]
     pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 
-    /// Reads such a text in its one spelling.
+    /// Reads such a text. Each checkpoint has exactly one form.
     ///
     /// # Errors
-    /// Which line is not as it should be.
+    /// The line that is malformed.
     pub fn parse(body: &str) -> Result<Self, CheckpointError> {
         let lines: Vec<&str> = body.strip_suffix('\n').ok_or(CheckpointError::Lines)?.split('\n').collect();
         let [origin, size, root] = lines[..] else { return Err(CheckpointError::Lines) };
@@ -63,19 +64,19 @@ impl Checkpoint {
     }
 }
 
-/// The longest origin; a boundary's has at most 57 bytes, other logs' may be URLs.
+/// The longest origin. The origin of a boundary has at most 57 bytes; origins of other logs may be URLs.
 const MAX_ORIGIN_BYTES: usize = 255;
 
-/// Why a text is no checkpoint.
+/// The reason why a text is not a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckpointError {
-    /// Not exactly three lines, each with its line end.
+    /// The text does not have exactly three lines, each with a line feed.
     Lines,
-    /// The first line is no origin.
+    /// The first line is not an origin.
     Origin,
-    /// The second line is no size.
+    /// The second line is not a size.
     Size,
-    /// The third line is no root hash of a tree of that size.
+    /// The third line is not a root hash for a tree of that size.
     Root,
 }
 

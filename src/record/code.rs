@@ -42,21 +42,21 @@ codes! {
     /// No such step is registered.
     UnknownStep = "unknown-step", "no such step is registered";
     /// Another definition is sealed now.
-    StepChanged = "step-changed", "the step's sealed definition is another one";
+    StepChanged = "step-changed", "the sealed definition of the step has changed";
     /// Against the step's schema.
     InvalidParams = "invalid-params", "the parameters do not fit the step's schema";
     /// Not the parameters that were hashed.
-    ParamsMismatch = "params-mismatch", "the parameters are not the ones that were signed";
+    ParamsMismatch = "params-mismatch", "the parameters differ from the signed parameters";
     /// For another boundary.
     WrongBoundary = "wrong-boundary", "the statement is for another boundary";
     /// A key that nobody enrolled.
-    UnknownSigner = "unknown-signer", "a signature is of a key that the roster does not hold";
+    UnknownSigner = "unknown-signer", "a signature is of a key that is not in the roster";
     /// A signature that does not verify.
     BadSignature = "bad-signature", "a signature does not verify";
     /// A known key that may not sign this.
     NotPermittedSigner = "not-permitted-signer", "the signer may not sign this";
     /// The proposer or its owner signed.
-    SelfApproval = "self-approval", "who proposes a run or controls its proposer cannot approve it";
+    SelfApproval = "self-approval", "the proposer, and people who control the proposer, cannot approve the run";
     /// Too few.
     QuorumMissing = "quorum-missing", "not enough approvals";
     /// Too early.
@@ -72,9 +72,9 @@ codes! {
     /// A rule says no.
     PolicyDenied = "policy-denied", "policy denies this step";
     /// Policy asks more than was signed.
-    ContextChanged = "context-changed", "what was signed is not what policy and sandbox ask now";
+    ContextChanged = "context-changed", "what policy and sandbox require now differs from what was signed";
     /// The session moved on.
-    SessionStale = "session-stale", "the session has moved on since the statement was made";
+    SessionStale = "session-stale", "the session has changed since the statement was made";
     /// The grant is used up.
     GrantExhausted = "grant-exhausted", "the grant is used up";
     /// The grant does not cover it.
@@ -88,9 +88,9 @@ codes! {
     /// Somebody known may not.
     Forbidden = "forbidden", "the token does not allow this";
     /// No such thing, or not for this caller.
-    NotFound = "not-found", "there is no such thing, or not for this token";
+    NotFound = "not-found", "no such thing exists, or this token may not see it";
     /// Too late or too early in its life.
-    WrongState = "wrong-state", "its state does not allow this";
+    WrongState = "wrong-state", "the current state does not allow this";
     /// Too many calls.
     RateLimited = "rate-limited", "too many calls";
 }

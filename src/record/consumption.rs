@@ -12,7 +12,7 @@ use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The most items of one consumption. Each of its bundles holds the whole leaf: of more it would be most of the bundle.
+/// The most items of one consumption. Each bundle contains the whole entry, so more items would make up most of a bundle.
 pub const MAX_ITEMS: usize = 16;
 
 /// What was spent together, in one commit: all of it, or a part.
@@ -41,7 +41,7 @@ pub struct Spent {
 }
 
 impl Consumption {
-    /// The statement with a subject per item.
+    /// The statement with one subject for each item.
     #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
@@ -87,7 +87,7 @@ impl Predicate for Consumption {
         for (at, item) in statement["predicate"]["spent"].as_array().into_iter().flatten().enumerate() {
             for (one, other) in [("grant", "use"), ("use", "grant")] {
                 if item.get(one).is_some() && item.get(other).is_none() {
-                    let message = format!("{one} stands without {other}: both or none");
+                    let message = format!("the item has {one} without {other}: give both or none");
                     return Err(Malformed::at(format!("/predicate/spent/{at}/{one}"), message));
                 }
             }
@@ -114,7 +114,7 @@ mod tests {
         Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
     }
 
-    /// The longest: 64 bytes.
+    /// The longest nonce: 64 bytes.
     fn nonce(item: usize) -> Nonce {
         use base64::Engine as _;
         let mut bytes = [0xff; 64];

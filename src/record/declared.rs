@@ -1,6 +1,6 @@
-//! What a step declares of its sandbox, as people write it.
+//! The sandbox that a step declares, in the form that people write.
 //!
-//! In a fence lists are written with commas (`read=/srv/a,/srv/b`), in YAML as lists.
+//! Fences write lists with commas (`read=/srv/a,/srv/b`), YAML writes lists.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,15 +21,16 @@ pub enum DeclaredNetwork {
     Host,
 }
 
-/// Bytes of all hosts, and of all paths and patterns: an authorization and a receipt must have room for them.
+/// The most bytes of all hosts, and of all paths and patterns together. An authorization and a receipt must have room for
+/// them.
 const MOST_HOSTS_BYTES: usize = 1536;
 const MOST_BYTES: usize = 6 << 10;
 
 impl DeclaredSandbox {
-    /// Takes a value of a fence in.
+    /// Adds a value from a fence.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error in the value.
     pub fn take_text(&mut self, key: &str, text: &str) -> Result<(), String> {
         let list = || text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
         match key {
@@ -55,7 +56,7 @@ impl DeclaredSandbox {
         }
     }
 
-    /// Takes a value of YAML in; a flaw leaves it out.
+    /// Adds a value from YAML. A value with a flaw is not added.
     pub fn take(&mut self, key: &str, node: &Node, flaws: &mut Vec<Flaw>) {
         match key {
             "read" => self.read = list(node, "`read`", check_path, flaws),
@@ -72,10 +73,11 @@ impl DeclaredSandbox {
         }
     }
 
-    /// Checks all of it again, and that its parts go together: a definition may come from elsewhere than a runbook.
+    /// Checks the whole declaration, and that its parts fit together. A definition may come from somewhere other than a
+    /// runbook.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do.
+    /// The error, and what to do.
     pub fn check(&self) -> Result<(), String> {
         let each = |list: &Option<Vec<String>>, check: fn(&str) -> Result<(), String>| {
             list.iter().flatten().try_for_each(|item| check(item))
@@ -99,7 +101,7 @@ impl DeclaredSandbox {
         let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
         if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
             return Err(format!(
-                "the paths and patterns take more than {MOST_BYTES} bytes of what approvers sign: name directories above them"
+                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name directories above them"
             ));
         }
         if let Some(user) = &self.run_as {
@@ -118,7 +120,7 @@ impl DeclaredSandbox {
                 ("proc", self.proc.is_some()),
             ];
             if let Some((name, _)) = beside.into_iter().find(|(_, is)| *is) {
-                return Err(format!("with sandbox=off nothing holds `{name}`: remove one of the two"));
+                return Err(format!("with sandbox=off nothing enforces `{name}`: remove one of the two"));
             }
         }
         let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
@@ -129,17 +131,17 @@ impl DeclaredSandbox {
                     .to_owned(),
             ),
             Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
-                Err("`workdir` is given without its tree: name it in `write`, or remove workdir".to_owned())
+                Err("`workdir` needs a tree: name the tree in `write`, or remove `workdir`".to_owned())
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Reads the word for a work directory.
+/// Reads the name of a work directory mode.
 ///
 /// # Errors
-/// The words that there are.
+/// The names of all modes.
 pub fn workdir(text: &str) -> Result<Workdir, String> {
     match text {
         "private" => Ok(Workdir::Private),
@@ -172,7 +174,7 @@ pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
     list(allow, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
 }
 
-/// Reads a list of texts, each of which must pass.
+/// Reads a list of texts and checks each of them.
 pub fn list(
     node: &Node,
     what: &str,
@@ -185,7 +187,7 @@ pub fn list(
         let Some(text) = item.text("an entry", flaws) else { continue };
         match check(text) {
             Ok(()) if found.iter().any(|other| other == text) => {
-                flaws.push(Flaw::new(item.place, format!("{text:?} stands twice: remove one of the two")));
+                flaws.push(Flaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
             }
             Ok(()) => found.push(text.to_owned()),
             Err(message) => flaws.push(Flaw::new(item.place, message)),
@@ -193,7 +195,7 @@ pub fn list(
     }
     found.sort();
     if found.is_empty() && flaws.len() == before {
-        flaws.push(Flaw::new(node.place, format!("{what} is empty: name something, or remove it")));
+        flaws.push(Flaw::new(node.place, format!("{what} is empty: add an element, or remove it")));
     }
     (flaws.len() == before).then_some(found)
 }
@@ -202,7 +204,7 @@ fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Res
     items.iter().try_for_each(|item| check(item))?;
     items.sort();
     match items.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("{:?} stands twice: remove one of the two", pair[0])),
+        Some(pair) => Err(format!("{:?} is listed twice: remove one of the two", pair[0])),
         None => Ok(items),
     }
 }
@@ -270,7 +272,7 @@ pub struct DeclaredLimits {
     pub output_bytes: Option<u64>,
 }
 
-/// One of the limits of a run, so that the three places that name limits (a step, policy, the boundary) go through them alike.
+/// One of the limits of a run. A step, policy and the boundary name limits; all three use this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// `wall_ms`
@@ -294,7 +296,7 @@ impl Limit {
     pub const ALL: [Self; 7] =
         [Self::Wall, Self::Cpu, Self::Memory, Self::Processes, Self::File, Self::Disk, Self::Output];
 
-    /// Its name in documents.
+    /// The field name in documents.
     #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
@@ -308,7 +310,7 @@ impl Limit {
         }
     }
 
-    /// Its place in a profile's limits.
+    /// The field of this limit in a profile.
     pub const fn of(self, limits: &mut Limits) -> &mut u64 {
         match self {
             Self::Wall => &mut limits.wall_ms,
@@ -321,7 +323,7 @@ impl Limit {
         }
     }
 
-    /// Its value in a profile's limits.
+    /// The value of this limit in a profile.
     #[must_use]
     pub const fn value(self, limits: &Limits) -> u64 {
         match self {
@@ -337,7 +339,7 @@ impl Limit {
 }
 
 impl DeclaredLimits {
-    /// What was declared of `limit`.
+    /// The declared value of `limit`.
     #[must_use]
     pub const fn value(&self, limit: Limit) -> Option<u64> {
         match limit {

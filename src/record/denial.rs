@@ -1,4 +1,4 @@
-//! Denial: an approver's signed no to one authorization.
+//! Denial: the signed "no" of an approver to one authorization.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,17 +19,17 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// States the denial of `authorization`.
+    /// Makes the denial of `authorization`.
     #[must_use]
     pub fn of(self, authorization: AuthorizationDigest) -> Statement<Self> {
         Statement::new(self, vec![Subject::new("authorization", authorization.as_bytes())])
     }
 }
 
-/// The authorization that a denial is about.
+/// The authorization to which a denial belongs.
 ///
 /// # Errors
-/// When its subject is not one authorization.
+/// If the subject is not exactly one authorization.
 pub fn denied(statement: &Statement<Denial>) -> Result<AuthorizationDigest, Malformed> {
     only_subject(&statement.subject, "authorization").map(AuthorizationDigest::from_bytes)
 }

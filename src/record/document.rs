@@ -1,7 +1,6 @@
-//! In-toto statements: one shape for all that is signed.
+//! In-toto statements: the common form of all signed documents.
 //!
 //! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
-
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -15,50 +14,51 @@ use crate::record::reserved::{self, Form, Reserved, below, each, find_word, remo
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-/// What every predicate type begins with; `<kind>/v1` follows.
+/// The common prefix of predicate types; `<kind>/v1` follows.
 pub const PREDICATE_BASE: &str = "https://countersign.dev/";
 
-/// One kind of document: the predicate of its statement.
+/// One kind of document, by the predicate of its statement.
 pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
-    /// The kind's word, as in `https://countersign.dev/<kind>/v1`.
+    /// The name of the kind, as in `https://countersign.dev/<kind>/v1`.
     const KIND: &'static str;
     /// The largest payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// What the format has besides for later versions: read strictly and refused by its place, never ignored.
+    /// Parts of the format that are reserved for later versions. They are read strictly and refused by their place, never
+    /// ignored.
     const RESERVED: &'static [Reserved] = &[];
 
-    /// Checks what types can't: subjects against their twins, sorted arrays, fields that go together.
+    /// Checks rules that types cannot express: subjects equal the values of the predicate, arrays are sorted, fields fit
+    /// together.
     ///
     /// # Errors
-    /// Says where the document contradicts itself.
+    /// The place where the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
 
-    /// Checks what reserved parts say together, each of which was read, and takes the subjects that come of them out.
+    /// Checks rules between reserved parts that were read already. Removes the subjects of these parts.
     ///
     /// # Errors
-    /// Says which parts contradict each other.
+    /// The parts that contradict each other.
     fn check_reserved(_statement: &mut Value) -> Result<(), Malformed> {
         Ok(())
     }
 
-    /// Checks how many signatures a document with reserved parts has. It is asked of documents in which nothing else is
-    /// broken.
+    /// Checks the number of signatures of a document with reserved parts that has no other error.
     ///
     /// # Errors
-    /// Says how many there must be.
+    /// The expected number.
     fn check_reserved_signatures(_predicate: &Value, _signatures: usize) -> Result<(), Malformed> {
         Ok(())
     }
 
-    /// The place of a value that only a later version decides, though its type is known.
+    /// The place of a value whose type is known, but which only a later version can decide.
     fn later_value(&self) -> Option<&'static str> {
         None
     }
 
-    /// Checks what the size of the whole payload implies for parts of it.
+    /// Checks rules between the size of the whole payload and the size of its parts.
     ///
     /// # Errors
-    /// Says which part is too large.
+    /// The part that is too large.
     fn check_size(&self, _payload_bytes: usize) -> Result<(), Malformed> {
         Ok(())
     }
@@ -70,7 +70,7 @@ pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
 
-/// The kind of a predicate type, when it is one of ours.
+/// The kind of a predicate type, if it is one of ours.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
@@ -96,23 +96,23 @@ pub struct DigestSet {
 }
 
 impl Subject {
-    /// The subject of this name and SHA-256.
+    /// The subject with this name and SHA-256.
     #[must_use]
     pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
         Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
     }
 
-    /// The 32 bytes of the SHA-256, when they are written as they must be.
+    /// The 32 bytes of the SHA-256, if the hex digits are well-formed.
     #[must_use]
     pub fn sha256(&self) -> Option<[u8; 32]> {
         digest::unhex32(&self.digest.sha256)
     }
 }
 
-/// Checks that `given` are exactly the subjects that the predicate implies, in this order.
+/// Checks that `given` are exactly the subjects which follow from the predicate, in this order.
 ///
 /// # Errors
-/// Names the first subject that differs from its twin.
+/// The first subject that differs from the predicate.
 pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Malformed> {
     if given.len() != expected.len() {
         return Err(Malformed::at("/subject", format!("{} subjects, expected {}", given.len(), expected.len())));
@@ -124,7 +124,7 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
         if given != expected {
             return Err(Malformed::at(
                 format!("/subject/{at}/digest"),
-                format!("the digest of subject {:?} differs from its twin in the predicate", given.name),
+                format!("the digest of subject {:?} differs from the digest in the predicate", given.name),
             ));
         }
     }
@@ -134,7 +134,7 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
 /// The digest of the only subject, which must have this name.
 ///
 /// # Errors
-/// Says what is expected when there is another number of subjects or another name, or the digest is not one.
+/// The expected subject, if the number of subjects, the name or the digest is wrong.
 pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
     match given {
         [one] if one.name == name => {
@@ -144,10 +144,10 @@ pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed
     }
 }
 
-/// Checks that an array is sorted by the bytes of its elements' canonical JSON, without equals.
+/// Checks that an array is sorted by the bytes of its elements' canonical JSON, without duplicates.
 ///
 /// # Errors
-/// Names the first element that is out of order or stands twice.
+/// The first element that is out of order or listed twice.
 pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malformed> {
     if items.len() < 2 {
         return Ok(());
@@ -158,7 +158,7 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
         if before.as_ref().is_some_and(|before| *before >= bytes) {
             return Err(Malformed::at(
                 format!("{pointer}/{at}"),
-                "out of order or twice: this array is sorted and unique",
+                "out of order or listed twice: sort this array and list each element once",
             ));
         }
         before = Some(bytes);
@@ -182,16 +182,16 @@ pub struct Statement<P> {
 }
 
 impl<P: Predicate> Statement<P> {
-    /// States `predicate` of `subject`.
+    /// Makes the statement of `predicate` about `subject`.
     #[must_use]
     pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
         Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
     }
 
-    /// The payload: canonical JSON, checked as a reader would check it.
+    /// The payload: canonical JSON, checked with the rules of the reader.
     ///
     /// # Errors
-    /// When the statement contradicts itself or is larger than its kind may be.
+    /// If the statement contradicts itself or is too large for its kind.
     pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
         self.predicate.check(&self.subject)?;
         let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
@@ -205,10 +205,10 @@ impl<P: Predicate> Statement<P> {
         Ok(bytes)
     }
 
-    /// Reads a payload: strict, canonical, complete, of this kind, its subjects equal to their twins.
+    /// Reads a payload strictly: canonical, complete, of this kind, and with subjects equal to the predicate.
     ///
     /// # Errors
-    /// Says what is wrong and where.
+    /// The error and its place.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
         if payload.len() <= P::MAX_BYTES
             && let Some(statement) = canonical::read_exact::<Self>(payload)
@@ -217,9 +217,9 @@ impl<P: Predicate> Statement<P> {
         {
             return statement.checked(payload.len());
         }
-        // Something is wrong with it: say what, and where.
+        // The payload is not valid. The slow path finds the error and its place.
         let value = json::parse(payload, P::MAX_BYTES)?;
-        // The type before any other field: a document of one kind never passes as another.
+        // The type is checked before any other field, so a document of one kind never passes as another.
         for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
             let given = value.get(field).and_then(Value::as_str);
             if given != Some(expected) {
@@ -235,7 +235,7 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
         }
         let statement: Self = json::typed(&value)?;
-        // What a reader understood, written again, must be the very bytes that were signed.
+        // The parsed document, written again, must give exactly the signed bytes.
         let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
@@ -248,7 +248,7 @@ impl<P: Predicate> Statement<P> {
         }
     }
 
-    /// Checks what types can't.
+    /// Checks the rules that types cannot express.
     fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
         self.predicate.check(&self.subject)?;
         self.predicate.check_size(payload_bytes)?;
@@ -259,8 +259,8 @@ impl<P: Predicate> Statement<P> {
     }
 }
 
-/// Reads every reserved part of a statement strictly and takes it out, so that what is left is a document of this version.
-/// Gives the pointers of what was there, sorted.
+/// Reads every reserved part of a statement strictly and removes it, so that a document of this version remains. Returns
+/// the pointers of the removed parts, sorted.
 pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
     let mut found: Vec<String> = Vec::new();
     for reserved in P::RESERVED {

@@ -1,6 +1,6 @@
-//! What a sandbox held for one run: facts.
+//! What a sandbox enforced for one run.
 //!
-//! The receipt's `sandbox` block. `level`, `layers` and `missing` always stand; the other facts stand where they
+//! The receipt's `sandbox` block. `level`, `layers` and `missing` are always present. Other facts are present only if they
 //! were established, so that an auditor never reads an intention as a fact.
 
 use schemars::JsonSchema;
@@ -75,7 +75,7 @@ pub enum Level {
 }
 
 impl Enforcement {
-    /// What a person should know who relies on the deny patterns of this run.
+    /// A warning for people who rely on the deny patterns of this run.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let before = self.fs.as_ref()?.masked_before?;
@@ -88,7 +88,7 @@ impl Enforcement {
     /// Checks that the lists are sorted, unique and do not contradict each other.
     ///
     /// # Errors
-    /// Names the first list that is not.
+    /// The first list that breaks a rule.
     pub fn check(&self) -> Result<(), Malformed> {
         check_sorted("/predicate/sandbox/layers", &self.layers)?;
         check_sorted("/predicate/sandbox/missing", &self.missing)?;
@@ -101,7 +101,7 @@ impl Enforcement {
         if let Some(FilesystemFacts { masked, masked_before: Some(before), .. }) = &self.fs
             && (*masked != Some(0) || *before == 0)
         {
-            let message = "only beside masked 0, and more than 0 itself";
+            let message = "allowed only with masked 0, and only above 0";
             return Err(Malformed::at("/predicate/sandbox/fs/masked_before", message));
         }
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
@@ -121,7 +121,7 @@ impl Enforcement {
     }
 }
 
-/// `cgroup.kill`: what names a kind of namespace, or what ended a process tree.
+/// Whether the text is a word such as `cgroup.kill`: a kind of namespace, or a mechanism that ended a process tree.
 fn is_word(text: &str) -> bool {
     let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.';
     (1..=32).contains(&text.len()) && text.bytes().all(ok)
@@ -253,11 +253,11 @@ pub struct LimitFacts {
     pub wall: Option<Held>,
 }
 
-/// What `unbounded` lists, and the same in the words of messages.
+/// The values of `unbounded`; below, the same in words for messages.
 pub const UNBOUNDED: [&str; 5] = ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"];
 /// See [`UNBOUNDED`].
 pub const UNBOUNDED_WORDS: &str = "shared memory, socket buffers, pipes, page tables and other kernel objects";
-/// Kinds of memory that one receipt lists.
+/// The most kinds of memory that one receipt lists.
 const MAX_UNBOUNDED: usize = 16;
 
 impl LimitFacts {
@@ -265,7 +265,7 @@ impl LimitFacts {
         const AT: &str = "/predicate/sandbox/limits/unbounded";
         let Some(kinds) = &self.unbounded else { return Ok(()) };
         if kinds.is_empty() || kinds.len() > MAX_UNBOUNDED {
-            return Err(Malformed::at(AT, format!("lists 1 to {MAX_UNBOUNDED} kinds of memory")));
+            return Err(Malformed::at(AT, format!("expected 1 to {MAX_UNBOUNDED} kinds of memory")));
         }
         check_sorted(AT, kinds)?;
         let is_kind = |text: &String| {

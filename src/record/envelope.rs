@@ -1,12 +1,12 @@
-//! DSSE envelopes: untrusted `Signed<T>`, trusted `Verified<T>`.
+//! DSSE envelopes: the untrusted `Signed<T>` and the trusted `Verified<T>`.
 //!
-//! Of a [`Signed`] document nothing can be read but its digest; [`Signed::verify`] checks every signature over the
-//! bytes received and is the only way to a [`Verified`] one.
+//! Nothing of a [`Signed`] document is readable except its digest. [`Signed::verify`] checks every signature over the
+//! received bytes, and is the only way to a [`Verified`] document.
 //!
 //! ```compile_fail,E0616
 //! # use countersign::record::{envelope::Signed, authorization::Authorization};
 //! fn peek(signed: Signed<Authorization>) {
-//!     let _ = signed.payload; // private: nothing is readable before its signatures are verified
+//!     let _ = signed.payload; // private: unreadable until the signatures are verified
 //! }
 //! ```
 //! ```compile_fail,E0451
@@ -32,7 +32,7 @@ use crate::record::document::{Predicate, Statement};
 use crate::record::malformed::Malformed;
 use crate::record::schema::BASE64;
 
-/// At most this many signatures over one payload; [`MAX_SIGNATURE_BYTES`] bounds them together.
+/// The most signatures over one payload. [`MAX_SIGNATURE_BYTES`] bounds their total size.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// A DSSE v1 envelope as it is written.
@@ -63,19 +63,20 @@ pub struct EnvelopeSignature {
 }
 
 impl EnvelopeSignature {
-    /// A signature, written in the one spelling that documents have.
+    /// Makes a signature in the form that documents use.
     #[must_use]
     pub fn new(keyid: KeyId, sig: &[u8]) -> Self {
         Self { keyid, sig: STANDARD.encode(sig) }
     }
 }
 
-/// Which spellings of base64 are taken.
+/// The accepted forms of base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base64 {
-    /// Standard, padded, no stray trailing bits: within bundles, receipts and the log.
+    /// Standard alphabet, padded, no stray bits at the end: for bundles, receipts and the log.
     Strict,
-    /// Both alphabets, padded or not: what comes over HTTP and in files handed in; written anew before it is hashed.
+    /// Both alphabets, padded or not: for input over HTTP and from files. It is written again in the strict form before
+    /// hashing.
     Lenient,
 }
 
@@ -83,7 +84,7 @@ impl Base64 {
     /// Decodes `text`.
     ///
     /// # Errors
-    /// When `text` is no base64 of the spelling.
+    /// If `text` is not base64 of this form.
     pub fn decode(self, pointer: &str, text: &str) -> Result<Vec<u8>, Malformed> {
         let decoded = match self {
             Self::Strict => STANDARD.decode(text).ok(),
@@ -101,17 +102,17 @@ impl Base64 {
 }
 
 impl Envelope {
-    /// Wraps a payload and its signatures.
+    /// Makes an envelope from a payload and its signatures.
     #[must_use]
     pub fn new(payload: &[u8], signatures: Vec<EnvelopeSignature>) -> Self {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
 
-    /// Its canonical JSON: what the log keeps. Written at once where its texts need no escapes, as base64 and key ids
-    /// never do.
+    /// The canonical JSON, which the log stores. Texts without escapes take a faster path; base64 and key ids have no
+    /// escapes.
     ///
     /// # Errors
-    /// Never in practice: an envelope is made of texts.
+    /// Never in practice, because an envelope consists of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         let plain = |text: &str| canonical::is_plain(text);
         if !plain(&self.payload) || !plain(&self.payload_type) || !self.signatures.iter().all(|one| plain(&one.sig)) {
@@ -134,7 +135,7 @@ impl Envelope {
         Ok(text.into_bytes())
     }
 
-    /// How many bytes its canonical JSON has, as long as its texts are what they must be: base64 and key ids.
+    /// The number of bytes of the canonical JSON, if all texts are base64 and key ids.
     #[must_use]
     pub fn canonical_bytes(&self) -> usize {
         const AROUND: usize = r#"{"payload":"","payloadType":"","signatures":[]}"#.len();
@@ -145,7 +146,7 @@ impl Envelope {
     }
 }
 
-/// A document as it was received: signatures not yet checked, nothing readable.
+/// A received document. Its signatures are not verified, and nothing of it is readable.
 #[derive(Clone)]
 #[must_use]
 pub struct Signed<P> {
@@ -155,10 +156,10 @@ pub struct Signed<P> {
 }
 
 impl<P: Predicate> Signed<P> {
-    /// Takes an envelope apart without looking into its payload.
+    /// Splits an envelope without reading its payload.
     ///
     /// # Errors
-    /// When the envelope is of another payload type, too large, or not base64.
+    /// If the envelope has another payload type, is too large, or is not base64.
     pub fn from_envelope(envelope: &Envelope, base64: Base64) -> Result<Self, Malformed> {
         if envelope.payload_type != PAYLOAD_TYPE {
             return Err(Malformed::at("/payloadType", format!("expected {PAYLOAD_TYPE:?}")));
@@ -171,30 +172,30 @@ impl<P: Predicate> Signed<P> {
         Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
     }
 
-    /// A payload that this program keeps, with signatures received for it.
+    /// Combines a payload that this program stores with signatures that it received.
     ///
     /// # Errors
-    /// When a signature is too large or not base64, or there are too many.
+    /// If a signature is too large or not base64, or if there are too many.
     pub fn from_parts(payload: &[u8], signatures: &[EnvelopeSignature], base64: Base64) -> Result<Self, Malformed> {
         let signatures = decode_signatures(signatures, base64)?;
         Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
     }
 
-    /// SHA-256 of the payload's bytes: what names this document.
+    /// SHA-256 of the payload, which identifies this document.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         digest::sha256(&self.payload)
     }
 
-    /// Says whether the payload is a complete document of this kind, and nothing of what it states.
+    /// Checks whether the payload is a complete document of this kind. Reveals nothing of its content.
     ///
     /// # Errors
-    /// Says what is wrong and where.
+    /// The error and its place.
     pub fn check_document(&self) -> Result<WellFormed, Malformed> {
         self.read().map(|_| WellFormed(()))
     }
 
-    /// Reads the payload. What is broken in the envelope wins over what is reserved in the payload.
+    /// Reads the payload. An error in the envelope takes precedence over a reserved part of the payload.
     fn read(&self) -> Result<Statement<P>, Malformed> {
         Statement::<P>::from_payload(&self.payload).map_err(|error| {
             let value = if error.later { json::parse(&self.payload, P::MAX_BYTES).ok() } else { None };
@@ -203,23 +204,25 @@ impl<P: Predicate> Signed<P> {
         })
     }
 
-    /// How many signatures it carries, none checked.
+    /// The number of signatures, unverified.
     #[must_use]
     pub fn signature_count(&self) -> usize {
         self.signatures.len()
     }
 
-    /// The key ids that its signatures claim.
+    /// The key ids that the signatures name, unverified.
     pub fn claimed(&self) -> impl Iterator<Item = &KeyId> {
         self.signatures.iter().map(|(keyid, _)| keyid)
     }
 
-    /// Verifies every signature over the bytes received, each against the one key that `key` names, then reads the payload.
+    /// Verifies every signature over the received bytes with the key that `key` returns for its key id, then reads the
+    /// payload.
     ///
-    /// Unknown key ids are refused before any cryptography. Whether enough people signed is not asked here.
+    /// Unknown key ids are refused before any cryptography. The function does not decide whether enough people signed.
     ///
     /// # Errors
-    /// The first signature that is of an unknown key, stands twice or does not verify; or why the payload is malformed.
+    /// The first signature of an unknown key, of a key that is listed twice, or that does not verify. Otherwise the error
+    /// of the payload.
     pub fn verify<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         let mut found = Vec::with_capacity(self.signatures.len());
         for (at, (keyid, _)) in self.signatures.iter().enumerate() {
@@ -241,21 +244,21 @@ impl<P: Predicate> Signed<P> {
 }
 
 impl<P: Predicate> Signed<P> {
-    /// As [`Signed::verify`], for a document that a boundary signs: each signature is 64 raw bytes. The largest document
+    /// As [`Signed::verify`], for a document that a boundary signs: each signature has 64 raw bytes. The largest document
     /// with a longer signature would not fit into an entry tile of the log.
     ///
     /// # Errors
-    /// As [`Signed::verify`]; a signature of another form does not verify.
+    /// As [`Signed::verify`]. A signature of another length does not verify.
     pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
         if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
-            let reason = format!("a boundary signs with {SIGNATURE_BYTES} raw bytes, here are {}", sig.len());
+            let reason = format!("a boundary's signature has {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
             return Err(VerifyError::BadSignature { keyid: *keyid, reason });
         }
         self.verify(key)
     }
 }
 
-/// A payload is a complete document of its kind; who signed it is another question.
+/// Proves that a payload is a complete document of its kind. It says nothing about the signers.
 #[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());
@@ -268,7 +271,7 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
         let message = format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed for all signatures together");
         Malformed::too_large("/signatures", message)
     };
-    // Before anything is decoded: base64 has less than twice the bytes.
+    // This check runs before decoding. The text of base64 is less than twice as long as its bytes.
     if signatures.iter().map(|signature| signature.sig.len()).sum::<usize>() > MAX_SIGNATURE_BYTES * 2 {
         return Err(too_large());
     }
@@ -282,35 +285,35 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
     if bytes > MAX_SIGNATURE_BYTES { Err(too_large()) } else { Ok(decoded) }
 }
 
-/// Why a document's signatures, or then its payload, were refused.
+/// The reason why the signatures of a document, or then its payload, were refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifyError {
-    /// A signature claims a key that nobody enrolled.
+    /// A signature names a key that is not in the roster.
     UnknownSigner {
-        /// The claimed key.
+        /// The key id.
         keyid: KeyId,
     },
-    /// Two signatures claim one key.
+    /// Two signatures name the same key.
     SignedTwice {
         /// The key.
         keyid: KeyId,
     },
-    /// A signature does not verify under the key that it claims.
+    /// A signature is not valid under the key that it names.
     BadSignature {
-        /// The claimed key.
+        /// The key id.
         keyid: KeyId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The signatures are good, the document is not.
+    /// The signatures are valid, but the document is not.
     Malformed(Malformed),
 }
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownSigner { keyid } => write!(f, "no enrolled key has the id {keyid}"),
-            Self::SignedTwice { keyid } => write!(f, "key {keyid} signed twice, send one signature per key"),
+            Self::UnknownSigner { keyid } => write!(f, "no key of the roster has the id {keyid}"),
+            Self::SignedTwice { keyid } => write!(f, "key {keyid} signed twice; send one signature for each key"),
             Self::BadSignature { keyid, reason } => write!(f, "the signature of key {keyid} does not verify: {reason}"),
             Self::Malformed(malformed) => malformed.fmt(f),
         }
@@ -319,30 +322,30 @@ impl fmt::Display for VerifyError {
 
 impl std::error::Error for VerifyError {}
 
-/// A signature that verified.
+/// A verified signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedSignature {
-    /// The key it verified under.
+    /// The key under which the signature is valid.
     pub keyid: KeyId,
-    /// Whether a person touched the key.
+    /// What the signature states about a touch by a person.
     pub presence: Presence,
-    /// The signature's bytes, raw or SSHSIG.
+    /// The bytes of the signature, raw or SSHSIG.
     pub sig: Vec<u8>,
 }
 
-/// A document all of whose signatures verified, and its statement.
+/// A document with only valid signatures, and its statement.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Verified<P> {
     statement: Statement<P>,
     payload: Arc<[u8]>,
-    /// Hashed when it is asked for: most readers of a receipt never do.
+    /// Computed on the first use, because most readers of a receipt never need the digest.
     digest: OnceLock<[u8; 32]>,
     signatures: Vec<VerifiedSignature>,
 }
 
 impl<P: Predicate> Verified<P> {
-    /// What it states.
+    /// The predicate.
     pub const fn predicate(&self) -> &P {
         &self.statement.predicate
     }
@@ -352,7 +355,7 @@ impl<P: Predicate> Verified<P> {
         &self.statement
     }
 
-    /// The bytes that were signed.
+    /// The signed bytes.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -370,7 +373,7 @@ impl<P: Predicate> Verified<P> {
         &self.signatures
     }
 
-    /// The envelope with only the signatures that `keep` names, sorted by key id: what is embedded and logged.
+    /// The envelope with only the signatures that `keep` selects, sorted by key id, as receipts and the log contain it.
     #[must_use]
     pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {
         let mut signatures: Vec<_> = self

@@ -1,4 +1,4 @@
-//! Grant: a standing, limited authorization. Read strictly; using one comes with a later version.
+//! Grant: a standing, limited authorization. This version reads grants strictly; a later version uses them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::record::profile::{PROGRAMS, Profile};
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The largest grant payload: with 16 signatures of 8,192 bytes together its leaf still fits into a tile entry.
+/// The largest grant payload. With 16 signatures of 8,192 bytes together, its log entry still fits into a tile.
 pub const MAX_GRANT_BYTES: usize = 36 << 10;
 /// The most steps of one grant.
 pub const MAX_STEPS: usize = 8;
@@ -154,7 +154,7 @@ impl Predicate for Grant {
         check_by("/predicate/artifacts", &self.artifacts, |artifact| artifact.name.as_str())?;
         check_reason("/predicate/reason", &self.reason)?;
         if self.issued_at > self.not_before || self.not_before >= self.expires_at {
-            return Err(Malformed::at("/predicate/expires_at", "expected issued_at, not_before, expires_at in order"));
+            return Err(Malformed::at("/predicate/expires_at", "expected the order issued_at, not_before, expires_at"));
         }
         if self.expires_at.unix().abs_diff(self.issued_at.unix()) > MAX_GRANT_S {
             return Err(Malformed::at("/predicate/expires_at", "a grant lasts at most 30 days"));
@@ -189,7 +189,7 @@ mod tests {
         fn the_largest_grant_fits_into_a_log_entry_however_its_signatures_share_8192_bytes(
             mut sizes in proptest::collection::vec(0_usize..=8192, MAX_SIGNATURES),
         ) {
-            // Any split of the sum: what stands above it is cut off, what is left of it goes to the last.
+            // Any split of the total: longer parts are cut, and the last part gets the rest.
             let mut left = 8192;
             for size in &mut sizes {
                 *size = (*size).min(left);

@@ -1,31 +1,31 @@
-//! What a step names of the host: paths, addresses, users.
+//! Names of the host in a step: paths, addresses, users.
 //!
-//! By their letters only: nothing here looks at a disk, so that whoever derives a profile derives the same. Whether a
-//! path is there, and is its own real path, is looked at where it is sealed.
+//! These checks look at the text only, never at a disk. So the boundary and the approver's program derive the same profile.
+//! The seal checks whether a path exists and is a real path.
 
 use crate::record::profile::ISOLATED;
 
 /// The longest path, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
-/// The longest deny pattern, in bytes, and its most wildcards: bounds what matching takes, whoever wrote it.
+/// The longest deny pattern in bytes; below, the most wildcards. Both bound the time of matching.
 const MAX_PATTERN_BYTES: usize = 256;
 const MAX_STARS: usize = 16;
 /// The longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 256;
-/// Directories that a run has of its own: nothing of the host can stand there.
+/// Directories that each run has of its own. Nothing of the host can be mounted there.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
-/// Checks a path of the host: from `/`, in its plain form, not the whole host and not a run's own.
+/// Checks a path of the host: absolute, in plain form, not the whole host, and not a directory of the run itself.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// The error, and what to write instead.
 pub fn check_path(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
     if text.len() > MAX_PATH_BYTES {
         return refuse(format!("is longer than {MAX_PATH_BYTES} bytes: name a directory above it"));
     }
     if text.chars().any(char::is_control) {
-        return refuse("holds a line break or another control character: rename what it names".to_owned());
+        return refuse("contains a line break or another control character: rename the file".to_owned());
     }
     if !text.starts_with('/') {
         return refuse("is relative: write it from /".to_owned());
@@ -35,7 +35,7 @@ pub fn check_path(text: &str) -> Result<(), String> {
     }
     let plain: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if plain.contains(&"..") {
-        return refuse("climbs with `..`: write where it leads".to_owned());
+        return refuse("contains `..`: write the path without it".to_owned());
     }
     if plain.is_empty() {
         return refuse("is the whole host: name what the step needs".to_owned());
@@ -59,29 +59,29 @@ pub fn check_path(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether `path` is `directory` or lies below it, by its segments. Both in their plain form.
+/// Whether `path` is `directory` or lies below it, compared by segments. Both must be in plain form.
 #[must_use]
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
 }
 
-/// Checks a deny pattern by its letters: how long it is, and that it leaves something.
+/// Checks the text of a deny pattern: its length, and that it does not match everything.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// The error, and what to write instead.
 pub fn check_pattern(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
     if text.len() > MAX_PATTERN_BYTES {
         return refuse(format!("is longer than {MAX_PATTERN_BYTES} bytes: write several"));
     }
     if text.chars().any(char::is_control) {
-        return refuse("holds a line break or another control character: remove it".to_owned());
+        return refuse("contains a line break or another control character: remove it".to_owned());
     }
     if text.matches('*').count() > MAX_STARS {
         return refuse(format!("has more than {MAX_STARS} stars: write several"));
     }
     if text.chars().all(|c| "*?/.".contains(c)) {
-        return refuse("matches everything: name what is to stay out of reach, \"**/.env\" for one".to_owned());
+        return refuse("matches everything: name the files to hide, for example \"**/.env\"".to_owned());
     }
     if !text.starts_with('/') && !text.starts_with("**/") {
         return refuse(format!("has no beginning: write **/{} or a path from /", shortened(text)));
@@ -89,7 +89,7 @@ pub fn check_pattern(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The patterns of a list with commas. A comma within braces (`{a,b}`) or behind a backslash belongs to its pattern.
+/// Splits a list of patterns at its commas. A comma in braces (`{a,b}`) or after a backslash belongs to its pattern.
 #[must_use]
 pub fn split_patterns(text: &str) -> Vec<String> {
     let (mut patterns, mut depth, mut escaped) = (vec![String::new()], 0_usize, false);
@@ -111,14 +111,14 @@ pub fn split_patterns(text: &str) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
 }
 
-/// Checks an address that a step may reach: a name in lower case and a port, `api.example.com:443`.
+/// Checks an address that a step may contact: a lower-case name and a port, `api.example.com:443`.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// The error, and what to write instead.
 pub fn check_address(text: &str) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("the address {:?} {why}", shortened(text)));
     let Some((name, port)) = text.rsplit_once(':') else {
-        return refuse("has no port: write name:port, \"api.example.com:443\" for one");
+        return refuse("has no port: write name:port, for example \"api.example.com:443\"");
     };
     let digits =
         !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) && !port.starts_with('0');
@@ -132,24 +132,24 @@ pub fn check_address(text: &str) -> Result<(), String> {
             && !label.ends_with('-')
     };
     if name.contains('*') {
-        return refuse("is a pattern: write each host out");
+        return refuse("is a pattern: list each host by its full name");
     }
     if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
-        return refuse("is no name: addresses in numbers are never reached, write the host's name");
+        return refuse("is not a name: numeric addresses are never contacted, so write the host's name");
     }
-    // What ends in a number is read as an address by some resolvers (0x7f.1).
+    // Some resolvers read a name that ends in a number as an address (0x7f.1).
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|c| c.is_ascii_digit()) || last.starts_with("0x");
     if name.len() > 253 || numeric || !name.split('.').all(label) {
-        return refuse("is no host name in lower case: write it as name:port");
+        return refuse("is not a lower-case host name: write name:port");
     }
     Ok(())
 }
 
-/// Checks the name of a user of the host, who is never root.
+/// Checks the name of a user of the host. Root is never allowed.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// The error, and what to write instead.
 pub fn check_user(text: &str) -> Result<(), String> {
     let first = |c: u8| c.is_ascii_lowercase() || c == b'_';
     let ok = (1..=32).contains(&text.len())
@@ -158,19 +158,19 @@ pub fn check_user(text: &str) -> Result<(), String> {
     if text == "root" {
         Err("no step runs as root: name another user".to_owned())
     } else if text == ISOLATED || !ok {
-        Err(format!("{:?} is no name of a user: use lower-case letters, digits and _ - .", shortened(text)))
+        Err(format!("{:?} is not the name of a user: use lower-case letters, digits and _ - .", shortened(text)))
     } else {
         Ok(())
     }
 }
 
-/// Checks why a sandbox is off.
+/// Checks the reason for `sandbox=off`.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// The error, and what to write instead.
 pub fn check_reason(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
-        return Err("the reason is empty: say why the step can't be held".to_owned());
+        return Err("the reason is empty: say why the step cannot run in the sandbox".to_owned());
     }
     if text.len() > MAX_REASON_BYTES || text.chars().any(char::is_control) {
         return Err(format!("a reason is one line of at most {MAX_REASON_BYTES} bytes: shorten it"));
@@ -215,7 +215,7 @@ mod tests {
             ("/srv/", "write /srv"),
             ("/srv//a", "write /srv/a"),
             ("/srv/./a", "write /srv/a"),
-            ("/srv/../etc", "climbs"),
+            ("/srv/../etc", "contains `..`"),
             ("/srv/a\nb", "line break"),
             ("/srv/a\0", "control"),
             ("/srv/*", "pattern"),

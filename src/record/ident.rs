@@ -1,14 +1,14 @@
-//! Names and ids: parsed once, never looked at again.
+//! Names and ids, parsed once at the edge.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A name or id that does not have the form of its kind.
+/// The error for a name or an id of the wrong form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentError {
-    /// What was expected, with its grammar.
+    /// The expected form, with its grammar.
     pub expected: &'static str,
-    /// What was given, cut to 80 characters.
+    /// The given text, cut to 80 characters.
     pub given: String,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
 }
 
 macro_rules! text_type {
-    // The lengths are those that the pattern does not say.
+    // The pattern does not express lengths, so they are given separately.
     ($(#[$doc:meta])* $name:ident, $pattern:literal, $lengths:expr, $expected:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +129,7 @@ fn is_step_ref(text: &str) -> bool {
     text.len() <= 255 && text.rsplit_once(':').is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
 }
 
-/// `<prefix>` + a UUIDv7 in its lower-case form (RFC 9562).
+/// `<prefix>` and a UUIDv7 in lower case (RFC 9562).
 pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         let bytes = uuid.as_bytes();
@@ -151,7 +151,7 @@ fn is_id_ending(text: &str) -> bool {
         && digits.into_iter().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
-/// base64url without padding of 16 to 64 bytes, without stray trailing bits.
+/// 16 to 64 bytes in base64url without padding and without stray bits at the end.
 fn is_nonce(text: &str) -> bool {
     use base64::Engine as _;
     text.len() <= 86
@@ -261,14 +261,14 @@ impl StepRef {
 }
 
 impl ProposalId {
-    /// A new id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
+    /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
     #[must_use]
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
         Self(format!("prp_{uuid}").into())
     }
 
-    /// The time that it begins with, in milliseconds since 1970: its maker's word.
+    /// The time in the id, in milliseconds since 1970. The maker of the id chose it.
     #[must_use]
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
@@ -283,7 +283,7 @@ impl ProposalId {
 }
 
 impl ProposalIdEnding {
-    /// Whether this proposal's id ends so.
+    /// Whether this proposal's id has this ending.
     #[must_use]
     pub fn is_of(&self, id: &ProposalId) -> bool {
         id.as_str().ends_with(self.as_str())
@@ -291,7 +291,7 @@ impl ProposalIdEnding {
 }
 
 impl ReceiptId {
-    /// The id of the proposal that this receipt closes.
+    /// The id of the receipt's proposal.
     #[must_use]
     pub fn proposal(&self) -> ProposalId {
         ProposalId(format!("prp_{}", &self.0[4..]).into())
@@ -299,7 +299,7 @@ impl ReceiptId {
 }
 
 impl Nonce {
-    /// A new nonce: 48 bits of time, so that the store's inserts stay local, then 128 random bits.
+    /// Makes a nonce: 48 bits of time, which keep inserts into the store local, then 128 random bits.
     #[must_use]
     pub fn new(millis: u64, random: [u8; 16]) -> Self {
         let mut bytes = [0_u8; 22];
@@ -308,7 +308,7 @@ impl Nonce {
         Self(Self::encode(&bytes).into())
     }
 
-    /// The raw bytes, as the store keys them.
+    /// The raw bytes, which are the key in the store.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;
@@ -322,7 +322,7 @@ impl Nonce {
 }
 
 impl Epoch {
-    /// An epoch of 16 random bytes.
+    /// Makes an epoch from 16 random bytes.
     #[must_use]
     pub fn new(random: [u8; 16]) -> Self {
         Self(crate::crypto::digest::hex(&random).into())
@@ -330,7 +330,7 @@ impl Epoch {
 }
 
 impl GenesisSalt {
-    /// A genesis value of 32 random bytes.
+    /// Makes a genesis value from 32 random bytes.
     #[must_use]
     pub fn new(random: [u8; 32]) -> Self {
         Self(crate::crypto::digest::hex(&random).into())

@@ -1,4 +1,4 @@
-//! Kinds of documents that come with a later version, and the schemas of what is reserved.
+//! Kinds of documents that a later version uses, and the schemas of the reserved parts.
 
 use serde_json::{Value, json};
 
@@ -12,8 +12,8 @@ use crate::record::revocation::Revocation;
 use crate::record::run_report::RunReport;
 use crate::record::schema::settings;
 
-/// What a document of a reserved kind is, whose payload this is, with so many signatures: well formed or broken. Nothing
-/// when `kind` is not reserved.
+/// Reads the payload of a reserved kind with this number of signatures: well-formed or broken. Returns nothing if `kind` is
+/// not reserved.
 #[must_use]
 pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
     let (read, most) = match kind {
@@ -32,7 +32,7 @@ pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malforme
     })
 }
 
-/// The schema of a statement of this kind, reserved parts included.
+/// The schema of a statement of this kind, with its reserved parts.
 #[must_use]
 pub fn schema_of<P: Predicate>() -> Value {
     let mut generator = settings().into_generator();
@@ -44,7 +44,7 @@ pub fn schema_of<P: Predicate>() -> Value {
         })
         .collect();
     let mut root = generator.into_root_schema_for::<Statement<P>>().to_value();
-    // A reference goes to a definition of the same schema, which transforms have already seen.
+    // A reference names a definition of the same schema. The transforms have processed that definition already.
     for (path, schema, word) in parts {
         let mut way: Vec<&str> = path.split('/').collect();
         let field = way.pop().unwrap_or_default();
@@ -79,7 +79,7 @@ pub fn schema_of<P: Predicate>() -> Value {
     root
 }
 
-/// The place that a reference at `pointer` leads to, or the place itself.
+/// Follows a reference at `pointer`. Without a reference, the result is `pointer` itself.
 fn resolved(root: &Value, pointer: String) -> String {
     match root.pointer(&pointer).and_then(|schema| schema["$ref"].as_str()) {
         Some(reference) => reference.trim_start_matches('#').to_owned(),

@@ -1,6 +1,6 @@
-//! Parts of documents that come with later versions: targets, sessions, artifacts, plans, program lists, runners.
+//! Parts of documents that later versions use: targets, sessions, artifacts, plans, program lists, runners.
 //!
-//! Each is read strictly and decided by nobody here; `docs/formats.md` section 22 says what it means.
+//! This version reads each part strictly and decides nothing with it. `docs/formats.md` section 22 defines the meaning.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::record::reserved::Part;
 pub const MAX_ARTIFACTS: usize = 16;
 /// The most labels of a target, a step or a runner.
 pub const MAX_LABELS: usize = 16;
-/// The most programs that a profile lists, and its bytes of canonical JSON.
+/// The most programs that a profile lists.
 pub const MAX_PROGRAMS: usize = 128;
 /// The most bytes of a list of programs.
 pub const MAX_PROGRAMS_BYTES: usize = 4 << 10;
@@ -37,10 +37,10 @@ pub const MAX_USES: u64 = 1000;
 /// 30 days.
 pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
 
-/// Checks that a number lies in its range.
+/// Checks that a number is in its range.
 ///
 /// # Errors
-/// Names the range.
+/// The range.
 pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
     if (least..=most).contains(&value) {
         Ok(())
@@ -49,10 +49,10 @@ pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> R
     }
 }
 
-/// Checks that an array has as many elements as it may.
+/// Checks the number of elements of an array.
 ///
 /// # Errors
-/// Names the numbers.
+/// The found and the expected numbers.
 pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize) -> Result<(), Malformed> {
     if (least..=most).contains(&found) {
         Ok(())
@@ -61,16 +61,16 @@ pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize
     }
 }
 
-/// Checks that an array is sorted by a key of its elements, each key once.
+/// Checks that an array is sorted by a key of its elements, and that each key is unique.
 ///
 /// # Errors
-/// Names the first element that is out of order.
+/// The first element that is out of order.
 pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&T) -> &K) -> Result<(), Malformed> {
     match items.windows(2).position(|pair| key(&pair[0]) >= key(&pair[1])) {
         None => Ok(()),
         Some(before) => Err(Malformed::at(
             format!("{pointer}/{}", before + 1),
-            "out of order or twice: this array is sorted and unique",
+            "out of order or listed twice: sort this array and list each element once",
         )),
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&
 /// Checks the size of a part in canonical JSON.
 ///
 /// # Errors
-/// Says how large it is.
+/// The size of the part.
 pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(part).map_err(|error| Malformed::at(pointer, error.to_string()))?.len();
     if bytes <= most {
@@ -94,7 +94,7 @@ pub struct Emergency(#[schemars(extend("const" = true))] bool);
 
 impl Part for Emergency {
     fn check(&self) -> Result<(), Malformed> {
-        if self.0 { Ok(()) } else { Err(Malformed::at("", "only true is written: leave it out")) }
+        if self.0 { Ok(()) } else { Err(Malformed::at("", "expected true; leave the field out for false")) }
     }
 }
 
@@ -140,7 +140,7 @@ impl Part for Target {
 /// Checks a list of labels.
 ///
 /// # Errors
-/// When they are too many, too few or out of order.
+/// If there are too many or too few labels, or if they are out of order.
 pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Result<(), Malformed> {
     check_count(pointer, labels.len(), least, MAX_LABELS)?;
     check_sorted(pointer, labels)
@@ -187,7 +187,7 @@ pub struct Artifact {
 pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<Artifact>);
 
 impl Artifacts {
-    /// The subjects that stand for them, in order.
+    /// The subjects of the artifacts, in order.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());
@@ -248,7 +248,10 @@ impl Part for ProgramList {
         check_count("/list", self.list.len(), 1, MAX_PROGRAMS)?;
         for (at, one) in self.list.iter().enumerate() {
             if (one.name.as_str() == OWN_PROGRAMS) != (one.path.as_str() == OWN_PROGRAMS) {
-                return Err(Malformed::at(format!("/list/{at}"), "{work}/** is name and path, or neither"));
+                return Err(Malformed::at(
+                    format!("/list/{at}"),
+                    "write {work}/** as both name and path, or as neither",
+                ));
             }
         }
         check_sorted("/list", &self.list)?;
@@ -308,7 +311,7 @@ impl Part for ProgramFacts {
     fn check(&self) -> Result<(), Malformed> {
         check_range("/listed", self.listed, 0, MAX_PROGRAMS as u64)?;
         if (self.mode == ProgramMode::Any) != (self.listed == 0) {
-            return Err(Malformed::at("/listed", "0 and mode any go together, and only they"));
+            return Err(Malformed::at("/listed", "expected 0 with mode any, and more than 0 with every other mode"));
         }
         for (name, executions, most) in
             [("refused", &self.refused, MAX_REFUSED), ("started", &self.started, MAX_STARTED)]
@@ -364,7 +367,7 @@ impl Part for Runners {
             check_count(&format!("/{at}/keys"), runner.keys.len(), 1, usize::MAX)?;
             check_labels(&format!("/{at}/labels"), &runner.labels, 0)?;
             if self.0[..at].iter().any(|before| before.name == runner.name) {
-                return Err(Malformed::at(format!("/{at}/name"), "this name stands twice"));
+                return Err(Malformed::at(format!("/{at}/name"), "this name is listed twice"));
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Names in what comes with later versions: parsed once, as those of `ident`.
+//! Names in parts of later versions, parsed once like those of `ident`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ fn is_program(text: &str) -> bool {
     name && !text.chars().any(char::is_control)
 }
 
-/// What stands for everything in a run's own directory, as a program and as its path.
+/// The text for every program in the run's own work directory, both as name and as path.
 pub const OWN_PROGRAMS: &str = "{work}/**";
 
 text_type!(

@@ -1,6 +1,6 @@
-//! Local receipt: what a person ran at a terminal, in a log of their own.
+//! Local receipt: what a person ran at a terminal, in a log of that person.
 //!
-//! Its own kind: a gate and an audit never take it for a receipt.
+//! It is a kind of its own, so gate and audit never accept it as a receipt.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,37 +2,36 @@
 
 use std::fmt;
 
-
 use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::record::code::Code;
 
-/// A document that is not what it claims to be: where, and why.
+/// The error of a document: the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// RFC 6901 pointer into the document, empty for the whole.
+    /// RFC 6901 pointer into the document. Empty for the whole document.
     pub pointer: String,
-    /// What is wrong and what is expected.
+    /// The error, and what was expected.
     pub message: String,
-    /// It was refused for its size alone.
+    /// The document is too large; nothing else was checked.
     pub too_large: bool,
-    /// Nothing is wrong with it: it uses what comes with a later version, at the pointer.
+    /// The document is valid, but uses a feature of a later version at the pointer.
     pub later: bool,
 }
 
 impl Malformed {
-    /// A refusal at `pointer`.
+    /// An error at `pointer`.
     #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
     }
 
-    /// A refusal for size.
+    /// An error about the size.
     #[must_use]
     pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
     }
 
-    /// A refusal of what is well formed and comes with a later version.
+    /// An error for a valid document that uses a feature of a later version.
     #[must_use]
     pub fn later(pointer: impl Into<String>) -> Self {
         let message = "this belongs to a feature that this version does not have: use a newer one".to_owned();

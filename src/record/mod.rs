@@ -1,8 +1,7 @@
 //! The documents that are hashed and signed.
 //!
-//! A document is an in-toto Statement v1 in a DSSE v1 envelope ([`document`], [`envelope`]); each kind has its
-//! own file with its predicate. What is read from outside is a `Signed<T>`, of which nothing can be read until
-//! its signatures were verified.
+//! A document is an in-toto Statement v1 in a DSSE v1 envelope ([`document`], [`envelope`]). Each kind has a file with its
+//! predicate. A document from outside is a `Signed<T>`, which is unreadable until its signatures are verified.
 pub mod authorization;
 pub mod bundle;
 pub mod checkpoint;
@@ -15,7 +14,7 @@ pub mod enforcement;
 pub mod envelope;
 pub mod grant;
 pub mod host;
-// `later_words` makes its words with the same macro.
+// `later_words` defines its types with the same macro.
 #[macro_use]
 pub mod ident;
 pub mod code;

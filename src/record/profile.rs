@@ -1,6 +1,7 @@
-//! The effective sandbox profile: what a run may touch.
+//! The effective sandbox profile: everything that a run may touch.
 //!
-//! Complete from the first version of the format; what a build can't hold yet it refuses, never ignores.
+//! The profile has been complete since the first version of the format. A build refuses parts that it cannot enforce; it
+//! never ignores them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,17 +81,17 @@ pub struct Profile {
     pub off_reason: Option<String>,
 }
 
-/// The layer that comes with lists of programs.
+/// The layer that belongs to lists of programs, of a later version.
 pub const PROGRAMS: &str = "programs";
 
-/// What [`Profile::run_as`] says of a run that has an id of its own.
+/// The value of [`Profile::run_as`] for a run with a user id of its own.
 pub const ISOLATED: &str = "isolated";
 
 impl Profile {
-    /// Checks that its arrays are sorted and unique; it stands at `pointer`.
+    /// Checks that the arrays are sorted and unique. The profile is at `pointer`.
     ///
     /// # Errors
-    /// Names the first element that is not.
+    /// The first element that breaks a rule.
     pub fn check(&self, pointer: &str) -> Result<(), Malformed> {
         check_sorted(&format!("{pointer}/require"), &self.require)?;
         for (name, items) in [
@@ -105,10 +106,10 @@ impl Profile {
         Ok(())
     }
 
-    /// Checks of a profile that may list programs that the layer is required only where a list is there.
+    /// Checks that a profile requires the layer `programs` only together with a list of programs.
     ///
     /// # Errors
-    /// When the layer stands without a list.
+    /// If the layer is required without a list.
     pub(super) fn check_programs(profile: &Value, pointer: &str) -> Result<(), Malformed> {
         let required =
             profile["require"].as_array().and_then(|layers| layers.iter().position(|layer| layer == PROGRAMS));
@@ -120,7 +121,7 @@ impl Profile {
         }
     }
 
-    /// A run that is given nothing of the host beyond what every run has: a private directory, no network, an id of its own.
+    /// A run with nothing of the host beyond what every run has: a private directory, no network, an id of its own.
     #[must_use]
     pub fn nothing(require: Vec<Layer>, limits: Limits) -> Self {
         Self {
@@ -207,7 +208,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The defaults of a run: 5 min, 1 CPU, 512 MiB, 100 processes, 64 MiB a file, 1 GiB of disk, 10 MiB of output.
+    /// The default limits: 5 min, 1 CPU, 512 MiB, 100 processes, 64 MiB for one file, 1 GiB of disk, 10 MiB of output.
     fn default() -> Self {
         Self {
             wall_ms: 300_000,

@@ -1,4 +1,4 @@
-//! Receipt: the boundary's signed statement of what ran and what came of it.
+//! Receipt: the boundary's signed statement of what ran and how it ended.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::record::profile::PROGRAMS;
 use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
-/// The most that a receipt's payload holds besides the embedded authorization.
+/// The most bytes of a receipt's payload besides the embedded authorization.
 pub const MAX_REST_BYTES: usize = 9_400;
 
 /// What ran under which signatures, in which sandbox, and how it ended.
@@ -85,15 +85,15 @@ pub struct Decision {
     pub policy: PolicyDigest,
 }
 
-/// The most that a decision may take of a receipt, in bytes of canonical JSON. What is known only when the run has
-/// ended takes less than the rest, so that a receipt can never turn out too large after the nonce is spent.
+/// The most bytes of canonical JSON for the decision in a receipt. The facts that are known only after the run fit into the
+/// remaining space. So a receipt is never found too large after the nonce is spent.
 pub const MAX_DECISION_BYTES: usize = 2 << 10;
 
 impl Decision {
-    /// Checks, before anything is spent, that every receipt that the run may get has room for this decision.
+    /// Checks, before a nonce is spent, that every receipt of this run has room for the decision.
     ///
     /// # Errors
-    /// `too-large`, when so many groups or people are named in it that a receipt could not be written.
+    /// `too-large` if the decision names so many groups or people that no receipt could be written.
     pub fn check_room(&self) -> Result<RoomInReceipt, Malformed> {
         let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?.len();
         if bytes <= MAX_DECISION_BYTES {
@@ -110,7 +110,7 @@ impl Decision {
     }
 }
 
-/// A receipt has room for a decision; only [`Decision::check_room`] makes it.
+/// Proves that a receipt has room for a decision. Only [`Decision::check_room`] constructs it.
 #[derive(Debug)]
 #[must_use]
 pub struct RoomInReceipt(());
@@ -179,7 +179,7 @@ impl fmt::Display for Status {
 }
 
 impl Outcome {
-    /// The outcome of a step that exited with `code`.
+    /// The outcome of a step with exit code `code`.
     #[must_use]
     pub const fn exited(code: u8) -> Self {
         let status = match code {
@@ -196,16 +196,16 @@ impl Outcome {
         Self { status: Status::Failed, exit_code: None, signal: Some(signal), limit: None }
     }
 
-    /// An outcome without a code.
+    /// An outcome without an exit code.
     #[must_use]
     pub const fn of(status: Status) -> Self {
         Self { status, exit_code: None, signal: None, limit: None }
     }
 
-    /// Checks that status, code, signal and limit tell one story.
+    /// Checks that status, exit code, signal and limit do not contradict each other.
     ///
     /// # Errors
-    /// Says which don't go together.
+    /// The fields that contradict each other.
     pub fn check(&self) -> Result<(), Malformed> {
         let expected = match (self.status, self.exit_code, self.signal) {
             (Status::Failed, None, Some(_)) => self.signal.map(Self::signalled),
@@ -224,7 +224,7 @@ impl Outcome {
         } else {
             Err(Malformed::at(
                 "/predicate/outcome",
-                format!("status {} does not go with its exit code, signal and limit", self.status),
+                format!("status {} contradicts its exit code, signal or limit", self.status),
             ))
         }
     }
@@ -259,7 +259,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream to which nothing was written.
+    /// A stream without any output.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -285,7 +285,7 @@ pub struct Files {
     pub manifest: ContentDigest,
 }
 
-/// The manifest of a run that left no files.
+/// The manifest of a run that left no files behind.
 pub const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
@@ -327,13 +327,13 @@ impl Receipt {
     /// The statement with its subjects.
     ///
     /// # Errors
-    /// When the embedded authorization is not base64.
+    /// If the embedded authorization is not base64.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let authorization = self.authorization_digest()?;
         Ok(self.into_statement_of(&authorization))
     }
 
-    /// The same by who has the digest of the embedded authorization already.
+    /// The same for a caller that already has the digest of the embedded authorization.
     #[must_use]
     pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
         let subjects = self.subjects(authorization.as_bytes());
@@ -343,17 +343,17 @@ impl Receipt {
     /// The digest of the embedded authorization's payload.
     ///
     /// # Errors
-    /// When the payload is not base64 in the strict spelling.
+    /// If the payload is not base64 in the strict form.
     pub fn authorization_digest(&self) -> Result<AuthorizationDigest, Malformed> {
         let payload = Base64::Strict.decode("/predicate/authorization/payload", &self.authorization.payload)?;
         Ok(AuthorizationDigest::of(&payload))
     }
 
-    /// Checks that the first subject is the embedded authorization. A verifier reports this apart from the
-    /// document's own form: the twin of that subject is not a digest in the predicate but the bytes embedded in it.
+    /// Checks that the first subject is the embedded authorization. A verifier reports this check separately from the form
+    /// of the document, because this subject equals embedded bytes and not a digest in the predicate.
     ///
     /// # Errors
-    /// When it is another authorization.
+    /// If the subject is another authorization.
     pub fn check_authorization_subject(&self, subjects: &[Subject]) -> Result<AuthorizationDigest, Malformed> {
         let digest = self.authorization_digest()?;
         if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
@@ -375,7 +375,7 @@ impl Receipt {
 
 impl Predicate for Receipt {
     const KIND: &'static str = "receipt";
-    // An authorization at its maximum with 16 signatures (39,498 bytes), and the rest: the leaf still fits into a tile entry.
+    // The largest authorization with 16 signatures (39,498 bytes), and the rest. The log entry still fits into a tile.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
     const RESERVED: &'static [Reserved] = &[
         Reserved::field::<ProgramFacts>("programs"),
@@ -400,13 +400,13 @@ impl Predicate for Receipt {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
         }
         check_output(&self.output)?;
-        // Of the authorization's subject only the form; see check_authorization_subject.
+        // Only the form of the authorization's subject is checked here; see check_authorization_subject.
         let authorization = subjects.first().and_then(Subject::sha256);
         check_subjects(subjects, &self.subjects(&authorization.unwrap_or_default()))
     }
 
     fn later_value(&self) -> Option<&'static str> {
-        // Files that contradict themselves are no use of the feature.
+        // Contradictory numbers of files are an error, not a use of the later feature.
         let left = self.files.count > 0 && self.files.manifest != Files::none().manifest;
         left.then_some("/predicate/files/count")
     }
@@ -423,13 +423,13 @@ impl Predicate for Receipt {
     }
 }
 
-/// Checks that the counts of each stream tell one story.
+/// Checks that the numbers of each stream do not contradict each other.
 ///
 /// # Errors
-/// Names the stream that contradicts itself.
+/// The stream that contradicts itself.
 pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        // Masking changes lengths, so bytes and recorded compare only where nothing was masked.
+        // Masking changes lengths, so `bytes` and `recorded` are compared only if nothing was masked.
         let whole = stream.recorded == stream.bytes;
         if stream.redactions == 0 && (stream.recorded > stream.bytes || stream.truncated == whole) {
             return Err(Malformed::at(
@@ -475,7 +475,7 @@ mod tests {
         }
     }
 
-    /// The largest decision that is taken.
+    /// The largest accepted decision.
     fn largest_decision() -> Decision {
         (0..99)
             .map(decision)
@@ -484,14 +484,14 @@ mod tests {
             .expect("one without groups is taken")
     }
 
-    /// Everything at the most that this version, and what formats.md names for later ones, can write.
+    /// The largest receipt of this version, with the maxima that formats.md defines for later ones.
     fn largest() -> Receipt {
         let most = MAX_INTEGER;
         let key = |n: u8| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
             crate::crypto::sshsig::SshKey::from_public(key, "").expect("a key").keyid()
         };
-        // Of sizes whose base64 has the most padding.
+        // Sizes whose base64 has the most padding.
         let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
         let signature = |n: usize| {
             let size = if n + 1 == MAX_SIGNATURES { last } else { size };
@@ -566,7 +566,7 @@ mod tests {
         }
     }
 
-    /// The largest list of programs that a receipt may have: paths fill its bytes.
+    /// The largest list of programs of a receipt: the paths use up its bytes.
     fn largest_programs() -> Value {
         let fill = |bytes: usize| {
             let path = |at: usize| json!({"path": format!("/{at:02}{}", "p".repeat(bytes)), "count": MAX_INTEGER});
@@ -598,7 +598,7 @@ mod tests {
         let authorization = largest().authorization.canonical_bytes();
         assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
         let rest = payload.len() - authorization;
-        // What the facts of the sandbox may grow by: kinds of memory that nothing bounds, names that were masked before.
+        // Facts of the sandbox that may be added: kinds of memory without a limit, and names that the previous run masked.
         assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];

@@ -49,7 +49,7 @@ pub struct RefusingBoundary {
 }
 
 impl Refusal {
-    /// One refused input.
+    /// Makes the refusal of one input.
     #[must_use]
     pub fn one(
         boundary: RefusingBoundary,
@@ -64,10 +64,10 @@ impl Refusal {
         Statement::new(refusal, vec![Subject::new("input", input.as_bytes())])
     }
 
-    /// A summary of what was counted only; its subject is the digest of the counts.
+    /// Makes a summary of refusals that were only counted. The subject is the digest of the counts.
     ///
     /// # Errors
-    /// Never in practice: counts are plain integers.
+    /// Never in practice, because counts are integers.
     pub fn summary(
         boundary: RefusingBoundary,
         counts: BTreeMap<Code, u64>,
@@ -96,7 +96,7 @@ impl Predicate for Refusal {
             (Some(_), Some(_), None) => Ok(()),
             (None, None, Some(counts)) if self.pointer.is_none() && !counts.is_empty() => {
                 if counts.values().any(|count| *count == 0) {
-                    Err(Malformed::at("/predicate/counts", "a code that was counted stands here, no other"))
+                    Err(Malformed::at("/predicate/counts", "only codes that are counted are allowed here"))
                 } else if counts_digest(counts)?.as_bytes() == &input {
                     Ok(())
                 } else {

@@ -1,8 +1,8 @@
-//! Parts of documents whose feature comes with a later version: read strictly, never decided.
+//! Parts of documents whose feature comes with a later version. They are read strictly and never used.
 //!
-//! The types of this room hold what this version can decide and nothing else, so that no code can use the rest by mistake.
-//! What `docs/formats.md` reserves besides is listed here by its place. A document that uses it rightly is refused as
-//! [`Malformed::later`], one that is broken as malformed.
+//! The types of this room contain only what this version can decide, so no code can use the rest by mistake. This file
+//! lists the places of the other parts that `docs/formats.md` reserves. A document with a valid reserved part is refused as
+//! [`Malformed::later`], a document with a broken one as malformed.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -10,40 +10,39 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::crypto::{canonical, json};
-use crate::record::document::Predicate;
 use crate::record::malformed::Malformed;
 
-/// A reserved part of a document: a type with its own rules.
+/// A reserved part of a document: a type with rules of its own.
 pub trait Part: Serialize + DeserializeOwned + JsonSchema {
-    /// Checks what the types of the fields can't.
+    /// Checks the rules that the types of the fields cannot express.
     ///
     /// # Errors
-    /// Says what is wrong, with a pointer into the part.
+    /// The error, with a pointer into the part.
     fn check(&self) -> Result<(), Malformed> {
         Ok(())
     }
 }
 
-/// Where a reserved part stands below the predicate, and what it is. In a path `*` stands for every element of an array.
+/// The place of a reserved part below the predicate, and its form. In a path, `*` stands for every element of an array.
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved {
-    /// Below the predicate.
+    /// The path below the predicate.
     pub path: &'static str,
-    /// What it is.
+    /// The form.
     pub form: Form,
 }
 
-/// What a reserved part is.
+/// The form of a reserved part.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
-    /// A field that an object may have.
+    /// An optional field of an object.
     Field {
-        /// Reads it strictly.
+        /// Reads the field strictly.
         read: fn(&Value) -> Result<(), Malformed>,
-        /// Its schema.
+        /// The schema of the field.
         schema: fn(&mut SchemaGenerator) -> Schema,
     },
-    /// A word that a sorted array may hold.
+    /// A word that may be in a sorted array.
     Word(&'static str),
 }
 
@@ -61,32 +60,32 @@ impl Reserved {
     }
 }
 
-/// Reads one part: typed, no field unknown or null, its own rules.
+/// Reads one part: typed, without unknown fields or nulls, by its own rules.
 fn read_part<T: Part>(value: &Value) -> Result<(), Malformed> {
     read_typed::<T>(value)?.check()
 }
 
-/// A value as a type, without a field that is written as null.
+/// Reads a value as a type, and refuses fields with the value null.
 pub(super) fn read_typed<T: Serialize + DeserializeOwned>(value: &Value) -> Result<T, Malformed> {
     let part: T = json::typed(value).map_err(Malformed::from)?;
     check_no_null(value, &part)?;
     Ok(part)
 }
 
-/// Checks that `read`, which was read from `value`, is written as `value` again. A reader that knows every field differs
-/// only where an optional field is null.
+/// Checks that `read`, which was read from `value`, gives `value` when written again. Because the reader knows every field,
+/// the two differ only if an optional field is null.
 ///
 /// # Errors
-/// Names the first field that differs.
+/// The first different field.
 pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malformed> {
     let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
     match differing(value, &again, "") {
         None => Ok(()),
-        Some(pointer) => Err(Malformed::at(pointer, "an optional field is written as null, leave it out")),
+        Some(pointer) => Err(Malformed::at(pointer, "an optional field is null; leave the field out")),
     }
 }
 
-/// The pointer of the first place where the two differ.
+/// The pointer of the first difference.
 fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     match (given, again) {
         (Value::Object(given), Value::Object(again)) => {
@@ -106,12 +105,12 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// An error of a part, with its place in the whole.
+/// Adds the place of a part to its error.
 pub(super) fn below(pointer: &str, error: Malformed) -> Malformed {
     Malformed { pointer: format!("{pointer}{}", error.pointer), ..error }
 }
 
-/// Calls `take` for everything that stands at `path`.
+/// Calls `take` for every value at `path`.
 pub(super) fn each(
     value: &Value,
     path: &str,
@@ -133,7 +132,7 @@ pub(super) fn each(
     }
 }
 
-/// Where `word` stands in an array of words, which must be sorted while it is there.
+/// The index of `word` in an array of words. The array must be sorted with the word in it.
 pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
     let Some(items) = value.as_array() else { return Ok(None) };
     let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };
@@ -143,7 +142,7 @@ pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Opti
         None => Ok(Some(at)),
         Some(before) => Err(Malformed::at(
             format!("{pointer}/{}", before + 1),
-            "out of order or twice: this array is sorted and unique",
+            "out of order or listed twice: sort this array and list each element once",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Review: what a person says of a receipt afterwards. Deciding with it comes with a later version.
+//! Review: the later judgement of a person about a receipt. A later version uses it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum Observed {
 }
 
 impl Review {
-    /// States it of a receipt's payload.
+    /// Makes the review of a receipt's payload.
     #[must_use]
     pub fn of(self, receipt: &[u8; 32]) -> Statement<Self> {
         Statement::new(self, vec![Subject::new("receipt", receipt)])

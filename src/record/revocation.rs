@@ -1,4 +1,4 @@
-//! Revocation: the signed end of a grant, a key, a token or an epoch. Its effect comes with a later version.
+//! Revocation: the signed end of a grant, a key, a token or an epoch. A later version applies it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,11 @@ pub struct Revocation {
     pub reason: String,
 }
 
-/// What can be revoked: names of its subject.
+/// The names of subjects that can be revoked.
 const SUBJECTS: [&str; 4] = ["epoch", "grant", "key", "token"];
 
 impl Revocation {
-    /// States it of a subject.
+    /// Makes the revocation of a subject.
     #[must_use]
     pub fn of(self, name: &str, digest: &[u8; 32]) -> Statement<Self> {
         Statement::new(self, vec![Subject::new(name, digest)])

@@ -1,6 +1,7 @@
 //! Roster: who is who, the root of trust.
 //!
-//! The tables as they are signed; what they mean (keys parsed, names unique, chain of versions) is `trust::roster`.
+//! The tables as they are signed. `trust::roster` interprets them: it parses keys and checks that names are unique.
+//! `trust::chain` connects versions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,11 +90,11 @@ pub enum PresenceRule {
 }
 
 impl PresenceRule {
-    /// The keys that count, in the words of messages.
+    /// The keys that count under this rule, in words for messages.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Required => "touched security keys",
+            Self::Required => "security keys with touch",
             Self::Verified => "security keys that verified the person (PIN or fingerprint)",
         }
     }
@@ -147,7 +148,7 @@ impl Roster {
     /// The statement with its subject, the digest of the canonical predicate.
     ///
     /// # Errors
-    /// When the roster can't be written as canonical JSON.
+    /// If the roster cannot be written as canonical JSON.
     pub fn into_statement(self) -> Result<Statement<Self>, Malformed> {
         let subjects = self.subjects()?;
         Ok(Statement::new(self, subjects))
@@ -166,13 +167,16 @@ impl Predicate for Roster {
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.version == 0 || (self.version == 1) != self.previous.is_none() {
-            return Err(Malformed::at("/predicate/version", "version 1 and no previous go together, and only they"));
+            return Err(Malformed::at(
+                "/predicate/version",
+                "expected no previous in version 1, and previous in every later version",
+            ));
         }
         check_subjects(subjects, &self.subjects()?)
     }
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        // The subject is of the whole predicate; what is left of it has another digest.
+        // The subject is the digest of the whole predicate. Without the reserved parts the digest differs.
         let whole = Subject::new("roster", &sha256(&canonical::to_canonical(&statement["predicate"])));
         let subjects = read_typed::<Vec<Subject>>(&statement["subject"]).map_err(|error| below("/subject", error))?;
         check_subjects(&subjects, &[whole])?;
@@ -181,7 +185,7 @@ impl Predicate for Roster {
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
             let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            // What is wrong with a key of the other tables is said where these are read.
+            // The reader of the other tables reports errors in their keys.
             keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {
@@ -194,7 +198,7 @@ impl Predicate for Roster {
                 let line = line.as_str().unwrap_or_default();
                 let key = material(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
                 if keys.contains(&key) {
-                    return Err(Malformed::at(pointer, "this key stands twice"));
+                    return Err(Malformed::at(pointer, "this key is listed twice"));
                 }
                 keys.push(key);
             }
@@ -209,7 +213,7 @@ impl Predicate for Roster {
     }
 }
 
-/// What stands for the key of a line where keys are compared.
+/// The bytes that stand for the key of a line in comparisons.
 fn material(line: &str) -> Result<[u8; 32], SshKeyError> {
     match SshKey::parse(line) {
         Ok(key) => Ok(*key.material()),

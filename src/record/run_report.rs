@@ -1,4 +1,4 @@
-//! Run report: what a remote runner signs of a run. Runners come with a later version.
+//! Run report: the signed report of a remote runner. Runners come with a later version.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! JSON Schemas of documents as they really are.
+//! JSON Schemas that match the readers exactly.
 //!
-//! Derived schemas allow more than the readers do: `null` for what is left out, integers of 64 bits. These say what
-//! holds: an optional field is absent or has its type, and no integer is beyond 2^53-1.
+//! Derived schemas allow more than the readers: `null` for an absent field, and integers of 64 bits. These schemas say what
+//! the readers accept: an optional field is absent or has its type, and no integer is beyond 2^53-1.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use crate::crypto::json::MAX_INTEGER;
 
-/// How every schema and the OpenAPI description are generated (JSON Schema 2020-12).
+/// The settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
 #[must_use]
 pub fn settings() -> SchemaSettings {
     SchemaSettings::draft2020_12().with_transform(RecursiveTransform(as_read))
 }
 
-/// Base64 in the standard alphabet, padded, without stray trailing bits: the one spelling within documents.
+/// Base64 in the standard alphabet, padded, without stray bits at the end: the only form within documents.
 pub const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 fn as_read(schema: &mut Schema) {
@@ -27,12 +27,12 @@ fn as_read(schema: &mut Schema) {
         if schema.get("minimum").is_none() {
             schema.insert("minimum".to_owned(), (-MAX_INTEGER.cast_signed()).into());
         }
-        // The ranges say all that these did, in words that every validator knows.
+        // The ranges express the same as `format`, in words that every validator knows.
         schema.remove("format");
     }
 }
 
-/// `Option<T>` as a field is there with its type, or not there.
+/// A field of type `Option<T>` is present with its type, or absent.
 fn without_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|one| one != "null");
@@ -48,7 +48,7 @@ fn without_null(schema: &mut Schema) {
         && let Some(Value::Object(only)) = only.pop()
     {
         for (key, value) in only {
-            // What the field says of itself goes before what its type says.
+            // The description of the field takes precedence over the description of its type.
             if schema.get(&key).is_none() {
                 schema.insert(key, value);
             }

@@ -11,8 +11,8 @@ use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 
-/// The most that anything that a seal names may have, in bytes: an auditor reads no more, and what does not fit in a
-/// bundle could be shown to nobody.
+/// The largest object that a seal may name, in bytes. An auditor reads no more, and an object that does not fit into a
+/// bundle could not be shown to anyone.
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
 /// What is in force from this log entry on, until the next seal.
@@ -92,7 +92,7 @@ pub struct Followed {
     pub checkpoint: String,
 }
 
-/// This program, as seals name it.
+/// The name of this program in seals.
 pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 impl Seal {
@@ -117,7 +117,7 @@ impl Predicate for Seal {
         if self.genesis.is_some() != first || self.previous.is_none() != first || self.boundary.id.is_none() != first {
             return Err(Malformed::at(
                 "/predicate/number",
-                "number 0, genesis, no previous and no boundary id go together, and only they",
+                "expected genesis without previous and boundary id in seal 0, and previous and boundary id without genesis in every later seal",
             ));
         }
         if self.keys.is_empty() {

@@ -1,4 +1,4 @@
-//! A step's definition: all that decides what runs.
+//! A step's definition: everything that decides what runs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,18 +68,18 @@ pub struct StepDefinition {
     pub programs: Option<Vec<Program>>,
 }
 
-/// The most files that a step brings with it.
+/// The most files that a step contains.
 const MAX_FILES: usize = 256;
-/// The most secrets that a step may ask for.
+/// The most secrets that a step may request.
 const MAX_SECRETS: usize = 32;
 /// The most outputs of a step.
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Checks what types can't of the parts that come with later versions; then, that none of them is used.
+    /// Checks the parts of later versions by rules that types cannot express, then requires that none of them is used.
     ///
     /// # Errors
-    /// What is broken; else [`Malformed::later`] with the first part that is used.
+    /// The broken part; otherwise [`Malformed::later`] with the first used part.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
         let mut used: Vec<String> = [
@@ -117,7 +117,7 @@ impl StepDefinition {
                 return Err(Malformed::at(pointer, "a secret in the environment needs a variable"));
             }
             if secret.variable.is_some() && self.secrets[..at].iter().any(|one| one.variable == secret.variable) {
-                return Err(Malformed::at(pointer, "this variable stands twice"));
+                return Err(Malformed::at(pointer, "this variable is listed twice"));
             }
         }
         check_count("/step/outputs", self.outputs.len(), 0, MAX_OUTPUTS)?;
@@ -132,7 +132,7 @@ impl StepDefinition {
         if let Some(plan) = &self.plan {
             check_range("/step/plan/max_age_s", plan.max_age_s, 1, MAX_GRANT_S)?;
             if plan.step == self.reference {
-                return Err(Malformed::at("/step/plan/step", "a step is no plan of itself"));
+                return Err(Malformed::at("/step/plan/step", "a step cannot be its own plan"));
             }
         }
         if let Some(labels) = &self.runs_on {
@@ -143,18 +143,18 @@ impl StepDefinition {
             check_sorted("/step/programs", programs)?;
             check_bytes("/step/programs", programs, MAX_PROGRAMS_BYTES)?;
             if self.sandbox.off_reason.is_some() {
-                return Err(Malformed::at("/step/programs", "with sandbox=off nothing holds a list of programs"));
+                return Err(Malformed::at("/step/programs", "with sandbox=off nothing enforces a list of programs"));
             }
         }
         Ok(())
     }
 }
 
-/// The types that a parameter or an output may have.
+/// The types of parameters and outputs.
 const SCHEMA_TYPES: [&str; 5] = ["array", "boolean", "integer", "object", "string"];
 
-/// Finds every `x-secret` of a parameter schema; each must be that of a plain string whose value nothing gives, in a schema
-/// or `above` it.
+/// Finds every `x-secret` of a parameter schema. Each must belong to a plain string whose value is not given by the schema
+/// itself or by a schema `above` it.
 fn secrets_in(schema: &Value, pointer: &str, above: bool, found: &mut Vec<String>) -> Result<(), Malformed> {
     let given = above || ["const", "default", "enum"].iter().any(|keyword| schema.get(keyword).is_some());
     if let Some(secret) = schema.get("x-secret") {
@@ -283,14 +283,14 @@ pub struct Approvals {
 }
 
 impl Approvals {
-    /// The rule of a step that says nothing: one, of whom policy names.
+    /// The rule of a step that declares none: one person of the groups that policy names.
     #[must_use]
     pub const fn unspecified() -> Self {
         Self { required: 1, from: Vec::new(), each: None }
     }
 
-    /// Reads a rule as people write it: `{required: 2, from: [ops], each: true}`. `required` is 1 when it is
-    /// left out; `from` may be so only where `groups` says that a rule without groups has a meaning (in a step).
+    /// Reads a rule as people write it: `{required: 2, from: [ops], each: true}`. An absent `required` means 1. `from` may
+    /// be absent only if `groups` allows a rule without groups (in a step).
     pub fn read(node: &Node, groups: Groups, flaws: &mut Vec<Flaw>) -> Option<Self> {
         let before = flaws.len();
         let mut rule = Self::unspecified();
@@ -313,7 +313,10 @@ impl Approvals {
                         let Some(text) = item.text("a group", flaws) else { continue };
                         match text.parse::<GroupName>() {
                             Ok(name) if rule.from.contains(&name) => {
-                                flaws.push(Flaw::new(item.place, format!("{name} stands twice: name each group once")));
+                                flaws.push(Flaw::new(
+                                    item.place,
+                                    format!("{name} is listed twice: list each group once"),
+                                ));
                             }
                             Ok(name) => rule.from.push(name),
                             Err(error) => flaws.push(Flaw::new(item.place, error.to_string())),
@@ -339,7 +342,7 @@ impl Approvals {
         }
     }
 
-    /// What makes this rule one that can't be or needn't be met, if anything.
+    /// The error of a rule that nobody can meet, or that needs nobody.
     #[must_use]
     pub fn fault(&self, groups: Groups) -> Option<String> {
         let named = self.from.len() as u64;
@@ -351,19 +354,19 @@ impl Approvals {
         } else if self.each == Some(true) && named > MAX_EACH_GROUPS {
             Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
         } else if places > MAX_SIGNATURES as u64 {
-            Some(format!("{places} signatures are asked for: an authorization holds at most {MAX_SIGNATURES}"))
+            Some(format!("the rule requires {places} signatures: an authorization has at most {MAX_SIGNATURES}"))
         } else {
             None
         }
     }
 }
 
-/// Whether a quorum rule must name groups itself.
+/// Whether a quorum rule must name its groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Groups {
     /// In policy: an empty list is an error.
     Named,
-    /// In a step: an empty list means whom policy names.
+    /// In a step: an empty list means the groups that policy names.
     OrWhomPolicyNames,
 }
 
@@ -380,7 +383,7 @@ pub struct RegistryLeaf {
 
 /// The largest script of a step.
 pub const MAX_SOURCE_BYTES: usize = 64 << 10;
-/// The largest definition of a step, in bytes of canonical JSON: as much as a bundle has room for.
+/// The largest definition of a step, in bytes of canonical JSON. A bundle has room for this size.
 pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
-/// The most groups that `each` may name: the check looks at every set of them.
+/// The most groups that `each` may name, because the check examines every subset of them.
 pub const MAX_EACH_GROUPS: u64 = 8;

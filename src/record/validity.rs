@@ -11,11 +11,11 @@ use crate::record::code::Code;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The last second that the form can write: 9999-12-31T23:59:59Z.
+/// The last second that the form can express: 9999-12-31T23:59:59Z.
 const LAST: i64 = 253_402_300_799;
 
 impl Timestamp {
-    /// The second `seconds` after 1970-01-01T00:00:00Z, kept within what the form can write (0000 to 9999).
+    /// The time `seconds` after 1970-01-01T00:00:00Z, limited to what the form can express (years 0000 to 9999).
     #[must_use]
     pub const fn from_unix(seconds: i64) -> Self {
         let floored = if seconds < 0 { 0 } else { seconds };
@@ -36,7 +36,7 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// `YYYY-MM-DDTHH:MM:SSZ`. Every document has several, so the digits are written and read by hand.
+    /// `YYYY-MM-DDTHH:MM:SSZ`. Every document has several times, so a hand-written formatter saves time.
     fn form(self) -> [u8; 20] {
         let at = OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut form = *b"0000-00-00T00:00:00Z";
@@ -58,7 +58,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Digits and signs: it is ASCII.
+        // The form consists of ASCII digits and signs.
         f.write_str(std::str::from_utf8(&self.form()).unwrap_or_default())
     }
 }
@@ -69,7 +69,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// A time that is not written `YYYY-MM-DDTHH:MM:SSZ`, or is none of the calendar's.
+/// The error for a text that is not `YYYY-MM-DDTHH:MM:SSZ`, or that names a date which does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimestampFormatError;
 
@@ -96,7 +96,7 @@ impl FromStr for Timestamp {
             .and_then(|date| date.with_hms(two(11), two(14), two(17)).ok())
             .ok_or(TimestampFormatError)?;
         let parsed = Self::from_unix(at.assume_utc().unix_timestamp());
-        // One spelling only: what we would write must be what was written. That refuses whatever is no digit, too.
+        // A time has one form: writing it again must give the same text. This also refuses characters that are not digits.
         if parsed.form() == *bytes { Ok(parsed) } else { Err(TimestampFormatError) }
     }
 }
@@ -123,31 +123,31 @@ impl schemars::JsonSchema for Timestamp {
     }
 }
 
-/// A clock may be ahead of the boundary's by this much when a statement is issued.
+/// The largest difference by which a clock may be ahead of the boundary's clock at the issue of a statement.
 pub const SKEW_S: i64 = 60;
-/// The longest a statement may be valid from its issue.
+/// The longest time from the issue of a statement to its end.
 pub const MAX_WINDOW_S: i64 = 24 * 3600;
-/// How long a proposal is valid unless it says otherwise.
+/// The default time for which a proposal is valid.
 pub const DEFAULT_WINDOW_S: i64 = 3600;
 
-/// It is the time that was signed; only [`judge`] makes it.
+/// Proves that the time is within the signed window. Only [`judge`] constructs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Open(Timestamp);
 
 impl Open {
-    /// The moment that was judged.
+    /// The judged moment.
     #[must_use]
     pub const fn at(self) -> Timestamp {
         self.0
     }
 }
 
-/// Judges a window at `at`: `issued_at` ≤ `not_before` < `expires_at`; `issued_at` ≤ `at` + 60 s; `not_before` ≤ `at`;
-/// `at` < `expires_at` (no skew at the end); `expires_at` - `issued_at` at most 24 h, or `max_s` where policy says less.
+/// Judges a window at `at`: `issued_at` ≤ `not_before` < `expires_at`; `issued_at` ≤ `at` + 60 s; `not_before` ≤ `at`; `at`
+/// < `expires_at` (no tolerance at the end); `expires_at` - `issued_at` at most 24 h, or `max_s` if policy allows less.
 ///
 /// # Errors
-/// The first rule that is broken: those that no time could mend come first.
+/// The first broken rule. Rules that no waiting can satisfy come first.
 pub fn judge(
     issued_at: Timestamp,
     not_before: Timestamp,
@@ -177,39 +177,39 @@ pub fn judge(
     Ok(Open(at))
 }
 
-/// Why now is not the time.
+/// The reason why the time is outside of the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WindowError {
     /// Issue, start and end are not in order.
     Reversed,
-    /// The window is longer than it may be.
+    /// The window is too long.
     TooLong {
-        /// Its length.
+        /// The length of the window.
         seconds: i64,
-        /// The most that is allowed.
+        /// The longest allowed window.
         allowed: i64,
-        /// Whether policy says so; else the format does.
+        /// Whether policy sets the limit; otherwise the format does.
         by_policy: bool,
     },
-    /// The end has come; without skew.
+    /// The end has passed, without tolerance.
     Expired {
         /// The end.
         until: Timestamp,
-        /// Now.
+        /// The judged moment.
         at: Timestamp,
     },
-    /// It was issued in the future, by more than clocks differ.
+    /// The statement was issued further in the future than the tolerance for clocks.
     IssuedLater {
-        /// The issue.
+        /// The time of issue.
         issued: Timestamp,
-        /// Now.
+        /// The judged moment.
         at: Timestamp,
     },
-    /// The start is still to come.
+    /// The window has not begun.
     NotYet {
-        /// The start.
+        /// The beginning.
         from: Timestamp,
-        /// Now.
+        /// The judged moment.
         at: Timestamp,
     },
 }
@@ -233,13 +233,13 @@ impl fmt::Display for WindowError {
             Self::Reversed => f.write_str("the times must be in order: issued_at, not_before, then expires_at"),
             Self::TooLong { seconds, allowed, by_policy } => {
                 let by = if *by_policy { "policy allows" } else { "at most" };
-                write!(f, "valid for {seconds} seconds, {by} {allowed}; propose it with a shorter window")
+                write!(f, "valid for {seconds} seconds, {by} {allowed}; propose again with a shorter window")
             }
-            Self::Expired { until, at } => write!(f, "expired at {until}, it is {at}; propose it again"),
+            Self::Expired { until, at } => write!(f, "expired at {until}, now is {at}; propose again"),
             Self::IssuedLater { issued, at } => {
-                write!(f, "issued at {issued}, it is {at} here; set the clocks right")
+                write!(f, "issued at {issued}, but now is {at} here; correct the clocks")
             }
-            Self::NotYet { from, at } => write!(f, "not valid before {from}, it is {at}; wait until then"),
+            Self::NotYet { from, at } => write!(f, "not valid before {from}, now is {at}; wait until then"),
         }
     }
 }

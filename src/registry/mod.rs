@@ -381,10 +381,10 @@ mod tests {
         let stars = format!("deny=**/{}", "*".repeat(1000));
         for (defaults, fence, expected) in [
             ("", "read=srv", "a.md:5:18: the path \"srv\" is relative"),
-            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" climbs"),
-            ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" stands twice"),
+            ("", "read=/srv/../etc", "a.md:5:18: the path \"/srv/../etc\" contains"),
+            ("", "read=/srv,/srv", "a.md:5:18: \"/srv\" is listed twice"),
             ("", "write=/srv", "a.md:5:19: `write` names a tree of the host, and nothing says how"),
-            ("", "workdir=copy", "a.md:5:21: `workdir` is given without its tree"),
+            ("", "workdir=copy", "a.md:5:21: `workdir` needs a tree"),
             ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
             ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),
             ("", &stars, "a.md:5:18: the deny pattern"),
@@ -394,8 +394,8 @@ mod tests {
             ("", "sandbox=off", "a.md:5:21: sandbox=off needs its reason"),
             ("", "sandbox=strict", "a.md:5:21: unknown value of sandbox"),
             ("", "reason=x", "a.md:5:20: a reason is given for sandbox=off only"),
-            ("", "sandbox=off reason=x network=host", "a.md:5:21: with sandbox=off nothing holds `network`"),
-            ("read: [\"/srv/a\\nb\"]", "", "a.md:3:19: the path \"/srv/a\\nb\" holds a line break"),
+            ("", "sandbox=off reason=x network=host", "a.md:5:21: with sandbox=off nothing enforces `network`"),
+            ("read: [\"/srv/a\\nb\"]", "", "a.md:3:19: the path \"/srv/a\\nb\" contains a line break"),
             ("network: all", "", "a.md:3:21: unknown value of `network`: \"all\""),
             ("run-as: web", "", "a.md:3:12: unknown key in defaults: \"run-as\""),
         ] {
@@ -511,9 +511,9 @@ mod tests {
             ("---\ncountersign: 1\ntitle: [a\n---\n".to_owned(), "a.md:"),
             (
                 "---\ncountersign: 1\ntitle: a\ntitle: b\n---\n".to_owned(),
-                "a.md:4:1: the key \"title\" stands already at 3:1",
+                "a.md:4:1: the key \"title\" is already at 3:1",
             ),
-            ("---\ncountersign: 1.0\n---\n".to_owned(), "a.md:2:14: \"1.0\" is no whole number"),
+            ("---\ncountersign: 1.0\n---\n".to_owned(), "a.md:2:14: \"1.0\" is not a whole number"),
             (
                 "---\ncountersign: 1\nsecrets: [a]\n---\n".to_owned(),
                 "a.md:3:1: `secrets` in the front matter is not supported by this version",
@@ -526,7 +526,7 @@ mod tests {
                 "---\ncountersign: 1\ndefaults: {timeout: 60}\n---\n".to_owned(),
                 "a.md:3:21: \"60\" can't be read: write 90s, 5m or 1h",
             ),
-            ("---\ncountersign: 1\ndefaults: {cpu: 0.5}\n---\n".to_owned(), "a.md:3:17: \"0.5\" is no whole number"),
+            ("---\ncountersign: 1\ndefaults: {cpu: 0.5}\n---\n".to_owned(), "a.md:3:17: \"0.5\" is not a whole number"),
             (
                 "---\ncountersign: 1\ndefaults: {interpreter: fish}\n---\n".to_owned(),
                 "a.md:3:25: unknown interpreter: \"fish\"",

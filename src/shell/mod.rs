@@ -9,7 +9,7 @@
 //!   `arithmetic` what they are made of
 //!
 //! The reader is a small conservative one of our own: whatever it does not read exactly as bash and dash do is refused, never
-//! guessed. SECURITY.md says why no library does this, and what is not read.
+//! guessed. docs/design.md says why no library does this, and what is not read.
 mod arithmetic;
 mod builtins;
 mod carriers;

@@ -1,6 +1,6 @@
 //! Programs and builtins that run their arguments.
 //!
-//! A closed table: what is not in it is taken to run nothing (SECURITY.md lists what that misses). Each entry is the program's option
+//! A closed table: what is not in it is taken to run nothing (docs/design.md lists what that misses). Each entry is the program's option
 //! grammar and what its operands are; where a word can't be told apart from an option, what follows is unknown.
 
 use crate::shell::grammars::{

@@ -1,12 +1,12 @@
 //! Chain of rosters: from a trusted version to the others.
 //!
-//! Later versions are trusted through signatures by the threshold of the version before *and* their own (as
-//! TUF does for roots), earlier ones through the `previous` digests. A key that is gone never comes back.
+//! A later version is trusted if the threshold of the previous version *and* its own threshold signed it (as TUF does for
+//! root metadata). An earlier version is trusted through the `previous` digests. A removed key never returns.
 
 use std::collections::HashMap;
 
-use crate::crypto::digest::RosterDigest;
 use crate::crypto::canonical;
+use crate::crypto::digest::RosterDigest;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::malformed::Malformed;
 use crate::record::roster::Roster;
@@ -14,28 +14,28 @@ use crate::trust::chain_error::{ChainError, MAX_VERSIONS};
 use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::trust::succession::Standing;
 
-/// What somebody trusts beforehand.
+/// The roster that a reader trusts beforehand.
 #[derive(Debug, Clone)]
 pub enum Pinned {
-    /// Whichever version has this digest of its payload.
+    /// The version whose payload has this digest.
     Digest(RosterDigest),
     /// This version.
     Roster(Box<TrustedRoster>),
-    /// All these versions, the newest of them above all.
+    /// All these versions. The newest of them has priority.
     Chain(Box<Chain>),
 }
 
 impl Pinned {
-    /// A roster file that the user names: an envelope, whose payload counts as trusted by hand.
+    /// Pins a roster file that the user names. The file is an envelope, and the user's choice makes its payload trusted.
     ///
     /// # Errors
-    /// When it is no roster, or one that breaks its rules.
+    /// If the file is not a roster, or breaks a rule of rosters.
     pub fn from_envelope(envelope: &Envelope) -> Result<Self, RosterError> {
         let payload = payload_of(envelope, Base64::Lenient).map_err(RosterError::Malformed)?;
         Ok(Self::Roster(Box::new(TrustedRoster::from_payload(&payload)?)))
     }
 
-    /// The digest that is trusted.
+    /// The pinned digest.
     #[must_use]
     pub fn digest(&self) -> RosterDigest {
         match self {
@@ -46,29 +46,29 @@ impl Pinned {
     }
 }
 
-/// Versions from 1 on, each connected with the one that was trusted beforehand.
+/// Versions from 1 on, all connected with the pinned one.
 #[derive(Debug, Clone)]
 pub struct Chain {
     versions: Vec<TrustedRoster>,
     envelopes: Vec<Envelope>,
-    /// Where the trusted version stands; beyond the last when it is newer.
+    /// The index of the pinned version. The index is beyond the last version if the pinned version is newer.
     anchor: usize,
-    /// Trusted versions that are newer than the last.
+    /// Pinned versions that are newer than the last connected one.
     newer: Vec<TrustedRoster>,
 }
 
 impl Chain {
-    /// Connects `versions` (from 1 on, none left out) with the trusted one.
+    /// Connects `versions` (from 1 on, without gaps) with the pinned version.
     ///
     /// # Errors
-    /// The first link that does not hold.
+    /// The first link that is not valid.
     pub fn connect(trusted: &Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
         let read = read(versions)?;
         let newest = read.len() as u64;
         let mut newer = Vec::new();
         let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
             (Some(at), _) => at,
-            // The trusted version may be the one right after the last that is here.
+            // The pinned version may directly follow the last version here.
             (None, Pinned::Roster(roster))
                 if roster.version() == newest + 1
                     && roster.tables().previous == read.last().map(TrustedRoster::digest) =>
@@ -79,7 +79,7 @@ impl Chain {
             (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
                 return Err(ChainError::TooNew { trusted: roster.version(), newest });
             }
-            // Or all that lies between is known: then the last one here is one of those.
+            // The pinned chain may have all versions in between. Then the last version here is one of them.
             (None, Pinned::Chain(known)) => {
                 let here = read.last().map(TrustedRoster::digest);
                 let mut all = known.versions.iter().chain(&known.newer);
@@ -99,40 +99,40 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Connects `versions` with the first of them, which whoever calls has a reason to trust: the genesis seal names it.
+    /// Connects `versions` with the first of them. The caller has a reason to trust the first one: the first seal names it.
     ///
     /// # Errors
-    /// The first link that does not hold.
+    /// The first link that is not valid.
     pub fn from_first(versions: &[Envelope]) -> Result<Self, ChainError> {
         let first = versions.first().ok_or(ChainError::Count { found: 0 })?;
         let payload = payload_of(first, Base64::Strict).map_err(|error| ChainError::Malformed { version: 1, error })?;
         Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
     }
 
-    /// The chain with one more version, signed by both thresholds.
+    /// Extends the chain by one version that both thresholds signed.
     ///
     /// # Errors
-    /// When it does not follow the last one.
+    /// If the version does not follow the last one.
     pub fn extend(&self, envelope: &Envelope) -> Result<Self, ChainError> {
         let longer = self.with(self.read_next(envelope)?, envelope)?;
         check_link(self.last(), longer.last(), envelope)?;
         Ok(longer)
     }
 
-    /// Checks everything of a next version but who signed it.
+    /// Checks a next version in every respect except its signatures.
     ///
     /// # Errors
-    /// When it could not follow the last one, whoever signed it.
+    /// If the version could not follow the last one with any signatures.
     pub fn check_follows(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
         let next = self.read_next(envelope)?;
         let _connected = self.with(next.clone(), envelope)?;
         Ok(next)
     }
 
-    /// The chain as it was when this version was its last.
+    /// The chain at the time when this version was its last one.
     #[must_use]
     pub fn until(&self, version: u64) -> Self {
-        // Versions count from 1, and version 1 is always there.
+        // Versions count from 1, and version 1 always exists.
         let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
         Self {
             versions: self.versions[..length].to_vec(),
@@ -158,63 +158,63 @@ impl Chain {
         read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
 
-    /// The last version that was connected: in a bundle the one that the seal names.
+    /// The last connected version. In a bundle, the seal names this version.
     #[must_use]
     pub fn last(&self) -> &TrustedRoster {
-        // connect() refuses an empty list, so there is a last one.
+        // connect() refuses an empty list, so a last version exists.
         &self.versions[self.versions.len() - 1]
     }
 
-    /// The newest version known: the trusted one, where it is newer than the others.
+    /// The newest known version. This is the pinned version if it is newer than the others.
     #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
-    /// Whether every version after the trusted one needed signatures of the one before it. The trusted one itself may be
-    /// unguarded: it was trusted by hand.
+    /// Whether every version after the pinned one needed signatures of the version before. The pinned version itself may be
+    /// unguarded, because a person trusted it directly.
     #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
-        // Nothing lies between where the trusted one is the newest.
+        // If the pinned version is the newest, there is nothing in between.
         let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
         since.iter().all(TrustedRoster::is_guarded)
     }
 
-    /// The version of this digest.
+    /// The version with this digest.
     #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
         self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
     }
 
-    /// Versions 1 to the last, each read.
+    /// Versions 1 to the last, parsed.
     #[must_use]
     pub fn versions(&self) -> &[TrustedRoster] {
         &self.versions
     }
 
-    /// Versions 1 to the last as they are signed.
+    /// Versions 1 to the last, as signed envelopes.
     #[must_use]
     pub fn envelopes(&self) -> &[Envelope] {
         &self.envelopes
     }
 
-    /// The canonical array of the envelopes: a bundle's `roster`, and the blob that a seal names as `rosters`.
+    /// The canonical array of the envelopes. Bundles have it as `roster`, and a seal names its blob as `rosters`.
     ///
     /// # Errors
-    /// Never in practice: envelopes are made of texts.
+    /// Never in practice, because envelopes consist of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
     }
 
-    /// The versions from the trusted one on, to the last, whose successor needs nobody's signature: whoever had them in
-    /// hand could have put anything in their place.
+    /// The versions from the pinned one to the last whose successor needs no signature. Anyone who handed these versions
+    /// over could have replaced the successor.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
     }
 
-    // A key that an earlier version had and a later one no longer has may never return, under any name or role.
+    // A key that an earlier version had and a later version lacks may never return, under any name or role.
     fn check_no_return(&self) -> Result<(), ChainError> {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
         for roster in self.versions.iter().chain(&self.newer) {
@@ -234,7 +234,7 @@ impl Chain {
     }
 }
 
-/// Reads versions from 1 on, each naming the one before; signatures are not looked at.
+/// Reads versions from 1 on, each of which names the version before. Signatures are not checked.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
         return Err(ChainError::Count { found: versions.len() });
@@ -262,19 +262,19 @@ fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -
     Ok(roster)
 }
 
-/// The payload of an envelope whose trust does not come from its signatures.
+/// The payload of an envelope that is trusted for another reason than its signatures.
 ///
 /// # Errors
-/// When the envelope is of another type, too large or not base64, or (in the strict reading) its signatures are out of order
-/// or doubled.
+/// If the envelope is of another type, too large or not base64. In strict reading also if its signatures are out of order
+/// or duplicated.
 pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malformed> {
-    // from_envelope checks type, sizes and the spelling of all base64.
+    // from_envelope checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
-    // One spelling of an envelope: in a bundle and in the log its signatures stand by keyid, each once.
+    // An envelope has one form: in bundles and in the log, its signatures are sorted by key id, each key once.
     if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
         return Err(Malformed::at(
             "/signatures",
-            "out of order or twice: signatures are sorted by keyid, each key once",
+            "out of order or listed twice: sort the signatures by keyid, each key once",
         ));
     }
     base64.decode("/payload", &envelope.payload)
@@ -332,10 +332,10 @@ mod tests {
         RosterDigest::of(&payload_of(envelope, Base64::Strict).expect("payload"))
     }
 
-    /// What a version changes, and who signs it.
+    /// The change of a version, and the keys that sign it.
     type Step<'a> = (&'a dyn Fn(&mut Roster), &'a [u8]);
 
-    /// Version 1, and one after another what the edits make of the version before.
+    /// Version 1, then one version for each edit.
     fn versions(edits: &[Step<'_>]) -> Vec<Envelope> {
         let mut tables = first();
         let mut chain = vec![sign(tables.clone(), &[])];
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn earlier_versions_are_trusted_by_their_digest() {
-        // Nobody signed version 2, which only its signatures would connect forwards.
+        // Nobody signed version 2, so only the `previous` digests connect it.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
         assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(), "pinned at the beginning");

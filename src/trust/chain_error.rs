@@ -7,83 +7,86 @@ use crate::crypto::sshsig;
 use crate::record::malformed::Malformed;
 use crate::trust::roster::RosterError;
 
-/// Why versions of a roster are not connected with the trusted one.
+/// The most versions that are read. One version has at most 256 KiB, and a bundle at most 4 MiB.
+pub const MAX_VERSIONS: usize = 1024;
+
+/// The reason why versions of a roster are not connected with the pinned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainError {
-    /// No version at all, or too many.
+    /// There is no version, or there are too many.
     Count {
-        /// How many.
+        /// The number of versions.
         found: usize,
     },
-    /// An envelope that is none.
+    /// The envelope is malformed.
     Malformed {
-        /// Which version.
+        /// The version.
         version: u64,
-        /// Why.
+        /// The reason.
         error: Malformed,
     },
-    /// A payload that is no roster, or breaks its rules.
+    /// The payload is not a roster, or breaks a rule of rosters.
     Roster {
-        /// Which version.
+        /// The version.
         version: u64,
-        /// Why.
+        /// The reason.
         error: RosterError,
     },
     /// A version is missing or out of order.
     OutOfOrder {
-        /// The version that belongs here.
+        /// The expected version.
         expected: u64,
-        /// The version that stands here.
+        /// The version that was found.
         found: u64,
     },
-    /// `previous` is not the version before.
+    /// `previous` is not the digest of the version before.
     OtherPrevious {
-        /// Which version.
+        /// The version.
         version: u64,
     },
-    /// Version 1 carries signatures.
+    /// Version 1 has signatures.
     FirstIsSigned,
-    /// None of the versions is the trusted one.
+    /// None of the versions is the pinned one.
     NotTrusted {
-        /// The digest that is trusted.
+        /// The pinned digest.
         trusted: RosterDigest,
         /// The digest of version 1 here.
         first: RosterDigest,
     },
-    /// The trusted version is newer than the versions here lead to.
+    /// The pinned version is newer than the versions here, with a gap in between.
     TooNew {
-        /// The trusted version.
+        /// The pinned version.
         trusted: u64,
         /// The newest version here.
         newest: u64,
     },
-    /// A signature that does not hold, or of nobody who may sign.
+    /// A signature is not valid, or its signer may not sign.
     Signature {
-        /// Which version.
+        /// The version.
         version: u64,
-        /// The key it claims.
+        /// The key id of the signature.
         keyid: sshsig::KeyId,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Fewer approvers signed than the threshold asks for.
+    /// Fewer approvers signed than the threshold requires.
     TooFewSignatures {
-        /// The version that is signed.
+        /// The signed version.
         version: u64,
         /// The version whose threshold is not met.
         of: u64,
-        /// How many of its approvers signed.
+        /// The number of approvers who signed.
         found: u64,
-        /// How many it asks for.
+        /// The number that the threshold requires.
         required: u64,
     },
-    /// A key that was gone is there again.
+    /// A removed key is in the roster again.
     KeyReturned {
-        /// The version that has it again.
+        /// The version that has the key again.
         version: u64,
-        /// The last version that had it.
+        /// The last version that had the key before.
         gone_after: u64,
-        /// Whose key it is now.
+        /// The new holder of the key.
         holder: String,
     },
 }
@@ -95,14 +98,14 @@ impl fmt::Display for ChainError {
             Self::Malformed { version, error } => write!(f, "version {version} of the roster: {error}"),
             Self::Roster { version, error } => write!(f, "version {version} of the roster: {error}"),
             Self::OutOfOrder { expected, found } => {
-                write!(f, "version {found} of the roster stands where version {expected} belongs")
+                write!(f, "expected version {expected} of the roster, found version {found}")
             }
             Self::OtherPrevious { version } => {
                 write!(f, "version {version} of the roster does not follow the one before it")
             }
-            Self::FirstIsSigned => {
-                f.write_str("version 1 of a roster carries no signatures, it is trusted by its digest")
-            }
+            Self::FirstIsSigned => f.write_str(
+                "version 1 of a roster has no signatures, because readers pin its digest; remove the signatures",
+            ),
             Self::NotTrusted { trusted, first } => {
                 write!(f, "no version of the roster is the trusted one ({trusted}); version 1 here is {first}")
             }
@@ -124,7 +127,7 @@ impl fmt::Display for ChainError {
             ),
             Self::KeyReturned { version, gone_after, holder } => write!(
                 f,
-                "version {version} of the roster gives {holder} a key that was gone after version {gone_after}; such a key may never return"
+                "version {version} of the roster gives {holder} a key that was removed after version {gone_after}; a removed key never returns, so use a new key"
             ),
         }
     }
@@ -139,6 +142,3 @@ impl ChainError {
         matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })
     }
 }
-
-/// The most versions that are read: each is at most 256 KiB, and a bundle holds 4 MiB.
-pub const MAX_VERSIONS: usize = 1024;

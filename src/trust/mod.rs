@@ -1,4 +1,4 @@
-//! Who is who, and who signs.
+//! Rosters, signers and keys.
 pub mod chain;
 pub mod chain_error;
 pub mod open_signer;

@@ -1,7 +1,7 @@
-//! Roster: one version, checked; who is who.
+//! One version of a roster, with its rules checked.
 //!
-//! The tables are `record::roster`. Here their keys are parsed and their rules held: names are unique, groups
-//! exist, no key material stands twice. Whether a version is to be trusted at all is `trust::chain`.
+//! `record::roster` has the tables. This file parses their keys and checks their rules: names are unique, groups exist, no
+//! key is listed twice. `trust::chain` decides whether a version is trusted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::record::ident::{BoundaryName, GroupName, Name};
 use crate::record::malformed::Malformed;
 use crate::record::roster::{Approver, PresenceRule, Proposer, Roster};
 
-/// One version of a roster whose rules hold, and its payload.
+/// One version of a roster whose rules are met, with its payload.
 #[derive(Debug, Clone)]
 pub struct TrustedRoster {
     roster: Roster,
@@ -30,20 +30,20 @@ pub struct TrustedRoster {
 #[derive(Debug, Clone, Default)]
 struct Index {
     keys: HashMap<KeyId, (Holder, SshKey)>,
-    /// Keys of types that this version can't verify: nobody looks for a signer among them.
+    /// Keys of types that this version cannot verify. No signer is searched among them.
     foreign: Vec<(Holder, ForeignKey)>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
     groups: BTreeMap<GroupName, Option<PresenceRule>>,
 }
 
-/// Whose key it is.
+/// The holder of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// Somebody who may approve.
+    /// A person who may approve.
     Approver(Name),
     /// A proposer with keys of its own.
     Proposer(Name),
-    /// Somebody who may cancel and revoke.
+    /// A person who may cancel and revoke.
     Operator(Name),
     /// A boundary.
     Boundary(BoundaryName),
@@ -61,16 +61,17 @@ impl fmt::Display for Holder {
 }
 
 impl TrustedRoster {
-    /// Checks a payload that the caller trusts: pinned by its digest, signed through a chain, or taken by hand at genesis.
+    /// Checks a payload that the caller trusts: pinned by its digest, signed through a chain, or accepted as the first
+    /// version.
     ///
     /// # Errors
-    /// When it is no roster, or breaks a rule; all broken rules together.
+    /// If the payload is not a roster, or breaks rules; all broken rules together.
     pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
         let statement = Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
         Self::from_statement(statement, payload)
     }
 
-    /// Checks a statement that was read already, with the payload that it was read from.
+    /// Checks a parsed statement, with the payload from which it was parsed.
     ///
     /// # Errors
     /// All broken rules together.
@@ -86,7 +87,7 @@ impl TrustedRoster {
         &self.roster
     }
 
-    /// The bytes that its digest names.
+    /// The payload: the bytes that the digest names.
     #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
@@ -98,37 +99,37 @@ impl TrustedRoster {
         self.digest
     }
 
-    /// From 1, counting.
+    /// The version, counted from 1.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.roster.version
     }
 
-    /// The policy that goes with it.
+    /// The digest of the policy that belongs to this version.
     #[must_use]
     pub const fn policy(&self) -> PolicyDigest {
         self.roster.policy
     }
 
-    /// Whether the next version needs anybody's signature; if not, every verifier says *unguarded*.
+    /// Whether the next version needs any signature. If not, every verifier reports *unguarded*.
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.roster.threshold > 0
     }
 
-    /// Who holds the key of this id, and the key.
+    /// The key with this id, and its holder.
     #[must_use]
     pub fn signer(&self, keyid: &KeyId) -> Option<(&Holder, &SshKey)> {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
-    /// The key of this id, whoever holds it.
+    /// The key with this id, of any holder.
     #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
     }
 
-    /// The approver who holds the key of this id, and the key.
+    /// The approver who holds the key with this id, and the key.
     #[must_use]
     pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
         match self.signer(keyid)? {
@@ -137,31 +138,31 @@ impl TrustedRoster {
         }
     }
 
-    /// The approver of this name.
+    /// The approver with this name.
     #[must_use]
     pub fn approver(&self, name: &Name) -> Option<&Approver> {
         self.roster.approver.iter().find(|approver| approver.name == *name)
     }
 
-    /// The proposer of this name, with its owners.
+    /// The proposer with this name, with its owners.
     #[must_use]
     pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
         self.roster.proposer.iter().find(|proposer| proposer.name == *name)
     }
 
-    /// The keys under which documents of this boundary count; none when the roster does not name it.
+    /// The keys under which documents of this boundary count. There are none if the roster does not name the boundary.
     #[must_use]
     pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The boundary's key of this id.
+    /// The key of this boundary with this id.
     #[must_use]
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
         self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
     }
 
-    /// The boundary that holds the key of this id, and the key.
+    /// The boundary that holds the key with this id, and the key.
     #[must_use]
     pub fn boundary_of(&self, keyid: &KeyId) -> Option<(&BoundaryName, &SshKey)> {
         match self.signer(keyid)? {
@@ -176,13 +177,13 @@ impl TrustedRoster {
         self.index.groups.contains_key(group)
     }
 
-    /// What this group asks of the key of a signature that counts for it.
+    /// The presence rule of this group: what the group requires of the key of a signature.
     #[must_use]
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
         self.index.groups.get(group).copied().flatten()
     }
 
-    /// The keys of types that this version can't verify, and whose they are. They count for nobody.
+    /// The keys of types that this version cannot verify, with their holders. They count for nobody.
     #[must_use]
     pub fn foreign_keys(&self) -> &[(Holder, ForeignKey)] {
         &self.index.foreign
@@ -194,10 +195,10 @@ impl TrustedRoster {
         approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
     }
 
-    /// Whether a new token may have this name: names of people and tokens are unique together.
+    /// Checks whether a new token may have this name. Names of people and tokens are unique together.
     ///
     /// # Errors
-    /// Says who has the name already.
+    /// The table that already has the name.
     pub fn check_token_name(&self, name: &Name) -> Result<FreeName, NameTaken> {
         let tables = [
             (self.roster.approver.iter().any(|entry| entry.name == *name), "approver"),
@@ -210,8 +211,8 @@ impl TrustedRoster {
         }
     }
 
-    /// The approvers as OpenSSH's `allowed_signers` (ssh-keygen(1)), one key a line, for `ssh-keygen -Y verify`:
-    /// `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA… alice`.
+    /// The approvers in OpenSSH's format `allowed_signers` (ssh-keygen(1)), one key in each line, for `ssh-keygen -Y
+    /// verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA… alice`.
     #[must_use]
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
@@ -234,18 +235,18 @@ impl TrustedRoster {
         text
     }
 
-    /// All key material in it, as 32 bytes: what may not come back once it is gone.
+    /// All keys of the roster as 32 bytes. After its removal such a key may not return.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &Holder)> {
         let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
         known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
     }
 }
 
-/// A name that no one in the roster has.
+/// Proves that the roster does not use the name.
 #[derive(Debug)]
 pub struct FreeName(());
 
-/// Somebody has this name.
+/// The error for a name that is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameTaken {
     /// The name.
@@ -256,18 +257,18 @@ pub struct NameTaken {
 
 impl fmt::Display for NameTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} is in the roster, choose another name for the token", self.by, self.name)
+        write!(f, "{} {} is in the roster; choose another name for the token", self.by, self.name)
     }
 }
 
 impl std::error::Error for NameTaken {}
 
-/// Why a document is not a roster to work with.
+/// The reason why a document is not a valid roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterError {
-    /// Not a roster statement.
+    /// The document is not a roster statement.
     Malformed(Malformed),
-    /// A roster that breaks its rules.
+    /// The roster breaks rules.
     Faults(Vec<RosterFault>),
 }
 
@@ -290,12 +291,12 @@ impl fmt::Display for RosterError {
 
 impl std::error::Error for RosterError {}
 
-/// A rule of the roster that is broken.
+/// A broken rule of the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RosterFault {
     /// RFC 6901 pointer into the tables.
     pub pointer: String,
-    /// What is wrong, and what to do.
+    /// The error, and what to do.
     pub message: String,
 }
 
@@ -303,8 +304,10 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     let mut reader = Reader::default();
     for (at, group) in roster.group.iter().enumerate() {
         if reader.index.groups.insert(group.name.clone(), group.presence).is_some() {
-            reader
-                .fault(format!("/group/{at}/name"), format!("group {} stands twice, name each group once", group.name));
+            reader.fault(
+                format!("/group/{at}/name"),
+                format!("group {} is listed twice; list each group once", group.name),
+            );
         }
     }
     for (at, approver) in roster.approver.iter().enumerate() {
@@ -315,11 +318,14 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
             if !reader.index.groups.contains_key(group) {
                 reader.fault(
                     format!("/approver/{at}/groups/{place}"),
-                    format!("there is no group {group}, add [[group]] name = \"{group}\""),
+                    format!("there is no group {group}; add [[group]] name = \"{group}\""),
                 );
             }
             if !own.insert(group) {
-                reader.fault(format!("/approver/{at}/groups/{place}"), format!("group {group} stands twice"));
+                reader.fault(
+                    format!("/approver/{at}/groups/{place}"),
+                    format!("group {group} is listed twice; list each group once"),
+                );
             }
         }
         if let (Some(after), Some(before)) = (approver.valid_after, approver.valid_before)
@@ -327,7 +333,8 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         {
             reader.fault(
                 format!("/approver/{at}/valid_before"),
-                "not after valid_after, the approver could never count".to_owned(),
+                "valid_before is not after valid_after, so the approver would never count; correct one of them"
+                    .to_owned(),
             );
         }
     }
@@ -345,7 +352,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         if reader.index.boundaries.insert(boundary.name.clone(), keys).is_some() {
             reader.fault(
                 format!("/boundary/{at}/name"),
-                format!("boundary {} stands twice, list all its keys in one entry", boundary.name),
+                format!("boundary {} is listed twice; list all its keys in one entry", boundary.name),
             );
         }
     }
@@ -363,9 +370,12 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     let known = |approver: &&Approver| approver.keys.iter().any(|line| SshKey::parse(line).is_ok());
     let signers = roster.approver.iter().filter(known).count() as u64;
     let too_high = if roster.threshold > signers {
-        Some(format!("the next version would need {} of {signers} approvers with keys", roster.threshold))
+        Some(format!(
+            "the next version would need {} approvers, but only {signers} have keys that can sign",
+            roster.threshold
+        ))
     } else if roster.threshold > MAX_SIGNATURES as u64 {
-        Some(format!("an envelope holds {MAX_SIGNATURES} signatures, no version could follow"))
+        Some(format!("an envelope has at most {MAX_SIGNATURES} signatures, so no version could follow"))
     } else {
         None
     };
@@ -375,7 +385,8 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
 }
 
-/// The form of a note verifier key (C2SP signed-note). Its algorithm is not looked at: witnesses have one of their own.
+/// Checks the form of a note verifier key (C2SP signed-note). The algorithm is not checked, because witnesses use their
+/// own.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');
     let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
@@ -402,7 +413,7 @@ impl Reader {
 
     fn name(&mut self, pointer: String, name: &Name) {
         if !self.names.insert(name.clone()) {
-            self.fault(pointer, format!("the name {name} stands twice, names of people are unique"));
+            self.fault(pointer, format!("the name {name} is used twice; names of people must be unique"));
         }
     }
 
@@ -429,12 +440,13 @@ impl Reader {
         keys
     }
 
-    /// Whether nobody has this key yet. A key is its 32 bytes: a plain and a security key of one material would be two keys
-    /// of one secret.
+    /// Whether nobody in the roster has this key yet. Keys are compared by their 32 bytes, because a plain key and a
+    /// security key with the same bytes would be two keys of one secret.
     fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &Holder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {
-            let message = format!("this key (plain or of a security key) is {before}'s already, each key stands once");
+            let message =
+                format!("this key (plain or of a security key) already belongs to {before}; list each key once");
             self.fault(pointer.to_owned(), message);
         }
         before.is_none()
@@ -547,7 +559,7 @@ mod tests {
             &P256.replacen("ecdsa", "-cdsa", 1),
             &P256.replacen(" AAAA", "  AAAA", 1),
             &format!("{P256} {}", "x".repeat(1024)),
-            // Of a known type, and mangled.
+            // A key of a known type, but damaged.
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910",
             "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA",
         ] {

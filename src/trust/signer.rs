@@ -1,8 +1,7 @@
 //! Signers and key files.
 //!
-//! A key is a PKCS#8 v1 PEM file that this program reads itself, or anything `ssh-keygen` can sign with
-//! (`trust::ssh`). Key files are written so that a crash leaves either nothing or the whole file, and an
-//! existing file is never replaced.
+//! A key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can sign
+//! (`trust::ssh`). After a crash, a new key file is either absent or complete. An existing file is never replaced.
 
 use std::fmt;
 use std::fs::File;
@@ -15,16 +14,17 @@ use zeroize::Zeroizing;
 use crate::crypto::signature::{PemError, SecretKey};
 use crate::crypto::sshsig::{SignatureError, SshKey, SshKeyError};
 
-/// Something that signs as one key.
+/// A signer with one key.
 ///
-/// `sign` gives a signature that `sshsig::verify` takes for [`Signer::key`] over exactly these bytes: raw
-/// Ed25519 or an SSHSIG blob. It may wait for a person (passphrase, touch), never forever; it may be called
-/// from several threads at once, and again after a failure. Raw signatures are deterministic, others need not be.
+/// `sign` returns a signature that `sshsig::verify` accepts for [`Signer::key`] over exactly these bytes: raw Ed25519 or an
+/// SSHSIG blob. The call may wait for a person (passphrase, touch), but not forever. Several threads may call it at the
+/// same time, and a caller may call it again after a failure. Raw signatures are deterministic; others may differ each
+/// time.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// The public key that the signatures are of.
+    /// The public key of the signatures.
     fn key(&self) -> &SshKey;
 
-    /// The key's file, where a person at the terminal will be asked for a passphrase or a touch when it signs.
+    /// The key's file, if signing asks a person at the terminal for a passphrase or a touch.
     fn asks(&self) -> Option<&Path> {
         None
     }
@@ -32,11 +32,11 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// Signs `message`.
     ///
     /// # Errors
-    /// When no signature could be made; nothing was changed then.
+    /// If no signature was made. A failure changes nothing.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 }
 
-/// Signs with a private key file; the key is in this program's memory while the signer lives.
+/// Signs with a private key file. The key is in the memory of this program while the signer exists.
 #[derive(Debug)]
 pub struct FileSigner {
     secret: SecretKey,
@@ -44,11 +44,11 @@ pub struct FileSigner {
 }
 
 impl FileSigner {
-    /// Opens a PKCS#8 v1 PEM file. It must be a regular file, no link, of at most 16 KiB, of this user or root,
-    /// and closed to everybody else; all this is judged on the opened file, so nobody can swap it in between.
+    /// Opens a PKCS#8 v1 PEM file. It must be a regular file of at most 16 KiB, not a link, owned by this user or root, and
+    /// inaccessible to all others. The checks use the opened file, so nobody can replace the file between check and use.
     ///
     /// # Errors
-    /// Which rule the file breaks, and how to mend it.
+    /// The rule that the file breaks, and the remedy.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::NOFOLLOW)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
@@ -66,7 +66,7 @@ impl FileSigner {
         Ok(Self::new(secret))
     }
 
-    /// A signer for a key that is in memory already.
+    /// A signer for a key in memory.
     #[must_use]
     #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment holds nothing to refuse")]
     pub fn new(secret: SecretKey) -> Self {
@@ -74,7 +74,7 @@ impl FileSigner {
         Self { secret, key }
     }
 
-    /// The private key, for what is signed raw and outside envelopes: checkpoints.
+    /// The private key, for raw signatures outside of envelopes: checkpoints.
     #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret
@@ -91,15 +91,15 @@ impl Signer for FileSigner {
     }
 }
 
-/// Writes a new private key file: PKCS#8 v1 PEM, mode 0600, durable. An existing file is left alone.
+/// Writes a new private key file: PKCS#8 v1 PEM, mode 0600, durable. An existing file stays unchanged.
 ///
 /// # Errors
-/// When something of that name exists, or the directory can't be written.
+/// If a file with this name exists, or the directory cannot be written.
 pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<Written, SignerError> {
     write_new(path, key.to_pkcs8_v1_pem().as_bytes(), 0o600)
 }
 
-/// Writes a new public key file: one OpenSSH line, mode 0644, durable. An existing file is left alone.
+/// Writes a new public key file: one OpenSSH line, mode 0644, durable. An existing file stays unchanged.
 ///
 /// # Errors
 /// As [`write_secret_key`].
@@ -107,20 +107,20 @@ pub fn write_public_key(path: &Path, key: &SshKey) -> Result<Written, SignerErro
     write_new(path, format!("{}\n", key.line()).as_bytes(), 0o644)
 }
 
-/// The file is there under its name and on the disk.
+/// Proves that the file exists under its name and is on disk.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written(());
 
-/// Why a key file was not taken or written, or a signature not made.
+/// The reason why a key file was not read or written, or a signature was not made.
 #[derive(Debug)]
 pub enum SignerError {
-    /// The system refused to open, read or write.
+    /// The system refused to open, read or write the file.
     Io {
-        /// What was tried, a verb.
+        /// The attempted action, as a verb.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Its answer.
+        /// The error of the system.
         error: io::Error,
     },
     /// The private key file is a symbolic link.
@@ -128,61 +128,61 @@ pub enum SignerError {
         /// The file.
         path: PathBuf,
     },
-    /// Not a regular file.
+    /// The file is not a regular file.
     NotAFile {
         /// The file.
         path: PathBuf,
     },
-    /// The private key file belongs to somebody else.
+    /// The private key file belongs to another user.
     Owner {
         /// The file.
         path: PathBuf,
-        /// The user id it belongs to.
+        /// The user id of the owner.
         owner: u32,
-        /// This program's user id.
+        /// The user id of this program.
         expected: u32,
     },
-    /// Others than the owner may read or write the private key file.
+    /// Other users may read or write the private key file.
     Mode {
         /// The file.
         path: PathBuf,
-        /// Its mode.
+        /// The mode of the file.
         mode: u32,
     },
-    /// Larger than any key file.
+    /// The file is larger than any key file.
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// Its text is not a private key of the kind taken.
+    /// The text is not an accepted private key.
     PrivateKey {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// The problem of the text.
         error: PemError,
     },
-    /// Its text is not a public key of a kind taken.
+    /// The text is not an accepted public key.
     PublicKey {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// The problem of the text.
         error: SshKeyError,
     },
-    /// A file of that name is there already.
+    /// A file with this name exists already.
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// `ssh-keygen` could not be started.
     NoSshKeygen(io::Error),
-    /// `ssh-keygen` gave no signature.
+    /// `ssh-keygen` made no signature.
     SshKeygen {
-        /// How it ended.
+        /// The exit status.
         status: String,
-        /// What it said.
+        /// The output on stderr.
         stderr: String,
     },
-    /// `ssh-keygen` gave a signature that does not hold for the key asked for.
+    /// The signature of `ssh-keygen` is not valid for the requested key.
     Signature(SignatureError),
 }
 
@@ -211,7 +211,9 @@ impl fmt::Display for SignerError {
                 "the private key {path:?} has mode {mode:04o}, so others can use it; \
                  run `chmod 600 {path:?}`, and make a new key if others may have read it"
             ),
-            Self::TooLarge { path } => write!(f, "{path:?} is larger than {MAX_KEY_FILE} bytes and so no key file"),
+            Self::TooLarge { path } => {
+                write!(f, "{path:?} is larger than {MAX_KEY_FILE} bytes, so it is not a key file")
+            }
             Self::PrivateKey { path, error } => write!(f, "{path:?}: {error}"),
             Self::PublicKey { path, error } => write!(f, "{path:?}: {error}"),
             Self::Exists { path } => {
@@ -224,7 +226,7 @@ impl fmt::Display for SignerError {
             Self::Signature(error) => {
                 write!(
                     f,
-                    "ssh-keygen gave a signature that can't be used: {error}; check that the key's files belong together"
+                    "ssh-keygen gave a signature that cannot be used: {error}; check that the key's files belong together"
                 )
             }
         }
@@ -243,12 +245,12 @@ impl std::error::Error for SignerError {
     }
 }
 
-/// No key file is larger; bounds what is read from a file given by mistake.
+/// The largest key file. The limit bounds the reading of a file that was given by mistake.
 const MAX_KEY_FILE: u64 = 16 << 10;
 
-/// Opens a regular file for reading, and nothing else.
+/// Opens a regular file for reading.
 pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
-    // NONBLOCK: a FIFO put in the key's place must not hold the program.
+    // NONBLOCK: if the path names a FIFO, open must not block the program.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
         if error == rustix::io::Errno::LOOP && extra.contains(OFlags::NOFOLLOW) {
@@ -264,9 +266,9 @@ pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
     Ok(File::from(file))
 }
 
-/// The text of an opened key file.
+/// Reads the text of an opened key file.
 pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
-    // All the room at once: a growing buffer would leave copies of the secret behind.
+    // Allocates the whole length at once, because a growing buffer leaves copies of the secret in memory.
     let mut bytes = Zeroizing::new(vec![0_u8; usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)]);
     let mut length = 0;
     loop {
@@ -300,8 +302,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerErro
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = directory.join(temporary);
-    // A crash from here to the rename leaves this file, which nobody reads: a key that was never used. One that
-    // is left of a process with our id is of no use to anybody, and stands in the way.
+    // After a crash between here and the rename, this file remains. Nobody reads it, and its key was never used. If an
+    // earlier process with our id left such a file, it would block this write, so it is deleted.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file =
@@ -310,12 +312,12 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerErro
     let placed = file
         .write_all(bytes)
         .map_err(|error| SignerError::io("write", path, error))
-        // The umask may have taken more away than the mode says.
+        // The umask may have removed more bits than the mode says.
         .and_then(|()| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed("set the mode of")))
         .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
         .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => Err(exists()),
-            // A file system that can't rename without replacing: a hard link does not replace either.
+            // The file system cannot rename without replacing. A hard link does not replace either.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
                 match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
                     Err(rustix::io::Errno::EXIST) => Err(exists()),
@@ -324,10 +326,10 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Written, SignerErro
             }
             other => other.map_err(failed("name")),
         });
-    // After a rename there is nothing of this name any more.
+    // After a rename this name no longer exists.
     let _ = rustix::fs::unlink(&temporary);
     placed?;
-    // A crash here may leave no file at all, and the caller has not said yet that there is one.
+    // After a crash here the file may be missing. The caller has not reported it yet.
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| SignerError::io("sync the directory of", path, error))?;

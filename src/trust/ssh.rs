@@ -1,7 +1,7 @@
-//! Signing through stock `ssh-keygen`.
+//! Signatures made by the stock `ssh-keygen`.
 //!
-//! So keys in ssh-agent, keys with a passphrase and FIDO security keys work without our touching them. The
-//! message goes in through stdin; ssh-keygen asks for passphrase, PIN and touch on the terminal itself.
+//! So keys in ssh-agent, keys with a passphrase and FIDO security keys work, and this program never reads them. ssh-keygen
+//! receives the message on stdin, and asks for passphrase, PIN and touch on the terminal itself.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read, Write as _};
@@ -16,19 +16,19 @@ use zeroize::Zeroizing;
 use crate::crypto::sshsig::{self, NAMESPACE, SignatureError, SshKey, SshKeyError, Wire};
 use crate::trust::signer::{Signer, SignerError, open, read_bounded};
 
-/// How long a person has to type a passphrase and touch a key; then ssh-keygen is stopped.
+/// The time for a person to type a passphrase and touch a key. After it, ssh-keygen is stopped.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often it is looked whether ssh-keygen has ended; far below what a person notices.
+/// The interval at which the program polls for the end of ssh-keygen. A person does not notice it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long ssh-keygen has to tidy up when it is stopped.
+/// The time for ssh-keygen to clean up after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What is kept of ssh-keygen's output; a signature has 306 bytes, a message a few lines.
+/// The largest stored output of ssh-keygen. A signature has 306 bytes, a message a few lines.
 const MAX_OUTPUT: u64 = 8 << 10;
 
-/// Signs with a key that `ssh-keygen` has access to.
+/// Signs with a key that `ssh-keygen` can use.
 #[derive(Debug)]
 pub struct SshKeygenSigner {
     program: PathBuf,
@@ -38,11 +38,11 @@ pub struct SshKeygenSigner {
 }
 
 impl SshKeygenSigner {
-    /// The signer for this OpenSSH private key file, or for this public key file whose private half is in the
-    /// agent, in a security key, or in the file of the same name without `.pub`. Nothing secret is asked yet.
+    /// Opens the signer for an OpenSSH private key file, or for a public key file. The private half of a public key file is
+    /// in the agent, in a security key, or in the file of the same name without `.pub`. The call asks for no secret.
     ///
     /// # Errors
-    /// When the file is neither, or its key is of a type that is not taken.
+    /// If the file is neither, or the type of its key is not accepted.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::empty())?;
         let text = read_bounded(&file, path)?;
@@ -55,14 +55,13 @@ impl SshKeygenSigner {
         Ok(Self { program: "ssh-keygen".into(), environment: Vec::new(), path: path.into(), key })
     }
 
-    /// The same signer with another `ssh-keygen` than the first of that name in `PATH`.
+    /// Uses another `ssh-keygen` than the first one in `PATH`.
     #[must_use]
     pub fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
 
-    /// The same signer with a variable added to the environment of `ssh-keygen`, such as another
-    /// `SSH_AUTH_SOCK`.
+    /// Adds a variable to the environment of `ssh-keygen`, such as another `SSH_AUTH_SOCK`.
     #[must_use]
     pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
@@ -71,7 +70,7 @@ impl SshKeygenSigner {
 }
 
 impl SshKeygenSigner {
-    /// Whether the private half is a file that a passphrase protects.
+    /// Whether the private half is a file with a passphrase.
     fn has_passphrase(&self) -> bool {
         let private = match self.path.extension() {
             Some(ending) if ending == "pub" => self.path.with_extension(""),
@@ -81,7 +80,7 @@ impl SshKeygenSigner {
         text.ok().and_then(|text| cipher(&text)).is_some_and(|cipher| cipher != b"none")
     }
 
-    /// Whether an agent holds the private half, so that `ssh-keygen` needs no passphrase.
+    /// Whether an agent has the private half, so that `ssh-keygen` asks for no passphrase.
     fn is_in_agent(&self) -> bool {
         let mut command = Command::new("ssh-add");
         command.arg("-L").stdin(Stdio::null()).stderr(Stdio::null());
@@ -98,7 +97,7 @@ impl Signer for SshKeygenSigner {
     }
 
     fn asks(&self) -> Option<&Path> {
-        // Without a terminal there is nobody to ask.
+        // Without a terminal, ssh-keygen can ask nobody.
         if std::fs::File::open("/dev/tty").is_err() {
             return None;
         }
@@ -110,8 +109,8 @@ impl Signer for SshKeygenSigner {
         let mut command = Command::new(&self.program);
         command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&self.path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // With stdin taken by the message ssh-keygen would rather open a window; where there is a terminal it
-        // shall ask there, unless the user chose a program for it.
+        // Because stdin carries the message, ssh-keygen would open a window to ask. If there is a terminal, ssh-keygen must
+        // ask there, unless the user chose a program for it.
         if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
             command.env("SSH_ASKPASS_REQUIRE", "never");
         }
@@ -123,27 +122,27 @@ impl Signer for SshKeygenSigner {
         }
         let armoured = std::str::from_utf8(&stdout)
             .map_err(|_| SignerError::Signature(SignatureError::Form("ssh-keygen's output is not text")))?;
-        // Some versions print "Confirm user presence" in front.
+        // Some versions print "Confirm user presence" before the signature.
         let armoured = armoured.find("-----BEGIN").map_or(armoured, |start| &armoured[start..]);
         let blob = sshsig::dearmour(armoured).map_err(SignerError::Signature)?;
-        // The agent or the file beside a .pub may hold another key than the one shown.
+        // The agent, or the file beside a .pub, may have another key than the .pub file.
         let _proof = sshsig::verify(&self.key, message, &blob).map_err(SignerError::Signature)?;
         Ok(blob)
     }
 }
 
-/// Writes the message, gathers both outputs, waits until the deadline. Gives how it ended and what it said.
+/// Writes the message, reads both outputs and waits until the deadline. Returns the exit status and the outputs.
 fn converse(child: &mut Child, message: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {
-                // It may end without reading (a wrong passphrase): its status says so.
+                // ssh-keygen may exit without reading (after a wrong passphrase). The exit status reports this.
                 drop(stdin.write_all(message));
             }
         });
         let stdout = scope.spawn(move || stdout.map_or_else(Vec::new, |stream| gather(stream, false)));
-        // "Confirm user presence for key …" must reach the person while it matters.
+        // The person must see "Confirm user presence for key …" while ssh-keygen waits for the touch.
         let show = std::io::stderr().is_terminal();
         let stderr = scope.spawn(move || stderr.map_or_else(Vec::new, |stream| gather(stream, show)));
         let status = wait(child);
@@ -158,7 +157,7 @@ fn wait(child: &mut Child) -> String {
             Ok(Some(status)) => return status.to_string(),
             Ok(None) if start.elapsed() < DEADLINE => std::thread::sleep(LOOK),
             Ok(None) => {
-                // Politely first: at a passphrase prompt it gives the terminal its echo back.
+                // SIGTERM first: at a passphrase prompt, ssh-keygen then restores the echo of the terminal.
                 if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
                     let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
                     std::thread::sleep(GRACE);
@@ -175,12 +174,12 @@ fn wait(child: &mut Child) -> String {
     }
 }
 
-/// The first bytes of a stream; reads on to its end, so that the other side never waits for us.
+/// The first bytes of a stream. Reads to the end of the stream, so that ssh-keygen never blocks on a full pipe.
 fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0_u8; 512]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         let bytes = &buffer[..count];
-        // It says so each time, before the review too: it tells nobody anything.
+        // ssh-keygen prints this line for every signature, also before the review, so it has no value for the person.
         if show && bytes != SIGNING {
             drop(std::io::stderr().write_all(bytes));
         }
@@ -191,7 +190,7 @@ fn gather(mut stream: impl Read, show: bool) -> Vec<u8> {
     kept
 }
 
-/// What ssh-keygen said, on one line and without anything that could drive a terminal.
+/// The output of ssh-keygen on one line, without control characters.
 fn plain(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<String> = text
@@ -202,19 +201,19 @@ fn plain(stderr: &[u8]) -> String {
     lines.join("; ")
 }
 
-/// What ssh-keygen says of every signature that it makes of its standard input.
+/// The line that ssh-keygen prints for every signature over its stdin.
 const SIGNING: &[u8] = b"Signing data on standard input\n";
 
 const PRIVATE_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
-/// The public key that an OpenSSH private key file carries in the clear, also when it has a passphrase.
+/// The public key, which an OpenSSH private key file contains unencrypted, also with a passphrase.
 fn public_half(text: &str) -> Result<SshKey, SshKeyError> {
     let (_, blob) = parts(text)?;
     SshKey::from_blob(&blob, "")
 }
 
-/// The cipher that protects the private half of an OpenSSH private key file: `none` where there is no passphrase.
+/// The cipher of the private half of an OpenSSH private key file. The cipher is `none` if there is no passphrase.
 fn cipher(text: &str) -> Option<Vec<u8>> {
     parts(text).ok().map(|(cipher, _)| cipher)
 }

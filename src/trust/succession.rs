@@ -1,7 +1,7 @@
-//! Succession: who signed a next version, who is missing.
+//! Succession: the signatures under a next version, and those still missing.
 //!
-//! A version follows the one before when the threshold of both signed it. Here the signatures are verified and
-//! counted by people; whether the version may follow at all is `trust::chain`.
+//! A version follows the previous version if the thresholds of both signed it. This file verifies the signatures and counts
+//! people. `trust::chain` decides whether the version may follow at all.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,34 +13,34 @@ use crate::record::ident::Name;
 use crate::trust::chain_error::ChainError;
 use crate::trust::roster::TrustedRoster;
 
-/// Who signed a next version, as both versions count.
+/// The signers of a next version, counted by both versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// By the version before.
+    /// Counted by the version before.
     pub of_before: Tally,
-    /// By the next version itself.
+    /// Counted by the next version.
     pub of_next: Tally,
 }
 
-/// The signatures that one version's threshold asks for.
+/// The signatures that the threshold of one version requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// The version whose approvers count.
+    /// The version whose approvers are counted.
     pub version: u64,
     /// Its threshold.
     pub required: u64,
-    /// Approvers who signed, each once.
+    /// The approvers who signed, each once.
     pub signed: Vec<Name>,
-    /// Its other approvers, whose signatures would count.
+    /// The other approvers whose signatures would count.
     pub could: Vec<Name>,
 }
 
 impl Standing {
-    /// Verifies `signatures` over the payload of `next` and counts whose they are.
+    /// Verifies `signatures` over the payload of `next` and counts their people.
     ///
     /// # Errors
-    /// The first signature that is of nobody who may sign, stands twice, does not verify or adds nothing to the others: the
-    /// version is refused then, whoever else signed it.
+    /// The first signature whose signer may not sign, that is listed twice, that is not valid, or that adds nothing to the
+    /// others. The version is refused then, whatever its other signatures.
     pub fn of(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -56,11 +56,11 @@ impl Standing {
         }
     }
 
-    /// Adds a signature to `signatures`, which stood with [`Standing::of`]. Those that add nothing beside it fall out and are
-    /// given back, as that of a person's new key where the old one counts for both versions.
+    /// Adds a signature to `signatures`, which [`Standing::of`] accepted. A signature that adds nothing beside the new one
+    /// is removed and returned, for example a person's signature with a new key if the old key counts for both versions.
     ///
     /// # Errors
-    /// When the signature would be refused, or adds nothing to those that are there: they are as they were then.
+    /// If the signature would be refused, or adds nothing to the others. `signatures` is then unchanged.
     pub fn join(
         before: &TrustedRoster,
         next: &TrustedRoster,
@@ -83,7 +83,7 @@ impl Standing {
         Ok(fallen)
     }
 
-    /// Whether a signature with this key would add its person to one of the two.
+    /// Whether a signature with this key would add its person to one of the two counts.
     #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
@@ -91,14 +91,14 @@ impl Standing {
         })
     }
 
-    /// Whether both thresholds are met.
+    /// Whether both thresholds are reached.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.of_before.missing() == 0 && self.of_next.missing() == 0
     }
 }
 
-/// A signature that holds, and who it is: by the version before, and by the next one.
+/// A valid signature, and its person by the previous and by the next version.
 struct Counted<'a> {
     keyid: KeyId,
     names: [Option<&'a Name>; 2],
@@ -107,12 +107,12 @@ struct Counted<'a> {
 impl Counted<'_> {
     fn refuse(&self, next: &TrustedRoster) -> ChainError {
         let who = self.names.iter().flatten().next().map_or("somebody", |name| name.as_str());
-        let why = format!("{who} signed it with another key already, this signature adds nothing");
+        let why = format!("{who} already signed with another key, so this signature adds nothing");
         ChainError::Signature { version: next.version(), keyid: self.keyid, why }
     }
 }
 
-/// Verifies each signature and finds whose it is.
+/// Verifies each signature and finds its person.
 fn count<'a>(
     before: &'a TrustedRoster,
     next: &'a TrustedRoster,
@@ -130,7 +130,7 @@ fn count<'a>(
             .next()
             .ok_or_else(|| refuse("not the key of an approver of this version or the one before".to_owned()))?;
         if counted.iter().any(|known| known.keyid == keyid) {
-            return Err(refuse("it stands twice".to_owned()));
+            return Err(refuse("the signature is listed twice".to_owned()));
         }
         let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
         let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
@@ -139,8 +139,8 @@ fn count<'a>(
     Ok(counted)
 }
 
-/// Whether one of the two versions would have a signer less without this signature. A person may need two keys, an old one
-/// for the version before and a new one for the next; a second key of the same person for the same version adds nothing.
+/// Whether one of the two versions would lose a signer without this signature. A person may need two keys: an old key for
+/// the previous version and a new key for the next. A second key of the same person for the same version adds nothing.
 fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     (0..2).any(|of| {
         let name = counted[at].names[of];
@@ -148,7 +148,7 @@ fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     })
 }
 
-/// A signature that adds nothing to the others, whatever their order.
+/// A signature that adds nothing to the others, in any order.
 fn needless(counted: &[Counted<'_>]) -> Option<usize> {
     (0..counted.len()).find(|at| !adds(counted, *at))
 }
@@ -164,14 +164,14 @@ impl Tally {
         }
     }
 
-    /// How many more must sign.
+    /// The number of signatures that are still missing.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.required.saturating_sub(self.signed.len() as u64)
     }
 }
 
-/// More names than this are counted, not told.
+/// The most names in a message. Further names are counted.
 const MOST_NAMED: usize = 16;
 
 impl fmt::Display for Tally {
@@ -246,10 +246,10 @@ mod tests {
         let lacks = |seed: u8| half.lacks(&first, &next, &sign(&next, seed).keyid);
         assert!(lacks(4) && lacks(6) && !lacks(ALICE) && !lacks(BOB) && !lacks(66));
         let twice = Standing::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
-        assert!(twice.to_string().contains("stands twice"), "{twice}");
+        assert!(twice.to_string().contains("is listed twice"), "{twice}");
         let (carol, too) = (sign(&next, 4), sign(&next, 6));
         let twice = Standing::of(&first, &next, &[sign(&next, BOB), carol, too]).expect_err("carol's two keys");
-        assert!(twice.to_string().contains("carol signed it with another key already"), "{twice}");
+        assert!(twice.to_string().contains("carol already signed with another key"), "{twice}");
         assert!(Standing::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
         assert!(Standing::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
     }
@@ -261,7 +261,7 @@ mod tests {
             seeds.iter().map(|seed| line(seed).line().to_owned()).collect()
         };
         let (one, other) = (21, 22);
-        // Of alice in the version before, of alice in the next, of somebody new there.
+        // Keys of alice in the previous version, of alice in the next, of another person there.
         for (old, new, of_more, both, single) in [
             (&[one][..], &[other][..], &[][..], true, None),
             (&[one], &[one, other], &[], false, Some(one)),

@@ -1,9 +1,9 @@
-//! YAML within JSON's data model, with places.
+//! A strict reader of YAML, limited to JSON's data model, that keeps places.
 //!
-//! What people write (front matter, policy) is read here into a tree that knows where each part stands, so
-//! that every flaw of a file can be reported together, each with its line and column. Refused by name:
-//! anchors, aliases, tags, merge keys, duplicate keys, floats, timestamps, and plain words that other YAML
-//! readers take for booleans or numbers. JSON is read by the same way.
+//! Front matter and policy files are read into a tree in which every part has its place. So all flaws of a file are
+//! reported together, each with line and column. The reader refuses anchors, aliases, tags, merge keys, duplicate keys,
+//! floats and timestamps by name. It also refuses plain words that other YAML readers take for booleans or numbers. JSON
+//! files take the same path.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -12,19 +12,19 @@ use granit_parser::{Event, Options, Parser, ScalarStyle};
 use regex::Regex;
 use serde_json::Value;
 
-/// A place in a file: line and column in characters, both from 1. `0:0` is no place (a document that was not a file).
+/// A place in a file: line and column in characters, both from 1. `0:0` means no place (the document was not a file).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The line, from 1.
     pub line: usize,
-    /// The character in it, from 1.
+    /// The character in the line, from 1.
     pub column: usize,
 }
 
-/// What is wrong at a place: what happened, then what to do.
+/// A flaw at a place. The message says what happened, then what to do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flaw {
-    /// Where.
+    /// The place.
     pub place: Place,
     /// What happened, and what to do.
     pub message: String,
@@ -44,19 +44,19 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// A value and where it stands.
+/// A value with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Where it begins.
+    /// The beginning of the value.
     pub place: Place,
-    /// What it is.
+    /// The value.
     pub kind: Kind,
 }
 
 /// JSON's data model without fractions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing.
+    /// `null`.
     Null,
     /// `true` or `false`.
     Boolean(bool),
@@ -66,23 +66,23 @@ pub enum Kind {
     Text(String),
     /// A list.
     List(Vec<Node>),
-    /// A map; its keys are unique.
+    /// A map with unique keys.
     Map(Vec<(Key, Node)>),
 }
 
-/// A key of a map and where it stands.
+/// A key of a map with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// Where it begins.
+    /// The beginning of the key.
     pub place: Place,
     /// Its text.
     pub name: String,
 }
 
-/// Reads one YAML (or JSON) document whose first line is line `first_line` of its file.
+/// Reads one YAML (or JSON) document. Its first line is line `first_line` of the file.
 ///
 /// # Errors
-/// The first thing that is not YAML, or not within JSON's data model.
+/// The first part that is not YAML, or that JSON's data model does not have.
 pub fn parse(text: &str, first_line: usize) -> Result<Node, Flaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
@@ -104,14 +104,14 @@ pub fn parse(text: &str, first_line: usize) -> Result<Node, Flaw> {
     Ok(tree.root.unwrap_or(Node { place: Place { line: first_line, column: 1 }, kind: Kind::Null }))
 }
 
-/// The tree while it grows.
+/// The tree during reading.
 struct Tree {
     open: Vec<Open>,
     root: Option<Node>,
     documents: usize,
 }
 
-/// A list or map that has not ended yet.
+/// A list or map that has no end yet.
 enum Open {
     List(Place, Vec<Node>),
     Map(Place, Vec<(Key, Node)>, Option<Key>),
@@ -170,7 +170,7 @@ impl Tree {
                 let node = match self.open.pop() {
                     Some(Open::List(place, items)) => Node { place, kind: Kind::List(items) },
                     Some(Open::Map(place, entries, _)) => Node { place, kind: Kind::Map(entries) },
-                    None => return Err(Flaw::new(place, "an end without a beginning")),
+                    None => return Err(Flaw::new(place, "a list or map ends here that did not begin")),
                 };
                 self.add(node);
                 Ok(())
@@ -197,7 +197,7 @@ impl Tree {
             return Err(Flaw::new(
                 place,
                 format!(
-                    "the key {text:?} stands already at {}:{}: keep one of the two",
+                    "the key {text:?} is already at {}:{}: keep one of the two",
                     first.place.line, first.place.column
                 ),
             ));
@@ -219,7 +219,7 @@ impl Tree {
     }
 }
 
-/// A plain scalar by YAML 1.2's core schema; what YAML 1.1 takes for something else must be quoted.
+/// Reads a plain scalar by the core schema of YAML 1.2. A scalar that YAML 1.1 reads as something else must be quoted.
 fn plain(text: &str) -> Result<Kind, String> {
     match text {
         "" | "null" => return Ok(Kind::Null),
@@ -246,7 +246,7 @@ fn plain(text: &str) -> Result<Kind, String> {
             .ok_or_else(|| format!("{text} is beyond ±(2^53-1): write it with quotes, as text"));
     }
     if NUMBER_TO_SOME.is_match(text) {
-        return Err(format!("{text:?} is no whole number in plain digits: write a fraction as text, with quotes"));
+        return Err(format!("{text:?} is not a whole number in plain digits: write a fraction as text, with quotes"));
     }
     Ok(Kind::Text(text.to_owned()))
 }
@@ -258,7 +258,7 @@ fn constant(pattern: &str) -> Regex {
 
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| constant(r"^(?:0|-?[1-9][0-9]*)$"));
 static TIMESTAMP: LazyLock<Regex> = LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
-/// Integers and floats of YAML 1.1 and 1.2 in any base, with underscores, sexagesimal, infinite or none.
+/// Integers and floats of YAML 1.1 and 1.2: any base, underscores, sexagesimal, infinity, not-a-number.
 static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
     constant(concat!(
         r"^[-+]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?",
@@ -268,7 +268,8 @@ static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 impl Node {
-    /// The tree of a JSON value that was not a file: all its places are `0:0`. A fraction becomes text, as it was written.
+    /// Makes a tree from a JSON value that was not a file. All places are `0:0`. A fraction becomes text, as it was
+    /// written.
     #[must_use]
     pub fn of_json(value: &Value) -> Self {
         let kind = match value {
@@ -287,7 +288,7 @@ impl Node {
         Self { place: Place::default(), kind }
     }
 
-    /// The value without its places.
+    /// The value without places.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
@@ -302,7 +303,7 @@ impl Node {
         }
     }
 
-    /// What it is, in words for messages.
+    /// The kind of the value, in words for messages.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self.kind {
@@ -315,20 +316,20 @@ impl Node {
         }
     }
 
-    /// The value of a key, if this is a map that has it.
+    /// The value of a key, if this is a map with the key.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Self> {
         self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
     }
 
-    /// The entries of a map; none of anything else.
+    /// The entries of a map. Any other value has none.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
         if let Kind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
-    /// The entries of a map whose keys are all among `known`; every other key and kind is a flaw. A key among
-    /// `later` is refused by name, as a feature that this version does not have.
+    /// The entries of a map whose keys are all in `known`. Every other key, and every value that is not a map, is a flaw. A
+    /// key in `later` is refused by name, as a feature that this version does not have.
     pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<Flaw>) -> &[(Key, Self)] {
         let Kind::Map(entries) = &self.kind else {
             flaws.push(Flaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
@@ -363,8 +364,8 @@ impl Node {
         None
     }
 
-    /// The place of what an RFC 6901 pointer's tokens lead to, or of the nearest part above it that is there.
-    /// With `of_key`, that of the last token's key instead of its value.
+    /// The place of the value to which the tokens of an RFC 6901 pointer lead, or of the nearest existing part above it.
+    /// With `of_key` the place of the last key instead of its value.
     #[must_use]
     pub fn place_of(&self, tokens: &[&str], of_key: bool) -> Place {
         let Some((first, rest)) = tokens.split_first() else { return self.place };
@@ -384,13 +385,13 @@ impl Node {
     }
 }
 
-/// The refusal of a feature that a later version has.
+/// The message for a feature of a later version.
 #[must_use]
 pub fn not_yet(what: &str) -> String {
     format!("{what} is not supported by this version: remove it")
 }
 
-/// The refusal of a name that is not among `known`, with the nearest one if there is one.
+/// The message for a name that is not in `known`, with the most similar known name if there is one.
 #[must_use]
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
@@ -399,7 +400,8 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The word of `known` that `name` most likely means: its beginning, or a slip of at most a third of its letters.
+/// The word of `known` that `name` most likely means: a word that begins with `name`, or a word with typing errors in at
+/// most a third of its letters.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > 64 {
@@ -418,7 +420,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
-/// Levenshtein's distance, a swap of neighbours counting one.
+/// The Levenshtein distance. A swap of two neighbours counts as one step.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
@@ -441,9 +443,9 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// As deep as the strict JSON reader goes.
+/// The same depth as in the strict JSON reader.
 const MAX_DEPTH: usize = 32;
-/// The largest integer that JSON readers agree on.
+/// The largest integer on which JSON readers agree.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 #[cfg(test)]

@@ -668,7 +668,7 @@ fn what_the_last_receipt_says_of_denied_names_is_one_remark() {
 #[test]
 fn the_line_of_signatures_names_the_keys_that_a_group_counts() {
     for (rule, words) in [
-        (Some(PresenceRule::Required), "of security: only touched security keys count"),
+        (Some(PresenceRule::Required), "of security: only security keys with touch count"),
         (
             Some(PresenceRule::Verified),
             "of security: only security keys that verified the person (PIN or fingerprint) count",

@@ -6,7 +6,6 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::Store;
 use crate::store::fault::Fault;
 use crate::store::sqlite::errors::{fault, unusable};
 
