@@ -6,7 +6,7 @@ mod support;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::people::{alice, bob, carol, dora, envelope, now, stamp};
@@ -336,6 +336,56 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
     assert_eq!(submit().status, 200);
     propose().ok(201);
     world.assert_audited();
+}
+
+/// A service that hangs in its start could be ended by SIGKILL only.
+#[test]
+fn a_start_that_waits_for_room_for_a_receipt_ends_at_sigterm_and_the_next_one_writes_it() {
+    let test = "a_start_that_waits_for_room_for_a_receipt_ends_at_sigterm_and_the_next_one_writes_it";
+    let mut world = World::new();
+    let proposal = world.propose("plain:wait", json!({}));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "running");
+    world.kill9();
+    // The service sees a copy of its directory, on a disk that is full.
+    let mount = "for last; do :; done; mkdir -p $last/small && mount -t tmpfs -o size=64m,mode=700 tmpfs $last/small && \
+                 cp -a $last/boundary/. $last/small && { cat /dev/zero > $last/small/fill; mount --bind $last/small $last/boundary; } && \
+                 exec \"$@\"";
+    let log = std::fs::File::create(world.path("small.log")).unwrap();
+    let mut command = world.command("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        mount,
+        "sh",
+        env!("CARGO_BIN_EXE_countersign"),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    command.arg(world.path("b")).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut service = command.spawn().unwrap();
+    let told = || std::fs::read_to_string(world.path("small.log")).unwrap();
+    wait_for("the receipt waits", || {
+        told().contains("the disk has no room for a receipt") || service.try_wait().unwrap().is_some()
+    });
+    if told().contains("unshare: ") || told().contains("mount: ") {
+        return not_run(test, &told());
+    }
+    let pid = rustix::process::Pid::from_child(&service);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while service.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = service.try_wait().unwrap();
+    let _ = service.kill();
+    assert_eq!(ended.and_then(|status| status.code()), Some(2), "{}", told());
+    assert!(told().contains("the next start writes them"), "{}", told());
+    world.start();
+    assert_eq!(world.until(id_of(&proposal), "finished")["outcome"]["status"], "unknown");
+    world.check_history();
 }
 
 #[test]

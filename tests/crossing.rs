@@ -800,6 +800,24 @@ fn r3_denial_racing_a_quorum_wins_or_loses_whole() {
 }
 
 #[test]
+fn a_spent_nonce_is_answered_as_replayed_while_there_is_no_room_for_a_run() {
+    let world = World::with(|setup| setup.limits = "runs = 1".to_owned());
+    let [spent, unspent] = ["", "again"]
+        .map(|_| envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]));
+    world.submit(&spent).ok(200);
+    let running = world.propose("plain:wait", json!({}));
+    world.sign(&running, &[&alice()]).ok(200);
+    world.until(id_of(&running), "running");
+    world.submit(&spent).problem("nonce-replayed");
+    let refused = world.submit(&unspent);
+    assert!(refused.text().contains("this request spent no nonce"), "{}", refused.text());
+    refused.problem("busy");
+    world.deny(&running, &dora()).ok(200);
+    world.until(id_of(&running), "finished");
+    world.submit(&unspent).ok(200);
+}
+
+#[test]
 fn a_denial_kills_what_runs() {
     let world = World::new();
     let proposal = world.propose("plain:wait", json!({}));

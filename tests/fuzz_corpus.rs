@@ -23,8 +23,8 @@ macro_rules! replays {
 }
 
 replays! {
-    bundle_verify envelope json_reader launcher_request markdown_runbook note_and_proof policy_yaml roster_toml ssh_key_line
-    shell_commands sshsig_blob statement_each_kind
+    bundle_verify envelope json_reader launcher_request markdown_runbook note_and_proof policy_yaml reserved_kinds roster_toml
+    ssh_key_line shell_commands sshsig_blob statement_each_kind
 }
 
 #[test]

@@ -15,7 +15,9 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    // A `serve` that is not refused serves without end: the test then fails by exit code 124.
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", if args.first() == Some(&"serve") { "60" } else { "0" }, BINARY]);
     command.args(args).current_dir(dir).stdin(Stdio::null());
     for name in ["COUNTERSIGN_CONFIG", "COUNTERSIGN_TOKEN", "COUNTERSIGN_URL"] {
         command.env_remove(name);

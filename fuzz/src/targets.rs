@@ -14,6 +14,7 @@ use countersign::crypto::merkle::{TilePath, push_entry, split_entries};
 use countersign::crypto::note::{Note, TlogProof, parse_signatures, parse_vkey, vkey};
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::{self, KeyId, SshKey};
+use countersign::decision::step::{HashedStep, StepError};
 use countersign::node::roster_file;
 use countersign::policy::builtins::Builtins;
 use countersign::policy::decide::{Flags, Where, decide_command};
@@ -25,12 +26,17 @@ use countersign::record::checkpoint::Checkpoint;
 use countersign::record::consumption::Consumption;
 use countersign::record::denial::Denial;
 use countersign::record::document::{Predicate, Statement};
-use countersign::record::envelope::{Base64, Envelope, Signed};
+use countersign::record::envelope::{Base64, Envelope, MAX_SIGNATURES, Signed};
+use countersign::record::grant::Grant;
 use countersign::record::ident::StepRef;
+use countersign::record::later;
 use countersign::record::local_receipt::LocalReceipt;
 use countersign::record::receipt::Receipt;
-use countersign::record::refusal::Refusal;
+use countersign::record::refusal::{Code, Refusal};
+use countersign::record::review::Review;
+use countersign::record::revocation::Revocation;
 use countersign::record::roster::Roster;
+use countersign::record::run_report::RunReport;
 use countersign::record::seal::Seal;
 use countersign::registry::markdown;
 use countersign::sandbox::protocol;
@@ -42,7 +48,7 @@ use countersign::trust::roster::TrustedRoster;
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const ALL: [(&str, Target); 12] = [
+pub const ALL: [(&str, Target); 13] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("json_reader", json_reader),
@@ -50,6 +56,7 @@ pub const ALL: [(&str, Target); 12] = [
     ("markdown_runbook", markdown_runbook),
     ("note_and_proof", note_and_proof),
     ("policy_yaml", policy_yaml),
+    ("reserved_kinds", reserved_kinds),
     ("roster_toml", roster_toml),
     ("ssh_key_line", ssh_key_line),
     ("shell_commands", shell_commands),
@@ -238,6 +245,38 @@ pub fn roster_toml(data: &[u8]) {
             }
         }
         Err(errors) => assert!(!errors.is_empty()),
+    }
+}
+
+/// A payload of a reserved kind, or the definition of a step: one kind at most takes it, and none is ever decided.
+pub fn reserved_kinds(data: &[u8]) {
+    fn one<P: Predicate>(payload: &[u8]) -> usize {
+        let read = Statement::<P>::from_payload(payload);
+        let answer = later::of_kind(P::KIND, payload, 1).expect("a reserved kind");
+        match read {
+            Ok(statement) => {
+                assert_eq!(statement.to_payload().expect("what was read can be written"), payload);
+                assert_eq!(answer.code(), Code::LaterFeature);
+            }
+            Err(error) if error.later => assert_eq!(answer.code(), Code::LaterFeature),
+            Err(error) => assert_eq!(answer, error),
+        }
+        for signatures in [0, MAX_SIGNATURES + 1] {
+            assert_ne!(
+                later::of_kind(P::KIND, payload, signatures).expect("a reserved kind").code(),
+                Code::LaterFeature
+            );
+        }
+        usize::from(answer.later)
+    }
+    let taken = one::<Grant>(data) + one::<Revocation>(data) + one::<Review>(data) + one::<RunReport>(data);
+    assert!(taken <= 1);
+    // The definition of a step, of which most reserved parts are.
+    let Ok(value) = json::parse(data, 1 << 20) else { return };
+    match HashedStep::parse(&value) {
+        Ok(_) => {}
+        Err(StepError::Malformed(error)) => assert!(error.pointer.starts_with("/step")),
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 

@@ -160,5 +160,5 @@ impl Capacity {
 
 /// A refusal before the nonce is spent.
 pub(super) fn busy(why: &str) -> Refusal {
-    Refusal::new(Code::Busy, format!("{why}; the nonce is not spent, try again")).retry_after(1)
+    Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }

@@ -246,7 +246,17 @@ impl Crossing {
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
-        let room = self.capacity.reserve(signed.sandbox.limits.output_bytes)?;
+        let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes) {
+            Ok(room) => room,
+            // A second submission gets the answer of its run: with `busy` the caller would try again in vain.
+            Err(no_room) => {
+                return Err(match self.ledger.spent(&signed.nonce) {
+                    Ok(Some(spent)) => self.replayed(&spent),
+                    Ok(None) => no_room,
+                    Err(error) => fault(&error),
+                });
+            }
+        };
         let request = Consume {
             version: admitted.version(),
             seal: sealed.digest,

@@ -97,7 +97,7 @@ impl Node {
         let watch = |kind| {
             signal(kind).map_err(|error| Problem::whole(&config.path, format!("signals can't be watched: {error}")))
         };
-        let signals = Signals {
+        let mut signals = Signals {
             hangup: watch(SignalKind::hangup())?,
             end: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
@@ -113,7 +113,12 @@ impl Node {
             Problem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
         // The sandbox's sweep killed what was left; now their receipts, and only then requests (rule R6).
-        let recovered = boundary.crossing.recover().await.map_err(broken)?;
+        let recovered = tokio::select! {
+            recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
+            // A full disk keeps a receipt waiting without end. A run without a receipt gets one at the next start.
+            _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
+            _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
+        };
         let control = control::listen(&config.socket())?;
         let listener = listen(&config).await?;
         let state = boundary.crossing.state();
@@ -207,6 +212,12 @@ pub fn answer_offline(config: Config, request: Request) -> Result<(Answer, Vec<S
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok((answer, boundary.health.notes()))
     })
+}
+
+/// A signal while recovery writes receipts.
+fn stopped_in_recovery(config: &Config) -> Problem {
+    let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
+    Problem::whole(&config.database, what.to_owned())
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, Problem> {

@@ -1,32 +1,74 @@
-//! What a document shows: its fenced blocks, and whether real output has the shape of shown output.
+//! What a page shows: its fenced blocks, and whether real output has the shape of shown output.
 //!
 //! `…` stands for any text in a line or a string, and for any lines where it stands alone.
 
+pub(crate) mod exchange;
+pub(crate) mod walk;
+
+use std::io::Write as _;
+use std::path::Path;
+
 use serde_json::Value;
 
-/// A fenced block.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// A fenced block, or a comment for the test: `<!-- after PAGE -->`, `<!-- run: COMMAND -->`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
+    /// `PAGE:LINE` of its fence.
+    pub(crate) here: String,
     /// The line of its fence.
     pub(crate) line: usize,
-    /// The word behind the fence.
+    /// The word behind the fence; of a comment `after` or `run`.
     pub(crate) language: String,
+    /// The file that `file=PATH` behind the fence names.
+    pub(crate) file: Option<String>,
+    /// Why the tests do not run it: `not run here: REASON` behind the fence.
+    pub(crate) not_run: Option<String>,
     /// What stands in it.
     pub(crate) text: String,
 }
 
-/// All fenced blocks of a document.
-pub(crate) fn blocks(document: &str) -> Vec<Block> {
+impl Block {
+    fn of_fence(page: &str, line: usize, info: &str) -> Self {
+        let (info, not_run) = match info.split_once("not run here: ") {
+            Some((info, reason)) => (info, Some(reason.trim().to_owned())),
+            None => (info, None),
+        };
+        let mut words = info.split_whitespace();
+        let language = words.next().unwrap_or_default().to_owned();
+        let file = words.next().and_then(|word| word.strip_prefix("file=")).map(str::to_owned);
+        Self { here: format!("{page}:{line}"), line, language, file, not_run, text: String::new() }
+    }
+
+    fn of_comment(page: &str, line: usize, text: &str) -> Option<Self> {
+        let inside = text.trim().strip_prefix("<!-- ")?.strip_suffix(" -->")?;
+        let (language, text) = match inside.strip_prefix("run: ") {
+            Some(command) => ("run", format!("$ {command}\n")),
+            None => ("after", inside.strip_prefix("after ")?.to_owned()),
+        };
+        let mut block = Self::of_fence(page, line, language);
+        block.text = text;
+        Some(block)
+    }
+
+    /// Whether a reader is meant to run it.
+    pub(crate) fn is_command(&self) -> bool {
+        ["sh", "console", "http"].contains(&self.language.as_str())
+    }
+}
+
+/// All fenced blocks of a page, and its comments for the test.
+pub(crate) fn blocks(page: &str, document: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(String, Block)> = None;
     for (number, line) in document.lines().enumerate() {
         let ticks: String = line.chars().take_while(|c| *c == '`').collect();
         match open.as_mut() {
             None if ticks.len() >= 3 => {
-                let language = line[ticks.len()..].trim().to_owned();
-                open = Some((ticks, Block { line: number + 1, language, text: String::new() }));
+                open = Some((ticks.clone(), Block::of_fence(page, number + 1, &line[ticks.len()..])));
             }
-            None => {}
+            None => found.extend(Block::of_comment(page, number + 1, line)),
             Some((fence, _)) if line == *fence => found.extend(open.take().map(|(_, block)| block)),
             Some((_, block)) => {
                 block.text.push_str(line);
@@ -34,7 +76,7 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
             }
         }
     }
-    assert!(open.is_none(), "a fence is never closed: {open:?}");
+    assert!(open.is_none(), "{page}: a fence is never closed: {open:?}");
     found
 }
 
@@ -57,7 +99,7 @@ pub(crate) fn commands(block: &Block) -> Vec<Shown> {
             let exits = command.split_once("# exits ").map_or(0, |(_, code)| code.trim().parse().expect("a code"));
             found.push(Shown { command: command.to_owned(), exits, output: Vec::new() });
         } else {
-            let last = found.last_mut().unwrap_or_else(|| panic!("README.md:{}: output without `$ `", block.line));
+            let last = found.last_mut().unwrap_or_else(|| panic!("{}: output without `$ `", block.here));
             last.output.push(line.to_owned());
         }
     }
@@ -129,4 +171,27 @@ fn is_time(text: &str) -> bool {
     let form = "0000-00-00T00:00:00Z";
     text.len() == form.len()
         && text.chars().zip(form.chars()).all(|(c, f)| if f == '0' { c.is_ascii_digit() } else { c == f })
+}
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+pub(crate) fn must_fit(shown: &Value, real: &Value, here: &str) {
+    let mut found = Vec::new();
+    differences(shown, real, "", &mut found);
+    assert!(found.is_empty(), "{here}:\n{}", found.join("\n"));
+}
+
+pub(crate) fn not_run(what: &str, why: &str) {
+    let line = format!("not run: {what}: {why}\n");
+    if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
+        let mut file = std::fs::File::options().append(true).create(true).open(file).expect("opened");
+        file.write_all(line.as_bytes()).expect("written");
+    }
+    eprint!("{line}");
 }

@@ -63,7 +63,7 @@ pub fn policy(required: usize) -> String {
         "# The rules. Sealed with the roster, which names this file's digest.\n\
          version: 1\n\
          default:\n\
-         \x20 # What no list names: prompted asks the approvers, execute allows, deny denies. Lists and more: see README.\n\
+         \x20 # What no list names: prompted asks the approvers, execute allows, deny denies. Lists and more: docs/policy.md.\n\
          \x20 mode: prompted\n\
          \x20 # What approvers are not asked about: the shell's own words that start no program.\n\
          \x20 run:\n\

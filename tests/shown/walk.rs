@@ -1,0 +1,380 @@
+//! A reader who plays the blocks of a page.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use countersign::policy::file::Policy;
+use serde_json::Value;
+
+use crate::shown::exchange::Exchange;
+use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, not_run, read, root};
+
+/// The port that the pages show; the boundary of the test listens on a free one.
+const SHOWN_PORT: &str = "127.0.0.1:7433";
+/// Where `approve` and `roster sign` ask. With the blank at its end, which is written by itself: an answer before it would
+/// stand in front of it.
+const QUESTIONS: [&str; 2] = ["f shows every field: ", "anything else stops: "];
+/// How a reader ends the boundary that `&` put into the background.
+const STOP: &str = "kill %1; wait";
+/// How long anything may take on a slow machine.
+pub(super) const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A reader on the way through a page, with an empty home.
+pub(crate) struct Walk {
+    dir: tempfile::TempDir,
+    strict: bool,
+    /// `127.0.0.1:port` of the boundary.
+    pub(super) address: String,
+    serve: Option<Running>,
+    waiting: Vec<Running>,
+    /// The variables that the reader's shell has by now.
+    variables: BTreeMap<String, String>,
+    pub(super) exchange: Exchange,
+}
+/// A command that goes on while others are run.
+struct Running {
+    shown: Shown,
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+impl Walk {
+    pub(crate) fn through(page: &str) {
+        let mut walk = Self::begin(page);
+        walk.play(page);
+        walk.end();
+    }
+
+    fn begin(page: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        // As a home is: a run without a root of its own has to pass.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
+        for below in ["bin", "work", "home"] {
+            std::fs::create_dir(dir.path().join(below)).expect("made");
+        }
+        std::os::unix::fs::symlink(BINARY, dir.path().join("bin/countersign")).expect("linked");
+        let mut walk = Self {
+            dir,
+            strict: true,
+            address: SHOWN_PORT.to_owned(),
+            serve: None,
+            waiting: Vec::new(),
+            variables: BTreeMap::new(),
+            exchange: Exchange::default(),
+        };
+        let report = walk.bash("countersign --json doctor").output().expect("started");
+        let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+        let mut lines = report["lines"].as_array().expect("lines").iter();
+        walk.strict = lines.any(|line| line["what"] == "sandbox level" && line["holds"] == "ok");
+        if !walk.strict {
+            not_run(page, "what it shows of a strict sandbox: this host can't hold it; the rest ran at best-effort");
+        }
+        walk
+    }
+
+    fn play(&mut self, page: &str) {
+        for block in blocks(page, &read(page)) {
+            if block.not_run.is_none() {
+                self.take(&block);
+            }
+        }
+    }
+
+    pub(super) fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// A command line with this binary as `countersign`, and nothing of the tester's own environment.
+    pub(super) fn bash(&self, script: &str) -> Command {
+        let mut command = Command::new("bash");
+        let path = std::env::var("PATH").unwrap_or_default();
+        // A command that names a file of the repository is typed in a clone of it.
+        let script = script.replace(" tests/", &format!(" {}/tests/", root().display()));
+        let script = script.replace(SHOWN_PORT, &self.address);
+        command.args(["-euc", &script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
+        command.env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()));
+        command.env("HOME", self.dir.path().join("home")).env("SHELL", "/bin/bash").env("TERM", "dumb");
+        command.env("COUNTERSIGN_URL", format!("http://{}", self.address)).envs(&self.variables);
+        command
+    }
+
+    fn take(&mut self, block: &Block) {
+        let here = block.here.as_str();
+        if let Some(file) = &block.file {
+            let file = self.work().join(file);
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+            std::fs::write(&file, &block.text).expect("written");
+        }
+        match block.language.as_str() {
+            "after" => self.play(&block.text),
+            "sh" if block.text.contains("$PAYLOAD") => self.sign(block, here),
+            "sh" => self.script(block, here),
+            "console" | "run" => self.console(block, here),
+            "http" => self.http(block, here),
+            "json" => {
+                let mut expected: Value = serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{here}: {e}"));
+                if !self.strict {
+                    expected["predicate"]["sandbox"] = self.exchange.statement["predicate"]["sandbox"].clone();
+                }
+                must_fit(&expected, &self.exchange.statement, here);
+            }
+            "yaml" => {
+                let read = Policy::load(&block.text);
+                assert!(read.is_ok(), "{here}: {:?}", read.err());
+            }
+            "text" | "toml" => {}
+            "markdown" => assert!(block.file.is_some(), "{here}: which file is it? `markdown file=PATH`"),
+            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs.rs"),
+        }
+    }
+
+    fn script(&self, block: &Block, here: &str) {
+        let mut script = String::new();
+        for line in block.text.lines() {
+            let command = bare(line);
+            if command == "./scripts/test" {
+                let mode = std::fs::metadata(root().join("scripts/test")).expect("it is there").permissions().mode();
+                assert_eq!(mode & 0o111, 0o111, "this test is a part of it, so it is not run again");
+                continue;
+            }
+            let line = line.replace("cargo run -- ", "countersign ");
+            // Where strict can't be held, both say so with 1.
+            let may_say_no = ["cargo run -- demo", "countersign doctor boundary-1"].contains(&command);
+            if may_say_no && !self.strict {
+                script.push_str(&format!("{} || [ $? -eq 1 ]\n", bare(&line)));
+            } else {
+                script.push_str(&format!("{line}\n"));
+            }
+        }
+        if script.contains("python3 ") && self.bash("command -v python3").output().is_ok_and(|o| !o.status.success()) {
+            return not_run(here, "there is no python3 here");
+        }
+        let output = self.bash(&script).output().expect("started");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(output.status.success(), "{here}: {:?}\n{script}\n{said}", output.status);
+    }
+
+    fn console(&mut self, block: &Block, here: &str) {
+        let shown = commands(block);
+        let of_approver = |shown: &Shown| {
+            let word = shown.command.split_whitespace().nth(1).unwrap_or_default();
+            ["inbox", "review", "approve", "deny"].contains(&word)
+        };
+        if !shown.iter().all(of_approver) {
+            self.join(here);
+        }
+        for mut shown in shown {
+            if block.language == "run" {
+                // Nothing is shown of it, so any output fits.
+                shown.output = vec!["…".to_owned()];
+            }
+            let command = bare(&shown.command).to_owned();
+            if command.starts_with("countersign serve") {
+                self.start_serving(shown, here);
+            } else if command == STOP {
+                self.stop_serving(here);
+            } else if let Some((name, _)) = command.trim_start_matches("export ").split_once('=')
+                && !name.contains(' ')
+                && !command.contains(" countersign ")
+            {
+                self.set(name, &shown, here);
+            } else if command.ends_with("--wait") || command.contains(" --wait ") {
+                let script = format!("exec env {command}");
+                let running = self.start(shown, &script, here);
+                self.waiting.push(running);
+            } else if ["countersign approve", "countersign roster sign"].iter().any(|word| command.starts_with(word)) {
+                self.at_terminal(&shown, here);
+            } else if !self.strict
+                && ["countersign run", "countersign sandbox"].iter().any(|word| command.starts_with(word))
+            {
+                // What it shows needs the whole sandbox.
+            } else {
+                // A host that holds less than strict holds what its runs had.
+                let less = !self.strict && command.starts_with("countersign gate");
+                let less = if less { " --min-sandbox off" } else { "" };
+                let (code, lines) = finish(self.bash(&format!("{{ {command}{less}; }} 2>&1")));
+                self.compare(&shown, code, &lines, here);
+            }
+        }
+    }
+
+    /// `NAME=VALUE`, where VALUE may be `$(COMMAND)`, or `sha256:…` for what the registry says.
+    fn set(&mut self, name: &str, shown: &Shown, here: &str) {
+        let file = self.dir.path().join("value");
+        let line = self.filled(bare(&shown.command));
+        let (code, lines) =
+            finish(self.bash(&format!("exec 2>&1; {line}; printf %s \"${name}\" > {}", file.display())));
+        self.compare(shown, code, &lines, here);
+        self.variables.insert(name.to_owned(), std::fs::read_to_string(file).expect("a value"));
+    }
+
+    /// A line in which a page shortens what differs from boundary to boundary.
+    fn filled(&self, line: &str) -> String {
+        let Some((before, _)) = line.split_once("sha256:…") else { return line.to_owned() };
+        let listed = self.bash("COUNTERSIGN_TOKEN_FILE=agent.token countersign --json registry list").output();
+        let listed: Value = serde_json::from_slice(&listed.expect("started").stdout).expect("JSON");
+        let steps = listed["steps"].as_array().expect("steps");
+        let digest = steps.iter().find(|step| step["ref"] == "service:restart").map(|step| &step["digest"]);
+        let value = match before {
+            "export BOUNDARY=" => &listed["boundary"]["id"],
+            "export DIGEST=" => digest.expect("the step"),
+            other => panic!("what stands for … in {other:?}?"),
+        };
+        format!("{before}{}", value.as_str().expect("a digest"))
+    }
+
+    fn compare(&self, shown: &Shown, code: Option<i32>, real: &[String], here: &str) {
+        // Notes tell what a host can't hold.
+        let real = real.iter().filter(|line| self.strict || !line.starts_with("note: "));
+        let real: Vec<String> = real.map(|line| self.normal(line)).collect();
+        let text = real.join("\n");
+        assert_eq!(code, Some(shown.exits), "{here}: {}\n{text}", shown.command);
+        // What a host can't hold is one more remark of a review.
+        let screens = ["countersign inbox", "countersign review", "countersign approve"];
+        let differs = !self.strict && screens.iter().any(|screen| shown.command.starts_with(screen));
+        let says = lines_fit(&shown.output, &real) || shown.output.is_empty() || differs;
+        assert!(says, "{here}: {}\nshown:\n{}\nreally:\n{text}", shown.command, shown.output.join("\n"));
+    }
+
+    /// A line as on the port that the pages show, and for a run that begins a moment later.
+    fn normal(&self, line: &str) -> String {
+        let line = line.replace(&self.address, SHOWN_PORT);
+        let ends = [" is running", " is finished"].into_iter().find_map(|end| line.strip_suffix(end));
+        match ends {
+            Some(begun) if line.starts_with("signed by ") => format!("{begun} is approved"),
+            _ => line,
+        }
+    }
+
+    /// Starts what goes on beside others; waits for its first line.
+    fn start(&self, shown: Shown, script: &str, here: &str) -> Running {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let mut command = self.bash(script);
+        command.stdout(writer.try_clone().expect("cloned")).stderr(writer);
+        let child = command.spawn().expect("started");
+        drop(command);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut piece) {
+                held.extend_from_slice(&piece[..count]);
+                while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = held.drain(..=end).collect();
+                    if sender.send(String::from_utf8_lossy(&line[..end]).into_owned()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let mut running = Running { shown, child, lines, seen: Vec::new() };
+        running.read_until(1, here);
+        running
+    }
+
+    fn start_serving(&mut self, shown: Shown, here: &str) {
+        assert!(self.serve.is_none(), "{here}: a boundary is served already: `{STOP}` first");
+        if !self.strict {
+            let file = self.work().join("boundary-1/countersign.toml");
+            let text = std::fs::read_to_string(&file).expect("read");
+            let eased = text.replace("level = \"strict\"", "level = \"best-effort\"");
+            std::fs::write(&file, eased).expect("written");
+        }
+        let command = bare(&shown.command).replace("countersign serve", "exec countersign serve --listen 127.0.0.1:0");
+        let command = command.trim_end_matches('&').to_owned();
+        let lines = shown.output.len();
+        let mut serve = self.start(shown, &command, here);
+        serve.read_until(lines, here);
+        let listens = serve.seen.iter().find_map(|line| line.trim().strip_prefix("listens")).expect("an address");
+        self.address = listens.trim().trim_start_matches("http://").to_owned();
+        if self.strict {
+            let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
+            assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
+        }
+        self.serve = Some(serve);
+    }
+
+    /// Waits for those who wait, and compares what they said.
+    fn join(&mut self, here: &str) {
+        for mut running in std::mem::take(&mut self.waiting) {
+            running.read_until(usize::MAX, here);
+            let code = running.child.wait().expect("waited").code();
+            self.compare(&running.shown, code, &running.seen, here);
+        }
+    }
+
+    /// Runs a command at a terminal of its own, and answers its question with the end of the digest that it showed.
+    fn at_terminal(&self, shown: &Shown, here: &str) {
+        let script = self.dir.path().join("command.sh");
+        std::fs::write(&script, format!("export NO_COLOR=1\n{}\n", shown.command)).expect("written");
+        let mut command = self.bash(&format!("exec script -qefc 'bash {}' /dev/null", script.display()));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script (bsdutils) is needed");
+        let mut answer = child.stdin.take();
+        let mut out = child.stdout.take().expect("piped");
+        let (mut text, mut piece, began, mut asked) = (String::new(), [0; 4096], Instant::now(), false);
+        while let Ok(count @ 1..) = out.read(&mut piece) {
+            text.push_str(&String::from_utf8_lossy(&piece[..count]));
+            if !asked && QUESTIONS.iter().any(|question| text.contains(question)) {
+                asked = true;
+                let digest = text.lines().rfind(|line| line.starts_with("  digest ")).expect("a digest");
+                let digest = digest.trim();
+                let typed = &digest[digest.len() - 8..];
+                answer.as_mut().expect("piped").write_all(format!("{typed}\n").as_bytes()).expect("typed");
+            }
+            assert!(began.elapsed() < DEADLINE, "{here}: {}\n{text}", shown.command);
+        }
+        drop(answer);
+        let code = child.wait().expect("waited").code();
+        assert!(asked, "{here}: {} asked nothing\n{text}", shown.command);
+        let lines: Vec<String> = text.replace('\r', "").lines().map(str::to_owned).collect();
+        self.compare(shown, code, &lines, here);
+    }
+
+    fn stop_serving(&mut self, here: &str) {
+        self.join(here);
+        let mut serve = self.serve.take().unwrap_or_else(|| panic!("{here}: no boundary is served"));
+        let pid = rustix::process::Pid::from_raw(serve.child.id().cast_signed()).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
+        serve.read_until(usize::MAX, here);
+        assert!(serve.child.wait().expect("waited").success(), "{here}: {:?}", serve.seen);
+    }
+
+    fn end(mut self) {
+        self.join("the end");
+        if self.serve.is_some() {
+            self.stop_serving("the end");
+        }
+        let began = !self.exchange.id.is_empty();
+        assert!(!began || !self.exchange.receipt.is_empty(), "an exchange over HTTP is shown up to its receipt");
+    }
+}
+impl Running {
+    /// Reads until so many lines were seen, or the end.
+    fn read_until(&mut self, count: usize, here: &str) {
+        let end = Instant::now() + DEADLINE;
+        while self.seen.len() < count {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(error) => panic!("{here}: {}: {error}\n{}", self.shown.command, self.seen.join("\n")),
+            }
+        }
+    }
+}
+fn finish(mut command: Command) -> (Option<i32>, Vec<String>) {
+    let output = command.output().expect("started");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
