@@ -1,14 +1,10 @@
 //! Opens a log that nothing is appended to any more.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::node::config::Config;
 use crate::node::kept;
-use crate::node::problem::Problem;
+use crate::node::places::DATABASE;
 use crate::store::ledger::Ledger;
 use crate::store::stored::StoredLog;
 use crate::store::{CheckpointRow, shared, sqlite};

@@ -4,15 +4,10 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::node::config::Config;
-use crate::node::kept;
-use crate::node::log_at_rest::{at_rest, log_in};
 use crate::node::problem::Problem;
-use crate::store::ledger::Ledger;
-use crate::store::stored::StoredLog;
-use crate::store::{CheckpointRow, shared, sqlite};
+use crate::store::sqlite;
 
 /// The database in a backup.
 pub const DATABASE: &str = "countersign.db";
