@@ -111,7 +111,7 @@ impl Boundary {
                 title: step.definition.title.clone(),
                 approvals: sealed
                     .step(&step.definition.reference)
-                    .map(|(_, held)| held.approvals.clone())
+                    .map(|(_, held)| held.approvals.to_vec())
                     .unwrap_or_default(),
             })
             .collect();
@@ -160,10 +160,10 @@ impl Boundary {
             reference: reference.clone(),
             digest: step.digest,
             definition,
-            approvals: held.approvals.clone(),
+            approvals: held.approvals.to_vec(),
             permissions: held.asked().clone().unwrap_or_default(),
             denied: held.asked().as_ref().err().map(ToString::to_string),
-            sandbox: held.profile.clone(),
+            sandbox: (*held.profile).clone(),
             last_success: self.last_success(caller, reference)?,
         })
     }

@@ -121,7 +121,7 @@ impl Boundary {
             params: params.value().clone(),
             rendered: held.hashed.rendered(),
             permissions,
-            sandbox: held.profile.clone(),
+            sandbox: (*held.profile).clone(),
             proposer,
             reason: body.reason,
             issued_at: now,
@@ -596,7 +596,7 @@ impl Boundary {
         let count = self.count(id, held, &excluded, sealed)?;
         let progress = quorum::progress(&held.rules, &count);
         Ok(ApprovalsView {
-            rules: held.approvals.clone(),
+            rules: held.approvals.to_vec(),
             required: progress.required,
             have: progress.have,
             approvers: progress.approvers,

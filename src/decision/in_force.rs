@@ -3,7 +3,7 @@
 //! The boundary decides with it, and the auditor works it out again from the seal's blobs.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::hex;
@@ -23,20 +23,20 @@ use crate::record::step::Approvals;
 use crate::registry::{Registry, RegistryError};
 use crate::trust::roster::TrustedRoster;
 
-/// What holds for a step under a seal.
+/// What holds for a step under a seal. What it has in common with the step before it is held once.
 #[derive(Debug, Clone)]
 pub struct StepInForce {
     /// What policy says.
-    pub ruling: Ruling,
+    pub ruling: Arc<Ruling>,
     asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// The same as they are written: policy's and the step's.
-    pub approvals: Vec<Approvals>,
+    pub approvals: Arc<Vec<Approvals>>,
     /// The sandbox that a run gets.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// The step's place in the registry, as a bundle's JSON has it.
     pub proof: String,
 }
@@ -74,13 +74,17 @@ pub fn each_in_force(
     configuration: &Configuration,
 ) -> (BTreeMap<StepRef, StepInForce>, Vec<RegistryError>) {
     let given = Given::of(configuration);
-    let mut steps = BTreeMap::new();
+    let mut steps: BTreeMap<StepRef, StepInForce> = BTreeMap::new();
     let mut errors = Vec::new();
     for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(step.flaw(&error));
-        let ruling = resolve(policy, builtins, reference);
+        let before = steps.last_key_value().map(|(_, step)| step);
+        let ruling = match before.filter(|step| step.hashed.definition().reference.path() == reference.path()) {
+            Some(step) => Arc::clone(&step.ruling),
+            None => Arc::new(resolve(policy, builtins, reference)),
+        };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match Rules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,
@@ -96,7 +100,10 @@ pub fn each_in_force(
         }
         match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
             (Ok(profile), Ok(hashed)) => {
+                let rules = shared(rules, before.map(|step| &step.rules));
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
+                let approvals = shared(approvals, before.map(|step| &step.approvals));
+                let profile = shared(profile, before.map(|step| &step.profile));
                 let proof = registry.proof_at(index).map(|proof| StepProof {
                     index: proof.index,
                     size: proof.size,
@@ -122,4 +129,12 @@ pub fn each_in_force(
         }
     }
     (steps, errors)
+}
+
+/// The value before where it is the same.
+fn shared<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
+    match before {
+        Some(before) if **before == value => Arc::clone(before),
+        _ => Arc::new(value),
+    }
 }

@@ -1,6 +1,7 @@
 //! Is it the step that was sealed, byte for byte?
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use crate::record::step::StepDefinition;
 /// A step's definition and the digests over it. Made once at the seal, so that a crossing hashes nothing again.
 #[derive(Debug, Clone)]
 pub struct HashedStep {
-    definition: StepDefinition,
+    definition: Arc<StepDefinition>,
     digest: StepDigest,
     rendered: RenderedDigest,
 }
@@ -26,7 +27,7 @@ impl HashedStep {
     ///
     /// # Errors
     /// When it has no canonical form, or uses what comes with a later version.
-    pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
+    pub fn of(definition: Arc<StepDefinition>) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
         definition.check_reserved().map_err(StepError::Malformed)?;
@@ -39,11 +40,11 @@ impl HashedStep {
     /// # Errors
     /// When it is not a definition, or uses what comes with a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let definition = json::typed(value).map_err(|error| {
+        let definition: StepDefinition = json::typed(value).map_err(|error| {
             let error = Malformed::from(error);
             StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error })
         })?;
-        let hashed = Self::of(definition)?;
+        let hashed = Self::of(definition.into())?;
         // An optional field written as null would be read, and hashed as if it were left out.
         if hashed.digest != StepDigest::of(&canonical::to_canonical(value)) {
             return Err(StepError::Malformed(Malformed::at(
@@ -56,7 +57,7 @@ impl HashedStep {
 
     /// All that decides what runs.
     #[must_use]
-    pub const fn definition(&self) -> &StepDefinition {
+    pub fn definition(&self) -> &StepDefinition {
         &self.definition
     }
 
