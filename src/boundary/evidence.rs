@@ -261,7 +261,10 @@ impl Boundary {
         let (step, step_proof) = match (&earlier, sealed.step(&parts.step.reference)) {
             (None, Some((step, held))) => {
                 let text = std::str::from_utf8(&step.canonical).map_err(|e| fault(&e))?;
-                (text.to_owned(), held.proof.clone())
+                let proof = held.proof(&sealed.registry);
+                let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
+                let proof = String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
+                (text.to_owned(), proof.map_err(|e| fault(&e))?)
             }
             (Some(earlier), _) => {
                 let proof = step_proof(&earlier.manifest, &parts.step.reference);

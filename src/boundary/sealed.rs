@@ -22,6 +22,7 @@ use crate::record::document::Malformed;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
+use crate::record::step::{RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
 use crate::registry::{RegisteredStep, Registry, RegistryError};
@@ -345,17 +346,22 @@ impl Sealed {
         let configuration: Configuration =
             json::typed(&value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed configuration: {error}")))?;
-        let manifest: Vec<crate::record::step::RegistryLeaf> =
+        let manifest: Vec<RegistryLeaf> =
             json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed registry: {error}")))?;
-        let mut definitions = Vec::with_capacity(manifest.len());
-        for leaf in manifest {
+        let step = |leaf: RegistryLeaf| -> Result<StepDefinition, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
-            let definition = json::typed(&value("step", &bytes)?)
-                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
-            definitions.push(definition);
+            json::typed(&value("step", &bytes)?)
+                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
+        };
+        // One after the other: all definitions beside the registry would be twice the memory.
+        let mut unread = None;
+        let definitions = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
+        let registry = Registry::from_definitions(definitions);
+        if let Some(error) = unread {
+            return Err(error);
         }
-        let registry = Registry::from_definitions(definitions).map_err(|errors| {
+        let registry = registry.map_err(|errors| {
             SealError::State(errors.iter().map(|error| format!("sealed registry: {error}")).collect())
         })?;
         if registry.root() != seal.registry_root {
@@ -462,7 +468,7 @@ mod tests {
         "../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
     );
 
-    fn step(reference: String) -> crate::record::step::StepDefinition {
+    fn step(reference: String) -> StepDefinition {
         let step = json!({
             "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
             "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],
@@ -475,7 +481,7 @@ mod tests {
         let roster: Envelope = serde_json::from_slice(ROSTER).expect("an envelope");
         let policy: Value = serde_json::from_slice(POLICY).expect("a policy");
         let long = "a".repeat(240);
-        let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go"))).collect();
+        let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go")));
         let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
         Material {
             name: "prod-eu".parse().expect("a name"),

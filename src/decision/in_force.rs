@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::hex;
 use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
@@ -37,8 +36,8 @@ pub struct StepInForce {
     pub approvals: Arc<Vec<Approvals>>,
     /// The sandbox that a run gets.
     pub profile: Arc<Profile>,
-    /// The step's place in the registry, as a bundle's JSON has it.
-    pub proof: String,
+    /// The step's place in the registry.
+    index: usize,
 }
 
 impl StepInForce {
@@ -47,6 +46,16 @@ impl StepInForce {
     /// The script is read when this is first asked: most states are made for one step or two.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
+    }
+
+    /// The proof that the step is in its registry, as a bundle has it.
+    #[must_use]
+    pub fn proof(&self, registry: &Registry) -> Option<StepProof> {
+        registry.proof_at(self.index).map(|proof| StepProof {
+            index: proof.index,
+            size: proof.size,
+            hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
+        })
     }
 }
 
@@ -104,20 +113,9 @@ pub fn each_in_force(
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
                 let approvals = shared(approvals, before.map(|step| &step.approvals));
                 let profile = shared(profile, before.map(|step| &step.profile));
-                let proof = registry.proof_at(index).map(|proof| StepProof {
-                    index: proof.index,
-                    size: proof.size,
-                    hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
-                });
-                let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                match proof {
-                    Ok(proof) => {
-                        let asked = OnceLock::new();
-                        let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, proof };
-                        steps.insert(reference.clone(), step);
-                    }
-                    Err(error) => refuse(&error),
-                }
+                let asked = OnceLock::new();
+                let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, index };
+                steps.insert(reference.clone(), step);
             }
             (profile, hashed) => {
                 for error in

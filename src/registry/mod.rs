@@ -116,6 +116,7 @@ impl Registry {
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
         let mut found: Vec<(Arc<str>, Place, StepDefinition)> = Vec::new();
+        let mut schemas = Schemas::default();
         for dir in dirs {
             let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
             let mut walk = Walk::through(dir, prefix, owner);
@@ -128,14 +129,17 @@ impl Registry {
                     message: flaw.message,
                 };
                 match read_file(relative, path) {
-                    Ok(steps) => found.extend(steps.into_iter().map(|(place, step)| (file.clone(), place, step))),
+                    Ok(steps) => found.extend(steps.into_iter().map(|(place, mut step)| {
+                        schemas.share(&mut step);
+                        (Arc::clone(&file), place, step)
+                    })),
                     Err(flaws) => errors.extend(flaws.into_iter().map(at)),
                 }
             }
             errors.append(&mut walk.errors);
         }
         found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        Self::seal(found, errors)
+        Self::seal(found, schemas, errors)
     }
 
     /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
@@ -158,8 +162,8 @@ impl Registry {
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
-        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, step)).collect();
-        let registry = Self::seal(named, Vec::new())?;
+        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, step));
+        let registry = Self::seal(named, Schemas::default(), Vec::new())?;
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
@@ -168,19 +172,18 @@ impl Registry {
     ///
     /// # Errors
     /// Everything that this version could not seal or run.
-    pub fn from_definitions(definitions: Vec<StepDefinition>) -> Result<Self, Vec<RegistryError>> {
-        let named =
-            definitions.into_iter().map(|step| (step.reference.as_str().into(), Place::default(), step)).collect();
-        Self::seal(named, Vec::new())
+    pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
+        let named = definitions.into_iter().map(|step| (step.reference.as_str().into(), Place::default(), step));
+        Self::seal(named, Schemas::default(), Vec::new())
     }
 
     fn seal(
-        found: Vec<(Arc<str>, Place, StepDefinition)>,
+        found: impl IntoIterator<Item = (Arc<str>, Place, StepDefinition)>,
+        mut schemas: Schemas,
         mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, (Arc<str>, Place)> = BTreeMap::new();
-        let mut schemas = Schemas::default();
         for (file, place, definition) in found {
             let mut refuse = |message: String| {
                 errors.push(RegistryError { file: file.to_string(), line: place.line, column: place.column, message });
@@ -283,6 +286,13 @@ struct Schemas {
 }
 
 impl Schemas {
+    /// Lets a step have the schema of another where both are the same. What is wrong with it is reported at the seal.
+    fn share(&mut self, step: &mut StepDefinition) {
+        if let Ok(schema) = self.get(&step.params) {
+            step.params = Arc::clone(schema.schema());
+        }
+    }
+
     fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
         if let Some(known) = self.known.get(schema) {
             return Ok(known.clone());
