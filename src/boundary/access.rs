@@ -21,7 +21,7 @@ use crate::store::message::{Token, TokenChange};
 use crate::trust::roster::Holder;
 
 /// What begins every bearer, so that scanners find a leaked one.
-pub const BEARER_PREFIX: &str = "cst_";
+const BEARER_PREFIX: &str = "cst_";
 /// The DSSE payload type of a challenge: a signature over one can never be one over a statement.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// How long a challenge may be answered, in seconds.

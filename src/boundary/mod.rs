@@ -740,7 +740,7 @@ fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp)
 impl crate::record::envelope::Verified<crate::record::authorization::Authorization> {
     /// The digest that names this authorization.
     #[must_use]
-    pub fn digest_as(&self) -> AuthorizationDigest {
+    fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
     }
 }

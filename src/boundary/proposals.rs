@@ -37,9 +37,9 @@ use crate::store::message::{
 };
 
 /// The longest that a caller may wait in one call.
-pub const MOST_WAIT: Duration = Duration::from_secs(55);
+const MOST_WAIT: Duration = Duration::from_secs(55);
 /// The most proposals of one page.
-pub const MOST_LISTED: usize = 100;
+const MOST_LISTED: usize = 100;
 
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
@@ -575,7 +575,7 @@ impl Boundary {
     }
 
     /// Who said no; their words are in the log, for those who may read it.
-    pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
+    fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
         let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
         let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
         Ok(RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) })

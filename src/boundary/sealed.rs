@@ -427,7 +427,7 @@ impl Sealed {
 ///
 /// # Errors
 /// When they are missing, or lead to another roster.
-pub fn rosters_of(
+fn rosters_of(
     seal: &Seal,
     payload: &[u8],
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,

@@ -22,7 +22,7 @@ use crate::record::validity::{SKEW_S, Timestamp};
 use crate::store::CheckpointRow;
 
 /// Witnesses that are asked. Each adds a line to every checkpoint, and a verifier takes 64.
-pub const MOST_WITNESSES: usize = 32;
+const MOST_WITNESSES: usize = 32;
 
 /// A witness of the roster, as it is asked.
 #[derive(Debug, Clone)]
@@ -380,7 +380,7 @@ impl Boundary {
 
     /// The verifier key of the log (C2SP signed-note), for those who are to know it: witnesses, monitors.
     #[must_use]
-    pub fn log_vkey(&self) -> Option<String> {
+    fn log_vkey(&self) -> Option<String> {
         self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
     }
 

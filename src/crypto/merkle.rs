@@ -321,7 +321,7 @@ impl Frontier {
 
     /// Appends a leaf and tells `completed(level, index, hash)` every subtree that it completes, the leaf
     /// itself (level 0) first: just what [`root_of`] and the proofs ask for later.
-    pub fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
+    fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
         let (mut level, mut index, mut hash) = (0, self.size, leaf);
         completed(level, index, &hash);
         while index & 1 == 1 {

@@ -13,9 +13,6 @@ use zeroize::Zeroizing;
 /// The payload type of every envelope: an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
-/// The bytes of a raw signature.
-pub const SIGNATURE_BYTES: usize = 64;
-
 /// DSSE's pre-authentication encoding, the message that signatures cover:
 /// `DSSEv1 SP len(type) SP type SP len(body) SP body`, lengths in decimal bytes.
 #[must_use]

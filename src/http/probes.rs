@@ -13,7 +13,7 @@ use crate::http::openapi::openapi;
 use crate::http::route::{Access, Answer, JSON, Reply, Route, Shape, Verb, ok};
 
 /// The version of the HTTP interface.
-pub(super) const API: &str = "v1";
+const API: &str = "v1";
 
 const HEALTH: Route = Route {
     verb: Verb::Get,

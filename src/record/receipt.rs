@@ -86,7 +86,7 @@ pub struct Decision {
 
 /// The most that a decision may take of a receipt, in bytes of canonical JSON. What is known only when the run has
 /// ended takes less than the rest, so that a receipt can never turn out too large after the nonce is spent.
-pub const MAX_DECISION_BYTES: usize = 2 << 10;
+const MAX_DECISION_BYTES: usize = 2 << 10;
 
 impl Decision {
     /// Checks, before anything is spent, that every receipt that the run may get has room for this decision.
@@ -285,7 +285,7 @@ pub struct Files {
 }
 
 /// The manifest of a run that left no files.
-pub const EMPTY_MANIFEST: &[u8] = b"[]";
+const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
     /// No files.

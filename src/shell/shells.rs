@@ -142,7 +142,7 @@ impl<'a> Call<'_, '_, 'a> {
 pub(super) const LOGIN: &str = "a login shell runs a profile first, which is not in view: leave `-l` out";
 
 /// Long options of bash, and whether each takes the next word.
-pub(super) const SHELL_LONG: &[(&str, bool)] = &[
+const SHELL_LONG: &[(&str, bool)] = &[
     ("debug", false),
     ("debugger", false),
     ("dump-po-strings", false),

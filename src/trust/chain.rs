@@ -16,7 +16,7 @@ use crate::trust::roster::{RosterError, TrustedRoster};
 use crate::trust::succession::Standing;
 
 /// The most versions that are read: each is at most 256 KiB, and a bundle holds 4 MiB.
-pub const MAX_VERSIONS: usize = 1024;
+const MAX_VERSIONS: usize = 1024;
 
 /// What somebody trusts beforehand.
 #[derive(Debug, Clone)]

@@ -54,16 +54,18 @@ impl SshKeygenSigner {
         Ok(Self { program: "ssh-keygen".into(), environment: Vec::new(), path: path.into(), key })
     }
 
+    #[cfg(test)]
     /// The same signer with another `ssh-keygen` than the first of that name in `PATH`.
     #[must_use]
-    pub fn with_program(self, program: PathBuf) -> Self {
+    fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
 
+    #[cfg(test)]
     /// The same signer with a variable added to the environment of `ssh-keygen`, such as another
     /// `SSH_AUTH_SOCK`.
     #[must_use]
-    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+    fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
     }
