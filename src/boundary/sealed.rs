@@ -22,10 +22,10 @@ use crate::record::document::Malformed;
 use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
-use crate::record::step::{RegistryLeaf, StepDefinition};
+use crate::record::step::RegistryLeaf;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::registry::{RegisteredStep, Registry, RegistryError};
+use crate::registry::{RegisteredStep, Registry, RegistryError, Stored};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
@@ -67,6 +67,8 @@ pub struct Draft {
     pub seal: Seal,
     /// Everything it names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+    /// The steps, so that what is read back need not hold them twice.
+    pub registry: Registry,
 }
 
 /// The state in force.
@@ -241,7 +243,7 @@ impl Material {
         };
         // What is too large is refused here, where the state before can stay in force.
         seal.clone().into_statement().to_payload()?;
-        Ok(Draft { seal, blobs })
+        Ok(Draft { seal, blobs, registry: self.registry.clone() })
     }
 
     /// Every receipt under this seal must fit into a bundle with all that its verification needs: otherwise a step would
@@ -307,7 +309,8 @@ impl Draft {
 }
 
 impl Sealed {
-    /// The state that `seal` puts in force, from its blobs.
+    /// The state that `seal` puts in force, from its blobs. A step of `known` that has the very bytes of its blob is shared
+    /// with it.
     ///
     /// # Errors
     /// When a blob is missing, is not what the seal names, or can't be read.
@@ -317,6 +320,7 @@ impl Sealed {
         envelope: &[u8],
         index: u64,
         version: u64,
+        known: Option<&Registry>,
         blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
     ) -> Result<Self, SealError> {
         let digest = SealDigest::of(payload);
@@ -349,15 +353,20 @@ impl Sealed {
         let manifest: Vec<RegistryLeaf> =
             json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed registry: {error}")))?;
-        let step = |leaf: RegistryLeaf| -> Result<StepDefinition, SealError> {
+        let step = |leaf: RegistryLeaf| -> Result<Stored, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
+            let known = known.and_then(|known| known.get(&leaf.reference));
+            if let Some(step) = known.filter(|step| *step.canonical == *bytes) {
+                return Ok(Stored::Known(step.stored()));
+            }
             json::typed(&value("step", &bytes)?)
+                .map(|definition| Stored::Read(Box::new(definition)))
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
         };
         // One after the other: all definitions beside the registry would be twice the memory.
         let mut unread = None;
-        let definitions = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
-        let registry = Registry::from_definitions(definitions);
+        let steps = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
+        let registry = Registry::from_stored(steps);
         if let Some(error) = unread {
             return Err(error);
         }
@@ -468,7 +477,7 @@ mod tests {
         "../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
     );
 
-    fn step(reference: String) -> StepDefinition {
+    fn step(reference: String) -> crate::record::step::StepDefinition {
         let step = json!({
             "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
             "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],

@@ -55,6 +55,12 @@ pub struct RegisteredStep {
 }
 
 impl RegisteredStep {
+    /// The same step as a store has it: without a place.
+    #[must_use]
+    pub fn stored(&self) -> Self {
+        Self { place: None, ..self.clone() }
+    }
+
     /// What is wrong with it, with its place and ref.
     #[must_use]
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
@@ -78,6 +84,24 @@ pub struct StepProof {
     pub size: u64,
     /// The inclusion proof, lowest hash first.
     pub hashes: Vec<merkle::Hash>,
+}
+
+/// A step of a stored registry.
+#[derive(Debug)]
+pub enum Stored {
+    /// One that another registry has already, found by its bytes: it is held once.
+    Known(RegisteredStep),
+    /// One that is read anew.
+    Read(Box<StepDefinition>),
+}
+
+impl Stored {
+    fn reference(&self) -> &StepRef {
+        match self {
+            Self::Known(step) => &step.definition.reference,
+            Self::Read(definition) => &definition.reference,
+        }
+    }
 }
 
 /// What is wrong in a runbook, with its place and what to do.
@@ -139,6 +163,7 @@ impl Registry {
             errors.append(&mut walk.errors);
         }
         found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        let found = found.into_iter().map(|(file, place, step)| (file, place, Stored::Read(Box::new(step))));
         Self::seal(found, schemas, errors)
     }
 
@@ -162,7 +187,7 @@ impl Registry {
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
         let file: Arc<str> = shown.into();
-        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, step));
+        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, Stored::Read(Box::new(step))));
         let registry = Self::seal(named, Schemas::default(), Vec::new())?;
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
@@ -173,29 +198,43 @@ impl Registry {
     /// # Errors
     /// Everything that this version could not seal or run.
     pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
-        let named = definitions.into_iter().map(|step| (step.reference.as_str().into(), Place::default(), step));
+        Self::from_stored(definitions.into_iter().map(|step| Stored::Read(Box::new(step))))
+    }
+
+    /// The same, where some of the steps are known already.
+    ///
+    /// # Errors
+    /// Those of [`Self::from_definitions`].
+    pub fn from_stored(steps: impl IntoIterator<Item = Stored>) -> Result<Self, Vec<RegistryError>> {
+        let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), Place::default(), step));
         Self::seal(named, Schemas::default(), Vec::new())
     }
 
     fn seal(
-        found: impl IntoIterator<Item = (Arc<str>, Place, StepDefinition)>,
+        found: impl IntoIterator<Item = (Arc<str>, Place, Stored)>,
         mut schemas: Schemas,
         mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<StepRef, (Arc<str>, Place)> = BTreeMap::new();
-        for (file, place, definition) in found {
+        for (file, place, stored) in found {
             let mut refuse = |message: String| {
                 errors.push(RegistryError { file: file.to_string(), line: place.line, column: place.column, message });
             };
-            let reference = definition.reference.clone();
+            let reference = stored.reference().clone();
             if let Some((file, at)) = places.get(&reference) {
                 let first = format!("{file}:{}:{}", at.line, at.column);
                 refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
                 continue;
             }
             places.insert(reference.clone(), (Arc::clone(&file), place));
-            match register(definition, (place.line > 0).then(|| (Arc::clone(&file), place)), &mut schemas) {
+            let registered = match stored {
+                Stored::Known(step) => Ok(step),
+                Stored::Read(definition) => {
+                    register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), &mut schemas)
+                }
+            };
+            match registered {
                 Ok(step) => {
                     steps.insert(reference, Arc::new(step));
                 }
