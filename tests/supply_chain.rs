@@ -23,7 +23,7 @@ const LICENCES: &[&str] = &[
 
 /// Crates that stand in the tree more than once: name, versions, who needs the older one and why it is borne.
 const DUPLICATES: &[(&str, &[&str], &str)] = &[
-    ("getrandom", &["0.3", "0.4"], "ahash (below jsonschema) still takes 0.3; a thin wrapper of the system call"),
+    ("getrandom", &["0.3", "0.4"], "ahash (below jsonschema) takes 0.3, in tests only"),
     ("similar", &["2", "3"], "insta takes 2, in tests only; the review's diff takes 3"),
     ("syn", &["2", "3"], "derive macros in the middle of a move to 3; nothing of it is in the program"),
 ];

@@ -497,7 +497,7 @@ impl Again {
             );
         } else if let Some(why) = &state.steps.unprofiled {
             // Limits and further layers are open, and what is denied besides; all else is the same for every run.
-            let mut known = step.profile.clone();
+            let mut known = (*step.profile).clone();
             known.limits.clone_from(&signed.sandbox.limits);
             known.require.clone_from(&signed.sandbox.require);
             known.deny.clone_from(&signed.sandbox.deny);

@@ -24,7 +24,7 @@ use crate::store::ledger::Ledger;
 use crate::trust::roster::Holder;
 
 /// What begins every bearer, so that scanners find a leaked one.
-pub const BEARER_PREFIX: &str = "cst_";
+const BEARER_PREFIX: &str = "cst_";
 /// The DSSE payload type of a challenge: a signature over one can never be one over a statement.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// How long a challenge may be answered, in seconds.

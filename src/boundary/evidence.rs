@@ -154,7 +154,7 @@ impl Evidence {
                 title: step.definition.title.clone(),
                 approvals: sealed
                     .step(&step.definition.reference)
-                    .map(|(_, held)| held.approvals.clone())
+                    .map(|(_, held)| held.approvals.to_vec())
                     .unwrap_or_default(),
                 unavailable: beyond.get(&step.definition.reference).cloned(),
             })
@@ -204,10 +204,10 @@ impl Evidence {
             reference: reference.clone(),
             digest: step.digest,
             definition,
-            approvals: held.approvals.clone(),
+            approvals: held.approvals.to_vec(),
             permissions: held.asked().clone().unwrap_or_default(),
             denied: held.asked().as_ref().err().map(ToString::to_string),
-            sandbox: held.profile.clone(),
+            sandbox: (*held.profile).clone(),
             last_success: self.last_success(caller, reference)?,
         })
     }
@@ -305,7 +305,10 @@ impl Evidence {
         let (step, step_proof) = match (&earlier, sealed.step(&parts.step.reference)) {
             (None, Some((step, held))) => {
                 let text = std::str::from_utf8(&step.canonical).map_err(|e| fault(&e))?;
-                (text.to_owned(), held.proof.clone())
+                let proof = held.proof(&sealed.registry);
+                let proof = proof.ok_or_else(|| fault(&"the step is not in its registry"))?;
+                let proof = String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
+                (text.to_owned(), proof.map_err(|e| fault(&e))?)
             }
             (Some(earlier), _) => {
                 let proof = step_proof(&earlier.manifest, &parts.step.reference);

@@ -180,7 +180,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
     for step in sealed.registry.steps() {
         let reference = &step.definition.reference;
         let Some((_, held)) = sealed.step(reference) else { continue };
-        match by_rules.iter_mut().find(|(rules, _)| **rules == held.rules) {
+        match by_rules.iter_mut().find(|(rules, _)| **rules == *held.rules) {
             Some((_, steps)) => steps.push(reference),
             None => by_rules.push((&held.rules, vec![reference])),
         }

@@ -109,7 +109,7 @@ impl Proposals {
         let count = self.count(id, held, &excluded, sealed)?;
         let progress = quorum::progress(&held.rules, &count);
         Ok(ApprovalsView {
-            rules: held.approvals.clone(),
+            rules: held.approvals.to_vec(),
             required: progress.required,
             have: progress.have,
             approvers: progress.approvers,

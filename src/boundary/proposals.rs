@@ -39,9 +39,9 @@ use crate::store::message::{
 use crate::yaml::nearest;
 
 /// The longest that a caller may wait in one call.
-pub const MOST_WAIT: Duration = Duration::from_secs(55);
+const MOST_WAIT: Duration = Duration::from_secs(55);
 /// The most proposals of one page.
-pub const MOST_LISTED: usize = 100;
+const MOST_LISTED: usize = 100;
 
 /// Which proposals to list.
 #[derive(Debug, Clone, Default)]
@@ -164,7 +164,7 @@ impl Proposals {
             params: params.value().clone(),
             rendered: held.hashed.rendered(),
             permissions,
-            sandbox: held.profile.clone(),
+            sandbox: (*held.profile).clone(),
             proposer,
             reason: body.reason,
             issued_at: now,

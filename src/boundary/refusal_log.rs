@@ -26,7 +26,7 @@ use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
 
 /// Leaves that one principal may cause in an hour: bounds what a holder of one token can write into the log.
-pub const BUDGET_PER_HOUR: u32 = 60;
+const BUDGET_PER_HOUR: u32 = 60;
 /// Principals that are told apart; more than that share what is left by being counted only.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;

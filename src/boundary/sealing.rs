@@ -40,7 +40,7 @@ pub async fn write_seal(
     draft: Draft,
     tokens: Vec<TokenChange>,
 ) -> Result<Sealed, SealStop> {
-    let Draft { seal, blobs } = draft;
+    let Draft { seal, blobs, registry } = draft;
     let (at, previous) = (seal.at, seal.previous);
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
@@ -48,10 +48,11 @@ pub async fn write_seal(
     // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
     // start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version).map_err(SealStop::Unreadable)
+    restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version, Some(&registry))
+        .map_err(SealStop::Unreadable)
 }
 
-/// The state that a stored seal puts in force.
+/// The state that a stored seal puts in force. What `known` has of it already is shared.
 ///
 /// # Errors
 /// When a blob is missing or is not what the seal names.
@@ -62,8 +63,9 @@ pub fn restore(
     envelope: &[u8],
     index: u64,
     version: u64,
+    known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
-    Sealed::restore(seal, payload, envelope, index, version, |digest| ledger.blob(digest).ok().flatten())
+    Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
 }
 
 /// Looks for what steps declare of the host, before it is sealed: paths that are there and are their own real paths, nothing of

@@ -25,7 +25,7 @@ use crate::store::CheckpointRow;
 use crate::store::ledger::Ledger;
 
 /// Witnesses that are asked. Each adds a line to every checkpoint, and a verifier takes 64.
-pub const MOST_WITNESSES: usize = 32;
+const MOST_WITNESSES: usize = 32;
 
 /// A witness of the roster, as it is asked.
 #[derive(Debug, Clone)]
@@ -404,7 +404,7 @@ impl Witnessing {
 
     /// The verifier key of the log (C2SP signed-note), for those who are to know it: witnesses, monitors.
     #[must_use]
-    pub fn log_vkey(&self) -> Option<String> {
+    fn log_vkey(&self) -> Option<String> {
         self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
     }
 

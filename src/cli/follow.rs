@@ -281,7 +281,7 @@ pub const fn is_over(status: ProposalStatus) -> bool {
 
 /// How a command that waited ends.
 #[must_use]
-pub fn exit_of(view: &ProposalView) -> Exit {
+fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
         (ProposalStatus::Finished, Some(outcome), _) => Exit::of_outcome(outcome),
         (ProposalStatus::Finished, None, _) => Exit::Unreachable,

@@ -119,7 +119,7 @@ pub fn list(config: &Config, held: Level) -> Vec<Point> {
                     say(Stands::Fail, "roster guarded", format!("the roster can't be read: {first}"));
                 }
             }
-            let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &step.definition).collect();
+            let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &*step.definition).collect();
             let (stands, says) = interpreters(&steps);
             say(stands, "allowed interpreters", says);
             let (stands, says) = of_host(&steps);

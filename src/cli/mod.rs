@@ -3,7 +3,6 @@
 //! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
 pub mod approve;
 pub mod audit;
-pub mod bench;
 pub mod cancel;
 pub mod checkout;
 pub mod client;
@@ -220,12 +219,9 @@ enum Command {
     /// Write or check the JSON Schemas and OpenAPI
     #[command(hide = true)]
     Schema(schema::Args),
-    /// Measure this program on this machine
-    #[command(hide = true)]
-    Bench(bench::Args),
 }
 
-/// The commands by who uses them, as the help lists them. `schema` and `bench` are for developers and listed nowhere.
+/// The commands by who uses them, as the help lists them. `schema` is for developers and listed nowhere.
 const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "output", "cancel", "submit"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
@@ -236,7 +232,7 @@ const ROLES: [(&str, &[&str]); 6] = [
 ];
 
 /// Commands that ask no boundary at `--url`: their help does not list the options of one.
-const WITHOUT_URL: [&str; 16] = [
+const WITHOUT_URL: [&str; 15] = [
     "verify",
     "gate",
     "init",
@@ -252,7 +248,6 @@ const WITHOUT_URL: [&str; 16] = [
     "demo",
     "completions",
     "schema",
-    "bench",
 ];
 
 /// The command line as clap reads it.
@@ -332,7 +327,6 @@ impl Cli {
             Command::Registry(args) => registry::run(args, global, talk),
             Command::Policy(args) => policy::run(args, talk),
             Command::Schema(args) => schema::run(args, talk),
-            Command::Bench(args) => bench::run(args, talk),
         }
     }
 }
@@ -461,7 +455,7 @@ mod tests {
         }
         assert!(help(&["countersign", "log", "export", "--help"]).contains("--url"));
         let first = help(&["countersign", "--help"]);
-        assert!(first.contains("Approve:\n  inbox ") && !first.contains("  bench "), "{first}");
+        assert!(first.contains("Approve:\n  inbox ") && !first.contains("  schema "), "{first}");
     }
 
     #[test]

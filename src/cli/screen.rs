@@ -257,7 +257,7 @@ impl Screen {
 
 /// How many lines and bytes a text has, and whether its last line ends.
 #[must_use]
-pub fn size_words(text: &str) -> String {
+fn size_words(text: &str) -> String {
     let (lines, ends) = lines_of(text);
     let ending = if ends { "the last line ends with a newline" } else { "no newline at the end" };
     format!("{} lines, {} bytes, {ending}", lines.len(), text.len())
@@ -415,7 +415,7 @@ pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v V
 
 /// A key as it stands in a path.
 #[must_use]
-pub fn path_key(key: &str) -> String {
+pub(super) fn path_key(key: &str) -> String {
     if key.is_empty() {
         return "\\e".to_owned();
     }
@@ -451,7 +451,7 @@ pub(crate) mod backwards {
         lines
     }
 
-    pub(crate) fn unescape(text: &str) -> String {
+    fn unescape(text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
         while let Some(token) = super::first_token(rest) {
@@ -475,7 +475,7 @@ pub(crate) mod backwards {
     }
 
     /// Reads a line of a script back.
-    pub(crate) fn unescape_source(text: &str) -> String {
+    fn unescape_source(text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
         while let Some(c) = rest.chars().next() {

@@ -21,9 +21,10 @@ use crate::record::envelope::Envelope;
 use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
 use crate::record::malformed::Malformed;
 use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
+use crate::record::step::RegistryLeaf;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::registry::{RegisteredStep, Registry, RegistryError};
+use crate::registry::{RegisteredStep, Registry, RegistryError, Stored};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
@@ -65,6 +66,8 @@ pub struct Draft {
     pub seal: Seal,
     /// Everything it names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+    /// The steps, so that what is read back need not hold them twice.
+    pub registry: Registry,
 }
 
 /// The state in force.
@@ -243,7 +246,7 @@ impl Material {
         };
         // What is too large is refused here, where the state before can stay in force.
         seal.clone().into_statement().to_payload()?;
-        Ok(Draft { seal, blobs })
+        Ok(Draft { seal, blobs, registry: self.registry.clone() })
     }
 
     /// Every receipt under this seal must fit into a bundle with all that its verification needs: otherwise a step would
@@ -309,7 +312,8 @@ impl Draft {
 }
 
 impl Sealed {
-    /// The state that `seal` puts in force, from its blobs.
+    /// The state that `seal` puts in force, from its blobs. A step of `known` that has the very bytes of its blob is shared
+    /// with it.
     ///
     /// # Errors
     /// When a blob is missing, is not what the seal names, or can't be read.
@@ -319,6 +323,7 @@ impl Sealed {
         envelope: &[u8],
         index: u64,
         version: u64,
+        known: Option<&Registry>,
         blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
     ) -> Result<Self, SealError> {
         let digest = SealDigest::of(payload);
@@ -348,17 +353,27 @@ impl Sealed {
         let configuration: Configuration =
             json::typed(&value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed configuration: {error}")))?;
-        let manifest: Vec<crate::record::step::RegistryLeaf> =
+        let manifest: Vec<RegistryLeaf> =
             json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed registry: {error}")))?;
-        let mut definitions = Vec::with_capacity(manifest.len());
-        for leaf in manifest {
+        let step = |leaf: RegistryLeaf| -> Result<Stored, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
-            let definition = json::typed(&value("step", &bytes)?)
-                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
-            definitions.push(definition);
+            let known = known.and_then(|known| known.get(&leaf.reference));
+            if let Some(step) = known.filter(|step| *step.canonical == *bytes) {
+                return Ok(Stored::Known(step.stored()));
+            }
+            json::typed(&value("step", &bytes)?)
+                .map(|definition| Stored::Read(Box::new(definition)))
+                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
+        };
+        // One after the other: all definitions beside the registry would be twice the memory.
+        let mut unread = None;
+        let steps = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
+        let registry = Registry::from_stored(steps);
+        if let Some(error) = unread {
+            return Err(error);
         }
-        let registry = Registry::from_definitions(definitions).map_err(|errors| {
+        let registry = registry.map_err(|errors| {
             SealError::State(errors.iter().map(|error| format!("sealed registry: {error}")).collect())
         })?;
         if registry.root() != seal.registry_root {
@@ -424,7 +439,7 @@ impl Sealed {
 ///
 /// # Errors
 /// When they are missing, or lead to another roster.
-pub fn rosters_of(
+fn rosters_of(
     seal: &Seal,
     payload: &[u8],
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
@@ -478,7 +493,7 @@ mod tests {
         let roster: Envelope = serde_json::from_slice(ROSTER).expect("an envelope");
         let policy: Value = serde_json::from_slice(POLICY).expect("a policy");
         let long = "a".repeat(240);
-        let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go"))).collect();
+        let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go")));
         let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
         Material {
             name: "prod-eu".parse().expect("a name"),

@@ -323,7 +323,7 @@ impl Frontier {
 
     /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes, the leaf itself
     /// (level 0) first. [`root_of`] and the proofs need exactly these hashes later.
-    pub fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
+    fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
         let (mut level, mut index, mut hash) = (0, self.size, leaf);
         completed(level, index, &hash);
         while index & 1 == 1 {

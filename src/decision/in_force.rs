@@ -3,9 +3,8 @@
 //! The boundary decides with these rules. The auditor derives the same rules from the seal's blobs.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use crate::crypto::canonical;
 use crate::crypto::digest::hex;
 use crate::decision::quorum::Rules;
 use crate::decision::step::HashedStep;
@@ -23,22 +22,22 @@ use crate::record::step::Approvals;
 use crate::registry::{Registry, RegistryError};
 use crate::trust::roster::TrustedRoster;
 
-/// The rules that apply to one step under a seal.
+/// The rules that apply to one step under a seal. What a step has in common with the step before it is held once.
 #[derive(Debug, Clone)]
 pub struct StepInForce {
     /// The ruling of policy.
-    pub ruling: Ruling,
+    pub ruling: Arc<Ruling>,
     asked: OnceLock<Result<Vec<Permission>, PolicyDenied>>,
     /// The definition and its digests.
     pub hashed: HashedStep,
     /// The quorum rules that must all be met.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// The same rules as they are written: those of policy and of the step.
-    pub approvals: Vec<Approvals>,
+    pub approvals: Arc<Vec<Approvals>>,
     /// The sandbox that a run gets.
-    pub profile: Profile,
-    /// The proof that the registry contains the step, as a bundle's JSON has it.
-    pub proof: String,
+    pub profile: Arc<Profile>,
+    /// The index of the step in the registry.
+    index: usize,
 }
 
 impl StepInForce {
@@ -47,6 +46,16 @@ impl StepInForce {
     /// The script is parsed on the first call, because most sealed states are used for one or two steps only.
     pub fn asked(&self) -> &Result<Vec<Permission>, PolicyDenied> {
         self.asked.get_or_init(|| questions(&self.ruling, self.hashed.definition()))
+    }
+
+    /// The proof that the step is in its registry, as a bundle has it.
+    #[must_use]
+    pub fn proof(&self, registry: &Registry) -> Option<StepProof> {
+        registry.proof_at(self.index).map(|proof| StepProof {
+            index: proof.index,
+            size: proof.size,
+            hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
+        })
     }
 }
 
@@ -74,13 +83,17 @@ pub fn each_in_force(
     configuration: &Configuration,
 ) -> (BTreeMap<StepRef, StepInForce>, Vec<RegistryError>) {
     let given = Given::of(configuration);
-    let mut steps = BTreeMap::new();
+    let mut steps: BTreeMap<StepRef, StepInForce> = BTreeMap::new();
     let mut errors = Vec::new();
     for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(step.flaw(&error));
-        let ruling = resolve(policy, builtins, reference);
+        let before = steps.last_key_value().map(|(_, step)| step);
+        let ruling = match before.filter(|step| step.hashed.definition().reference.path() == reference.path()) {
+            Some(step) => Arc::clone(&step.ruling),
+            None => Arc::new(resolve(policy, builtins, reference)),
+        };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match Rules::combine(of_policy, &definition.approvals) {
             Ok(rules) => rules,
@@ -96,21 +109,13 @@ pub fn each_in_force(
         }
         match (effective(&ruling, &definition.sandbox, &given), HashedStep::of(definition.clone())) {
             (Ok(profile), Ok(hashed)) => {
+                let rules = shared(rules, before.map(|step| &step.rules));
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                let proof = registry.proof_at(index).map(|proof| StepProof {
-                    index: proof.index,
-                    size: proof.size,
-                    hashes: proof.hashes.iter().map(|hash| hex(hash)).collect(),
-                });
-                let proof = canonical::canonical_of(&proof).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                match proof {
-                    Ok(proof) => {
-                        let asked = OnceLock::new();
-                        let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, proof };
-                        steps.insert(reference.clone(), step);
-                    }
-                    Err(error) => refuse(&error),
-                }
+                let approvals = shared(approvals, before.map(|step| &step.approvals));
+                let profile = shared(profile, before.map(|step| &step.profile));
+                let asked = OnceLock::new();
+                let step = StepInForce { ruling, asked, hashed, rules, approvals, profile, index };
+                steps.insert(reference.clone(), step);
             }
             (profile, hashed) => {
                 for error in
@@ -122,4 +127,12 @@ pub fn each_in_force(
         }
     }
     (steps, errors)
+}
+
+/// The value before where it is the same.
+fn shared<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
+    match before {
+        Some(before) if **before == value => Arc::clone(before),
+        _ => Arc::new(value),
+    }
 }

@@ -1,6 +1,7 @@
 //! Question: is the step byte for byte the sealed step?
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -18,7 +19,7 @@ use crate::registry::schema::pointer;
 /// The definition of a step with its digests. The seal computes them once, so a crossing hashes nothing again.
 #[derive(Debug, Clone)]
 pub struct HashedStep {
-    definition: StepDefinition,
+    definition: Arc<StepDefinition>,
     digest: StepDigest,
     rendered: RenderedDigest,
 }
@@ -28,7 +29,7 @@ impl HashedStep {
     ///
     /// # Errors
     /// If the definition has no canonical form, or uses a feature of a later version.
-    pub fn of(definition: StepDefinition) -> Result<Self, StepError> {
+    pub fn of(definition: Arc<StepDefinition>) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
         definition
@@ -48,12 +49,12 @@ impl HashedStep {
         let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
         // An optional field with the value null would be read, and hashed, as if the field were absent.
         check_no_null(value, &definition).map_err(below)?;
-        Self::of(definition)
+        Self::of(definition.into())
     }
 
     /// The definition: everything that decides what runs.
     #[must_use]
-    pub const fn definition(&self) -> &StepDefinition {
+    pub fn definition(&self) -> &StepDefinition {
         &self.definition
     }
 
@@ -73,7 +74,7 @@ impl HashedStep {
 /// The first error in the parameter schema of a step with reserved parts, where every `x-secret` is ignored. The schema of
 /// a step without reserved parts is checked together with the parameters.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
-    let mut schema = definition.params.clone();
+    let mut schema = Value::clone(&definition.params);
     without_secrets(&mut schema);
     let flaws = ParameterSchema::compile(&schema).err()?;
     let flaw = flaws.into_iter().next()?;

@@ -29,7 +29,7 @@ use crate::record::ident::ProposalId;
 use crate::record::receipt::{Outcome, Status};
 
 /// Where a reader that was cut off goes on.
-pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Media type of server-sent events.
 pub(super) const SSE: &str = "text/event-stream";
 /// Media type of JSON, one document a line.
@@ -109,7 +109,7 @@ impl Form {
 }
 
 /// Whether `Accept` prefers lines (true) or server-sent events (false); nothing when it takes neither.
-pub(super) fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
+fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {
         // RFC 9110 section 12.5.1: of the ranges that match, the most specific one counts.

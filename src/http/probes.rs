@@ -10,7 +10,7 @@ use crate::http::operation::{Access, JSON, Reply, Shape, Verb, ok};
 use crate::http::route::{Answer, Route};
 
 /// The version of the HTTP interface.
-pub(super) const API: &str = "v1";
+const API: &str = "v1";
 
 const HEALTH: Route = Route {
     verb: Verb::Get,

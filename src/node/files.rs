@@ -57,7 +57,7 @@ impl Files {
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn read_registry(config: &Config) -> Result<Registry, Vec<Problem>> {
+fn read_registry(config: &Config) -> Result<Registry, Vec<Problem>> {
     Registry::load(&config.runbooks, Some(rustix::process::geteuid().as_raw()))
         .map_err(|errors| errors.into_iter().map(Problem::from).collect())
 }

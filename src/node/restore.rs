@@ -211,7 +211,7 @@ fn build(config: &Config, key: &FileSigner, from: &Path, work: &Path, old: &Path
     let last = before.seals().map_err(broken)?.last().copied();
     let last = last.ok_or_else(|| at(&source, &"its log has no seal"))?;
     let signer = BoundaryKey { secret: start::copy_of(config, key)?, keyid: key.key().keyid() };
-    let sealed = start::read_seal(config, &before, last.index)?;
+    let sealed = start::read_seal(config, &before, last.index, None)?;
     if sealed.roster.boundary_key(&config.name, &signer.keyid).is_none() {
         let message = format!(
             "this key is not in the [[boundary]] {} of the roster that the backup sealed, nothing it signs would count: use the \

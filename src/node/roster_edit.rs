@@ -1,13 +1,13 @@
 //! Edits of `roster.toml` that leave all else as it was written.
 //!
-//! Text in, text out: comments, order and blanks stay. What comes out is read again by whoever asked, and compared with
+//! Text in, text out: comments, order and blanks stay. The caller reads the text that comes out and compares it with
 //! what was meant; a file that is written in another way than these edits understand is then left for its author.
 
 use std::fmt;
 
+use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value};
+
 use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
-use crate::node::tree;
-use crate::yaml::{Kind, Node, Place};
 
 /// A table of people or boundaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,11 @@ impl std::error::Error for EditError {}
 /// # Errors
 /// When it is there already, or the file is not written as these edits understand it.
 pub fn add(text: &str, entry: &Entry) -> Result<String, EditError> {
-    let (tree, _) = tree::read(text);
-    let Some((_, found)) = find(&tree, entry.table, &entry.name) else { return Ok(add_table(text, entry)) };
+    let mut document = read(text)?;
+    let Some((_, found)) = find(&mut document, entry.table, &entry.name) else {
+        add_table(&mut document, entry)?;
+        return Ok(written(&document, text));
+    };
     if let Some(what) =
         ["valid_after", "valid_before"].iter().zip(&entry.valid).find_map(|(what, set)| set.as_ref().map(|_| what))
     {
@@ -80,36 +83,26 @@ pub fn add(text: &str, entry: &Entry) -> Result<String, EditError> {
             entry.name
         )));
     }
-    let mut edited = text.to_owned();
     let mut changed = false;
-    // From the end of the file to its beginning: places before an edit stay where they are.
-    let mut lists: Vec<(&str, &[String])> =
-        vec![("keys", &entry.keys), ("groups", &entry.groups), ("owners", &entry.owners)];
-    lists.sort_by_key(|(list, _)| found.value(list).map_or(Place::default(), |node| node.place));
-    for (list, items) in lists.into_iter().rev() {
-        let known: Vec<&str> =
-            found.value(list).map_or_else(Vec::new, |node| texts(node).map(|(_, text)| text).collect());
+    for (list, items) in [("keys", &entry.keys), ("groups", &entry.groups), ("owners", &entry.owners)] {
+        let known = texts(found, list);
         let same = |one: &str, other: &str| {
             one == other || (list == "keys" && keyid(one).is_some() && keyid(one) == keyid(other))
         };
-        let fresh: Vec<String> =
-            items.iter().filter(|item| !known.iter().any(|known| same(known, item))).map(|item| quoted(item)).collect();
+        let fresh: Vec<&String> =
+            items.iter().filter(|item| !known.iter().any(|(_, known)| same(known, item))).collect();
         if fresh.is_empty() {
             continue;
         }
-        let node = found.value(list).ok_or_else(|| by_hand(&format!("add `{list}` to {}", entry.name)))?;
-        let open = offset(text, node.place);
-        if text.as_bytes().get(open) != Some(&b'[') {
-            return Err(by_hand(&format!("add to `{list}` of {}", entry.name)));
-        }
-        let comma = if known.is_empty() { "" } else { ", " };
-        edited.insert_str(open + 1, &format!("{}{comma}", fresh.join(", ")));
+        let node = found.get_mut(list).ok_or_else(|| by_hand(&format!("add `{list}` to {}", entry.name)))?;
+        let array = node.as_array_mut().ok_or_else(|| by_hand(&format!("add to `{list}` of {}", entry.name)))?;
+        fresh.into_iter().rev().for_each(|item| put_first(array, item));
         changed = true;
     }
     if !changed {
         return Err(EditError(format!("{} {} is there already, as it would be", entry.table.word(), entry.name)));
     }
-    Ok(edited)
+    Ok(written(&document, text))
 }
 
 /// Removes an entry, or one of its keys.
@@ -117,25 +110,26 @@ pub fn add(text: &str, entry: &Entry) -> Result<String, EditError> {
 /// # Errors
 /// When it is not there, or the file is not written as these edits understand it.
 pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Result<String, EditError> {
-    let (tree, _) = tree::read(text);
-    let (at, entry) = find(&tree, table, name)
+    let mut document = read(text)?;
+    let (at, entry) = find(&mut document, table, name)
         .ok_or_else(|| EditError(format!("there is no {} {name} in the file, nothing was changed", table.word())))?;
-    let Some(key) = key else { return remove_table(text, table, at) };
-    let keys: Vec<(Place, &str)> = entry.value("keys").map_or_else(Vec::new, |node| texts(node).collect());
-    let at = keys.iter().position(|(_, line)| keyid(line).as_ref() == Some(key));
+    let Some(key) = key else {
+        remove_table(&mut document, table, at);
+        return Ok(written(&document, text));
+    };
+    let keys = texts(entry, "keys");
+    let at = keys.iter().find(|(_, line)| keyid(line).as_ref() == Some(key)).map(|(at, _)| *at);
     let at = at.ok_or_else(|| EditError(format!("{} {name} has no key {key}, nothing was changed", table.word())))?;
     if keys.len() == 1 {
         return Err(EditError(format!("{key} is the only key of {name}: add another first, or remove {name} whole")));
     }
-    // Up to the next item, or from the end of the one before.
-    let (from, to) = match (keys.get(at + 1), at.checked_sub(1)) {
-        (Some((next, _)), _) => (offset(text, keys[at].0), offset(text, *next)),
-        (None, Some(before)) => {
-            (end_of_text(text, offset(text, keys[before].0))?, end_of_text(text, offset(text, keys[at].0))?)
-        }
-        (None, None) => return Err(by_hand("remove the key")),
-    };
-    Ok(format!("{}{}", &text[..from], &text[to..]))
+    let array = entry.get_mut("keys").and_then(Item::as_array_mut).ok_or_else(|| by_hand("remove the key"))?;
+    let removed = array.remove(at);
+    // A comment behind the removed key is in front of the next one.
+    if let Some(next) = array.get_mut(at) {
+        next.decor_mut().set_prefix(prefix(removed.decor()));
+    }
+    Ok(written(&document, text))
 }
 
 /// Writes another version number.
@@ -143,11 +137,14 @@ pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Resu
 /// # Errors
 /// When the file has none.
 pub fn set_version(text: &str, version: u64) -> Result<String, EditError> {
-    let (tree, _) = tree::read(text);
-    let node = tree.value("version").filter(|node| matches!(node.kind, Kind::Integer(_)));
-    let from = offset(text, node.ok_or_else(|| by_hand(&format!("write `version = {version}`")))?.place);
-    let digits = text[from..].bytes().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'+')).count();
-    Ok(format!("{}{version}{}", &text[..from], &text[from + digits..]))
+    let missing = || by_hand(&format!("write `version = {version}`"));
+    let mut document = read(text)?;
+    let value = document.get_mut("version").and_then(Item::as_value_mut).filter(|value| value.is_integer());
+    let value = value.ok_or_else(missing)?;
+    let decor = value.decor().clone();
+    *value = i64::try_from(version).map_err(|_| missing())?.into();
+    *value.decor_mut() = decor;
+    Ok(written(&document, text))
 }
 
 fn by_hand(what: &str) -> EditError {
@@ -156,114 +153,118 @@ fn by_hand(what: &str) -> EditError {
     ))
 }
 
-fn find<'t>(tree: &'t Node, table: Table, name: &str) -> Option<(usize, &'t Node)> {
-    let Kind::List(entries) = &tree.value(table.word())?.kind else { return None };
-    entries
-        .iter()
-        .enumerate()
-        .find(|(_, entry)| entry.value("name").is_some_and(|node| node.kind == Kind::Text(name.to_owned())))
+fn read(text: &str) -> Result<DocumentMut, EditError> {
+    text.parse().map_err(|_| by_hand("change it"))
 }
 
-fn texts(node: &Node) -> impl Iterator<Item = (Place, &str)> {
-    let items = if let Kind::List(items) = &node.kind { &**items } else { &[] };
-    items.iter().filter_map(|item| match &item.kind {
-        Kind::Text(text) => Some((item.place, text.as_str())),
-        _ => None,
-    })
+/// The document as text. Its line ends are those of `before`: the library writes a line feed alone.
+fn written(document: &DocumentMut, before: &str) -> String {
+    let text = document.to_string();
+    if before.contains("\r\n") { text.replace('\n', "\r\n") } else { text }
+}
+
+fn find<'d>(document: &'d mut DocumentMut, table: Table, name: &str) -> Option<(usize, &'d mut toml_edit::Table)> {
+    let entries = document.get_mut(table.word())?.as_array_of_tables_mut()?;
+    entries.iter_mut().enumerate().find(|(_, entry)| entry.get("name").and_then(Item::as_str) == Some(name))
+}
+
+/// The texts of a list, with their places in it.
+fn texts(entry: &toml_edit::Table, list: &str) -> Vec<(usize, String)> {
+    let items = entry.get(list).and_then(Item::as_array).into_iter().flatten().enumerate();
+    items.filter_map(|(at, item)| Some((at, item.as_str()?.to_owned()))).collect()
 }
 
 fn keyid(line: &str) -> Option<KeyId> {
     SshKey::parse(line).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(line).map(|key| key.keyid())).ok()
 }
 
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
+/// What stands before a value or a table: blanks and comments.
+fn prefix(decor: &Decor) -> String {
+    decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned()
+}
+
+/// Puts a text in front of the others, because the comment behind the last one stays beside it so. It gets a line of
+/// its own where the others have one.
+fn put_first(array: &mut Array, text: &str) {
+    let mut value = Value::from(text);
+    if let Some(first) = array.get_mut(0) {
+        let blanks = prefix(first.decor());
+        match blanks.rfind('\n') {
+            Some(line) => value.decor_mut().set_prefix(&blanks[line..]),
+            None => first.decor_mut().set_prefix(format!(" {}", blanks.trim_start())),
         }
     }
-    quoted.push('"');
-    quoted
+    array.insert_formatted(0, value);
 }
 
-/// Bytes before a place.
-fn offset(text: &str, place: Place) -> usize {
-    let line_start: usize = text.split_inclusive('\n').take(place.line.saturating_sub(1)).map(str::len).sum();
-    let line = &text[line_start..];
-    line_start + line.char_indices().nth(place.column.saturating_sub(1)).map_or(line.len(), |(at, _)| at)
-}
-
-/// Where the one-line string ends that begins here.
-fn end_of_text(text: &str, from: usize) -> Result<usize, EditError> {
-    let bytes = text.as_bytes();
-    let quote = *bytes.get(from).filter(|c| matches!(c, b'"' | b'\'')).ok_or_else(|| by_hand("remove the key"))?;
-    let mut at = from + 1;
-    while let Some(c) = bytes.get(at) {
-        match *c {
-            b'\n' => break,
-            b'\\' if quote == b'"' => at += 1,
-            c if c == quote => return Ok(at + 1),
-            _ => {}
-        }
-        at += 1;
-    }
-    Err(by_hand("remove the key"))
-}
-
-fn add_table(text: &str, entry: &Entry) -> String {
-    let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
-    let mut block = format!("[[{}]]\nname = {}\n", entry.table.word(), quoted(&entry.name));
+/// Adds a table behind the last of its kind, or at the end.
+fn add_table(document: &mut DocumentMut, entry: &Entry) -> Result<(), EditError> {
+    let list = |items: &[String]| toml_edit::value(items.iter().collect::<Array>());
+    let mut table = toml_edit::Table::new();
+    table.insert("name", toml_edit::value(&entry.name));
     match entry.table {
-        Table::Approver => block.push_str(&format!("groups = [{}]\n", list(&entry.groups))),
-        Table::Proposer => block.push_str(&format!("owners = [{}]\n", list(&entry.owners))),
+        Table::Approver => drop(table.insert("groups", list(&entry.groups))),
+        Table::Proposer => drop(table.insert("owners", list(&entry.owners))),
         Table::Operator | Table::Boundary => {}
     }
-    block.push_str(&format!("keys = [{}]\n", list(&entry.keys)));
+    table.insert("keys", list(&entry.keys));
     for (what, time) in ["valid_after", "valid_before"].iter().zip(&entry.valid) {
         if let Some(time) = time {
-            block.push_str(&format!("{what} = {}\n", quoted(time)));
+            table.insert(what, toml_edit::value(time));
         }
     }
-    // Behind the last of its kind, or at the end.
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let last = blocks(&lines).into_iter().rfind(|(kind, _)| *kind == entry.table.word());
-    let at: usize = lines[..last.map_or(lines.len(), |(_, range)| range.end)].iter().map(|line| line.len()).sum();
-    let (before, after) = text.split_at(at);
-    let newline = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-    format!("{before}{newline}\n{block}{after}")
+    let word = entry.table.word();
+    let last = document.get(word).and_then(Item::as_array_of_tables).and_then(|tables| tables.iter().last());
+    let mut before = "\n".to_owned();
+    let position = match last {
+        Some(last) => last.position(),
+        None => {
+            // Comments at the end stay where they are, in front of the table.
+            before.insert_str(0, document.trailing().as_str().unwrap_or_default());
+            document.set_trailing("");
+            tables(document).filter_map(|table| table.position()).max().map(|last| last + 1)
+        }
+    };
+    table.decor_mut().set_prefix(before);
+    table.set_position(position);
+    let entries = document.entry(word).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    let entries = entries.as_array_of_tables_mut();
+    entries.ok_or_else(|| by_hand(&format!("add the {word} {}", entry.name)))?.push(table);
+    Ok(())
 }
 
-fn remove_table(text: &str, table: Table, at: usize) -> Result<String, EditError> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let block = blocks(&lines).into_iter().filter(|(kind, _)| *kind == table.word()).nth(at);
-    let (_, range) = block.ok_or_else(|| by_hand(&format!("remove the [[{}]] table", table.word())))?;
-    // The blank lines before it go with it, unless it is the first thing.
-    let start =
-        lines[..range.start].iter().rposition(|line| !line.trim().is_empty()).map_or(range.start, |line| line + 1);
-    Ok(lines[..start].iter().chain(&lines[range.end..]).copied().collect())
-}
-
-/// Tables of lists: their name, and their lines up to the comment that belongs to what comes after.
-fn blocks<'t>(lines: &[&'t str]) -> Vec<(&'t str, std::ops::Range<usize>)> {
-    let mut blocks: Vec<(&str, std::ops::Range<usize>)> = Vec::new();
-    for (at, line) in lines.iter().enumerate() {
-        let line = line.trim();
-        if line.starts_with('[') {
-            let name =
-                line.strip_prefix("[[").and_then(|rest| rest.split_once("]]")).map_or("", |(name, _)| name.trim());
-            blocks.push((name, at..at + 1));
-        } else if let Some((_, range)) = blocks.last_mut()
-            && !line.is_empty()
-            && !line.starts_with('#')
-        {
-            range.end = at + 1;
+/// Removes a table. The comments before it may be about more than this table, so they stay.
+fn remove_table(document: &mut DocumentMut, table: Table, at: usize) {
+    let Some(entries) = document.get_mut(table.word()).and_then(Item::as_array_of_tables_mut) else { return };
+    let removed = entries.remove(at);
+    if entries.is_empty() {
+        document.remove(table.word());
+    }
+    let before = prefix(removed.decor());
+    let comments = before.trim_end_matches(['\n', ' ', '\t']);
+    if comments.is_empty() {
+        return;
+    }
+    let position = removed.position();
+    match tables(document).filter(|table| table.position() > position).min_by_key(|table| table.position()) {
+        Some(next) => {
+            let after = format!("{comments}\n{}", prefix(next.decor()));
+            next.decor_mut().set_prefix(after);
+        }
+        None => {
+            let after = format!("{comments}\n{}", document.trailing().as_str().unwrap_or_default());
+            document.set_trailing(after);
         }
     }
-    blocks
+}
+
+/// All tables below the outermost.
+fn tables(document: &mut DocumentMut) -> impl Iterator<Item = &mut toml_edit::Table> {
+    document.iter_mut().flat_map(|(_, item)| match item {
+        Item::ArrayOfTables(tables) => tables.iter_mut().collect(),
+        Item::Table(table) => vec![table],
+        _ => Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -310,13 +311,12 @@ mod tests {
             Entry { name: "alice".to_owned(), groups: vec!["security".to_owned()], valid: [None, None], ..dave() };
         let text = add(SAMPLE, &entry).expect("added");
         assert!(text.contains("groups = [\"security\", \"ops\"]"), "{text}");
-        let (tree, flaws) = tree::read(&text);
-        assert!(flaws.is_empty());
-        let keys = |tree: &Node, name: &str| {
-            let (_, entry) = find(tree, Table::Approver, name).expect("there");
-            texts(entry.value("keys").expect("keys")).count()
+        let keys = |name: &str| {
+            let mut document = read(&text).expect("a document");
+            let (_, entry) = find(&mut document, Table::Approver, name).expect("there");
+            texts(entry, "keys").len()
         };
-        assert_eq!((keys(&tree, "alice"), keys(&tree, "bob")), (2, 1));
+        assert_eq!((keys("alice"), keys("bob")), (2, 1));
         let fresh = SshKey::parse(NEW).expect("a key").keyid();
         let back = remove(&text, Table::Approver, "alice", Some(&fresh)).expect("removed");
         assert!(back.contains("keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDlS"), "{back}");
@@ -334,6 +334,42 @@ mod tests {
         assert_eq!(text, SAMPLE.replace("version = 1", "version = 12"));
         assert!(set_version("name = \"x\"", 2).is_err());
         assert_eq!(set_version("version = 0x1 # one\n", 2).as_deref(), Ok("version = 2 # one\n"));
+    }
+
+    #[test]
+    fn comments_lines_and_their_ends_stay() {
+        let text = "# Who is who\r\nname = 'x' # ours\r\nversion = 1\r\n\r\n# People\r\n[[approver]]\r\nname = \"alice\"\r\n\
+                    groups = [] # none\r\nkeys = [\r\n  # new\r\n  'k1', # laptop\r\n  'k2', # phone\r\n]\r\n\r\n\
+                    [[operator]]\r\nname = 'olga'\r\n\r\n# Bob\r\n[[approver]]\r\nname = 'bob'\r\n# the end\r\n";
+        let entry = |name: &str, table| Entry {
+            table,
+            name: name.to_owned(),
+            groups: vec!["g".to_owned()],
+            valid: [None, None],
+            ..dave()
+        };
+        let added = add(text, &entry("alice", Table::Approver)).expect("added");
+        let changed = text
+            .replace("groups = []", "groups = [\"g\"]")
+            .replace("  'k1'", &format!("  \"{NEW}\",\r\n  'k1'"))
+            .replace("  # new\r\n  \"ssh", "  \"ssh")
+            .replace("\r\n  'k1'", "\r\n  # new\r\n  'k1'");
+        assert_eq!(added, changed);
+        let fresh = SshKey::parse(NEW).expect("a key").keyid();
+        let back = remove(&added, Table::Approver, "alice", Some(&fresh)).expect("removed");
+        assert!(back.contains("'k1', # laptop\r\n  'k2', # phone\r\n]"), "{back}");
+        let gone = remove(text, Table::Approver, "alice", None).expect("removed");
+        assert!(gone.contains("version = 1\r\n\r\n# People\r\n\r\n[[operator]]"), "{gone}");
+        let last = remove(text, Table::Approver, "bob", None).expect("removed");
+        assert!(last.ends_with("name = 'olga'\r\n\r\n# Bob\r\n# the end\r\n"), "{last}");
+        let new = add(text, &entry("release-bot", Table::Proposer)).expect("added");
+        assert!(
+            new.starts_with(text) && new.contains("# the end\r\n\r\n[[proposer]]\r\nname = \"release-bot\"\r\n"),
+            "{new}"
+        );
+        let third = add(text, &entry("carol", Table::Approver)).expect("added");
+        assert!(third.contains("name = 'bob'\r\n\r\n[[approver]]\r\nname = \"carol\"\r\n"), "{third}");
+        assert!(set_version(text, 2).is_ok_and(|two| two == text.replace("version = 1", "version = 2")));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::record::profile::STRICT;
 use crate::record::seal::{Followed, Genesis, Seal};
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
+use crate::registry::Registry;
 use crate::sandbox::Sandbox;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Probe;
@@ -374,7 +375,7 @@ impl Start<'_> {
         configuration: Configuration,
     ) -> Result<(Sealed, Noticed), Problems> {
         let config = self.config;
-        let sealed = read_seal(config, self.ledger, last)?;
+        let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
         let Found { signed, candidates, mut notes, following } =
             succession::find(config, &sealed.rosters, &sealed.policy, &files);
         let material = |rosters: Chain, policy: &Policy| Material {
@@ -419,7 +420,7 @@ impl Start<'_> {
     /// Goes on with what the last seal put in force, and seals nothing by itself.
     fn stay(&self, last: u64, key: &FileSigner) -> Result<Sealed, Problems> {
         let config = self.config;
-        let sealed = read_seal(config, self.ledger, last)?;
+        let sealed = read_seal(config, self.ledger, last, None)?;
         if !self.is_key_of(&sealed.roster) {
             return Err(
                 self.other_key("; where a later version of the roster names it, start the boundary, which takes that")
@@ -572,7 +573,12 @@ fn first_rosters(config: &Config, written: &Written, policy: &Policy) -> Result<
 }
 
 /// The state that the log's last seal puts in force, after its signature was checked under the roster that it names.
-pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<Sealed, Problems> {
+pub(super) fn read_seal(
+    config: &Config,
+    ledger: &Ledger,
+    index: u64,
+    known: Option<&Registry>,
+) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(Problem::whole(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =
@@ -582,7 +588,7 @@ pub(super) fn read_seal(config: &Config, ledger: &Ledger, index: u64) -> Result<
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
     let statement = crate::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
-    let sealed = restore(ledger, statement.predicate, &payload, &leaf.data, index, ledger.state().version)
+    let sealed = restore(ledger, statement.predicate, &payload, &leaf.data, index, ledger.state().version, known)
         .map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;
     if *name != config.name {

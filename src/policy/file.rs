@@ -612,11 +612,11 @@ impl Reader {
 /// Bounds what a reader of a sealed policy must look at; a policy of a thousand overrides is a tenth of it.
 pub const MAX_FILE_BYTES: usize = 256 << 10;
 /// The most overrides.
-pub const MAX_OVERRIDES: usize = 1024;
+const MAX_OVERRIDES: usize = 1024;
 /// The most grants.
-pub const MAX_GRANTS: usize = 1024;
+const MAX_GRANTS: usize = 1024;
 /// The most patterns of one list.
-pub const MAX_LIST: usize = 1024;
+const MAX_LIST: usize = 1024;
 /// The most patterns of a file, each way through braces counted, so that compiling them stays below a second.
 const MAX_PATTERNS: usize = 4096;
 

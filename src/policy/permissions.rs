@@ -275,7 +275,7 @@ mod tests {
             interpreter: interpreter.to_owned(),
             source: source.to_owned(),
             files: Vec::new(),
-            params: serde_json::json!({}),
+            params: serde_json::json!({}).into(),
             template: Template::None,
             sandbox: DeclaredSandbox::default(),
             approvals: Approvals::unspecified(),

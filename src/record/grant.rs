@@ -19,9 +19,9 @@ use crate::record::reserved::Reserved;
 use crate::record::validity::Timestamp;
 
 /// The largest grant payload. With 16 signatures of 8,192 bytes together, its log entry still fits into a tile.
-pub const MAX_GRANT_BYTES: usize = 36 << 10;
+const MAX_GRANT_BYTES: usize = 36 << 10;
 /// The most steps of one grant.
-pub const MAX_STEPS: usize = 8;
+const MAX_STEPS: usize = 8;
 
 /// What the grantee may run without asking again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

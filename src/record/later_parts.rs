@@ -27,11 +27,11 @@ pub const MAX_PROGRAMS_BYTES: usize = 4 << 10;
 /// The most bytes of a receipt's `programs`.
 pub const MAX_PROGRAM_FACTS_BYTES: usize = 2 << 10;
 /// The most refused programs that a receipt names.
-pub const MAX_REFUSED: usize = 8;
+const MAX_REFUSED: usize = 8;
 /// The most started programs that a receipt names.
-pub const MAX_STARTED: usize = 16;
+const MAX_STARTED: usize = 16;
 /// The largest manifest, in bytes of canonical JSON.
-pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
+const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// The most uses of a grant.
 pub const MAX_USES: u64 = 1000;
 /// 30 days.

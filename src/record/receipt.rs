@@ -87,7 +87,7 @@ pub struct Decision {
 
 /// The most bytes of canonical JSON for the decision in a receipt. The facts that are known only after the run fit into the
 /// remaining space. So a receipt is never found too large after the nonce is spent.
-pub const MAX_DECISION_BYTES: usize = 2 << 10;
+const MAX_DECISION_BYTES: usize = 2 << 10;
 
 impl Decision {
     /// Checks, before a nonce is spent, that every receipt of this run has room for the decision.
@@ -286,7 +286,7 @@ pub struct Files {
 }
 
 /// The manifest of a run that left no files behind.
-pub const EMPTY_MANIFEST: &[u8] = b"[]";
+const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
     /// No files.

@@ -1,5 +1,7 @@
 //! A step's definition: everything that decides what runs.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,8 +38,9 @@ pub struct StepDefinition {
     /// Files that the step brings with it, sorted by path.
     pub files: Vec<StepFile>,
     /// The closed parameter schema (a subset of JSON Schema 2020-12).
+    // Shared: many steps of a registry have the same schema.
     #[schemars(with = "serde_json::Map<String, Value>")]
-    pub params: Value,
+    pub params: Arc<Value>,
     /// How parameters reach the script's text.
     pub template: Template,
     /// Only what the step declared of its sandbox.

@@ -153,7 +153,7 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             interpreter: interpreter?,
             source: block.source.clone(),
             files: Vec::new(),
-            params: front.params.schema(params.as_deref()),
+            params: front.params.schema(params.as_deref()).into(),
             template: Template::None,
             sandbox,
             approvals: front.approvals.clone(),

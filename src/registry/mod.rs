@@ -4,23 +4,29 @@
 //! added or changed. What is not in it can't be proposed. Files are read when it is built and never after: what
 //! runs is the source that was hashed.
 pub(crate) mod attributes;
+mod evaluate;
 pub(crate) mod front_matter;
 pub mod markdown;
+pub(crate) mod parameter_pattern;
 pub mod parameters;
 pub mod schema;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::{RegistryRoot, StepDigest};
 use crate::crypto::merkle;
 use crate::record::ident::StepRef;
 use crate::record::step::{Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition};
+use crate::registry::parameter_pattern::Patterns;
 use crate::registry::parameters::ParameterSchema;
+use crate::registry::schema::SchemaFlaw;
 use crate::registry::walk::{Walk, read_file};
 use crate::yaml::{Flaw, Place};
 
@@ -37,7 +43,7 @@ pub struct Registry {
 #[derive(Debug, Clone)]
 pub struct RegisteredStep {
     /// All that decides what runs.
-    pub definition: StepDefinition,
+    pub definition: Arc<StepDefinition>,
     /// Its canonical JSON: the blob that the digest names.
     pub canonical: Arc<[u8]>,
     /// Names the step.
@@ -45,10 +51,16 @@ pub struct RegisteredStep {
     /// Its parameter schema, ready to validate.
     pub schema: ParameterSchema,
     /// The file in which it stands, and where; nothing when it was read from a store.
-    pub place: Option<(String, Place)>,
+    pub place: Option<(Arc<str>, Place)>,
 }
 
 impl RegisteredStep {
+    /// The same step as a store has it: without a place.
+    #[must_use]
+    pub fn stored(&self) -> Self {
+        Self { place: None, ..self.clone() }
+    }
+
     /// What is wrong with it, with its place and ref.
     #[must_use]
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
@@ -56,7 +68,7 @@ impl RegisteredStep {
         match &self.place {
             Some((file, at)) => {
                 let message = format!("{reference}: {what}");
-                RegistryError { file: file.clone(), line: at.line, column: at.column, message }
+                RegistryError { file: file.to_string(), line: at.line, column: at.column, message }
             }
             None => whole(reference.as_str(), what.to_string()),
         }
@@ -72,6 +84,24 @@ pub struct StepProof {
     pub size: u64,
     /// The inclusion proof, lowest hash first.
     pub hashes: Vec<merkle::Hash>,
+}
+
+/// A step of a stored registry.
+#[derive(Debug)]
+pub enum Stored {
+    /// One that another registry has already, found by its bytes: it is held once.
+    Known(RegisteredStep),
+    /// One that is read anew.
+    Read(Box<StepDefinition>),
+}
+
+impl Stored {
+    fn reference(&self) -> &StepRef {
+        match self {
+            Self::Known(step) => &step.definition.reference,
+            Self::Read(definition) => &definition.reference,
+        }
+    }
 }
 
 /// What is wrong in a runbook, with its place and what to do.
@@ -109,27 +139,32 @@ impl Registry {
     /// Everything wrong with any file, sorted by file and place.
     pub fn load(dirs: &[PathBuf], owner: Option<u32>) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let mut found: Vec<(String, Place, StepDefinition)> = Vec::new();
+        let mut found: Vec<(Arc<str>, Place, StepDefinition)> = Vec::new();
+        let mut schemas = Schemas::default();
         for dir in dirs {
             let prefix = if dirs.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
             let mut walk = Walk::through(dir, prefix, owner);
             for (relative, path) in &walk.files {
-                let file = format!("{}{relative}", walk.prefix);
+                let file: Arc<str> = format!("{}{relative}", walk.prefix).into();
                 let at = |flaw: Flaw| RegistryError {
-                    file: file.clone(),
+                    file: file.to_string(),
                     line: flaw.place.line,
                     column: flaw.place.column,
                     message: flaw.message,
                 };
                 match read_file(relative, path) {
-                    Ok(steps) => found.extend(steps.into_iter().map(|(place, step)| (file.clone(), place, step))),
+                    Ok(steps) => found.extend(steps.into_iter().map(|(place, mut step)| {
+                        schemas.share(&mut step);
+                        (Arc::clone(&file), place, step)
+                    })),
                     Err(flaws) => errors.extend(flaws.into_iter().map(at)),
                 }
             }
             errors.append(&mut walk.errors);
         }
         found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        Self::seal(found, errors)
+        let found = found.into_iter().map(|(file, place, step)| (file, place, Stored::Read(Box::new(step))));
+        Self::seal(found, schemas, errors)
     }
 
     /// The steps of one runbook in the order in which they stand, each with the place of its id: for a person who runs a
@@ -151,8 +186,9 @@ impl Registry {
         let mut found = read_file(name, path).map_err(|flaws| flaws.into_iter().map(at).collect::<Vec<_>>())?;
         found.sort_by_key(|(place, _)| *place);
         let places: Vec<(Place, StepRef)> = found.iter().map(|(at, step)| (*at, step.reference.clone())).collect();
-        let named = found.into_iter().map(|(place, step)| (shown.to_owned(), place, step)).collect();
-        let registry = Self::seal(named, Vec::new())?;
+        let file: Arc<str> = shown.into();
+        let named = found.into_iter().map(|(place, step)| (Arc::clone(&file), place, Stored::Read(Box::new(step))));
+        let registry = Self::seal(named, Schemas::default(), Vec::new())?;
         Ok(places.into_iter().filter_map(|(at, step)| Some((at, registry.get(&step)?.clone()))).collect())
     }
 
@@ -161,29 +197,44 @@ impl Registry {
     ///
     /// # Errors
     /// Everything that this version could not seal or run.
-    pub fn from_definitions(definitions: Vec<StepDefinition>) -> Result<Self, Vec<RegistryError>> {
-        let named = definitions.into_iter().map(|step| (step.reference.to_string(), Place::default(), step)).collect();
-        Self::seal(named, Vec::new())
+    pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
+        Self::from_stored(definitions.into_iter().map(|step| Stored::Read(Box::new(step))))
+    }
+
+    /// The same, where some of the steps are known already.
+    ///
+    /// # Errors
+    /// Those of [`Self::from_definitions`].
+    pub fn from_stored(steps: impl IntoIterator<Item = Stored>) -> Result<Self, Vec<RegistryError>> {
+        let named = steps.into_iter().map(|step| (Arc::from(step.reference().as_str()), Place::default(), step));
+        Self::seal(named, Schemas::default(), Vec::new())
     }
 
     fn seal(
-        found: Vec<(String, Place, StepDefinition)>,
+        found: impl IntoIterator<Item = (Arc<str>, Place, Stored)>,
+        mut schemas: Schemas,
         mut errors: Vec<RegistryError>,
     ) -> Result<Self, Vec<RegistryError>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
-        let mut places: BTreeMap<StepRef, String> = BTreeMap::new();
-        for (file, place, definition) in found {
-            let here = format!("{file}:{}:{}", place.line, place.column);
+        let mut places: BTreeMap<StepRef, (Arc<str>, Place)> = BTreeMap::new();
+        for (file, place, stored) in found {
             let mut refuse = |message: String| {
-                errors.push(RegistryError { file: file.clone(), line: place.line, column: place.column, message });
+                errors.push(RegistryError { file: file.to_string(), line: place.line, column: place.column, message });
             };
-            let reference = definition.reference.clone();
-            if let Some(first) = places.get(&reference) {
+            let reference = stored.reference().clone();
+            if let Some((file, at)) = places.get(&reference) {
+                let first = format!("{file}:{}:{}", at.line, at.column);
                 refuse(format!("the step {reference} stands already at {first}: give one of the two another id"));
                 continue;
             }
-            places.insert(reference.clone(), here);
-            match register(definition, (place.line > 0).then(|| (file.clone(), place))) {
+            places.insert(reference.clone(), (Arc::clone(&file), place));
+            let registered = match stored {
+                Stored::Known(step) => Ok(step),
+                Stored::Read(definition) => {
+                    register(*definition, (place.line > 0).then(|| (Arc::clone(&file), place)), &mut schemas)
+                }
+            };
+            match registered {
                 Ok(step) => {
                     steps.insert(reference, Arc::new(step));
                 }
@@ -266,8 +317,37 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     levels
 }
 
+/// The parameter schemas of a registry, each checked and held once.
+#[derive(Default)]
+struct Schemas {
+    patterns: Arc<Patterns>,
+    known: HashMap<Arc<Value>, ParameterSchema>,
+}
+
+impl Schemas {
+    /// Lets a step have the schema of another where both are the same. What is wrong with it is reported at the seal.
+    fn share(&mut self, step: &mut StepDefinition) {
+        if let Ok(schema) = self.get(&step.params) {
+            step.params = Arc::clone(schema.schema());
+        }
+    }
+
+    fn get(&mut self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
+        if let Some(known) = self.known.get(schema) {
+            return Ok(known.clone());
+        }
+        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
+        self.known.insert(Arc::clone(schema), checked.clone());
+        Ok(checked)
+    }
+}
+
 /// Seals one step, or says why this version can't.
-fn register(definition: StepDefinition, place: Option<(String, Place)>) -> Result<RegisteredStep, String> {
+fn register(
+    mut definition: StepDefinition,
+    place: Option<(Arc<str>, Place)>,
+    schemas: &mut Schemas,
+) -> Result<RegisteredStep, String> {
     definition.check_reserved().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
@@ -275,13 +355,16 @@ fn register(definition: StepDefinition, place: Option<(String, Place)>) -> Resul
     if let Some(fault) = definition.approvals.fault(Groups::OrWhomPolicyNames) {
         return Err(fault);
     }
-    let schema = ParameterSchema::compile(&definition.params)
+    let schema = schemas
+        .get(&definition.params)
         .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
+    definition.params = Arc::clone(schema.schema());
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {
         return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
     }
-    Ok(RegisteredStep { digest: StepDigest::of(&canonical), canonical: canonical.into(), schema, definition, place })
+    let digest = StepDigest::of(&canonical);
+    Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
 }
 
 fn whole(file: &str, message: String) -> RegistryError {
@@ -695,7 +778,7 @@ mod tests {
         assert_eq!(py.sandbox.proc, Some(crate::record::profile::Proc::Full));
         assert_eq!(py.exclusive.as_deref(), Some("e"));
         assert_eq!((env.title.as_str(), env.interpreter.as_str()), ("Own", "zsh"));
-        assert_eq!(env.params, serde_json::json!({"type": "object", "properties": {}, "required": []}));
+        assert_eq!(*env.params, serde_json::json!({"type": "object", "properties": {}, "required": []}));
     }
 
     #[test]
@@ -703,7 +786,8 @@ mod tests {
         let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
         assert_eq!(found, ["a.md:5:13: `template=` is not supported by this version: remove it"]);
         let registry = Dir::of(&[("nginx.md", NGINX)]).load().expect("a registry");
-        let mut stored: Vec<StepDefinition> = registry.steps().map(|step| step.definition.clone()).collect();
+        let mut stored: Vec<StepDefinition> =
+            registry.steps().map(|step| StepDefinition::clone(&step.definition)).collect();
         stored[0].template = crate::record::step::Template::Gruntwork;
         let error = Registry::from_definitions(stored).expect_err("a later feature");
         assert!(error[0].to_string().starts_with("nginx:restart: later-feature /step/template: "), "{error:?}");

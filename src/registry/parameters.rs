@@ -1,27 +1,26 @@
 //! Parameters: validation, defaults, the way into a step.
 //!
-//! What a schema may say is checked in [`crate::registry::schema`]; the validation is a library's, with a
-//! linear-time engine for patterns. Parameters are data: a string that begins with `-` could
+//! What a schema may say is checked in [`crate::registry::schema`], values in [`crate::registry::evaluate`].
+//! Parameters are data: a string that begins with `-` could
 //! become an option of a command and is refused unless its schema says `x-leading-dash: true`.
 
 use std::fmt;
 use std::sync::Arc;
 
-use jsonschema::error::ValidationErrorKind;
-use jsonschema::{Draft, PatternOptions, Validator};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::crypto::canonical::{canonical_of, to_canonical};
 use crate::crypto::digest::ParamsDigest;
 use crate::record::authorization::MAX_PARAMS_BYTES;
-use crate::registry::schema::{self, MAX_COMPILED_PATTERN_BYTES, MAX_INTEGER, SchemaFlaw, escape, pointer, variable};
-use crate::yaml;
+use crate::registry::evaluate::evaluate;
+use crate::registry::parameter_pattern::Patterns;
+use crate::registry::schema::{self, MAX_INTEGER, SchemaFlaw, pointer, variable};
 
-/// A schema that was found to be within the closed subset, ready to validate.
+/// A schema that was found to be within the closed subset.
 #[derive(Debug, Clone)]
 pub struct ParameterSchema {
-    schema: Value,
-    validator: Arc<Validator>,
+    schema: Arc<Value>,
+    patterns: Arc<Patterns>,
 }
 
 /// What is wrong with parameters that were given.
@@ -74,27 +73,28 @@ impl Params {
 }
 
 impl ParameterSchema {
-    /// Checks that `schema` is an object's and stays within the closed subset, and makes it ready.
+    /// Checks that `schema` is an object's and stays within the closed subset.
     ///
     /// # Errors
     /// Everything that is outside the subset or contradicts itself.
     pub fn compile(schema: &Value) -> Result<Self, Vec<SchemaFlaw>> {
-        let _closed = schema::check(schema)?;
-        let whole = |message: String| vec![SchemaFlaw { path: Vec::new(), of_key: false, message }];
-        let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .with_pattern_options(PatternOptions::regex().size_limit(MAX_COMPILED_PATTERN_BYTES))
-            .build(&closed(schema))
-            .map_err(|error| whole(format!("the schema can't be compiled: {}", cut(&error.to_string()))))?;
-        let compiled = Self { schema: schema.clone(), validator: Arc::new(validator) };
+        Self::shared(Arc::new(schema.clone()), Arc::default())
+    }
+
+    /// The same of a schema whose compiled patterns are kept beside those of others.
+    ///
+    /// # Errors
+    /// Those of [`Self::compile`].
+    pub(crate) fn shared(schema: Arc<Value>, patterns: Arc<Patterns>) -> Result<Self, Vec<SchemaFlaw>> {
+        let _closed = schema::check(&schema, &patterns)?;
         let mut flaws = Vec::new();
-        compiled.check_defaults(schema, &mut Vec::new(), &mut flaws);
-        if flaws.is_empty() { Ok(compiled) } else { Err(flaws) }
+        check_defaults(&schema, &patterns, &mut Vec::new(), &mut flaws);
+        if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
     }
 
     /// The schema as it stands in the step's definition.
     #[must_use]
-    pub const fn schema(&self) -> &Value {
+    pub const fn schema(&self) -> &Arc<Value> {
         &self.schema
     }
 
@@ -108,7 +108,8 @@ impl ParameterSchema {
         check_plain(&value, &mut Vec::new(), &mut errors);
         if errors.is_empty() {
             fill(&self.schema, &mut value);
-            self.validate(&value, &mut errors);
+            errors = evaluate(&self.schema, &value, &self.patterns);
+            check_dashes(&self.schema, &value, &mut Vec::new(), &mut errors);
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -138,91 +139,34 @@ impl ParameterSchema {
             message: "a default is not filled in: what is signed must be complete".to_owned(),
         }])
     }
+}
 
-    fn validate(&self, value: &Value, errors: &mut Vec<ParameterError>) {
-        for error in self.validator.iter_errors(value).take(MAX_ERRORS) {
-            let pointer = error.instance_path().as_str().to_owned();
-            errors.push(match error.kind() {
-                ValidationErrorKind::AdditionalProperties { unexpected } => {
-                    let known = self.known_at(&pointer);
-                    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                    let name = unexpected.first().map_or("", String::as_str);
-                    let message = if known.is_empty() {
-                        format!("unknown parameter {:?}: this step takes none here", cut(name))
-                    } else {
-                        yaml::unknown("parameter", &cut(name), &known)
-                    };
-                    ParameterError { pointer: format!("{pointer}/{}", escape(name)), message }
-                }
-                ValidationErrorKind::Required { property } => {
-                    let name = property.as_str().unwrap_or_default();
-                    ParameterError {
-                        pointer: format!("{pointer}/{}", escape(name)),
-                        message: format!("{name:?} is missing: give it a value"),
-                    }
-                }
-                ValidationErrorKind::Pattern { pattern } => ParameterError {
-                    message: format!("{} does not match {pattern}", cut(&error.instance().to_string())),
-                    pointer,
-                },
-                _ => ParameterError { message: cut(&error.to_string()), pointer },
+/// Every default, filled itself, must be valid by its own schema.
+fn check_defaults(schema: &Value, patterns: &Patterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
+    if let Some(default) = schema.get("default") {
+        let mut value = default.clone();
+        fill(schema, &mut value);
+        let mut errors = Vec::new();
+        check_plain(&value, &mut Vec::new(), &mut errors);
+        check_dashes(schema, &value, &mut Vec::new(), &mut errors);
+        errors.extend(evaluate(schema, &value, patterns));
+        if let Some(error) = errors.first() {
+            flaws.push(SchemaFlaw {
+                path: [path.as_slice(), &["default".to_owned()]].concat(),
+                of_key: false,
+                message: format!("the default is not valid by its own schema: {error}"),
             });
         }
-        check_dashes(&self.schema, value, &mut Vec::new(), errors);
     }
-
-    /// The names that the object at `pointer` may have.
-    fn known_at(&self, pointer: &str) -> Vec<String> {
-        let mut schema = &self.schema;
-        for token in pointer.split('/').skip(1) {
-            let token = token.replace("~1", "/").replace("~0", "~");
-            schema = match schema.get("items") {
-                Some(items) => items,
-                None => &schema["properties"][&token],
-            };
-        }
-        schema["properties"].as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default()
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        path.extend(["properties".to_owned(), name.clone()]);
+        check_defaults(property, patterns, path, flaws);
+        path.truncate(path.len() - 2);
     }
-
-    /// Every default, filled itself, must be valid by its own schema.
-    fn check_defaults(&self, schema: &Value, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
-        if let Some(default) = schema.get("default") {
-            let mut value = default.clone();
-            fill(schema, &mut value);
-            let mut errors = Vec::new();
-            check_plain(&value, &mut Vec::new(), &mut errors);
-            check_dashes(schema, &value, &mut Vec::new(), &mut errors);
-            let valid = jsonschema::options()
-                .with_draft(Draft::Draft202012)
-                .with_pattern_options(PatternOptions::regex().size_limit(MAX_COMPILED_PATTERN_BYTES))
-                .build(&closed(schema));
-            match valid {
-                Ok(validator) => {
-                    errors.extend(validator.iter_errors(&value).take(MAX_ERRORS).map(|error| ParameterError {
-                        pointer: error.instance_path().as_str().to_owned(),
-                        message: cut(&error.to_string()),
-                    }));
-                }
-                Err(error) => errors.push(ParameterError { pointer: String::new(), message: cut(&error.to_string()) }),
-            }
-            if let Some(error) = errors.first() {
-                flaws.push(SchemaFlaw {
-                    path: [path.as_slice(), &["default".to_owned()]].concat(),
-                    of_key: false,
-                    message: format!("the default is not valid by its own schema: {error}"),
-                });
-            }
-        }
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            path.extend(["properties".to_owned(), name.clone()]);
-            self.check_defaults(property, path, flaws);
-            path.truncate(path.len() - 2);
-        }
-        if let Some(items) = schema.get("items") {
-            path.push("items".to_owned());
-            self.check_defaults(items, path, flaws);
-            path.pop();
-        }
+    if let Some(items) = schema.get("items") {
+        path.push("items".to_owned());
+        check_defaults(items, patterns, path, flaws);
+        path.pop();
     }
 }
 
@@ -247,27 +191,6 @@ pub fn environment(params: &Params) -> Vec<(String, String)> {
         .collect();
     variables.sort();
     variables
-}
-
-/// The schema as the library gets it: `additionalProperties` is always false.
-fn closed(schema: &Value) -> Value {
-    let Value::Object(map) = schema else { return schema.clone() };
-    let mut out = Map::new();
-    for (keyword, value) in map {
-        let value = match (keyword.as_str(), value) {
-            ("properties", Value::Object(properties)) => {
-                Value::Object(properties.iter().map(|(name, schema)| (name.clone(), closed(schema))).collect())
-            }
-            ("items", items) => closed(items),
-            ("default" | "description" | "x-leading-dash", _) => continue,
-            _ => value.clone(),
-        };
-        out.insert(keyword.clone(), value);
-    }
-    if map.get("type") == Some(&json!("object")) {
-        out.insert("additionalProperties".to_owned(), Value::Bool(false));
-    }
-    Value::Object(out)
 }
 
 /// Fills in every default of `schema` that `value` lacks, inside lists and objects too.
@@ -375,7 +298,7 @@ fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> S
 }
 
 /// Bounds what a hostile value can make of a message.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(200) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -384,13 +307,12 @@ fn cut(text: &str) -> String {
 
 /// The strict reader goes as deep.
 const MAX_VALUE_DEPTH: usize = 32;
-/// As many errors as a person reads.
-const MAX_ERRORS: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::{Map, json};
 
     fn compile(properties: Value, required: &[&str]) -> ParameterSchema {
         ParameterSchema::compile(&json!({"type": "object", "properties": properties, "required": required}))

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::registry::parameter_pattern::Patterns;
 use crate::yaml;
 
 /// What is wrong in a schema.
@@ -35,8 +36,8 @@ pub(crate) struct Closed(());
 ///
 /// # Errors
 /// Everything that is outside the subset or contradicts itself.
-pub(crate) fn check(schema: &Value) -> Result<Closed, Vec<SchemaFlaw>> {
-    let mut checker = Checker { flaws: Vec::new(), nodes: 0 };
+pub(crate) fn check(schema: &Value, patterns: &Patterns) -> Result<Closed, Vec<SchemaFlaw>> {
+    let mut checker = Checker { patterns, flaws: Vec::new(), nodes: 0 };
     checker.check_root(schema);
     if checker.flaws.is_empty() { Ok(Closed(())) } else { Err(checker.flaws) }
 }
@@ -62,12 +63,13 @@ pub(crate) fn escape(token: &str) -> String {
 }
 
 /// The check on its way through the schema.
-struct Checker {
+struct Checker<'p> {
+    patterns: &'p Patterns,
     flaws: Vec<SchemaFlaw>,
     nodes: usize,
 }
 
-impl Checker {
+impl Checker<'_> {
     fn check_root(&mut self, schema: &Value) {
         if schema.get("type") != Some(&json!("object")) {
             self.flaw(&[], false, "parameters are an object: write type: object with properties".to_owned());
@@ -191,8 +193,8 @@ impl Checker {
             return;
         }
         match keyword {
-            "pattern" => match value.as_str().map(check_pattern) {
-                Some(Ok(PatternRead)) => {}
+            "pattern" => match value.as_str().map(|pattern| self.patterns.get(pattern)) {
+                Some(Ok(_)) => {}
                 Some(Err(message)) => self.at(path, &[keyword], false, message),
                 None => self.at(path, &[keyword], false, "`pattern` must be text".to_owned()),
             },
@@ -315,82 +317,6 @@ impl Checker {
     }
 }
 
-/// A pattern was found to be whole (`^…$`) and of the engine's linear-time language.
-struct PatternRead;
-
-/// Patterns begin `^`, end `$` and hold to what every engine reads alike: no look-around, no back-references, no
-/// flags, no alternative outside parentheses (`^a|b$` is anchored on one side only).
-fn check_pattern(pattern: &str) -> Result<PatternRead, String> {
-    if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
-    }
-    let inner = pattern
-        .strip_prefix('^')
-        .and_then(|rest| rest.strip_suffix('$'))
-        .filter(|inner| inner.chars().rev().take_while(|c| *c == '\\').count() % 2 == 0)
-        .ok_or("the pattern must begin with ^ and end with $, so that the whole value is matched: write ^…$")?;
-    let chars: Vec<char> = inner.chars().collect();
-    let (mut depth, mut in_class, mut at) = (0_usize, false, 0);
-    while at < chars.len() {
-        match chars[at] {
-            '\\' => {
-                if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
-                    return Err(
-                        "back-references are not read by the linear-time engine: write the pattern out".to_owned()
-                    );
-                }
-                at += 1;
-            }
-            // Engines disagree on these inside brackets (nested and POSIX classes, set operations).
-            '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
-            c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
-                return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
-            }
-            // ECMA-262 reads `[]` as a class of no character, others read the ] as its first member.
-            '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
-                return Err("a ] right after [ or [^ is read differently by engines: write \\]".to_owned());
-            }
-            '[' => in_class = true,
-            ']' if in_class => in_class = false,
-            _ if in_class => {}
-            '(' => {
-                depth += 1;
-                if chars.get(at + 1) == Some(&'?') {
-                    match (chars.get(at + 2), chars.get(at + 3)) {
-                        (Some(':'), _) => {}
-                        (Some('=' | '!'), _) | (Some('<'), Some('=' | '!')) => {
-                            return Err("look-around is not read by the linear-time engine: write the pattern without"
-                                .to_owned());
-                        }
-                        _ => return Err("only plain groups, ( and (?:, are read: leave flags and names out".to_owned()),
-                    }
-                }
-            }
-            ')' => depth = depth.saturating_sub(1),
-            '|' if depth == 0 => {
-                return Err(
-                    "an alternative outside parentheses is anchored on one side only: write ^(?:a|b)$".to_owned()
-                );
-            }
-            '^' | '$' if depth == 0 || chars[at] == '^' => {
-                return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned());
-            }
-            '$' => return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned()),
-            _ => {}
-        }
-        at += 1;
-    }
-    regex::RegexBuilder::new(pattern).size_limit(MAX_COMPILED_PATTERN_BYTES).build().map(|_| PatternRead).map_err(
-        |error| {
-            let reason = error.to_string();
-            format!(
-                "the pattern can't be compiled: {}",
-                reason.lines().last().unwrap_or_default().trim_start_matches("error: ")
-            )
-        },
-    )
-}
-
 fn is_parameter_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     (1..=64).contains(&bytes.len())
@@ -421,13 +347,10 @@ const KEYWORDS: [&str; 20] = [
     "x-leading-dash",
     "additionalProperties",
 ];
-const MAX_PATTERN_BYTES: usize = 512;
 /// Bounds the work of compiling.
 const MAX_SCHEMA_NODES: usize = 256;
 /// In tokens of the path: eight objects in one another.
 const MAX_SCHEMA_DEPTH: usize = 16;
-/// Bounds the memory of a compiled pattern: a verifier compiles what a stranger wrote.
-pub(crate) const MAX_COMPILED_PATTERN_BYTES: usize = 1 << 20;
 /// The largest integer that JSON readers agree on.
 pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 

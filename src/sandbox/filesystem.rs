@@ -25,7 +25,7 @@ use crate::sandbox::trees::{self, Disk, Gone, Things};
 /// Directories that programs need, read-only. Links (`/bin` to `usr/bin`) stay links.
 pub(super) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Directories of `/etc` that programs need: which alternative, which certificates.
-pub(super) const ETC_DIRECTORIES: [&str; 5] = [
+const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/alternatives",
     "/etc/ssl/certs",
     "/etc/pki/tls/certs",
@@ -35,7 +35,7 @@ pub(super) const ETC_DIRECTORIES: [&str; 5] = [
 /// Where JDKs are. Those of Debian keep their configuration, without which they don't start, in `/etc/java-17-openjdk` and the like.
 const JDKS: &str = "/usr/lib/jvm";
 /// Files of `/etc` that programs need. Users, groups and hosts are the run's own in its own root.
-pub(super) const ETC_FILES: [&str; 5] =
+const ETC_FILES: [&str; 5] =
     ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/timezone", "/etc/ssl/openssl.cnf"];
 /// Files of `/etc` that only a run on the host's root reads as they are.
 const ETC_HOST_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts"];

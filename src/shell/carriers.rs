@@ -195,7 +195,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// What the value of an option says: `value`, or else the next word.
-    pub(super) fn carried(&mut self, kind: Value, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
+    fn carried(&mut self, kind: Value, word: &Word, value: Option<&str>, next: Option<&Word>) -> Done {
         let value = match (value, next) {
             (Some(value), _) => Word { text: value.to_owned(), raw: Some(word.source().into()), ..word.clone() },
             (None, Some(next)) => next.clone(),

@@ -89,7 +89,7 @@ impl Parser<'_> {
     }
 
     /// Takes `word` if it is what stands here, unquoted and whole.
-    pub(super) fn lower_word(&mut self, word: &str) -> bool {
+    fn lower_word(&mut self, word: &str) -> bool {
         let start = self.pos;
         for byte in word.bytes() {
             if !self.take(byte) {

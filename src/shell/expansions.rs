@@ -275,7 +275,7 @@ impl Parser<'_> {
 
     /// A single quote within `${…}` within double quotes. Some shells take it for a quote, some do not: they agree where the text up to
     /// the next one ends nothing. What it expands is read in any case.
-    pub(super) fn odd_quote(&mut self, w: &mut Building) -> Read<()> {
+    fn odd_quote(&mut self, w: &mut Building) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
         let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
@@ -337,13 +337,13 @@ impl Parser<'_> {
 }
 
 /// Runs `x` in the value of a variable.
-pub(super) const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
+const PROMPT: &str = "`${...@P}` runs what is in the variable: leave `@P` out";
 
-pub(super) fn without_tabs(text: &str) -> String {
+fn without_tabs(text: &str) -> String {
     text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
 }
 
-pub(super) fn without_escapes(text: &str) -> String {
+fn without_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {

@@ -161,7 +161,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// `name=value` of git's configuration.
-    pub(super) fn git_setting(&mut self, word: &Word) -> Done {
+    fn git_setting(&mut self, word: &Word) -> Done {
         let Some((key, value)) = word.text.split_once('=').filter(|(key, _)| !key.contains(HOLE)) else {
             if !word.exact {
                 self.unknown(word, GIT_SETTING);
@@ -211,7 +211,7 @@ impl<'a> Call<'_, '_, 'a> {
 }
 
 /// Settings of git whose value is a program, a text that runs, or a place to take them from.
-pub(super) fn runs_its_value(key: &str) -> bool {
+fn runs_its_value(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let last = key.rsplit_once('.').map_or(key.as_str(), |(_, last)| last);
     key.starts_with("alias.")

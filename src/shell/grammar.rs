@@ -86,7 +86,7 @@ impl Parser<'_> {
     }
 
     /// `;;`, `;&` at this semicolon.
-    pub(super) fn clause_ends(&mut self) -> bool {
+    fn clause_ends(&mut self) -> bool {
         match self.peek_second() {
             Some(b';') => true,
             Some(b'&') => self.bash(),
@@ -180,7 +180,7 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn and_or(&mut self, list: &mut List) -> Read<()> {
+    fn and_or(&mut self, list: &mut List) -> Read<()> {
         let (mut certain, mut and) = (true, false);
         loop {
             let (nodes, negated) = self.pipeline(&mut certain)?;
@@ -248,7 +248,7 @@ impl Parser<'_> {
         Ok(node)
     }
 
-    pub(super) fn command_itself(&mut self, first: bool) -> Read<Node> {
+    fn command_itself(&mut self, first: bool) -> Read<Node> {
         self.blanks();
         if self.peek() == Some(b'(') {
             if self.peek_second() == Some(b'(') && self.bash() {

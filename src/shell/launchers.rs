@@ -14,7 +14,7 @@ impl<'a> Call<'_, '_, 'a> {
         self.env_with(self.arguments, 0)
     }
 
-    pub(super) fn env_with(&mut self, words: &[Word], depth: usize) -> Done {
+    fn env_with(&mut self, words: &[Word], depth: usize) -> Done {
         let options = self.before_command(&ENV, words, 0);
         for name in options.values(&["a", "argv0"]) {
             if name.known().is_empty() || name.known().starts_with('-') {
@@ -53,7 +53,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// `NAME=value …` and then a command.
-    pub(super) fn assignments(&mut self, mut rest: &[Word]) -> Done {
+    fn assignments(&mut self, mut rest: &[Word]) -> Done {
         while let Some((first, others)) = rest.split_first() {
             if !first.known().contains('=') {
                 break;
@@ -422,7 +422,7 @@ pub(super) fn ends(words: &[Word]) -> bool {
 }
 
 /// Whether a pattern may match the name of an action.
-pub(super) fn could_be_action(word: &Word) -> bool {
+fn could_be_action(word: &Word) -> bool {
     let source = word.source();
     source.contains(['\'', '"', '\\', '$', '`', '('])
         || ACTIONS.iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
@@ -473,7 +473,7 @@ const ACTIONS: [&str; 4] = ["-exec", "-execdir", "-ok", "-okdir"];
 const LONG_PATTERN: usize = 256;
 
 /// The words of `env -S`, where they are plain.
-pub(super) fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
+fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
     let odd =
         |letter: char| matches!(letter, '\\' | '$' | '#') || letter.is_control() && !matches!(letter, '\t' | '\n');
     if text.contains(odd) {
@@ -499,7 +499,7 @@ pub(super) fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
 }
 
 /// What takes the next word in `find`.
-pub(super) const TAKES_WORD: &[&str] = &[
+const TAKES_WORD: &[&str] = &[
     "-amin",
     "-anewer",
     "-atime",

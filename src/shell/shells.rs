@@ -138,7 +138,7 @@ impl<'a> Call<'_, '_, 'a> {
 }
 
 /// Long options of bash, and whether each takes the next word.
-pub(super) const SHELL_LONG: &[(&str, bool)] = &[
+const SHELL_LONG: &[(&str, bool)] = &[
     ("debug", false),
     ("debugger", false),
     ("dump-po-strings", false),

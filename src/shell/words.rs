@@ -217,7 +217,7 @@ impl Parser<'_> {
     }
 
     /// The elements behind `name=`, if an array begins there.
-    pub(super) fn after_equals(&mut self, w: &mut Building) -> Read<()> {
+    fn after_equals(&mut self, w: &mut Building) -> Read<()> {
         if w.word.name.is_none() {
             return Ok(());
         }
@@ -262,7 +262,7 @@ impl Parser<'_> {
     }
 
     /// `[…]` behind a name, or before an element: an index, if `=` follows; else a pattern.
-    pub(super) fn subscript(&mut self, w: &mut Building) -> Read<()> {
+    fn subscript(&mut self, w: &mut Building) -> Read<()> {
         let name = w.word.text.len();
         let element = name == 0;
         let mut depth = 0usize;

@@ -3,7 +3,6 @@
 //! WAL, `synchronous=FULL`: a commit is one write and one sync of the log. The writer moves the log into the database
 //! itself, after the answers: SQLite's own automatic checkpoint would swallow a failing sync.
 
-pub mod alone;
 pub mod backup;
 mod columns;
 mod errors;

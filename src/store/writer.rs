@@ -28,7 +28,7 @@ use crate::store::tree::Edge;
 use crate::store::{Candidate, Cut, FinishRow, Head, LeafRow, Retired, RunRow, Store, TileRow, Walk};
 
 /// The most messages of one batch: bounds what a failed commit fails, and how long its first message waits.
-pub(crate) const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 256;
 
 /// The most proposals that one call expires, so that runs don't wait for it.
 const MAX_EXPIRED: usize = 256;
@@ -746,7 +746,7 @@ impl Writer {
 
 /// Where several ask at one time, lets those go first who are about to ask as well: a batch has its costs whatever is in
 /// it. No delay: who asks alone is served at once, and where no core is short so is everybody.
-pub(crate) fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
+fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>) {
     let mut before = 1;
     while batch.len() > before && batch.len() < MAX_BATCH {
         before = batch.len();

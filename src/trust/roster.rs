@@ -162,15 +162,6 @@ impl TrustedRoster {
         self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
     }
 
-    /// The boundary that holds the key with this id, and the key.
-    #[must_use]
-    pub fn boundary_of(&self, keyid: &KeyId) -> Option<(&BoundaryName, &SshKey)> {
-        match self.signer(keyid)? {
-            (Holder::Boundary(name), key) => Some((name, key)),
-            _ => None,
-        }
-    }
-
     /// Whether the roster has this group.
     #[must_use]
     pub fn has_group(&self, group: &GroupName) -> bool {

@@ -56,14 +56,16 @@ impl SshKeygenSigner {
     }
 
     /// Uses another `ssh-keygen` than the first one in `PATH`.
+    #[cfg(test)]
     #[must_use]
-    pub fn with_program(self, program: PathBuf) -> Self {
+    fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
 
     /// Adds a variable to the environment of `ssh-keygen`, such as another `SSH_AUTH_SOCK`.
+    #[cfg(test)]
     #[must_use]
-    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+    fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
     }

@@ -235,8 +235,7 @@ impl Log {
     pub fn reseal(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
         let sealed = self.sealed.clone();
         let roster = base64::engine::general_purpose::STANDARD.decode(&self.rosters.last().unwrap().payload).unwrap();
-        let definitions =
-            sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step")).collect();
+        let definitions = sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step"));
         let registry = Registry::from_definitions(definitions).expect("a registry");
         for step in registry.steps() {
             self.blob(step.canonical.to_vec());

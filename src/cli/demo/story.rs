@@ -151,7 +151,7 @@ fn hand_out(world: &mut World, tale: &mut Tale<'_>, started: &Value) -> Result<(
 }
 
 /// What the approver's own program derives, in short; then a signature over exactly those bytes.
-pub(super) fn review_and_sign(
+fn review_and_sign(
     world: &World,
     tale: &mut Tale<'_>,
     view: &ProposalView,

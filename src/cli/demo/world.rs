@@ -16,7 +16,7 @@ use crate::cli::key;
 use crate::cli::keys::{KeyArgs, Keys};
 
 /// The people of the story: alice has two keys, mallory is in no roster.
-pub(super) const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
+const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
 /// Everything that the demo made.
 pub(super) struct World {

@@ -80,7 +80,7 @@ impl Heaviness {
 
     /// Whether it is red.
     #[must_use]
-    pub fn is_red(self) -> bool {
+    fn is_red(self) -> bool {
         self <= Self::HiddenText
     }
 }

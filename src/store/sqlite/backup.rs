@@ -10,7 +10,6 @@ use crate::store::fault::Fault;
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
-use crate::store::sqlite::survey::file_of;
 
 /// Writes the store at `path`, as it is at one moment, into the new file `into`; a service may be writing it meanwhile.
 ///
@@ -106,10 +105,4 @@ pub(super) fn writable(path: &Path) -> Result<Connection, Fault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;
     Ok(connection)
-}
-
-/// Whether an output's file is there.
-#[must_use]
-pub fn has_file(outputs: &Path, name: &Blake3Digest) -> bool {
-    file_of(outputs, &name.hex()).is_file()
 }

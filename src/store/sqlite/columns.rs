@@ -207,7 +207,7 @@ pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fa
         .map_err(|error| Fault::Database { during: "writing a token", message: error.to_string() })
 }
 
-pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
 }
 

@@ -6,19 +6,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::cli::exit::{Exit, Failure};
-use crate::record::profile::{Limits, Profile};
-use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::{End, Plan, Sandbox as _};
-use crate::store::sqlite::alone;
+use countersign::cli::exit::{Exit, Failure};
+use countersign::record::profile::{Limits, Profile};
+use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::linux::{LinuxSandbox, Setup};
+use countersign::sandbox::{End, Plan, Sandbox as _};
+
+use crate::alone;
 
 /// How often each is measured; medians are told.
 const SYNCS: usize = 200;
 const SPAWNS: usize = 100;
 
 /// The median time of a 4 KiB write and its fdatasync.
-pub(super) fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
+pub fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
     let unsynced = |error: std::io::Error| broken(&format!("measuring fdatasync in {}: {error}", dir.display()));
     let file = File::create(dir.join("sync")).map_err(unsynced)?;
     let block = [1_u8; 4096];
@@ -33,20 +34,20 @@ pub(super) fn fdatasync_us(dir: &Path) -> Result<f64, Failure> {
 }
 
 /// Nonces that `clients` can have committed in a second, in groups, with nothing else done.
-pub(super) fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, Failure> {
+pub fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, Failure> {
     let path = dir.join("nonces.db");
     alone::nonces_a_second(&path, clients, time).map_err(|fault| broken(&fault))
 }
 
 /// Spawns, plain and sandboxed, in turns.
-pub(super) struct Spawns {
-    pub(super) plain_us: f64,
-    pub(super) sandboxed_us: f64,
-    pub(super) level: String,
+pub struct Spawns {
+    pub plain_us: f64,
+    pub sandboxed_us: f64,
+    pub level: String,
 }
 
 /// Measures them.
-pub(super) fn spawns(dir: &Path) -> Result<Spawns, Failure> {
+pub fn spawns(dir: &Path) -> Result<Spawns, Failure> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
     let setup =
@@ -67,7 +68,7 @@ pub(super) fn spawns(dir: &Path) -> Result<Spawns, Failure> {
 }
 
 /// Runs `true` in the sandbox. The shebang makes it the program itself, as a plain spawn does.
-pub(super) fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure> {
+pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Failure> {
     let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
     let plan = Plan {
         interpreter: "sh".to_owned(),
@@ -83,17 +84,17 @@ pub(super) fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), 
 }
 
 /// Microseconds that it took.
-pub(super) fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+pub fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
     let start = Instant::now();
     what()?;
     Ok(start.elapsed().as_secs_f64() * 1e6)
 }
 
-pub(super) fn median(mut times: Vec<f64>) -> f64 {
+pub fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
-pub(super) fn broken(error: &dyn std::fmt::Display) -> Failure {
+pub fn broken(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Unreachable, error.to_string())
 }

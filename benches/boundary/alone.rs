@@ -10,16 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::store::fault::Fault;
-use crate::store::writer::{MAX_BATCH, gather};
-
 /// Commits one nonce after another for each of `clients` during `time`; gives how many a second.
 ///
 /// # Errors
 /// When the database can't be written.
-pub fn nonces_a_second(path: &Path, clients: usize, time: Duration) -> Result<f64, Fault> {
-    let broken =
-        |error: rusqlite::Error| Fault::Database { during: "measuring nonces alone", message: error.to_string() };
+pub fn nonces_a_second(path: &Path, clients: usize, time: Duration) -> Result<f64, String> {
+    let broken = |error: rusqlite::Error| format!("measuring nonces alone: {error}");
     let mut connection = Connection::open(path).map_err(broken)?;
     connection
         .execute_batch(
@@ -101,8 +97,8 @@ impl Rows {
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn open(path: &Path) -> Result<Self, Fault> {
-        let broken = |message: String| Fault::Database { during: "measuring rows alone", message };
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let broken = |message: String| format!("measuring rows alone: {message}");
         let connection = Connection::open(path).map_err(|error| broken(error.to_string()))?;
         connection
             .execute_batch(
@@ -166,3 +162,20 @@ fn write_rows(connection: &Connection, mut waiting: tokio::sync::mpsc::Receiver<
     }
     Ok(())
 }
+
+/// As the writer of the store gathers its batches.
+fn gather<M>(inbox: &mut tokio::sync::mpsc::Receiver<M>, batch: &mut Vec<M>) {
+    let mut before = 1;
+    while batch.len() > before && batch.len() < MAX_BATCH {
+        before = batch.len();
+        std::thread::yield_now();
+        while batch.len() < MAX_BATCH
+            && let Ok(message) = inbox.try_recv()
+        {
+            batch.push(message);
+        }
+    }
+}
+
+/// As in the writer of the store.
+const MAX_BATCH: usize = 256;

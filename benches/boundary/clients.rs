@@ -4,26 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use countersign::cli::exit::{Exit, Failure};
+use countersign::crypto::canonical::canonical_of;
+use countersign::crypto::digest::RenderedDigest;
+use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use countersign::crypto::sshsig::{KeyId, SshKey};
+use countersign::record::authorization::{Authorization, BoundaryRef, StepReference};
+use countersign::record::envelope::{Envelope, EnvelopeSignature};
+use countersign::record::ident::{Nonce, ProposalId};
+use countersign::record::profile::Profile;
+use countersign::record::validity::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::cli::bench::service::{self, Service};
-use crate::cli::exit::{Exit, Failure};
-use crate::crypto::canonical::canonical_of;
-use crate::crypto::digest::RenderedDigest;
-use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use crate::crypto::sshsig::{KeyId, SshKey};
-use crate::record::authorization::{Authorization, BoundaryRef, StepReference};
-use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::ident::{Nonce, ProposalId};
-use crate::record::profile::Profile;
-use crate::record::validity::Timestamp;
+use crate::service::{self, Service};
 
 /// What every authorization of the load has in common.
-pub(super) struct Plan {
+pub struct Plan {
     boundary: BoundaryRef,
     step: StepReference,
     sandbox: Profile,
@@ -34,12 +34,12 @@ pub(super) struct Plan {
 }
 
 /// What came of the load.
-pub(super) struct Load {
+pub struct Load {
     /// Microseconds of each, sorted.
     times: Vec<f64>,
     elapsed: Duration,
     /// One of the answers.
-    pub(super) bundle: Vec<u8>,
+    pub bundle: Vec<u8>,
 }
 
 /// Authorizations are made for at most this rate: beyond it the load ends early.
@@ -47,7 +47,7 @@ const MOST_PER_S: u64 = 20_000;
 
 impl Plan {
     /// Asks the boundary for what has to be signed.
-    pub(super) fn prepare(service: &Service) -> Result<Self, Failure> {
+    pub fn prepare(service: &Service) -> Result<Self, Failure> {
         let registry = service.get("/v1/registry")?;
         let step = service.get("/v1/steps/bench:noop")?;
         let typed = |value: &Value, what: &str| -> Result<Value, Failure> {
@@ -64,7 +64,7 @@ impl Plan {
             rendered: RenderedDigest::of(source.as_bytes()),
             keyid: key.keyid(),
             secret,
-            now: (crate::node::start::surroundings().now)(),
+            now: (countersign::node::start::surroundings().now)(),
         })
     }
 
@@ -72,8 +72,8 @@ impl Plan {
     ///
     /// # Errors
     /// When it can't be written.
-    pub(super) fn body(&self) -> Result<Vec<u8>, Failure> {
-        let around = crate::node::start::surroundings();
+    pub fn body(&self) -> Result<Vec<u8>, Failure> {
+        let around = countersign::node::start::surroundings();
         let millis = (around.millis)();
         let authorization = Authorization {
             boundary: self.boundary.clone(),
@@ -101,7 +101,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the boundary refuses it.
-    pub(super) fn exchange(&self, service: &Service) -> Result<Vec<u8>, Failure> {
+    pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, Failure> {
         let request = self.request(service)?;
         runtime()?.block_on(async {
             let mut connection = Connection::open(&service.address).await?;
@@ -126,7 +126,7 @@ impl Plan {
 }
 
 /// Hands in for `time` with `count` clients, each on its own connection, each waiting for its receipt.
-pub(super) fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, Failure> {
+pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, Failure> {
     let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
     let requests = (0..most).map(|_| plan.request(service)).collect::<Result<Vec<_>, _>>()?;
     let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
@@ -162,15 +162,15 @@ pub(super) fn load(service: &Service, plan: &Plan, count: usize, time: Duration)
 }
 
 impl Load {
-    pub(super) fn crossings(&self) -> u64 {
+    pub fn crossings(&self) -> u64 {
         self.times.len() as u64
     }
 
-    pub(super) fn per_s(&self) -> f64 {
+    pub fn per_s(&self) -> f64 {
         self.times.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    pub(super) fn percentile(&self, part: f64) -> f64 {
+    pub fn percentile(&self, part: f64) -> f64 {
         let at = (self.times.len() as f64 * part) as usize;
         self.times.get(at.min(self.times.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }

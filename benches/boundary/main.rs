@@ -1,8 +1,12 @@
-//! `bench`: what a crossing costs on this machine, against what the machine itself gives.
+//! What a crossing and a sandboxed run cost on this machine, against what the machine itself gives:
+//! `cargo bench --bench boundary -- crossing`, and `sandbox` in its place.
 //!
 //! Disks and neighbours differ from run to run, so every figure that depends on them stands beside its limit, measured
 //! in the same run: two synced writes, nonces committed in groups and nothing else, a server that does only what none can do
 //! without, a plain spawn. A crossing here has all but the process that a run is.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod alone;
 mod bare;
 mod clients;
 mod documents;
@@ -13,19 +17,30 @@ mod service;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use countersign::cli::exit::{Exit, Failure};
+use countersign::cli::talk::Talk;
 use serde::Serialize;
 
-use crate::cli::bench::clients::{Load, Plan};
-use crate::cli::bench::service::Service;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
+use crate::clients::{Load, Plan};
+use crate::service::Service;
+
+/// As the program itself: it serves in a process of this executable.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures this program on this machine.
-#[derive(Debug, ClapArgs)]
-pub struct Args {
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench --bench boundary --")]
+struct Args {
     #[command(subcommand)]
     what: What,
+    /// Prints one JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+    /// `cargo bench` gives it to every bench.
+    #[arg(long, global = true, hide = true)]
+    bench: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,11 +106,28 @@ struct At {
 /// What servers are loaded with before it counts.
 const WARM: Duration = Duration::from_secs(1);
 
-/// Runs the measurement.
-///
-/// # Errors
-/// When the boundary under test can't be set up or refuses what it must take.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+fn main() -> std::process::ExitCode {
+    // Before anything that could start a thread: the sandbox's helper is this executable, and forks.
+    if std::env::args_os().nth(1).is_some_and(|first| first == countersign::sandbox::protocol::LAUNCH) {
+        return countersign::sandbox::launcher::main();
+    }
+    // Without a command nothing is measured, so that `cargo bench` does not load the machine for a minute.
+    if std::env::args_os().skip(1).all(|word| word == "--bench") {
+        println!("boundary: name what to measure: cargo bench --bench boundary -- crossing, or sandbox");
+        return std::process::ExitCode::SUCCESS;
+    }
+    let args = Args::parse();
+    let talk = Talk::new(args.json);
+    match run(&args, &talk) {
+        Ok(exit) => std::process::ExitCode::from(exit.code()),
+        Err(failure) => {
+            talk.fail(&failure);
+            std::process::ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),

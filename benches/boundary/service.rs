@@ -6,29 +6,28 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use countersign::cli::exit::{Exit, Failure};
+use countersign::crypto::signature::SecretKey;
+use countersign::crypto::sshsig::SshKey;
+use countersign::node::config::Config;
+use countersign::node::serve::Node;
+use countersign::record::enforcement::Enforcement;
+use countersign::record::ident::Name;
+use countersign::record::profile::Profile;
+use countersign::sandbox::cancel::CancelFlag;
+use countersign::sandbox::capture::Chunk;
+use countersign::sandbox::linux::LinuxSandbox;
+use countersign::sandbox::probe::Probe;
+use countersign::sandbox::profile::{Prepared, Unavailable};
+use countersign::sandbox::{End, Plan, Report, Sandbox};
 use serde_json::Value;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::crypto::signature::SecretKey;
-use crate::crypto::sshsig::SshKey;
-use crate::node::config::Config;
-use crate::node::serve::Node;
-use crate::record::enforcement::Enforcement;
-use crate::record::ident::Name;
-use crate::record::profile::Profile;
-use crate::sandbox::cancel::CancelFlag;
-use crate::sandbox::capture::Chunk;
-use crate::sandbox::linux::LinuxSandbox;
-use crate::sandbox::probe::Probe;
-use crate::sandbox::profile::{Prepared, Unavailable};
-use crate::sandbox::{End, Plan, Report, Sandbox};
-
 /// The seed of the one approver: of this measurement alone.
-pub(super) const APPROVER: [u8; 32] = [0x5a; 32];
+pub const APPROVER: [u8; 32] = [0x5a; 32];
 
 /// The boundary under test.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub struct Args {
     /// Its configuration
     config: PathBuf,
 }
@@ -37,8 +36,8 @@ pub(super) struct Args {
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting.
-pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = Config::load(&args.config).map_err(crate::cli::configured::problems)?;
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = Config::load(&args.config).map_err(countersign::cli::configured::problems)?;
     let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
@@ -77,29 +76,29 @@ impl Sandbox for Nothing {
 }
 
 /// A server that is measured, as another process, which ends with this.
-pub(super) struct Service {
+pub struct Service {
     child: Child,
-    pub(super) address: String,
-    pub(super) token: String,
-    pub(super) ready_ms: f64,
+    pub address: String,
+    pub token: String,
+    pub ready_ms: f64,
 }
 
 /// The name of the token that proposes.
-pub(super) fn proposer() -> Result<Name, Failure> {
-    "bench-agent".parse().map_err(|error: crate::record::ident::IdentError| Failure::usage(error.to_string()))
+pub fn proposer() -> Result<Name, Failure> {
+    "bench-agent".parse().map_err(|error: countersign::record::ident::IdentError| Failure::usage(error.to_string()))
 }
 
 /// Sets a boundary up in `dir` and starts it.
-pub(super) fn start(dir: &Path) -> Result<Service, Failure> {
+pub fn start(dir: &Path) -> Result<Service, Failure> {
     let home = dir.join("boundary-home");
     let io = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
     let secret = SecretKey::from_seed(APPROVER);
     let key = SshKey::from_public(secret.public(), "bench").map_err(|error| Failure::usage(error.to_string()))?;
     let public = dir.join("bench.pub");
     std::fs::write(&public, format!("{}\n", key.line())).map_err(io)?;
-    let program = std::env::current_exe().map_err(io)?;
+    let program = env!("CARGO_BIN_EXE_countersign");
     let ours = |arguments: &[&std::ffi::OsStr]| -> Result<String, Failure> {
-        let output = Command::new(&program).args(arguments).output().map_err(io)?;
+        let output = Command::new(program).args(arguments).output().map_err(io)?;
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
@@ -139,8 +138,8 @@ pub(super) fn start(dir: &Path) -> Result<Service, Failure> {
         "read".as_ref(),
     ])?;
     let begin = Instant::now();
-    let mut command = Command::new(&program);
-    command.args(["bench".as_ref(), "service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+    let mut command = Command::new(std::env::current_exe().map_err(io)?);
+    command.args(["service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
     let mut service = Service::spawn(command, token)?;
     service.get("/ready")?;
     service.ready_ms = begin.elapsed().as_secs_f64() * 1e3;
@@ -149,7 +148,7 @@ pub(super) fn start(dir: &Path) -> Result<Service, Failure> {
 
 impl Service {
     /// Starts a server that says its address in its first line.
-    pub(super) fn spawn(mut command: Command, token: String) -> Result<Self, Failure> {
+    pub fn spawn(mut command: Command, token: String) -> Result<Self, Failure> {
         let io = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("starting what is measured: {error}"));
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
         let mut service = Self { child, address: String::new(), token, ready_ms: 0.0 };
@@ -159,14 +158,14 @@ impl Service {
         }
         service.address = line.trim().trim_start_matches("http://").to_owned();
         if service.address.is_empty() {
-            let what = command.get_args().take(2).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+            let what = command.get_args().take(1).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
             return Err(Failure::new(Exit::Unreachable, format!("`{what}` did not start")));
         }
         Ok(service)
     }
 
     /// An answer of the boundary.
-    pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, format!("{path}: {error}"));
         let mut answer = ureq::get(format!("http://{}{path}", self.address))
             .header("Authorization", format!("Bearer {}", self.token))
@@ -177,7 +176,7 @@ impl Service {
     }
 
     /// CPU time that it has used (proc(5), `stat`).
-    pub(super) fn usage(&self) -> Duration {
+    pub fn usage(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
@@ -185,7 +184,7 @@ impl Service {
     }
 
     /// Its resident memory.
-    pub(super) fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let kib = status
             .lines()

@@ -11,23 +11,23 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
+use countersign::cli::exit::{Exit, Failure};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::cli::bench::documents::Documents;
-use crate::cli::bench::service::Service;
-use crate::cli::exit::{Exit, Failure};
-use crate::store::sqlite::alone::Rows;
+use crate::alone::Rows;
+use crate::documents::Documents;
+use crate::service::Service;
 
 /// No envelope is larger.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// The bare server.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub struct Args {
     /// The bundle that it answers with
     bundle: PathBuf,
     /// Where its rows go
@@ -38,7 +38,7 @@ pub(super) struct Args {
 ///
 /// # Errors
 /// When it can't listen, or the bundle can't be read.
-pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+pub fn run(args: &Args) -> Result<Exit, Failure> {
     let bundle = Bytes::from(std::fs::read(&args.bundle).map_err(|error| broken(&error))?);
     let rows = Rows::open(&args.store).map_err(|fault| broken(&fault))?;
     let crossing = Arc::new(Crossing { documents: Documents::of(&bundle)?, rows, bundle });
@@ -86,12 +86,12 @@ async fn serve(crossing: Arc<Crossing>) -> io::Result<()> {
 }
 
 /// Starts one that answers with `bundle` and keeps its rows in `dir`.
-pub(super) fn start(dir: &Path, bundle: &[u8]) -> Result<Service, Failure> {
+pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, Failure> {
     let answer = dir.join("bare-bundle.json");
     std::fs::write(&answer, bundle).map_err(|error| broken(&error))?;
     let program = std::env::current_exe().map_err(|error| broken(&error))?;
     let mut command = Command::new(program);
-    command.args(["bench", "bare"]).arg(&answer).arg(dir.join("bare.db")).stdin(Stdio::null());
+    command.arg("bare").arg(&answer).arg(dir.join("bare.db")).stdin(Stdio::null());
     Service::spawn(command, String::new())
 }
 

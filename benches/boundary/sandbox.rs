@@ -5,16 +5,16 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use countersign::cli::exit::Failure;
+use countersign::record::profile::{Limits, Profile};
+use countersign::sandbox::Sandbox as _;
+use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use serde::Serialize;
 
-use crate::cli::bench::floors::{broken, median, run_true, timed};
-use crate::cli::exit::Failure;
-use crate::record::profile::{Limits, Profile};
-use crate::sandbox::Sandbox as _;
-use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::floors::{broken, median, run_true, timed};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub struct Args {
     /// How often each way is measured; medians are told
     #[arg(long, default_value_t = 200)]
     runs: usize,
@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 /// Everything that was measured. Times are medians in microseconds.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     level: String,
     small: Turns,
     resident_mb: usize,
@@ -51,7 +51,7 @@ struct Turns {
     bubblewrap_us: Option<f64>,
 }
 
-pub(super) fn measure(args: &Args) -> Result<Report, Failure> {
+pub fn measure(args: &Args) -> Result<Report, Failure> {
     let home = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
     std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
         .map_err(|error| broken(&error))?;
@@ -157,7 +157,7 @@ fn helper_memory() -> [u64; 2] {
     })
 }
 
-pub(super) fn table(report: &Report) -> String {
+pub fn table(report: &Report) -> String {
     let mut text = String::new();
     for (name, turns) in [
         ("a small service".to_owned(), &report.small),

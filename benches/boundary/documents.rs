@@ -3,26 +3,26 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use countersign::cli::exit::{Exit, Failure};
+use countersign::crypto::canonical;
+use countersign::crypto::merkle::leaf_hash;
+use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use countersign::crypto::sshsig::{KeyId, SshKey};
+use countersign::record::authorization::Authorization;
+use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use countersign::record::document::Statement;
+use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use countersign::record::receipt::Receipt;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::cli::bench::clients::Plan;
-use crate::cli::bench::service::{self, Service};
-use crate::cli::exit::{Exit, Failure};
-use crate::crypto::canonical;
-use crate::crypto::merkle::leaf_hash;
-use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use crate::crypto::sshsig::{KeyId, SshKey};
-use crate::record::authorization::Authorization;
-use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use crate::record::receipt::Receipt;
+use crate::clients::Plan;
+use crate::service::{self, Service};
 
 /// As many threads as the boundary and its clients keep busy: cores that share an execution unit are slower together.
 const THREADS: usize = 2;
 
 /// The documents of one crossing: what comes in, and what goes into the log.
-pub(super) struct Documents {
+pub struct Documents {
     receipt: Statement<Receipt>,
     approver: SshKey,
     secret: SecretKey,
@@ -34,7 +34,7 @@ pub(super) struct Documents {
 ///
 /// # Errors
 /// When the boundary's own documents can't be read.
-pub(super) fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Failure> {
+pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Failure> {
     let body = plan.body()?;
     let documents = Documents::of(&plan.exchange(service)?)?;
     let (done, used) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -60,7 +60,7 @@ pub(super) fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f
 
 impl Documents {
     /// Those of the crossing that this bundle is of.
-    pub(super) fn of(bundle: &[u8]) -> Result<Self, Failure> {
+    pub fn of(bundle: &[u8]) -> Result<Self, Failure> {
         let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
         let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
         let secret = SecretKey::from_seed(service::APPROVER);
@@ -70,7 +70,7 @@ impl Documents {
     }
 
     /// What comes in: read, its one signature verified, its payload read and hashed.
-    pub(super) fn read(&self, body: &[u8]) -> Result<(), Failure> {
+    pub fn read(&self, body: &[u8]) -> Result<(), Failure> {
         let envelope: Envelope = canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
         let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
         let verified = signed
@@ -82,7 +82,7 @@ impl Documents {
     }
 
     /// What goes into the log: written, signed.
-    pub(super) fn write(&self) -> Result<Vec<u8>, Failure> {
+    pub fn write(&self) -> Result<Vec<u8>, Failure> {
         let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let receipt = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);

@@ -1,0 +1,166 @@
+//! Patterns of parameters: which ones a schema may have, and the engine that matches them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use regex::{Regex, RegexBuilder};
+
+/// Compiled patterns, by their text. A registry has thousands of steps, and few of them are used at one time: a pattern
+/// is compiled when a value is first matched with it, and only [`MAX_COMPILED`] are kept.
+#[derive(Default)]
+pub(crate) struct Patterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
+
+impl Patterns {
+    /// The compiled pattern, after it was found to be within the closed subset.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern, and what to write instead.
+    pub(crate) fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = lock().get(pattern) {
+            return Ok(Arc::clone(compiled));
+        }
+        check_text(pattern)?;
+        let compiled = Arc::new(compile(pattern)?);
+        let mut kept = lock();
+        if kept.len() >= MAX_COMPILED {
+            kept.clear();
+        }
+        kept.insert(pattern.into(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patterns").finish_non_exhaustive()
+    }
+}
+
+/// Patterns begin `^`, end `$` and hold to what every engine reads alike: no look-around, no back-references, no
+/// flags, no alternative outside parentheses (`^a|b$` is anchored on one side only).
+fn check_text(pattern: &str) -> Result<(), String> {
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten it"));
+    }
+    let inner = pattern
+        .strip_prefix('^')
+        .and_then(|rest| rest.strip_suffix('$'))
+        .filter(|inner| inner.chars().rev().take_while(|c| *c == '\\').count() % 2 == 0)
+        .ok_or("the pattern must begin with ^ and end with $, so that the whole value is matched: write ^…$")?;
+    let chars: Vec<char> = inner.chars().collect();
+    let (mut depth, mut in_class, mut at) = (0_usize, false, 0);
+    while at < chars.len() {
+        match chars[at] {
+            '\\' => {
+                if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
+                    return Err(
+                        "back-references are not read by the linear-time engine: write the pattern out".to_owned()
+                    );
+                }
+                if chars.get(at + 1) == Some(&'a') && !in_class {
+                    return Err("\\a is no escape that every engine reads: write \\x07".to_owned());
+                }
+                at += 1;
+            }
+            // Engines disagree on these inside brackets (nested and POSIX classes, set operations).
+            '[' if in_class => return Err("a [ inside brackets is read differently by engines: write \\[".to_owned()),
+            c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
+                return Err(format!("{c}{c} inside brackets is read differently by engines: write \\{c}"));
+            }
+            // ECMA-262 reads `[]` as a class of no character, others read the ] as its first member.
+            '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
+                return Err("a ] right after [ or [^ is read differently by engines: write \\]".to_owned());
+            }
+            '[' => in_class = true,
+            ']' if in_class => in_class = false,
+            _ if in_class => {}
+            '(' => {
+                depth += 1;
+                if chars.get(at + 1) == Some(&'?') {
+                    match (chars.get(at + 2), chars.get(at + 3)) {
+                        (Some(':'), _) => {}
+                        (Some('=' | '!'), _) | (Some('<'), Some('=' | '!')) => {
+                            return Err("look-around is not read by the linear-time engine: write the pattern without"
+                                .to_owned());
+                        }
+                        _ => return Err("only plain groups, ( and (?:, are read: leave flags and names out".to_owned()),
+                    }
+                }
+            }
+            ')' => depth = depth.saturating_sub(1),
+            '|' if depth == 0 => {
+                return Err(
+                    "an alternative outside parentheses is anchored on one side only: write ^(?:a|b)$".to_owned()
+                );
+            }
+            '^' | '$' if depth == 0 || chars[at] == '^' => {
+                return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned());
+            }
+            '$' => return Err("^ and $ may stand only at the two ends: write \\^ or \\$ for the character".to_owned()),
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Compiles the pattern as it is written, which decides whether it is small enough, and then as ECMA-262 means it.
+fn compile(pattern: &str) -> Result<Regex, String> {
+    let build = |text: &str| {
+        RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
+            let reason = error.to_string();
+            format!(
+                "the pattern can't be compiled: {}",
+                reason.lines().last().unwrap_or_default().trim_start_matches("error: ")
+            )
+        })
+    };
+    let written = build(pattern)?;
+    match translated(pattern) {
+        Cow::Borrowed(_) => Ok(written),
+        Cow::Owned(text) => build(&text),
+    }
+}
+
+/// The pattern with `\d`, `\w` and `\s` as ECMA-262 has them; the engine's own hold all of Unicode.
+fn translated(pattern: &str) -> Cow<'_, str> {
+    let mut text = String::new();
+    let mut chars = pattern.chars();
+    let mut changed = false;
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' { chars.next() } else { None };
+        let class = match escaped {
+            Some('d') => "[0-9]",
+            Some('D') => "[^0-9]",
+            Some('w') => "[A-Za-z0-9_]",
+            Some('W') => "[^A-Za-z0-9_]",
+            Some('s') => SPACE,
+            Some('S') => NO_SPACE,
+            _ => {
+                text.push(c);
+                text.extend(escaped);
+                continue;
+            }
+        };
+        text.push_str(class);
+        changed = true;
+    }
+    if changed { Cow::Owned(text) } else { Cow::Borrowed(pattern) }
+}
+
+/// White space and line ends of ECMA-262.
+const SPACE: &str = r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
+const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
+const MAX_PATTERN_BYTES: usize = 512;
+/// Bounds the memory of a compiled pattern: a verifier compiles what a stranger wrote.
+const MAX_COMPILED_BYTES: usize = 1 << 20;
+/// More patterns than are used at one time. One takes some 50 KB.
+const MAX_COMPILED: usize = 64;
