@@ -34,5 +34,6 @@ pub mod registry;
 pub mod sandbox;
 pub mod shell;
 pub mod store;
+pub mod terminal;
 pub mod trust;
 pub mod yaml;

@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("shell", &[]),
     ("yaml", &[]),
     ("record", &["crypto", "yaml"]),
+    ("terminal", &["record"]),
     ("registry", &["crypto", "shell", "yaml", "record"]),
     ("policy", &["crypto", "shell", "yaml", "record"]),
     ("trust", &["crypto", "shell", "yaml", "record"]),
@@ -57,7 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp", "node", "audit",
+            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal",
         ],
     ),
 ];

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crossing::live::StreamName;
 use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
@@ -16,6 +15,7 @@ use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, Proposal
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
 use crate::record::step::Approvals;
+use crate::record::stream_name::StreamName;
 use crate::record::validity::Timestamp;
 
 /// `GET /v1/registry`: the seal in force and the steps.

@@ -7,20 +7,22 @@ use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
+use crate::cli::deny;
 use crate::cli::follow::held_up_words;
+use crate::cli::global::Global;
 use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::review::gather::{Subject, status_word};
 use crate::cli::review::lines::MOST_REMARKS;
-use crate::cli::review::{Review, Sound, check_open, check_statement, now};
-use crate::cli::talk::{Talk, write_new};
+use crate::cli::review::{Review, Sound, check_open, check_statement};
 use crate::cli::trust::TrustArgs;
-use crate::cli::{Global, deny};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::http::api::Signatures;
 use crate::record::envelope::Envelope;
 use crate::record::ident::Name;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, write_new};
 
 /// Show the same as `review`, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
@@ -62,7 +64,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When it does not hold, the person said no, or the boundary refused the signature.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
@@ -196,7 +198,7 @@ enum Answer {
     Deny(String),
 }
 
-fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Talk) -> Result<Answer, Failure> {
+fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Terminal) -> Result<Answer, Failure> {
     let hex = review.found.digest.hex();
     let tail = &hex[hex.len() - DIGITS..];
     let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);

@@ -13,17 +13,14 @@ use crate::audit::entry::{self, Entry};
 use crate::audit::finding::{Finding, Said, Summary, What};
 use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use crate::audit::kept::Kept;
-use crate::cli::Global;
 use crate::cli::audit::decisions::{Filter, Row, table};
 use crate::cli::audit::state::{Moved, StateFile};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
 use crate::cli::follow::{COSIGNED, COSIGNED_PAUSE};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::place::Place;
 use crate::cli::review::gather::trust_advice;
-use crate::cli::review::now;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::Talk;
 use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, seem_same};
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
@@ -31,6 +28,9 @@ use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
 use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 
 /// Read a whole log from its first entry and decide every decision again from the state before it.
@@ -85,7 +85,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the log or the state can't be read.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
@@ -298,7 +298,7 @@ fn resume(
     kept: &Kept,
     head: &str,
     size: u64,
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<Option<Auditor>, Failure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
@@ -456,7 +456,7 @@ fn subtree(place: &Place, level: u8, index: u64, size: u64) -> Result<merkle::Ha
 const MOST_SHOWN: usize = 200;
 
 struct Out<'a> {
-    talk: &'a Talk,
+    talk: &'a Terminal,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
     filter: Filter,
@@ -465,7 +465,7 @@ struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    fn new(talk: &'a Talk, size: u64, filter: Filter) -> Self {
+    fn new(talk: &'a Terminal, size: u64, filter: Filter) -> Self {
         let bar = talk.err_is_terminal().then(|| (Instant::now(), size));
         Self { talk, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
     }
@@ -659,7 +659,7 @@ struct Untrusted {
     first: Option<RosterDigest>,
 }
 
-fn no_trust(untrusted: &Untrusted, talk: &Talk) -> Result<Exit, Failure> {
+fn no_trust(untrusted: &Untrusted, talk: &Terminal) -> Result<Exit, Failure> {
     let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
         .replace("the boundary names the roster", "the log begins with the roster")
         .replace("than this boundary", "than this log");
@@ -671,7 +671,7 @@ fn no_trust(untrusted: &Untrusted, talk: &Talk) -> Result<Exit, Failure> {
     Ok(Exit::NoTrust)
 }
 
-fn broken(finding: Finding, talk: &Talk) -> Result<Exit, Failure> {
+fn broken(finding: Finding, talk: &Terminal) -> Result<Exit, Failure> {
     if talk.json {
         talk.object(&Said::Finding(Box::new(finding)))?;
     } else {

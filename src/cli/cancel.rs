@@ -1,11 +1,11 @@
 //! `cancel`: withdraws a proposal or ends its run.
 
 use crate::boundary::view::{ProposalStatus, ProposalView};
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{Among, find_proposal, status_word};
-use crate::cli::talk::Talk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Withdraw a proposal, or end its run. For its proposer and for operators; an approver says `deny`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is no such proposal, or the caller may not.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;

@@ -15,14 +15,14 @@ use serde_json::Value;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{self, KeyArgs, Purpose};
-use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
 use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::code::Code;
 use crate::record::ident::Name;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 
 /// The payload type of the DSSE message that a key signs to read.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::node::config::{Config, FILE};
 use crate::node::problem::Problems;
+use crate::terminal::exit::{Exit, Failure};
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]

@@ -7,20 +7,21 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
+use crate::cli::global::Global;
 use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::cli::review::gather::{Subject, status_word};
 use crate::cli::review::render::brief;
-use crate::cli::review::{Review, check_open, now};
-use crate::cli::talk::{Talk, write_new};
+use crate::cli::review::{Review, check_open};
 use crate::cli::trust::TrustArgs;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::http::api::StatementDenial;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 
 /// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
@@ -54,7 +55,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the statement can't be read, the person stopped, or the boundary refused the denial.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
@@ -117,7 +118,7 @@ pub fn hand_in(
     review: &Review,
     denial: Envelope,
     client: &Client,
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<Exit, Failure> {
     match subject {
         Subject::Proposal(_) => {

@@ -6,10 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::configured::{self, ConfigArgs};
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::hardening::{self, Stands};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request, Status};
@@ -24,6 +21,9 @@ use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Missing;
 use crate::store::sqlite;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::signer::FileSigner;
 
 /// Say what holds on this host, and what to fix; changes nothing.
@@ -67,7 +67,7 @@ enum State {
 ///
 /// # Errors
 /// For what this version has not got.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
@@ -111,7 +111,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
 }
 
 /// The hardening list.
-fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
+fn production(config: &Config, talk: &Terminal) -> Result<Exit, Failure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
     let count = |stands| points.iter().filter(|point| point.stands == stands).count();

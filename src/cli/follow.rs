@@ -9,17 +9,18 @@ use serde_json::{Value, json};
 
 use crate::boundary::view::{Event, ProposalStatus, ProposalView, RefusalView};
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::gather::status_word;
-use crate::cli::talk::{CommandGuard, Talk, Tamed, write_new};
-use crate::crossing::live::StreamName;
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::receipt::Outcome;
+use crate::record::stream_name::StreamName;
 use crate::sandbox::follow::XFSZ_IN_A_SHELL;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::run_output::{CommandGuard, Tamed};
+use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::chain::Pinned;
 
 /// The longest line of a stream: a bundle, with room to spare.
@@ -49,7 +50,7 @@ pub struct Form {
 /// Where the events of a run go.
 #[derive(Debug)]
 pub struct Sink<'t> {
-    talk: &'t Talk,
+    talk: &'t Terminal,
     form: Form,
     out: Tamed,
     err: Tamed,
@@ -61,7 +62,7 @@ impl<'t> Sink<'t> {
     /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `form` says
     /// otherwise.
     #[must_use]
-    pub fn new(talk: &'t Talk, form: Form) -> Self {
+    pub fn new(talk: &'t Terminal, form: Form) -> Self {
         let (out, err, guard) = (Tamed::default(), Tamed::default(), CommandGuard::default());
         Self { talk, form, out, err, guard, held_up: None }
     }
@@ -208,7 +209,7 @@ impl Outage {
     ///
     /// # Errors
     /// The failure itself, when another try is of no use, or it lasts too long.
-    fn wait(&mut self, failure: Failure, talk: &Talk) -> Result<(), Failure> {
+    fn wait(&mut self, failure: Failure, talk: &Terminal) -> Result<(), Failure> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
             return Err(failure);
@@ -307,7 +308,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// When the bundle can't be had or written.
-pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: &Talk) -> Result<Exit, Failure> {
+pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: &Terminal) -> Result<Exit, Failure> {
     let exit = exit_of(view);
     let bundle = wanted.bundle;
     let mut bundle_failure = None;
@@ -348,7 +349,7 @@ pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: 
 
 /// The bundle; cosignatures come a moment after the receipt, so it is asked for until there are enough. Who they are of is
 /// for the verifier to find out.
-fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, talk: &Talk) -> Result<Vec<u8>, Failure> {
+fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, talk: &Terminal) -> Result<Vec<u8>, Failure> {
     let deadline = Instant::now() + COSIGNED;
     let mut outage = Outage::new(RESTART);
     loop {

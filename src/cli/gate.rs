@@ -12,16 +12,16 @@ use crate::audit::gate::{
 };
 use crate::audit::report::CheckName;
 use crate::cli::checkout::Checkouts;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
 use crate::cli::propose::read_params;
-use crate::cli::review::now;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::Talk;
 use crate::cli::trust::{Own, Trust, TrustArgs, check_own};
 use crate::cli::verify::{Basis, Judged, read_bundle, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
 
 /// Let a job go on only with a receipt of just this step, with these parameters, from this boundary.
 ///
@@ -100,7 +100,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Wrong usage, a file that can't be read, or no trusted roster: exit code 2.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     if args.lock.is_some() {
         return Err(Failure::usage(
             "`--lock` comes with a later version: until then name the definition with --digest sha256:…, as \

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::exit::Failure;
 use crate::cli::project::{Project, real_program};
-use crate::cli::screen::Shown;
 use crate::policy::decide::{Flags, Granted};
 use crate::record::authorization::PermissionKind;
 use crate::record::host::split_patterns;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
 
 /// What is allowed and denied beforehand.
 #[derive(Debug, Clone, Default, Args)]

@@ -7,16 +7,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{ProposalView, RegistryView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
 use crate::cli::follow::held_up_words;
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::list;
 use crate::cli::review::lines::{Weight, plain_or_quoted};
-use crate::cli::review::{now, remarks};
-use crate::cli::screen::{Shown, leaves};
-use crate::cli::talk::Talk;
+use crate::cli::review::remarks;
 use crate::cli::trust::{Trust, TrustArgs};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
@@ -24,6 +22,9 @@ use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::ident::ProposalId;
 use crate::record::roster::Approver;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Shown, leaves};
+use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
 
@@ -63,7 +64,7 @@ const EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the boundary can't be reached, or this person is no approver.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
     let mut seen = BTreeSet::new();
@@ -128,7 +129,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
 }
 
 /// Says which approved runs have not begun and why, each once: who signed may think that they ran.
-fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, talk: &Talk) {
+fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, talk: &Terminal) {
     // What waits for a signature is listed all the same.
     for view in list(client, &[("status", "approved")]).unwrap_or_default() {
         if let Some(why) = &view.held_up
@@ -294,7 +295,7 @@ fn bell() {
 }
 
 /// Runs the user's own command line; the proposal reaches it only as variables, never as part of the text.
-fn exec(command: &str, view: &ProposalView, talk: &Talk) {
+fn exec(command: &str, view: &ProposalView, talk: &Terminal) {
     let run = Command::new("/bin/sh")
         .args(["-c", command])
         .env("COUNTERSIGN_PROPOSAL", view.id.as_str())

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::cli::trust::Home;
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::{write_public_key, write_secret_key};
 
@@ -66,7 +66,7 @@ security keys; name such a key with --key:
 ///
 /// # Errors
 /// When a file exists already, can't be written or read.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Generate { out, comment } => {
             let path = match out {
@@ -124,7 +124,7 @@ fn own_place() -> Result<PathBuf, Failure> {
     Ok(config.join("key.pem"))
 }
 
-fn print(key: &SshKey, path: &Path, talk: &Talk) -> Result<Exit, Failure> {
+fn print(key: &SshKey, path: &Path, talk: &Terminal) -> Result<Exit, Failure> {
     if talk.json {
         talk.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
     } else {

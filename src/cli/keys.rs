@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
 use crate::cli::trust::Home;
 use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::record::envelope::EnvelopeSignature;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::Signer;
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::audit::history::SeenHead;
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::export::{Export, export};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::place::Place;
-use crate::cli::talk::Talk;
 use crate::cli::trust::TrustArgs;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// The transparency log: its signed head, and a copy of it.
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,7 @@ enum Command {
 ///
 /// # Errors
 /// When the boundary can't be reached or refuses, or the directory holds another log.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Checkpoint { key } => {
             let place = Place::Served(Box::new(global.client(key)?));

@@ -3,18 +3,18 @@
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Form, Sink, follow};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{Among, find_proposal, status_word};
-use crate::cli::talk::Talk;
-use crate::crossing::live::StreamName;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::receipt::{Receipt, Stream};
+use crate::record::stream_name::StreamName;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Print what a run wrote, checked against the digests of its receipt. With -f, as it comes.
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is none, or it is not what the receipt names.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let mut client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
     let seen = |client: &Client| {

@@ -9,17 +9,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::audit::history::{Beside, Unreadable};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::node::restore;
 use crate::store::stored::StoredLog;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// A place that a log is read from.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Place {
     ///
     /// # Errors
     /// When it is an address that can't be used, or no directory.
-    pub fn open(named: &str, global: &Global, key: &KeyArgs, talk: &Talk) -> Result<Self, Failure> {
+    pub fn open(named: &str, global: &Global, key: &KeyArgs, talk: &Terminal) -> Result<Self, Failure> {
         if named.starts_with("http://") || named.starts_with("https://") {
             return Ok(Self::Served(Box::new(global.client_at(named, key, talk)?)));
         }

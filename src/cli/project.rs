@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::configured::problems;
-use crate::cli::exit::Failure;
-use crate::cli::screen::Shown;
 use crate::cli::trust::read_bounded;
 use crate::node::problem::{Problem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
 use crate::policy::paths::Places;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]

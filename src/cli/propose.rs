@@ -5,15 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
 use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::status_word;
-use crate::cli::review::now;
-use crate::cli::screen::Shown;
-use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::read_bounded;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
 use crate::crypto::{canonical, json as strict};
@@ -23,6 +20,9 @@ use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
 use crate::record::step::StepDefinition;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use crate::registry::parameters::ParameterSchema;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::{Terminal, write_new};
 
 /// Propose to run one step, once.
 #[derive(Debug, clap::Args)]
@@ -109,7 +109,7 @@ fn cut(reason: &str) -> String {
 ///
 /// # Errors
 /// When the step is unknown, the parameters don't fit, or the boundary refuses.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
@@ -292,7 +292,7 @@ fn offline(
     step: &StepView,
     digest: Option<StepDigest>,
     params: Map<String, Value>,
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<Exit, Failure> {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
         return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));

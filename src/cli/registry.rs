@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{RegistryView, StepView};
-use crate::cli::Global;
 use crate::cli::configured::problems;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
-use crate::cli::screen::{Screen, Shown};
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::node::problem::{Problem, Problems};
 use crate::record::ident::StepRef;
 use crate::record::step::Approvals;
 use crate::registry::Registry;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 use crate::yaml::nearest;
 
 /// The steps, as sealed or as they stand in files.
@@ -52,7 +52,7 @@ enum Command {
 ///
 /// # Errors
 /// Every error of the files, or why the boundary did not answer.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     if args.dirs.is_empty() {
         let (Command::List { key } | Command::Show { key, .. }) = &args.command;
         let client = global.client(key)?;
@@ -149,7 +149,7 @@ fn rules(rules: &[Approvals]) -> String {
 }
 
 /// The last column is there only if it says something of a step.
-fn print_list(steps: Vec<[String; 5]>, talk: &Talk) -> Result<Exit, Failure> {
+fn print_list(steps: Vec<[String; 5]>, talk: &Terminal) -> Result<Exit, Failure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
     rows.extend(steps);
@@ -157,7 +157,7 @@ fn print_list(steps: Vec<[String; 5]>, talk: &Talk) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn print_step(digest: &str, definition: &Value, rest: &Value, talk: &Talk) -> Result<Exit, Failure> {
+fn print_step(digest: &str, definition: &Value, rest: &Value, talk: &Terminal) -> Result<Exit, Failure> {
     if talk.json {
         talk.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
         return Ok(Exit::Done);

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Form, Sink};
 use crate::cli::review::render::profile_words;
-use crate::cli::screen::Shown;
 use crate::cli::signals::Signals;
-use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
-use crate::crossing::live::StreamName;
 use crate::record::declared::{DeclaredNetwork, workdir};
 use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::DeclaredSandbox;
+use crate::record::stream_name::StreamName;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Stream};
 use crate::sandbox::follow::XFSZ_IN_A_SHELL;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// Try what a sandbox leaves to a command.
 #[derive(Debug, clap::Args)]
@@ -79,7 +79,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the profile can't be read or held here.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     if args.command.is_empty() && !args.explain {
         return Err(Failure::usage("no command is given: write it after --, or --explain to see the profile alone"));
     }

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
 use crate::http::openapi::openapi;
 use crate::node::template::ConfigurationFile;
 use crate::policy::file::PolicyFile;
@@ -30,6 +28,8 @@ use crate::record::schema::settings;
 use crate::record::seal::Seal;
 use crate::record::step::{RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// The JSON Schemas and OpenAPI, generated from the types.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ enum Command {
 ///
 /// # Errors
 /// When a file can't be written.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     match args.command {
         Command::Write => {
             for (name, text) in files() {

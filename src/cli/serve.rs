@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::node::config::Config;
 use crate::node::serve::{Node, Started};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks anew.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting, together.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
         if !listen.ip().is_loopback() {
@@ -77,7 +77,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
 const READERS: usize = 128;
 
 /// One clear block: where it listens, who it is, what holds.
-fn announce(started: &Started, talk: &Talk) -> Result<(), Failure> {
+fn announce(started: &Started, talk: &Terminal) -> Result<(), Failure> {
     if talk.json {
         return talk.object(&json!({ "started": started }));
     }

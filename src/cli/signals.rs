@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::sandbox::cancel::CancelFlag;
+use crate::terminal::exit::{Exit, Failure};
 
 /// What a signal means now.
 #[derive(Debug, Default)]

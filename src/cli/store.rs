@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::node::config::Config;
 use crate::node::problem::Problem;
 use crate::node::upgrade::{self, OpenRuns};
@@ -17,6 +14,9 @@ use crate::store::care::{Defect, RESTORE, Survey};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::signer::Signer as _;
 
 /// Check, back up, restore and upgrade the store.
@@ -75,7 +75,7 @@ enum Command {
 ///
 /// # Errors
 /// When configuration, store or backup can't be used.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     match &args.command {
         Command::Check { backup } => check(&config, backup.as_deref(), talk),
@@ -136,7 +136,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     }
 }
 
-fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Failure> {
+fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Terminal) -> Result<Exit, Failure> {
     let upgraded = upgrade::upgrade(config, open_runs).map_err(problems)?;
     if talk.json {
         talk.object(&upgraded)?;
@@ -163,7 +163,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Failure> {
+fn check(config: &Config, backup: Option<&Path>, talk: &Terminal) -> Result<Exit, Failure> {
     let mut places = Vec::new();
     // Where nothing serves, nothing begins to while we look.
     let mut lock = None;
@@ -224,7 +224,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
     Ok(defects)
 }
 
-fn tell(database: &Path, survey: &Survey, talk: &Talk) -> Result<(), Failure> {
+fn tell(database: &Path, survey: &Survey, talk: &Terminal) -> Result<(), Failure> {
     let root = format!("sha256:{}", crate::crypto::digest::hex(&survey.root));
     if talk.json {
         let defects: Vec<_> = survey

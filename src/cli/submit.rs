@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::boundary::view::Event;
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Form, Sink, next_line, outcome_words};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::read_envelope;
-use crate::cli::talk::{Talk, write_new};
 use crate::record::receipt::Outcome;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, write_new};
 
 /// Hand in an envelope that was signed elsewhere: it runs at once, with its output live and its exit code as this command's.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The boundary's refusal, or that the end was not seen.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let mut lines = client.post_lines("/v1/authorizations", &envelope)?;

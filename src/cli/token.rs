@@ -9,12 +9,12 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::{Talk, text_of};
 use crate::node::control::{self, Answer, Request};
 use crate::node::{serve, start, unit};
 use crate::record::ident::Name;
 use crate::record::token::{Scope, SealedToken};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, text_of};
 
 /// Make, list and end tokens.
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 ///
 /// # Errors
 /// When the boundary refuses, or can't be opened.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     let request = match &args.command {
         Command::Create { name, owners, scopes, patterns, expires, out: _ } => {
@@ -142,7 +142,7 @@ impl SecretFile {
         Ok(Self { path: path.to_owned(), file, filled: false })
     }
 
-    fn fill(&mut self, secret: &Value, request: &Request, talk: &Talk) -> Result<(), Failure> {
+    fn fill(&mut self, secret: &Value, request: &Request, talk: &Terminal) -> Result<(), Failure> {
         let Request::TokenCreate { token } = request else { return Ok(()) };
         let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
@@ -174,7 +174,7 @@ impl Drop for SecretFile {
     }
 }
 
-fn warn_without_owner(token: &SealedToken, talk: &Talk) {
+fn warn_without_owner(token: &SealedToken, talk: &Terminal) {
     if token.owners.is_empty() {
         talk.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
     }
@@ -187,7 +187,7 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-fn print(request: &Request, value: &Value, talk: &Talk) -> Result<(), Failure> {
+fn print(request: &Request, value: &Value, talk: &Terminal) -> Result<(), Failure> {
     match request {
         Request::TokenCreate { token } if talk.json => {
             talk.object(&serde_json::json!({"token": token, "secret": value}))
@@ -203,7 +203,7 @@ fn print(request: &Request, value: &Value, talk: &Talk) -> Result<(), Failure> {
     }
 }
 
-fn list(value: &Value, talk: &Talk) -> Result<(), Failure> {
+fn list(value: &Value, talk: &Terminal) -> Result<(), Failure> {
     let joined = |token: &Value, field: &str, none: &str| {
         let items: Vec<&str> = token[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if items.is_empty() { none.to_owned() } else { items.join(",") }
@@ -228,7 +228,7 @@ fn list(value: &Value, talk: &Talk) -> Result<(), Failure> {
             if ends.is_empty() { "never".to_owned() } else { ends.to_owned() },
         ]);
     }
-    talk.put(crate::cli::table::aligned(&rows).as_bytes())
+    talk.put(crate::terminal::table::aligned(&rows).as_bytes())
 }
 
 /// What a service says to an operator.
@@ -242,7 +242,7 @@ fn notes_of(socket: &Path) -> Vec<String> {
 }
 
 /// What can't be approved of a new token's proposals.
-fn tell_of(token: &SealedToken, notes: &[String], talk: &Talk) {
+fn tell_of(token: &SealedToken, notes: &[String], talk: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {
         talk.say(&format!("note: {note}"));

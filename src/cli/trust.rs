@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::audit::bundle as audit;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::crypto::sshsig::SshKey;
 use crate::record::envelope::Envelope;
 use crate::record::ident::BoundaryName;
 use crate::record::roster::MAX_ROSTER_BYTES;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 

@@ -7,12 +7,9 @@ use serde_json::json;
 
 use crate::audit::bundle::{self, Options, Untrusted};
 use crate::audit::report::{self, BundleReport, Check, CheckName, Facts, Finding};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
 use crate::cli::follow::outcome_words;
 use crate::cli::review::gather::trust_advice;
-use crate::cli::review::now;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::Talk;
 use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_beginning};
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
@@ -21,6 +18,9 @@ use crate::record::document::{Predicate as _, predicate_type};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::local_receipt::LocalReceipt;
 use crate::record::validity::{SKEW_S, Timestamp};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
 
@@ -53,7 +53,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the roster can't be used, or the output can't be written. A file that can't be read is reported in its turn.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
         return Err(Failure::usage("the standard input holds one bundle: name - once"));
@@ -118,7 +118,7 @@ fn verify(
     trust: &[Trust],
     options: Options,
     tally: &mut Tally,
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<Exit, Failure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::boundary::view::ProposalStatus;
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::cli::global::Global;
 use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::{Among, find_proposal};
-use crate::cli::talk::Talk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Wait for a proposal's end: its output as it comes, its exit code as this command's. Ctrl-C stops waiting, not the run.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the boundary can't be reached or refuses to tell.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 
 use crate::cli::bench::documents::Documents;
 use crate::cli::bench::service::Service;
-use crate::cli::exit::{Exit, Failure};
 use crate::store::sqlite::alone::Rows;
+use crate::terminal::exit::{Exit, Failure};
 
 /// No envelope is larger.
 const MAX_BODY_BYTES: usize = 1 << 20;

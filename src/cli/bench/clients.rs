@@ -11,7 +11,6 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::cli::bench::service::{self, Service};
-use crate::cli::exit::{Exit, Failure};
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::RenderedDigest;
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -21,6 +20,7 @@ use crate::record::envelope::{Envelope, EnvelopeSignature};
 use crate::record::ident::{Nonce, ProposalId};
 use crate::record::profile::Profile;
 use crate::record::validity::Timestamp;
+use crate::terminal::exit::{Exit, Failure};
 
 /// What every authorization of the load has in common.
 pub(super) struct Plan {

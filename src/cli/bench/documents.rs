@@ -7,7 +7,6 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::cli::bench::clients::Plan;
 use crate::cli::bench::service::{self, Service};
-use crate::cli::exit::{Exit, Failure};
 use crate::crypto::canonical;
 use crate::crypto::merkle::leaf_hash;
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -17,6 +16,7 @@ use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use crate::record::receipt::Receipt;
+use crate::terminal::exit::{Exit, Failure};
 
 /// As many threads as the boundary and its clients keep busy: cores that share an execution unit are slower together.
 const THREADS: usize = 2;

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::record::profile::{Limits, Profile};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::store::sqlite::alone;
+use crate::terminal::exit::{Exit, Failure};
 
 /// How often each is measured; medians are told.
 const SYNCS: usize = 200;

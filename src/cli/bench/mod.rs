@@ -18,8 +18,8 @@ use serde::Serialize;
 
 use crate::cli::bench::clients::{Load, Plan};
 use crate::cli::bench::service::Service;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Measures this program on this machine.
 #[derive(Debug, ClapArgs)]
@@ -95,7 +95,7 @@ const WARM: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the boundary under test can't be set up or refuses what it must take.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),

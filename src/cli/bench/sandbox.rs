@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::cli::bench::floors::{broken, median, run_true, timed};
-use crate::cli::exit::Failure;
 use crate::record::profile::{Limits, Profile};
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
+use crate::terminal::exit::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

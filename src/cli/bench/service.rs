@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::Config;
@@ -22,6 +21,7 @@ use crate::sandbox::linux::LinuxSandbox;
 use crate::sandbox::probe::Probe;
 use crate::sandbox::profile::{Prepared, Unavailable};
 use crate::sandbox::{End, Plan, Report, Sandbox};
+use crate::terminal::exit::{Exit, Failure};
 
 /// The seed of the one approver: of this measurement alone.
 pub(super) const APPROVER: [u8; 32] = [0x5a; 32];

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::cli::exit::Failure;
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// Whether a line happened as told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub(super) struct Line {
 
 /// What was told so far.
 pub(super) struct Tale<'t> {
-    talk: &'t Talk,
+    talk: &'t Terminal,
     lines: Vec<Line>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Tale<'t> {
 const COLUMN: usize = 48;
 
 impl<'t> Tale<'t> {
-    pub(super) const fn new(talk: &'t Talk) -> Self {
+    pub(super) const fn new(talk: &'t Terminal) -> Self {
         Self { talk, lines: Vec::new() }
     }
 

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cli::client::{Address, Client, Secret};
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::key;
 use crate::cli::keys::{KeyArgs, Keys};
+use crate::terminal::exit::{Exit, Failure};
 
 /// The people of the story: alice has two keys, mallory is in no roster.
 pub(super) const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];

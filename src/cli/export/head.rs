@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use crate::audit::entry::Entry;
 use crate::audit::history::rosters_in;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::trust::{Newest, Trust, newest_of};
 use crate::crypto::cosignature::WitnessKey;
@@ -19,6 +18,7 @@ use crate::record::document::{Predicate as _, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::BoundaryName;
 use crate::record::seal::Seal;
+use crate::terminal::exit::{Exit, Failure};
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
 

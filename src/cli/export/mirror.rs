@@ -7,15 +7,15 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::export::head::Head;
 use crate::cli::export::tile::Tile;
 use crate::cli::place::{KEPT_HEADS, MAX_RESOURCE_BYTES, Place, UNFINISHED, read_file};
-use crate::cli::screen::Shown;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::record::checkpoint::Checkpoint;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 
 /// The entries of a tile, in the width of sizes.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;

@@ -16,18 +16,18 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::export::head::{Head, sealed};
 use crate::cli::export::mirror::{Mirror, WIDTH};
 use crate::cli::export::tile::Tile;
 use crate::cli::place::Place;
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::cli::trust::Trust;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 use crate::record::step::RegistryLeaf;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// What an export did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ pub fn export(
     directory: &Path,
     hashes_only: bool,
     trust: &[Trust],
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<Export, Failure> {
     let mirror = Mirror::open(directory, hashes_only)?;
     let note =
@@ -123,7 +123,7 @@ fn refresh(
     head: &Head,
     hashes_only: bool,
     trust: &[Trust],
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<u64, Failure> {
     let check = |head: &Head| {
         if hashes_only {
@@ -153,7 +153,7 @@ struct Growth<'a> {
     earlier: Option<&'a Head>,
     hashes_only: bool,
     trust: &'a [Trust],
-    talk: &'a Talk,
+    talk: &'a Terminal,
 }
 
 enum Stop {

@@ -1,8 +1,8 @@
 //! One tile of leaves: entries, or only their hashes.
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
+use crate::terminal::exit::{Exit, Failure};
 
 /// A tile that is whole: as many leaves as its path says.
 #[derive(Debug)]

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, read_bounded};
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
 use crate::node::config::FILE;
 use crate::node::template;
 use crate::record::ident::{BoundaryName, Name};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 use crate::trust::signer::write_secret_key;
 
 /// Make a boundary's directory: configuration, key, roster, policy, sample runbooks, a systemd unit.
@@ -51,7 +51,7 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 ///
 /// # Errors
 /// When something is there already, an approver's key can't be used, or the directory can't be written.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, Failure>>()?;
     let name = name(args, talk)?;
@@ -77,7 +77,7 @@ fn public_key(path: &Path) -> Result<SshKey, Failure> {
     })
 }
 
-fn name(args: &Args, talk: &Talk) -> Result<BoundaryName, Failure> {
+fn name(args: &Args, talk: &Terminal) -> Result<BoundaryName, Failure> {
     if let Some(name) = &args.name {
         return Ok(name.clone());
     }

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Answered, Held, Source, decided_to_json, heading, heads, is_interpreter, not_understood, row, to_json, verdict,
     word_of, worst,
 };
 use crate::cli::project::real_path;
-use crate::cli::screen::Shown;
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::policy::decide::{Decided, Flags, Verdict, decide_env, decide_path};
 use crate::policy::lists::{KINDS, word};
 use crate::policy::origin::Origin;
 use crate::record::authorization::{PermissionKind, PermissionReason};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 
 /// Says by the exit code whether a script or runbook would run, a path could be read or written, a variable inherited.
 ///
@@ -56,7 +56,7 @@ pub(super) struct Args {
 }
 
 /// Checks.
-pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
     let mut answered = match &args.file {
         Some(file) => args.source.answer(file, &held, &flags)?,

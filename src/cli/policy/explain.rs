@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::policy::permissions::is_read;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 
 /// Shows every command of a script: where it stands, through which wrappers it runs, and which rule decides it.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 /// Explains.
-pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
     let answered = args.source.answer(&args.file, &held, &flags)?;
     if talk.json {

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::policy::source::Under;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::policy::lists::{Entry, KINDS, Side, word};
 use crate::policy::paths::TRUSTED;
 use crate::sandbox::always_readable;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 
 /// Shows the rules in force, each with where it comes from.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 /// Shows.
-pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
     // In the order in which they decide.

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::cli::review::derive::{Derived, LastRun, Sources};
 use crate::cli::review::lines::counted;
-use crate::cli::screen::{Shown, leaves};
 use crate::crypto::canonical;
 use crate::crypto::digest::StepDigest;
 use crate::crypto::json;
 use crate::record::authorization::{Authorization, PermissionKind};
 use crate::record::step::{MAX_DEFINITION_BYTES, StepDefinition};
+use crate::terminal::screen::{Shown, leaves};
 
 /// How a run compares with the last one that succeeded.
 #[derive(Debug, Clone, Default)]

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::cli::review::derive::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
 use crate::cli::review::lines::Lines;
-use crate::cli::screen::leaves;
 use crate::record::profile::{Limits, Profile, STRICT};
 use crate::record::validity::DEFAULT_WINDOW_S;
+use crate::terminal::screen::leaves;
 
 /// A signed field, and how a reader learns its value.
 #[derive(Debug, Clone, PartialEq, Eq)]

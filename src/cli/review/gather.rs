@@ -8,9 +8,7 @@ use crate::boundary::view::{
     ProposalList, ProposalStatus, ProposalView, ReceiptView, RegistryView, SealView, StepView,
 };
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::review::derive::{LastRun, RosterSource, Sources, Told};
-use crate::cli::screen::Shown;
 use crate::cli::trust::{Trust, read_bounded};
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
@@ -22,6 +20,8 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::{BoundaryName, ProposalId, ProposalIdEnding, ReceiptId};
 use crate::record::receipt::Receipt;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 use crate::trust::chain::{Chain, Pinned};
 
 /// What is to be reviewed.

@@ -7,7 +7,7 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
-use crate::cli::screen::Shown;
+use crate::terminal::screen::Shown;
 
 /// What a reader could miss in a text, each kind once; nothing for an ordinary text.
 #[must_use]

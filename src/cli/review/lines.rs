@@ -11,7 +11,6 @@ use crate::cli::review::coverage::{Field, Ground, Why};
 use crate::cli::review::derive::{Derived, Finding, RosterSource, Sources, Standing};
 use crate::cli::review::remarks;
 use crate::cli::review::render::{bytes, duration_ms, rule_words, span};
-use crate::cli::screen::{Shown, Tone, leaves, lines_of, path_key};
 use crate::crypto::canonical;
 use crate::crypto::digest::ContentDigest;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
@@ -19,6 +18,7 @@ use crate::record::ident::Name;
 use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{Approvals, StepDefinition};
 use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
+use crate::terminal::screen::{Shown, Tone, leaves, lines_of, path_key};
 
 /// How much a line weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,15 +18,13 @@ mod tests;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
-use crate::cli::Global;
 use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::clock::now;
+use crate::cli::global::Global;
 use crate::cli::keys::{KeyArgs, Keys};
 use crate::cli::review::derive::{Derived, Finding, Sources, Standing, derive};
 use crate::cli::review::gather::{Subject, gather, trust_advice};
 use crate::cli::review::render::{decision, full};
-use crate::cli::screen::{Screen, Shown};
-use crate::cli::talk::Talk;
 use crate::cli::trust::{Home, TrustArgs};
 use crate::crypto::digest::AuthorizationDigest;
 use crate::record::authorization::Authorization;
@@ -34,6 +32,9 @@ use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown};
+use crate::terminal::streams::Terminal;
 
 /// Show what a signature would cover; never signs.
 #[derive(Debug, clap::Args)]
@@ -72,7 +73,7 @@ pub struct Review {
 ///
 /// # Errors
 /// When there is nothing to show.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let subject = Subject::find(args.proposal.as_deref(), &client)?;
     if let Subject::Proposal(view) = &subject {
@@ -210,13 +211,6 @@ impl Review {
 #[must_use]
 pub struct Sound(());
 
-/// The time by this machine's clock.
-#[must_use]
-pub fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
 /// Lets a proposal pass that can still be moved by a signature, or is one of those that the caller takes besides.
 ///
 /// # Errors
@@ -255,7 +249,7 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
 ///
 /// # Errors
 /// One line about how it ended.
-pub fn check_statement(envelope: &Envelope, client: &Client, talk: &Talk) -> Result<(), Failure> {
+pub fn check_statement(envelope: &Envelope, client: &Client, talk: &Terminal) -> Result<(), Failure> {
     // What can't be read is shown as such by the review.
     let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
     let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };

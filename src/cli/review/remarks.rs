@@ -7,10 +7,10 @@ use crate::cli::review::derive::{COVERED, Derived, Finding, RosterSource, Source
 use crate::cli::review::hidden::hidden;
 use crate::cli::review::lines::{Heaviness, Line, MOST_PARAMETERS, paths, plain_or_quoted};
 use crate::cli::review::render::PROC_FULL;
-use crate::cli::screen::{Shown, leaves, path_key};
 use crate::crypto::canonical::to_canonical;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::terminal::screen::{Shown, leaves, path_key};
 
 /// The longest value, in bytes, that is read at a glance.
 const LONG: usize = 500;

@@ -6,11 +6,11 @@ use crate::cli::review::compare::{Change, Comparison};
 use crate::cli::review::coverage::Why;
 use crate::cli::review::derive::{Derived, Finding, Sources, Standing};
 use crate::cli::review::lines::{Line, MOST_REMARKS, ROW, Weight};
-use crate::cli::screen::{Screen, Shown, Tone};
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
 use crate::record::step::Approvals;
 use crate::sandbox::shared_memory_bytes;
+use crate::terminal::screen::{Screen, Shown, Tone};
 
 /// Where the script is, below what does not fit on the decision screen.
 pub const SCRIPT: &str = "Script";

@@ -9,7 +9,6 @@ use crate::cli::review::coverage::{Why, fields};
 use crate::cli::review::derive::{Derived, Finding, LastRun, RosterSource, Sources, Standing, Told, derive};
 use crate::cli::review::lines::{Heaviness, MOST_REMARKS, Weight};
 use crate::cli::review::render::{DEFINITION, SIGNED, brief, decision, full, profile_words};
-use crate::cli::screen::{backwards, lines_of};
 use crate::crypto::canonical::to_canonical;
 use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -27,6 +26,7 @@ use crate::record::roster::{PresenceRule, Roster};
 use crate::record::seal::{Genesis, Seal, SealedBoundary};
 use crate::record::step::StepDefinition;
 use crate::record::validity::Timestamp;
+use crate::terminal::screen::{backwards, lines_of};
 use crate::trust::roster::TrustedRoster;
 use crate::trust::signer::{FileSigner, write_secret_key};
 

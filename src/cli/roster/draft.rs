@@ -5,12 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::roster::change::changes;
 use crate::cli::roster::sign::say_standing;
 use crate::cli::roster::{AddArgs, DraftArgs, RemoveArgs};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
 use crate::crypto::sshsig::{ForeignKey, SshKey};
 use crate::node::config::Config;
@@ -21,13 +18,16 @@ use crate::node::roster_edit::{self, EditError, Entry, Table};
 use crate::node::roster_file::{self, Written};
 use crate::node::rosters;
 use crate::record::envelope::Envelope;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::succession::Standing;
 
 /// Adds an entry and drafts.
 ///
 /// # Errors
 /// When it is there already, or the roster would break a rule.
-pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Terminal) -> Result<Exit, Failure> {
     let entry = Entry {
         table: args.table.into(),
         name: args.name.clone(),
@@ -53,7 +53,7 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Talk) -> Result<Exit, Fai
 ///
 /// # Errors
 /// When it is not there, or the roster would break a rule.
-pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Terminal) -> Result<Exit, Failure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
     draft(
@@ -69,7 +69,7 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Talk) -> Result<Exi
 ///
 /// # Errors
 /// When the roster breaks a rule, or nothing changed.
-pub fn run(config: &ConfigArgs, args: &DraftArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(config: &ConfigArgs, args: &DraftArgs, talk: &Terminal) -> Result<Exit, Failure> {
     draft(&config.load()?, args, None, |text| Ok(text.to_owned()), talk)
 }
 
@@ -100,7 +100,7 @@ fn draft(
     args: &DraftArgs,
     about: Option<(Table, &str)>,
     edit: impl Fn(&str) -> Result<String, EditError>,
-    talk: &Talk,
+    talk: &Terminal,
 ) -> Result<Exit, Failure> {
     let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));

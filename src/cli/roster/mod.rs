@@ -9,13 +9,13 @@ pub mod sign;
 use std::path::PathBuf;
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
-use crate::cli::talk::Talk;
 use crate::cli::trust::TrustArgs;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::sshsig::KeyId;
 use crate::node::roster_edit::Table;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Who is who.
 #[derive(Debug, clap::Args)]
@@ -186,7 +186,7 @@ pub struct MergeArgs {
 ///
 /// # Errors
 /// Everything that is wrong with it, or why it was not signed.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, talk),
         Command::Add(add) => draft::add(&args.config, add, talk),

@@ -3,10 +3,6 @@
 use std::path::Path;
 
 use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::cli::trust::read_bounded;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json as strict;
@@ -17,13 +13,17 @@ use crate::node::problem::{Problem, Problems};
 use crate::node::{rosters, succession};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 use crate::trust::roster::TrustedRoster;
 
 /// Prints a roster.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn run(config: &ConfigArgs, file: Option<&Path>, allowed_signers: bool, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(config: &ConfigArgs, file: Option<&Path>, allowed_signers: bool, talk: &Terminal) -> Result<Exit, Failure> {
     let (roster, envelope) = match file {
         Some(file) => of_file(file)?,
         None => of_configuration(config, talk)?,
@@ -54,7 +54,7 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
 }
 
 /// The roster in force, as far as files and a service tell; before the log begins the one that it would begin with.
-fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<(TrustedRoster, Envelope), Failure> {
+fn of_configuration(config: &ConfigArgs, talk: &Terminal) -> Result<(TrustedRoster, Envelope), Failure> {
     let config = config.load()?;
     let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));

@@ -4,13 +4,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{self, Purpose};
 use crate::cli::roster::change::{changes, review};
 use crate::cli::roster::proposed::{Proposed, read_envelope};
 use crate::cli::roster::{MergeArgs, SignArgs};
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::{Talk, write_new};
 use crate::cli::trust::read_bounded;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::crypto::sshsig::SshKey;
@@ -18,6 +15,9 @@ use crate::node::rosters;
 use crate::policy::file::{self, Policy};
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::Name;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 use crate::trust::succession::{Standing, Tally};
 
@@ -25,7 +25,7 @@ use crate::trust::succession::{Standing, Tally};
 ///
 /// # Errors
 /// When nothing trusted leads to it, the key is nobody's who may sign it, or the person said no.
-pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &SignArgs, talk: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let proposed = Proposed::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -140,7 +140,7 @@ struct Consent(());
 /// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
 const DIGITS: usize = 8;
 
-fn ask(proposed: &Proposed, name: &Name, talk: &Talk) -> Result<Consent, Failure> {
+fn ask(proposed: &Proposed, name: &Name, talk: &Terminal) -> Result<Consent, Failure> {
     let hex = proposed.next.digest().hex();
     let end = &hex[hex.len() - DIGITS..];
     let answer = talk.ask(
@@ -160,7 +160,7 @@ fn sign(proposed: &Proposed, consent: Consent, signer: &dyn Signer) -> Result<En
     keys::sign(signer, Purpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
 }
 
-fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, talk: &Talk) -> Result<Exit, Failure> {
+fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, talk: &Terminal) -> Result<Exit, Failure> {
     let standing = Standing::of(&proposed.before, &proposed.next, &signed.signatures)
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     match &args.output {
@@ -191,7 +191,7 @@ fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, tal
 ///
 /// # Errors
 /// When a file is of another version, or can't be read or written.
-pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn merge(args: &MergeArgs, talk: &Terminal) -> Result<Exit, Failure> {
     let proposed = Proposed::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
     let mut signatures: Vec<EnvelopeSignature> = Vec::new();
@@ -253,7 +253,7 @@ fn put(path: &Path, envelope: &Envelope) -> Result<(), Failure> {
 }
 
 /// Says what a version still lacks.
-pub fn say_standing(standing: &Standing, talk: &Talk) {
+pub fn say_standing(standing: &Standing, talk: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
         talk.say(&tally.to_string());
     }

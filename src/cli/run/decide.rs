@@ -5,13 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::granted::{GrantArgs, literal};
 use crate::cli::project::Project;
 use crate::cli::run::prompt::{Occurrence, Question};
 use crate::cli::run::runbook::{Chosen, Runbook, at};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::crypto::digest::PolicyDigest;
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Flags, Verdict, Where, decide_env, decide_path};
@@ -22,6 +19,9 @@ use crate::policy::ruling::{Ruling, resolve_path};
 use crate::policy::session::Answers;
 use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind};
 use crate::record::local_receipt::Answer;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// What is allowed and denied beforehand.
 #[derive(Debug, Clone, Default, Args)]
@@ -216,7 +216,7 @@ impl Rules {
     }
 
     /// Says loudly what is not in force.
-    pub(super) fn say_what_is_off(&self, talk: &Talk) {
+    pub(super) fn say_what_is_off(&self, talk: &Terminal) {
         if self.args.grants.allows_all() {
             talk.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
         }

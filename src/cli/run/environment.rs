@@ -5,8 +5,8 @@
 
 use std::ffi::OsString;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 
 /// Never handed on, whatever policy says: each makes programs load or run something else, or is this program's own to set.
 /// A star at the end stands for anything.

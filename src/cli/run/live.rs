@@ -10,13 +10,13 @@ use std::thread::JoinHandle;
 use base64::Engine as _;
 
 use crate::boundary::view::Event;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
-use crate::crossing::live::StreamName;
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::receipt::{Output, Stream as Recorded};
+use crate::record::stream_name::StreamName;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Stream};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Pieces on their way to a slow reader, each at most what is read from a pipe at one time (64 KiB).
 const QUEUE: usize = 256;
@@ -50,7 +50,7 @@ impl Live {
     ///
     /// # Errors
     /// When there is no thread left.
-    pub(super) fn begin(talk: &Talk, cancel: &CancelFlag) -> Result<Self, Failure> {
+    pub(super) fn begin(talk: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
         let (talk, cancel) = (talk.clone(), cancel.clone());
         let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
@@ -117,7 +117,7 @@ impl Tally {
 }
 
 /// To a person as the step wrote it, as a shell passes it on; to a program as an event.
-fn write(talk: &Talk, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), Failure> {
+fn write(talk: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), Failure> {
     if talk.json {
         return talk.object(&match String::from_utf8(bytes) {
             Ok(text) => Event::Output { stream, offset, text: Some(text), base64: None },

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
 use crate::crypto::digest::{ContentDigest, hex, sha256};
 use crate::crypto::json;
 use crate::record::document::Predicate as _;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 
 /// Where the log is; nothing is opened yet.
 #[derive(Debug, Clone)]

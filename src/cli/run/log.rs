@@ -5,23 +5,23 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
 use crate::cli::keys::{KeyArgs, Keys};
 use crate::cli::run::local_log::{Line, LocalLog};
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::crypto::digest::ContentDigest;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 use crate::trust::open_signer::open_signer;
 
 /// Prints every receipt, and what is wrong with the log.
 ///
 /// # Errors
 /// When log or keys can't be read.
-pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Terminal) -> Result<Exit, Failure> {
     let log = LocalLog::of_process()?;
     let known = known(&key.find()?, more)?;
     let Some(lines) = log.read()? else {

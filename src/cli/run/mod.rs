@@ -20,7 +20,6 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::KeyArgs;
 use crate::cli::project::Project;
 use crate::cli::propose::read_params;
@@ -30,8 +29,9 @@ use crate::cli::run::receipt::Receipts;
 use crate::cli::run::runbook::Runbook;
 use crate::cli::run::step::Walk;
 use crate::cli::signals::Signals;
-use crate::cli::talk::Talk;
 use crate::policy::session::Session;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Run a runbook's steps yourself, at a terminal: policy asks you instead of approvers
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,7 @@ impl Args {
 ///
 /// # Errors
 /// When the runbook, policy or parameters are wrong, policy or the person denies a step, or one can't be run.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, talk);
     };

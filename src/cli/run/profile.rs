@@ -3,11 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
 use crate::cli::run::work::Work;
-use crate::cli::talk::Talk;
 use crate::cli::trust::Home;
 use crate::node::config;
 use crate::policy::profile::{Given, Level, effective};
@@ -19,6 +17,8 @@ use crate::sandbox::capture::Chunk;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::profile::{Prepared, Unavailable};
 use crate::sandbox::{Plan, Report, Sandbox};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// What the person asked of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Hold {
     ///
     /// # Errors
     /// When no run can be prepared at all.
-    pub(super) fn prepare(wanted: Wanted, log: Option<&Path>, talk: &Talk) -> Result<Self, Failure> {
+    pub(super) fn prepare(wanted: Wanted, log: Option<&Path>, talk: &Terminal) -> Result<Self, Failure> {
         // The person's keys and receipts are in no step's view.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));

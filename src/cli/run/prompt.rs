@@ -1,9 +1,9 @@
 //! What policy asks of a person: the words of it, and what was typed. [`crate::policy::session`] keeps the answers.
 
-use crate::cli::screen::{Screen, Shown, Tone};
 use crate::policy::lists::word;
 use crate::policy::session::{Choice, plural};
 use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
+use crate::terminal::screen::{Screen, Shown, Tone};
 
 /// One thing that policy asks about, with everywhere it stands in the script.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::keys::{KeyArgs, Keys, Purpose, sign};
 use crate::cli::run::local_log::{Appended, LocalLog};
 use crate::crypto::canonical::{CanonicalError, canonical_of};
@@ -14,6 +13,7 @@ use crate::record::enforcement::Enforcement;
 use crate::record::envelope::Envelope;
 use crate::record::local_receipt::{Answer, LocalReceipt};
 use crate::record::receipt::{Outcome, Output};
+use crate::terminal::exit::{Exit, Failure};
 
 /// Where receipts go, and the key that signs them.
 #[derive(Debug)]

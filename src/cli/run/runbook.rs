@@ -8,13 +8,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::cli::configured::problems;
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::project::Project;
 use crate::cli::propose::typed;
-use crate::cli::screen::Shown;
 use crate::node::problem::{Problem, Problems};
 use crate::registry::parameters::Params;
 use crate::registry::{RegisteredStep, Registry};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 use crate::yaml::Place;
 
 /// The steps that are to run, in their order.

@@ -4,7 +4,6 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::outcome_words;
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
@@ -15,9 +14,7 @@ use crate::cli::run::prompt::Question;
 use crate::cli::run::receipt::{After, Before, Receipts};
 use crate::cli::run::runbook::{Chosen, Runbook};
 use crate::cli::run::work::Work;
-use crate::cli::screen::Shown;
 use crate::cli::signals::Signals;
-use crate::cli::talk::Talk;
 use crate::crossing::cross::outcome_of;
 use crate::policy::session::{Choice, Given, Session, plural};
 use crate::record::authorization::StepReference;
@@ -27,6 +24,9 @@ use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::{End, Plan};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// What the sandbox sets itself.
 const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
@@ -46,7 +46,7 @@ pub(super) struct Walk<'a> {
     pub(super) wrote: bool,
     /// Where the step before worked, as it was told.
     pub(super) told: Option<Work>,
-    pub(super) talk: &'a Talk,
+    pub(super) talk: &'a Terminal,
 }
 
 impl Walk<'_> {
@@ -244,7 +244,7 @@ impl Walk<'_> {
 }
 
 /// Shows the question and reads answers until one is an answer.
-fn ask(question: &Question, step: &str, talk: &Talk) -> Choice {
+fn ask(question: &Question, step: &str, talk: &Terminal) -> Choice {
     talk.show_aside(&question.screen(step));
     for _ in 0..TRIES {
         let Ok(typed) = talk.ask(&question.ask(), "answer beforehand with --allow-run") else { return Choice::Deny };

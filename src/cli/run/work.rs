@@ -6,12 +6,12 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::exit::Failure;
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::profile::{Layer, Profile, Workdir};
+use crate::terminal::exit::Failure;
 
 /// Where a step works.
 #[derive(Debug, Clone, PartialEq, Eq)]

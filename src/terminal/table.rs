@@ -1,6 +1,6 @@
 //! Columns that stand below each other.
 
-use crate::cli::screen::Shown;
+use crate::terminal::screen::Shown;
 
 /// Rows as lines, each column as wide as its widest cell. Cells are escaped: they may be from outside.
 #[must_use]
