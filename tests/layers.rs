@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
     // Offline: no store, no sandbox, no network, no crossing.
     ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
+    ("home", &["crypto", "record", "terminal", "trust", "audit"]),
     ("store", &["crypto", "yaml", "record"]),
     ("sandbox", &["crypto", "yaml", "record"]),
     ("crossing", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox"]),
@@ -54,11 +55,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crossing", "boundary", "http", "mcp",
         ],
     ),
+    ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
     (
         "cli",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal",
+            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote",
         ],
     ),
 ];

@@ -177,6 +177,23 @@ pub enum ProposalStatus {
     Refused,
 }
 
+impl ProposalStatus {
+    /// The status in one word, as documents write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// A proposal, whole.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalView {

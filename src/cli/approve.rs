@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
-use crate::cli::client::Client;
 use crate::cli::clock::now;
 use crate::cli::deny;
-use crate::cli::follow::held_up_words;
 use crate::cli::global::Global;
-use crate::cli::keys::{self, KeyArgs, Purpose};
-use crate::cli::review::gather::{Subject, status_word};
+use crate::cli::review::gather::Subject;
 use crate::cli::review::lines::MOST_REMARKS;
 use crate::cli::review::{Review, Sound, check_open, check_statement};
-use crate::cli::trust::TrustArgs;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::Signatures;
 use crate::record::envelope::Envelope;
 use crate::record::ident::Name;
+use crate::remote::client::Client;
+use crate::remote::run_printer::held_up_words;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::{Terminal, write_new};
 
@@ -154,7 +154,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
             if talk.json {
                 talk.object(&answer)?;
             } else {
-                talk.line(&format!("signed by {approver}: {} is {}", answer.id, status_word(answer.status)))?;
+                talk.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
                 let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
                 if !missing.is_empty() {
                     talk.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));

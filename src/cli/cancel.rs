@@ -2,8 +2,8 @@
 
 use crate::boundary::view::{ProposalStatus, ProposalView};
 use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{Among, find_proposal, status_word};
+use crate::home::keys::KeyArgs;
+use crate::remote::proposals::{Among, find_proposal};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
@@ -31,7 +31,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     if talk.json {
         talk.object(&view)?;
     } else {
-        talk.line(&format!("{} is {}", view.id, status_word(view.status)))?;
+        talk.line(&format!("{} is {}", view.id, view.status.word()))?;
         if view.status == ProposalStatus::Running {
             talk.say("its run is being ended; countersign wait tells when");
         }

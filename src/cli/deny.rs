@@ -7,19 +7,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
-use crate::cli::client::Client;
 use crate::cli::clock::now;
 use crate::cli::global::Global;
-use crate::cli::keys::{self, KeyArgs, Purpose};
-use crate::cli::review::gather::{Subject, status_word};
+use crate::cli::review::gather::Subject;
 use crate::cli::review::render::brief;
 use crate::cli::review::{Review, check_open};
-use crate::cli::trust::TrustArgs;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::StatementDenial;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
+use crate::remote::client::Client;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
@@ -127,7 +127,7 @@ pub fn hand_in(
             if talk.json {
                 talk.object(&answer)?;
             } else {
-                talk.line(&format!("denied: {} is {}", answer.id, status_word(answer.status)))?;
+                talk.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
             }
         }
         Subject::File(_) => {
@@ -145,7 +145,7 @@ pub fn hand_in(
 
 fn denied_words(answer: &DenialView) -> String {
     match answer.status {
-        Some(status) => format!("denied: {} is {}", answer.proposal, status_word(status)),
+        Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
         None => format!(
             "denied: the boundary has not seen {} and keeps your denial, log entry {}; it refuses the statement until its window \
              ends at {}, and then as expired",

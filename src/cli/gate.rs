@@ -11,12 +11,12 @@ use crate::audit::gate::{
     may_be_unchecked,
 };
 use crate::audit::report::CheckName;
-use crate::cli::checkout::Checkouts;
 use crate::cli::clock::now;
-use crate::cli::propose::read_params;
-use crate::cli::trust::{Own, Trust, TrustArgs, check_own};
 use crate::cli::verify::{Basis, Judged, read_bundle, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
+use crate::home::checkout::Checkouts;
+use crate::home::parameters::read_params;
+use crate::home::trusted_rosters::{Own, Trust, TrustArgs, check_own};
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};
 use crate::terminal::exit::{Exit, Failure};

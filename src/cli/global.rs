@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::client::{Address, Client, DEFAULT_URL, Secret};
-use crate::cli::keys::KeyArgs;
-use crate::cli::trust::{Home, read_bounded};
+use crate::home::directories::Home;
+use crate::home::keys::KeyArgs;
+use crate::home::named_file::read_bounded;
+use crate::remote::client::{Address, Client, DEFAULT_URL, Secret};
 use crate::terminal::exit::Failure;
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::trust::Home;
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
+use crate::home::directories::Home;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
 use crate::terminal::streams::Terminal;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::audit::history::SeenHead;
-use crate::cli::export::{Export, export};
 use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
-use crate::cli::place::Place;
-use crate::cli::trust::TrustArgs;
+use crate::cli::log_source::stored_log;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::export::{Export, export};
+use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
@@ -68,7 +69,7 @@ enum Command {
 pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Checkpoint { key } => {
-            let place = Place::Served(Box::new(global.client(key)?));
+            let place = LogSource::Served(Box::new(global.client(key)?));
             let head = place.head()?;
             let head = head.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
             if talk.json {
@@ -83,9 +84,9 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
             // Without contents nothing tells which of the user's rosters this log's boundary is in, but that it was named.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
-                Some(stored) => Place::stored(stored)?,
-                None if *hashes => Place::Served(Box::new(global.client(key)?)),
-                None => Place::Served(Box::new(global.reviewer(key, talk)?)),
+                Some(stored) => stored_log(stored)?,
+                None if *hashes => LogSource::Served(Box::new(global.client(key)?)),
+                None => LogSource::Served(Box::new(global.reviewer(key, talk)?)),
             };
             let done = export(&place, directory, *hashes, &trust, talk)?;
             let Export { size, before, tiles, blobs, cosignatures, .. } = &done;

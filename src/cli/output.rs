@@ -3,16 +3,17 @@
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView};
-use crate::cli::client::Client;
-use crate::cli::follow::{Form, Sink, follow};
 use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{Among, find_proposal, status_word};
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
+use crate::home::keys::KeyArgs;
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::receipt::{Receipt, Stream};
 use crate::record::stream_name::StreamName;
+use crate::remote::client::Client;
+use crate::remote::follow::follow;
+use crate::remote::proposals::{Among, find_proposal};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
@@ -38,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -63,14 +64,14 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         }
         seen => seen?,
     };
-    let mut sink = Sink::new(talk, args.form);
+    let mut sink = RunPrinter::new(talk, args.form);
     if args.follow {
         follow(&client, &id, &mut sink)?;
         return Ok(Exit::Done);
     }
     let Some(receipt) = &view.receipt else {
         let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
-        return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", status_word(view.status))));
+        return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
     };
     let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
     let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"));

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::configured::problems;
-use crate::cli::trust::read_bounded;
+use crate::home::named_file::read_bounded;
 use crate::node::problem::{Problem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
 use crate::policy::paths::Places;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::boundary::view::{RegistryView, StepView};
 use crate::cli::configured::problems;
 use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
+use crate::home::keys::KeyArgs;
 use crate::node::problem::{Problem, Problems};
 use crate::record::ident::StepRef;
 use crate::record::step::Approvals;

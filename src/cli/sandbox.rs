@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::follow::{Form, Sink};
 use crate::cli::review::render::profile_words;
 use crate::cli::signals::Signals;
-use crate::cli::trust::read_bounded;
+use crate::home::named_file::read_bounded;
 use crate::record::declared::{DeclaredNetwork, workdir};
 use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::DeclaredSandbox;
 use crate::record::stream_name::StreamName;
+use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Stream};
-use crate::sandbox::follow::XFSZ_IN_A_SHELL;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
 use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
 use crate::terminal::screen::Shown;
 use crate::terminal::streams::Terminal;
 
@@ -118,7 +118,7 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
-    let mut sink = Sink::new(talk, Form::default());
+    let mut sink = RunPrinter::new(talk, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
     let report = sandbox.run(
         prepared,

@@ -1,8 +1,7 @@
 //! Ctrl-C and its like: they end a run and its whole tree, never a receipt that is being written.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::boundary::view::Event;
-use crate::cli::follow::{Form, Sink, next_line, outcome_words};
 use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
 use crate::cli::review::gather::read_envelope;
+use crate::home::keys::KeyArgs;
 use crate::record::receipt::Outcome;
+use crate::remote::follow::next_line;
+use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 
 /// Hand in an envelope that was signed elsewhere: it runs at once, with its output live and its exit code as this command's.
@@ -26,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -39,13 +41,13 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
-    let mut sink = Sink::new(talk, args.form);
+    let mut sink = RunPrinter::new(talk, args.form);
     let mut outcome: Option<Outcome> = None;
     let mut bundle: Option<Value> = None;
     while let Some(line) = next_line(&mut lines)? {
         match line["type"].as_str() {
             Some("bundle") => bundle = Some(line["bundle"].clone()),
-            Some("problem") => return Err(crate::cli::client::refusal_of(&line["problem"])),
+            Some("problem") => return Err(crate::remote::client::refusal_of(&line["problem"])),
             // A boundary that does not stream answers with the bundle alone.
             None if line.get("mediaType").is_some() => bundle = Some(line),
             _ => {

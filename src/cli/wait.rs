@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::boundary::view::ProposalStatus;
-use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
 use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{Among, find_proposal};
+use crate::home::keys::KeyArgs;
+use crate::remote::follow::{Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::proposals::{Among, find_proposal};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -41,6 +42,6 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
-    let view = follow(&client, &id, &mut Sink::new(talk, args.form))?;
+    let view = follow(&client, &id, &mut RunPrinter::new(talk, args.form))?;
     conclude(&client, &view, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }

@@ -1,7 +1,6 @@
 //! Exit codes: one table.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use serde_json::{Value, json};
 

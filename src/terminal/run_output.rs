@@ -5,11 +5,11 @@ use crate::record::stream_name::StreamName;
 /// Output of a run on its way to a terminal: control characters, C1, bidi and bytes that are no UTF-8 become visible
 /// escapes, so that a step can't write to the approver's terminal as if it were this program. Newline and tab stay.
 #[derive(Debug, Default)]
-pub struct Tamed {
+pub struct EscapedOutput {
     tail: Vec<u8>,
 }
 
-impl Tamed {
+impl EscapedOutput {
     /// What may be printed of the next piece. The beginning of a character that is not complete yet is kept back.
     pub fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
@@ -72,7 +72,7 @@ fn raw(bytes: &[u8], out: &mut String) {
 ///
 /// GitHub reads `::name …` at the beginning of a line after blanks; GitHub and Azure read `##[name]` and `##vso[name]` anywhere
 /// in a line, TeamCity `##teamcity[name]`. The marks of GitLab, Buildkite and Jenkins begin with control characters, which
-/// [`Tamed`] escapes.
+/// [`EscapedOutput`] escapes.
 #[derive(Debug, Default)]
 pub struct CommandGuard {
     out: LineSoFar,
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_run_cannot_write_to_the_terminal_as_this_program() {
-        let mut tamed = Tamed::default();
+        let mut tamed = EscapedOutput::default();
         assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
         assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
         assert_eq!(tamed.feed(b"\xff\xfe"), "\\xff\\xfe");

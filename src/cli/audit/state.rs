@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 
 use crate::audit::kept::Kept;
-use crate::cli::place::read_file;
 use crate::crypto::json;
 use crate::crypto::merkle::Hash;
+use crate::remote::log_source::read_file;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
 

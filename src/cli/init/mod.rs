@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::trust::{Home, read_bounded};
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
+use crate::home::directories::Home;
+use crate::home::named_file::read_bounded;
 use crate::node::config::FILE;
 use crate::node::template;
 use crate::record::ident::{BoundaryName, Name};

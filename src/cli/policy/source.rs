@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::configured::problems;
 use crate::cli::granted::GrantArgs;
 use crate::cli::project::{FoundPolicy, Project};
-use crate::cli::trust::read_bounded;
+use crate::home::named_file::read_bounded;
 use crate::node::problem::{Problem, Problems};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Decision, Flags, Verdict, Where};

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use crate::cli::configured::{ConfigArgs, problems};
 use crate::cli::roster::change::changes;
 use crate::cli::roster::sign::say_standing;
-use crate::cli::roster::{AddArgs, DraftArgs, RemoveArgs};
-use crate::cli::trust::read_bounded;
-use crate::crypto::sshsig::{ForeignKey, SshKey};
+use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
+use crate::home::named_file::read_bounded;
 use crate::node::config::Config;
 use crate::node::files::read_policy;
 use crate::node::owned::read_owned;
@@ -225,4 +224,67 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), Failure> {
     rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
         Failure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
     })
+}
+
+/// How a draft treats one that is there.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DraftArgs {
+    /// Write a draft anew that people signed already: their signatures are lost
+    #[arg(long)]
+    drop_signatures: bool,
+}
+
+/// What is added.
+#[derive(Debug, clap::Args)]
+pub struct AddArgs {
+    /// Which table
+    #[arg(value_enum)]
+    table: TableArg,
+    /// Whose entry
+    name: String,
+    /// A public key: an OpenSSH line, or a file that holds one
+    #[arg(long = "key", value_name = "FILE|LINE", required = true)]
+    keys: Vec<String>,
+    /// A group of an approver
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
+    /// Who controls a proposer
+    #[arg(long = "owner", value_name = "NAME")]
+    owners: Vec<String>,
+    /// From when on an approver's signatures count, as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    valid_after: Option<String>,
+    /// Until when
+    #[arg(long, value_name = "TIME")]
+    valid_before: Option<String>,
+    #[command(flatten)]
+    draft: DraftArgs,
+}
+
+/// What is removed.
+#[derive(Debug, clap::Args)]
+pub struct RemoveArgs {
+    /// Which table
+    #[arg(value_enum)]
+    table: TableArg,
+    /// Whose entry
+    name: String,
+    /// Only this key of it
+    #[arg(long, value_name = "SHA256:…")]
+    key: Option<KeyId>,
+    #[command(flatten)]
+    draft: DraftArgs,
+}
+
+/// A table, as people type it.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum TableArg {
+    /// Who may sign approvals, and the roster's next version
+    Approver,
+    /// Who may stop a run and revoke
+    Operator,
+    /// Who may propose by a key
+    Proposer,
+    /// A boundary and its keys
+    Boundary,
 }

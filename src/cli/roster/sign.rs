@@ -1,16 +1,17 @@
 //! `roster sign` and `roster merge`: signatures of a next version.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::keys::{self, Purpose};
 use crate::cli::roster::change::{changes, review};
 use crate::cli::roster::proposed::{Proposed, read_envelope};
-use crate::cli::roster::{MergeArgs, SignArgs};
-use crate::cli::trust::read_bounded;
+use crate::crypto::digest::RosterDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::crypto::sshsig::SshKey;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::named_file::read_bounded;
+use crate::home::trusted_rosters::TrustArgs;
 use crate::node::rosters;
 use crate::policy::file::{self, Policy};
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
@@ -312,4 +313,46 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
         ));
     }
     Ok(text)
+}
+
+/// What is signed, and how.
+#[derive(Debug, clap::Args)]
+pub struct SignArgs {
+    /// The version's file; the versions before it are looked for beside it
+    file: PathBuf,
+    /// Write the file with your signature here, instead of into FILE
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Versions before it that do not lie beside it
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+    /// The policy that it names, to be shown with it
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Only show what would be signed
+    #[arg(long, conflicts_with_all = ["yes", "output"])]
+    review: bool,
+    /// Do not ask; only with --expect
+    #[arg(long, requires = "expect")]
+    yes: bool,
+    /// The digest that the statement must have
+    #[arg(long, value_name = "sha256:…")]
+    expect: Option<RosterDigest>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// What is merged.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// The version's file, which gets the signatures
+    file: PathBuf,
+    /// Files of the same version
+    #[arg(value_name = "OTHER")]
+    others: Vec<PathBuf>,
+    /// Versions before it that do not lie beside FILE
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::follow::outcome_words;
-use crate::cli::keys::{KeyArgs, Keys};
 use crate::cli::run::local_log::{Line, LocalLog};
 use crate::crypto::digest::ContentDigest;
 use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::home::keys::{KeyArgs, Keys};
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
 use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use crate::trust::open_signer::open_signer;

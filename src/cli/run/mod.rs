@@ -20,15 +20,15 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::cli::keys::KeyArgs;
 use crate::cli::project::Project;
-use crate::cli::propose::read_params;
 use crate::cli::run::decide::Rules;
 use crate::cli::run::profile::{Hold, Wanted};
 use crate::cli::run::receipt::Receipts;
 use crate::cli::run::runbook::Runbook;
 use crate::cli::run::step::Walk;
 use crate::cli::signals::Signals;
+use crate::home::keys::KeyArgs;
+use crate::home::parameters::read_params;
 use crate::policy::session::Session;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
 use crate::cli::run::work::Work;
-use crate::cli::trust::Home;
+use crate::home::directories::Home;
 use crate::node::config;
 use crate::policy::profile::{Given, Level, effective};
 use crate::policy::ruling::Ruling;

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::cli::keys::{KeyArgs, Keys, Purpose, sign};
 use crate::cli::run::local_log::{Appended, LocalLog};
 use crate::crypto::canonical::{CanonicalError, canonical_of};
 use crate::crypto::digest::PolicyDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{KeyArgs, Keys, Purpose, sign};
 use crate::record::authorization::StepReference;
 use crate::record::document::Predicate as _;
 use crate::record::enforcement::Enforcement;

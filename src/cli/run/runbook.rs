@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::configured::problems;
 use crate::cli::project::Project;
-use crate::cli::propose::typed;
+use crate::home::parameters::typed;
 use crate::node::problem::{Problem, Problems};
 use crate::registry::parameters::Params;
 use crate::registry::{RegisteredStep, Registry};

@@ -4,7 +4,6 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::cli::follow::outcome_words;
 use crate::cli::project::Project;
 use crate::cli::run::decide::Rules;
 use crate::cli::run::environment;
@@ -25,6 +24,7 @@ use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::profile::Prepared;
 use crate::sandbox::{End, Plan};
 use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::screen::Shown;
 use crate::terminal::streams::Terminal;
 

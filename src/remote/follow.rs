@@ -4,22 +4,18 @@ use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::boundary::view::{Event, ProposalStatus, ProposalView, RefusalView};
-use crate::cli::client::Client;
-use crate::cli::review::gather::status_word;
+use crate::boundary::view::{Event, ProposalStatus, ProposalView};
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::json as strict;
 use crate::crypto::note::TlogProof;
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::ident::{ProposalId, ReceiptId};
-use crate::record::receipt::Outcome;
-use crate::record::stream_name::StreamName;
-use crate::sandbox::follow::XFSZ_IN_A_SHELL;
+use crate::remote::client::Client;
+use crate::remote::run_printer::RunPrinter;
 use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::run_output::{CommandGuard, Tamed};
+use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::chain::Pinned;
 
@@ -35,125 +31,11 @@ const RESTART: Duration = Duration::from_secs(120);
 /// How long one is asked again that has not answered yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
-/// How a run's output is printed.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub struct Form {
-    /// Print output to a terminal as it is, control characters too
-    #[arg(long)]
-    raw: bool,
-    /// Print output as to a terminal wherever it goes, and so that a CI system takes no line of it for a command (GitHub, GitLab,
-    /// Azure, TeamCity and others)
-    #[arg(long, conflicts_with_all = ["raw", "json"])]
-    escape: bool,
-}
-
-/// Where the events of a run go.
-#[derive(Debug)]
-pub struct Sink<'t> {
-    talk: &'t Terminal,
-    form: Form,
-    out: Tamed,
-    err: Tamed,
-    guard: CommandGuard,
-    held_up: Option<RefusalView>,
-}
-
-impl<'t> Sink<'t> {
-    /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `form` says
-    /// otherwise.
-    #[must_use]
-    pub fn new(talk: &'t Terminal, form: Form) -> Self {
-        let (out, err, guard) = (Tamed::default(), Tamed::default(), CommandGuard::default());
-        Self { talk, form, out, err, guard, held_up: None }
-    }
-
-    /// Takes one event.
-    ///
-    /// # Errors
-    /// When the standard output can't be written, or the piece is no base64.
-    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), Failure> {
-        if self.talk.json {
-            return self.talk.object(line);
-        }
-        match event {
-            Event::Output { stream, text, base64, .. } => {
-                let piece = match (text, base64) {
-                    (Some(text), _) => text.as_bytes().to_vec(),
-                    (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
-                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64")
-                    })?,
-                    (None, None) => Vec::new(),
-                };
-                self.output(*stream, &piece)
-            }
-            Event::Status { status, code } => {
-                if self.talk.err_is_terminal() {
-                    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                    self.talk.say(&format!("-- {}{code}", status_word(*status)));
-                }
-                Ok(())
-            }
-            Event::HeldUp { code, detail } => {
-                let why = RefusalView { code: *code, detail: detail.clone() };
-                // A stream that is taken up again says it again.
-                if self.held_up.as_ref() != Some(&why) {
-                    self.talk.say(&held_up_words(&why));
-                    self.guard.line_ended();
-                    self.held_up = Some(why);
-                }
-                Ok(())
-            }
-            Event::Signature { approver } => {
-                if self.talk.err_is_terminal() {
-                    self.talk.say(&format!("-- signed by {approver}"));
-                }
-                Ok(())
-            }
-            Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
-        }
-    }
-
-    /// Takes a piece of output.
-    ///
-    /// # Errors
-    /// When the standard stream can't be written.
-    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
-        let (tamed, terminal) = match stream {
-            StreamName::Stdout => (&mut self.out, self.talk.out_is_terminal()),
-            StreamName::Stderr => (&mut self.err, self.talk.err_is_terminal()),
-        };
-        let visible = match self.form {
-            Form { escape: true, .. } => Some(self.guard.defuse(stream, &tamed.feed(piece))),
-            Form { raw, .. } => (terminal && !raw).then(|| tamed.feed(piece)),
-        };
-        let bytes = visible.as_ref().map_or(piece, String::as_bytes);
-        match stream {
-            StreamName::Stdout => self.talk.put(bytes),
-            StreamName::Stderr => Ok(std::io::stderr().lock().write_all(bytes)?),
-        }
-    }
-
-    /// Prints what was kept back.
-    ///
-    /// # Errors
-    /// When the standard output can't be written.
-    pub fn end(&mut self) -> Result<(), Failure> {
-        let (out, err) = (self.out.end(), self.err.end());
-        if !out.is_empty() {
-            self.talk.put(out.as_bytes())?;
-        }
-        if !err.is_empty() {
-            let _ = std::io::stderr().write_all(err.as_bytes());
-        }
-        Ok(())
-    }
-}
-
 /// Follows a proposal until nothing more can come of it.
 ///
 /// # Errors
 /// When the boundary can't be reached for long, or refuses to tell.
-pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<ProposalView, Failure> {
+pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Result<ProposalView, Failure> {
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
     let mut tries = 0;
@@ -188,7 +70,7 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut Sink<'_>) -> Result<P
                 }
                 std::thread::sleep(PAUSE * 2_u32.pow(tries.min(MOST_DOUBLED)));
             }
-            Err(failure) => outage.wait(failure, sink.talk)?,
+            Err(failure) => outage.wait(failure, sink.terminal())?,
         }
     }
 }
@@ -227,7 +109,7 @@ impl Outage {
 fn read_events(
     mut lines: impl std::io::BufRead,
     after: &mut Option<u64>,
-    sink: &mut Sink<'_>,
+    sink: &mut RunPrinter<'_>,
 ) -> Result<Option<Failure>, Failure> {
     loop {
         match next_line(&mut lines) {
@@ -394,36 +276,11 @@ pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 fn ending(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), _) => outcome_words(outcome),
-        (None, Some(refusal)) => format!("{} ({}): {}", status_word(view.status), refusal.code, refusal.detail),
-        (None, None) => status_word(view.status).to_owned(),
+        (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
+        (None, None) => view.status.word().to_owned(),
     };
     if let Some(receipt) = &view.receipt {
         words.push_str(&format!("; receipt {receipt}"));
-    }
-    words
-}
-
-/// Why an approved run has not begun, in words.
-#[must_use]
-pub fn held_up_words(why: &RefusalView) -> String {
-    format!("held up ({}), and tried again until it expires: {}", why.code, why.detail)
-}
-
-/// How a run ended, in words.
-#[must_use]
-pub fn outcome_words(outcome: &Outcome) -> String {
-    let mut words = outcome.status.word().replace('_', " ");
-    if let Some(code) = outcome.exit_code {
-        words.push_str(&format!(", exit code {code}"));
-        if code == XFSZ_IN_A_SHELL {
-            words.push_str(" (a shell's code for a program that reached the limit file_bytes)");
-        }
-    }
-    if let Some(signal) = outcome.signal {
-        words.push_str(&format!(", signal {signal}"));
-    }
-    if let Some(limit) = &outcome.limit {
-        words.push_str(&format!(", limit {limit}"));
     }
     words
 }
@@ -447,6 +304,7 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::receipt::Outcome;
     use crate::record::receipt::Status;
 
     #[test]

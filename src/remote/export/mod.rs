@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cli::export::head::{Head, sealed};
-use crate::cli::export::mirror::{Mirror, WIDTH};
-use crate::cli::export::tile::Tile;
-use crate::cli::place::Place;
-use crate::cli::trust::Trust;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+use crate::home::trusted_rosters::Trust;
 use crate::record::step::RegistryLeaf;
+use crate::remote::export::head::{Head, sealed};
+use crate::remote::export::mirror::{Mirror, WIDTH};
+use crate::remote::export::tile::Tile;
+use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
 use crate::terminal::streams::Terminal;
@@ -53,7 +53,7 @@ pub struct Export {
 /// When something can't be fetched or written, another export is at it, or what is there is another log, a fork of it,
 /// newer, or not the boundary's word.
 pub fn export(
-    place: &Place,
+    place: &LogSource,
     directory: &Path,
     hashes_only: bool,
     trust: &[Trust],
@@ -129,7 +129,7 @@ fn refresh(
         if hashes_only {
             head.check_by_roster(trust)
         } else {
-            head.check_by_log(&mirror.as_place(), head.checkpoint.size, trust).map(Some)
+            head.check_by_log(&mirror.as_log_source(), head.checkpoint.size, trust).map(Some)
         }
     };
     let Some(roster) = check(head)? else { return Ok(0) };
@@ -148,7 +148,7 @@ fn refresh(
 /// What brings a copy from its earlier head to the one of now.
 struct Growth<'a> {
     mirror: Mirror<'a>,
-    place: &'a Place,
+    place: &'a LogSource,
     head: &'a Head,
     earlier: Option<&'a Head>,
     hashes_only: bool,
@@ -182,7 +182,7 @@ impl Growth<'_> {
         let mut used_leftovers = false;
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
-            let path = Place::tile_of(mirror.kind(), index, size)?;
+            let path = LogSource::tile_of(mirror.kind(), index, size)?;
             // The leaves of this tile that the copy has: the last tile before this run may have been incomplete.
             let held = levels.first().cloned().unwrap_or_default();
             let left = if leftovers { mirror.leftover(&path) } else { None };
@@ -214,14 +214,14 @@ impl Growth<'_> {
         if self.hashes_only {
             let _given = self.head.check_by_roster(self.trust)?;
         } else {
-            let _newest = self.head.check_by_log(&mirror.as_place(), from, self.trust)?;
+            let _newest = self.head.check_by_log(&mirror.as_log_source(), from, self.trust)?;
         }
         for head in self.earlier.into_iter().chain([self.head]) {
             mirror.keep(head)?;
         }
         for (level, hashes) in (0_u8..).zip(&levels).filter(|(_, hashes)| !hashes.is_empty()) {
             let entries = size >> (u32::from(level) * u32::from(TILE_HEIGHT));
-            let path = Place::tile_of(TileKind::Hashes(level), entries / WIDTH, size)?;
+            let path = LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, size)?;
             mirror.write(&path.to_string(), hashes.as_flattened())?;
             done.tiles += 1;
         }

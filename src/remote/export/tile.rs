@@ -1,7 +1,7 @@
 //! One tile of leaves: entries, or only their hashes.
 
-use crate::cli::place::Place;
 use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
+use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{Exit, Failure};
 
 /// A tile that is whole: as many leaves as its path says.
@@ -27,7 +27,7 @@ impl Tile {
     }
 
     /// Fetches the tile of this path of a log of `size` entries.
-    pub(super) fn fetch(place: &Place, path: &TilePath, size: u64) -> Result<Self, Failure> {
+    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> Result<Self, Failure> {
         let odd = |why: String| Failure::new(Exit::CheckSaidNo, why);
         let bytes = if path.kind() == TileKind::Entries {
             let mut bytes = Vec::new();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::trust::Home;
 use crate::crypto::signature::pae;
 use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::home::directories::Home;
 use crate::record::envelope::EnvelopeSignature;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;

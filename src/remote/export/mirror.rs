@@ -7,13 +7,13 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use crate::cli::export::head::Head;
-use crate::cli::export::tile::Tile;
-use crate::cli::place::{KEPT_HEADS, MAX_RESOURCE_BYTES, Place, UNFINISHED, read_file};
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
 use crate::crypto::note::MAX_NOTE_BYTES;
 use crate::record::checkpoint::Checkpoint;
+use crate::remote::export::head::Head;
+use crate::remote::export::tile::Tile;
+use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
 
@@ -49,8 +49,8 @@ impl<'a> Mirror<'a> {
     }
 
     /// What is there, as a log that is read.
-    pub(super) fn as_place(&self) -> Place {
-        Place::Directory(self.directory.to_owned())
+    pub(super) fn as_log_source(&self) -> LogSource {
+        LogSource::Directory(self.directory.to_owned())
     }
 
     /// The kind of the tiles that have its leaves.
@@ -70,7 +70,7 @@ impl<'a> Mirror<'a> {
         let has_contents = match earlier {
             Some(Head { checkpoint, .. }) => {
                 let last = checkpoint.size.saturating_sub(1) / WIDTH;
-                let last = Place::tile_of(TileKind::Entries, last, checkpoint.size)?;
+                let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
                 self.directory.join(last.to_string()).is_file()
             }
             // A first run that was interrupted: contents can still be fetched for all of it, and not be taken away.
@@ -93,7 +93,7 @@ impl<'a> Mirror<'a> {
             let level = u8::try_from(levels.len()).unwrap_or(u8::MAX);
             let mut hashes = Vec::with_capacity(usize::from(TILE_WIDTH));
             if !entries.is_multiple_of(WIDTH) {
-                let path = Place::tile_of(TileKind::Hashes(level), entries / WIDTH, earlier.size)?;
+                let path = LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, earlier.size)?;
                 hashes.extend(self.hashes(&path)?);
             }
             levels.push(hashes);
@@ -115,7 +115,7 @@ impl<'a> Mirror<'a> {
             let hashes = if first / WIDTH == entries / WIDTH {
                 levels.get(usize::from(tile_level)).cloned().unwrap_or_default()
             } else {
-                self.hashes(&Place::tile_of(TileKind::Hashes(tile_level), first / WIDTH, size)?)?
+                self.hashes(&LogSource::tile_of(TileKind::Hashes(tile_level), first / WIDTH, size)?)?
             };
             let part = hashes.get(start..start.saturating_add(1 << within));
             part.map(root).ok_or_else(|| self.damaged("a tile is cut"))

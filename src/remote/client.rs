@@ -15,8 +15,8 @@ use serde_json::Value;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
-use crate::cli::keys::{self, KeyArgs, Purpose};
 use crate::crypto::digest::BlobDigest;
+use crate::home::keys::{self, KeyArgs, Purpose};
 use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
 use crate::record::code::Code;

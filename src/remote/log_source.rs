@@ -9,21 +9,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::audit::history::{Beside, Unreadable};
-use crate::cli::client::Client;
-use crate::cli::global::Global;
-use crate::cli::keys::KeyArgs;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::merkle::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::note::MAX_NOTE_BYTES;
-use crate::node::restore;
+use crate::remote::client::Client;
 use crate::store::stored::StoredLog;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
-use crate::terminal::streams::Terminal;
 
 /// A place that a log is read from.
 #[derive(Debug)]
-pub enum Place {
+pub enum LogSource {
     /// A directory, as `log export` writes it.
     Directory(PathBuf),
     /// A boundary, or a server of such a directory.
@@ -40,47 +36,7 @@ pub const KEPT_HEADS: &str = "checkpoints";
 /// How a file of a copy is called until it is whole.
 pub const UNFINISHED: &str = ".new-";
 
-impl Place {
-    /// What the user named: `http://…` is a boundary's address or that of a mirror's parent, all else a directory. Token and
-    /// keys go to the boundary of `--url` alone.
-    ///
-    /// # Errors
-    /// When it is an address that can't be used, or no directory.
-    pub fn open(named: &str, global: &Global, key: &KeyArgs, talk: &Terminal) -> Result<Self, Failure> {
-        if named.starts_with("http://") || named.starts_with("https://") {
-            return Ok(Self::Served(Box::new(global.client_at(named, key, talk)?)));
-        }
-        let path = PathBuf::from(named);
-        if path.join(restore::DATABASE).is_file() {
-            return Self::stored(&path);
-        }
-        if path.is_dir() {
-            return Ok(Self::Directory(path));
-        }
-        let shown = Shown::text(named);
-        Err(Failure::usage(format!(
-            "{} is no directory: name one that `countersign log export` or `store backup` wrote, a closed log, or a \
-             boundary's address http://…",
-            shown.as_str()
-        )))
-    }
-
-    /// A directory that `store backup` made, or in which a restore closed a log.
-    ///
-    /// # Errors
-    /// When it is none, or can't be read.
-    pub fn stored(directory: &Path) -> Result<Self, Failure> {
-        let log = restore::log_in(directory).map_err(|why| {
-            let shown = Shown::text(&directory.to_string_lossy());
-            Failure::usage(format!(
-                "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
-                 closed/ in the boundary's private directory",
-                shown.as_str()
-            ))
-        })?;
-        Ok(Self::Stored(Box::new(log)))
-    }
-
+impl LogSource {
     /// The signed head; nothing when there is none.
     ///
     /// # Errors
@@ -227,7 +183,7 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
     Ok(Some(bytes))
 }
 
-impl Beside for Place {
+impl Beside for LogSource {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
     }

@@ -7,17 +7,17 @@ use std::collections::BTreeSet;
 
 use crate::audit::entry::Entry;
 use crate::audit::history::rosters_in;
-use crate::cli::place::Place;
-use crate::cli::trust::{Newest, Trust, newest_of};
 use crate::crypto::cosignature::WitnessKey;
 use crate::crypto::digest::SealDigest;
 use crate::crypto::merkle::TILE_WIDTH;
 use crate::crypto::note::{Note, verify_note};
+use crate::home::trusted_rosters::{Newest, Trust, newest_of};
 use crate::record::checkpoint::{Checkpoint, origin};
 use crate::record::document::{Predicate as _, Statement};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::BoundaryName;
 use crate::record::seal::Seal;
+use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{Exit, Failure};
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::roster::TrustedRoster;
@@ -41,7 +41,7 @@ impl Head {
 
     /// Holds that the boundary signed it: by the roster that the last seal of `log` names. `log` has its entries and what
     /// they name; of these `before` were known, and the roster in force then. Gives the newest roster that is known.
-    pub(super) fn check_by_log(&self, log: &Place, before: u64, trust: &[Trust]) -> Result<TrustedRoster, Failure> {
+    pub(super) fn check_by_log(&self, log: &LogSource, before: u64, trust: &[Trust]) -> Result<TrustedRoster, Failure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first
             .as_deref()
@@ -132,7 +132,7 @@ impl Head {
 }
 
 /// The last seal of the first `size` entries, and its entry.
-fn last_seal(log: &Place, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
+fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
             if let Some((seal, _)) = sealed(&entry) {

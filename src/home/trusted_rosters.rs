@@ -5,8 +5,7 @@
 //! for in the current directory: what lies in a checkout is written by others.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{IsTerminal as _, Read as _};
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,8 @@ use crate::audit::bundle as audit;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
 use crate::crypto::sshsig::SshKey;
+use crate::home::directories::Home;
+use crate::home::named_file::read_bounded;
 use crate::record::envelope::Envelope;
 use crate::record::ident::BoundaryName;
 use crate::record::roster::MAX_ROSTER_BYTES;
@@ -31,15 +32,6 @@ pub struct TrustArgs {
     /// configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
     #[arg(long, value_name = "FILE|sha256:…")]
     pub roster: Option<String>,
-}
-
-/// The user's own directories, as the environment names them.
-#[derive(Debug, Clone, Default)]
-pub struct Home {
-    /// `$HOME`.
-    pub home: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME/countersign`, by default `~/.config/countersign`.
-    pub config: Option<PathBuf>,
 }
 
 /// A trusted roster and where it is from.
@@ -141,32 +133,6 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
 
 /// One envelope: its payload is at most a roster's.
 const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
-
-impl Home {
-    /// The directories of this process's user.
-    #[must_use]
-    pub fn of_process() -> Self {
-        Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
-    }
-
-    /// The directories that these variables name. A relative path is ignored, as the XDG specification demands:
-    /// it would mean the current directory.
-    #[must_use]
-    pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
-        let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
-        let home = home.and_then(absolute);
-        let config = xdg.and_then(absolute).or_else(|| home.as_ref().map(|home| home.join(".config")));
-        Self { home, config: config.map(|config| config.join("countersign")) }
-    }
-
-    /// The configuration directory in words, for advice.
-    #[must_use]
-    pub fn config_words(&self) -> String {
-        self.config
-            .as_ref()
-            .map_or("~/.config/countersign".to_owned(), |path| Shown::text(&path.to_string_lossy()).as_str().to_owned())
-    }
-}
 
 impl TrustArgs {
     /// The rosters that are trusted; none is no error here.
@@ -312,37 +278,19 @@ pub fn check_own(path: &Path) -> Result<Own, Failure> {
     Ok(Own(()))
 }
 
-/// Reads a file that the user named, up to `most` bytes. `-` is the standard input.
-///
-/// # Errors
-/// When it can't be read or is larger.
-pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
-    let bytes = read_beginning(path, most + 1)?;
-    if bytes.len() > most {
-        let place = Shown::text(&path.to_string_lossy());
-        return Err(Failure::usage(format!("{} is larger than {most} bytes: is it the right file", place.as_str())));
+/// What to do when no trusted roster is there.
+#[must_use]
+pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
+    match seen {
+        Some(digest) => format!(
+            "the boundary names the roster {digest}; ask the person who keeps it for its digest, by another way than this boundary; if the \
+             two agree, give --roster sha256:..., as the person told you, or trust it from now on: mkdir -p {config} && echo sha256:... >> \
+             {config}/trust"
+        ),
+        None => format!(
+            "get the roster from the person who keeps it; then give --roster FILE, or put it at {config}/roster.json"
+        ),
     }
-    Ok(bytes)
-}
-
-/// Reads the first bytes of a file that the user named, at most `most`. `-` is the standard input.
-///
-/// # Errors
-/// When it can't be read.
-pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
-    let place = Shown::text(&path.to_string_lossy());
-    let failed = |error: std::io::Error| Failure::usage(format!("can't read {}: {error}", place.as_str()));
-    let mut bytes = Vec::new();
-    let limit = most as u64;
-    if path == Path::new("-") {
-        if std::io::stdin().is_terminal() {
-            return Err(Failure::usage("- reads the standard input, which is a terminal: name a file or pipe one in"));
-        }
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    } else {
-        File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
