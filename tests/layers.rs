@@ -57,10 +57,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
     (
+        "local",
+        &[
+            "crypto", "yaml", "record", "terminal", "registry", "policy", "trust", "home", "sandbox", "crossing",
+            "boundary", "node",
+        ],
+    ),
+    (
         "cli",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote",
+            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote", "local",
         ],
     ),
 ];

@@ -9,9 +9,8 @@ use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
 use crate::cli::clock::now;
 use crate::cli::deny;
 use crate::cli::global::Global;
-use crate::cli::review::gather::Subject;
-use crate::cli::review::lines::MOST_REMARKS;
-use crate::cli::review::{Review, Sound, check_open, check_statement};
+use crate::cli::review::check_statement;
+use crate::cli::review_subject::find_subject;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{self, KeyArgs, Purpose};
@@ -21,6 +20,9 @@ use crate::record::envelope::Envelope;
 use crate::record::ident::Name;
 use crate::remote::client::Client;
 use crate::remote::run_printer::held_up_words;
+use crate::review::gather::Subject;
+use crate::review::line::MOST_REMARKS;
+use crate::review::proposal_review::{Review, Sound, check_open};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::{Terminal, write_new};
 
@@ -67,7 +69,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
-    let subject = Subject::find(args.proposal.as_deref(), &client)?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, Subject::File(_)) && args.output.is_none() {
         return Err(Failure::usage("say where the signed envelope goes: -o FILE (- is the standard output)"));
     }

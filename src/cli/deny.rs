@@ -9,9 +9,7 @@ use serde_json::json;
 use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
 use crate::cli::clock::now;
 use crate::cli::global::Global;
-use crate::cli::review::gather::Subject;
-use crate::cli::review::render::brief;
-use crate::cli::review::{Review, check_open};
+use crate::cli::review_subject::find_subject;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{self, KeyArgs, Purpose};
 use crate::home::trusted_rosters::TrustArgs;
@@ -20,6 +18,9 @@ use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
 use crate::remote::client::Client;
+use crate::review::gather::Subject;
+use crate::review::proposal_review::{Review, check_open};
+use crate::review::render::brief;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
@@ -58,7 +59,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
     let client = global.reviewer(&args.key, talk)?;
     let keys = args.key.find()?;
-    let subject = Subject::find(args.proposal.as_deref(), &client)?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let Subject::Proposal(view) = &subject {
         // A denial also ends what is approved, or runs.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::configured::{self, ConfigArgs};
+use crate::cli::configured::ConfigArgs;
 use crate::cli::hardening::{self, Stands};
 use crate::crossing::capacity::PROPOSAL_ROOM;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request, Status};
 use crate::node::files::{self, Files};
@@ -78,7 +79,7 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     if args.production {
         let config = match config {
             Some(Ok(config)) => config,
-            Some(Err(problems)) => return Err(configured::problems(problems)),
+            Some(Err(found)) => return Err(problems(found)),
             None => return Err(Failure::usage("no boundary is here: name its directory, doctor --production DIR")),
         };
         return production(&config, talk);

@@ -18,7 +18,7 @@ use crate::record::step::StepDefinition;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use crate::registry::parameters::ParameterSchema;
 use crate::remote::client::Client;
-use crate::remote::follow::{Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::Shown;
@@ -159,7 +159,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     }
     stop_waiting_on_interrupt(&view.id);
     let ended = follow(&client, &view.id, &mut RunPrinter::new(talk, args.form))?;
-    conclude(&client, &ended, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
+    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }
 
 fn needs(view: &ProposalView) -> String {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{RegistryView, StepView};
-use crate::cli::configured::problems;
 use crate::cli::global::Global;
 use crate::home::keys::KeyArgs;
+use crate::local::problems::problems;
 use crate::node::problem::{Problem, Problems};
 use crate::record::ident::StepRef;
 use crate::record::step::Approvals;

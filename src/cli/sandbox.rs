@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::review::render::profile_words;
-use crate::cli::signals::Signals;
 use crate::home::named_file::read_bounded;
+use crate::local::signals::Signals;
 use crate::record::declared::{DeclaredNetwork, workdir};
 use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::DeclaredSandbox;
 use crate::record::stream_name::StreamName;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::review::render::profile_words;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Stream};
 use crate::sandbox::linux::{LinuxSandbox, Setup};

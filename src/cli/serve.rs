@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::serve::{Node, Started};
 use crate::terminal::exit::{Exit, Failure};

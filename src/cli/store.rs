@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::problem::Problem;
 use crate::node::upgrade::{self, OpenRuns};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::boundary::view::Event;
 use crate::cli::global::Global;
-use crate::cli::review::gather::read_envelope;
+use crate::cli::review_subject::read_envelope;
 use crate::home::keys::KeyArgs;
 use crate::record::receipt::Outcome;
 use crate::remote::follow::next_line;

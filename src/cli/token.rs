@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::control::{self, Answer, Request};
 use crate::node::{serve, start, unit};
 use crate::record::ident::Name;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::boundary::view::ProposalStatus;
 use crate::cli::global::Global;
 use crate::home::keys::KeyArgs;
-use crate::remote::follow::{Wanted, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
 use crate::remote::proposals::{Among, find_proposal};
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{Exit, Failure};
@@ -43,5 +43,5 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
     let view = follow(&client, &id, &mut RunPrinter::new(talk, args.form))?;
-    conclude(&client, &view, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
+    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
 }

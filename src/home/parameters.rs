@@ -75,10 +75,8 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
-    use crate::terminal::exit::Exit;
     use crate::terminal::exit::Exit;
     use serde_json::json;
 

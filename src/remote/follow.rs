@@ -178,7 +178,7 @@ pub fn exit_of(view: &ProposalView) -> Exit {
 
 /// What is wanted of a run besides its end.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct WantedBundle<'a> {
     /// Where its bundle goes.
     pub bundle: Option<&'a Path>,
     /// How many witnesses should have cosigned the bundle's checkpoint before it is written; nothing means one where the
@@ -190,7 +190,12 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// When the bundle can't be had or written.
-pub fn conclude(client: &Client, view: &ProposalView, wanted: Wanted<'_>, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn conclude(
+    client: &Client,
+    view: &ProposalView,
+    wanted: WantedBundle<'_>,
+    talk: &Terminal,
+) -> Result<Exit, Failure> {
     let exit = exit_of(view);
     let bundle = wanted.bundle;
     let mut bundle_failure = None;

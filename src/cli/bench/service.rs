@@ -38,7 +38,7 @@ pub(super) struct Args {
 /// # Errors
 /// Everything that keeps the boundary from starting.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = Config::load(&args.config).map_err(crate::cli::configured::problems)?;
+    let config = Config::load(&args.config).map_err(crate::local::problems::problems)?;
     let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {

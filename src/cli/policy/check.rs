@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Answered, Held, Source, decided_to_json, heading, heads, is_interpreter, not_understood, row, to_json, verdict,
     word_of, worst,
 };
-use crate::cli::project::real_path;
+use crate::local::grant_options::GrantArgs;
+use crate::local::project::real_path;
 use crate::policy::decide::{Decided, Flags, Verdict, decide_env, decide_path};
 use crate::policy::lists::{KINDS, word};
 use crate::policy::origin::Origin;

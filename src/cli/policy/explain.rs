@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
+use crate::local::grant_options::GrantArgs;
 use crate::policy::permissions::is_read;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;

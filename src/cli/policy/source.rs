@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::configured::problems;
-use crate::cli::granted::GrantArgs;
-use crate::cli::project::{FoundPolicy, Project};
 use crate::home::named_file::read_bounded;
+use crate::local::grant_options::GrantArgs;
+use crate::local::problems::problems;
+use crate::local::project::{FoundPolicy, Project};
 use crate::node::problem::{Problem, Problems};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Decision, Flags, Verdict, Where};

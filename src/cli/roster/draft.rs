@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::configured::ConfigArgs;
 use crate::cli::roster::change::changes;
 use crate::cli::roster::sign::say_standing;
 use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
 use crate::home::named_file::read_bounded;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::files::read_policy;
 use crate::node::owned::read_owned;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use crate::cli::configured::{ConfigArgs, problems};
+use crate::cli::configured::ConfigArgs;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json as strict;
 use crate::crypto::sshsig::{ForeignKey, SshKey};
 use crate::home::named_file::read_bounded;
+use crate::local::problems::problems;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::{read_policy, read_roster};
 use crate::node::problem::{Problem, Problems};

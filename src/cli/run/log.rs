@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::run::local_log::{Line, LocalLog};
 use crate::crypto::digest::ContentDigest;
 use crate::crypto::sshsig::{KeyId, SshKey};
 use crate::home::keys::{KeyArgs, Keys};
+use crate::local::local_log::{Line, LocalLog};
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
 use crate::terminal::exit::{Exit, Failure};

@@ -4,31 +4,21 @@
 //! receipt, a kind of its own that proves to the person alone what they ran. One step is decided, asked about and run
 //! after another; the first that does not succeed is the last.
 
-mod decide;
-mod environment;
-mod live;
-mod local_log;
 mod log;
-mod profile;
-mod prompt;
-mod receipt;
-mod runbook;
-mod step;
-mod work;
 
 use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::cli::project::Project;
-use crate::cli::run::decide::Rules;
-use crate::cli::run::profile::{Hold, Wanted};
-use crate::cli::run::receipt::Receipts;
-use crate::cli::run::runbook::Runbook;
-use crate::cli::run::step::Walk;
-use crate::cli::signals::Signals;
 use crate::home::keys::KeyArgs;
 use crate::home::parameters::read_params;
+use crate::local::decide::{RuleArgs, Rules};
+use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
+use crate::local::project::Project;
+use crate::local::runbook::Runbook;
+use crate::local::signals::Signals;
+use crate::local::signed_receipts::Receipts;
+use crate::local::step::Walk;
 use crate::policy::session::Session;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
@@ -64,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     #[command(flatten)]
-    rules: decide::RuleArgs,
+    rules: RuleArgs,
     /// Run with as much of the sandbox as this host holds; says what is missing
     #[arg(long, conflicts_with_all = ["no_sandbox", "sandbox_strict"], help_heading = "Sandbox")]
     sandbox: bool,
@@ -88,15 +78,15 @@ pub struct Args {
 }
 
 impl Args {
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> SandboxChoice {
         if self.no_sandbox {
-            Wanted::Off("--no-sandbox")
+            SandboxChoice::Off("--no-sandbox")
         } else if self.sandbox {
-            Wanted::BestEffort
+            SandboxChoice::BestEffort
         } else if self.rules.grants.allows_all() && !self.sandbox_strict {
-            Wanted::Off("--allow-all")
+            SandboxChoice::Off("--allow-all")
         } else {
-            Wanted::Strict
+            SandboxChoice::Strict
         }
     }
 }
@@ -116,7 +106,7 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
     let wanted = args.wanted();
     rules.say_what_is_off(talk);
-    if let Wanted::Off(flag) = wanted {
+    if let SandboxChoice::Off(flag) = wanted {
         talk.say(&format!(
             "WARNING: {flag}: NO SANDBOX. The step can read and write what you can, reach the network, and talk to your other \
              processes"
@@ -125,7 +115,7 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     if receipts.is_none() {
         talk.say("note: no receipt is kept (--no-receipt)");
     }
-    let hold = Hold::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
+    let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut walk = Walk {
         project: &project,

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::cli::run::local_log::{Appended, LocalLog};
 use crate::crypto::canonical::{CanonicalError, canonical_of};
 use crate::crypto::digest::PolicyDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::home::keys::{KeyArgs, Keys, Purpose, sign};
+use crate::local::local_log::{Appended, LocalLog};
 use crate::record::authorization::StepReference;
 use crate::record::document::Predicate as _;
 use crate::record::enforcement::Enforcement;
@@ -17,7 +17,7 @@ use crate::terminal::exit::{Exit, Failure};
 
 /// Where receipts go, and the key that signs them.
 #[derive(Debug)]
-pub(super) struct Receipts {
+pub struct Receipts {
     log: LocalLog,
     keys: Keys,
     person: String,
@@ -26,19 +26,19 @@ pub(super) struct Receipts {
 
 /// What is known of a step before it runs.
 #[derive(Debug, Clone)]
-pub(super) struct Before {
-    pub(super) step: StepReference,
-    pub(super) params: Value,
-    pub(super) policy: PolicyDigest,
-    pub(super) answers: Vec<Answer>,
+pub struct Before {
+    pub step: StepReference,
+    pub params: Value,
+    pub policy: PolicyDigest,
+    pub answers: Vec<Answer>,
 }
 
 /// What is known afterwards.
 #[derive(Debug)]
-pub(super) struct After {
-    pub(super) outcome: Outcome,
-    pub(super) output: Output,
-    pub(super) sandbox: Enforcement,
+pub struct After {
+    pub outcome: Outcome,
+    pub output: Output,
+    pub sandbox: Enforcement,
 }
 
 /// Room in a receipt for what is known only when the run has ended, in bytes of canonical JSON.
@@ -49,7 +49,7 @@ impl Receipts {
     ///
     /// # Errors
     /// When there is no key, or the log can't be written.
-    pub(super) fn prepare(key: &KeyArgs) -> Result<Self, Failure> {
+    pub fn prepare(key: &KeyArgs) -> Result<Self, Failure> {
         let keys = key.find()?;
         let preferred = keys.preferred(|_| true).map_err(|failure| Failure {
             message: format!("nothing was run: {}; or run without a receipt (--no-receipt)", failure.message),
@@ -64,7 +64,7 @@ impl Receipts {
     }
 
     /// The log.
-    pub(super) const fn log(&self) -> &LocalLog {
+    pub const fn log(&self) -> &LocalLog {
         &self.log
     }
 
@@ -72,7 +72,7 @@ impl Receipts {
     ///
     /// # Errors
     /// When parameters and answers are too much for one.
-    pub(super) fn check_room(before: &Before) -> Result<(), Failure> {
+    pub fn check_room(before: &Before) -> Result<(), Failure> {
         let odd = |error: CanonicalError| Failure::new(Exit::Unreachable, error.to_string());
         let bytes =
             canonical_of(&before.params).map_err(odd)?.len() + canonical_of(&before.answers).map_err(odd)?.len() + ROOM;
@@ -93,7 +93,7 @@ impl Receipts {
     ///
     /// # Errors
     /// When it can't be signed or written.
-    pub(super) fn append(&self, before: Before, after: After) -> Result<Appended, Failure> {
+    pub fn append(&self, before: Before, after: After) -> Result<Appended, Failure> {
         self.log.append(|previous| {
             let receipt = LocalReceipt {
                 person: self.person.clone(),

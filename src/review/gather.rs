@@ -1,15 +1,12 @@
 //! Gathers what a review is made of: from a boundary, or from a file and a boundary.
 
-use std::path::Path;
-
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, StepView};
-use crate::cli::review::derive::{LastRun, RosterSource, Sources, Told};
 use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
 use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
 use crate::crypto::{canonical, json};
-use crate::home::named_file::read_bounded;
 use crate::home::trusted_rosters::Trust;
 use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
 use crate::record::bundle::MAX_BUNDLE_BYTES;
@@ -17,10 +14,8 @@ use crate::record::document::Statement;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::ident::BoundaryName;
 use crate::record::receipt::Receipt;
-use crate::remote::client::Client;
-use crate::remote::proposals::{Among, find_proposal};
+use crate::review::sources::{LastRun, RosterSource, Sources, Told};
 use crate::terminal::exit::{Exit, Failure};
-use crate::terminal::screen::Shown;
 use crate::trust::chain::{Chain, Pinned};
 
 /// What is to be reviewed.
@@ -32,28 +27,31 @@ pub enum Subject {
     File(Envelope),
 }
 
-/// The largest envelope file.
-const MAX_ENVELOPE_BYTES: usize = 64 << 10;
-
-impl Subject {
-    /// What the user named: a file, an id, the ending of an open proposal's, or nothing for the only pending proposal.
+/// Reads from the boundary that a review is about.
+///
+/// Each call reads once and gives the boundary's refusal, or that it can't be reached, as a failure. `blob` also checks that the
+/// bytes have the digest.
+pub trait BoundaryReader {
+    /// Reads a document.
     ///
     /// # Errors
-    /// When there is none, or more than one, or the boundary gives another one than was named.
-    pub fn find(named: Option<&str>, client: &Client) -> Result<Self, Failure> {
-        if let Some(name) = named.filter(|name| is_file(name)) {
-            return read_envelope(Path::new(name)).map(Self::File);
-        }
-        let id = find_proposal(client, named, Among::Open)?;
-        let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-        // Who names one proposal must never decide on another one.
-        if view.id != id {
-            let detail = format!("{id} was asked for, and the boundary gave {}: nothing was signed", view.id);
-            return Err(Failure::new(Exit::Refused, detail));
-        }
-        Ok(Self::Proposal(Box::new(view)))
-    }
+    /// The boundary's refusal, or that it can't be reached.
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure>;
 
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure>;
+
+    /// Reads a blob of the log and checks that it is the one that was named.
+    ///
+    /// # Errors
+    /// The boundary's refusal, that it can't be reached, or that it gave something else.
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure>;
+}
+
+impl Subject {
     /// The bytes that a signature covers.
     ///
     /// # Errors
@@ -85,34 +83,11 @@ impl Subject {
     }
 }
 
-/// Whether a name means a file: `-`, `*.json`, or with a `/`. What lies in the working directory has no say in it, or whoever
-/// can write there could put a file in the place of the id that an approver types.
-#[must_use]
-pub fn is_file(name: &str) -> bool {
-    name == "-" || name.contains('/') || name.ends_with(".json")
-}
-
-/// Reads an envelope file.
-///
-/// # Errors
-/// When it can't be read, or is none.
-pub fn read_envelope(path: &Path) -> Result<Envelope, Failure> {
-    let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
-    json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
-        let place = Shown::text(&path.to_string_lossy());
-        let advice = "make one with `countersign propose … --offline -o FILE`";
-        Failure::new(
-            Exit::Refused,
-            format!("{} is no envelope: {}; {advice}", place.as_str(), Shown::text(&error.to_string()).as_str()),
-        )
-    })
-}
-
 /// Gathers everything about `subject`. What can't be had is named, not invented.
 ///
 /// # Errors
 /// When the payload itself can't be had.
-pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sources, Failure> {
+pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) -> Result<Sources, Failure> {
     let mut sources = Sources { payload: subject.payload()?, ..Sources::default() };
     match subject {
         Subject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
@@ -206,7 +181,7 @@ pub fn gather(subject: &Subject, client: &Client, trust: &[Trust]) -> Result<Sou
 }
 
 /// The log entry of a seal: the envelope that the boundary signed.
-fn seal_entry(client: &Client, index: u64) -> Result<Vec<u8>, Failure> {
+fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Failure> {
     let odd = |what: &str| Failure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
     // A checkpoint's second line is the size of the tree.
@@ -234,7 +209,7 @@ fn entries_path(path: &TilePath) -> String {
 }
 
 /// The versions of the roster up to the one in force: the array that a bundle would bring.
-fn versions_in_force(client: &Client, seal: &SealView) -> Result<Vec<u8>, Failure> {
+fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, Failure> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
     }

@@ -8,8 +8,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::configured::problems;
 use crate::home::named_file::read_bounded;
+use crate::local::problems::problems;
 use crate::node::problem::{Problem, Problems};
 use crate::policy::file::{MAX_FILE_BYTES, Policy};
 use crate::policy::paths::Places;

@@ -4,17 +4,17 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::cli::project::Project;
-use crate::cli::run::decide::Rules;
-use crate::cli::run::environment;
-use crate::cli::run::live::Live;
-use crate::cli::run::profile::{Hold, Wanted};
-use crate::cli::run::prompt::Question;
-use crate::cli::run::receipt::{After, Before, Receipts};
-use crate::cli::run::runbook::{Chosen, Runbook};
-use crate::cli::run::work::Work;
-use crate::cli::signals::Signals;
 use crate::crossing::cross::outcome_of;
+use crate::local::decide::Rules;
+use crate::local::environment;
+use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
+use crate::local::output_copier::OutputCopier;
+use crate::local::project::Project;
+use crate::local::prompt::Question;
+use crate::local::runbook::{Chosen, Runbook};
+use crate::local::signals::Signals;
+use crate::local::signed_receipts::{After, Before, Receipts};
+use crate::local::working_directory::WorkingDirectory;
 use crate::policy::session::{Choice, Given, Session, plural};
 use crate::record::authorization::StepReference;
 use crate::record::local_receipt::Answer;
@@ -34,19 +34,19 @@ const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN
 const TRIES: usize = 3;
 
 /// The way through a runbook.
-pub(super) struct Walk<'a> {
-    pub(super) project: &'a Project,
-    pub(super) runbook: &'a Runbook,
-    pub(super) rules: &'a Rules,
-    pub(super) hold: &'a Hold,
-    pub(super) receipts: Option<&'a Receipts>,
-    pub(super) signals: &'a Signals,
-    pub(super) session: Session,
+pub struct Walk<'a> {
+    pub project: &'a Project,
+    pub runbook: &'a Runbook,
+    pub rules: &'a Rules,
+    pub hold: &'a HostSandbox,
+    pub receipts: Option<&'a Receipts>,
+    pub signals: &'a Signals,
+    pub session: Session,
     /// Whether a step has written to the terminal.
-    pub(super) wrote: bool,
+    pub wrote: bool,
     /// Where the step before worked, as it was told.
-    pub(super) told: Option<Work>,
-    pub(super) talk: &'a Terminal,
+    pub told: Option<WorkingDirectory>,
+    pub talk: &'a Terminal,
 }
 
 impl Walk<'_> {
@@ -54,7 +54,7 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// When it is denied or refused; nothing was run of it then.
-    pub(super) fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
+    pub fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
         // Everything is decided before anything is asked: what is denied can't hide behind a question.
@@ -72,8 +72,10 @@ impl Walk<'_> {
         };
         let mut answers = self.rules.given_beforehand();
         answers.extend(match self.hold.wanted() {
-            Wanted::Off(flag) => Some(Answer { question: "sandbox".to_owned(), answer: format!("off ({flag})") }),
-            Wanted::Strict | Wanted::BestEffort => None,
+            SandboxChoice::Off(flag) => {
+                Some(Answer { question: "sandbox".to_owned(), answer: format!("off ({flag})") })
+            }
+            SandboxChoice::Strict | SandboxChoice::BestEffort => None,
         });
         answers.extend(self.ask_all(definition.reference.as_str(), &questions)?);
         let before = Before {
@@ -136,7 +138,7 @@ impl Walk<'_> {
         before: &Before,
         prepared: &Prepared,
         withheld: &[String],
-        work: Work,
+        work: WorkingDirectory,
     ) -> Result<(), Failure> {
         let definition = &chosen.step.definition;
         if self.talk.json {
@@ -159,7 +161,7 @@ impl Walk<'_> {
             }
         }
         // Whoever expects files to be there, or to stay, is told where they are, and told once.
-        let in_place = matches!(work, Work::InPlace { .. });
+        let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.talk.err_is_terminal()) {
             self.talk.say(&format!("note: the step {}", work.words()));
         }
@@ -171,7 +173,7 @@ impl Walk<'_> {
     fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
         let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
         let cancel = CancelFlag::new().map_err(odd)?;
-        let mut live = Live::begin(self.talk, &cancel)?;
+        let mut live = OutputCopier::begin(self.talk, &cancel)?;
         self.signals.run_begins(&cancel);
         let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);
         self.signals.run_ended();
@@ -214,7 +216,7 @@ impl Walk<'_> {
         outcome: &Outcome,
         end: &End,
         cut: bool,
-        appended: Option<&super::local_log::Appended>,
+        appended: Option<&crate::local::local_log::Appended>,
     ) -> Result<(), Failure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
             self.talk.say(&format!("it was not seen to run: {why}"));

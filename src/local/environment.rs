@@ -71,15 +71,15 @@ const MOST: usize = 100 << 10;
 
 /// What a step inherits.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Inherited {
+pub struct Inherited {
     /// Sorted by name.
-    pub(super) variables: Vec<(String, String)>,
+    pub variables: Vec<(String, String)>,
     /// Names that policy allows and that are not handed on all the same, sorted.
-    pub(super) withheld: Vec<String>,
+    pub withheld: Vec<String>,
 }
 
 /// Filters the environment of this process. `own` names what the sandbox itself sets.
-pub(super) fn inherit(
+pub fn inherit(
     environment: impl Iterator<Item = (OsString, OsString)>,
     own: &[&str],
     allows: impl Fn(&str) -> bool,
@@ -106,7 +106,7 @@ impl Inherited {
     ///
     /// # Errors
     /// When it is more than a run takes.
-    pub(super) fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
+    pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, Failure> {
         self.variables.retain(|(name, _)| set.iter().all(|(other, _)| other != name));
         self.variables.extend(set);
         let bytes: usize = self.variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();

@@ -6,8 +6,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::project::Project;
-use crate::cli::run::decide::Rules;
+use crate::local::decide::Rules;
+use crate::local::project::Project;
 use crate::policy::ruling::Ruling;
 use crate::record::authorization::PermissionKind;
 use crate::record::profile::{Layer, Profile, Workdir};
@@ -15,7 +15,7 @@ use crate::terminal::exit::Failure;
 
 /// Where a step works.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Work {
+pub enum WorkingDirectory {
     /// In the current directory itself.
     InPlace {
         /// Which.
@@ -43,9 +43,9 @@ pub(super) enum Work {
     Declared,
 }
 
-impl Work {
+impl WorkingDirectory {
     /// What policy and this host come to. `held` are the layers that will be held; none means that the sandbox is off.
-    pub(super) fn find(rules: &Rules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
+    pub fn find(rules: &Rules, ruling: &Ruling, project: &Project, held: &[Layer], off: bool) -> Self {
         let Some(directory) = project.cwd.to_str().map(str::to_owned) else {
             return Self::Private("the name of the current directory is no text".to_owned());
         };
@@ -76,7 +76,7 @@ impl Work {
     ///
     /// # Errors
     /// When the command line gives paths that can't be given beside it.
-    pub(super) fn put(&mut self, profile: &mut Profile, rules: &Rules) -> Result<(), Failure> {
+    pub fn put(&mut self, profile: &mut Profile, rules: &Rules) -> Result<(), Failure> {
         if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
             *self = Self::Declared;
             return Ok(());
@@ -117,7 +117,7 @@ impl Work {
     }
 
     /// Puts the directory alone into a profile that holds nothing back.
-    pub(super) fn put_off(&self, profile: &mut Profile) {
+    pub fn put_off(&self, profile: &mut Profile) {
         if let Self::InPlace { directory, .. } = self {
             profile.workdir = Workdir::InPlace;
             profile.write = vec![directory.clone()];
@@ -125,7 +125,7 @@ impl Work {
     }
 
     /// In words.
-    pub(super) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         match self {
             Self::InPlace { directory, .. } => format!("works in {directory}"),
             Self::Overlay { directory, .. } => {
@@ -142,7 +142,7 @@ impl Work {
     }
 
     /// The word of the profile.
-    pub(super) const fn word(&self) -> &'static str {
+    pub const fn word(&self) -> &'static str {
         match self {
             Self::InPlace { .. } | Self::Given { .. } => "in-place",
             Self::Overlay { .. } => "overlay",

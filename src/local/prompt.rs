@@ -7,20 +7,20 @@ use crate::terminal::screen::{Screen, Shown, Tone};
 
 /// One thing that policy asks about, with everywhere it stands in the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Question {
+pub struct Question {
     /// What is asked.
-    pub(super) asked: Permission,
+    pub asked: Permission,
     /// Where it stands.
-    pub(super) places: Vec<Occurrence>,
+    pub places: Vec<Occurrence>,
 }
 
 /// One place of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Occurrence {
+pub struct Occurrence {
     /// `file:line:column`.
-    pub(super) at: String,
+    pub at: String,
     /// Wrappers that run it, outermost first.
-    pub(super) via: Vec<String>,
+    pub via: Vec<String>,
 }
 
 const fn letter(choice: Choice) -> &'static str {
@@ -48,20 +48,20 @@ const MOST: usize = 128;
 
 impl Question {
     /// What was typed, if it is one of the choices that are offered. Nothing is meant by an empty line.
-    pub(super) fn choice(&self, typed: &str) -> Option<Choice> {
+    pub fn choice(&self, typed: &str) -> Option<Choice> {
         let typed = typed.trim().to_ascii_lowercase();
         Choice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
     }
 
     /// As a receipt has it.
-    pub(super) fn recorded(&self) -> String {
+    pub fn recorded(&self) -> String {
         let Permission { kind, what, why } = &self.asked;
         let place = self.places.first().map_or(String::new(), |place| format!(", {}", cut(&place.at)));
         format!("{} {} ({}{place})", word(*kind), cut(what), reason_word(*why))
     }
 
     /// What the person sees. Nothing of the runbook reaches a terminal but as printable ASCII.
-    pub(super) fn screen(&self, step: &str) -> Screen {
+    pub fn screen(&self, step: &str) -> Screen {
         let mut screen = Screen::default();
         screen.heading("Policy asks");
         screen.field("step", &Shown::text(step));
@@ -86,7 +86,7 @@ impl Question {
     }
 
     /// The line that stands before what is typed.
-    pub(super) fn ask(&self) -> String {
+    pub fn ask(&self) -> String {
         let letters: Vec<&str> = Choice::offered(self.asked.why).iter().map(|choice| letter(*choice)).collect();
         format!("allow it? [{}]", letters.join("/"))
     }
@@ -101,7 +101,7 @@ impl Question {
     }
 
     /// What it is.
-    pub(super) const fn noun(&self) -> &'static str {
+    pub const fn noun(&self) -> &'static str {
         match self.asked.kind {
             PermissionKind::Run => "command",
             PermissionKind::Read | PermissionKind::Write => "path",
@@ -110,7 +110,7 @@ impl Question {
     }
 
     /// The flag that would allow it, where one would.
-    pub(super) fn flag(&self) -> Option<String> {
+    pub fn flag(&self) -> Option<String> {
         let flag = match self.asked.kind {
             PermissionKind::Run => "--allow-run",
             PermissionKind::Read => "--allow-read",

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::cli::configured::problems;
-use crate::cli::project::Project;
 use crate::home::parameters::typed;
+use crate::local::problems::problems;
+use crate::local::project::Project;
 use crate::node::problem::{Problem, Problems};
 use crate::registry::parameters::Params;
 use crate::registry::{RegisteredStep, Registry};
@@ -19,24 +19,24 @@ use crate::yaml::Place;
 
 /// The steps that are to run, in their order.
 #[derive(Debug)]
-pub(super) struct Runbook {
+pub struct Runbook {
     /// The file as the person named it.
-    pub(super) shown: String,
+    pub shown: String,
     /// What overrides of policy know it by.
-    pub(super) name: String,
+    pub name: String,
     /// Each with its parameters, complete.
-    pub(super) steps: Vec<Chosen>,
+    pub steps: Vec<Chosen>,
 }
 
 /// One step that is to run.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub struct Chosen {
     /// The step.
-    pub(super) step: Arc<RegisteredStep>,
+    pub step: Arc<RegisteredStep>,
     /// The line of the file before the first of its script.
-    pub(super) fence_line: usize,
+    pub fence_line: usize,
     /// Its parameters, defaults filled in.
-    pub(super) params: Params,
+    pub params: Params,
 }
 
 /// `FILE` or `FILE:STEP`. A file's name ends as those of runbooks do, so that there is one way to read it.
@@ -60,12 +60,7 @@ impl Runbook {
     ///
     /// # Errors
     /// Every error of the file; an unknown step; parameters that don't fit.
-    pub(super) fn read(
-        text: &str,
-        given: &[String],
-        params: Map<String, Value>,
-        project: &Project,
-    ) -> Result<Self, Failure> {
+    pub fn read(text: &str, given: &[String], params: Map<String, Value>, project: &Project) -> Result<Self, Failure> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
         // Links are followed once, here: neither `./`, `..` nor a link escapes a rule for a path.
@@ -169,7 +164,7 @@ fn choose(
 }
 
 /// Where a place in a script stands in the file, as `file:line:column`; the column is that of the script's line.
-pub(super) fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
+pub fn at(shown: &str, fence_line: usize, line: usize, column: usize) -> String {
     format!("{shown}:{}:{column}", fence_line + line)
 }
 

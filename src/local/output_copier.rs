@@ -23,7 +23,7 @@ const QUEUE: usize = 256;
 
 /// Takes what a step writes.
 #[derive(Debug)]
-pub(super) struct Live {
+pub struct OutputCopier {
     queue: SyncSender<(StreamName, u64, Vec<u8>)>,
     writer: JoinHandle<Result<(), Failure>>,
     stdout: Tally,
@@ -33,8 +33,8 @@ pub(super) struct Live {
 /// All that was taken, and the writer that may still be at it.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Taken {
-    pub(super) output: Output,
+pub struct Taken {
+    pub output: Output,
     writer: JoinHandle<Result<(), Failure>>,
 }
 
@@ -45,12 +45,12 @@ struct Tally {
     blake3: Blake3Stream,
 }
 
-impl Live {
+impl OutputCopier {
     /// Begins to write; `cancel` is raised when nobody reads any more.
     ///
     /// # Errors
     /// When there is no thread left.
-    pub(super) fn begin(talk: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
+    pub fn begin(talk: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
         let (talk, cancel) = (talk.clone(), cancel.clone());
         let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
@@ -71,7 +71,7 @@ impl Live {
     }
 
     /// Takes a piece.
-    pub(super) fn take(&mut self, chunk: Chunk<'_>) {
+    pub fn take(&mut self, chunk: Chunk<'_>) {
         let (name, tally) = match chunk.stream {
             Stream::Stdout => (StreamName::Stdout, &mut self.stdout),
             Stream::Stderr => (StreamName::Stderr, &mut self.stderr),
@@ -85,7 +85,7 @@ impl Live {
     }
 
     /// The run is over.
-    pub(super) fn end(self, stdout: &Capture, stderr: &Capture) -> Taken {
+    pub fn end(self, stdout: &Capture, stderr: &Capture) -> Taken {
         let Self { queue, writer, stdout: out, stderr: err } = self;
         drop(queue);
         Taken { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
@@ -97,7 +97,7 @@ impl Taken {
     ///
     /// # Errors
     /// When it could not be.
-    pub(super) fn written(self) -> Result<(), Failure> {
+    pub fn written(self) -> Result<(), Failure> {
         let panicked = |_| Err(Failure::new(Exit::Unreachable, "the output could not be written"));
         self.writer.join().unwrap_or_else(panicked)
     }

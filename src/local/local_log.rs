@@ -21,22 +21,22 @@ use crate::terminal::screen::Shown;
 
 /// Where the log is; nothing is opened yet.
 #[derive(Debug, Clone)]
-pub(super) struct LocalLog {
+pub struct LocalLog {
     directory: PathBuf,
 }
 
 /// A receipt is in the log, durably.
 #[derive(Debug)]
-pub(super) struct Appended {
+pub struct Appended {
     /// Digest of its payload: what the next one names.
-    pub(super) digest: ContentDigest,
+    pub digest: ContentDigest,
     /// Where the bytes of a line that was cut short were put, if there was one.
-    pub(super) mended: Option<PathBuf>,
+    pub mended: Option<PathBuf>,
 }
 
 /// One line of the log.
 #[derive(Debug)]
-pub(super) enum Line {
+pub enum Line {
     /// An envelope that may hold a local receipt.
     Envelope(Envelope),
     /// No envelope, and why.
@@ -54,7 +54,7 @@ impl LocalLog {
     ///
     /// # Errors
     /// When the environment names no home.
-    pub(super) fn of_process() -> Result<Self, Failure> {
+    pub fn of_process() -> Result<Self, Failure> {
         Self::of(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
     }
 
@@ -70,12 +70,12 @@ impl LocalLog {
     }
 
     /// The log's file.
-    pub(super) fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.directory.join(FILE)
     }
 
     /// The log's directory.
-    pub(super) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -83,7 +83,7 @@ impl LocalLog {
     ///
     /// # Errors
     /// Why none could.
-    pub(super) fn check_writable(&self) -> Result<(), Failure> {
+    pub fn check_writable(&self) -> Result<(), Failure> {
         let mut file = self.open()?;
         let _ = self.tail(&mut file)?;
         Ok(())
@@ -93,7 +93,7 @@ impl LocalLog {
     ///
     /// # Errors
     /// When it can't be made or written; then the log is as it was.
-    pub(super) fn append(
+    pub fn append(
         &self,
         make: impl FnOnce(Option<ContentDigest>) -> Result<Envelope, Failure>,
     ) -> Result<Appended, Failure> {
@@ -121,7 +121,7 @@ impl LocalLog {
     ///
     /// # Errors
     /// When it can't be read.
-    pub(super) fn read(&self) -> Result<Option<impl Iterator<Item = Result<Line, Failure>> + '_>, Failure> {
+    pub fn read(&self) -> Result<Option<impl Iterator<Item = Result<Line, Failure>> + '_>, Failure> {
         let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(self.file()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

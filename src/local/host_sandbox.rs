@@ -3,10 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::project::Project;
-use crate::cli::run::decide::Rules;
-use crate::cli::run::work::Work;
 use crate::home::directories::Home;
+use crate::local::decide::Rules;
+use crate::local::project::Project;
+use crate::local::working_directory::WorkingDirectory;
 use crate::node::config;
 use crate::policy::profile::{Given, Level, effective};
 use crate::policy::ruling::Ruling;
@@ -22,7 +22,7 @@ use crate::terminal::streams::Terminal;
 
 /// What the person asked of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum SandboxChoice {
     /// Every layer, or the step is refused.
     Strict,
     /// What this host holds; each missing layer is said.
@@ -31,9 +31,9 @@ pub(super) enum Wanted {
     Off(&'static str),
 }
 
-impl Wanted {
+impl SandboxChoice {
     /// In words, with what a step works in.
-    pub(super) fn words(self) -> String {
+    pub fn words(self) -> String {
         match self {
             Self::Strict => "sandbox strict".to_owned(),
             Self::BestEffort => "sandbox best-effort".to_owned(),
@@ -44,8 +44,8 @@ impl Wanted {
 
 /// This host's sandbox, for one call of the command.
 #[derive(Debug)]
-pub(super) struct Hold {
-    wanted: Wanted,
+pub struct HostSandbox {
+    wanted: SandboxChoice,
     sandbox: LinuxSandbox,
     /// Removed with this.
     scratch: tempfile::TempDir,
@@ -55,49 +55,49 @@ pub(super) struct Hold {
 ///
 /// # Errors
 /// What the step can't have.
-pub(super) fn profile(
-    wanted: Wanted,
+pub fn profile(
+    wanted: SandboxChoice,
     held: Vec<crate::record::profile::Layer>,
     ruling: &Ruling,
     declared: &DeclaredSandbox,
     rules: &Rules,
-    work: &mut Work,
+    work: &mut WorkingDirectory,
 ) -> Result<Profile, Failure> {
     let level = match wanted {
-        Wanted::Strict => Level::Strict,
-        Wanted::BestEffort => Level::BestEffort(held),
-        Wanted::Off(_) => Level::BestEffort(Vec::new()),
+        SandboxChoice::Strict => Level::Strict,
+        SandboxChoice::BestEffort => Level::BestEffort(held),
+        SandboxChoice::Off(_) => Level::BestEffort(Vec::new()),
     };
     // No configuration of a boundary is asked: a runbook may ask for as much as one with an untouched configuration gives.
     let given = Given { level, limits: Limits::default(), maximum: config::maximum() };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
-    if matches!(wanted, Wanted::Off(_)) {
+    if matches!(wanted, SandboxChoice::Off(_)) {
         // Whatever there is can be reached anyway.
         work.put_off(&mut profile);
     } else {
         work.put(&mut profile, rules)?;
     }
-    if let Wanted::Off(flag) = wanted {
+    if let SandboxChoice::Off(flag) = wanted {
         profile.off_reason = Some(format!("the person at the terminal gave {flag}"));
     }
     Ok(profile)
 }
 
-impl Hold {
+impl HostSandbox {
     /// Finds out what this host holds, by doing it once, and says what it does not.
     ///
     /// # Errors
     /// When no run can be prepared at all.
-    pub(super) fn prepare(wanted: Wanted, log: Option<&Path>, talk: &Terminal) -> Result<Self, Failure> {
+    pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, talk: &Terminal) -> Result<Self, Failure> {
         // The person's keys and receipts are in no step's view.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
         let own = home.config.into_iter().chain(ssh).chain(log.map(Path::to_owned));
         let private: Vec<PathBuf> = own.filter(|path| path.exists()).collect();
-        let private = if matches!(wanted, Wanted::Off(_)) { Vec::new() } else { private };
+        let private = if matches!(wanted, SandboxChoice::Off(_)) { Vec::new() } else { private };
         let hold = Self::new(wanted, private)?;
-        if wanted == Wanted::BestEffort {
+        if wanted == SandboxChoice::BestEffort {
             for state in &hold.sandbox.probe().layers {
                 if let Some(missing) = &state.missing {
                     talk.say(&format!(
@@ -119,7 +119,7 @@ impl Hold {
         Ok(hold)
     }
 
-    fn new(wanted: Wanted, private: Vec<PathBuf>) -> Result<Self, Failure> {
+    fn new(wanted: SandboxChoice, private: Vec<PathBuf>) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(
                 Exit::Unreachable,
@@ -149,19 +149,19 @@ impl Hold {
     }
 
     /// The directory that is removed with this.
-    pub(super) fn scratch(&self) -> &Path {
+    pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
     /// What was asked for.
-    pub(super) const fn wanted(&self) -> Wanted {
+    pub const fn wanted(&self) -> SandboxChoice {
         self.wanted
     }
 
     /// Where a step works: what policy lets it have of the current directory.
-    pub(super) fn work(&self, rules: &Rules, ruling: &Ruling, project: &Project) -> Work {
-        let off = matches!(self.wanted, Wanted::Off(_));
-        Work::find(rules, ruling, project, &self.sandbox.probe().held(), off)
+    pub fn work(&self, rules: &Rules, ruling: &Ruling, project: &Project) -> WorkingDirectory {
+        let off = matches!(self.wanted, SandboxChoice::Off(_));
+        WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), off)
     }
 
     /// The profile of a step, and that this host holds it. Where it can't have the current directory, as when the person's
@@ -169,27 +169,27 @@ impl Hold {
     ///
     /// # Errors
     /// What the step can't have, or this host can't hold; then nothing is run.
-    pub(super) fn check(
+    pub fn check(
         &self,
         ruling: &Ruling,
         declared: &DeclaredSandbox,
         rules: &Rules,
-        work: &mut Work,
+        work: &mut WorkingDirectory,
     ) -> Result<Prepared, Failure> {
         let held = self.sandbox.probe().held();
         let checked = self.sandbox.check(&profile(self.wanted, held.clone(), ruling, declared, rules, work)?);
         let checked = match checked {
             Err(why @ (Unavailable::Path { .. } | Unavailable::Private { .. }))
-                if matches!(work, Work::InPlace { .. } | Work::Overlay { .. }) =>
+                if matches!(work, WorkingDirectory::InPlace { .. } | WorkingDirectory::Overlay { .. }) =>
             {
-                *work = Work::Private(why.to_string());
+                *work = WorkingDirectory::Private(why.to_string());
                 self.sandbox.check(&profile(self.wanted, held, ruling, declared, rules, work)?)
             }
             other => other,
         };
         checked.map_err(|unavailable| {
             let advice = match (&unavailable, self.wanted) {
-                (Unavailable::Layer { .. } | Unavailable::Private { .. }, Wanted::Strict) => {
+                (Unavailable::Layer { .. } | Unavailable::Private { .. }, SandboxChoice::Strict) => {
                     "; or run it with what this host holds (--sandbox), or with none (--no-sandbox)"
                 }
                 _ => "",
@@ -199,13 +199,7 @@ impl Hold {
     }
 
     /// Runs a step to its end; when this returns its whole tree is dead.
-    pub(super) fn run(
-        &self,
-        prepared: Prepared,
-        plan: Plan,
-        live: &mut dyn FnMut(Chunk<'_>),
-        cancel: &CancelFlag,
-    ) -> Report {
+    pub fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
         self.sandbox.run(prepared, plan, live, cancel)
     }
 }

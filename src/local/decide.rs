@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::granted::{GrantArgs, literal};
-use crate::cli::project::Project;
-use crate::cli::run::prompt::{Occurrence, Question};
-use crate::cli::run::runbook::{Chosen, Runbook, at};
 use crate::crypto::digest::PolicyDigest;
+use crate::local::grant_options::{GrantArgs, literal};
+use crate::local::project::Project;
+use crate::local::prompt::{Occurrence, Question};
+use crate::local::runbook::{Chosen, Runbook, at};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Flags, Verdict, Where, decide_env, decide_path};
 use crate::policy::file::Policy;
@@ -26,12 +26,12 @@ use crate::terminal::streams::Terminal;
 /// What is allowed and denied beforehand.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
-pub(super) struct RuleArgs {
+pub struct RuleArgs {
     /// The policy file; else the nearest one upward (.rundownrc, .json, .yaml, .yml, package.json), else the built-in lists
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) grants: GrantArgs,
+    pub grants: GrantArgs,
     /// Deny whatever would be asked; also where there is no terminal
     #[arg(long)]
     non_interactive: bool,
@@ -39,7 +39,7 @@ pub(super) struct RuleArgs {
 
 /// Policy, and the person's flags.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     args: RuleArgs,
     policy: Policy,
     /// Where the policy is from, in words.
@@ -57,7 +57,7 @@ impl Rules {
     ///
     /// # Errors
     /// Everything wrong with the file, or a flag that is no pattern.
-    pub(super) fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, Failure> {
+    pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, Failure> {
         let (policy, from) = if args.grants.allows_all() {
             // Nothing that lies around is read for a decision that is not made.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
@@ -79,7 +79,7 @@ impl Rules {
     }
 
     /// What policy says of the runbook.
-    pub(super) fn ruling(&self) -> Ruling {
+    pub fn ruling(&self) -> Ruling {
         resolve_path(&self.policy, Builtins::current(), &self.runbook)
     }
 
@@ -87,7 +87,7 @@ impl Rules {
     ///
     /// # Errors
     /// When anything is denied: with its place and the rule that says so.
-    pub(super) fn decide(&self, ruling: &Ruling, chosen: &Chosen, shown: &str) -> Result<Vec<Question>, Failure> {
+    pub fn decide(&self, ruling: &Ruling, chosen: &Chosen, shown: &str) -> Result<Vec<Question>, Failure> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, Where::Terminal, &self.flags);
         let refused =
@@ -142,17 +142,17 @@ impl Rules {
     }
 
     /// Whether a step inherits this variable.
-    pub(super) fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
+    pub fn allows_variable(&self, ruling: &Ruling, name: &str) -> bool {
         decide_env(ruling, name, Where::Terminal, &self.flags).verdict == Verdict::Allow
     }
 
     /// Whether a step may have this path of the host.
-    pub(super) fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
+    pub fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
         decide_path(ruling, kind, real, Where::Terminal, &self.flags).verdict == Verdict::Allow
     }
 
     /// What no step may read or write, as patterns over whole paths. A mask knows no difference between the two.
-    pub(super) fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
+    pub fn denied_paths(&self, ruling: &Ruling) -> Vec<String> {
         if self.args.grants.allows_all() {
             return Vec::new();
         }
@@ -177,17 +177,17 @@ impl Rules {
     }
 
     /// Paths outside of the current directory that the command line gives to a step: to read, and to write.
-    pub(super) fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
+    pub fn elsewhere(&self) -> (&[PathBuf], &[PathBuf]) {
         (&self.elsewhere[0], &self.elsewhere[1])
     }
 
     /// Whether the policy of runs to come is another than before: only a person writes policy.
-    pub(super) fn was_changed(&self, project: &Project) -> bool {
+    pub fn was_changed(&self, project: &Project) -> bool {
         upward(project) != self.found
     }
 
     /// Who answers what is asked.
-    pub(super) fn answers(&self) -> Answers {
+    pub fn answers(&self) -> Answers {
         let nobody = if self.args.non_interactive {
             Some("--non-interactive denies whatever would be asked")
         } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
@@ -199,7 +199,7 @@ impl Rules {
     }
 
     /// What the command line answered beforehand, as a receipt has it.
-    pub(super) fn given_beforehand(&self) -> Vec<Answer> {
+    pub fn given_beforehand(&self) -> Vec<Answer> {
         let mut given = Vec::new();
         if self.args.grants.allows_all() {
             given.push(Answer { question: "policy".to_owned(), answer: "none (--allow-all)".to_owned() });
@@ -216,19 +216,19 @@ impl Rules {
     }
 
     /// Says loudly what is not in force.
-    pub(super) fn say_what_is_off(&self, talk: &Terminal) {
+    pub fn say_what_is_off(&self, talk: &Terminal) {
         if self.args.grants.allows_all() {
             talk.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
         }
     }
 
     /// Names the policy.
-    pub(super) const fn digest(&self) -> PolicyDigest {
+    pub const fn digest(&self) -> PolicyDigest {
         self.policy.digest()
     }
 
     /// Where the policy is from, in words.
-    pub(super) fn from(&self) -> &str {
+    pub fn from(&self) -> &str {
         &self.from
     }
 }

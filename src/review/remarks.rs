@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use crate::cli::review::compare::Comparison;
-use crate::cli::review::derive::{COVERED, Derived, Finding, RosterSource, Sources, TRUSTED};
-use crate::cli::review::hidden::hidden;
-use crate::cli::review::lines::{Heaviness, Line, MOST_PARAMETERS, paths, plain_or_quoted};
-use crate::cli::review::render::PROC_FULL;
 use crate::crypto::canonical::to_canonical;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
 use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::review::comparison::Comparison;
+use crate::review::derived::{COVERED, Derived, Finding, TRUSTED};
+use crate::review::hidden::hidden;
+use crate::review::line::MOST_PARAMETERS;
+use crate::review::line::{Heaviness, Line};
+use crate::review::sources::{RosterSource, Sources};
+use crate::review::words::{PROC_FULL, paths, plain_or_quoted};
 use crate::terminal::screen::{Shown, leaves, path_key};
 
 /// The longest value, in bytes, that is read at a glance.

@@ -2,14 +2,15 @@
 //!
 //! Nothing is judged here. The script is first, because it may scroll; the decision is last, because it stays.
 
-use crate::cli::review::compare::{Change, Comparison};
-use crate::cli::review::coverage::Why;
-use crate::cli::review::derive::{Derived, Finding, Sources, Standing};
-use crate::cli::review::lines::{Line, MOST_REMARKS, ROW, Weight};
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
-use crate::record::step::Approvals;
-use crate::sandbox::shared_memory_bytes;
+use crate::review::comparison::{Change, Comparison};
+use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::line::{Line, Weight};
+use crate::review::line::{MOST_REMARKS, ROW};
+use crate::review::signed_field::Why;
+use crate::review::sources::Sources;
+use crate::review::words::{PROC_FULL, bytes, duration_ms};
 use crate::terminal::screen::{Screen, Shown, Tone};
 
 /// Where the script is, below what does not fit on the decision screen.
@@ -232,7 +233,7 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         (_, true) => bytes(limits.disk_bytes),
         (_, false) => format!("{}, without namespaces what the host has", bytes(limits.disk_bytes)),
     };
-    let shared = bytes(shared_memory_bytes(limits));
+    let shared = bytes(limits.shared_memory_bytes());
     let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
     let off = profile.off_reason.iter().map(|reason| {
         format!("THE SANDBOX IS OFF ({reason}): of the lines below only those of limits hold, and the end of the whole process tree")
@@ -257,9 +258,6 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     off.chain(lines).collect()
 }
 
-/// What a run with the whole of /proc sees.
-pub const PROC_FULL: &str = "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, \
-     load, and the list of the kernel's keys";
 const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
 /// Which of the two holds is in the receipt.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
@@ -267,48 +265,3 @@ const UNGROUPED: &str = ", of each process alone where no control group holds th
 /// The kernel counts, and never refuses, what root has.
 const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";
-
-/// Exact: a unit only where it divides without rest.
-#[must_use]
-pub fn duration_ms(ms: u64) -> String {
-    match ms {
-        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
-        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
-        _ => format!("{ms} ms"),
-    }
-}
-
-/// Exact: a unit only where it divides without rest.
-#[must_use]
-pub fn bytes(count: u64) -> String {
-    match count {
-        0 => "0 bytes".to_owned(),
-        _ if count.is_multiple_of(1 << 30) => format!("{} GiB", count >> 30),
-        _ if count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
-        _ if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
-        _ => format!("{count} bytes"),
-    }
-}
-
-/// A quorum rule in words.
-#[must_use]
-pub fn rule_words(rule: &Approvals) -> String {
-    let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
-    let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
-    match (rule.each, groups.as_slice()) {
-        (_, []) => format!("{people} of whom policy names"),
-        (Some(true), _) => format!("{people} of each of {}, nobody filling two places", groups.join(", ")),
-        (_, [one]) => format!("{people} of {one}"),
-        _ => format!("{people} of {} (any of them)", groups.join(", ")),
-    }
-}
-
-/// Seconds in words.
-#[must_use]
-pub fn span(seconds: i64) -> String {
-    match seconds {
-        i64::MIN..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}

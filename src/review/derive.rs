@@ -5,10 +5,7 @@
 
 use serde_json::Value;
 
-use crate::cli::review::coverage::{self, Why};
-use crate::cli::review::lines::Lines;
 use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
-use crate::crypto::sshsig::KeyId;
 use crate::crypto::{canonical, json};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
@@ -17,177 +14,17 @@ use crate::policy::profile::{Given, Level, effective};
 use crate::policy::ruling;
 use crate::record::authorization::{Authorization, Permission};
 use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use crate::record::ident::Name;
+use crate::record::envelope::{Base64, Signed};
 use crate::record::profile::{Layer, Limits, Profile};
 use crate::record::seal::Seal;
 use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
-use crate::trust::roster::TrustedRoster;
-
-/// Everything that a review is made of, as it was gathered: none of it is believed.
-#[derive(Debug, Clone, Default)]
-pub struct Sources {
-    /// The bytes that a signature would cover.
-    pub payload: Vec<u8>,
-    /// The step's definition, by the digest in the payload.
-    pub definition: Option<Vec<u8>>,
-    /// The seal in force.
-    pub seal: Option<Envelope>,
-    /// The policy that the seal names.
-    pub policy: Option<Vec<u8>>,
-    /// The built-in lists that the seal names.
-    pub builtins: Option<Vec<u8>>,
-    /// The configuration that the seal names.
-    pub configuration: Option<Vec<u8>>,
-    /// Whom to believe.
-    pub roster: RosterSource,
-    /// Signatures that stand in a file.
-    pub signatures: Vec<EnvelopeSignature>,
-    /// How far the boundary says the quorum is.
-    pub told: Option<Told>,
-    /// The last run of this step that succeeded, as the boundary tells it.
-    pub last: Option<LastRun>,
-    /// Whether the boundary could be asked for it.
-    pub asked_last: bool,
-    /// The key that the approver would sign with.
-    pub mine: Option<KeyId>,
-    /// What could not be had, and why.
-    pub missing: Vec<String>,
-}
-
-/// The roster that the review goes by.
-#[derive(Debug, Clone, Default)]
-pub enum RosterSource {
-    /// There is none at all.
-    #[default]
-    None,
-    /// The approver's own, and where it is from.
-    Trusted(Box<TrustedRoster>, String),
-    /// The boundary's: a word, not trust.
-    BoundarysWord(Box<TrustedRoster>),
-}
-
-impl RosterSource {
-    /// The roster, trusted or not.
-    #[must_use]
-    pub fn roster(&self) -> Option<&TrustedRoster> {
-        match self {
-            Self::None => None,
-            Self::Trusted(roster, _) | Self::BoundarysWord(roster) => Some(roster),
-        }
-    }
-
-    /// The roster, when the approver trusts it.
-    #[must_use]
-    pub fn trusted(&self) -> Option<&TrustedRoster> {
-        match self {
-            Self::Trusted(roster, _) => Some(roster),
-            Self::None | Self::BoundarysWord(_) => None,
-        }
-    }
-}
-
-/// What the boundary tells of a pending proposal.
-#[derive(Debug, Clone, Default)]
-pub struct Told {
-    /// Its status, in one word.
-    pub status: String,
-    /// Why it is approved and has not begun.
-    pub held_up: Option<String>,
-    /// People whose signatures it counts.
-    pub approvers: Vec<Name>,
-    /// Groups from which it still needs somebody.
-    pub missing: Vec<String>,
-    /// Who it says can't count.
-    pub excluded: Vec<Name>,
-    /// The fewest people that it needs.
-    pub required: u64,
-}
-
-/// The last run of a step that succeeded, as the boundary tells it.
-#[derive(Debug, Clone)]
-pub struct LastRun {
-    /// Its receipt's id.
-    pub receipt: String,
-    /// When it ended.
-    pub finished_at: String,
-    /// The digest of what ran.
-    pub digest: StepDigest,
-    /// What ran, where it could be had.
-    pub definition: Option<Vec<u8>>,
-    /// With which parameters.
-    pub params: Value,
-    /// How many runs of the step succeeded.
-    pub runs: u64,
-    /// In which sandbox, where its receipt could be had.
-    pub profile: Option<Profile>,
-    /// With which permissions, where its receipt could be had.
-    pub permissions: Option<Vec<Permission>>,
-    /// How many denied names were masked, where its receipt says so.
-    pub masked: Option<u64>,
-    /// How many names the run before it masked, where its receipt warns that this one masked none.
-    pub masked_before: Option<u64>,
-}
-
-/// One thing that was looked into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What.
-    pub what: &'static str,
-    /// What came of it.
-    pub finding: Finding,
-}
-
-/// What came of a check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// It holds.
-    Holds,
-    /// It does not, and why.
-    Fails(String),
-    /// It could not be looked into, and why.
-    NotChecked(String),
-}
-
-/// Whether this may be signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// All that this program derived is what is to be signed.
-    Sound,
-    /// Nothing contradicts, but there is no trusted roster to check with.
-    NoTrust,
-    /// Something contradicts, or could not be checked.
-    Unsound,
-}
-
-/// What was found out.
-#[derive(Debug, Clone)]
-pub struct Derived {
-    /// Digest of the payload: what a signature names.
-    pub digest: AuthorizationDigest,
-    /// The payload, read strictly.
-    pub statement: Option<Statement<Authorization>>,
-    /// The payload as JSON, for the exact listing.
-    pub payload: Option<Value>,
-    /// The definition, when its digest is the signed one.
-    pub definition: Option<(StepDefinition, Value)>,
-    /// Rules that must all be met, and who makes them.
-    pub rules: Vec<(&'static str, Approvals)>,
-    /// The sandbox as this program derives it.
-    pub profile: Option<Profile>,
-    /// People whose signatures over these bytes this program verified.
-    pub signers: Vec<(Name, KeyId)>,
-    /// Signatures that are of nobody known, or do not verify.
-    pub strangers: Vec<String>,
-    /// Every check, in order.
-    pub checks: Vec<Check>,
-    /// Whether this may be signed.
-    pub standing: Standing,
-    /// What a face draws.
-    pub lines: Lines,
-}
+use crate::review::coverage;
+use crate::review::derived::{COVERED, Check, Derived, Finding, SANDBOX, SCRIPT_DIGEST, SEALED, Standing, TRUSTED};
+use crate::review::line::Lines;
+use crate::review::signed_field::{Field, Why};
+use crate::review::sources::Sources;
 
 /// Finds out all that can be found out.
 #[must_use]
@@ -244,16 +81,6 @@ pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
 
 const RUNS: &str = "policy lets this step run";
 const PERMISSIONS: &str = "permissions are what this program derives";
-/// The check that the sandbox follows from what is sealed.
-pub const SANDBOX: &str = "the sandbox is what this program derives";
-/// The check that boundary and epoch are those of the seal.
-pub const SEALED: &str = "boundary and epoch are the seal's";
-/// The check that what runs is the script that is shown.
-pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
-/// The check that no signed field is left out.
-pub const COVERED: &str = "every signed field is shown, or equals what is shown or a built-in default";
-/// The check that the approver trusts the roster in force.
-pub const TRUSTED: &str = "the roster in force is the one you trust";
 
 impl Derived {
     /// Whether this was looked into and holds.
@@ -263,7 +90,7 @@ impl Derived {
     }
 
     /// Every signed field is shown, or follows from what is shown.
-    pub(super) fn covered(&mut self, fields: &[coverage::Field]) {
+    pub(super) fn covered(&mut self, fields: &[Field]) {
         let nowhere = fields.iter().filter(|field| field.why == Why::Nowhere).map(|field| field.path.as_str());
         let nowhere: Vec<_> = nowhere.collect();
         let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, Why::Open(_)));

@@ -30,14 +30,14 @@ struct State {
 
 /// Listens for SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug, Clone)]
-pub(super) struct Signals(Arc<Mutex<State>>);
+pub struct Signals(Arc<Mutex<State>>);
 
 impl Signals {
     /// Begins to listen, and removes `scratch` when a signal ends the program; when this returns, no such signal ends the program by itself any more.
     ///
     /// # Errors
     /// When the program can't listen.
-    pub(super) fn listen(scratch: &Path) -> Result<Self, Failure> {
+    pub fn listen(scratch: &Path) -> Result<Self, Failure> {
         let failed = |what: String| Failure::new(Exit::Unreachable, format!("can't listen for Ctrl-C: {what}"));
         let state = State { scratch: scratch.to_owned(), ..State::default() };
         let signals = Self(Arc::new(Mutex::new(state)));
@@ -86,17 +86,17 @@ impl Signals {
     }
 
     /// From now on a signal ends this run.
-    pub(super) fn run_begins(&self, flag: &CancelFlag) {
+    pub fn run_begins(&self, flag: &CancelFlag) {
         self.lock().now = Now::Running(flag.clone());
     }
 
     /// From now on a signal waits until [`Signals::all_is_written`].
-    pub(super) fn run_ended(&self) {
+    pub fn run_ended(&self) {
         self.lock().now = Now::Finishing;
     }
 
     /// From now on a signal ends the program. Gives one that came since the run began.
-    pub(super) fn all_is_written(&self) -> Option<u8> {
+    pub fn all_is_written(&self) -> Option<u8> {
         let mut state = self.lock();
         state.now = Now::Idle;
         state.caught

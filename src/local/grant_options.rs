@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::project::{Project, real_program};
+use crate::local::project::{Project, real_program};
 use crate::policy::decide::{Flags, Granted};
 use crate::record::authorization::PermissionKind;
 use crate::record::host::split_patterns;

@@ -4,13 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cli::review::compare::{Comparison, compare};
-use crate::cli::review::coverage::{Field, Ground, Why};
-use crate::cli::review::derive::{Derived, Finding, RosterSource, Sources, Standing};
-use crate::cli::review::remarks;
-use crate::cli::review::render::{bytes, duration_ms, rule_words, span};
 use crate::crypto::canonical;
 use crate::crypto::digest::ContentDigest;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
@@ -18,147 +13,22 @@ use crate::record::ident::Name;
 use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use crate::record::step::{Approvals, StepDefinition};
 use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
+use crate::review::compare::compare;
+use crate::review::coverage::Ground;
+use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::line::{Line, Lines, MOST_PARAMETERS, ROW, Weight};
+use crate::review::remarks;
+use crate::review::signed_field::{Field, Why};
+use crate::review::sources::{RosterSource, Sources};
+use crate::review::words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
 use crate::terminal::screen::{Shown, Tone, leaves, lines_of, path_key};
 
-/// How much a line weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
-    /// It is on every decision screen.
-    Always,
-    /// It deserves a look before signing.
-    Remark(Heaviness),
-}
-
-/// How heavy a remark is; the heaviest come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Heaviness {
-    /// A check fails, or could not be made.
-    Fails,
-    /// The sandbox is off.
-    SandboxOff,
-    /// The run is a user of the host.
-    HostIdentity,
-    /// The run writes to the host itself.
-    LiveTree,
-    /// The run reaches a network.
-    Network,
-    /// The run gets something else of the host.
-    HostNeed,
-    /// What would run is not known before it runs.
-    Unknowable,
-    /// A built-in list denies it.
-    BuiltInDenied,
-    /// A text could be taken for another one.
-    HiddenText,
-    /// A value is too long to be read at a glance.
-    LongValue,
-    /// No run of this step has succeeded yet.
-    FirstRun,
-    /// It is not what ran last with success.
-    Changed,
-}
-
-impl Heaviness {
-    /// The word in `--json` and in the inbox.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Fails => "fails",
-            Self::SandboxOff => "sandbox-off",
-            Self::HostIdentity => "host-identity",
-            Self::LiveTree => "live-tree",
-            Self::Network => "network",
-            Self::HostNeed => "host",
-            Self::Unknowable => "unknown",
-            Self::BuiltInDenied => "deny-list",
-            Self::HiddenText => "hidden-text",
-            Self::LongValue => "long-value",
-            Self::FirstRun => "first-run",
-            Self::Changed => "changed",
-        }
-    }
-
-    /// Whether it is red.
-    #[must_use]
-    pub fn is_red(self) -> bool {
-        self <= Self::HiddenText
-    }
-}
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// How much it weighs.
-    pub weight: Weight,
-    /// What it is about; empty below a line of the same name.
-    pub name: &'static str,
-    /// How it strikes the eye.
-    pub tone: Tone,
-    /// What it says.
-    pub text: Shown,
-    /// The fields that its text shows: `signed.predicate.reason`, `definition.title`.
-    pub shows: Vec<String>,
-}
-
-impl Line {
-    /// A line that is always there.
-    #[must_use]
-    pub fn always(name: &'static str, text: Shown, shows: &[&str]) -> Self {
-        let shows = shows.iter().map(|path| (*path).to_owned()).collect();
-        Self { weight: Weight::Always, name, tone: Tone::Plain, text, shows }
-    }
-
-    /// A remark.
-    #[must_use]
-    pub fn remark(heaviness: Heaviness, text: Shown, shows: Vec<String>) -> Self {
-        let tone = if heaviness.is_red() { Tone::Bad } else { Tone::Plain };
-        Self { weight: Weight::Remark(heaviness), name: "remarks", tone, text, shows }
-    }
-
-    fn to_json(&self) -> Value {
-        let weight = match self.weight {
-            Weight::Always => "always",
-            Weight::Remark(heaviness) => heaviness.word(),
-        };
-        json!({"weight": weight, "name": self.name, "text": self.text.as_str(), "shows": self.shows})
-    }
-}
-
-/// All that a face draws of a review, besides the two complete lists of fields.
-#[derive(Debug, Clone, Default)]
-pub struct Lines {
-    /// What runs where, and who asked.
-    pub heading: Shown,
-    /// What the heading shows.
-    pub heading_shows: Vec<String>,
-    /// Values that the lines below show in part: they are whole above the script.
-    pub whole: Vec<Shown>,
-    /// What is said below the script.
-    pub foot: Shown,
-    /// What differs from the last run that succeeded.
-    pub comparison: Comparison,
-    /// The lines that are always there.
-    pub always: Vec<Line>,
-    /// Each parameter in a row.
-    pub parameters: Vec<Shown>,
-    /// The remarks, heaviest first.
-    pub remarks: Vec<Line>,
-    /// Every signed field, and where it is shown or why it need not be.
-    pub fields: Vec<Field>,
-}
-
-/// At most this many remarks are above the question.
-pub const MOST_REMARKS: usize = 5;
 /// The longest value that is whole on the decision screen: three lines of 80 columns.
 const WHOLE: usize = 180;
 /// So many characters of each end of a longer one.
 const END: usize = 60;
-/// At most this many parameters are on the decision screen.
-pub const MOST_PARAMETERS: usize = 12;
 /// So many rows of 80 columns are for parameters. If they need more, each gets one.
 const PARAMETER_ROWS: usize = 15;
-/// So many characters are in a row beside its name.
-pub const ROW: usize = 64;
 /// The longest value that is whole in a row, and so many characters of each end of a longer one.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
@@ -681,37 +551,4 @@ const MOST_PLACES: usize = 3;
 
 fn is_default(rule: &Approvals) -> bool {
     rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
-}
-
-/// The paths of an array's elements.
-#[must_use]
-pub fn paths(array: &str, count: usize) -> Vec<String> {
-    if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
-}
-
-/// A word as it is, where nothing about it could be misread; else between quotes.
-#[must_use]
-pub fn plain_or_quoted(word: &str) -> Shown {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
-    if !word.is_empty() && word.bytes().all(plain) { Shown::text(word) } else { Shown::quoted(word) }
-}
-
-/// So many of something, in words.
-#[must_use]
-pub fn counted(count: usize, what: &str) -> String {
-    let many = match (count, what) {
-        (1, _) => "",
-        (_, what) if what.ends_with('s') => "es",
-        _ => "s",
-    };
-    format!("{count} {what}{many}")
-}
-
-fn listed(names: &[&Name]) -> String {
-    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-    match names.as_slice() {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [before @ .., last] => format!("{} and {last}", before.join(", ")),
-    }
 }

@@ -1,65 +1,19 @@
-//! `review`: shows what a signature would cover, and never signs.
-//!
-//! What you see is what you sign: `derive` finds out by itself what the boundary's word must not be taken for, `lines`
-//! says it in lines with weights, `coverage` proves that they leave out no signed field, `render` draws them, and
-//! `approve` signs the very buffer that was shown.
-pub mod compare;
-pub mod coverage;
-pub mod derive;
-pub mod gather;
-pub mod hidden;
-pub mod lines;
-pub mod remarks;
-pub mod render;
-
-#[cfg(test)]
-mod tests;
+//! Everything about one proposal: gathered, derived, on a screen.
 
 use serde_json::{Value, json};
 
-use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
-use crate::cli::clock::now;
-use crate::cli::global::Global;
-use crate::cli::review::derive::{Derived, Finding, Sources, Standing, derive};
-use crate::cli::review::gather::{Subject, gather};
-use crate::cli::review::render::{decision, full};
-use crate::crypto::digest::AuthorizationDigest;
+use crate::boundary::view::{ProposalStatus, ProposalView};
 use crate::home::directories::Home;
-use crate::home::keys::{KeyArgs, Keys};
+use crate::home::keys::Keys;
 use crate::home::trusted_rosters::{TrustArgs, trust_advice};
-use crate::record::authorization::Authorization;
-use crate::record::code::Code;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
-use crate::remote::client::Client;
+use crate::review::derive::derive;
+use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::gather::{BoundaryReader, Subject, gather};
+use crate::review::render::{decision, full};
+use crate::review::sources::Sources;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::{Screen, Shown};
-use crate::terminal::streams::Terminal;
-
-/// Show what a signature would cover; never signs.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  countersign review                        the only pending proposal
-  countersign review 4f2a9c                 by the ending of its id
-  countersign review statement.json         a statement made with `propose --offline`
-  countersign review --full                 every signed field, through $PAGER at a terminal
-  countersign review --roster sha256:…      with a roster that you pinned
-
-Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts, or the proposal is over.")]
-pub struct Args {
-    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
-    /// means the only pending proposal
-    #[arg(value_name = "ID|FILE")]
-    proposal: Option<String>,
-    /// Show every signed field above the decision
-    #[arg(long)]
-    full: bool,
-    #[command(flatten)]
-    trust: TrustArgs,
-    #[command(flatten)]
-    key: KeyArgs,
-}
 
 /// Everything about one proposal, derived and on a screen.
 #[derive(Debug)]
@@ -70,38 +24,6 @@ pub struct Review {
     pub found: Derived,
 }
 
-/// Shows the review.
-///
-/// # Errors
-/// When there is nothing to show.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
-    let subject = Subject::find(args.proposal.as_deref(), &client)?;
-    if let Subject::Proposal(view) = &subject {
-        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
-    }
-    if let Subject::File(envelope) = &subject {
-        check_statement(envelope, &client, talk)?;
-    }
-    let keys = args.key.find().unwrap_or_default();
-    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
-    if talk.json {
-        talk.object(&review.to_json())?;
-    } else if args.full {
-        talk.page(&review.full())?;
-    } else {
-        talk.show(&review.screen())?;
-    }
-    Ok(match review.found.standing {
-        Standing::Sound => Exit::Done,
-        Standing::NoTrust => {
-            talk.say(&review.advice());
-            Exit::NoTrust
-        }
-        Standing::Unsound => Exit::Refused,
-    })
-}
-
 impl Review {
     /// Gathers, derives and renders.
     ///
@@ -109,7 +31,7 @@ impl Review {
     /// When the payload can't be had, or the trusted roster can't be read.
     pub fn make(
         subject: &Subject,
-        client: &Client,
+        client: &impl BoundaryReader,
         trust: &TrustArgs,
         keys: &Keys,
         now: Timestamp,
@@ -243,46 +165,6 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
     };
     let line = format!("{} {how}: nothing to sign", view.id);
     Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()))
-}
-
-/// Asks the boundary whether the statement in a file was denied meanwhile, or is over. Where the boundary gives no answer this
-/// says so and goes on: a statement can be signed where no boundary is near.
-///
-/// # Errors
-/// One line about how it ended.
-pub fn check_statement(envelope: &Envelope, client: &Client, talk: &Terminal) -> Result<(), Failure> {
-    // What can't be read is shown as such by the review.
-    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
-    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
-    let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
-    let unknown = |failure: &Failure| {
-        talk.say(&format!(
-            "note: it could not be asked whether this statement was denied or has run by now: {}",
-            Shown::text(&failure.message).as_str()
-        ));
-    };
-    match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
-        Ok(view) => {
-            if let Some(first) = view.denials.first() {
-                let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
-                let line = format!("{id} was denied by {} at {}: nothing to sign", names.join(", "), first.at);
-                return Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()));
-            }
-        }
-        Err(failure) => {
-            unknown(&failure);
-            return Ok(());
-        }
-    }
-    match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
-        Ok(view) if view.digest == digest => check_open(&view, false).map(drop),
-        Ok(_) => Ok(()),
-        Err(failure) if failure.has_code(Code::NotFound) => Ok(()),
-        Err(failure) => {
-            unknown(&failure);
-            Ok(())
-        }
-    }
 }
 
 /// A proposal is not over; only [`check_open`] makes it.
