@@ -56,6 +56,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
+    ("review", &["crypto", "record", "terminal", "registry", "policy", "trust", "home", "boundary"]),
     (
         "local",
         &[
@@ -67,7 +68,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote", "local",
+            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote", "local", "review",
         ],
     ),
 ];

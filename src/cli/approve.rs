@@ -256,19 +256,14 @@ fn sign(
     keys::sign(signer, Purpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
 }
 
-/// What `approve --yes` does after its checks, for the tests of the review.
-#[cfg(test)]
-pub(super) fn sign_reviewed(
-    review: &Review,
-    sound: Sound,
-    signer: &dyn crate::trust::signer::Signer,
-) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
-    sign(review, Consent(sound), signer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::canonical::to_canonical;
+    use crate::review::render::{SIGNED, full};
+    use crate::review::tests::{case, judged, key, section, signature};
+    use crate::terminal::screen::backwards;
+    use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
     fn a_person_agrees_by_the_digits_and_by_the_number_of_remarks_above() {
@@ -285,5 +280,23 @@ mod tests {
         ] {
             assert!(!agrees(answer, "40d1c539", more), "{answer:?} with {more}");
         }
+    }
+
+    // `approve` signs the one buffer that the screen was made from: what is read off the screen is what verifies.
+    #[test]
+    fn promise_4_the_bytes_shown_are_the_bytes_signed() {
+        let mut case = case();
+        case.reason = "one\n\u{202e}two \\ three".to_owned();
+        let sources = case.sources();
+        let found = judged(&sources);
+        let shown = full(&sources, &found).paint(80, false);
+        let review = Review { sources, found };
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("key.pem");
+        write_secret_key(&file, &key(1)).expect("written");
+        let signer = FileSigner::open(&file).expect("a key");
+        let signed = sign(&review, Consent(review.check_sound().expect("sound")), &signer).expect("signed");
+        let read = to_canonical(&backwards::document(&section(&backwards::logical(&shown), SIGNED), &[]));
+        assert_eq!(signed, signature(1, &read));
     }
 }

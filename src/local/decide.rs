@@ -31,10 +31,18 @@ pub struct RuleArgs {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
-    pub grants: GrantArgs,
+    grants: GrantArgs,
     /// Deny whatever would be asked; also where there is no terminal
     #[arg(long)]
     non_interactive: bool,
+}
+
+impl RuleArgs {
+    /// Whether everything is allowed, without policy.
+    #[must_use]
+    pub const fn allows_all(&self) -> bool {
+        self.grants.allows_all()
+    }
 }
 
 /// Policy, and the person's flags.

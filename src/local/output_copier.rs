@@ -34,7 +34,7 @@ pub struct OutputCopier {
 #[derive(Debug)]
 #[must_use]
 pub struct Taken {
-    pub output: Output,
+    pub(super) output: Output,
     writer: JoinHandle<Result<(), Failure>>,
 }
 

@@ -27,18 +27,18 @@ pub struct Receipts {
 /// What is known of a step before it runs.
 #[derive(Debug, Clone)]
 pub struct Before {
-    pub step: StepReference,
-    pub params: Value,
-    pub policy: PolicyDigest,
-    pub answers: Vec<Answer>,
+    pub(super) step: StepReference,
+    pub(super) params: Value,
+    pub(super) policy: PolicyDigest,
+    pub(super) answers: Vec<Answer>,
 }
 
 /// What is known afterwards.
 #[derive(Debug)]
 pub struct After {
-    pub outcome: Outcome,
-    pub output: Output,
-    pub sandbox: Enforcement,
+    pub(super) outcome: Outcome,
+    pub(super) output: Output,
+    pub(super) sandbox: Enforcement,
 }
 
 /// Room in a receipt for what is known only when the run has ended, in bytes of canonical JSON.

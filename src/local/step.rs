@@ -35,18 +35,45 @@ const TRIES: usize = 3;
 
 /// The way through a runbook.
 pub struct Walk<'a> {
-    pub project: &'a Project,
-    pub runbook: &'a Runbook,
-    pub rules: &'a Rules,
-    pub hold: &'a HostSandbox,
-    pub receipts: Option<&'a Receipts>,
-    pub signals: &'a Signals,
-    pub session: Session,
+    project: &'a Project,
+    runbook: &'a Runbook,
+    rules: &'a Rules,
+    hold: &'a HostSandbox,
+    receipts: Option<&'a Receipts>,
+    signals: &'a Signals,
+    session: Session,
     /// Whether a step has written to the terminal.
-    pub wrote: bool,
+    wrote: bool,
     /// Where the step before worked, as it was told.
-    pub told: Option<WorkingDirectory>,
-    pub talk: &'a Terminal,
+    told: Option<WorkingDirectory>,
+    talk: &'a Terminal,
+}
+
+impl<'a> Walk<'a> {
+    /// Begins before the first step: no question is answered yet.
+    #[must_use]
+    pub fn new(
+        project: &'a Project,
+        runbook: &'a Runbook,
+        rules: &'a Rules,
+        hold: &'a HostSandbox,
+        receipts: Option<&'a Receipts>,
+        signals: &'a Signals,
+        talk: &'a Terminal,
+    ) -> Self {
+        Self {
+            project,
+            runbook,
+            rules,
+            hold,
+            receipts,
+            signals,
+            session: Session::default(),
+            wrote: false,
+            told: None,
+            talk,
+        }
+    }
 }
 
 impl Walk<'_> {

@@ -19,5 +19,5 @@ pub mod proposal_review;
 pub mod signed_field;
 pub mod sources;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod words;

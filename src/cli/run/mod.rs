@@ -19,7 +19,6 @@ use crate::local::runbook::Runbook;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
 use crate::local::step::Walk;
-use crate::policy::session::Session;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
@@ -83,7 +82,7 @@ impl Args {
             SandboxChoice::Off("--no-sandbox")
         } else if self.sandbox {
             SandboxChoice::BestEffort
-        } else if self.rules.grants.allows_all() && !self.sandbox_strict {
+        } else if self.rules.allows_all() && !self.sandbox_strict {
             SandboxChoice::Off("--allow-all")
         } else {
             SandboxChoice::Strict
@@ -117,18 +116,7 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     }
     let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = Walk {
-        project: &project,
-        runbook: &runbook,
-        rules: &rules,
-        hold: &hold,
-        receipts: receipts.as_ref(),
-        signals: &signals,
-        session: Session::default(),
-        wrote: false,
-        told: None,
-        talk,
-    };
+    let mut walk = Walk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, talk);
     let mut exit = Exit::Done;
     for (at, chosen) in runbook.steps.iter().enumerate() {
         exit = walk.step(chosen)?;
