@@ -66,8 +66,8 @@ pub struct Args {
 ///
 /// # Errors
 /// When it does not hold, the person said no, or the boundary refused the signature.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, Subject::File(_)) && args.output.is_none() {
@@ -80,17 +80,17 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         Subject::Proposal(view) => {
             check_open(view, false)?;
         }
-        Subject::File(envelope) => check_statement(envelope, &client, talk)?,
+        Subject::File(envelope) => check_statement(envelope, &client, terminal)?,
     }
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
     // `approve FILE -o -` keeps the standard output for the envelope.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        talk.show_aside(&screen);
-    } else if !talk.json {
-        talk.show(&screen)?;
+        terminal.show_aside(&screen);
+    } else if !terminal.json {
+        terminal.show(&screen)?;
     } else if !args.yes {
-        talk.show_aside(&screen);
+        terminal.show_aside(&screen);
     }
     let sound = review.check_sound()?;
     if let Some(expected) = args.expect
@@ -116,11 +116,11 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     let consent = if args.yes {
         Consent(sound)
     } else {
-        match ask(&review, sound, &approver, talk)? {
+        match ask(&review, sound, &approver, terminal)? {
             Answer::Sign(consent) => consent,
             Answer::Deny(reason) => {
                 let denial = deny::sign(&review, &reason, signer)?;
-                return deny::hand_in(&subject, &review, denial, &client, talk);
+                return deny::hand_in(&subject, &review, denial, &client, terminal);
             }
         }
     };
@@ -135,14 +135,14 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
                 serde_json::to_vec(&signed).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
             if let Some(path) = &args.output {
-                write_new(path, &bytes, talk)?;
+                write_new(path, &bytes, terminal)?;
                 if path != std::path::Path::new("-") {
-                    if talk.json {
-                        talk.object(
+                    if terminal.json {
+                        terminal.object(
                             &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path.to_string_lossy()}),
                         )?;
                     }
-                    talk.say(&format!(
+                    terminal.say(&format!(
                         "signed by {approver}; hand it to the next approver, or in: countersign submit {}",
                         path.display()
                     ));
@@ -153,16 +153,16 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
             let mut answer: ProposalView = client
                 .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
             answer.held_up = held_up_at_once(&client, &answer);
-            if talk.json {
-                talk.object(&answer)?;
+            if terminal.json {
+                terminal.object(&answer)?;
             } else {
-                talk.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
+                terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
                 let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
                 if !missing.is_empty() {
-                    talk.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
+                    terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
                 }
                 if let Some(why) = &answer.held_up {
-                    talk.say(&held_up_words(why));
+                    terminal.say(&held_up_words(why));
                 }
             }
         }
@@ -200,7 +200,7 @@ enum Answer {
     Deny(String),
 }
 
-fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Terminal) -> Result<Answer, Failure> {
+fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> Result<Answer, Failure> {
     let hex = review.found.digest.hex();
     let tail = &hex[hex.len() - DIGITS..];
     let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
@@ -211,12 +211,12 @@ fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Terminal) -> Resul
     };
     let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
     loop {
-        let answer = talk.ask(&question, "unattended it takes --yes --expect sha256:…")?;
+        let answer = terminal.ask(&question, "unattended it takes --yes --expect sha256:…")?;
         if answer.eq_ignore_ascii_case("f") {
-            talk.page(&review.full())?;
+            terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
             let answer =
-                talk.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
+                terminal.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
             return match answer.strip_prefix("yes") {
                 Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
                     Ok(Answer::Deny(reason.trim().to_owned()))

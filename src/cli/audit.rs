@@ -88,12 +88,12 @@ pub struct Args {
 ///
 /// # Errors
 /// When the log or the state can't be read.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
-    let place = open_log(&args.place, global, &args.key, talk)?;
-    let other = args.against.as_deref().map(|other| open_log(other, global, &args.key, talk)).transpose()?;
+    let place = open_log(&args.place, global, &args.key, terminal)?;
+    let other = args.against.as_deref().map(|other| open_log(other, global, &args.key, terminal)).transpose()?;
     let head = head_of(args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
     let mut expected = Expected {
@@ -137,7 +137,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         }
         None => None,
     };
-    let mut out = Out::new(talk, size, args.filter.clone());
+    let mut out = Out::new(terminal, size, args.filter.clone());
     // Comparing needs roots of earlier sizes, which only reading from the start gives.
     let goes_on = kept
         .as_ref()
@@ -145,15 +145,15 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         // What was excused then is looked for again.
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on {
-        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, talk)?,
+        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, terminal)?,
         None => None,
     };
     let mut auditor = match resumed {
         Some(auditor) => auditor,
         None => match begin(&place, &trust, &expected, size)? {
             Ok(auditor) => auditor,
-            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, talk),
-            Err(NotBegun::Broken(finding)) => return broken(finding, talk),
+            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, terminal),
+            Err(NotBegun::Broken(finding)) => return broken(finding, terminal),
         },
     };
     read_on(&mut auditor, &place, size, &mut out)?;
@@ -181,7 +181,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         match auditor.keep(&head).filter(|_| summary.clean) {
             Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
                 Moved::Here => {}
-                Moved::Further(entries) => talk.say(&format!(
+                Moved::Further(entries) => terminal.say(&format!(
                     "The state was left as it was: another audit kept one of {entries} entries meanwhile."
                 )),
                 Moved::Forked(entries) => {
@@ -192,7 +192,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
                     )));
                 }
             },
-            None => talk.say("The state was left as it was: it stands for the last log that held."),
+            None => terminal.say("The state was left as it was: it stands for the last log that held."),
         }
     }
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
@@ -306,7 +306,7 @@ fn resume(
     kept: &Kept,
     head: &str,
     size: u64,
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Option<Auditor>, Failure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
@@ -327,7 +327,7 @@ fn resume(
         Ok(())
     })?;
     if !head.contains(&root_line(&tree)) {
-        talk.say("The log does not go on from the state of your last audit: it is read from its first entry.");
+        terminal.say("The log does not go on from the state of your last audit: it is read from its first entry.");
         return Ok(None);
     }
     let again = |trust: &Trust, versions: &[Envelope]| {
@@ -337,7 +337,7 @@ fn resume(
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {
-                talk.say(&format!("The state can't be taken up with {}: {why}", trust.from));
+                terminal.say(&format!("The state can't be taken up with {}: {why}", trust.from));
             }
             Ok(None)
         }
@@ -464,7 +464,7 @@ fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle
 const MOST_SHOWN: usize = 200;
 
 struct Out<'a> {
-    talk: &'a Terminal,
+    terminal: &'a Terminal,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
     filter: Filter,
@@ -473,16 +473,16 @@ struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    fn new(talk: &'a Terminal, size: u64, filter: Filter) -> Self {
-        let bar = talk.err_is_terminal().then(|| (Instant::now(), size));
-        Self { talk, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
+    fn new(terminal: &'a Terminal, size: u64, filter: Filter) -> Self {
+        let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
+        Self { terminal, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
     }
 
     fn say(&mut self, said: Vec<Said>) -> Result<(), Failure> {
         for one in said {
             match one {
                 Said::Decision(line) if !self.filter.takes(&line) => {}
-                one if self.talk.json => self.line(&one)?,
+                one if self.terminal.json => self.line(&one)?,
                 Said::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
                 Said::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
                 Said::Decision(_) | Said::Finding(_) => {}
@@ -496,7 +496,7 @@ impl<'a> Out<'a> {
             .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
         self.buffer.push(b'\n');
         if self.buffer.len() > 1 << 16 {
-            self.talk.put(&std::mem::take(&mut self.buffer))?;
+            self.terminal.put(&std::mem::take(&mut self.buffer))?;
         }
         Ok(())
     }
@@ -516,14 +516,14 @@ impl<'a> Out<'a> {
         if self.bar.is_some() {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
-        if self.talk.json {
+        if self.terminal.json {
             self.line(&Last { kind: "summary", summary })?;
-            return self.talk.put(&std::mem::take(&mut self.buffer));
+            return self.terminal.put(&std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
-            self.talk.put(format!("{}\n", table(&self.rows)).as_bytes())?;
+            self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
-        self.talk.show(&screen(&self.findings, summary, held))
+        self.terminal.show(&screen(&self.findings, summary, held))
     }
 }
 
@@ -667,23 +667,23 @@ struct Untrusted {
     first: Option<RosterDigest>,
 }
 
-fn no_trust(untrusted: &Untrusted, talk: &Terminal) -> Result<Exit, Failure> {
+fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, Failure> {
     let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
         .replace("the boundary names the roster", "the log begins with the roster")
         .replace("than this boundary", "than this log");
-    if talk.json {
-        talk.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
+    if terminal.json {
+        terminal.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
     } else {
-        talk.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
+        terminal.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
     }
     Ok(Exit::NoTrust)
 }
 
-fn broken(finding: Finding, talk: &Terminal) -> Result<Exit, Failure> {
-    if talk.json {
-        talk.object(&Said::Finding(Box::new(finding)))?;
+fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, Failure> {
+    if terminal.json {
+        terminal.object(&Said::Finding(Box::new(finding)))?;
     } else {
-        talk.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
+        terminal.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
     }
     Ok(Exit::CheckSaidNo)
 }

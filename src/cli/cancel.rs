@@ -24,16 +24,16 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is no such proposal, or the caller may not.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
-    if talk.json {
-        talk.object(&view)?;
+    if terminal.json {
+        terminal.object(&view)?;
     } else {
-        talk.line(&format!("{} is {}", view.id, view.status.word()))?;
+        terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
         if view.status == ProposalStatus::Running {
-            talk.say("its run is being ended; countersign wait tells when");
+            terminal.say("its run is being ended; countersign wait tells when");
         }
     }
     Ok(Exit::Done)

@@ -19,9 +19,9 @@ pub struct Args {
 ///
 /// # Errors
 /// When the standard output can't be written.
-pub fn run(args: &Args, command: &mut clap::Command, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, command: &mut clap::Command, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "countersign", &mut script);
-    talk.put(&script)?;
+    terminal.put(&script)?;
     Ok(Exit::Done)
 }

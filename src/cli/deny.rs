@@ -56,8 +56,8 @@ pub struct Args {
 ///
 /// # Errors
 /// When the statement can't be read, the person stopped, or the boundary refused the denial.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let Subject::Proposal(view) = &subject {
@@ -67,28 +67,28 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        talk.show_aside(&screen);
-    } else if !talk.json {
-        talk.show(&screen)?;
+        terminal.show_aside(&screen);
+    } else if !terminal.json {
+        terminal.show(&screen)?;
     } else if !args.yes {
-        talk.show_aside(&screen);
+        terminal.show_aside(&screen);
     }
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     if !args.yes {
-        let answer = talk.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
+        let answer = terminal.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
         if answer != "yes" {
             return Err(Failure::new(Exit::Refused, "nothing was signed"));
         }
     }
     let envelope = sign(&review, &args.reason, signer)?;
-    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, talk) };
+    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, terminal) };
     let mut bytes =
         serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
-    write_new(path, &bytes, talk)?;
-    if talk.json && path != std::path::Path::new("-") {
-        talk.object(
+    write_new(path, &bytes, terminal)?;
+    if terminal.json && path != std::path::Path::new("-") {
+        terminal.object(
             &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
         )?;
     }
@@ -119,25 +119,25 @@ pub fn hand_in(
     review: &Review,
     denial: Envelope,
     client: &Client,
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     match subject {
         Subject::Proposal(_) => {
             let proposal = &statement(review)?.proposal;
             let answer: ProposalView = client.post(&format!("/v1/proposals/{proposal}/denial"), &denial)?;
-            if talk.json {
-                talk.object(&answer)?;
+            if terminal.json {
+                terminal.object(&answer)?;
             } else {
-                talk.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
+                terminal.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
             }
         }
         Subject::File(_) => {
             let denial = StatementDenial { denial, payload: STANDARD.encode(&review.sources.payload) };
             let answer: DenialView = client.post("/v1/denials", &denial)?;
-            if talk.json {
-                talk.object(&answer)?;
+            if terminal.json {
+                terminal.object(&answer)?;
             } else {
-                talk.line(&denied_words(&answer))?;
+                terminal.line(&denied_words(&answer))?;
             }
         }
     }

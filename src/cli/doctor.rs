@@ -68,7 +68,7 @@ enum State {
 ///
 /// # Errors
 /// For what this version has not got.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
@@ -82,7 +82,7 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
             Some(Err(found)) => return Err(problems(found)),
             None => return Err(Failure::usage("no boundary is here: name its directory, doctor --production DIR")),
         };
-        return production(&config, talk);
+        return production(&config, terminal);
     }
     let mut lines = host(wanted);
     match &config {
@@ -102,23 +102,23 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
             lines.extend(service(config));
         }
     }
-    if talk.json {
-        talk.object(&json!({ "lines": lines }))?;
+    if terminal.json {
+        terminal.object(&json!({ "lines": lines }))?;
     } else {
-        talk.put(text(&lines).as_bytes())?;
+        terminal.put(text(&lines).as_bytes())?;
     }
     let bad = lines.iter().any(|line| line.holds == State::Fix);
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
 }
 
 /// The hardening list.
-fn production(config: &Config, talk: &Terminal) -> Result<Exit, Failure> {
+fn production(config: &Config, terminal: &Terminal) -> Result<Exit, Failure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
     let count = |stands| points.iter().filter(|point| point.stands == stands).count();
     let failed = count(Stands::Fail);
-    if talk.json {
-        talk.object(&json!({ "points": points }))?;
+    if terminal.json {
+        terminal.object(&json!({ "points": points }))?;
     } else {
         let width = points.iter().map(|point| point.what.len()).max().unwrap_or(0);
         let mut text = String::new();
@@ -131,7 +131,7 @@ fn production(config: &Config, talk: &Terminal) -> Result<Exit, Failure> {
             text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, Shown::text(&point.says).as_str()));
         }
         text.push_str(&format!("\n{} pass, {failed} fail, {} are yours.\n", count(Stands::Pass), count(Stands::Yours)));
-        talk.put(text.as_bytes())?;
+        terminal.put(text.as_bytes())?;
     }
     Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
 }

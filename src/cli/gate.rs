@@ -100,7 +100,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Wrong usage, a file that can't be read, or no trusted roster: exit code 2.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     if args.lock.is_some() {
         return Err(Failure::usage(
             "`--lock` comes with a later version: until then name the definition with --digest sha256:…, as \
@@ -130,15 +130,15 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
         ));
     }
     let gate = decide(&report, &demands, now);
-    if talk.json {
-        talk.object(&json!({
+    if terminal.json {
+        terminal.object(&json!({
             "file": args.file.to_string_lossy(), "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
             "trusted": {"roster": report.trust.roster, "from": trusted.from},
             "requirements": gate.requirements, "report": report,
         }))?;
     } else {
         let basis = Basis { place: &args.file, digest, trusted, report: &report, at: Some(now) };
-        talk.show_lines(&screen(&gate, &basis))?;
+        terminal.show_lines(&screen(&gate, &basis))?;
     }
     Ok(exit(&gate))
 }

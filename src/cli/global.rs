@@ -58,7 +58,7 @@ impl Global {
     ///
     /// # Errors
     /// When address, token file or key can't be used.
-    pub fn reviewer(&self, key: &KeyArgs, talk: &Terminal) -> Result<Client, Failure> {
+    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, Failure> {
         let client = self.client(key)?;
         if client.token_reads_all() {
             return Ok(client);
@@ -67,7 +67,7 @@ impl Global {
         if with_key.admit(key)? {
             return Ok(with_key);
         }
-        talk.say(
+        terminal.say(
             "note: the token may not read all that this command needs, and the boundary knows none of your keys; name an approver's key \
              with --key FILE, or give a token with the scope read for all steps",
         );
@@ -79,10 +79,10 @@ impl Global {
     ///
     /// # Errors
     /// When address or token file can't be used.
-    pub fn client_at(&self, url: &str, key: &KeyArgs, talk: &Terminal) -> Result<Client, Failure> {
+    pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, Failure> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
-            return self.reviewer(key, talk);
+            return self.reviewer(key, terminal);
         }
         Ok(Client::stranger(address))
     }

@@ -66,18 +66,18 @@ enum Command {
 ///
 /// # Errors
 /// When the boundary can't be reached or refuses, or the directory holds another log.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Checkpoint { key } => {
             let place = LogSource::Served(Box::new(global.client(key)?));
             let head = place.head()?;
             let head = head.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
-            if talk.json {
+            if terminal.json {
                 let seen = SeenHead::parse(&head, "the boundary")
                     .map_err(|why| Failure::new(Exit::Unreachable, format!("the boundary's head: {why}")))?;
-                talk.object(&json!({"size": seen.size, "checkpoint": head}))?;
+                terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
             } else {
-                talk.put(head.as_bytes())?;
+                terminal.put(head.as_bytes())?;
             }
         }
         Command::Export { directory, hashes, from, trust, key } => {
@@ -86,20 +86,23 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
             let place = match from {
                 Some(stored) => stored_log(stored)?,
                 None if *hashes => LogSource::Served(Box::new(global.client(key)?)),
-                None => LogSource::Served(Box::new(global.reviewer(key, talk)?)),
+                None => LogSource::Served(Box::new(global.reviewer(key, terminal)?)),
             };
-            let done = export(&place, directory, *hashes, &trust, talk)?;
+            let done = export(&place, directory, *hashes, &trust, terminal)?;
             let Export { size, before, tiles, blobs, cosignatures, .. } = &done;
-            if talk.json {
-                talk.object(&done)?;
+            if terminal.json {
+                terminal.object(&done)?;
             } else if *cosignatures > 0 {
-                talk.line(&format!(
+                terminal.line(&format!(
                     "nothing new: {size} entries, whose head {cosignatures} more witness(es) cosigned"
                 ))?;
             } else if size == before {
-                talk.line(&format!("nothing new: {size} entries"))?;
+                terminal.line(&format!("nothing new: {size} entries"))?;
             } else {
-                talk.line(&format!("{size} entries ({} new): {tiles} tiles and {blobs} blobs written", size - before))?;
+                terminal.line(&format!(
+                    "{size} entries ({} new): {tiles} tiles and {blobs} blobs written",
+                    size - before
+                ))?;
             }
         }
     }

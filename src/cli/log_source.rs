@@ -15,9 +15,9 @@ use crate::terminal::streams::Terminal;
 ///
 /// # Errors
 /// When it is an address that can't be used, or no directory.
-pub fn open_log(named: &str, global: &Global, key: &KeyArgs, talk: &Terminal) -> Result<LogSource, Failure> {
+pub fn open_log(named: &str, global: &Global, key: &KeyArgs, terminal: &Terminal) -> Result<LogSource, Failure> {
     if named.starts_with("http://") || named.starts_with("https://") {
-        return Ok(LogSource::Served(Box::new(global.client_at(named, key, talk)?)));
+        return Ok(LogSource::Served(Box::new(global.client_at(named, key, terminal)?)));
     }
     let path = PathBuf::from(named);
     if path.join(restore::DATABASE).is_file() {

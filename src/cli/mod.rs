@@ -1,6 +1,6 @@
 //! The command line: what people and agents call.
 //!
-//! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
+//! One file a command with its `Args` and `run`. Data goes to the standard output, messages to the standard error.
 pub mod approve;
 pub mod audit;
 pub mod bench;
@@ -66,11 +66,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
         }
     };
-    let talk = Terminal::new(cli.global.json);
-    match cli.run(&talk) {
+    let terminal = Terminal::new(cli.global.json);
+    match cli.run(&terminal) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            talk.fail(&failure);
+            terminal.fail(&failure);
             ExitCode::from(failure.exit.code())
         }
     }
@@ -269,37 +269,37 @@ impl Cli {
         read.map_err(|error| with_plain_usage(error, arguments.get(1..).unwrap_or_default()))
     }
 
-    fn run(&self, talk: &Terminal) -> Result<Exit, Failure> {
+    fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let global = &self.global;
         match &self.command {
-            Command::Propose(args) => propose::run(args, global, talk),
-            Command::Audit(args) => audit::run(args, global, talk),
-            Command::Log(args) => log::run(args, global, talk),
-            Command::Wait(args) => wait::run(args, global, talk),
-            Command::Output(args) => output::run(args, global, talk),
-            Command::Cancel(args) => cancel::run(args, global, talk),
-            Command::Inbox(args) => inbox::run(args, global, talk),
-            Command::Review(args) => review::run(args, global, talk),
-            Command::Approve(args) => approve::run(args, global, talk),
-            Command::Deny(args) => deny::run(args, global, talk),
-            Command::Submit(args) => submit::run(args, global, talk),
-            Command::Verify(args) => verify::run(args, talk),
-            Command::Run(args) => run::run(args, talk),
-            Command::Gate(args) => gate::run(args, talk),
-            Command::Completions(args) => completions::run(args, &mut command(), talk),
-            Command::Demo(args) => demo::run(args, talk),
-            Command::Init(args) => init::run(args, talk),
-            Command::Serve(args) => serve::run(args, talk),
-            Command::Doctor(args) => doctor::run(args, talk),
-            Command::Sandbox(args) => sandbox::run(args, talk),
-            Command::Key(args) => key::run(args, talk),
-            Command::Token(args) => token::run(args, talk),
-            Command::Store(args) => store::run(args, talk),
-            Command::Roster(args) => roster::run(args, talk),
-            Command::Registry(args) => registry::run(args, global, talk),
-            Command::Policy(args) => policy::run(args, talk),
-            Command::Schema(args) => schema::run(args, talk),
-            Command::Bench(args) => bench::run(args, talk),
+            Command::Propose(args) => propose::run(args, global, terminal),
+            Command::Audit(args) => audit::run(args, global, terminal),
+            Command::Log(args) => log::run(args, global, terminal),
+            Command::Wait(args) => wait::run(args, global, terminal),
+            Command::Output(args) => output::run(args, global, terminal),
+            Command::Cancel(args) => cancel::run(args, global, terminal),
+            Command::Inbox(args) => inbox::run(args, global, terminal),
+            Command::Review(args) => review::run(args, global, terminal),
+            Command::Approve(args) => approve::run(args, global, terminal),
+            Command::Deny(args) => deny::run(args, global, terminal),
+            Command::Submit(args) => submit::run(args, global, terminal),
+            Command::Verify(args) => verify::run(args, terminal),
+            Command::Run(args) => run::run(args, terminal),
+            Command::Gate(args) => gate::run(args, terminal),
+            Command::Completions(args) => completions::run(args, &mut command(), terminal),
+            Command::Demo(args) => demo::run(args, terminal),
+            Command::Init(args) => init::run(args, terminal),
+            Command::Serve(args) => serve::run(args, terminal),
+            Command::Doctor(args) => doctor::run(args, terminal),
+            Command::Sandbox(args) => sandbox::run(args, terminal),
+            Command::Key(args) => key::run(args, terminal),
+            Command::Token(args) => token::run(args, terminal),
+            Command::Store(args) => store::run(args, terminal),
+            Command::Roster(args) => roster::run(args, terminal),
+            Command::Registry(args) => registry::run(args, global, terminal),
+            Command::Policy(args) => policy::run(args, terminal),
+            Command::Schema(args) => schema::run(args, terminal),
+            Command::Bench(args) => bench::run(args, terminal),
         }
     }
 }

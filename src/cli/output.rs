@@ -48,7 +48,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is none, or it is not what the receipt names.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
     let seen = |client: &Client| {
@@ -59,12 +59,12 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
     let (id, view) = match seen(&client) {
         // An agent's token shows its own proposals only. A person at the same terminal reads the others with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
-            client = global.reviewer(&args.key, talk)?;
+            client = global.reviewer(&args.key, terminal)?;
             seen(&client)?
         }
         seen => seen?,
     };
-    let mut sink = RunPrinter::new(talk, args.form);
+    let mut sink = RunPrinter::new(terminal, args.form);
     if args.follow {
         follow(&client, &id, &mut sink)?;
         return Ok(Exit::Done);
@@ -79,8 +79,8 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
     let written =
         Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate.output;
-    if talk.json {
-        talk.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
+    if terminal.json {
+        terminal.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
         return Ok(Exit::Done);
     }
     for (name, stream, wanted) in
@@ -93,7 +93,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         check(&bytes, stream)?;
         sink.output(name, &bytes)?;
         if stream.truncated {
-            talk.say(&format!("{} of {} bytes were recorded", stream.recorded, stream.bytes));
+            terminal.say(&format!("{} of {} bytes were recorded", stream.recorded, stream.bytes));
         }
     }
     sink.end()?;

@@ -109,7 +109,7 @@ fn cut(reason: &str) -> String {
 ///
 /// # Errors
 /// When the step is unknown, the parameters don't fit, or the boundary refuses.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
@@ -124,7 +124,7 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
             params.insert(name, value);
         }
         if args.offline {
-            return offline(args, &client, &step, digest, params, talk);
+            return offline(args, &client, &step, digest, params, terminal);
         }
     }
     let wish = Propose {
@@ -135,31 +135,36 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         expires_in_s: args.expires,
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
-    if view.existing && !talk.json {
+    if view.existing && !terminal.json {
         let reason = match &*view.reason {
             "" => "without a reason".to_owned(),
             reason => format!("with the reason {}", Shown::quoted(reason).as_str()),
         };
         let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
-        talk.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
+        terminal.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
     }
     if !args.wait {
-        if talk.json {
-            talk.object(&view)?;
+        if terminal.json {
+            terminal.object(&view)?;
         } else {
-            talk.line(view.id.as_str())?;
-            talk.say(&format!("{}, {}; wait for it: countersign wait {}", view.status.word(), needs(&view), view.id));
+            terminal.line(view.id.as_str())?;
+            terminal.say(&format!(
+                "{}, {}; wait for it: countersign wait {}",
+                view.status.word(),
+                needs(&view),
+                view.id
+            ));
         }
         return Ok(Exit::Done);
     }
-    if talk.json {
-        talk.object(&json!({"type": "proposal", "proposal": view}))?;
+    if terminal.json {
+        terminal.object(&json!({"type": "proposal", "proposal": view}))?;
     } else {
-        talk.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view)));
+        terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view)));
     }
     stop_waiting_on_interrupt(&view.id);
-    let ended = follow(&client, &view.id, &mut RunPrinter::new(talk, args.form))?;
-    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
+    let ended = follow(&client, &view.id, &mut RunPrinter::new(terminal, args.form))?;
+    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)
 }
 
 fn needs(view: &ProposalView) -> String {
@@ -224,7 +229,7 @@ fn offline(
     step: &StepView,
     digest: Option<StepDigest>,
     params: Map<String, Value>,
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
         return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
@@ -278,12 +283,12 @@ fn offline(
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     let Some(path) = &args.output else { return Err(Failure::usage("say where the statement goes: -o FILE")) };
-    write_new(path, &bytes, talk)?;
+    write_new(path, &bytes, terminal)?;
     if path != Path::new("-") {
-        if talk.json {
-            talk.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
+        if terminal.json {
+            terminal.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
         }
-        talk.say(&format!(
+        terminal.say(&format!(
             "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
             path.display()
         ));

@@ -47,28 +47,28 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is nothing to show.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let Subject::Proposal(view) = &subject {
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
     if let Subject::File(envelope) = &subject {
-        check_statement(envelope, &client, talk)?;
+        check_statement(envelope, &client, terminal)?;
     }
     let keys = args.key.find().unwrap_or_default();
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
-    if talk.json {
-        talk.object(&review.to_json())?;
+    if terminal.json {
+        terminal.object(&review.to_json())?;
     } else if args.full {
-        talk.page(&review.full())?;
+        terminal.page(&review.full())?;
     } else {
-        talk.show(&review.screen())?;
+        terminal.show(&review.screen())?;
     }
     Ok(match review.found.standing {
         Standing::Sound => Exit::Done,
         Standing::NoTrust => {
-            talk.say(&review.advice());
+            terminal.say(&review.advice());
             Exit::NoTrust
         }
         Standing::Unsound => Exit::Refused,
@@ -80,13 +80,13 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
 ///
 /// # Errors
 /// One line about how it ended.
-pub fn check_statement(envelope: &Envelope, client: &Client, talk: &Terminal) -> Result<(), Failure> {
+pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), Failure> {
     // What can't be read is shown as such by the review.
     let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
     let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
     let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
     let unknown = |failure: &Failure| {
-        talk.say(&format!(
+        terminal.say(&format!(
             "note: it could not be asked whether this statement was denied or has run by now: {}",
             Shown::text(&failure.message).as_str()
         ));

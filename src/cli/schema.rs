@@ -56,7 +56,7 @@ enum Command {
 ///
 /// # Errors
 /// When a file can't be written.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match args.command {
         Command::Write => {
             for (name, text) in files() {
@@ -64,14 +64,14 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
                 let failed = |error: std::io::Error| Failure::usage(format!("can't write {}: {error}", path.display()));
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
                 std::fs::write(&path, text).map_err(failed)?;
-                talk.say(&format!("wrote {name}"));
+                terminal.say(&format!("wrote {name}"));
             }
             Ok(Exit::Done)
         }
         Command::Check => {
             let drifted: Vec<String> = drift(&args.dir);
             for what in &drifted {
-                talk.line(what)?;
+                terminal.line(what)?;
             }
             Ok(if drifted.is_empty() { Exit::Done } else { Exit::CheckSaidNo })
         }

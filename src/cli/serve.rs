@@ -40,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting, together.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
         if !listen.ip().is_loopback() {
@@ -67,9 +67,9 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
     runtime.block_on(async {
         let node = Node::open(config).await.map_err(problems)?;
-        announce(node.started(), talk)?;
+        announce(node.started(), terminal)?;
         node.serve().await.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-        talk.say("ended: every run has its receipt");
+        terminal.say("ended: every run has its receipt");
         Ok(Exit::Done)
     })
 }
@@ -78,9 +78,9 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
 const READERS: usize = 128;
 
 /// One clear block: where it listens, who it is, what holds.
-fn announce(started: &Started, talk: &Terminal) -> Result<(), Failure> {
-    if talk.json {
-        return talk.object(&json!({ "started": started }));
+fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.object(&json!({ "started": started }));
     }
     let steps = if started.steps == 1 { "1 step".to_owned() } else { format!("{} steps", started.steps) };
     let mut text = format!(
@@ -109,5 +109,5 @@ fn announce(started: &Started, talk: &Terminal) -> Result<(), Failure> {
             started.roster
         ));
     }
-    talk.put(text.as_bytes())
+    terminal.put(text.as_bytes())
 }

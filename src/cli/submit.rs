@@ -37,11 +37,11 @@ pub struct Args {
 ///
 /// # Errors
 /// The boundary's refusal, or that the end was not seen.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
-    let mut sink = RunPrinter::new(talk, args.form);
+    let mut sink = RunPrinter::new(terminal, args.form);
     let mut outcome: Option<Outcome> = None;
     let mut bundle: Option<Value> = None;
     while let Some(line) = next_line(&mut lines)? {
@@ -73,14 +73,14 @@ pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failur
         let mut bytes =
             serde_json::to_vec(&bundle).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
         bytes.push(b'\n');
-        write_new(path, &bytes, talk)?;
+        write_new(path, &bytes, terminal)?;
     }
     let exit = Exit::of_outcome(&outcome);
-    if talk.json {
+    if terminal.json {
         let exit = json!({"code": exit.code(), "kind": exit.word()});
-        talk.object(&json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
+        terminal.object(&json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
     } else {
-        talk.say(&format!("{}; receipt {receipt}", outcome_words(&outcome)));
+        terminal.say(&format!("{}; receipt {receipt}", outcome_words(&outcome)));
     }
     Ok(exit)
 }

@@ -54,7 +54,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the roster can't be used, or the output can't be written. A file that can't be read is reported in its turn.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
         return Err(Failure::usage("the standard input holds one bundle: name - once"));
@@ -65,15 +65,15 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let mut tally = Tally::default();
     for path in &args.files {
         let one = match read_bundle(path) {
-            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, talk)?,
+            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, terminal)?,
             Err(failure) => {
                 tally.add(if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" }, path, None);
-                if talk.json {
-                    talk.object(&json!({
+                if terminal.json {
+                    terminal.object(&json!({
                         "file": path.to_string_lossy(), "verified": false, "exit": failure.exit.code(), "error": failure.message,
                     }))?;
                 } else {
-                    talk.fail(&failure);
+                    terminal.fail(&failure);
                 }
                 failure.exit
             }
@@ -81,8 +81,8 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
         // No trust is worse than a failed check: it says nothing at all about the bundle.
         tally.worst(one);
     }
-    if args.files.len() > 1 && !talk.json {
-        talk.show_lines(&tally.screen())?;
+    if args.files.len() > 1 && !terminal.json {
+        terminal.show_lines(&tally.screen())?;
     }
     Ok(tally.exit)
 }
@@ -119,14 +119,14 @@ fn verify(
     trust: &[Trust],
     options: Options,
     tally: &mut Tally,
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
         Ok(Judged { trusted, report, .. }) => {
             let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
             tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
-            if talk.json {
+            if terminal.json {
                 let mut line = json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": report.verified, "exit": exit.code(),
                     "trusted": {"roster": report.trust.roster, "from": trusted.from}, "report": report,
@@ -134,24 +134,24 @@ fn verify(
                 if let Some(at) = options.at {
                     line["at"] = json!(at);
                 }
-                talk.object(&line)?;
+                terminal.object(&line)?;
             } else {
                 let basis = Basis { place: path, digest, trusted, report: &report, at: options.at };
-                talk.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
+                terminal.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
             }
             Ok(exit)
         }
         Err(untrusted) => {
             tally.add("no trust", path, None);
             let advice = advice(&untrusted);
-            if talk.json {
-                talk.object(&json!({
+            if terminal.json {
+                terminal.object(&json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
                     "untrusted": untrusted, "advice": advice,
                 }))?;
             } else {
                 let place = Shown::text(&path.to_string_lossy());
-                talk.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
+                terminal.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
             }
             Ok(Exit::NoTrust)
         }

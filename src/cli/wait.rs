@@ -38,10 +38,10 @@ pub struct Args {
 ///
 /// # Errors
 /// When the boundary can't be reached or refuses to tell.
-pub fn run(args: &Args, global: &Global, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
-    let view = follow(&client, &id, &mut RunPrinter::new(talk, args.form))?;
-    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
+    let view = follow(&client, &id, &mut RunPrinter::new(terminal, args.form))?;
+    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)
 }

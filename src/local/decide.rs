@@ -224,9 +224,9 @@ impl Rules {
     }
 
     /// Says loudly what is not in force.
-    pub fn say_what_is_off(&self, talk: &Terminal) {
+    pub fn say_what_is_off(&self, terminal: &Terminal) {
         if self.args.grants.allows_all() {
-            talk.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
+            terminal.say("WARNING: --allow-all: NO POLICY. Nothing is asked, nothing is denied");
         }
     }
 

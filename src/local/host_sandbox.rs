@@ -89,7 +89,7 @@ impl HostSandbox {
     ///
     /// # Errors
     /// When no run can be prepared at all.
-    pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, talk: &Terminal) -> Result<Self, Failure> {
+    pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, terminal: &Terminal) -> Result<Self, Failure> {
         // The person's keys and receipts are in no step's view.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
@@ -100,7 +100,7 @@ impl HostSandbox {
         if wanted == SandboxChoice::BestEffort {
             for state in &hold.sandbox.probe().layers {
                 if let Some(missing) = &state.missing {
-                    talk.say(&format!(
+                    terminal.say(&format!(
                         "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
                         state.layer.word(),
                         missing.why,
@@ -109,7 +109,7 @@ impl HostSandbox {
                 }
             }
             if hold.sandbox.probe().held().len() < STRICT.len() {
-                talk.say(
+                terminal.say(
                     "warning: the step may reach what a missing layer would have kept from it, your own files among it",
                 );
                 // Where nothing could keep them out of view the run was refused for them; that was asked for just now.

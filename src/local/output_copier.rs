@@ -50,14 +50,14 @@ impl OutputCopier {
     ///
     /// # Errors
     /// When there is no thread left.
-    pub fn begin(talk: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
+    pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
-        let (talk, cancel) = (talk.clone(), cancel.clone());
+        let (terminal, cancel) = (terminal.clone(), cancel.clone());
         let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
             let mut result = Ok(());
             for (stream, offset, bytes) in pieces {
                 if result.is_ok() {
-                    result = write(&talk, stream, offset, bytes);
+                    result = write(&terminal, stream, offset, bytes);
                     if result.is_err() {
                         cancel.cancel();
                     }
@@ -117,9 +117,9 @@ impl Tally {
 }
 
 /// To a person as the step wrote it, as a shell passes it on; to a program as an event.
-fn write(talk: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), Failure> {
-    if talk.json {
-        return talk.object(&match String::from_utf8(bytes) {
+fn write(terminal: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.object(&match String::from_utf8(bytes) {
             Ok(text) => Event::Output { stream, offset, text: Some(text), base64: None },
             Err(error) => {
                 let coded = base64::engine::general_purpose::STANDARD.encode(error.as_bytes());
@@ -128,7 +128,7 @@ fn write(talk: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Re
         });
     }
     match stream {
-        StreamName::Stdout => talk.put(&bytes),
+        StreamName::Stdout => terminal.put(&bytes),
         StreamName::Stderr => Ok(std::io::stderr().lock().write_all(&bytes)?),
     }
 }

@@ -46,7 +46,7 @@ pub struct Walk<'a> {
     wrote: bool,
     /// Where the step before worked, as it was told.
     told: Option<WorkingDirectory>,
-    talk: &'a Terminal,
+    terminal: &'a Terminal,
 }
 
 impl<'a> Walk<'a> {
@@ -59,7 +59,7 @@ impl<'a> Walk<'a> {
         hold: &'a HostSandbox,
         receipts: Option<&'a Receipts>,
         signals: &'a Signals,
-        talk: &'a Terminal,
+        terminal: &'a Terminal,
     ) -> Self {
         Self {
             project,
@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
             session: Session::default(),
             wrote: false,
             told: None,
-            talk,
+            terminal,
         }
     }
 }
@@ -123,18 +123,19 @@ impl Walk<'_> {
         let answers = self.rules.answers();
         let mut given = Vec::new();
         for question in questions {
-            let (talk, wrote) = (self.talk, self.wrote);
+            let (terminal, wrote) = (self.terminal, self.wrote);
             let asked = || {
                 if wrote {
                     calm();
                 }
-                ask(question, step, talk)
+                ask(question, step, terminal)
             };
             let why = match self.session.answer(&question.asked, answers, asked) {
                 Given::Allowed(words) => {
                     let answer = Answer { question: question.recorded(), answer: words.to_owned() };
-                    if talk.json {
-                        talk.object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
+                    if terminal.json {
+                        terminal
+                            .object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
                     }
                     given.push(answer);
                     continue;
@@ -168,15 +169,15 @@ impl Walk<'_> {
         work: WorkingDirectory,
     ) -> Result<(), Failure> {
         let definition = &chosen.step.definition;
-        if self.talk.json {
-            return self.talk.object(&json!({
+        if self.terminal.json {
+            return self.terminal.object(&json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
                 "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
                 "workdir": work.word(), "withheld": withheld,
             }));
         }
-        if self.talk.err_is_terminal() {
-            self.talk.say(&format!(
+        if self.terminal.err_is_terminal() {
+            self.terminal.say(&format!(
                 "-- {} {} ({}; {})",
                 definition.reference,
                 chosen.step.digest,
@@ -184,13 +185,13 @@ impl Walk<'_> {
                 self.hold.wanted().words()
             ));
             if !withheld.is_empty() {
-                self.talk.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
+                self.terminal.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
             }
         }
         // Whoever expects files to be there, or to stay, is told where they are, and told once.
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
-        if self.told.as_ref() != Some(&work) && (!in_place || self.talk.err_is_terminal()) {
-            self.talk.say(&format!("note: the step {}", work.words()));
+        if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
+            self.terminal.say(&format!("note: the step {}", work.words()));
         }
         self.told = Some(work);
         Ok(())
@@ -200,7 +201,7 @@ impl Walk<'_> {
     fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
         let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
         let cancel = CancelFlag::new().map_err(odd)?;
-        let mut live = OutputCopier::begin(self.talk, &cancel)?;
+        let mut live = OutputCopier::begin(self.terminal, &cancel)?;
         self.signals.run_begins(&cancel);
         let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);
         self.signals.run_ended();
@@ -210,7 +211,7 @@ impl Walk<'_> {
         // Before the output is waited for: whoever reads it may never read on.
         let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
-            self.talk.say(
+            self.terminal.say(
                 "WARNING: the policy that is found from here is another than before the step ran: look at what was written \
                  before you run anything else",
             );
@@ -232,7 +233,7 @@ impl Walk<'_> {
                 format!("the step ended well, but its receipt could not be kept: {failure}"),
             )),
             Err(failure) => {
-                self.talk.say(&format!("no receipt: {failure}"));
+                self.terminal.say(&format!("no receipt: {failure}"));
                 Ok(exit)
             }
         }
@@ -246,41 +247,43 @@ impl Walk<'_> {
         appended: Option<&crate::local::local_log::Appended>,
     ) -> Result<(), Failure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
-            self.talk.say(&format!("it was not seen to run: {why}"));
+            self.terminal.say(&format!("it was not seen to run: {why}"));
         }
         if cut {
-            self.talk.say("the output is cut: the step wrote more than is recorded (limit output_bytes)");
+            self.terminal.say("the output is cut: the step wrote more than is recorded (limit output_bytes)");
         }
         if let Some(path) = appended.and_then(|appended| appended.mended.as_ref()) {
-            self.talk.say(&format!(
+            self.terminal.say(&format!(
                 "the local log ended in a line without its end, as a crash leaves one: it was set aside in {}",
                 path.display()
             ));
         }
-        if self.talk.json {
-            self.talk.object(&json!({"type": "exit", "outcome": outcome}))?;
+        if self.terminal.json {
+            self.terminal.object(&json!({"type": "exit", "outcome": outcome}))?;
             if let (Some(receipts), Some(appended)) = (self.receipts, appended) {
-                self.talk.object(&json!({
+                self.terminal.object(&json!({
                     "type": "local-receipt", "digest": appended.digest, "file": receipts.log().file().to_string_lossy(),
                 }))?;
             }
-        } else if self.talk.err_is_terminal() {
+        } else if self.terminal.err_is_terminal() {
             let receipt = appended.map_or_else(String::new, |appended| format!("; local receipt {}", appended.digest));
-            self.talk.say(&format!("-- {}{receipt}", outcome_words(outcome)));
+            self.terminal.say(&format!("-- {}{receipt}", outcome_words(outcome)));
         }
         Ok(())
     }
 }
 
 /// Shows the question and reads answers until one is an answer.
-fn ask(question: &Question, step: &str, talk: &Terminal) -> Choice {
-    talk.show_aside(&question.screen(step));
+fn ask(question: &Question, step: &str, terminal: &Terminal) -> Choice {
+    terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
-        let Ok(typed) = talk.ask(&question.ask(), "answer beforehand with --allow-run") else { return Choice::Deny };
+        let Ok(typed) = terminal.ask(&question.ask(), "answer beforehand with --allow-run") else {
+            return Choice::Deny;
+        };
         if let Some(choice) = question.choice(&typed) {
             return choice;
         }
-        talk.say("that is none of the answers; what is not answered is denied");
+        terminal.say("that is none of the answers; what is not answered is denied");
     }
     Choice::Deny
 }

@@ -91,13 +91,13 @@ impl Outage {
     ///
     /// # Errors
     /// The failure itself, when another try is of no use, or it lasts too long.
-    fn wait(&mut self, failure: Failure, talk: &Terminal) -> Result<(), Failure> {
+    fn wait(&mut self, failure: Failure, terminal: &Terminal) -> Result<(), Failure> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
             return Err(failure);
         }
         if self.tries == 0 {
-            talk.say(&format!("{failure}; trying again for up to {} s", self.most.as_secs()));
+            terminal.say(&format!("{failure}; trying again for up to {} s", self.most.as_secs()));
         }
         std::thread::sleep(PAUSE * 2_u32.pow(self.tries.min(MOST_DOUBLED)));
         self.tries += 1;
@@ -194,7 +194,7 @@ pub fn conclude(
     client: &Client,
     view: &ProposalView,
     wanted: WantedBundle<'_>,
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let exit = exit_of(view);
     let bundle = wanted.bundle;
@@ -202,23 +202,23 @@ pub fn conclude(
     if let Some(path) = bundle {
         match &view.receipt {
             Some(receipt) => {
-                let written =
-                    fetch(client, receipt, wanted.witnesses, talk).and_then(|bytes| write_new(path, &bytes, talk));
+                let written = fetch(client, receipt, wanted.witnesses, terminal)
+                    .and_then(|bytes| write_new(path, &bytes, terminal));
                 bundle_failure = written.err();
             }
-            None => talk.say("there is no receipt, so no bundle was written"),
+            None => terminal.say("there is no receipt, so no bundle was written"),
         }
     }
-    if talk.json {
+    if terminal.json {
         let path = bundle.filter(|_| bundle_failure.is_none() && view.receipt.is_some());
-        talk.object(&json!({
+        terminal.object(&json!({
             "type": "result",
             "proposal": view,
             "exit": {"code": exit.code(), "kind": exit.word()},
             "bundle": path.map(Path::to_string_lossy),
         }))?;
     } else {
-        talk.say(&ending(view));
+        terminal.say(&ending(view));
     }
     // The run's own code matters more than a file, but a bundle that was asked for and is not there is no success.
     match bundle_failure {
@@ -227,7 +227,7 @@ pub fn conclude(
             format!("the run ended well, but its bundle could not be had: {failure}"),
         )),
         Some(failure) => {
-            talk.say(&format!("no bundle: {failure}"));
+            terminal.say(&format!("no bundle: {failure}"));
             Ok(exit)
         }
         None => Ok(exit),
@@ -236,14 +236,14 @@ pub fn conclude(
 
 /// The bundle; cosignatures come a moment after the receipt, so it is asked for until there are enough. Who they are of is
 /// for the verifier to find out.
-fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, talk: &Terminal) -> Result<Vec<u8>, Failure> {
+fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, terminal: &Terminal) -> Result<Vec<u8>, Failure> {
     let deadline = Instant::now() + COSIGNED;
     let mut outage = Outage::new(RESTART);
     loop {
         let bytes = match client.bytes(&format!("/v1/receipts/{receipt}/bundle")) {
             Ok(bytes) => bytes,
             Err(failure) => {
-                outage.wait(failure, talk)?;
+                outage.wait(failure, terminal)?;
                 continue;
             }
         };
@@ -253,7 +253,7 @@ fn fetch(client: &Client, receipt: &ReceiptId, wanted: Option<u64>, talk: &Termi
             return Ok(bytes);
         }
         if Instant::now() > deadline {
-            talk.say(&format!(
+            terminal.say(&format!(
                 "only {found} of {witnesses} witnesses have cosigned so far; `countersign wait {} --witness {witnesses} --bundle \
                  FILE` gets the bundle again later",
                 receipt.proposal()

@@ -26,7 +26,7 @@ pub struct OutputForm {
 /// Where the events of a run go.
 #[derive(Debug)]
 pub struct RunPrinter<'t> {
-    talk: &'t Terminal,
+    terminal: &'t Terminal,
     form: OutputForm,
     out: EscapedOutput,
     err: EscapedOutput,
@@ -38,15 +38,15 @@ impl<'t> RunPrinter<'t> {
     /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `form` says
     /// otherwise.
     #[must_use]
-    pub fn new(talk: &'t Terminal, form: OutputForm) -> Self {
+    pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
-        Self { talk, form, out, err, guard, held_up: None }
+        Self { terminal, form, out, err, guard, held_up: None }
     }
 
     /// Where the events are printed.
     #[must_use]
     pub const fn terminal(&self) -> &'t Terminal {
-        self.talk
+        self.terminal
     }
 
     /// Takes one event.
@@ -54,8 +54,8 @@ impl<'t> RunPrinter<'t> {
     /// # Errors
     /// When the standard output can't be written, or the piece is no base64.
     pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), Failure> {
-        if self.talk.json {
-            return self.talk.object(line);
+        if self.terminal.json {
+            return self.terminal.object(line);
         }
         match event {
             Event::Output { stream, text, base64, .. } => {
@@ -69,9 +69,9 @@ impl<'t> RunPrinter<'t> {
                 self.output(*stream, &piece)
             }
             Event::Status { status, code } => {
-                if self.talk.err_is_terminal() {
+                if self.terminal.err_is_terminal() {
                     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                    self.talk.say(&format!("-- {}{code}", status.word()));
+                    self.terminal.say(&format!("-- {}{code}", status.word()));
                 }
                 Ok(())
             }
@@ -79,15 +79,15 @@ impl<'t> RunPrinter<'t> {
                 let why = RefusalView { code: *code, detail: detail.clone() };
                 // A stream that is taken up again says it again.
                 if self.held_up.as_ref() != Some(&why) {
-                    self.talk.say(&held_up_words(&why));
+                    self.terminal.say(&held_up_words(&why));
                     self.guard.line_ended();
                     self.held_up = Some(why);
                 }
                 Ok(())
             }
             Event::Signature { approver } => {
-                if self.talk.err_is_terminal() {
-                    self.talk.say(&format!("-- signed by {approver}"));
+                if self.terminal.err_is_terminal() {
+                    self.terminal.say(&format!("-- signed by {approver}"));
                 }
                 Ok(())
             }
@@ -100,17 +100,17 @@ impl<'t> RunPrinter<'t> {
     /// # Errors
     /// When the standard stream can't be written.
     pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
-        let (tamed, terminal) = match stream {
-            StreamName::Stdout => (&mut self.out, self.talk.out_is_terminal()),
-            StreamName::Stderr => (&mut self.err, self.talk.err_is_terminal()),
+        let (tamed, is_terminal) = match stream {
+            StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
+            StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
         };
         let visible = match self.form {
             OutputForm { escape: true, .. } => Some(self.guard.defuse(stream, &tamed.feed(piece))),
-            OutputForm { raw, .. } => (terminal && !raw).then(|| tamed.feed(piece)),
+            OutputForm { raw, .. } => (is_terminal && !raw).then(|| tamed.feed(piece)),
         };
         let bytes = visible.as_ref().map_or(piece, String::as_bytes);
         match stream {
-            StreamName::Stdout => self.talk.put(bytes),
+            StreamName::Stdout => self.terminal.put(bytes),
             StreamName::Stderr => Ok(std::io::stderr().lock().write_all(bytes)?),
         }
     }
@@ -122,7 +122,7 @@ impl<'t> RunPrinter<'t> {
     pub fn end(&mut self) -> Result<(), Failure> {
         let (out, err) = (self.out.end(), self.err.end());
         if !out.is_empty() {
-            self.talk.put(out.as_bytes())?;
+            self.terminal.put(out.as_bytes())?;
         }
         if !err.is_empty() {
             let _ = std::io::stderr().write_all(err.as_bytes());

@@ -1,4 +1,4 @@
-//! How the program talks: data on the standard output, talk on the standard error, colour only on a terminal.
+//! The standard streams: data goes to the output, messages to the standard error, colour only to a terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::screen::{Screen, Shown};
 
-/// Where and how to talk.
+/// The standard streams of this process, and how to print to them.
 #[derive(Debug, Clone)]
 pub struct Terminal {
     /// JSON for programs.
@@ -96,7 +96,7 @@ impl Terminal {
         self.put(screen.paint(width, self.colour).as_bytes())
     }
 
-    /// Prints a screen as talk, when the standard output is for data.
+    /// Prints a screen on the standard error, when the standard output is for data.
     pub fn show_aside(&self, screen: &Screen) {
         let _ = io::stderr().write_all(screen.paint(self.width, false).as_bytes());
     }
@@ -171,9 +171,9 @@ impl Terminal {
 ///
 /// # Errors
 /// When it exists or can't be written.
-pub fn write_new(path: &Path, bytes: &[u8], talk: &Terminal) -> Result<(), Failure> {
+pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), Failure> {
     if path == Path::new("-") {
-        return talk.put(bytes);
+        return terminal.put(bytes);
     }
     let place = Shown::text(&path.to_string_lossy());
     let failed = |error: io::Error| {

@@ -95,25 +95,25 @@ const WARM: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the boundary under test can't be set up or refuses what it must take.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),
         What::Sandbox(args) => {
             let report = sandbox::measure(args)?;
-            if talk.json {
-                talk.object(&report)?;
+            if terminal.json {
+                terminal.object(&report)?;
             } else {
-                talk.put(sandbox::table(&report).as_bytes())?;
+                terminal.put(sandbox::table(&report).as_bytes())?;
             }
             Ok(Exit::Done)
         }
         What::Crossing(crossing) => {
             let report = measure(crossing)?;
-            if talk.json {
-                talk.object(&report)?;
+            if terminal.json {
+                terminal.object(&report)?;
             } else {
-                talk.put(table(&report).as_bytes())?;
+                terminal.put(table(&report).as_bytes())?;
             }
             Ok(Exit::Done)
         }

@@ -34,8 +34,8 @@ pub struct Args {
 ///
 /// # Errors
 /// When it can't even begin: no directory, no boundary.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
-    let mut tale = Tale::new(talk);
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+    let mut tale = Tale::new(terminal);
     let mut world = World::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
@@ -49,8 +49,8 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     if let Some(dir) = &args.keep {
         tale.note(&format!("Everything is in {}.", dir.display()))?;
     }
-    if talk.json {
-        talk.object(&json!({"as_told": as_told, "lines": tale.lines()}))?;
+    if terminal.json {
+        terminal.object(&json!({"as_told": as_told, "lines": tale.lines()}))?;
     }
     Ok(if as_told { Exit::Done } else { Exit::CheckSaidNo })
 }

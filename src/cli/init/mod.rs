@@ -52,17 +52,17 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 ///
 /// # Errors
 /// When something is there already, an approver's key can't be used, or the directory can't be written.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, Failure>>()?;
-    let name = name(args, talk)?;
+    let name = name(args, terminal)?;
     let made = make(&args.dir, &name, &approvers)?;
-    if talk.json {
-        talk.object(
+    if terminal.json {
+        terminal.object(
             &json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
         )?;
     } else {
-        talk.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
+        terminal.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
     }
     Ok(Exit::Done)
 }
@@ -78,7 +78,7 @@ fn public_key(path: &Path) -> Result<SshKey, Failure> {
     })
 }
 
-fn name(args: &Args, talk: &Terminal) -> Result<BoundaryName, Failure> {
+fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
     if let Some(name) = &args.name {
         return Ok(name.clone());
     }
@@ -92,7 +92,7 @@ fn name(args: &Args, talk: &Terminal) -> Result<BoundaryName, Failure> {
         ));
     }
     let answer =
-        talk.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
+        terminal.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
     if answer.is_empty() {
         Ok(own)
     } else {

@@ -28,10 +28,10 @@ enum Command {
 ///
 /// # Errors
 /// When script or policy can't be read.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
-        Command::Check(args) => check::run(args, talk),
-        Command::Explain(args) => explain::run(args, talk),
-        Command::Show(args) => show::run(args, talk),
+        Command::Check(args) => check::run(args, terminal),
+        Command::Explain(args) => explain::run(args, terminal),
+        Command::Show(args) => show::run(args, terminal),
     }
 }

@@ -27,7 +27,7 @@ use crate::trust::succession::Standing;
 ///
 /// # Errors
 /// When it is there already, or the roster would break a rule.
-pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let entry = Entry {
         table: args.table.into(),
         name: args.name.clone(),
@@ -46,14 +46,14 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Terminal) -> Result<Exit,
     of(Table::Proposer, "--owner", !entry.owners.is_empty())?;
     of(Table::Approver, "--valid-after or --valid-before", entry.valid.iter().any(Option::is_some))?;
     let about = Some((entry.table, entry.name.as_str()));
-    draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), talk)
+    draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)
 }
 
 /// Removes an entry or a key, and drafts.
 ///
 /// # Errors
 /// When it is not there, or the roster would break a rule.
-pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
     draft(
@@ -61,7 +61,7 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Terminal) -> Result
         &args.draft,
         about,
         |text| roster_edit::remove(text, table, &args.name, args.key.as_ref()),
-        talk,
+        terminal,
     )
 }
 
@@ -69,8 +69,8 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Terminal) -> Result
 ///
 /// # Errors
 /// When the roster breaks a rule, or nothing changed.
-pub fn run(config: &ConfigArgs, args: &DraftArgs, talk: &Terminal) -> Result<Exit, Failure> {
-    draft(&config.load()?, args, None, |text| Ok(text.to_owned()), talk)
+pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+    draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal)
 }
 
 /// A key that was named: a file, or the line itself.
@@ -100,7 +100,7 @@ fn draft(
     args: &DraftArgs,
     about: Option<(Table, &str)>,
     edit: impl Fn(&str) -> Result<String, EditError>,
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
@@ -119,9 +119,10 @@ fn draft(
         }
         let _same = meant(config, &written, &edited, about)?;
         put(config, &text, &edited)?;
-        talk.say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
-        if talk.json {
-            talk.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
+        terminal
+            .say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
+        if terminal.json {
+            terminal.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
         }
         return Ok(Exit::Done);
     };
@@ -160,10 +161,10 @@ fn draft(
     rosters::write(&path, &envelope).map_err(one)?;
     // What is not known of a draft that was signed by others is said by `sign`, which refuses it.
     let standing = Standing::of(before, &next, &envelope.signatures);
-    if talk.json {
+    if terminal.json {
         let changes: Vec<Value> =
             found.iter().map(|change| json!({"what": change.what, "says": change.says})).collect();
-        talk.object(&json!({
+        terminal.object(&json!({
             "version": version,
             "digest": next.digest(),
             "file": path.to_string_lossy(),
@@ -172,19 +173,19 @@ fn draft(
             "changes": changes,
         }))?;
     }
-    talk.say(&format!("version {version} of the roster, {}", next.digest()));
+    terminal.say(&format!("version {version} of the roster, {}", next.digest()));
     for change in &found {
-        talk.say(&format!("  {} {}", change.what, change.says));
+        terminal.say(&format!("  {} {}", change.what, change.says));
     }
     if before.policy() != next.policy() {
-        talk.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
+        terminal.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
     }
     if !next.is_guarded() {
-        talk.say("  UNGUARDED: the version after needs nobody's signature");
+        terminal.say("  UNGUARDED: the version after needs nobody's signature");
     }
-    talk.say(&format!("to sign: countersign roster sign {}", path.display()));
+    terminal.say(&format!("to sign: countersign roster sign {}", path.display()));
     if let Ok(standing) = &standing {
-        say_standing(standing, talk);
+        say_standing(standing, terminal);
     }
     Ok(Exit::Done)
 }

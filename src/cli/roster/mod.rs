@@ -79,13 +79,13 @@ impl From<TableArg> for Table {
 ///
 /// # Errors
 /// Everything that is wrong with it, or why it was not signed.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
-        Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, talk),
-        Command::Add(add) => draft::add(&args.config, add, talk),
-        Command::Remove(remove) => draft::remove(&args.config, remove, talk),
-        Command::Draft { draft } => draft::run(&args.config, draft, talk),
-        Command::Sign(sign) => sign::run(sign, talk),
-        Command::Merge(merge) => sign::merge(merge, talk),
+        Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, terminal),
+        Command::Add(add) => draft::add(&args.config, add, terminal),
+        Command::Remove(remove) => draft::remove(&args.config, remove, terminal),
+        Command::Draft { draft } => draft::run(&args.config, draft, terminal),
+        Command::Sign(sign) => sign::run(sign, terminal),
+        Command::Merge(merge) => sign::merge(merge, terminal),
     }
 }

@@ -94,9 +94,9 @@ impl Args {
 ///
 /// # Errors
 /// When the runbook, policy or parameters are wrong, policy or the person denies a step, or one can't be run.
-pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
-        return log::show(&args.key, &args.also_key, talk);
+        return log::show(&args.key, &args.also_key, terminal);
     };
     let project = Project::here()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
@@ -104,19 +104,19 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
     let rules = Rules::find(&args.rules, &project, &runbook)?;
     let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
     let wanted = args.wanted();
-    rules.say_what_is_off(talk);
+    rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
-        talk.say(&format!(
+        terminal.say(&format!(
             "WARNING: {flag}: NO SANDBOX. The step can read and write what you can, reach the network, and talk to your other \
              processes"
         ));
     }
     if receipts.is_none() {
-        talk.say("note: no receipt is kept (--no-receipt)");
+        terminal.say("note: no receipt is kept (--no-receipt)");
     }
-    let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
+    let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = Walk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, talk);
+    let mut walk = Walk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let mut exit = Exit::Done;
     for (at, chosen) in runbook.steps.iter().enumerate() {
         exit = walk.step(chosen)?;
@@ -124,13 +124,13 @@ pub fn run(args: &Args, talk: &Terminal) -> Result<Exit, Failure> {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if !rest.is_empty() {
-                talk.say(&format!("not run, since the step before did not succeed: {}", rest.join(", ")));
+                terminal.say(&format!("not run, since the step before did not succeed: {}", rest.join(", ")));
             }
             break;
         }
     }
-    if talk.json {
-        talk.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
+    if terminal.json {
+        terminal.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
     }
     Ok(exit)
 }

@@ -57,7 +57,7 @@ pub fn export(
     directory: &Path,
     hashes_only: bool,
     trust: &[Trust],
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<Export, Failure> {
     let mirror = Mirror::open(directory, hashes_only)?;
     let note =
@@ -70,12 +70,12 @@ pub fn export(
     if let Some(earlier) = &earlier {
         check_follows(earlier, &head, directory)?;
         if before == size {
-            let cosignatures = refresh(&mirror, earlier, &head, hashes_only, trust, talk)?;
+            let cosignatures = refresh(&mirror, earlier, &head, hashes_only, trust, terminal)?;
             mirror.sweep(size, size);
             return Ok(Export { origin: head.checkpoint.origin, size, before, tiles: 0, blobs: 0, cosignatures });
         }
     }
-    let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, talk };
+    let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, terminal };
     // What an interrupted run left behind is taken over; should it not fit, everything is fetched again.
     for leftovers in [true, false] {
         match growth.grow(leftovers) {
@@ -123,7 +123,7 @@ fn refresh(
     head: &Head,
     hashes_only: bool,
     trust: &[Trust],
-    talk: &Terminal,
+    terminal: &Terminal,
 ) -> Result<u64, Failure> {
     let check = |head: &Head| {
         if hashes_only {
@@ -137,7 +137,7 @@ fn refresh(
     let had = if signed { earlier.cosigned(&roster) } else { 0 };
     let more = head.cosigned(&roster).saturating_sub(had);
     if !signed {
-        talk.say("The copy's head was not signed by the boundary; the boundary's own takes its place.");
+        terminal.say("The copy's head was not signed by the boundary; the boundary's own takes its place.");
     }
     if more > 0 || !signed {
         mirror.renew(head)?;
@@ -153,7 +153,7 @@ struct Growth<'a> {
     earlier: Option<&'a Head>,
     hashes_only: bool,
     trust: &'a [Trust],
-    talk: &'a Terminal,
+    terminal: &'a Terminal,
 }
 
 enum Stop {
@@ -203,7 +203,7 @@ impl Growth<'_> {
             for leaf in tile.leaves().iter().skip(held.len()) {
                 done.tiles += self.append(&mut levels, *leaf)?;
             }
-            if self.talk.err_is_terminal() && shown.elapsed() > Duration::from_millis(200) {
+            if self.terminal.err_is_terminal() && shown.elapsed() > Duration::from_millis(200) {
                 shown = Instant::now();
                 let _ = write!(io::stderr(), "\r{} of {size} entries ", ((index + 1) * WIDTH).min(size));
             }
@@ -227,7 +227,7 @@ impl Growth<'_> {
         }
         mirror.conclude(self.head)?;
         mirror.sweep(from, size);
-        if self.talk.err_is_terminal() {
+        if self.terminal.err_is_terminal() {
             let _ = write!(io::stderr(), "\r{:40}\r", "");
         }
         Ok(done)
