@@ -12,7 +12,10 @@
 //! - [`store`], [`sandbox`] the two rooms that touch the machine
 //! - [`crossing`] the one way by which anything runs
 //! - [`boundary`] proposals, evidence, admission, housekeeping around it
-//! - [`http`] its face; [`node`] puts the parts together; [`audit`] verifies offline; [`cli`] is for people
+//! - [`http`] its face; [`node`] puts the parts together; [`audit`] verifies offline
+//! - [`terminal`] what commands print, and exit codes; [`home`] a person's own keys, trusted rosters and files
+//! - [`review`] what an approver is shown; [`remote`] the client of a boundary; [`local`] `countersign run`
+//! - [`cli`] is for people: arguments, calls, printing
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -26,13 +29,18 @@ pub mod cli;
 pub mod crossing;
 pub mod crypto;
 pub mod decision;
+pub mod home;
 pub mod http;
+pub mod local;
 pub mod node;
 pub mod policy;
 pub mod record;
 pub mod registry;
+pub mod remote;
+pub mod review;
 pub mod sandbox;
 pub mod shell;
 pub mod store;
+pub mod terminal;
 pub mod trust;
 pub mod yaml;

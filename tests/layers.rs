@@ -15,12 +15,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("shell", &[]),
     ("yaml", &[]),
     ("record", &["crypto", "yaml"]),
+    ("terminal", &["record"]),
     ("registry", &["crypto", "shell", "yaml", "record"]),
     ("policy", &["crypto", "shell", "yaml", "record"]),
     ("trust", &["crypto", "shell", "yaml", "record"]),
     ("decision", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust"]),
     // Offline: no store, no sandbox, no network, no crossing.
     ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
+    ("home", &["crypto", "record", "terminal", "trust", "audit"]),
     ("store", &["crypto", "yaml", "record"]),
     ("sandbox", &["crypto", "yaml", "record"]),
     ("crossing", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox"]),
@@ -53,11 +55,20 @@ const ROOMS: &[(&str, &[&str])] = &[
             "crossing", "boundary", "http", "mcp",
         ],
     ),
+    ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
+    ("review", &["crypto", "record", "terminal", "registry", "policy", "trust", "home", "boundary"]),
+    (
+        "local",
+        &[
+            "crypto", "yaml", "record", "terminal", "registry", "policy", "trust", "home", "sandbox", "crossing",
+            "boundary", "node",
+        ],
+    ),
     (
         "cli",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp", "node", "audit",
+            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote", "local", "review",
         ],
     ),
 ];

@@ -1286,9 +1286,9 @@ fn shared_memory_is_bounded_and_comes_on_top_of_the_disk() {
     let small = limited(|limits| limits.disk_bytes = 2 << 20);
     let got = said(bench.run_with(&small, plan("bash", script)));
     let sizes: Vec<u64> = got.lines().map(|line| line.parse().expect("a size")).collect();
-    assert_eq!(countersign::sandbox::shared_memory_bytes(&small.limits), 2 << 20);
+    assert_eq!(small.limits.shared_memory_bytes(), 2 << 20);
     assert!(sizes.iter().all(|size| ((1 << 20)..=(2 << 20)).contains(size)), "{sizes:?}");
-    assert_eq!(countersign::sandbox::shared_memory_bytes(&Limits::default()), 64 << 20);
+    assert_eq!(Limits::default().shared_memory_bytes(), 64 << 20);
 }
 
 /// Without a control group the kernel has no limit for them: an auditor reads that in the receipt, an operator by `doctor`.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use countersign::cli::exit::{Exit, Failure};
+use countersign::terminal::exit::{Exit, Failure};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::cli::exit::{Exit, Failure};
 use countersign::crypto::canonical::canonical_of;
 use countersign::crypto::digest::RenderedDigest;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -14,6 +13,7 @@ use countersign::record::envelope::{Envelope, EnvelopeSignature};
 use countersign::record::ident::{Nonce, ProposalId};
 use countersign::record::profile::Profile;
 use countersign::record::validity::Timestamp;
+use countersign::terminal::exit::{Exit, Failure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::cli::exit::{Exit, Failure};
 use countersign::crypto::canonical;
 use countersign::crypto::merkle::leaf_hash;
 use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
@@ -13,6 +12,7 @@ use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use countersign::record::document::Statement;
 use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use countersign::record::receipt::Receipt;
+use countersign::terminal::exit::{Exit, Failure};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clients::Plan;

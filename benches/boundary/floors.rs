@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use countersign::cli::exit::{Exit, Failure};
 use countersign::record::profile::{Limits, Profile};
 use countersign::sandbox::cancel::CancelFlag;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
 use countersign::sandbox::{End, Plan, Sandbox as _};
+use countersign::terminal::exit::{Exit, Failure};
 
 use crate::alone;
 

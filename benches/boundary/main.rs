@@ -18,8 +18,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use countersign::cli::exit::{Exit, Failure};
-use countersign::cli::talk::Talk;
+use countersign::terminal::exit::{Exit, Failure};
+use countersign::terminal::streams::Terminal;
 use serde::Serialize;
 
 use crate::clients::{Load, Plan};
@@ -117,35 +117,35 @@ fn main() -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     }
     let args = Args::parse();
-    let talk = Talk::new(args.json);
-    match run(&args, &talk) {
+    let terminal = Terminal::new(args.json);
+    match run(&args, &terminal) {
         Ok(exit) => std::process::ExitCode::from(exit.code()),
         Err(failure) => {
-            talk.fail(&failure);
+            terminal.fail(&failure);
             std::process::ExitCode::from(failure.exit.code())
         }
     }
 }
 
-fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),
         What::Sandbox(args) => {
             let report = sandbox::measure(args)?;
-            if talk.json {
-                talk.object(&report)?;
+            if terminal.json {
+                terminal.object(&report)?;
             } else {
-                talk.put(sandbox::table(&report).as_bytes())?;
+                terminal.put(sandbox::table(&report).as_bytes())?;
             }
             Ok(Exit::Done)
         }
         What::Crossing(crossing) => {
             let report = measure(crossing)?;
-            if talk.json {
-                talk.object(&report)?;
+            if terminal.json {
+                terminal.object(&report)?;
             } else {
-                talk.put(table(&report).as_bytes())?;
+                terminal.put(table(&report).as_bytes())?;
             }
             Ok(Exit::Done)
         }

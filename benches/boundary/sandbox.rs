@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::cli::exit::Failure;
 use countersign::record::profile::{Limits, Profile};
 use countersign::sandbox::Sandbox as _;
 use countersign::sandbox::linux::{LinuxSandbox, Setup};
+use countersign::terminal::exit::Failure;
 use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::cli::exit::{Exit, Failure};
 use countersign::crypto::signature::SecretKey;
 use countersign::crypto::sshsig::SshKey;
 use countersign::node::config::Config;
@@ -20,6 +19,7 @@ use countersign::sandbox::linux::LinuxSandbox;
 use countersign::sandbox::probe::Probe;
 use countersign::sandbox::profile::{Prepared, Unavailable};
 use countersign::sandbox::{End, Plan, Report, Sandbox};
+use countersign::terminal::exit::{Exit, Failure};
 use serde_json::Value;
 
 /// The seed of the one approver: of this measurement alone.
@@ -37,7 +37,7 @@ pub struct Args {
 /// # Errors
 /// Everything that keeps the boundary from starting.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = Config::load(&args.config).map_err(countersign::cli::configured::problems)?;
+    let config = Config::load(&args.config).map_err(countersign::local::problems::problems)?;
     let broken = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {

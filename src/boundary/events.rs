@@ -11,13 +11,14 @@ use std::time::Duration;
 use crate::boundary::proposals::{Proposals, view_status};
 use crate::boundary::view::{Event, ProposalStatus, RefusalView};
 use crate::crossing::caller::Caller;
-use crate::crossing::live::{Cursor, Next, Piece, StreamName, decode_order};
+use crate::crossing::live::{Cursor, Next, Piece, decode_order};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored::receipt_of;
 use crate::crypto::json;
 use crate::record::code::Code;
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Receipt;
+use crate::record::stream_name::StreamName;
 use crate::store::message::{Proposal, Status};
 
 /// How long between looks where a change could be missed: between the claim and the beginning of the recording.

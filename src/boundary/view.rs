@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crossing::live::StreamName;
 use crate::crypto::digest::{
     AuthorizationDigest, BlobDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
 };
@@ -16,6 +15,7 @@ use crate::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, Proposal
 use crate::record::profile::Profile;
 use crate::record::receipt::Outcome;
 use crate::record::step::Approvals;
+use crate::record::stream_name::StreamName;
 use crate::record::validity::Timestamp;
 
 /// `GET /v1/registry`: the seal in force and the steps.
@@ -175,6 +175,23 @@ pub enum ProposalStatus {
     Cancelled,
     /// It was refused after the quorum; its nonce is not spent.
     Refused,
+}
+
+impl ProposalStatus {
+    /// The status in one word, as documents write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// A proposal, whole.

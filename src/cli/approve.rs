@@ -6,21 +6,25 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RefusalView};
-use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::held_up_words;
-use crate::cli::keys::{self, KeyArgs, Purpose};
-use crate::cli::review::gather::{Subject, status_word};
-use crate::cli::review::lines::MOST_REMARKS;
-use crate::cli::review::{Review, Sound, check_open, check_statement, now};
-use crate::cli::talk::{Talk, write_new};
-use crate::cli::trust::TrustArgs;
-use crate::cli::{Global, deny};
+use crate::cli::clock::now;
+use crate::cli::deny;
+use crate::cli::global::Global;
+use crate::cli::review::check_statement;
+use crate::cli::review_subject::find_subject;
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::Signatures;
 use crate::record::envelope::Envelope;
 use crate::record::ident::Name;
+use crate::remote::client::Client;
+use crate::remote::run_printer::held_up_words;
+use crate::review::gather::Subject;
+use crate::review::line::MOST_REMARKS;
+use crate::review::proposal_review::{Review, Sound, check_open};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, write_new};
 
 /// Show the same as `review`, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
@@ -62,10 +66,10 @@ pub struct Args {
 ///
 /// # Errors
 /// When it does not hold, the person said no, or the boundary refused the signature.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
-    let subject = Subject::find(args.proposal.as_deref(), &client)?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, Subject::File(_)) && args.output.is_none() {
         return Err(Failure::usage("say where the signed envelope goes: -o FILE (- is the standard output)"));
     }
@@ -76,17 +80,17 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         Subject::Proposal(view) => {
             check_open(view, false)?;
         }
-        Subject::File(envelope) => check_statement(envelope, &client, talk)?,
+        Subject::File(envelope) => check_statement(envelope, &client, terminal)?,
     }
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = if args.full { review.full() } else { review.screen() };
     // `approve FILE -o -` keeps the standard output for the envelope.
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        talk.show_aside(&screen);
-    } else if !talk.json {
-        talk.show(&screen)?;
+        terminal.show_aside(&screen);
+    } else if !terminal.json {
+        terminal.show(&screen)?;
     } else if !args.yes {
-        talk.show_aside(&screen);
+        terminal.show_aside(&screen);
     }
     let sound = review.check_sound()?;
     if let Some(expected) = args.expect
@@ -112,11 +116,11 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let consent = if args.yes {
         Consent(sound)
     } else {
-        match ask(&review, sound, &approver, talk)? {
+        match ask(&review, sound, &approver, terminal)? {
             Answer::Sign(consent) => consent,
             Answer::Deny(reason) => {
                 let denial = deny::sign(&review, &reason, signer)?;
-                return deny::hand_in(&subject, &review, denial, &client, talk);
+                return deny::hand_in(&subject, &review, denial, &client, terminal);
             }
         }
     };
@@ -131,14 +135,14 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                 serde_json::to_vec(&signed).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
             if let Some(path) = &args.output {
-                write_new(path, &bytes, talk)?;
+                write_new(path, &bytes, terminal)?;
                 if path != std::path::Path::new("-") {
-                    if talk.json {
-                        talk.object(
+                    if terminal.json {
+                        terminal.object(
                             &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path.to_string_lossy()}),
                         )?;
                     }
-                    talk.say(&format!(
+                    terminal.say(&format!(
                         "signed by {approver}; hand it to the next approver, or in: countersign submit {}",
                         path.display()
                     ));
@@ -149,16 +153,16 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             let mut answer: ProposalView = client
                 .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
             answer.held_up = held_up_at_once(&client, &answer);
-            if talk.json {
-                talk.object(&answer)?;
+            if terminal.json {
+                terminal.object(&answer)?;
             } else {
-                talk.line(&format!("signed by {approver}: {} is {}", answer.id, status_word(answer.status)))?;
+                terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
                 let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
                 if !missing.is_empty() {
-                    talk.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
+                    terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
                 }
                 if let Some(why) = &answer.held_up {
-                    talk.say(&held_up_words(why));
+                    terminal.say(&held_up_words(why));
                 }
             }
         }
@@ -196,7 +200,7 @@ enum Answer {
     Deny(String),
 }
 
-fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Talk) -> Result<Answer, Failure> {
+fn ask(review: &Review, sound: Sound, approver: &Name, terminal: &Terminal) -> Result<Answer, Failure> {
     let hex = review.found.digest.hex();
     let tail = &hex[hex.len() - DIGITS..];
     let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
@@ -207,12 +211,12 @@ fn ask(review: &Review, sound: Sound, approver: &Name, talk: &Talk) -> Result<An
     };
     let question = format!("\nSign as {approver}? {what} d denies, f shows every field:");
     loop {
-        let answer = talk.ask(&question, "unattended it takes --yes --expect sha256:…")?;
+        let answer = terminal.ask(&question, "unattended it takes --yes --expect sha256:…")?;
         if answer.eq_ignore_ascii_case("f") {
-            talk.page(&review.full())?;
+            terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
             let answer =
-                talk.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
+                terminal.ask("Deny it, signed and for good? Type yes, and behind it why:", "say `countersign deny`")?;
             return match answer.strip_prefix("yes") {
                 Some(reason) if reason.is_empty() || reason.starts_with(' ') => {
                     Ok(Answer::Deny(reason.trim().to_owned()))
@@ -252,19 +256,14 @@ fn sign(
     keys::sign(signer, Purpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
 }
 
-/// What `approve --yes` does after its checks, for the tests of the review.
-#[cfg(test)]
-pub(super) fn sign_reviewed(
-    review: &Review,
-    sound: Sound,
-    signer: &dyn crate::trust::signer::Signer,
-) -> Result<crate::record::envelope::EnvelopeSignature, Failure> {
-    sign(review, Consent(sound), signer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::canonical::to_canonical;
+    use crate::review::render::{SIGNED, full};
+    use crate::review::tests::{case, judged, key, section, signature};
+    use crate::terminal::screen::backwards;
+    use crate::trust::signer::{FileSigner, write_secret_key};
 
     #[test]
     fn a_person_agrees_by_the_digits_and_by_the_number_of_remarks_above() {
@@ -281,5 +280,23 @@ mod tests {
         ] {
             assert!(!agrees(answer, "40d1c539", more), "{answer:?} with {more}");
         }
+    }
+
+    // `approve` signs the one buffer that the screen was made from: what is read off the screen is what verifies.
+    #[test]
+    fn promise_4_the_bytes_shown_are_the_bytes_signed() {
+        let mut case = case();
+        case.reason = "one\n\u{202e}two \\ three".to_owned();
+        let sources = case.sources();
+        let found = judged(&sources);
+        let shown = full(&sources, &found).paint(80, false);
+        let review = Review { sources, found };
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("key.pem");
+        write_secret_key(&file, &key(1)).expect("written");
+        let signer = FileSigner::open(&file).expect("a key");
+        let signed = sign(&review, Consent(review.check_sound().expect("sound")), &signer).expect("signed");
+        let read = to_canonical(&backwards::document(&section(&backwards::logical(&shown), SIGNED), &[]));
+        assert_eq!(signed, signature(1, &read));
     }
 }

@@ -13,24 +13,27 @@ use crate::audit::entry::{self, Entry};
 use crate::audit::finding::{Finding, Said, Summary, What};
 use crate::audit::history::{Auditor, Expected, SeenHead, rosters_in};
 use crate::audit::kept::Kept;
-use crate::cli::Global;
 use crate::cli::audit::decisions::{Filter, Row, table};
 use crate::cli::audit::state::{Moved, StateFile};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{COSIGNED, COSIGNED_PAUSE};
-use crate::cli::keys::KeyArgs;
-use crate::cli::place::Place;
-use crate::cli::review::gather::trust_advice;
-use crate::cli::review::now;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::Talk;
-use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, seem_same};
+use crate::cli::clock::now;
+use crate::cli::global::Global;
+use crate::cli::log_source::open_log;
 use crate::crypto::cosignature::lines_of_others;
 use crate::crypto::digest::{RosterDigest, SealDigest, hex};
 use crate::crypto::merkle::{self, Frontier, TILE_WIDTH, TileKind};
+use crate::home::directories::Home;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::{
+    Deciding, Newest, Trust, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
+};
 use crate::record::checkpoint::Checkpoint;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::validity::Timestamp;
+use crate::remote::follow::{COSIGNED, COSIGNED_PAUSE};
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
 use crate::trust::chain::{Pinned, payload_of};
 
 /// Read a whole log from its first entry and decide every decision again from the state before it.
@@ -85,12 +88,12 @@ pub struct Args {
 ///
 /// # Errors
 /// When the log or the state can't be read.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
-    let place = Place::open(&args.place, global, &args.key, talk)?;
-    let other = args.against.as_deref().map(|other| Place::open(other, global, &args.key, talk)).transpose()?;
+    let place = open_log(&args.place, global, &args.key, terminal)?;
+    let other = args.against.as_deref().map(|other| open_log(other, global, &args.key, terminal)).transpose()?;
     let head = head_of(args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
     let mut expected = Expected {
@@ -134,7 +137,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         }
         None => None,
     };
-    let mut out = Out::new(talk, size, args.filter.clone());
+    let mut out = Out::new(terminal, size, args.filter.clone());
     // Comparing needs roots of earlier sizes, which only reading from the start gives.
     let goes_on = kept
         .as_ref()
@@ -142,15 +145,15 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         // What was excused then is looked for again.
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on {
-        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, talk)?,
+        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, terminal)?,
         None => None,
     };
     let mut auditor = match resumed {
         Some(auditor) => auditor,
         None => match begin(&place, &trust, &expected, size)? {
             Ok(auditor) => auditor,
-            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, talk),
-            Err(NotBegun::Broken(finding)) => return broken(finding, talk),
+            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, terminal),
+            Err(NotBegun::Broken(finding)) => return broken(finding, terminal),
         },
     };
     read_on(&mut auditor, &place, size, &mut out)?;
@@ -178,7 +181,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         match auditor.keep(&head).filter(|_| summary.clean) {
             Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
                 Moved::Here => {}
-                Moved::Further(entries) => talk.say(&format!(
+                Moved::Further(entries) => terminal.say(&format!(
                     "The state was left as it was: another audit kept one of {entries} entries meanwhile."
                 )),
                 Moved::Forked(entries) => {
@@ -189,14 +192,14 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                     )));
                 }
             },
-            None => talk.say("The state was left as it was: it stands for the last log that held."),
+            None => terminal.say("The state was left as it was: it stands for the last log that held."),
         }
     }
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
 }
 
 /// The log's head. A boundary's gets its cosignatures a moment after it has grown, so it is asked again for them.
-fn head_of(args: &Args, place: &Place) -> Result<String, Failure> {
+fn head_of(args: &Args, place: &LogSource) -> Result<String, Failure> {
     let grows = args.place.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
     loop {
@@ -209,7 +212,12 @@ fn head_of(args: &Args, place: &Place) -> Result<String, Failure> {
 }
 
 /// An auditor for the whole log, with the trusted roster that its rosters are connected with.
-fn begin(place: &Place, trust: &[Trust], expected: &Expected, size: u64) -> Result<Result<Auditor, NotBegun>, Failure> {
+fn begin(
+    place: &LogSource,
+    trust: &[Trust],
+    expected: &Expected,
+    size: u64,
+) -> Result<Result<Auditor, NotBegun>, Failure> {
     let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
     let versions = rosters_in(&Entry::of(first), place).map_err(|error| place.unreadable(error))?;
@@ -277,7 +285,7 @@ fn left_to_newer(deciding: Deciding<'_, Auditor>) -> Auditor {
 }
 
 /// The most versions of the roster that any seal of the log brings, where that is more than `known`.
-fn later_rosters(place: &Place, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
+fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, Failure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
         if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
@@ -292,13 +300,13 @@ fn later_rosters(place: &Place, size: u64, known: usize) -> Result<Option<Vec<En
 
 /// An auditor that goes on from the kept state, when the log still begins with what that stands for.
 fn resume(
-    place: &Place,
+    place: &LogSource,
     trust: &[Trust],
     expected: &Expected,
     kept: &Kept,
     head: &str,
     size: u64,
-    talk: &Talk,
+    terminal: &Terminal,
 ) -> Result<Option<Auditor>, Failure> {
     let Some(mut tree) = kept.frontier() else { return Ok(None) };
     // The versions of the roster that the seal in force brings, without which nothing newer could be connected.
@@ -319,7 +327,7 @@ fn resume(
         Ok(())
     })?;
     if !head.contains(&root_line(&tree)) {
-        talk.say("The log does not go on from the state of your last audit: it is read from its first entry.");
+        terminal.say("The log does not go on from the state of your last audit: it is read from its first entry.");
         return Ok(None);
     }
     let again = |trust: &Trust, versions: &[Envelope]| {
@@ -329,7 +337,7 @@ fn resume(
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {
-                talk.say(&format!("The state can't be taken up with {}: {why}", trust.from));
+                terminal.say(&format!("The state can't be taken up with {}: {why}", trust.from));
             }
             Ok(None)
         }
@@ -341,7 +349,7 @@ fn root_line(tree: &Frontier) -> String {
     format!("\n{}\n{}\n", tree.size(), base64::engine::general_purpose::STANDARD.encode(tree.root()))
 }
 
-fn read_on(auditor: &mut Auditor, place: &Place, size: u64, out: &mut Out<'_>) -> Result<(), Failure> {
+fn read_on(auditor: &mut Auditor, place: &LogSource, size: u64, out: &mut Out<'_>) -> Result<(), Failure> {
     each_entry(place, auditor.size(), size, |entry| {
         let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
         out.say(said)?;
@@ -351,7 +359,7 @@ fn read_on(auditor: &mut Auditor, place: &Place, size: u64, out: &mut Out<'_>) -
 }
 
 /// The root over the first `earlier` entries of a log of `size`.
-fn root_at(place: &Place, size: u64, earlier: u64) -> Result<merkle::Hash, Failure> {
+fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, Failure> {
     let mut tree = Frontier::default();
     for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
         let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
@@ -364,7 +372,7 @@ fn root_at(place: &Place, size: u64, earlier: u64) -> Result<merkle::Hash, Failu
 
 /// The entries from `from` to `size`, in order.
 fn each_entry(
-    place: &Place,
+    place: &LogSource,
     from: u64,
     size: u64,
     take: impl FnMut(&Entry) -> Result<(), Failure>,
@@ -378,7 +386,7 @@ fn each_entry(
 }
 
 /// Whether a longer copy begins with the audited log, as its tiles prove it.
-fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
+fn compare(auditor: &Auditor, head: &str, other: &LogSource, seen: &SeenHead) -> Result<Option<Finding>, Failure> {
     let there = match auditor.verify_head(&seen.note) {
         Ok(there) => Ok(there),
         Err(why) => later_head(auditor, other, seen)?.or_else(|_| by_its_own_seals(auditor, other, seen).ok_or(why)),
@@ -407,7 +415,7 @@ fn compare(auditor: &Auditor, head: &str, other: &Place, seen: &SeenHead) -> Res
 }
 
 /// The head of a longer copy whose boundary has another key by now: the seals there say which.
-fn later_head(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Result<Result<Checkpoint, String>, Failure> {
+fn later_head(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Result<Result<Checkpoint, String>, Failure> {
     let Some(mut later) = auditor.later() else { return Ok(Err("the log has no seal".to_owned())) };
     each_entry(other, auditor.size(), seen.size, |entry| {
         later.entry(entry, other).map_err(|error| other.unreadable(error))
@@ -417,7 +425,7 @@ fn later_head(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Result<Resul
 
 /// The head of another copy that no key in force here signed: its own seals may lead to one that did. A copy that can't be
 /// read, or has no entries, shows none.
-fn by_its_own_seals(auditor: &Auditor, other: &Place, seen: &SeenHead) -> Option<Checkpoint> {
+fn by_its_own_seals(auditor: &Auditor, other: &LogSource, seen: &SeenHead) -> Option<Checkpoint> {
     let mut later = auditor.other()?;
     let mut tree = Frontier::default();
     let read = each_entry(other, 0, seen.size, |entry| {
@@ -438,10 +446,10 @@ fn another_history(seen: &SeenHead) -> Finding {
 }
 
 /// The hash of a complete subtree, from the other copy's tiles.
-fn subtree(place: &Place, level: u8, index: u64, size: u64) -> Result<merkle::Hash, Failure> {
+fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> Result<merkle::Hash, Failure> {
     let (tile_level, within) = (level / merkle::TILE_HEIGHT, level % merkle::TILE_HEIGHT);
     let first = index << within;
-    let tile = Place::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
+    let tile = LogSource::tile_of(TileKind::Hashes(tile_level), first / u64::from(TILE_WIDTH), size)?;
     let missing = || said_no(format!("{tile} is missing or cut: the other copy is not whole"));
     let bytes = place.tile(&tile)?.ok_or_else(missing)?;
     let (hashes, rest) = bytes.as_chunks::<32>();
@@ -456,7 +464,7 @@ fn subtree(place: &Place, level: u8, index: u64, size: u64) -> Result<merkle::Ha
 const MOST_SHOWN: usize = 200;
 
 struct Out<'a> {
-    talk: &'a Talk,
+    terminal: &'a Terminal,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
     filter: Filter,
@@ -465,16 +473,16 @@ struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    fn new(talk: &'a Talk, size: u64, filter: Filter) -> Self {
-        let bar = talk.err_is_terminal().then(|| (Instant::now(), size));
-        Self { talk, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
+    fn new(terminal: &'a Terminal, size: u64, filter: Filter) -> Self {
+        let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
+        Self { terminal, buffer: Vec::new(), findings: Vec::new(), filter, rows: Vec::new(), bar }
     }
 
     fn say(&mut self, said: Vec<Said>) -> Result<(), Failure> {
         for one in said {
             match one {
                 Said::Decision(line) if !self.filter.takes(&line) => {}
-                one if self.talk.json => self.line(&one)?,
+                one if self.terminal.json => self.line(&one)?,
                 Said::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
                 Said::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
                 Said::Decision(_) | Said::Finding(_) => {}
@@ -488,7 +496,7 @@ impl<'a> Out<'a> {
             .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
         self.buffer.push(b'\n');
         if self.buffer.len() > 1 << 16 {
-            self.talk.put(&std::mem::take(&mut self.buffer))?;
+            self.terminal.put(&std::mem::take(&mut self.buffer))?;
         }
         Ok(())
     }
@@ -508,14 +516,14 @@ impl<'a> Out<'a> {
         if self.bar.is_some() {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
-        if self.talk.json {
+        if self.terminal.json {
             self.line(&Last { kind: "summary", summary })?;
-            return self.talk.put(&std::mem::take(&mut self.buffer));
+            return self.terminal.put(&std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
-            self.talk.put(format!("{}\n", table(&self.rows)).as_bytes())?;
+            self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
-        self.talk.show(&screen(&self.findings, summary, held))
+        self.terminal.show(&screen(&self.findings, summary, held))
     }
 }
 
@@ -659,23 +667,23 @@ struct Untrusted {
     first: Option<RosterDigest>,
 }
 
-fn no_trust(untrusted: &Untrusted, talk: &Talk) -> Result<Exit, Failure> {
+fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, Failure> {
     let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
         .replace("the boundary names the roster", "the log begins with the roster")
         .replace("than this boundary", "than this log");
-    if talk.json {
-        talk.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
+    if terminal.json {
+        terminal.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
     } else {
-        talk.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
+        terminal.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
     }
     Ok(Exit::NoTrust)
 }
 
-fn broken(finding: Finding, talk: &Talk) -> Result<Exit, Failure> {
-    if talk.json {
-        talk.object(&Said::Finding(Box::new(finding)))?;
+fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, Failure> {
+    if terminal.json {
+        terminal.object(&Said::Finding(Box::new(finding)))?;
     } else {
-        talk.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
+        terminal.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
     }
     Ok(Exit::CheckSaidNo)
 }

@@ -1,11 +1,11 @@
 //! `cancel`: withdraws a proposal or ends its run.
 
 use crate::boundary::view::{ProposalStatus, ProposalView};
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{Among, find_proposal, status_word};
-use crate::cli::talk::Talk;
+use crate::cli::global::Global;
+use crate::home::keys::KeyArgs;
+use crate::remote::proposals::{Among, find_proposal};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Withdraw a proposal, or end its run. For its proposer and for operators; an approver says `deny`.
 #[derive(Debug, clap::Args)]
@@ -24,16 +24,16 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is no such proposal, or the caller may not.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
-    if talk.json {
-        talk.object(&view)?;
+    if terminal.json {
+        terminal.object(&view)?;
     } else {
-        talk.line(&format!("{} is {}", view.id, status_word(view.status)))?;
+        terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
         if view.status == ProposalStatus::Running {
-            talk.say("its run is being ended; countersign wait tells when");
+            terminal.say("its run is being ended; countersign wait tells when");
         }
     }
     Ok(Exit::Done)

@@ -2,8 +2,8 @@
 
 use clap_complete::Shell;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Print a completion script for a shell.
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,9 @@ pub struct Args {
 ///
 /// # Errors
 /// When the standard output can't be written.
-pub fn run(args: &Args, command: &mut clap::Command, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, command: &mut clap::Command, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "countersign", &mut script);
-    talk.put(&script)?;
+    terminal.put(&script)?;
     Ok(Exit::Done)
 }

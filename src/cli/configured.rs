@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::exit::{Exit, Failure};
+use crate::local::problems::problems;
 use crate::node::config::{Config, FILE};
-use crate::node::problem::Problems;
+use crate::terminal::exit::Failure;
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,19 +31,4 @@ impl ConfigArgs {
     pub fn load(&self) -> Result<Config, Failure> {
         Config::load(&self.path(None)).map_err(problems)
     }
-}
-
-/// A command that can't go on because of what the operator wrote.
-#[must_use]
-pub fn problems(problems: Problems) -> Failure {
-    let places: Vec<_> = problems
-        .list()
-        .iter()
-        .map(|problem| {
-            serde_json::json!({"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message})
-        })
-        .collect();
-    let count = places.len();
-    let message = format!("{count} {} to fix:\n{problems}", if count == 1 { "thing" } else { "things" });
-    Failure { problem: Some(serde_json::json!({ "errors": places })), ..Failure::new(Exit::Usage, message) }
 }

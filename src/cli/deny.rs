@@ -7,20 +7,22 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::boundary::view::{DenialView, ProposalStatus, ProposalView};
-use crate::cli::Global;
-use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{self, KeyArgs, Purpose};
-use crate::cli::review::gather::{Subject, status_word};
-use crate::cli::review::render::brief;
-use crate::cli::review::{Review, check_open, now};
-use crate::cli::talk::{Talk, write_new};
-use crate::cli::trust::TrustArgs;
+use crate::cli::clock::now;
+use crate::cli::global::Global;
+use crate::cli::review_subject::find_subject;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::StatementDenial;
 use crate::record::authorization::Authorization;
 use crate::record::denial::Denial;
 use crate::record::envelope::Envelope;
+use crate::remote::client::Client;
+use crate::review::gather::Subject;
+use crate::review::proposal_review::{Review, check_open};
+use crate::review::render::brief;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 
 /// Say no, signed: nothing of this statement runs any more, and a run of it is ended.
@@ -54,10 +56,10 @@ pub struct Args {
 ///
 /// # Errors
 /// When the statement can't be read, the person stopped, or the boundary refused the denial.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
-    let subject = Subject::find(args.proposal.as_deref(), &client)?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let Subject::Proposal(view) = &subject {
         // A denial also ends what is approved, or runs.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
@@ -65,28 +67,28 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
-        talk.show_aside(&screen);
-    } else if !talk.json {
-        talk.show(&screen)?;
+        terminal.show_aside(&screen);
+    } else if !terminal.json {
+        terminal.show(&screen)?;
     } else if !args.yes {
-        talk.show_aside(&screen);
+        terminal.show_aside(&screen);
     }
     let roster = review.sources.roster.roster();
     let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     if !args.yes {
-        let answer = talk.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
+        let answer = terminal.ask("Deny it, signed and for good? Type yes:", "say --yes")?;
         if answer != "yes" {
             return Err(Failure::new(Exit::Refused, "nothing was signed"));
         }
     }
     let envelope = sign(&review, &args.reason, signer)?;
-    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, talk) };
+    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, terminal) };
     let mut bytes =
         serde_json::to_vec(&envelope).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
-    write_new(path, &bytes, talk)?;
-    if talk.json && path != std::path::Path::new("-") {
-        talk.object(
+    write_new(path, &bytes, terminal)?;
+    if terminal.json && path != std::path::Path::new("-") {
+        terminal.object(
             &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
         )?;
     }
@@ -117,25 +119,25 @@ pub fn hand_in(
     review: &Review,
     denial: Envelope,
     client: &Client,
-    talk: &Talk,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     match subject {
         Subject::Proposal(_) => {
             let proposal = &statement(review)?.proposal;
             let answer: ProposalView = client.post(&format!("/v1/proposals/{proposal}/denial"), &denial)?;
-            if talk.json {
-                talk.object(&answer)?;
+            if terminal.json {
+                terminal.object(&answer)?;
             } else {
-                talk.line(&format!("denied: {} is {}", answer.id, status_word(answer.status)))?;
+                terminal.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
             }
         }
         Subject::File(_) => {
             let denial = StatementDenial { denial, payload: STANDARD.encode(&review.sources.payload) };
             let answer: DenialView = client.post("/v1/denials", &denial)?;
-            if talk.json {
-                talk.object(&answer)?;
+            if terminal.json {
+                terminal.object(&answer)?;
             } else {
-                talk.line(&denied_words(&answer))?;
+                terminal.line(&denied_words(&answer))?;
             }
         }
     }
@@ -144,7 +146,7 @@ pub fn hand_in(
 
 fn denied_words(answer: &DenialView) -> String {
     match answer.status {
-        Some(status) => format!("denied: {} is {}", answer.proposal, status_word(status)),
+        Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
         None => format!(
             "denied: the boundary has not seen {} and keeps your denial, log entry {}; it refuses the statement until its window \
              ends at {}, and then as expired",

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::configured::{self, ConfigArgs};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::configured::ConfigArgs;
 use crate::cli::hardening::{self, Stands};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
 use crate::crossing::capacity::PROPOSAL_ROOM;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::control::{self, Answer, Request, Status};
 use crate::node::files::{self, Files};
@@ -24,6 +22,9 @@ use crate::sandbox::attempts::{self, Attempt};
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::probe::Missing;
 use crate::store::sqlite;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::signer::FileSigner;
 
 /// Say what holds on this host, and what to fix; changes nothing.
@@ -67,7 +68,7 @@ enum State {
 ///
 /// # Errors
 /// For what this version has not got.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
@@ -78,10 +79,10 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     if args.production {
         let config = match config {
             Some(Ok(config)) => config,
-            Some(Err(problems)) => return Err(configured::problems(problems)),
+            Some(Err(found)) => return Err(problems(found)),
             None => return Err(Failure::usage("no boundary is here: name its directory, doctor --production DIR")),
         };
-        return production(&config, talk);
+        return production(&config, terminal);
     }
     let mut lines = host(wanted);
     match &config {
@@ -101,23 +102,23 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             lines.extend(service(config));
         }
     }
-    if talk.json {
-        talk.object(&json!({ "lines": lines }))?;
+    if terminal.json {
+        terminal.object(&json!({ "lines": lines }))?;
     } else {
-        talk.put(text(&lines).as_bytes())?;
+        terminal.put(text(&lines).as_bytes())?;
     }
     let bad = lines.iter().any(|line| line.holds == State::Fix);
     Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
 }
 
 /// The hardening list.
-fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
+fn production(config: &Config, terminal: &Terminal) -> Result<Exit, Failure> {
     let level = host(Level::Strict).iter().all(|line| line.holds != State::Fix);
     let points = hardening::list(config, if level { Level::Strict } else { Level::BestEffort });
     let count = |stands| points.iter().filter(|point| point.stands == stands).count();
     let failed = count(Stands::Fail);
-    if talk.json {
-        talk.object(&json!({ "points": points }))?;
+    if terminal.json {
+        terminal.object(&json!({ "points": points }))?;
     } else {
         let width = points.iter().map(|point| point.what.len()).max().unwrap_or(0);
         let mut text = String::new();
@@ -130,7 +131,7 @@ fn production(config: &Config, talk: &Talk) -> Result<Exit, Failure> {
             text.push_str(&format!("{mark}  {:<width$}  {}\n", point.what, Shown::text(&point.says).as_str()));
         }
         text.push_str(&format!("\n{} pass, {failed} fail, {} are yours.\n", count(Stands::Pass), count(Stands::Yours)));
-        talk.put(text.as_bytes())?;
+        terminal.put(text.as_bytes())?;
     }
     Ok(if failed > 0 { Exit::CheckSaidNo } else { Exit::Done })
 }

@@ -11,17 +11,17 @@ use crate::audit::gate::{
     may_be_unchecked,
 };
 use crate::audit::report::CheckName;
-use crate::cli::checkout::Checkouts;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::propose::read_params;
-use crate::cli::review::now;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::Talk;
-use crate::cli::trust::{Own, Trust, TrustArgs, check_own};
+use crate::cli::clock::now;
 use crate::cli::verify::{Basis, Judged, read_bundle, with_any};
 use crate::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
+use crate::home::checkout::Checkouts;
+use crate::home::parameters::read_params;
+use crate::home::trusted_rosters::{Own, Trust, TrustArgs, check_own};
 use crate::record::ident::StepRef;
 use crate::record::profile::{Layer, STRICT};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
 
 /// Let a job go on only with a receipt of just this step, with these parameters, from this boundary.
 ///
@@ -100,7 +100,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Wrong usage, a file that can't be read, or no trusted roster: exit code 2.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     if args.lock.is_some() {
         return Err(Failure::usage(
             "`--lock` comes with a later version: until then name the definition with --digest sha256:…, as \
@@ -130,15 +130,15 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         ));
     }
     let gate = decide(&report, &demands, now);
-    if talk.json {
-        talk.object(&json!({
+    if terminal.json {
+        terminal.object(&json!({
             "file": args.file.to_string_lossy(), "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
             "trusted": {"roster": report.trust.roster, "from": trusted.from},
             "requirements": gate.requirements, "report": report,
         }))?;
     } else {
         let basis = Basis { place: &args.file, digest, trusted, report: &report, at: Some(now) };
-        talk.show_lines(&screen(&gate, &basis))?;
+        terminal.show_lines(&screen(&gate, &basis))?;
     }
     Ok(exit(&gate))
 }

@@ -7,23 +7,25 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{ProposalView, RegistryView};
-use crate::cli::Global;
-use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::held_up_words;
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::list;
-use crate::cli::review::lines::{Weight, plain_or_quoted};
-use crate::cli::review::{now, remarks};
-use crate::cli::screen::{Shown, leaves};
-use crate::cli::talk::Talk;
-use crate::cli::trust::{Trust, TrustArgs};
+use crate::cli::clock::now;
+use crate::cli::global::Global;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::{Trust, TrustArgs};
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::ident::ProposalId;
 use crate::record::roster::Approver;
+use crate::remote::client::Client;
+use crate::remote::proposals::list;
+use crate::remote::run_printer::held_up_words;
+use crate::review::line::Weight;
+use crate::review::remarks;
+use crate::review::words::plain_or_quoted;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Shown, leaves};
+use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
 
@@ -63,8 +65,8 @@ const EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the boundary can't be reached, or this person is no approver.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
-    let client = global.reviewer(&args.key, talk)?;
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
     let mine = if args.all { None } else { Some(myself(args, &client)?) };
     let mut seen = BTreeSet::new();
     let mut held_up = BTreeSet::new();
@@ -76,7 +78,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             // A boundary that is restarted is no reason to stop watching.
             Err(failure) if args.watch && failure.exit == Exit::Unreachable => {
                 if !std::mem::replace(&mut unreachable, true) {
-                    talk.say(&format!("{failure}; trying on"));
+                    terminal.say(&format!("{failure}; trying on"));
                 }
                 std::thread::sleep(EVERY);
                 continue;
@@ -84,40 +86,40 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             Err(failure) => return Err(failure),
         };
         unreachable = false;
-        if !talk.json {
-            tell_held_up(&client, &mut held_up, talk);
+        if !terminal.json {
+            tell_held_up(&client, &mut held_up, terminal);
         }
         let waiting: Vec<_> =
             pending.into_iter().filter(|view| mine.as_ref().is_none_or(|mine| can_move(mine, view))).collect();
         if waiting.is_empty() && !args.watch {
-            if talk.json {
-                talk.object(&json!({ "proposals": [] }))?;
+            if terminal.json {
+                terminal.object(&json!({ "proposals": [] }))?;
             } else {
-                talk.say("nothing waits for your signature");
+                terminal.say("nothing waits for your signature");
             }
             return Ok(Exit::Done);
         }
-        if talk.json && !args.watch {
-            talk.object(&json!({ "proposals": waiting }))?;
+        if terminal.json && !args.watch {
+            terminal.object(&json!({ "proposals": waiting }))?;
         }
-        let table = Table::of(&waiting, talk.width());
+        let table = Table::of(&waiting, terminal.width());
         // Oldest first: the newest stands where the eye is.
         for view in waiting.iter().rev().filter(|view| seen.insert(view.id.clone())) {
-            if talk.json {
+            if terminal.json {
                 if args.watch {
-                    talk.object(view)?;
+                    terminal.object(view)?;
                 }
             } else {
                 if !std::mem::replace(&mut headed, true) {
-                    talk.line(&table.heading())?;
+                    terminal.line(&table.heading())?;
                 }
-                talk.line(&table.row(view))?;
+                terminal.line(&table.row(view))?;
             }
-            if args.watch && talk.err_is_terminal() {
+            if args.watch && terminal.err_is_terminal() {
                 bell();
             }
             if let Some(command) = &args.exec {
-                exec(command, view, talk);
+                exec(command, view, terminal);
             }
         }
         if !args.watch {
@@ -128,13 +130,13 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
 }
 
 /// Says which approved runs have not begun and why, each once: who signed may think that they ran.
-fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, talk: &Talk) {
+fn tell_held_up(client: &Client, told: &mut BTreeSet<(ProposalId, Code)>, terminal: &Terminal) {
     // What waits for a signature is listed all the same.
     for view in list(client, &[("status", "approved")]).unwrap_or_default() {
         if let Some(why) = &view.held_up
             && told.insert((view.id.clone(), why.code))
         {
-            talk.say(&format!("{}  {} is approved and {}", ending(&view), view.step, held_up_words(why)));
+            terminal.say(&format!("{}  {} is approved and {}", ending(&view), view.step, held_up_words(why)));
         }
     }
 }
@@ -294,7 +296,7 @@ fn bell() {
 }
 
 /// Runs the user's own command line; the proposal reaches it only as variables, never as part of the text.
-fn exec(command: &str, view: &ProposalView, talk: &Talk) {
+fn exec(command: &str, view: &ProposalView, terminal: &Terminal) {
     let run = Command::new("/bin/sh")
         .args(["-c", command])
         .env("COUNTERSIGN_PROPOSAL", view.id.as_str())
@@ -303,8 +305,8 @@ fn exec(command: &str, view: &ProposalView, talk: &Talk) {
         .status();
     match run {
         Ok(status) if status.success() => {}
-        Ok(status) => talk.say(&format!("--exec for {}: {status}", view.id)),
-        Err(error) => talk.say(&format!("--exec can't be run: {error}")),
+        Ok(status) => terminal.say(&format!("--exec for {}: {status}", view.id)),
+        Err(error) => terminal.say(&format!("--exec can't be run: {error}")),
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
-use crate::cli::trust::Home;
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
+use crate::home::directories::Home;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::open_signer::open_signer;
 use crate::trust::signer::{write_public_key, write_secret_key};
 
@@ -66,7 +66,7 @@ security keys; name such a key with --key:
 ///
 /// # Errors
 /// When a file exists already, can't be written or read.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Generate { out, comment } => {
             let path = match out {
@@ -74,19 +74,19 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 None => own_place()?,
             };
             let key = generate(&path, comment)?;
-            if !talk.json {
-                talk.say(&format!(
+            if !terminal.json {
+                terminal.say(&format!(
                     "wrote {} (keep it to yourself: it has no passphrase; ssh-keygen makes keys with one) and {}",
                     path.display(),
                     public_path(&path).display()
                 ));
             }
-            print(&key, &path, talk)
+            print(&key, &path, terminal)
         }
         Command::Show { file, key } => {
             let file = file.as_ref().or(key.as_ref()).ok_or_else(|| Failure::usage("name the key's file"))?;
             let signer = open_signer(file).map_err(|error| Failure::usage(error.to_string()))?;
-            print(signer.key(), file, talk)
+            print(signer.key(), file, terminal)
         }
     }
 }
@@ -124,12 +124,12 @@ fn own_place() -> Result<PathBuf, Failure> {
     Ok(config.join("key.pem"))
 }
 
-fn print(key: &SshKey, path: &Path, talk: &Talk) -> Result<Exit, Failure> {
-    if talk.json {
-        talk.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
+fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> Result<Exit, Failure> {
+    if terminal.json {
+        terminal.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
     } else {
-        talk.line(Shown::text(key.line()).as_str())?;
-        talk.line(key.keyid().as_str())?;
+        terminal.line(Shown::text(key.line()).as_str())?;
+        terminal.line(key.keyid().as_str())?;
     }
     Ok(Exit::Done)
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::audit::history::SeenHead;
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::export::{Export, export};
-use crate::cli::keys::KeyArgs;
-use crate::cli::place::Place;
-use crate::cli::talk::Talk;
-use crate::cli::trust::TrustArgs;
+use crate::cli::global::Global;
+use crate::cli::log_source::stored_log;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::export::{Export, export};
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// The transparency log: its signed head, and a copy of it.
 #[derive(Debug, clap::Args)]
@@ -65,40 +66,43 @@ enum Command {
 ///
 /// # Errors
 /// When the boundary can't be reached or refuses, or the directory holds another log.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
         Command::Checkpoint { key } => {
-            let place = Place::Served(Box::new(global.client(key)?));
+            let place = LogSource::Served(Box::new(global.client(key)?));
             let head = place.head()?;
             let head = head.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
-            if talk.json {
+            if terminal.json {
                 let seen = SeenHead::parse(&head, "the boundary")
                     .map_err(|why| Failure::new(Exit::Unreachable, format!("the boundary's head: {why}")))?;
-                talk.object(&json!({"size": seen.size, "checkpoint": head}))?;
+                terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
             } else {
-                talk.put(head.as_bytes())?;
+                terminal.put(head.as_bytes())?;
             }
         }
         Command::Export { directory, hashes, from, trust, key } => {
             // Without contents nothing tells which of the user's rosters this log's boundary is in, but that it was named.
             let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { trust.find()? };
             let place = match from {
-                Some(stored) => Place::stored(stored)?,
-                None if *hashes => Place::Served(Box::new(global.client(key)?)),
-                None => Place::Served(Box::new(global.reviewer(key, talk)?)),
+                Some(stored) => stored_log(stored)?,
+                None if *hashes => LogSource::Served(Box::new(global.client(key)?)),
+                None => LogSource::Served(Box::new(global.reviewer(key, terminal)?)),
             };
-            let done = export(&place, directory, *hashes, &trust, talk)?;
+            let done = export(&place, directory, *hashes, &trust, terminal)?;
             let Export { size, before, tiles, blobs, cosignatures, .. } = &done;
-            if talk.json {
-                talk.object(&done)?;
+            if terminal.json {
+                terminal.object(&done)?;
             } else if *cosignatures > 0 {
-                talk.line(&format!(
+                terminal.line(&format!(
                     "nothing new: {size} entries, whose head {cosignatures} more witness(es) cosigned"
                 ))?;
             } else if size == before {
-                talk.line(&format!("nothing new: {size} entries"))?;
+                terminal.line(&format!("nothing new: {size} entries"))?;
             } else {
-                talk.line(&format!("{size} entries ({} new): {tiles} tiles and {blobs} blobs written", size - before))?;
+                terminal.line(&format!(
+                    "{size} entries ({} new): {tiles} tiles and {blobs} blobs written",
+                    size - before
+                ))?;
             }
         }
     }

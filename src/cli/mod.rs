@@ -1,62 +1,48 @@
 //! The command line: what people and agents call.
 //!
-//! One file a command with its `Args` and `run`. Data goes to the standard output, talk to the standard error.
+//! One file a command with its `Args` and `run`. Data goes to the standard output, messages to the standard error.
 pub mod approve;
 pub mod audit;
 pub mod cancel;
-pub mod checkout;
-pub mod client;
+pub mod clock;
 pub mod completions;
 pub mod configured;
 pub mod demo;
 pub mod deny;
 pub mod doctor;
-pub mod exit;
-pub mod export;
-pub mod follow;
 pub mod gate;
-pub mod granted;
+pub mod global;
 pub mod hardening;
 pub mod inbox;
 pub mod init;
 pub mod key;
-pub mod keys;
 pub mod log;
+pub mod log_source;
 pub mod output;
-pub mod place;
 pub mod policy;
-pub mod project;
 pub mod propose;
 pub mod registry;
 pub mod review;
+pub mod review_subject;
 pub mod roster;
 pub mod run;
 pub mod sandbox;
 pub mod schema;
-pub mod screen;
 pub mod serve;
-mod signals;
 pub mod store;
 pub mod submit;
-pub mod table;
-pub mod talk;
 pub mod token;
-pub mod trust;
 pub mod verify;
 pub mod wait;
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cli::client::{Address, Client, DEFAULT_URL, Secret};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::KeyArgs;
-use crate::cli::talk::Talk;
-use crate::cli::trust::{Home, read_bounded};
+use crate::cli::global::Global;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// Reads the arguments and does what they say.
 #[must_use]
@@ -79,11 +65,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
         }
     };
-    let talk = Talk::new(cli.global.json);
-    match cli.run(&talk) {
+    let terminal = Terminal::new(cli.global.json);
+    match cli.run(&terminal) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            talk.fail(&failure);
+            terminal.fail(&failure);
             ExitCode::from(failure.exit.code())
         }
     }
@@ -141,25 +127,6 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// What every command takes.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Everywhere")]
-pub struct Global {
-    /// Print JSON for programs
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// The boundary's address
-    #[arg(long, global = true, env = "COUNTERSIGN_URL", default_value = DEFAULT_URL, value_name = "URL")]
-    pub url: String,
-    /// A token; others on this machine may see it in the list of processes, so prefer the variable or a file
-    #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub token: Option<Secret>,
-    /// A file of mode 0600 with a token; for a boundary on this machine, countersign/token in your configuration directory is
-    /// looked for
-    #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -297,134 +264,38 @@ impl Cli {
         read.map_err(|error| with_plain_usage(error, arguments.get(1..).unwrap_or_default()))
     }
 
-    fn run(&self, talk: &Talk) -> Result<Exit, Failure> {
+    fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let global = &self.global;
         match &self.command {
-            Command::Propose(args) => propose::run(args, global, talk),
-            Command::Audit(args) => audit::run(args, global, talk),
-            Command::Log(args) => log::run(args, global, talk),
-            Command::Wait(args) => wait::run(args, global, talk),
-            Command::Output(args) => output::run(args, global, talk),
-            Command::Cancel(args) => cancel::run(args, global, talk),
-            Command::Inbox(args) => inbox::run(args, global, talk),
-            Command::Review(args) => review::run(args, global, talk),
-            Command::Approve(args) => approve::run(args, global, talk),
-            Command::Deny(args) => deny::run(args, global, talk),
-            Command::Submit(args) => submit::run(args, global, talk),
-            Command::Verify(args) => verify::run(args, talk),
-            Command::Run(args) => run::run(args, talk),
-            Command::Gate(args) => gate::run(args, talk),
-            Command::Completions(args) => completions::run(args, &mut command(), talk),
-            Command::Demo(args) => demo::run(args, talk),
-            Command::Init(args) => init::run(args, talk),
-            Command::Serve(args) => serve::run(args, talk),
-            Command::Doctor(args) => doctor::run(args, talk),
-            Command::Sandbox(args) => sandbox::run(args, talk),
-            Command::Key(args) => key::run(args, talk),
-            Command::Token(args) => token::run(args, talk),
-            Command::Store(args) => store::run(args, talk),
-            Command::Roster(args) => roster::run(args, talk),
-            Command::Registry(args) => registry::run(args, global, talk),
-            Command::Policy(args) => policy::run(args, talk),
-            Command::Schema(args) => schema::run(args, talk),
+            Command::Propose(args) => propose::run(args, global, terminal),
+            Command::Audit(args) => audit::run(args, global, terminal),
+            Command::Log(args) => log::run(args, global, terminal),
+            Command::Wait(args) => wait::run(args, global, terminal),
+            Command::Output(args) => output::run(args, global, terminal),
+            Command::Cancel(args) => cancel::run(args, global, terminal),
+            Command::Inbox(args) => inbox::run(args, global, terminal),
+            Command::Review(args) => review::run(args, global, terminal),
+            Command::Approve(args) => approve::run(args, global, terminal),
+            Command::Deny(args) => deny::run(args, global, terminal),
+            Command::Submit(args) => submit::run(args, global, terminal),
+            Command::Verify(args) => verify::run(args, terminal),
+            Command::Run(args) => run::run(args, terminal),
+            Command::Gate(args) => gate::run(args, terminal),
+            Command::Completions(args) => completions::run(args, &mut command(), terminal),
+            Command::Demo(args) => demo::run(args, terminal),
+            Command::Init(args) => init::run(args, terminal),
+            Command::Serve(args) => serve::run(args, terminal),
+            Command::Doctor(args) => doctor::run(args, terminal),
+            Command::Sandbox(args) => sandbox::run(args, terminal),
+            Command::Key(args) => key::run(args, terminal),
+            Command::Token(args) => token::run(args, terminal),
+            Command::Store(args) => store::run(args, terminal),
+            Command::Roster(args) => roster::run(args, terminal),
+            Command::Registry(args) => registry::run(args, global, terminal),
+            Command::Policy(args) => policy::run(args, terminal),
+            Command::Schema(args) => schema::run(args, terminal),
         }
     }
-}
-
-impl Global {
-    /// A client of the boundary. Without a token one of the user's keys opens reading.
-    ///
-    /// # Errors
-    /// When address or token file can't be used.
-    pub fn client(&self, key: &KeyArgs) -> Result<Client, Failure> {
-        let address = Address::parse(&self.url)?;
-        let token = self.token(&address)?;
-        if token.as_ref().is_some_and(|token| !token.is_plain()) {
-            return Err(Failure::usage(
-                "the token that was given is none: a token is `cst_` and 43 letters, digits, `-` and `_`; it comes from --token, \
-                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory",
-            ));
-        }
-        if token.is_some() && !address.is_loopback() {
-            eprintln_quietly(
-                "warning: the token goes in the clear to another machine; use a tunnel or a local TLS proxy",
-            );
-        }
-        Ok(Client::new(address, token, Some(key.clone())))
-    }
-
-    /// A client for a person who reviews or audits: a token that may not read the whole log is left aside for one of the user's
-    /// keys. An agent's token in the environment would otherwise spoil the command of the person at the same terminal.
-    ///
-    /// # Errors
-    /// When address, token file or key can't be used.
-    pub fn reviewer(&self, key: &KeyArgs, talk: &Talk) -> Result<Client, Failure> {
-        let client = self.client(key)?;
-        if client.token_reads_all() {
-            return Ok(client);
-        }
-        let with_key = Client::new(Address::parse(&self.url)?, None, Some(key.clone()));
-        if with_key.admit(key)? {
-            return Ok(with_key);
-        }
-        talk.say(
-            "note: the token may not read all that this command needs, and the boundary knows none of your keys; name an approver's key \
-             with --key FILE, or give a token with the scope read for all steps",
-        );
-        Ok(client)
-    }
-
-    /// A connection to `url`, which may be a mirror's: as [`Global::reviewer`] where it is the boundary of `--url`, else without
-    /// the user's token and keys.
-    ///
-    /// # Errors
-    /// When address or token file can't be used.
-    pub fn client_at(&self, url: &str, key: &KeyArgs, talk: &Talk) -> Result<Client, Failure> {
-        let address = Address::parse(url)?;
-        if Address::parse(&self.url).is_ok_and(|own| own == address) {
-            return self.reviewer(key, talk);
-        }
-        Ok(Client::stranger(address))
-    }
-
-    fn token(&self, address: &Address) -> Result<Option<Secret>, Failure> {
-        if let Some(token) = &self.token {
-            return Ok(Some(token.clone()));
-        }
-        // The user's standing token is for the boundary beside them, not for whatever address a command names.
-        let own = || {
-            Home::of_process()
-                .config
-                .map(|config| config.join("token"))
-                .filter(|path| address.is_loopback() && path.is_file())
-        };
-        let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
-        read_token(&path).map(Some)
-    }
-}
-
-/// A token's file. As with private keys, a file that others can read is refused: the token in it may be theirs already.
-fn read_token(path: &Path) -> Result<Secret, Failure> {
-    let bytes = read_bounded(path, 4096)?;
-    let shown = format!("{path:?}");
-    // A pipe or the standard input is nobody else's to open.
-    if let Ok(about) = path.metadata()
-        && about.is_file()
-        && about.mode() & 0o077 != 0
-    {
-        return Err(Failure::usage(format!(
-            "the token file {shown} has mode {:04o}, so others can use the token; run `chmod 600 {shown}`, and make another token if \
-             others may have read this one",
-            about.mode() & 0o7777
-        )));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::usage(format!("{shown} holds no token")))?;
-    Ok(Secret::new(text))
-}
-
-fn eprintln_quietly(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 use serde_json::json;
 
 use crate::boundary::view::{ProposalStatus, ProposalView, ReceiptView};
-use crate::cli::Global;
-use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Form, Sink, follow};
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{Among, find_proposal, status_word};
-use crate::cli::talk::Talk;
-use crate::crossing::live::StreamName;
+use crate::cli::global::Global;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
+use crate::home::keys::KeyArgs;
 use crate::record::document::Statement;
 use crate::record::envelope::Base64;
 use crate::record::receipt::{Receipt, Stream};
+use crate::record::stream_name::StreamName;
+use crate::remote::client::Client;
+use crate::remote::follow::follow;
+use crate::remote::proposals::{Among, find_proposal};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Print what a run wrote, checked against the digests of its receipt. With -f, as it comes.
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     stderr: bool,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -47,7 +48,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is none, or it is not what the receipt names.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut client = global.client(&args.key)?;
     let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
     let seen = |client: &Client| {
@@ -58,19 +59,19 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
     let (id, view) = match seen(&client) {
         // An agent's token shows its own proposals only. A person at the same terminal reads the others with a key.
         Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
-            client = global.reviewer(&args.key, talk)?;
+            client = global.reviewer(&args.key, terminal)?;
             seen(&client)?
         }
         seen => seen?,
     };
-    let mut sink = Sink::new(talk, args.form);
+    let mut sink = RunPrinter::new(terminal, args.form);
     if args.follow {
         follow(&client, &id, &mut sink)?;
         return Ok(Exit::Done);
     }
     let Some(receipt) = &view.receipt else {
         let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
-        return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", status_word(view.status))));
+        return Err(Failure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
     };
     let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
     let odd = |error: String| Failure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"));
@@ -78,8 +79,8 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
     let written =
         Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate.output;
-    if talk.json {
-        talk.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
+    if terminal.json {
+        terminal.object(&json!({"proposal": id, "receipt": receipt.id, "output": written}))?;
         return Ok(Exit::Done);
     }
     for (name, stream, wanted) in
@@ -92,7 +93,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         check(&bytes, stream)?;
         sink.output(name, &bytes)?;
         if stream.truncated {
-            talk.say(&format!("{} of {} bytes were recorded", stream.recorded, stream.bytes));
+            terminal.say(&format!("{} of {} bytes were recorded", stream.recorded, stream.bytes));
         }
     }
     sink.end()?;

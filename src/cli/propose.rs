@@ -5,24 +5,24 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::boundary::view::{ProposalView, Propose, RegistryView, StepView};
-use crate::cli::Global;
-use crate::cli::client::Client;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::status_word;
-use crate::cli::review::now;
-use crate::cli::screen::Shown;
-use crate::cli::talk::{Talk, write_new};
-use crate::cli::trust::read_bounded;
+use crate::cli::clock::now;
+use crate::cli::global::Global;
 use crate::crypto::digest::{RenderedDigest, StepDigest};
 use crate::crypto::{canonical, json as strict};
-use crate::record::authorization::{Authorization, BoundaryRef, MAX_PARAMS_BYTES, MAX_REASON_BYTES, StepReference};
+use crate::home::keys::KeyArgs;
+use crate::home::parameters::{read_params, typed};
+use crate::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference};
 use crate::record::envelope::Envelope;
 use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
 use crate::record::step::StepDefinition;
 use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use crate::registry::parameters::ParameterSchema;
+use crate::remote::client::Client;
+use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::{Terminal, write_new};
 
 /// Propose to run one step, once.
 #[derive(Debug, clap::Args)]
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -109,7 +109,7 @@ fn cut(reason: &str) -> String {
 ///
 /// # Errors
 /// When the step is unknown, the parameters don't fit, or the boundary refuses.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
@@ -124,7 +124,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             params.insert(name, value);
         }
         if args.offline {
-            return offline(args, &client, &step, digest, params, talk);
+            return offline(args, &client, &step, digest, params, terminal);
         }
     }
     let wish = Propose {
@@ -135,36 +135,36 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         expires_in_s: args.expires,
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
-    if view.existing && !talk.json {
+    if view.existing && !terminal.json {
         let reason = match &*view.reason {
             "" => "without a reason".to_owned(),
             reason => format!("with the reason {}", Shown::quoted(reason).as_str()),
         };
         let advice = if args.nonce.is_none() { "; --new proposes it once more" } else { "" };
-        talk.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
+        terminal.say(&format!("the same was proposed already: {}, {reason}{advice}", view.id));
     }
     if !args.wait {
-        if talk.json {
-            talk.object(&view)?;
+        if terminal.json {
+            terminal.object(&view)?;
         } else {
-            talk.line(view.id.as_str())?;
-            talk.say(&format!(
+            terminal.line(view.id.as_str())?;
+            terminal.say(&format!(
                 "{}, {}; wait for it: countersign wait {}",
-                status_word(view.status),
+                view.status.word(),
                 needs(&view),
                 view.id
             ));
         }
         return Ok(Exit::Done);
     }
-    if talk.json {
-        talk.object(&json!({"type": "proposal", "proposal": view}))?;
+    if terminal.json {
+        terminal.object(&json!({"type": "proposal", "proposal": view}))?;
     } else {
-        talk.say(&format!("{} {}, {}", view.id, status_word(view.status), needs(&view)));
+        terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view)));
     }
     stop_waiting_on_interrupt(&view.id);
-    let ended = follow(&client, &view.id, &mut Sink::new(talk, args.form))?;
-    conclude(&client, &ended, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
+    let ended = follow(&client, &view.id, &mut RunPrinter::new(terminal, args.form))?;
+    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)
 }
 
 fn needs(view: &ProposalView) -> String {
@@ -217,69 +217,6 @@ fn parse_window(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a time is written like 90s, 30m or 2h, from 1s to 24h".to_owned())
 }
 
-/// An object of parameters from a file; `-` is the standard input.
-///
-/// # Errors
-/// When it can't be read, or is no object in strict JSON.
-pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
-    let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
-    let place = Shown::text(&path.to_string_lossy());
-    match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {
-        Ok(Value::Object(params)) => Ok(params),
-        Ok(_) => Err(Failure::usage(format!("{}: expected an object of parameters", place.as_str()))),
-        Err(error) => Err(Failure::usage(format!("{}: {}", place.as_str(), Shown::text(&error.to_string()).as_str()))),
-    }
-}
-
-/// `name=value` with the type that the schema gives the name.
-///
-/// # Errors
-/// When the step has no such parameter, or the text is not of its type.
-pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
-    let shown = Shown::text(given);
-    let (name, text) =
-        given.split_once('=').ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
-    let properties = schema["properties"].as_object();
-    let Some(property) = properties.and_then(|properties| properties.get(name)) else {
-        let known: Vec<_> = properties
-            .into_iter()
-            .flat_map(|properties| properties.keys())
-            .map(|key| Shown::text(key).as_str().to_owned())
-            .collect();
-        let known =
-            if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
-        return Err(Failure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
-    };
-    let wrong = |expected: &str| Failure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
-    let value = match property["type"].as_str() {
-        Some("string") => Value::from(text),
-        // The spelling that JSON would write, so that nothing is read two ways.
-        Some("integer") => text
-            .parse::<i64>()
-            .ok()
-            .filter(|number| number.to_string() == text)
-            .map(Value::from)
-            .ok_or_else(|| wrong("an integer, like 3 or -3"))?,
-        Some("boolean") => match text {
-            "true" => Value::from(true),
-            "false" => Value::from(false),
-            _ => return Err(wrong("true or false")),
-        },
-        Some(kind @ ("array" | "object")) => match strict::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
-            Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
-            _ => {
-                return Err(wrong(if kind == "array" {
-                    "an array in JSON, like [\"a\",\"b\"]"
-                } else {
-                    "an object in JSON, like {\"a\":1}"
-                }));
-            }
-        },
-        _ => return Err(wrong("a type that this version does not know; use --params FILE")),
-    };
-    Ok((name.to_owned(), value))
-}
-
 fn new_nonce() -> Result<Nonce, Failure> {
     let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
     Ok(Nonce::new(millis, random()?))
@@ -292,7 +229,7 @@ fn offline(
     step: &StepView,
     digest: Option<StepDigest>,
     params: Map<String, Value>,
-    talk: &Talk,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
         return Err(Failure::new(Exit::Refused, format!("the step's definition is {} now, not {wanted}", step.digest)));
@@ -346,12 +283,12 @@ fn offline(
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     let Some(path) = &args.output else { return Err(Failure::usage("say where the statement goes: -o FILE")) };
-    write_new(path, &bytes, talk)?;
+    write_new(path, &bytes, terminal)?;
     if path != Path::new("-") {
-        if talk.json {
-            talk.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
+        if terminal.json {
+            terminal.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
         }
-        talk.say(&format!(
+        terminal.say(&format!(
             "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
             path.display()
         ));
@@ -373,50 +310,6 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn schema() -> Value {
-        json!({"type": "object", "required": [], "properties": {
-            "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
-            "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
-        }})
-    }
-
-    #[test]
-    fn a_parameter_has_the_type_of_its_schema() {
-        let typed = |given: &str| typed(given, &schema()).map(|(_, value)| value);
-        assert_eq!(typed("host=3").expect("string"), json!("3"));
-        assert_eq!(typed("host=").expect("string"), json!(""));
-        assert_eq!(typed("host=a=b").expect("string"), json!("a=b"));
-        assert_eq!(typed("n=3").expect("integer"), json!(3));
-        assert_eq!(typed("n=-3").expect("integer"), json!(-3));
-        assert_eq!(typed("drain=true").expect("boolean"), json!(true));
-        assert_eq!(typed("zones=[\"a\",\"b\"]").expect("array"), json!(["a", "b"]));
-        assert_eq!(typed("o={}").expect("object"), json!({}));
-    }
-
-    #[test]
-    fn what_does_not_fit_its_type_is_wrong_usage() {
-        for bad in [
-            "n=3.0",
-            "n=03",
-            "n=+3",
-            "n=",
-            "n=x",
-            "drain=1",
-            "drain=True",
-            "zones=a",
-            "zones={}",
-            "o=[]",
-            "zones=[1.5]",
-            "zones=[",
-            "none=1",
-            "host",
-        ] {
-            assert_eq!(typed(bad, &schema()).expect_err(bad).exit, Exit::Usage, "{bad}");
-        }
-        let error = typed("hosst=x", &schema()).expect_err("unknown");
-        assert!(error.message.contains("drain, host, n"), "{error}");
-    }
 
     #[test]
     fn a_window_has_a_unit_and_an_end() {

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::boundary::view::{RegistryView, StepView};
-use crate::cli::Global;
-use crate::cli::configured::problems;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::KeyArgs;
-use crate::cli::screen::{Screen, Shown};
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
+use crate::cli::global::Global;
+use crate::home::keys::KeyArgs;
+use crate::local::problems::problems;
 use crate::node::problem::{Problem, Problems};
 use crate::record::ident::StepRef;
 use crate::record::step::Approvals;
 use crate::registry::Registry;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 use crate::yaml::nearest;
 
 /// The steps, as sealed or as they stand in files.
@@ -52,21 +52,21 @@ enum Command {
 ///
 /// # Errors
 /// Every error of the files, or why the boundary did not answer.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     if args.dirs.is_empty() {
         let (Command::List { key } | Command::Show { key, .. }) = &args.command;
         let client = global.client(key)?;
         return match &args.command {
             Command::List { .. } => {
                 let view: RegistryView = client.get("/v1/registry")?;
-                if talk.json {
-                    talk.object(&view)?;
+                if terminal.json {
+                    terminal.object(&view)?;
                     return Ok(Exit::Done);
                 }
                 for drift in &view.seal.drift {
-                    talk.say(&format!("note: {drift}"));
+                    terminal.say(&format!("note: {drift}"));
                 }
-                talk.say(&format!(
+                terminal.say(&format!(
                     "seal {} of {}, registry root {}",
                     view.seal.number, view.boundary.name, view.seal.registry_root
                 ));
@@ -75,12 +75,12 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                     let reference = step.reference.to_string();
                     [reference, rules(&step.approvals), step.title.clone(), step.digest.to_string(), here.to_owned()]
                 });
-                print_list(rows.collect(), talk)
+                print_list(rows.collect(), terminal)
             }
             Command::Show { step, .. } => {
                 let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
                 let rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
-                print_step(&view.digest.to_string(), &view.definition, &rest, talk)
+                print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
             }
         };
     }
@@ -90,16 +90,16 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         Failure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list.collect())) }
     })?;
     match &args.command {
-        Command::List { .. } if talk.json => {
+        Command::List { .. } if terminal.json => {
             let steps: Vec<Value> = registry
                 .steps()
                 .map(|step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}))
                 .collect();
-            talk.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
+            terminal.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
             Ok(Exit::Done)
         }
         Command::List { .. } => {
-            talk.say(&format!("registry root {}", registry.root()));
+            terminal.say(&format!("registry root {}", registry.root()));
             let rows = registry.steps().map(|step| {
                 let of_step = std::slice::from_ref(&step.definition.approvals);
                 [
@@ -111,7 +111,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
                     String::new(),
                 ]
             });
-            print_list(rows.collect(), talk)
+            print_list(rows.collect(), terminal)
         }
         Command::Show { step, .. } => {
             let Some(found) = registry.get(step) else {
@@ -122,7 +122,7 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
             };
             let definition =
                 serde_json::to_value(&found.definition).map_err(|error| Failure::usage(error.to_string()))?;
-            print_step(&found.digest.to_string(), &definition, &json!({}), talk)
+            print_step(&found.digest.to_string(), &definition, &json!({}), terminal)
         }
     }
 }
@@ -149,17 +149,17 @@ fn rules(rules: &[Approvals]) -> String {
 }
 
 /// The last column is there only if it says something of a step.
-fn print_list(steps: Vec<[String; 5]>, talk: &Talk) -> Result<Exit, Failure> {
+fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, Failure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
     rows.extend(steps);
-    talk.put(aligned(&rows).as_bytes())?;
+    terminal.put(aligned(&rows).as_bytes())?;
     Ok(Exit::Done)
 }
 
-fn print_step(digest: &str, definition: &Value, rest: &Value, talk: &Talk) -> Result<Exit, Failure> {
-    if talk.json {
-        talk.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
+fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Terminal) -> Result<Exit, Failure> {
+    if terminal.json {
+        terminal.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
         return Ok(Exit::Done);
     }
     let mut screen = Screen::default();
@@ -172,6 +172,6 @@ fn print_step(digest: &str, definition: &Value, rest: &Value, talk: &Talk) -> Re
     }
     screen.heading("Script");
     screen.numbered(definition["source"].as_str().unwrap_or_default());
-    talk.show(&screen)?;
+    terminal.show(&screen)?;
     Ok(Exit::Done)
 }

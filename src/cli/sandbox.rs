@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Form, Sink};
-use crate::cli::review::render::profile_words;
-use crate::cli::screen::Shown;
-use crate::cli::signals::Signals;
-use crate::cli::talk::Talk;
-use crate::cli::trust::read_bounded;
-use crate::crossing::live::StreamName;
+use crate::home::named_file::read_bounded;
+use crate::local::signals::Signals;
 use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, workdir};
 use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::stream_name::StreamName;
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::review::render::profile_words;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Stream};
-use crate::sandbox::follow::XFSZ_IN_A_SHELL;
 use crate::sandbox::linux::{LinuxSandbox, Setup};
 use crate::sandbox::{End, Plan, Sandbox as _};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::XFSZ_IN_A_SHELL;
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// Try what a sandbox leaves to a command.
 #[derive(Debug, clap::Args)]
@@ -78,7 +78,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the profile can't be read or held here.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     if args.command.is_empty() && !args.explain {
         return Err(Failure::usage("no command is given: write it after --, or --explain to see the profile alone"));
     }
@@ -93,22 +93,23 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = profile(args, &sandbox.probe().held())?;
     if let Some(reason) = &profile.off_reason {
-        talk.say(&format!("THE SANDBOX IS OFF ({reason}): only limits hold, and the end of the whole process tree"));
+        terminal
+            .say(&format!("THE SANDBOX IS OFF ({reason}): only limits hold, and the end of the whole process tree"));
     }
-    if args.explain && !talk.json {
+    if args.explain && !terminal.json {
         for line in profile_words(&profile) {
-            talk.say(Shown::text(&line).as_str());
+            terminal.say(Shown::text(&line).as_str());
         }
     }
     let prepared = sandbox.check(&profile).map_err(|why| Failure::new(Exit::Refused, why.to_string()))?;
-    if args.explain && !talk.json {
+    if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
         let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
-        talk.say(&format!("level here: {}{lacks}", prepared.level().word()));
+        terminal.say(&format!("level here: {}{lacks}", prepared.level().word()));
     }
     if args.command.is_empty() {
-        if talk.json {
-            talk.object(&json!({"profile": profile, "level": prepared.level(), "missing": prepared.missing()}))?;
+        if terminal.json {
+            terminal.object(&json!({"profile": profile, "level": prepared.level(), "missing": prepared.missing()}))?;
         }
         return Ok(Exit::Done);
     }
@@ -117,7 +118,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         Plan { interpreter: "sh".into(), source: script(&args.command), env: Vec::new(), params_json: b"{}".to_vec() };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
-    let mut sink = Sink::new(talk, Form::default());
+    let mut sink = RunPrinter::new(terminal, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
     let report = sandbox.run(
         prepared,
@@ -129,7 +130,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             // A reader that went away does not end the run; its end is awaited all the same. In JSON the standard output is the
             // report's alone.
             match chunk.stream {
-                Stream::Stdout if !talk.json => {
+                Stream::Stdout if !terminal.json => {
                     let failed = sink.output(StreamName::Stdout, chunk.bytes).err();
                     unwritten = unwritten.take().or(failed);
                 }
@@ -149,25 +150,25 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         End::NotStarted(_) | End::Lost(_) => Exit::Unreachable,
     };
     match &report.end {
-        End::Killed(limit) => talk.say(&format!("ended by the limit {limit}")),
-        End::TimedOut => talk.say("ended by the limit wall_ms"),
-        End::NotStarted(why) => talk.say(&format!("it did not run: {why}")),
-        End::Lost(why) => talk.say(&format!("how it ended is not known: {why}")),
+        End::Killed(limit) => terminal.say(&format!("ended by the limit {limit}")),
+        End::TimedOut => terminal.say("ended by the limit wall_ms"),
+        End::NotStarted(why) => terminal.say(&format!("it did not run: {why}")),
+        End::Lost(why) => terminal.say(&format!("how it ended is not known: {why}")),
         _ => {}
     }
     for hint in hints(&profile, foreign, &report.end, &String::from_utf8_lossy(&complaints)) {
-        talk.say(&hint);
+        terminal.say(&hint);
     }
     let written = report.stdout.bytes + report.stderr.bytes;
     if report.stdout.truncated || report.stderr.truncated {
         let output_bytes = profile.limits.output_bytes;
-        talk.say(&format!(
+        terminal.say(&format!(
             "only the first {output_bytes} of {written} bytes of output are here: the limit output_bytes"
         ));
     }
-    if talk.json {
+    if terminal.json {
         let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
-        talk.object(&json!({
+        terminal.object(&json!({
             "profile": profile, "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
             "duration_ms": report.duration_ms, "cpu_ms": report.usage.cpu_ms,
@@ -175,7 +176,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }))?;
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
-        talk.say(&format!("held, as a receipt has it: {facts}"));
+        terminal.say(&format!("held, as a receipt has it: {facts}"));
     }
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),

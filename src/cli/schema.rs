@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
 use crate::http::openapi::openapi;
 use crate::node::template::ConfigurationFile;
 use crate::policy::file::PolicyFile;
@@ -30,6 +28,8 @@ use crate::record::schema::settings;
 use crate::record::seal::Seal;
 use crate::record::step::{RegistryLeaf, StepDefinition};
 use crate::record::token::SealedToken;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// The JSON Schemas and OpenAPI, generated from the types.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ enum Command {
 ///
 /// # Errors
 /// When a file can't be written.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match args.command {
         Command::Write => {
             for (name, text) in files() {
@@ -64,14 +64,14 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 let failed = |error: std::io::Error| Failure::usage(format!("can't write {}: {error}", path.display()));
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
                 std::fs::write(&path, text).map_err(failed)?;
-                talk.say(&format!("wrote {name}"));
+                terminal.say(&format!("wrote {name}"));
             }
             Ok(Exit::Done)
         }
         Command::Check => {
             let drifted: Vec<String> = drift(&args.dir);
             for what in &drifted {
-                talk.line(what)?;
+                terminal.line(what)?;
             }
             Ok(if drifted.is_empty() { Exit::Done } else { Exit::CheckSaidNo })
         }

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::serve::{Node, Started};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks anew.
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Everything that keeps the boundary from starting, together.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if let Some(listen) = args.listen {
         if !listen.ip().is_loopback() {
@@ -66,9 +67,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
     runtime.block_on(async {
         let node = Node::open(config).await.map_err(problems)?;
-        announce(node.started(), talk)?;
+        announce(node.started(), terminal)?;
         node.serve().await.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-        talk.say("ended: every run has its receipt");
+        terminal.say("ended: every run has its receipt");
         Ok(Exit::Done)
     })
 }
@@ -77,9 +78,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
 const READERS: usize = 128;
 
 /// One clear block: where it listens, who it is, what holds.
-fn announce(started: &Started, talk: &Talk) -> Result<(), Failure> {
-    if talk.json {
-        return talk.object(&json!({ "started": started }));
+fn announce(started: &Started, terminal: &Terminal) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.object(&json!({ "started": started }));
     }
     let steps = if started.steps == 1 { "1 step".to_owned() } else { format!("{} steps", started.steps) };
     let mut text = format!(
@@ -108,5 +109,5 @@ fn announce(started: &Started, talk: &Talk) -> Result<(), Failure> {
             started.roster
         ));
     }
-    talk.put(text.as_bytes())
+    terminal.put(text.as_bytes())
 }

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::problem::Problem;
 use crate::node::upgrade::{self, OpenRuns};
@@ -17,6 +15,9 @@ use crate::store::care::{Defect, RESTORE, Survey};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::signer::Signer as _;
 
 /// Check, back up, restore and upgrade the store.
@@ -75,17 +76,17 @@ enum Command {
 ///
 /// # Errors
 /// When configuration, store or backup can't be used.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     match &args.command {
-        Command::Check { backup } => check(&config, backup.as_deref(), talk),
+        Command::Check { backup } => check(&config, backup.as_deref(), terminal),
         Command::Backup { dir } => {
             let made = restore::back_up(&config, dir).map_err(problems)?;
-            if talk.json {
-                talk.object(&made)?;
+            if terminal.json {
+                terminal.object(&made)?;
                 return Ok(Exit::Done);
             }
-            talk.put(
+            terminal.put(
                 format!(
                     "{}: {} bytes, {} entries, {} output files\n{}",
                     shown(&made.backup),
@@ -96,7 +97,7 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 )
                 .as_bytes(),
             )?;
-            talk.say(&format!(
+            terminal.say(&format!(
                 "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.\n\
                  The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks apart from it.",
                 kept::FILE
@@ -105,15 +106,15 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }
         Command::Upgrade { accept_open_runs } => {
             let open_runs = if *accept_open_runs { OpenRuns::Accepted } else { OpenRuns::Refused };
-            upgrade(&config, open_runs, talk)
+            upgrade(&config, open_runs, terminal)
         }
         Command::Restore { backup } => {
             let restored = restore::restore(&config, backup).map_err(problems)?;
-            if talk.json {
-                talk.object(&restored)?;
+            if terminal.json {
+                terminal.object(&restored)?;
                 return Ok(Exit::Done);
             }
-            talk.put(
+            terminal.put(
                 format!(
                     "boundary  {}\nfollows   {}, {} entries, kept in {}\ntokens    {}\n",
                     restored.id,
@@ -125,9 +126,9 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
                 .as_bytes(),
             )?;
             for note in &restored.notes {
-                talk.say(note);
+                terminal.say(note);
             }
-            talk.say(
+            terminal.say(
                 "A new log begins. What waited for signatures is void: propose it again. Old receipts verify as before; \
                  whoever pins the boundary's id takes the new one.",
             );
@@ -136,13 +137,13 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     }
 }
 
-fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Failure> {
+fn upgrade(config: &Config, open_runs: OpenRuns, terminal: &Terminal) -> Result<Exit, Failure> {
     let upgraded = upgrade::upgrade(config, open_runs).map_err(problems)?;
-    if talk.json {
-        talk.object(&upgraded)?;
+    if terminal.json {
+        terminal.object(&upgraded)?;
         return Ok(Exit::Done);
     }
-    talk.put(
+    terminal.put(
         format!(
             "boundary  {}\nfollows   {}, {} entries, kept in {}\n",
             upgraded.id,
@@ -153,9 +154,9 @@ fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Fa
         .as_bytes(),
     )?;
     for note in &upgraded.notes {
-        talk.say(&format!("note: {}", Shown::text(note).as_str()));
+        terminal.say(&format!("note: {}", Shown::text(note).as_str()));
     }
-    talk.say(
+    terminal.say(
         "A new log has begun: start the boundary with `countersign serve`. Make new tokens with `countersign token create`: the old ones are \
          not taken over. What waited for signatures is void: propose it again. Keep the old store for audits with the program of \
          0.1.0; whoever pins the boundary's id takes the new one.",
@@ -163,7 +164,7 @@ fn upgrade(config: &Config, open_runs: OpenRuns, talk: &Talk) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Failure> {
+fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, Failure> {
     let mut places = Vec::new();
     // Where nothing serves, nothing begins to while we look.
     let mut lock = None;
@@ -184,7 +185,7 @@ fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Fa
     }
     let mut wrong = false;
     for (number, (database, outputs)) in places.iter().enumerate() {
-        let quiet = talk.json || !talk.err_is_terminal();
+        let quiet = terminal.json || !terminal.err_is_terminal();
         let mut progress = |seen: u64, of: u64| {
             if !quiet {
                 let _ = write!(std::io::stderr(), "\r{seen} of {of} entries ");
@@ -200,7 +201,7 @@ fn check(config: &Config, backup: Option<&Path>, talk: &Talk) -> Result<Exit, Fa
             survey.defects.extend(behind(config, database)?);
         }
         wrong |= !survey.defects.is_empty();
-        tell(database, &survey, talk)?;
+        tell(database, &survey, terminal)?;
     }
     drop(lock);
     Ok(if wrong { Exit::CheckSaidNo } else { Exit::Done })
@@ -224,9 +225,9 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<Defect>, Failure> {
     Ok(defects)
 }
 
-fn tell(database: &Path, survey: &Survey, talk: &Talk) -> Result<(), Failure> {
+fn tell(database: &Path, survey: &Survey, terminal: &Terminal) -> Result<(), Failure> {
     let root = format!("sha256:{}", crate::crypto::digest::hex(&survey.root));
-    if talk.json {
+    if terminal.json {
         let defects: Vec<_> = survey
             .defects
             .iter()
@@ -234,7 +235,7 @@ fn tell(database: &Path, survey: &Survey, talk: &Talk) -> Result<(), Failure> {
             .collect();
         let counts: serde_json::Map<String, serde_json::Value> =
             survey.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
-        return talk.object(&json!({
+        return terminal.object(&json!({
             "store": database.display().to_string(),
             "boundary": survey.boundary,
             "entries": survey.size,
@@ -263,7 +264,7 @@ fn tell(database: &Path, survey: &Survey, talk: &Talk) -> Result<(), Failure> {
         1 => text.push_str("  1 defect\n"),
         more => text.push_str(&format!("  {more} defects\n")),
     }
-    talk.put(text.as_bytes())
+    terminal.put(text.as_bytes())
 }
 
 fn shown(path: &Path) -> String {

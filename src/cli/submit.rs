@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::boundary::view::Event;
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Form, Sink, next_line, outcome_words};
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::read_envelope;
-use crate::cli::talk::{Talk, write_new};
+use crate::cli::global::Global;
+use crate::cli::review_subject::read_envelope;
+use crate::home::keys::KeyArgs;
 use crate::record::receipt::Outcome;
+use crate::remote::follow::next_line;
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::streams::{Terminal, write_new};
 
 /// Hand in an envelope that was signed elsewhere: it runs at once, with its output live and its exit code as this command's.
 #[derive(Debug, clap::Args)]
@@ -26,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -35,17 +37,17 @@ pub struct Args {
 ///
 /// # Errors
 /// The boundary's refusal, or that the end was not seen.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
-    let mut sink = Sink::new(talk, args.form);
+    let mut sink = RunPrinter::new(terminal, args.form);
     let mut outcome: Option<Outcome> = None;
     let mut bundle: Option<Value> = None;
     while let Some(line) = next_line(&mut lines)? {
         match line["type"].as_str() {
             Some("bundle") => bundle = Some(line["bundle"].clone()),
-            Some("problem") => return Err(crate::cli::client::refusal_of(&line["problem"])),
+            Some("problem") => return Err(crate::remote::client::refusal_of(&line["problem"])),
             // A boundary that does not stream answers with the bundle alone.
             None if line.get("mediaType").is_some() => bundle = Some(line),
             _ => {
@@ -71,14 +73,14 @@ pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
         let mut bytes =
             serde_json::to_vec(&bundle).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
         bytes.push(b'\n');
-        write_new(path, &bytes, talk)?;
+        write_new(path, &bytes, terminal)?;
     }
     let exit = Exit::of_outcome(&outcome);
-    if talk.json {
+    if terminal.json {
         let exit = json!({"code": exit.code(), "kind": exit.word()});
-        talk.object(&json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
+        terminal.object(&json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
     } else {
-        talk.say(&format!("{}; receipt {receipt}", outcome_words(&outcome)));
+        terminal.say(&format!("{}; receipt {receipt}", outcome_words(&outcome)));
     }
     Ok(exit)
 }

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::{Talk, text_of};
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::control::{self, Answer, Request};
 use crate::node::{serve, start, unit};
 use crate::record::ident::Name;
 use crate::record::token::{Scope, SealedToken};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::{Terminal, text_of};
 
 /// Make, list and end tokens.
 #[derive(Debug, clap::Args)]
@@ -80,7 +81,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 ///
 /// # Errors
 /// When the boundary refuses, or can't be opened.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     let request = match &args.command {
         Command::Create { name, owners, scopes, patterns, expires, out: _ } => {
@@ -112,14 +113,14 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             .map_err(problems)?,
     };
     if let (Answer::Ok(_), Request::TokenCreate { token }) = (&answer, &request) {
-        tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), talk);
+        tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
     }
     match answer {
         Answer::Error(message) => Err(Failure::new(Exit::Refused, message)),
         Answer::Ok(value) => {
             match &mut out {
-                Some(file) => file.fill(&value, &request, talk)?,
-                None => print(&request, &value, talk)?,
+                Some(file) => file.fill(&value, &request, terminal)?,
+                None => print(&request, &value, terminal)?,
             }
             Ok(Exit::Done)
         }
@@ -142,7 +143,7 @@ impl SecretFile {
         Ok(Self { path: path.to_owned(), file, filled: false })
     }
 
-    fn fill(&mut self, secret: &Value, request: &Request, talk: &Talk) -> Result<(), Failure> {
+    fn fill(&mut self, secret: &Value, request: &Request, terminal: &Terminal) -> Result<(), Failure> {
         let Request::TokenCreate { token } = request else { return Ok(()) };
         let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
@@ -153,14 +154,14 @@ impl SecretFile {
             ))
         })?;
         self.filled = true;
-        if talk.json {
-            return talk.object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
+        if terminal.json {
+            return terminal.object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
         }
-        talk.say(&format!(
+        terminal.say(&format!(
             "wrote {} (mode 0600); give it with --token-file or COUNTERSIGN_TOKEN_FILE",
             self.path.display()
         ));
-        warn_without_owner(token, talk);
+        warn_without_owner(token, terminal);
         Ok(())
     }
 }
@@ -174,9 +175,9 @@ impl Drop for SecretFile {
     }
 }
 
-fn warn_without_owner(token: &SealedToken, talk: &Talk) {
+fn warn_without_owner(token: &SealedToken, terminal: &Terminal) {
     if token.owners.is_empty() {
-        talk.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
+        terminal.say("It has no owner: nobody but the token itself is kept from approving what it proposes.");
     }
 }
 
@@ -187,23 +188,23 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-fn print(request: &Request, value: &Value, talk: &Talk) -> Result<(), Failure> {
+fn print(request: &Request, value: &Value, terminal: &Terminal) -> Result<(), Failure> {
     match request {
-        Request::TokenCreate { token } if talk.json => {
-            talk.object(&serde_json::json!({"token": token, "secret": value}))
+        Request::TokenCreate { token } if terminal.json => {
+            terminal.object(&serde_json::json!({"token": token, "secret": value}))
         }
-        _ if talk.json => talk.object(value),
+        _ if terminal.json => terminal.object(value),
         Request::TokenCreate { token } => {
-            talk.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");
-            warn_without_owner(token, talk);
-            talk.line(value.as_str().unwrap_or_default())
+            terminal.say("The secret is shown this once; who has it may use the token. Give it in COUNTERSIGN_TOKEN or a file of mode 0600.");
+            warn_without_owner(token, terminal);
+            terminal.line(value.as_str().unwrap_or_default())
         }
-        Request::TokenRevoke { name } => talk.line(&format!("{name} is revoked")),
-        _ => list(value, talk),
+        Request::TokenRevoke { name } => terminal.line(&format!("{name} is revoked")),
+        _ => list(value, terminal),
     }
 }
 
-fn list(value: &Value, talk: &Talk) -> Result<(), Failure> {
+fn list(value: &Value, terminal: &Terminal) -> Result<(), Failure> {
     let joined = |token: &Value, field: &str, none: &str| {
         let items: Vec<&str> = token[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if items.is_empty() { none.to_owned() } else { items.join(",") }
@@ -228,7 +229,7 @@ fn list(value: &Value, talk: &Talk) -> Result<(), Failure> {
             if ends.is_empty() { "never".to_owned() } else { ends.to_owned() },
         ]);
     }
-    talk.put(crate::cli::table::aligned(&rows).as_bytes())
+    terminal.put(crate::terminal::table::aligned(&rows).as_bytes())
 }
 
 /// What a service says to an operator.
@@ -242,9 +243,9 @@ fn notes_of(socket: &Path) -> Vec<String> {
 }
 
 /// What can't be approved of a new token's proposals.
-fn tell_of(token: &SealedToken, notes: &[String], talk: &Talk) {
+fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
     for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {
-        talk.say(&format!("note: {note}"));
+        terminal.say(&format!("note: {note}"));
     }
 }

@@ -7,20 +7,21 @@ use serde_json::json;
 
 use crate::audit::bundle::{self, Options, Untrusted};
 use crate::audit::report::{self, BundleReport, Check, CheckName, Facts, Finding};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::outcome_words;
-use crate::cli::review::gather::trust_advice;
-use crate::cli::review::now;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::Talk;
-use crate::cli::trust::{Deciding, Home, Newest, Trust, TrustArgs, newest_of, newest_unconnected, read_beginning};
+use crate::cli::clock::now;
 use crate::crypto::digest::BlobDigest;
 use crate::crypto::json;
+use crate::home::directories::Home;
+use crate::home::named_file::read_beginning;
+use crate::home::trusted_rosters::{Deciding, Newest, Trust, TrustArgs, newest_of, newest_unconnected, trust_advice};
 use crate::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use crate::record::document::{Predicate as _, predicate_type};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::local_receipt::LocalReceipt;
 use crate::record::validity::{SKEW_S, Timestamp};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
 use crate::trust::chain::Pinned;
 use crate::trust::roster::TrustedRoster;
 
@@ -53,7 +54,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the roster can't be used, or the output can't be written. A file that can't be read is reported in its turn.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
     if from_input > 1 {
         return Err(Failure::usage("the standard input holds one bundle: name - once"));
@@ -64,15 +65,15 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let mut tally = Tally::default();
     for path in &args.files {
         let one = match read_bundle(path) {
-            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, talk)?,
+            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, terminal)?,
             Err(failure) => {
                 tally.add(if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" }, path, None);
-                if talk.json {
-                    talk.object(&json!({
+                if terminal.json {
+                    terminal.object(&json!({
                         "file": path.to_string_lossy(), "verified": false, "exit": failure.exit.code(), "error": failure.message,
                     }))?;
                 } else {
-                    talk.fail(&failure);
+                    terminal.fail(&failure);
                 }
                 failure.exit
             }
@@ -80,8 +81,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         // No trust is worse than a failed check: it says nothing at all about the bundle.
         tally.worst(one);
     }
-    if args.files.len() > 1 && !talk.json {
-        talk.show_lines(&tally.screen())?;
+    if args.files.len() > 1 && !terminal.json {
+        terminal.show_lines(&tally.screen())?;
     }
     Ok(tally.exit)
 }
@@ -118,14 +119,14 @@ fn verify(
     trust: &[Trust],
     options: Options,
     tally: &mut Tally,
-    talk: &Talk,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
         Ok(Judged { trusted, report, .. }) => {
             let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
             tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
-            if talk.json {
+            if terminal.json {
                 let mut line = json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": report.verified, "exit": exit.code(),
                     "trusted": {"roster": report.trust.roster, "from": trusted.from}, "report": report,
@@ -133,24 +134,24 @@ fn verify(
                 if let Some(at) = options.at {
                     line["at"] = json!(at);
                 }
-                talk.object(&line)?;
+                terminal.object(&line)?;
             } else {
                 let basis = Basis { place: path, digest, trusted, report: &report, at: options.at };
-                talk.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
+                terminal.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
             }
             Ok(exit)
         }
         Err(untrusted) => {
             tally.add("no trust", path, None);
             let advice = advice(&untrusted);
-            if talk.json {
-                talk.object(&json!({
+            if terminal.json {
+                terminal.object(&json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
                     "untrusted": untrusted, "advice": advice,
                 }))?;
             } else {
                 let place = Shown::text(&path.to_string_lossy());
-                talk.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
+                terminal.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
             }
             Ok(Exit::NoTrust)
         }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use crate::boundary::view::ProposalStatus;
-use crate::cli::Global;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::{Form, Sink, Wanted, conclude, follow, stop_waiting_on_interrupt};
-use crate::cli::keys::KeyArgs;
-use crate::cli::review::gather::{Among, find_proposal};
-use crate::cli::talk::Talk;
+use crate::cli::global::Global;
+use crate::home::keys::KeyArgs;
+use crate::remote::follow::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::proposals::{Among, find_proposal};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Wait for a proposal's end: its output as it comes, its exit code as this command's. Ctrl-C stops waiting, not the run.
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -37,10 +38,10 @@ pub struct Args {
 ///
 /// # Errors
 /// When the boundary can't be reached or refuses to tell.
-pub fn run(args: &Args, global: &Global, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
     let client = global.client(&args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), Among::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
-    let view = follow(&client, &id, &mut Sink::new(talk, args.form))?;
-    conclude(&client, &view, Wanted { bundle: args.bundle.as_deref(), witnesses: args.witness }, talk)
+    let view = follow(&client, &id, &mut RunPrinter::new(terminal, args.form))?;
+    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, terminal)
 }

@@ -11,7 +11,7 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::capacity::{Capacity, Limits, Permit, busy};
 use crate::crossing::changes::Changes;
 use crate::crossing::current_seal::CurrentSeal;
-use crate::crossing::live::{Live, Living, Recorded, StreamName};
+use crate::crossing::live::{Live, Living, Recorded};
 use crate::crossing::masks::with_masks_before;
 use crate::crossing::outputs::{Kept, Outputs};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
@@ -34,6 +34,7 @@ use crate::record::ident::ProposalId;
 use crate::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
 };
+use crate::record::stream_name::StreamName;
 use crate::record::validity::Timestamp;
 use crate::registry::parameters;
 use crate::sandbox::cancel::CancelFlag;

@@ -11,13 +11,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use crate::record::ident::ProposalId;
 use crate::record::receipt::Stream;
+use crate::record::stream_name::StreamName;
 use crate::sandbox::cancel::CancelFlag;
 
 /// Output up to this stays in memory while a run lives.
@@ -26,16 +25,6 @@ const IN_MEMORY: usize = 64 << 10;
 const MOST_PIECES: usize = 1 << 18;
 /// The largest piece of output in one event.
 pub const PIECE: usize = 32 << 10;
-
-/// Which stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StreamName {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
 
 /// The runs that live now.
 #[derive(Debug, Default)]

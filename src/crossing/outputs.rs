@@ -7,9 +7,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crossing::live::StreamName;
 use crate::crossing::live::{Recorded, Recording};
 use crate::crypto::digest::Blake3Digest;
+use crate::record::stream_name::StreamName;
 use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 
 /// The directory of large outputs, and of what is on its way there.

@@ -306,7 +306,7 @@ pub(super) fn waiting(app: &App) -> Option<tokio::sync::OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crossing::live::StreamName;
+    use crate::record::stream_name::StreamName;
 
     fn output(text: &str) -> Event {
         Event::Output { stream: StreamName::Stdout, offset: 3, text: Some(text.into()), base64: None }

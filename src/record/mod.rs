@@ -34,5 +34,6 @@ pub mod run_report;
 pub mod schema;
 pub mod seal;
 pub mod step;
+pub mod stream_name;
 pub mod token;
 pub mod validity;

@@ -187,6 +187,9 @@ pub enum Proc {
     Full,
 }
 
+/// Shared memory, at most.
+const MAX_SHM: u64 = 64 << 20;
+
 /// What the run may use up. Zero is never a limit: it is an error at the seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +208,14 @@ pub struct Limits {
     pub disk_bytes: u64,
     /// Recorded output of both streams together, in bytes; the rest is counted only.
     pub output_bytes: u64,
+}
+
+impl Limits {
+    /// Bytes that a run with a root of its own can have in `/dev/shm`, besides those of its disk.
+    #[must_use]
+    pub fn shared_memory_bytes(&self) -> u64 {
+        self.disk_bytes.min(MAX_SHM)
+    }
 }
 
 impl Default for Limits {

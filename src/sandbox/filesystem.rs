@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::record::profile::{Limits, Proc, Workdir};
+use crate::record::profile::{Proc, Workdir};
 use crate::sandbox::deny::Patterns;
 use crate::sandbox::grants::{Access, Grant};
 use crate::sandbox::interpreter;
@@ -54,8 +54,6 @@ pub(super) const INNER_ID: u32 = 1000;
 pub(super) const HOST_NAME: &str = "countersign";
 /// The root tmpfs holds script, parameters and copies of small files.
 const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
-/// Shared memory, at most.
-const MAX_SHM: u64 = 64 << 20;
 /// Inodes of the work directory: bounds kernel memory that its size does not count.
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
 /// A file of `/etc` is copied up to this size.
@@ -170,7 +168,7 @@ pub(super) fn own_root(request: &Request, source: &[u8], params: &[u8]) -> Resul
         disk.bind("tmp", Path::new("tmp"))?;
         Some(disk)
     };
-    tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", shared_memory_bytes(limits)), quiet)?;
+    tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.shared_memory_bytes()), quiet)?;
     directory_at("tmp/work", 0o700)?;
     let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
     rustix::mount::mount("proc", "proc", "proc", quiet, options).at(Stage::Proc, "mount a fresh /proc")?;
@@ -327,11 +325,6 @@ pub(super) fn host_view(request: &Request, run_dir: &Path, source: &[u8], params
         params: run_dir.join(parameters),
         grants,
     })
-}
-
-/// Bytes of `/dev/shm`, which is no part of the disk.
-pub(super) fn shared_memory_bytes(limits: &Limits) -> u64 {
-    limits.disk_bytes.min(MAX_SHM)
 }
 
 /// Whether nothing more fits on what this process's root lets a run write. For the first process of a run.

@@ -390,8 +390,6 @@ impl Run {
 
 /// What shells exit with when that signal ended their last command.
 const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
-/// The same for a file that reached the limit of its size.
-pub const XFSZ_IN_A_SHELL: u8 = 153;
 
 impl Run {
     /// Whether that signal is the kernel's word that a process had no CPU time left. Anybody can send it: so the time that the

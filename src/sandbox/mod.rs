@@ -36,7 +36,7 @@ mod syscalls;
 mod trees;
 
 use crate::record::enforcement::Enforcement;
-use crate::record::profile::{Limits, Profile};
+use crate::record::profile::Profile;
 use crate::sandbox::cancel::CancelFlag;
 use crate::sandbox::capture::{Capture, Chunk, Segment};
 use crate::sandbox::probe::Probe;
@@ -146,12 +146,6 @@ pub struct Usage {
     pub cpu_ms: u64,
     /// The largest resident set of one of its processes, in bytes.
     pub memory_peak_bytes: u64,
-}
-
-/// Bytes that a run with a root of its own can have in `/dev/shm`, besides those of its disk.
-#[must_use]
-pub fn shared_memory_bytes(limits: &Limits) -> u64 {
-    filesystem::shared_memory_bytes(limits)
 }
 
 /// Paths of the host that every run can read, whatever policy says: interpreters need them.

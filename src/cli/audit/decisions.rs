@@ -1,12 +1,12 @@
 //! The table of decisions: who approved what, on which parameters, and how the run ended.
 
 use crate::audit::finding::{DecisionLine, Verdict};
+use crate::cli::clock::now;
 use crate::cli::gate::parse_seconds;
-use crate::cli::review::now;
-use crate::cli::table::aligned;
 use crate::crypto::canonical;
 use crate::policy::patterns::Pattern;
 use crate::record::validity::Timestamp;
+use crate::terminal::table::aligned;
 
 /// Which decisions are printed.
 #[derive(Debug, Clone, Default, clap::Args)]

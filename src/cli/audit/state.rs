@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 
 use crate::audit::kept::Kept;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::place::read_file;
-use crate::cli::screen::Shown;
 use crate::crypto::json;
 use crate::crypto::merkle::Hash;
+use crate::remote::log_source::read_file;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 
 /// The most that a state may have: a day's nonces of a busy boundary.
 const MAX_STATE_BYTES: usize = 1 << 30;

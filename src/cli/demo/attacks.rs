@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::boundary::view::{ProposalStatus, ProposalView, RegistryView};
-use crate::cli::client::Client;
 use crate::cli::demo::story::{payload, text, verify, watch};
 use crate::cli::demo::tale::{State, Tale};
 use crate::cli::demo::world::{World, broken, until};
-use crate::cli::exit::Failure;
-use crate::cli::keys::{Purpose, sign};
 use crate::crypto::canonical;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{Purpose, sign};
 use crate::http::api::Signatures;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
+use crate::remote::client::Client;
+use crate::terminal::exit::Failure;
 
 /// Tries all of them. `ran` is the envelope of the story, whose nonce is spent.
 pub(super) fn try_all(world: &mut World, tale: &mut Tale<'_>, ran: &Envelope) -> Result<(), Failure> {

@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::cli::demo::tale::{State, Tale};
 use crate::cli::demo::world::World;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Show the whole story in seconds: propose, review, sign, run, verify offline; then the attacks that are refused.
 #[derive(Debug, clap::Args)]
@@ -34,8 +34,8 @@ pub struct Args {
 ///
 /// # Errors
 /// When it can't even begin: no directory, no boundary.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
-    let mut tale = Tale::new(talk);
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
+    let mut tale = Tale::new(terminal);
     let mut world = World::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
@@ -49,8 +49,8 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     if let Some(dir) = &args.keep {
         tale.note(&format!("Everything is in {}.", dir.display()))?;
     }
-    if talk.json {
-        talk.object(&json!({"as_told": as_told, "lines": tale.lines()}))?;
+    if terminal.json {
+        terminal.object(&json!({"as_told": as_told, "lines": tale.lines()}))?;
     }
     Ok(if as_told { Exit::Done } else { Exit::CheckSaidNo })
 }

@@ -6,16 +6,17 @@ use std::io::BufRead as _;
 use serde_json::{Value, json};
 
 use crate::boundary::view::ProposalView;
+use crate::cli::clock::now;
 use crate::cli::demo::tale::{State, Tale};
 use crate::cli::demo::world::{World, broken, until};
-use crate::cli::exit::Failure;
-use crate::cli::keys::{Purpose, sign};
-use crate::cli::review::gather::Subject;
-use crate::cli::review::{Review, now};
-use crate::cli::trust::TrustArgs;
 use crate::crypto::signature::PAYLOAD_TYPE;
+use crate::home::keys::{Purpose, sign};
+use crate::home::trusted_rosters::TrustArgs;
 use crate::http::api::Signatures;
 use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
+use crate::review::gather::Subject;
+use crate::review::proposal_review::Review;
+use crate::terminal::exit::Failure;
 
 /// A step that reads a file which no run may see.
 const PRYING: &str = r#"---

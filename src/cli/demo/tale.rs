@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::cli::exit::Failure;
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 
 /// Whether a line happened as told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub(super) struct Line {
 
 /// What was told so far.
 pub(super) struct Tale<'t> {
-    talk: &'t Talk,
+    terminal: &'t Terminal,
     lines: Vec<Line>,
 }
 
@@ -36,8 +36,8 @@ pub(super) struct Tale<'t> {
 const COLUMN: usize = 48;
 
 impl<'t> Tale<'t> {
-    pub(super) const fn new(talk: &'t Talk) -> Self {
-        Self { talk, lines: Vec::new() }
+    pub(super) const fn new(terminal: &'t Terminal) -> Self {
+        Self { terminal, lines: Vec::new() }
     }
 
     /// A heading.
@@ -111,6 +111,6 @@ impl<'t> Tale<'t> {
 
     fn put(&self, text: &str) -> Result<(), Failure> {
         // With --json only the object at the end goes out.
-        if self.talk.json { Ok(()) } else { self.talk.put(text.as_bytes()) }
+        if self.terminal.json { Ok(()) } else { self.terminal.put(text.as_bytes()) }
     }
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::client::{Address, Client, Secret};
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::key;
-use crate::cli::keys::{KeyArgs, Keys};
+use crate::home::keys::{KeyArgs, Keys};
+use crate::remote::client::{Address, Client, Secret};
+use crate::terminal::exit::{Exit, Failure};
 
 /// The people of the story: alice has two keys, mallory is in no roster.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];

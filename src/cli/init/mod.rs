@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
-use crate::cli::trust::{Home, read_bounded};
 use crate::crypto::signature::SecretKey;
 use crate::crypto::sshsig::SshKey;
+use crate::home::directories::Home;
+use crate::home::named_file::read_bounded;
 use crate::node::config::FILE;
 use crate::node::template;
 use crate::record::ident::{BoundaryName, Name};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 use crate::trust::signer::write_secret_key;
 
 /// Make a boundary's directory: configuration, key, roster, policy, sample runbooks, a systemd unit.
@@ -51,17 +52,17 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 ///
 /// # Errors
 /// When something is there already, an approver's key can't be used, or the directory can't be written.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, Failure>>()?;
-    let name = name(args, talk)?;
+    let name = name(args, terminal)?;
     let made = make(&args.dir, &name, &approvers)?;
-    if talk.json {
-        talk.object(
+    if terminal.json {
+        terminal.object(
             &json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
         )?;
     } else {
-        talk.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
+        terminal.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
     }
     Ok(Exit::Done)
 }
@@ -77,7 +78,7 @@ fn public_key(path: &Path) -> Result<SshKey, Failure> {
     })
 }
 
-fn name(args: &Args, talk: &Talk) -> Result<BoundaryName, Failure> {
+fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, Failure> {
     if let Some(name) = &args.name {
         return Ok(name.clone());
     }
@@ -91,7 +92,7 @@ fn name(args: &Args, talk: &Talk) -> Result<BoundaryName, Failure> {
         ));
     }
     let answer =
-        talk.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
+        terminal.ask(&format!("The boundary's name, which stands in every receipt [{own}]:"), "give --name NAME")?;
     if answer.is_empty() {
         Ok(own)
     } else {

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Answered, Held, Source, decided_to_json, heading, heads, is_interpreter, not_understood, row, to_json, verdict,
     word_of, worst,
 };
-use crate::cli::project::real_path;
-use crate::cli::screen::Shown;
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
+use crate::local::grant_options::GrantArgs;
+use crate::local::project::real_path;
 use crate::policy::decide::{Decided, Flags, Verdict, decide_env, decide_path};
 use crate::policy::lists::{KINDS, word};
 use crate::policy::origin::Origin;
 use crate::record::authorization::{PermissionKind, PermissionReason};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 
 /// Says by the exit code whether a script or runbook would run, a path could be read or written, a variable inherited.
 ///
@@ -56,7 +56,7 @@ pub(super) struct Args {
 }
 
 /// Checks.
-pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let (held, flags) = args.source.hold(args.file.as_deref(), &args.grants)?;
     let mut answered = match &args.file {
         Some(file) => args.source.answer(file, &held, &flags)?,
@@ -75,33 +75,33 @@ pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let verdicts = answered.iter().map(|one| one.decision.verdict);
     let whole = worst(verdicts.chain(things.iter().map(|one| one.verdict)));
     let warnings = warnings(&held, &answered);
-    if talk.json {
+    if terminal.json {
         let steps: Vec<_> = answered.iter().map(to_json).collect();
         let at = if args.source.boundary { "boundary" } else { "terminal" };
-        talk.object(&json!({
+        terminal.object(&json!({
             "verdict": word_of(whole), "at": at, "policy": held.found.file, "scripts": steps,
             "asked": things.iter().map(decided_to_json).collect::<Vec<_>>(), "warnings": warnings,
         }))?;
     } else {
-        talk.line(&held.line())?;
+        terminal.line(&held.line())?;
         for one in &answered {
-            talk.line(&heading(one))?;
+            terminal.line(&heading(one))?;
             if let Some(message) = not_understood(one) {
-                talk.line(&format!("  {message}"))?;
+                terminal.line(&format!("  {message}"))?;
             }
             let stopped = one.decision.decided.iter().filter(|one| one.verdict != Verdict::Allow);
             let rows: Vec<[String; 5]> = stopped.map(row).collect();
             if !rows.is_empty() {
                 let rows: Vec<_> = std::iter::once(heads()).chain(rows).collect();
-                talk.put(aligned(&rows).as_bytes())?;
+                terminal.put(aligned(&rows).as_bytes())?;
             }
         }
         for one in &things {
             let (kind, answer) = (word(one.kind), verdict(one.verdict));
-            talk.line(Shown::text(&format!("{kind} {}: {answer} ({})", one.what, one.rule)).as_str())?;
+            terminal.line(Shown::text(&format!("{kind} {}: {answer} ({})", one.what, one.rule)).as_str())?;
         }
         for warning in &warnings {
-            talk.say(&format!("warning: {warning}"));
+            terminal.say(&format!("warning: {warning}"));
         }
     }
     Ok(match whole {

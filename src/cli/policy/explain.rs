@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::granted::GrantArgs;
 use crate::cli::policy::source::{
     Source, heading, heads, is_interpreter, not_understood, row, to_json, word_of, worst,
 };
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
+use crate::local::grant_options::GrantArgs;
 use crate::policy::permissions::is_read;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 
 /// Shows every command of a script: where it stands, through which wrappers it runs, and which rule decides it.
 #[derive(Debug, clap::Args)]
@@ -28,38 +28,40 @@ pub(super) struct Args {
 }
 
 /// Explains.
-pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
     let answered = args.source.answer(&args.file, &held, &flags)?;
-    if talk.json {
+    if terminal.json {
         let scripts: Vec<_> = answered.iter().map(to_json).collect();
         let verdict = worst(answered.iter().map(|one| one.decision.verdict));
-        talk.object(&json!({"verdict": word_of(verdict), "policy": held.found.file, "scripts": scripts}))?;
+        terminal.object(&json!({"verdict": word_of(verdict), "policy": held.found.file, "scripts": scripts}))?;
         return Ok(Exit::Done);
     }
-    talk.line(&held.line())?;
+    terminal.line(&held.line())?;
     for (at, one) in answered.iter().enumerate() {
         if at > 0 {
-            talk.line("")?;
+            terminal.line("")?;
         }
-        talk.line(&heading(one))?;
+        terminal.line(&heading(one))?;
         if let Some(message) = not_understood(one) {
-            talk.line(&format!("  {message}"))?;
+            terminal.line(&format!("  {message}"))?;
             continue;
         }
         if !is_read(&one.interpreter) {
-            talk.line("  what this interpreter's scripts start can't be read from them: there only the sandbox holds")?;
+            terminal.line(
+                "  what this interpreter's scripts start can't be read from them: there only the sandbox holds",
+            )?;
         }
         if one.decision.decided.is_empty() {
-            talk.line("  it starts no command")?;
+            terminal.line("  it starts no command")?;
             continue;
         }
         let rows: Vec<_> = std::iter::once(heads()).chain(one.decision.decided.iter().map(row)).collect();
-        talk.put(aligned(&rows).as_bytes())?;
+        terminal.put(aligned(&rows).as_bytes())?;
     }
     let interpreters = answered.iter().flat_map(|one| &one.decision.decided).any(|one| is_interpreter(&one.what));
     if interpreters {
-        talk.line(
+        terminal.line(
             "\nInterpreters run whatever their arguments and input say: there the sandbox holds, not this list.",
         )?;
     }

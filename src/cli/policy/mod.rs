@@ -4,8 +4,8 @@ mod explain;
 mod show;
 mod source;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::talk::Talk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// What the rules say of a script, and what they are.
 #[derive(Debug, clap::Args)]
@@ -28,10 +28,10 @@ enum Command {
 ///
 /// # Errors
 /// When script or policy can't be read.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
-        Command::Check(args) => check::run(args, talk),
-        Command::Explain(args) => explain::run(args, talk),
-        Command::Show(args) => show::run(args, talk),
+        Command::Check(args) => check::run(args, terminal),
+        Command::Explain(args) => explain::run(args, terminal),
+        Command::Show(args) => show::run(args, terminal),
     }
 }

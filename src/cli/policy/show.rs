@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::exit::{Exit, Failure};
 use crate::cli::policy::source::Under;
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::policy::lists::{Entry, KINDS, Side, word};
 use crate::policy::paths::TRUSTED;
 use crate::sandbox::always_readable;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 
 /// Shows the rules in force, each with where it comes from.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 /// Shows.
-pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let held = args.under.hold(None)?;
     let ruling = &held.ruling;
     // In the order in which they decide.
@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         }
     }
     let readable: Vec<String> = always_readable().map(|path| path.display().to_string()).collect();
-    if talk.json {
+    if terminal.json {
         let rules: Vec<Value> = entries
             .iter()
             .map(|(kind, side, entry)| {
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             })
             .collect();
         let sourced = |value: Value, origin: String| json!({"value": value, "origin": origin});
-        talk.object(&json!({
+        terminal.object(&json!({
             "policy": held.found.file,
             "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
             "mode": sourced(ruling.mode.value.word().into(), ruling.mode.origin.to_string()),
@@ -76,12 +76,12 @@ pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
         screen.field("proc", &Shown::text(&format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin)));
     }
     screen.heading("Rules");
-    talk.show(&screen)?;
+    terminal.show(&screen)?;
     let mut rows = vec![["KIND", "LIST", "PATTERN", "ORIGIN"].map(str::to_owned)];
     rows.extend(entries.iter().map(|(kind, side, entry)| {
         [(*kind).to_owned(), (*side).to_owned(), entry.listed.text().to_string(), entry.origin.to_string()]
     }));
-    talk.put(aligned(&rows).as_bytes())?;
+    terminal.put(aligned(&rows).as_bytes())?;
     let mut screen = Screen::default();
     screen.heading("How they decide");
     screen.say(
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     for path in &readable {
         screen.say(Tone::Plain, path);
     }
-    talk.line("")?;
-    talk.show(&screen)?;
+    terminal.line("")?;
+    terminal.show(&screen)?;
     Ok(Exit::Done)
 }

@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::configured::problems;
-use crate::cli::exit::Failure;
-use crate::cli::granted::GrantArgs;
-use crate::cli::project::{FoundPolicy, Project};
-use crate::cli::screen::Shown;
-use crate::cli::trust::read_bounded;
+use crate::home::named_file::read_bounded;
+use crate::local::grant_options::GrantArgs;
+use crate::local::problems::problems;
+use crate::local::project::{FoundPolicy, Project};
 use crate::node::problem::{Problem, Problems};
 use crate::policy::builtins::Builtins;
 use crate::policy::decide::{Decided, Decision, Flags, Verdict, Where};
@@ -20,6 +18,8 @@ use crate::policy::ruling::{Ruling, resolve_path};
 use crate::record::authorization::{PermissionKind, PermissionReason};
 use crate::registry::markdown;
 use crate::shell::commands::Size;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
 
 /// The policy that a script or runbook is held to, and where.
 #[derive(Debug, clap::Args)]

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::screen::{Screen, Shown, Tone};
 use crate::crypto::sshsig::SshKey;
 use crate::record::roster::Roster;
+use crate::terminal::screen::{Screen, Shown, Tone};
 use crate::trust::roster::TrustedRoster;
 
 /// One thing that changes.

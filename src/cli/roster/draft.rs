@@ -4,15 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::configured::ConfigArgs;
 use crate::cli::roster::change::changes;
 use crate::cli::roster::sign::say_standing;
-use crate::cli::roster::{AddArgs, DraftArgs, RemoveArgs};
-use crate::cli::screen::Shown;
-use crate::cli::talk::Talk;
-use crate::cli::trust::read_bounded;
-use crate::crypto::sshsig::{ForeignKey, SshKey};
+use crate::crypto::sshsig::{ForeignKey, KeyId, SshKey};
+use crate::home::named_file::read_bounded;
+use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::files::read_policy;
 use crate::node::owned::read_owned;
@@ -21,13 +18,16 @@ use crate::node::roster_edit::{self, EditError, Entry, Table};
 use crate::node::roster_file::{self, Written};
 use crate::node::rosters;
 use crate::record::envelope::Envelope;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
 use crate::trust::succession::Standing;
 
 /// Adds an entry and drafts.
 ///
 /// # Errors
 /// When it is there already, or the roster would break a rule.
-pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let entry = Entry {
         table: args.table.into(),
         name: args.name.clone(),
@@ -46,14 +46,14 @@ pub fn add(config: &ConfigArgs, args: &AddArgs, talk: &Talk) -> Result<Exit, Fai
     of(Table::Proposer, "--owner", !entry.owners.is_empty())?;
     of(Table::Approver, "--valid-after or --valid-before", entry.valid.iter().any(Option::is_some))?;
     let about = Some((entry.table, entry.name.as_str()));
-    draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), talk)
+    draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)
 }
 
 /// Removes an entry or a key, and drafts.
 ///
 /// # Errors
 /// When it is not there, or the roster would break a rule.
-pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
     draft(
@@ -61,7 +61,7 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Talk) -> Result<Exi
         &args.draft,
         about,
         |text| roster_edit::remove(text, table, &args.name, args.key.as_ref()),
-        talk,
+        terminal,
     )
 }
 
@@ -69,8 +69,8 @@ pub fn remove(config: &ConfigArgs, args: &RemoveArgs, talk: &Talk) -> Result<Exi
 ///
 /// # Errors
 /// When the roster breaks a rule, or nothing changed.
-pub fn run(config: &ConfigArgs, args: &DraftArgs, talk: &Talk) -> Result<Exit, Failure> {
-    draft(&config.load()?, args, None, |text| Ok(text.to_owned()), talk)
+pub fn run(config: &ConfigArgs, args: &DraftArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+    draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal)
 }
 
 /// A key that was named: a file, or the line itself.
@@ -100,7 +100,7 @@ fn draft(
     args: &DraftArgs,
     about: Option<(Table, &str)>,
     edit: impl Fn(&str) -> Result<String, EditError>,
-    talk: &Talk,
+    terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
@@ -119,9 +119,10 @@ fn draft(
         }
         let _same = meant(config, &written, &edited, about)?;
         put(config, &text, &edited)?;
-        talk.say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
-        if talk.json {
-            talk.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
+        terminal
+            .say("the log has not begun: this is still version 1, which the first start seals; nobody has to sign it");
+        if terminal.json {
+            terminal.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
         }
         return Ok(Exit::Done);
     };
@@ -160,10 +161,10 @@ fn draft(
     rosters::write(&path, &envelope).map_err(one)?;
     // What is not known of a draft that was signed by others is said by `sign`, which refuses it.
     let standing = Standing::of(before, &next, &envelope.signatures);
-    if talk.json {
+    if terminal.json {
         let changes: Vec<Value> =
             found.iter().map(|change| json!({"what": change.what, "says": change.says})).collect();
-        talk.object(&json!({
+        terminal.object(&json!({
             "version": version,
             "digest": next.digest(),
             "file": path.to_string_lossy(),
@@ -172,19 +173,19 @@ fn draft(
             "changes": changes,
         }))?;
     }
-    talk.say(&format!("version {version} of the roster, {}", next.digest()));
+    terminal.say(&format!("version {version} of the roster, {}", next.digest()));
     for change in &found {
-        talk.say(&format!("  {} {}", change.what, change.says));
+        terminal.say(&format!("  {} {}", change.what, change.says));
     }
     if before.policy() != next.policy() {
-        talk.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
+        terminal.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
     }
     if !next.is_guarded() {
-        talk.say("  UNGUARDED: the version after needs nobody's signature");
+        terminal.say("  UNGUARDED: the version after needs nobody's signature");
     }
-    talk.say(&format!("to sign: countersign roster sign {}", path.display()));
+    terminal.say(&format!("to sign: countersign roster sign {}", path.display()));
     if let Ok(standing) = &standing {
-        say_standing(standing, talk);
+        say_standing(standing, terminal);
     }
     Ok(Exit::Done)
 }
@@ -225,4 +226,67 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), Failure> {
     rosters::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
         Failure::usage(format!("{} can't be written: {error}, nothing was changed", config.roster.display()))
     })
+}
+
+/// How a draft treats one that is there.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DraftArgs {
+    /// Write a draft anew that people signed already: their signatures are lost
+    #[arg(long)]
+    drop_signatures: bool,
+}
+
+/// What is added.
+#[derive(Debug, clap::Args)]
+pub struct AddArgs {
+    /// Which table
+    #[arg(value_enum)]
+    table: TableArg,
+    /// Whose entry
+    name: String,
+    /// A public key: an OpenSSH line, or a file that holds one
+    #[arg(long = "key", value_name = "FILE|LINE", required = true)]
+    keys: Vec<String>,
+    /// A group of an approver
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
+    /// Who controls a proposer
+    #[arg(long = "owner", value_name = "NAME")]
+    owners: Vec<String>,
+    /// From when on an approver's signatures count, as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    valid_after: Option<String>,
+    /// Until when
+    #[arg(long, value_name = "TIME")]
+    valid_before: Option<String>,
+    #[command(flatten)]
+    draft: DraftArgs,
+}
+
+/// What is removed.
+#[derive(Debug, clap::Args)]
+pub struct RemoveArgs {
+    /// Which table
+    #[arg(value_enum)]
+    table: TableArg,
+    /// Whose entry
+    name: String,
+    /// Only this key of it
+    #[arg(long, value_name = "SHA256:…")]
+    key: Option<KeyId>,
+    #[command(flatten)]
+    draft: DraftArgs,
+}
+
+/// A table, as people type it.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum TableArg {
+    /// Who may sign approvals, and the roster's next version
+    Approver,
+    /// Who may stop a run and revoke
+    Operator,
+    /// Who may propose by a key
+    Proposer,
+    /// A boundary and its keys
+    Boundary,
 }

@@ -9,13 +9,11 @@ pub mod sign;
 use std::path::PathBuf;
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::KeyArgs;
-use crate::cli::talk::Talk;
-use crate::cli::trust::TrustArgs;
-use crate::crypto::digest::RosterDigest;
-use crate::crypto::sshsig::KeyId;
+use crate::cli::roster::draft::{AddArgs, DraftArgs, RemoveArgs, TableArg};
+use crate::cli::roster::sign::{MergeArgs, SignArgs};
 use crate::node::roster_edit::Table;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Who is who.
 #[derive(Debug, clap::Args)]
@@ -66,69 +64,6 @@ enum Command {
     Merge(MergeArgs),
 }
 
-/// How a draft treats one that is there.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DraftArgs {
-    /// Write a draft anew that people signed already: their signatures are lost
-    #[arg(long)]
-    drop_signatures: bool,
-}
-
-/// What is added.
-#[derive(Debug, clap::Args)]
-pub struct AddArgs {
-    /// Which table
-    #[arg(value_enum)]
-    table: TableArg,
-    /// Whose entry
-    name: String,
-    /// A public key: an OpenSSH line, or a file that holds one
-    #[arg(long = "key", value_name = "FILE|LINE", required = true)]
-    keys: Vec<String>,
-    /// A group of an approver
-    #[arg(long = "group", value_name = "NAME")]
-    groups: Vec<String>,
-    /// Who controls a proposer
-    #[arg(long = "owner", value_name = "NAME")]
-    owners: Vec<String>,
-    /// From when on an approver's signatures count, as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    valid_after: Option<String>,
-    /// Until when
-    #[arg(long, value_name = "TIME")]
-    valid_before: Option<String>,
-    #[command(flatten)]
-    draft: DraftArgs,
-}
-
-/// What is removed.
-#[derive(Debug, clap::Args)]
-pub struct RemoveArgs {
-    /// Which table
-    #[arg(value_enum)]
-    table: TableArg,
-    /// Whose entry
-    name: String,
-    /// Only this key of it
-    #[arg(long, value_name = "SHA256:…")]
-    key: Option<KeyId>,
-    #[command(flatten)]
-    draft: DraftArgs,
-}
-
-/// A table, as people type it.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum TableArg {
-    /// Who may sign approvals, and the roster's next version
-    Approver,
-    /// Who may stop a run and revoke
-    Operator,
-    /// Who may propose by a key
-    Proposer,
-    /// A boundary and its keys
-    Boundary,
-}
-
 impl From<TableArg> for Table {
     fn from(table: TableArg) -> Self {
         match table {
@@ -140,59 +75,17 @@ impl From<TableArg> for Table {
     }
 }
 
-/// What is signed, and how.
-#[derive(Debug, clap::Args)]
-pub struct SignArgs {
-    /// The version's file; the versions before it are looked for beside it
-    file: PathBuf,
-    /// Write the file with your signature here, instead of into FILE
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Versions before it that do not lie beside it
-    #[arg(long, value_name = "FILE")]
-    earlier: Vec<PathBuf>,
-    /// The policy that it names, to be shown with it
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Only show what would be signed
-    #[arg(long, conflicts_with_all = ["yes", "output"])]
-    review: bool,
-    /// Do not ask; only with --expect
-    #[arg(long, requires = "expect")]
-    yes: bool,
-    /// The digest that the statement must have
-    #[arg(long, value_name = "sha256:…")]
-    expect: Option<RosterDigest>,
-    #[command(flatten)]
-    trust: TrustArgs,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// What is merged.
-#[derive(Debug, clap::Args)]
-pub struct MergeArgs {
-    /// The version's file, which gets the signatures
-    file: PathBuf,
-    /// Files of the same version
-    #[arg(value_name = "OTHER")]
-    others: Vec<PathBuf>,
-    /// Versions before it that do not lie beside FILE
-    #[arg(long, value_name = "FILE")]
-    earlier: Vec<PathBuf>,
-}
-
 /// Shows or changes a roster.
 ///
 /// # Errors
 /// Everything that is wrong with it, or why it was not signed.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     match &args.command {
-        Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, talk),
-        Command::Add(add) => draft::add(&args.config, add, talk),
-        Command::Remove(remove) => draft::remove(&args.config, remove, talk),
-        Command::Draft { draft } => draft::run(&args.config, draft, talk),
-        Command::Sign(sign) => sign::run(sign, talk),
-        Command::Merge(merge) => sign::merge(merge, talk),
+        Command::Show { file, allowed_signers } => show::run(&args.config, file.as_deref(), *allowed_signers, terminal),
+        Command::Add(add) => draft::add(&args.config, add, terminal),
+        Command::Remove(remove) => draft::remove(&args.config, remove, terminal),
+        Command::Draft { draft } => draft::run(&args.config, draft, terminal),
+        Command::Sign(sign) => sign::run(sign, terminal),
+        Command::Merge(merge) => sign::merge(merge, terminal),
     }
 }

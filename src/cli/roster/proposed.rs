@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::trust::{Deciding, Newest, Trust, newest_of, newest_unconnected, read_bounded, seem_same};
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json;
+use crate::home::named_file::read_bounded;
+use crate::home::trusted_rosters::{Deciding, Newest, Trust, newest_of, newest_unconnected, seem_same};
 use crate::node::rosters::MAX_FILE_BYTES;
 use crate::record::envelope::{Base64, Envelope};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::roster::TrustedRoster;
 

@@ -2,38 +2,44 @@
 
 use std::path::Path;
 
-use crate::cli::configured::{ConfigArgs, problems};
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::screen::Shown;
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
-use crate::cli::trust::read_bounded;
+use crate::cli::configured::ConfigArgs;
 use crate::crypto::digest::RosterDigest;
 use crate::crypto::json as strict;
 use crate::crypto::sshsig::{ForeignKey, SshKey};
+use crate::home::named_file::read_bounded;
+use crate::local::problems::problems;
 use crate::node::control::{self, Answer, Request};
 use crate::node::files::{read_policy, read_roster};
 use crate::node::problem::{Problem, Problems};
 use crate::node::{rosters, succession};
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::roster::MAX_ROSTER_BYTES;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 use crate::trust::roster::TrustedRoster;
 
 /// Prints a roster.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn run(config: &ConfigArgs, file: Option<&Path>, allowed_signers: bool, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(
+    config: &ConfigArgs,
+    file: Option<&Path>,
+    allowed_signers: bool,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
     let (roster, envelope) = match file {
         Some(file) => of_file(file)?,
-        None => of_configuration(config, talk)?,
+        None => of_configuration(config, terminal)?,
     };
     if allowed_signers {
-        talk.put(roster.allowed_signers().as_bytes())?;
-    } else if talk.json {
-        talk.object(&envelope)?;
+        terminal.put(roster.allowed_signers().as_bytes())?;
+    } else if terminal.json {
+        terminal.object(&envelope)?;
     } else {
-        talk.put(text(&roster).as_bytes())?;
+        terminal.put(text(&roster).as_bytes())?;
     }
     Ok(Exit::Done)
 }
@@ -54,7 +60,7 @@ fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), Failure> {
 }
 
 /// The roster in force, as far as files and a service tell; before the log begins the one that it would begin with.
-fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<(TrustedRoster, Envelope), Failure> {
+fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), Failure> {
     let config = config.load()?;
     let one = |problem: Problem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
@@ -62,18 +68,18 @@ fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<(TrustedRoster, 
     // What is in force is what was sealed: a boundary that serves says which version, and whether the files are that.
     if let Ok(Some(Answer::Ok(status))) = control::ask(&config.socket(), &Request::Status) {
         for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
-            talk.say(&format!("note: {note}"));
+            terminal.say(&format!("note: {note}"));
         }
         in_force = status["roster"]["digest"].as_str().and_then(|digest| digest.parse::<RosterDigest>().ok());
     }
     if let Some(waits) = succession::waiting(&config) {
-        talk.say(&waits);
+        terminal.say(&waits);
     }
     if let Some(chain) = rosters::chain(&config).map_err(one)? {
         if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
             && known.version() < chain.last().version()
         {
-            talk.say(&format!(
+            terminal.say(&format!(
                 "version {} is signed: the next start takes it, unless it says why not",
                 chain.last().version()
             ));
@@ -82,7 +88,7 @@ fn of_configuration(config: &ConfigArgs, talk: &Talk) -> Result<(TrustedRoster, 
         let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
         if let Some((roster, envelope)) = wanted.next_back() {
             if in_force.is_none() && roster.version() > 1 {
-                talk.say(
+                terminal.say(
                     "the boundary does not serve: this is the newest version that is signed, the next start takes it",
                 );
             }

@@ -1,23 +1,24 @@
 //! `roster sign` and `roster merge`: signatures of a next version.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::{self, Purpose};
 use crate::cli::roster::change::{changes, review};
 use crate::cli::roster::proposed::{Proposed, read_envelope};
-use crate::cli::roster::{MergeArgs, SignArgs};
-use crate::cli::screen::{Screen, Shown, Tone};
-use crate::cli::talk::{Talk, write_new};
-use crate::cli::trust::read_bounded;
+use crate::crypto::digest::RosterDigest;
 use crate::crypto::signature::PAYLOAD_TYPE;
 use crate::crypto::sshsig::SshKey;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::home::named_file::read_bounded;
+use crate::home::trusted_rosters::TrustArgs;
 use crate::node::rosters;
 use crate::policy::file::{self, Policy};
 use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::Name;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown, Tone};
+use crate::terminal::streams::{Terminal, write_new};
 use crate::trust::signer::Signer;
 use crate::trust::succession::{Standing, Tally};
 
@@ -25,7 +26,7 @@ use crate::trust::succession::{Standing, Tally};
 ///
 /// # Errors
 /// When nothing trusted leads to it, the key is nobody's who may sign it, or the person said no.
-pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let trust = args.trust.find()?;
     let proposed = Proposed::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -56,13 +57,13 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
         );
     }
     screen.field("digest", &Shown::text(&next.digest().to_string()));
-    if args.review || !talk.json {
-        if talk.json {
-            talk.object(&told(&proposed, &standing))?;
+    if args.review || !terminal.json {
+        if terminal.json {
+            terminal.object(&told(&proposed, &standing))?;
         } else if args.output.as_deref() == Some(Path::new("-")) {
-            talk.show_aside(&screen);
+            terminal.show_aside(&screen);
         } else {
-            talk.show(&screen)?;
+            terminal.show(&screen)?;
         }
     }
     if args.review {
@@ -99,10 +100,10 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
         )
     })?;
     if !standing.lacks(before, next, &keyid) {
-        talk.say(&format!("{name} has signed this version already: nothing to do"));
-        return done(args, &proposed, proposed.envelope.clone(), &name, talk);
+        terminal.say(&format!("{name} has signed this version already: nothing to do"));
+        return done(args, &proposed, proposed.envelope.clone(), &name, terminal);
     }
-    let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, talk)? };
+    let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, terminal)? };
     let signature = sign(&proposed, consent, signer)?;
     let mut signatures = match &args.output {
         Some(_) => proposed.envelope.signatures.clone(),
@@ -121,7 +122,7 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
     let fallen = Standing::join(before, next, &mut signatures, signature)
         .map_err(|error| Failure::new(Exit::Refused, format!("nothing was written: {error}")))?;
     for other in fallen {
-        talk.say(&format!("left out: the signature of {} adds nothing beside that of {keyid}", other.keyid));
+        terminal.say(&format!("left out: the signature of {} adds nothing beside that of {keyid}", other.keyid));
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
@@ -131,7 +132,7 @@ pub fn run(args: &SignArgs, talk: &Talk) -> Result<Exit, Failure> {
         ));
     }
     let signed = Envelope::new(next.payload(), signatures);
-    done(args, &proposed, signed, &name, talk)
+    done(args, &proposed, signed, &name, terminal)
 }
 
 /// A person, or `--yes --expect`, agreed to the digest that was shown.
@@ -140,10 +141,10 @@ struct Consent(());
 /// How many digits of the digest are typed: enough that nobody types them without looking at the end of the review.
 const DIGITS: usize = 8;
 
-fn ask(proposed: &Proposed, name: &Name, talk: &Talk) -> Result<Consent, Failure> {
+fn ask(proposed: &Proposed, name: &Name, terminal: &Terminal) -> Result<Consent, Failure> {
     let hex = proposed.next.digest().hex();
     let end = &hex[hex.len() - DIGITS..];
-    let answer = talk.ask(
+    let answer = terminal.ask(
         &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
         "unattended it takes --yes --expect sha256:…",
     )?;
@@ -160,7 +161,13 @@ fn sign(proposed: &Proposed, consent: Consent, signer: &dyn Signer) -> Result<En
     keys::sign(signer, Purpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
 }
 
-fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, talk: &Talk) -> Result<Exit, Failure> {
+fn done(
+    args: &SignArgs,
+    proposed: &Proposed,
+    signed: Envelope,
+    name: &Name,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
     let standing = Standing::of(&proposed.before, &proposed.next, &signed.signatures)
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     match &args.output {
@@ -168,21 +175,21 @@ fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, tal
             let mut bytes =
                 signed.to_canonical().map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
-            write_new(path, &bytes, talk)?;
+            write_new(path, &bytes, terminal)?;
         }
         None => put(&args.file, &signed)?,
     }
     let at = args.output.as_deref().unwrap_or(&args.file);
     if at != Path::new("-") {
-        if talk.json {
+        if terminal.json {
             let mut told = told(proposed, &standing);
             told["signed_by"] = json!(name);
             told["file"] = json!(at.to_string_lossy());
-            talk.object(&told)?;
+            terminal.object(&told)?;
         }
         let place = Shown::text(&at.to_string_lossy());
-        talk.say(&format!("signed by {name}: {}", place.as_str()));
-        say_standing(&standing, talk);
+        terminal.say(&format!("signed by {name}: {}", place.as_str()));
+        say_standing(&standing, terminal);
     }
     Ok(Exit::Done)
 }
@@ -191,7 +198,7 @@ fn done(args: &SignArgs, proposed: &Proposed, signed: Envelope, name: &Name, tal
 ///
 /// # Errors
 /// When a file is of another version, or can't be read or written.
-pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
+pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let proposed = Proposed::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
     let mut signatures: Vec<EnvelopeSignature> = Vec::new();
@@ -235,16 +242,16 @@ pub fn merge(args: &MergeArgs, talk: &Talk) -> Result<Exit, Failure> {
     put(&args.file, &merged)?;
     let standing = Standing::of(before, next, &merged.signatures)
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-    if talk.json {
+    if terminal.json {
         let mut told = told(&proposed, &standing);
         told["left_out"] = json!(left_out);
         told["file"] = json!(args.file.to_string_lossy());
-        talk.object(&told)?;
+        terminal.object(&told)?;
     }
     for line in &left_out {
-        talk.say(&format!("left out: {line}"));
+        terminal.say(&format!("left out: {line}"));
     }
-    say_standing(&standing, talk);
+    say_standing(&standing, terminal);
     Ok(Exit::Done)
 }
 
@@ -253,11 +260,11 @@ fn put(path: &Path, envelope: &Envelope) -> Result<(), Failure> {
 }
 
 /// Says what a version still lacks.
-pub fn say_standing(standing: &Standing, talk: &Talk) {
+pub fn say_standing(standing: &Standing, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
-        talk.say(&tally.to_string());
+        terminal.say(&tally.to_string());
     }
-    talk.say(if standing.is_complete() {
+    terminal.say(if standing.is_complete() {
         "nothing is missing: the next start of the boundary takes it"
     } else {
         "until they have signed, what is sealed stays in force"
@@ -312,4 +319,46 @@ fn read_policy(path: &Path, next: &crate::trust::roster::TrustedRoster) -> Resul
         ));
     }
     Ok(text)
+}
+
+/// What is signed, and how.
+#[derive(Debug, clap::Args)]
+pub struct SignArgs {
+    /// The version's file; the versions before it are looked for beside it
+    file: PathBuf,
+    /// Write the file with your signature here, instead of into FILE
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Versions before it that do not lie beside it
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+    /// The policy that it names, to be shown with it
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Only show what would be signed
+    #[arg(long, conflicts_with_all = ["yes", "output"])]
+    review: bool,
+    /// Do not ask; only with --expect
+    #[arg(long, requires = "expect")]
+    yes: bool,
+    /// The digest that the statement must have
+    #[arg(long, value_name = "sha256:…")]
+    expect: Option<RosterDigest>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// What is merged.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// The version's file, which gets the signatures
+    file: PathBuf,
+    /// Files of the same version
+    #[arg(value_name = "OTHER")]
+    others: Vec<PathBuf>,
+    /// Versions before it that do not lie beside FILE
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
 }

@@ -5,27 +5,27 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::follow::outcome_words;
-use crate::cli::keys::{KeyArgs, Keys};
-use crate::cli::run::local_log::{Line, LocalLog};
-use crate::cli::table::aligned;
-use crate::cli::talk::Talk;
 use crate::crypto::digest::ContentDigest;
 use crate::crypto::sshsig::{KeyId, SshKey};
+use crate::home::keys::{KeyArgs, Keys};
+use crate::local::local_log::{Line, LocalLog};
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::local_receipt::LocalReceipt;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
 use crate::trust::open_signer::open_signer;
 
 /// Prints every receipt, and what is wrong with the log.
 ///
 /// # Errors
 /// When log or keys can't be read.
-pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit, Failure> {
+pub(super) fn show(key: &KeyArgs, more: &[PathBuf], terminal: &Terminal) -> Result<Exit, Failure> {
     let log = LocalLog::of_process()?;
     let known = known(&key.find()?, more)?;
     let Some(lines) = log.read()? else {
-        talk.say(&format!("there is no local log yet: {}", log.file().display()));
+        terminal.say(&format!("there is no local log yet: {}", log.file().display()));
         return Ok(Exit::Done);
     };
     let mut chain = Chain::default();
@@ -33,7 +33,7 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit,
     for line in lines {
         let (number, found) = chain.take(line?, &known);
         match found {
-            Found::Receipt(receipt) if talk.json => talk.object(&json!({
+            Found::Receipt(receipt) if terminal.json => terminal.object(&json!({
                 "number": number, "digest": chain.last, "keyid": chain.keyid, "receipt": receipt,
             }))?,
             Found::Receipt(receipt) => rows.push([
@@ -44,7 +44,7 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit,
                 receipt.answers.len().to_string(),
                 format!("{} at {}", receipt.person, receipt.host),
             ]),
-            Found::Wrong(why) if talk.json => talk.object(&json!({"number": number, "wrong": why}))?,
+            Found::Wrong(why) if terminal.json => terminal.object(&json!({"number": number, "wrong": why}))?,
             Found::Wrong(why) => rows.push([
                 number.to_string(),
                 format!("WRONG: {why}"),
@@ -57,23 +57,23 @@ pub(super) fn show(key: &KeyArgs, more: &[PathBuf], talk: &Talk) -> Result<Exit,
     }
     let sound = chain.wrong == 0;
     let exit = if sound { Exit::Done } else { Exit::CheckSaidNo };
-    if talk.json {
-        talk.object(&json!({
+    if terminal.json {
+        terminal.object(&json!({
             "type": "local-log", "file": log.file().to_string_lossy(), "receipts": chain.number, "wrong": chain.wrong, "last": chain.last,
             "exit": exit.code(),
         }))?;
         return Ok(exit);
     }
-    talk.put(aligned(&rows).as_bytes())?;
+    terminal.put(aligned(&rows).as_bytes())?;
     let last = chain.last.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     if sound {
-        talk.say(&format!(
+        terminal.say(&format!(
             "receipts: {}, each signed by a key of yours and naming the one before; the last is {last}. Whether some are \
              missing at the end, the log alone can't tell",
             chain.number
         ));
     } else {
-        talk.say(&format!(
+        terminal.say(&format!(
             "{} of {} lines are wrong: the log was damaged or edited, or signed by a key that is not named here \
              (--key, --also-key); the last is {last}",
             chain.wrong, chain.number

@@ -4,34 +4,23 @@
 //! receipt, a kind of its own that proves to the person alone what they ran. One step is decided, asked about and run
 //! after another; the first that does not succeed is the last.
 
-mod decide;
-mod environment;
-mod live;
-mod local_log;
 mod log;
-mod profile;
-mod prompt;
-mod receipt;
-mod runbook;
-mod step;
-mod work;
 
 use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::cli::exit::{Exit, Failure};
-use crate::cli::keys::KeyArgs;
-use crate::cli::project::Project;
-use crate::cli::propose::read_params;
-use crate::cli::run::decide::Rules;
-use crate::cli::run::profile::{Hold, Wanted};
-use crate::cli::run::receipt::Receipts;
-use crate::cli::run::runbook::Runbook;
-use crate::cli::run::step::Walk;
-use crate::cli::signals::Signals;
-use crate::cli::talk::Talk;
-use crate::policy::session::Session;
+use crate::home::keys::KeyArgs;
+use crate::home::parameters::read_params;
+use crate::local::decide::{RuleArgs, Rules};
+use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
+use crate::local::project::Project;
+use crate::local::runbook::Runbook;
+use crate::local::signals::Signals;
+use crate::local::signed_receipts::Receipts;
+use crate::local::step::Walk;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
 
 /// Run a runbook's steps yourself, at a terminal: policy asks you instead of approvers
 #[derive(Debug, clap::Args)]
@@ -64,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
     #[command(flatten)]
-    rules: decide::RuleArgs,
+    rules: RuleArgs,
     /// Run with as much of the sandbox as this host holds; says what is missing
     #[arg(long, conflicts_with_all = ["no_sandbox", "sandbox_strict"], help_heading = "Sandbox")]
     sandbox: bool,
@@ -88,15 +77,15 @@ pub struct Args {
 }
 
 impl Args {
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> SandboxChoice {
         if self.no_sandbox {
-            Wanted::Off("--no-sandbox")
+            SandboxChoice::Off("--no-sandbox")
         } else if self.sandbox {
-            Wanted::BestEffort
-        } else if self.rules.grants.allows_all() && !self.sandbox_strict {
-            Wanted::Off("--allow-all")
+            SandboxChoice::BestEffort
+        } else if self.rules.allows_all() && !self.sandbox_strict {
+            SandboxChoice::Off("--allow-all")
         } else {
-            Wanted::Strict
+            SandboxChoice::Strict
         }
     }
 }
@@ -105,9 +94,9 @@ impl Args {
 ///
 /// # Errors
 /// When the runbook, policy or parameters are wrong, policy or the person denies a step, or one can't be run.
-pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
-        return log::show(&args.key, &args.also_key, talk);
+        return log::show(&args.key, &args.also_key, terminal);
     };
     let project = Project::here()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
@@ -115,30 +104,19 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
     let rules = Rules::find(&args.rules, &project, &runbook)?;
     let receipts = if args.no_receipt { None } else { Some(Receipts::prepare(&args.key)?) };
     let wanted = args.wanted();
-    rules.say_what_is_off(talk);
-    if let Wanted::Off(flag) = wanted {
-        talk.say(&format!(
+    rules.say_what_is_off(terminal);
+    if let SandboxChoice::Off(flag) = wanted {
+        terminal.say(&format!(
             "WARNING: {flag}: NO SANDBOX. The step can read and write what you can, reach the network, and talk to your other \
              processes"
         ));
     }
     if receipts.is_none() {
-        talk.say("note: no receipt is kept (--no-receipt)");
+        terminal.say("note: no receipt is kept (--no-receipt)");
     }
-    let hold = Hold::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), talk)?;
+    let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = Walk {
-        project: &project,
-        runbook: &runbook,
-        rules: &rules,
-        hold: &hold,
-        receipts: receipts.as_ref(),
-        signals: &signals,
-        session: Session::default(),
-        wrote: false,
-        told: None,
-        talk,
-    };
+    let mut walk = Walk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let mut exit = Exit::Done;
     for (at, chosen) in runbook.steps.iter().enumerate() {
         exit = walk.step(chosen)?;
@@ -146,13 +124,13 @@ pub fn run(args: &Args, talk: &Talk) -> Result<Exit, Failure> {
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if !rest.is_empty() {
-                talk.say(&format!("not run, since the step before did not succeed: {}", rest.join(", ")));
+                terminal.say(&format!("not run, since the step before did not succeed: {}", rest.join(", ")));
             }
             break;
         }
     }
-    if talk.json {
-        talk.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
+    if terminal.json {
+        terminal.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
     }
     Ok(exit)
 }

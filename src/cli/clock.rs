@@ -1,0 +1,10 @@
+//! The time by this machine's clock.
+
+use crate::record::validity::Timestamp;
+
+/// The time by this machine's clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

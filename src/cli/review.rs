@@ -1,0 +1,116 @@
+//! `review`: shows what a signature would cover, and never signs.
+
+use crate::boundary::view::{DenialsView, ProposalStatus, ProposalView};
+use crate::cli::clock::now;
+use crate::cli::global::Global;
+use crate::cli::review_subject::find_subject;
+use crate::crypto::digest::AuthorizationDigest;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::record::authorization::Authorization;
+use crate::record::code::Code;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope};
+use crate::remote::client::Client;
+use crate::review::derived::Standing;
+use crate::review::gather::Subject;
+use crate::review::proposal_review::{Review, check_open};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+
+/// Show what a signature would cover; never signs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign review                        the only pending proposal
+  countersign review 4f2a9c                 by the ending of its id
+  countersign review statement.json         a statement made with `propose --offline`
+  countersign review --full                 every signed field, through $PAGER at a terminal
+  countersign review --roster sha256:…      with a roster that you pinned
+
+Exit codes: 0 all that this program derived agrees; 2 there is no trusted roster; 126 something contradicts, or the proposal is over.")]
+pub struct Args {
+    /// A proposal's id; or at least 6 of the last digits of an open one's; or an envelope's file, as ./NAME or *.json; nothing
+    /// means the only pending proposal
+    #[arg(value_name = "ID|FILE")]
+    proposal: Option<String>,
+    /// Show every signed field above the decision
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Shows the review.
+///
+/// # Errors
+/// When there is nothing to show.
+pub fn run(args: &Args, global: &Global, terminal: &Terminal) -> Result<Exit, Failure> {
+    let client = global.reviewer(&args.key, terminal)?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    if let Subject::Proposal(view) = &subject {
+        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
+    }
+    if let Subject::File(envelope) = &subject {
+        check_statement(envelope, &client, terminal)?;
+    }
+    let keys = args.key.find().unwrap_or_default();
+    let review = Review::make(&subject, &client, &args.trust, &keys, now())?;
+    if terminal.json {
+        terminal.object(&review.to_json())?;
+    } else if args.full {
+        terminal.page(&review.full())?;
+    } else {
+        terminal.show(&review.screen())?;
+    }
+    Ok(match review.found.standing {
+        Standing::Sound => Exit::Done,
+        Standing::NoTrust => {
+            terminal.say(&review.advice());
+            Exit::NoTrust
+        }
+        Standing::Unsound => Exit::Refused,
+    })
+}
+
+/// Asks the boundary whether the statement in a file was denied meanwhile, or is over. Where the boundary gives no answer this
+/// says so and goes on: a statement can be signed where no boundary is near.
+///
+/// # Errors
+/// One line about how it ended.
+pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), Failure> {
+    // What can't be read is shown as such by the review.
+    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
+    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
+    let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
+    let unknown = |failure: &Failure| {
+        terminal.say(&format!(
+            "note: it could not be asked whether this statement was denied or has run by now: {}",
+            Shown::text(&failure.message).as_str()
+        ));
+    };
+    match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
+        Ok(view) => {
+            if let Some(first) = view.denials.first() {
+                let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
+                let line = format!("{id} was denied by {} at {}: nothing to sign", names.join(", "), first.at);
+                return Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()));
+            }
+        }
+        Err(failure) => {
+            unknown(&failure);
+            return Ok(());
+        }
+    }
+    match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
+        Ok(view) if view.digest == digest => check_open(&view, false).map(drop),
+        Ok(_) => Ok(()),
+        Err(failure) if failure.has_code(Code::NotFound) => Ok(()),
+        Err(failure) => {
+            unknown(&failure);
+            Ok(())
+        }
+    }
+}

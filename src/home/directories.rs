@@ -1,0 +1,41 @@
+//! The person's own directories, as the environment names them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::terminal::screen::Shown;
+
+/// The user's own directories, as the environment names them.
+#[derive(Debug, Clone, Default)]
+pub struct Home {
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME/countersign`, by default `~/.config/countersign`.
+    pub config: Option<PathBuf>,
+}
+
+impl Home {
+    /// The directories of this process's user.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::of(std::env::var_os("HOME"), std::env::var_os("XDG_CONFIG_HOME"))
+    }
+
+    /// The directories that these variables name. A relative path is ignored, as the XDG specification demands:
+    /// it would mean the current directory.
+    #[must_use]
+    pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
+        let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+        let home = home.and_then(absolute);
+        let config = xdg.and_then(absolute).or_else(|| home.as_ref().map(|home| home.join(".config")));
+        Self { home, config: config.map(|config| config.join("countersign")) }
+    }
+
+    /// The configuration directory in words, for advice.
+    #[must_use]
+    pub fn config_words(&self) -> String {
+        self.config
+            .as_ref()
+            .map_or("~/.config/countersign".to_owned(), |path| Shown::text(&path.to_string_lossy()).as_str().to_owned())
+    }
+}

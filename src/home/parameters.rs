@@ -1,0 +1,126 @@
+//! Parameters as a person writes them: a file, or `name=value`.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::crypto::json as strict;
+use crate::home::named_file::read_bounded;
+use crate::record::authorization::MAX_PARAMS_BYTES;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
+
+/// An object of parameters from a file; `-` is the standard input.
+///
+/// # Errors
+/// When it can't be read, or is no object in strict JSON.
+pub fn read_params(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
+    let place = Shown::text(&path.to_string_lossy());
+    match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {
+        Ok(Value::Object(params)) => Ok(params),
+        Ok(_) => Err(Failure::usage(format!("{}: expected an object of parameters", place.as_str()))),
+        Err(error) => Err(Failure::usage(format!("{}: {}", place.as_str(), Shown::text(&error.to_string()).as_str()))),
+    }
+}
+
+/// `name=value` with the type that the schema gives the name.
+///
+/// # Errors
+/// When the step has no such parameter, or the text is not of its type.
+pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), Failure> {
+    let shown = Shown::text(given);
+    let (name, text) =
+        given.split_once('=').ok_or_else(|| Failure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+    let properties = schema["properties"].as_object();
+    let Some(property) = properties.and_then(|properties| properties.get(name)) else {
+        let known: Vec<_> = properties
+            .into_iter()
+            .flat_map(|properties| properties.keys())
+            .map(|key| Shown::text(key).as_str().to_owned())
+            .collect();
+        let known =
+            if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+        return Err(Failure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
+    };
+    let wrong = |expected: &str| Failure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
+    let value = match property["type"].as_str() {
+        Some("string") => Value::from(text),
+        // The spelling that JSON would write, so that nothing is read two ways.
+        Some("integer") => text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| number.to_string() == text)
+            .map(Value::from)
+            .ok_or_else(|| wrong("an integer, like 3 or -3"))?,
+        Some("boolean") => match text {
+            "true" => Value::from(true),
+            "false" => Value::from(false),
+            _ => return Err(wrong("true or false")),
+        },
+        Some(kind @ ("array" | "object")) => match strict::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
+            Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
+            _ => {
+                return Err(wrong(if kind == "array" {
+                    "an array in JSON, like [\"a\",\"b\"]"
+                } else {
+                    "an object in JSON, like {\"a\":1}"
+                }));
+            }
+        },
+        _ => return Err(wrong("a type that this version does not know; use --params FILE")),
+    };
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::terminal::exit::Exit;
+    use serde_json::json;
+
+    fn schema() -> Value {
+        json!({"type": "object", "required": [], "properties": {
+            "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
+            "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
+        }})
+    }
+
+    #[test]
+    fn a_parameter_has_the_type_of_its_schema() {
+        let typed = |given: &str| typed(given, &schema()).map(|(_, value)| value);
+        assert_eq!(typed("host=3").expect("string"), json!("3"));
+        assert_eq!(typed("host=").expect("string"), json!(""));
+        assert_eq!(typed("host=a=b").expect("string"), json!("a=b"));
+        assert_eq!(typed("n=3").expect("integer"), json!(3));
+        assert_eq!(typed("n=-3").expect("integer"), json!(-3));
+        assert_eq!(typed("drain=true").expect("boolean"), json!(true));
+        assert_eq!(typed("zones=[\"a\",\"b\"]").expect("array"), json!(["a", "b"]));
+        assert_eq!(typed("o={}").expect("object"), json!({}));
+    }
+
+    #[test]
+    fn what_does_not_fit_its_type_is_wrong_usage() {
+        for bad in [
+            "n=3.0",
+            "n=03",
+            "n=+3",
+            "n=",
+            "n=x",
+            "drain=1",
+            "drain=True",
+            "zones=a",
+            "zones={}",
+            "o=[]",
+            "zones=[1.5]",
+            "zones=[",
+            "none=1",
+            "host",
+        ] {
+            assert_eq!(typed(bad, &schema()).expect_err(bad).exit, Exit::Usage, "{bad}");
+        }
+        let error = typed("hosst=x", &schema()).expect_err("unknown");
+        assert!(error.message.contains("drain, host, n"), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the command line allows and denies beforehand: for `run`, and for `policy check`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::local::project::{Project, real_program};
+use crate::policy::decide::{Flags, Granted};
+use crate::record::authorization::PermissionKind;
+use crate::record::host::split_patterns;
+use crate::terminal::exit::Failure;
+use crate::terminal::screen::Shown;
+
+/// What is allowed and denied beforehand.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Policy")]
+pub struct GrantArgs {
+    /// Commands that may run, whatever the policy says
+    #[arg(long, value_name = "COMMANDS")]
+    allow_run: Vec<String>,
+    /// Paths that may be read, with all below them
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    allow_read: Vec<String>,
+    /// Paths that may be written, with all below them
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    allow_write: Vec<String>,
+    /// Variables that may be inherited, or set before a command
+    #[arg(long, value_name = "NAMES")]
+    allow_env: Vec<String>,
+    /// No policy and no sandbox; says so
+    #[arg(long)]
+    pub allow_all: bool,
+    /// Deny everything that is not allowed explicitly; beats --allow-all
+    #[arg(long)]
+    pub deny_all: bool,
+    /// Allow what no list names, without asking; never what is denied, or can't be known before it runs
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+impl GrantArgs {
+    /// Whether policy is off.
+    #[must_use]
+    pub const fn allows_all(&self) -> bool {
+        self.allow_all && !self.deny_all
+    }
+
+    /// Whether anything is said.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.allow_all || self.deny_all || self.yes || self.grants().iter().any(|(_, _, given)| !given.is_empty())
+    }
+
+    /// Each kind of grant with its option.
+    #[must_use]
+    pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
+        let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
+        [
+            (PermissionKind::Run, "--allow-run", patterns(&self.allow_run)),
+            (PermissionKind::Read, "--allow-read", self.allow_read.clone()),
+            (PermissionKind::Write, "--allow-write", self.allow_write.clone()),
+            (PermissionKind::Env, "--allow-env", patterns(&self.allow_env)),
+        ]
+    }
+
+    /// The grants as decisions need them, and the paths outside of the current directory: to read, and to write.
+    ///
+    /// # Errors
+    /// A value that is no pattern, or a path that is not there.
+    pub fn flags(&self, project: &Project) -> Result<(Flags, [Vec<PathBuf>; 2]), Failure> {
+        let mut granted = Granted::default();
+        let mut elsewhere = [Vec::new(), Vec::new()];
+        for (kind, flag, patterns) in self.grants() {
+            for pattern in &patterns {
+                let pattern = match kind {
+                    PermissionKind::Read | PermissionKind::Write => {
+                        let real = real_path(project, flag, pattern)?;
+                        let text =
+                            if real == Path::new("/") { String::new() } else { real.to_string_lossy().into_owned() };
+                        if !real.starts_with(&project.cwd) && !project.cwd.starts_with(&real) {
+                            elsewhere[usize::from(kind == PermissionKind::Write)].push(real);
+                        }
+                        format!("{}/**", literal(&text))
+                    }
+                    PermissionKind::Run | PermissionKind::Env => pattern.clone(),
+                };
+                granted.grant(kind, &pattern).map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+            }
+        }
+        let flags = Flags {
+            granted,
+            allow_all: self.allow_all,
+            deny_all: self.deny_all,
+            places: project.places(),
+            real: Some(real_program),
+        };
+        Ok((flags, elsewhere))
+    }
+}
+
+/// A path of the command line, links resolved: what is given to a step has to be there.
+fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Failure> {
+    let shown = Shown::text(path);
+    if path.contains(['*', '?', '{']) {
+        return Err(Failure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
+    }
+    let real = project.cwd.join(path).canonicalize();
+    let real = real.map_err(|error| Failure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
+    match real.to_str() {
+        Some(_) => Ok(real),
+        None => Err(Failure::usage(format!("{flag} {}: its real name is no text", shown.as_str()))),
+    }
+}
+
+/// A path as a pattern that means just it.
+#[must_use]
+pub fn literal(path: &str) -> String {
+    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');
+    path.chars().fold(String::new(), |mut text, c| {
+        if special(c) {
+            text.push('\\');
+        }
+        text.push(c);
+        text
+    })
+}

@@ -1,0 +1,134 @@
+//! Output of a step on its way to the person, digested as it comes.
+//!
+//! A thread of its own writes: who reads slowly, or has paused the terminal, holds up neither deadline nor Ctrl-C until
+//! a bounded queue is full.
+
+use std::io::Write as _;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use base64::Engine as _;
+
+use crate::boundary::view::Event;
+use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
+use crate::record::receipt::{Output, Stream as Recorded};
+use crate::record::stream_name::StreamName;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::capture::{Capture, Chunk, Stream};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::streams::Terminal;
+
+/// Pieces on their way to a slow reader, each at most what is read from a pipe at one time (64 KiB).
+const QUEUE: usize = 256;
+
+/// Takes what a step writes.
+#[derive(Debug)]
+pub struct OutputCopier {
+    queue: SyncSender<(StreamName, u64, Vec<u8>)>,
+    writer: JoinHandle<Result<(), Failure>>,
+    stdout: Tally,
+    stderr: Tally,
+}
+
+/// All that was taken, and the writer that may still be at it.
+#[derive(Debug)]
+#[must_use]
+pub struct Taken {
+    pub(super) output: Output,
+    writer: JoinHandle<Result<(), Failure>>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    bytes: u64,
+    sha256: Sha256Stream,
+    blake3: Blake3Stream,
+}
+
+impl OutputCopier {
+    /// Begins to write; `cancel` is raised when nobody reads any more.
+    ///
+    /// # Errors
+    /// When there is no thread left.
+    pub fn begin(terminal: &Terminal, cancel: &CancelFlag) -> Result<Self, Failure> {
+        let (queue, pieces) = sync_channel::<(StreamName, u64, Vec<u8>)>(QUEUE);
+        let (terminal, cancel) = (terminal.clone(), cancel.clone());
+        let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            let mut result = Ok(());
+            for (stream, offset, bytes) in pieces {
+                if result.is_ok() {
+                    result = write(&terminal, stream, offset, bytes);
+                    if result.is_err() {
+                        cancel.cancel();
+                    }
+                }
+            }
+            result
+        });
+        let writer = writer
+            .map_err(|error| Failure::new(Exit::Unreachable, format!("no thread is left for output: {error}")))?;
+        Ok(Self { queue, writer, stdout: Tally::default(), stderr: Tally::default() })
+    }
+
+    /// Takes a piece.
+    pub fn take(&mut self, chunk: Chunk<'_>) {
+        let (name, tally) = match chunk.stream {
+            Stream::Stdout => (StreamName::Stdout, &mut self.stdout),
+            Stream::Stderr => (StreamName::Stderr, &mut self.stderr),
+        };
+        let offset = tally.bytes;
+        tally.bytes += chunk.bytes.len() as u64;
+        tally.sha256.update(chunk.bytes);
+        tally.blake3.update(chunk.bytes);
+        // The writer lives as long as this.
+        let _ = self.queue.send((name, offset, chunk.bytes.to_vec()));
+    }
+
+    /// The run is over.
+    pub fn end(self, stdout: &Capture, stderr: &Capture) -> Taken {
+        let Self { queue, writer, stdout: out, stderr: err } = self;
+        drop(queue);
+        Taken { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
+    }
+}
+
+impl Taken {
+    /// Waits until everything is written.
+    ///
+    /// # Errors
+    /// When it could not be.
+    pub fn written(self) -> Result<(), Failure> {
+        let panicked = |_| Err(Failure::new(Exit::Unreachable, "the output could not be written"));
+        self.writer.join().unwrap_or_else(panicked)
+    }
+}
+
+impl Tally {
+    fn recorded(self, capture: &Capture) -> Recorded {
+        Recorded {
+            bytes: capture.bytes.max(self.bytes),
+            recorded: self.bytes,
+            truncated: self.bytes < capture.bytes,
+            sha256: ContentDigest::from_bytes(self.sha256.finish()),
+            blake3: self.blake3.finish(),
+            redactions: 0,
+        }
+    }
+}
+
+/// To a person as the step wrote it, as a shell passes it on; to a program as an event.
+fn write(terminal: &Terminal, stream: StreamName, offset: u64, bytes: Vec<u8>) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.object(&match String::from_utf8(bytes) {
+            Ok(text) => Event::Output { stream, offset, text: Some(text), base64: None },
+            Err(error) => {
+                let coded = base64::engine::general_purpose::STANDARD.encode(error.as_bytes());
+                Event::Output { stream, offset, text: None, base64: Some(coded) }
+            }
+        });
+    }
+    match stream {
+        StreamName::Stdout => terminal.put(&bytes),
+        StreamName::Stderr => Ok(std::io::stderr().lock().write_all(&bytes)?),
+    }
+}

@@ -1,0 +1,19 @@
+//! What is wrong in files that a person wrote, as a command's failure.
+
+use crate::node::problem::Problems;
+use crate::terminal::exit::{Exit, Failure};
+
+/// A command that can't go on because of what the operator wrote.
+#[must_use]
+pub fn problems(problems: Problems) -> Failure {
+    let places: Vec<_> = problems
+        .list()
+        .iter()
+        .map(|problem| {
+            serde_json::json!({"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message})
+        })
+        .collect();
+    let count = places.len();
+    let message = format!("{count} {} to fix:\n{problems}", if count == 1 { "thing" } else { "things" });
+    Failure { problem: Some(serde_json::json!({ "errors": places })), ..Failure::new(Exit::Usage, message) }
+}

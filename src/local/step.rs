@@ -1,0 +1,310 @@
+//! One step: decided, asked about, run, recorded, in this order.
+
+use std::io::Write as _;
+
+use serde_json::json;
+
+use crate::crossing::cross::outcome_of;
+use crate::local::decide::Rules;
+use crate::local::environment;
+use crate::local::host_sandbox::{HostSandbox, SandboxChoice};
+use crate::local::output_copier::OutputCopier;
+use crate::local::project::Project;
+use crate::local::prompt::Question;
+use crate::local::runbook::{Chosen, Runbook};
+use crate::local::signals::Signals;
+use crate::local::signed_receipts::{After, Before, Receipts};
+use crate::local::working_directory::WorkingDirectory;
+use crate::policy::session::{Choice, Given, Session, plural};
+use crate::record::authorization::StepReference;
+use crate::record::local_receipt::Answer;
+use crate::record::receipt::Outcome;
+use crate::registry::parameters;
+use crate::sandbox::cancel::CancelFlag;
+use crate::sandbox::profile::Prepared;
+use crate::sandbox::{End, Plan};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+
+/// What the sandbox sets itself.
+const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
+/// How often an answer that is none is asked for again before it counts as a no.
+const TRIES: usize = 3;
+
+/// The way through a runbook.
+pub struct Walk<'a> {
+    project: &'a Project,
+    runbook: &'a Runbook,
+    rules: &'a Rules,
+    hold: &'a HostSandbox,
+    receipts: Option<&'a Receipts>,
+    signals: &'a Signals,
+    session: Session,
+    /// Whether a step has written to the terminal.
+    wrote: bool,
+    /// Where the step before worked, as it was told.
+    told: Option<WorkingDirectory>,
+    terminal: &'a Terminal,
+}
+
+impl<'a> Walk<'a> {
+    /// Begins before the first step: no question is answered yet.
+    #[must_use]
+    pub fn new(
+        project: &'a Project,
+        runbook: &'a Runbook,
+        rules: &'a Rules,
+        hold: &'a HostSandbox,
+        receipts: Option<&'a Receipts>,
+        signals: &'a Signals,
+        terminal: &'a Terminal,
+    ) -> Self {
+        Self {
+            project,
+            runbook,
+            rules,
+            hold,
+            receipts,
+            signals,
+            session: Session::default(),
+            wrote: false,
+            told: None,
+            terminal,
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// Takes one step to its end.
+    ///
+    /// # Errors
+    /// When it is denied or refused; nothing was run of it then.
+    pub fn step(&mut self, chosen: &Chosen) -> Result<Exit, Failure> {
+        let definition = &chosen.step.definition;
+        let ruling = self.rules.ruling();
+        // Everything is decided before anything is asked: what is denied can't hide behind a question.
+        let questions = self.rules.decide(&ruling, chosen, &self.runbook.shown)?;
+        let mut work = self.hold.work(self.rules, &ruling, self.project);
+        let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work)?;
+        let inherited =
+            environment::inherit(std::env::vars_os(), &OWN, |name| self.rules.allows_variable(&ruling, name));
+        let withheld = inherited.withheld.clone();
+        let plan = Plan {
+            interpreter: definition.interpreter.clone(),
+            source: definition.source.clone().into_bytes(),
+            env: inherited.with(parameters::environment(&chosen.params))?,
+            params_json: chosen.params.canonical().to_vec(),
+        };
+        let mut answers = self.rules.given_beforehand();
+        answers.extend(match self.hold.wanted() {
+            SandboxChoice::Off(flag) => {
+                Some(Answer { question: "sandbox".to_owned(), answer: format!("off ({flag})") })
+            }
+            SandboxChoice::Strict | SandboxChoice::BestEffort => None,
+        });
+        answers.extend(self.ask_all(definition.reference.as_str(), &questions)?);
+        let before = Before {
+            step: StepReference { reference: definition.reference.clone(), digest: chosen.step.digest },
+            params: chosen.params.value().clone(),
+            policy: self.rules.digest(),
+            answers,
+        };
+        if self.receipts.is_some() {
+            Receipts::check_room(&before)?;
+        }
+        self.begin(chosen, &before, &prepared, &withheld, work)?;
+        self.wrote = true;
+        self.run(before, prepared, plan)
+    }
+
+    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<Vec<Answer>, Failure> {
+        let answers = self.rules.answers();
+        let mut given = Vec::new();
+        for question in questions {
+            let (terminal, wrote) = (self.terminal, self.wrote);
+            let asked = || {
+                if wrote {
+                    calm();
+                }
+                ask(question, step, terminal)
+            };
+            let why = match self.session.answer(&question.asked, answers, asked) {
+                Given::Allowed(words) => {
+                    let answer = Answer { question: question.recorded(), answer: words.to_owned() };
+                    if terminal.json {
+                        terminal
+                            .object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
+                    }
+                    given.push(answer);
+                    continue;
+                }
+                Given::Denied(why) => why.to_owned(),
+                Given::DeniedWithAll => {
+                    format!("all {} that no list allows were denied in this session", plural(question.asked.kind))
+                }
+            };
+            let place = question.places.first().map_or("", |place| &place.at);
+            let mut message = format!(
+                "nothing of {step} was run: {}: {} {} is denied: {why}",
+                Shown::text(place).as_str(),
+                question.noun(),
+                Shown::quoted(&question.asked.what).as_str()
+            );
+            if answers.nobody.is_some() {
+                message.push_str(&advice(questions));
+            }
+            return Err(Failure::new(Exit::Refused, message));
+        }
+        Ok(given)
+    }
+
+    fn begin(
+        &mut self,
+        chosen: &Chosen,
+        before: &Before,
+        prepared: &Prepared,
+        withheld: &[String],
+        work: WorkingDirectory,
+    ) -> Result<(), Failure> {
+        let definition = &chosen.step.definition;
+        if self.terminal.json {
+            return self.terminal.object(&json!({
+                "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
+                "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
+                "workdir": work.word(), "withheld": withheld,
+            }));
+        }
+        if self.terminal.err_is_terminal() {
+            self.terminal.say(&format!(
+                "-- {} {} ({}; {})",
+                definition.reference,
+                chosen.step.digest,
+                self.rules.from(),
+                self.hold.wanted().words()
+            ));
+            if !withheld.is_empty() {
+                self.terminal.say(&format!("-- not inherited, though policy allows it: {}", withheld.join(", ")));
+            }
+        }
+        // Whoever expects files to be there, or to stay, is told where they are, and told once.
+        let in_place = matches!(work, WorkingDirectory::InPlace { .. });
+        if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
+            self.terminal.say(&format!("note: the step {}", work.words()));
+        }
+        self.told = Some(work);
+        Ok(())
+    }
+
+    /// From here what goes wrong is an outcome.
+    fn run(&self, before: Before, prepared: Prepared, plan: Plan) -> Result<Exit, Failure> {
+        let odd = |error: std::io::Error| Failure::new(Exit::Unreachable, format!("no run can be followed: {error}"));
+        let cancel = CancelFlag::new().map_err(odd)?;
+        let mut live = OutputCopier::begin(self.terminal, &cancel)?;
+        self.signals.run_begins(&cancel);
+        let report = self.hold.run(prepared, plan, &mut |chunk| live.take(chunk), &cancel);
+        self.signals.run_ended();
+        let taken = live.end(&report.stdout, &report.stderr);
+        let outcome = outcome_of(&report.end);
+        let after = After { outcome: outcome.clone(), output: taken.output.clone(), sandbox: report.enforcement };
+        // Before the output is waited for: whoever reads it may never read on.
+        let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
+        if self.rules.was_changed(self.project) {
+            self.terminal.say(
+                "WARNING: the policy that is found from here is another than before the step ran: look at what was written \
+                 before you run anything else",
+            );
+        }
+        let signal = self.signals.all_is_written();
+        let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
+        let written = taken.written();
+        self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
+        let exit = match signal {
+            // Whoever started this program hears that it was interrupted, and no further step begins.
+            Some(signal) => Exit::Signal(signal),
+            None => Exit::of_outcome(&outcome),
+        };
+        written?;
+        match appended {
+            Ok(_) => Ok(exit),
+            Err(failure) if exit.code() == 0 => Err(Failure::new(
+                Exit::Unreachable,
+                format!("the step ended well, but its receipt could not be kept: {failure}"),
+            )),
+            Err(failure) => {
+                self.terminal.say(&format!("no receipt: {failure}"));
+                Ok(exit)
+            }
+        }
+    }
+
+    fn end(
+        &self,
+        outcome: &Outcome,
+        end: &End,
+        cut: bool,
+        appended: Option<&crate::local::local_log::Appended>,
+    ) -> Result<(), Failure> {
+        if let End::NotStarted(why) | End::Lost(why) = end {
+            self.terminal.say(&format!("it was not seen to run: {why}"));
+        }
+        if cut {
+            self.terminal.say("the output is cut: the step wrote more than is recorded (limit output_bytes)");
+        }
+        if let Some(path) = appended.and_then(|appended| appended.mended.as_ref()) {
+            self.terminal.say(&format!(
+                "the local log ended in a line without its end, as a crash leaves one: it was set aside in {}",
+                path.display()
+            ));
+        }
+        if self.terminal.json {
+            self.terminal.object(&json!({"type": "exit", "outcome": outcome}))?;
+            if let (Some(receipts), Some(appended)) = (self.receipts, appended) {
+                self.terminal.object(&json!({
+                    "type": "local-receipt", "digest": appended.digest, "file": receipts.log().file().to_string_lossy(),
+                }))?;
+            }
+        } else if self.terminal.err_is_terminal() {
+            let receipt = appended.map_or_else(String::new, |appended| format!("; local receipt {}", appended.digest));
+            self.terminal.say(&format!("-- {}{receipt}", outcome_words(outcome)));
+        }
+        Ok(())
+    }
+}
+
+/// Shows the question and reads answers until one is an answer.
+fn ask(question: &Question, step: &str, terminal: &Terminal) -> Choice {
+    terminal.show_aside(&question.screen(step));
+    for _ in 0..TRIES {
+        let Ok(typed) = terminal.ask(&question.ask(), "answer beforehand with --allow-run") else {
+            return Choice::Deny;
+        };
+        if let Some(choice) = question.choice(&typed) {
+            return choice;
+        }
+        terminal.say("that is none of the answers; what is not answered is denied");
+    }
+    Choice::Deny
+}
+
+/// A step before this one wrote to the terminal as it liked: colours, character sets, the other screen and a hidden cursor
+/// are taken back, so that the question can be read.
+fn calm() {
+    if std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
+        let _ = std::io::stderr().write_all(b"\x1b[?1049l\x1b[!p\x1b[0m\x1b(B\x0f\x1b[?25h\r\n");
+    }
+}
+
+/// The flags that would answer everything that was asked.
+fn advice(questions: &[Question]) -> String {
+    let flags: Vec<String> = questions.iter().filter_map(Question::flag).collect();
+    let mut advice = String::new();
+    if !flags.is_empty() {
+        advice.push_str(&format!("; to allow what is asked here, add {}", flags.join(" ")));
+    }
+    if flags.len() < questions.len() {
+        advice.push_str("; what can't be known before it runs is allowed by a person at a terminal alone");
+    }
+    advice
+}

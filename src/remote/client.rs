@@ -1,0 +1,584 @@
+//! The boundary's HTTP interface, from outside.
+//!
+//! Plain HTTP, for a boundary on this machine or behind a local TLS proxy. Redirects and proxies of the environment
+//! are not followed: both would carry the token elsewhere.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read as _};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http::{Method, Request, Response};
+use ureq::{Agent, Body};
+
+use crate::crypto::digest::BlobDigest;
+use crate::home::keys::{self, KeyArgs, Purpose};
+use crate::http::api::{Admission, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
+use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::code::Code;
+use crate::record::ident::Name;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+
+/// The payload type of the DSSE message that a key signs to read.
+pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
+/// The largest answer that is read whole.
+const MAX_ANSWER_BYTES: u64 = 32 << 20;
+/// How long a boundary may take to answer; one that holds an answer is asked for less.
+const ANSWER: Duration = Duration::from_secs(90);
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer that is read whole may take from its first byte to its last; the largest have some MiB.
+const WHOLE: Duration = Duration::from_secs(180);
+
+/// Something that must not be printed.
+#[derive(Clone)]
+pub struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text, without the newline that ends a file.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(zeroize::Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// Whether a header can carry it: a token is letters, digits, `_` and `-`.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What is accepted where the answer is a stream of lines.
+const LINES: &str = "application/x-ndjson, application/json;q=0.5";
+
+/// Where the boundary is, when it is not named.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
+
+/// A boundary's address: plain HTTP, host and port, perhaps a path before `/v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    base: String,
+    loopback: bool,
+}
+
+impl Address {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// When it is not `http://host[:port][/path]`; for https, what to do instead.
+    pub fn parse(url: &str) -> Result<Self, Failure> {
+        let shown = Shown::text(url);
+        if url.starts_with("https://") {
+            return Err(Failure::usage(format!(
+                "{}: this program speaks plain HTTP only; run it beside the boundary, or give the http:// address of a local TLS proxy or tunnel \
+                 (for one: ssh -N -L 7433:127.0.0.1:7433 HOST)",
+                shown.as_str()
+            )));
+        }
+        let wrong = || Failure::usage(format!("{} is not an address like {DEFAULT_URL}", shown.as_str()));
+        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        let odd = |c: char| !c.is_ascii_graphic() || "?#@\\".contains(c);
+        if authority.is_empty() || rest.contains(odd) {
+            return Err(wrong());
+        }
+        let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, _)) => host,
+            None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+        };
+        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), loopback })
+    }
+
+    /// Whether it is on this machine.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+}
+
+/// A connection to one boundary.
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    agent: Agent,
+    keys: Option<KeyArgs>,
+    /// Whose address is not the boundary's own: it is told nothing of who asks.
+    stranger: bool,
+    bearer: RefCell<Option<Secret>>,
+    name: RefCell<Option<Name>>,
+}
+
+impl Client {
+    /// A client with a token; or with keys, one of which opens reading by a challenge when that is needed. They are looked
+    /// for only then: a key that can't be used is no reason to fail where nothing secret is asked.
+    #[must_use]
+    pub fn new(address: Address, token: Option<Secret>, keys: Option<KeyArgs>) -> Self {
+        Self::with(address, token, keys, WHOLE)
+    }
+
+    /// A client that says to nobody who asks: a mirror could keep a token, and have a key sign a boundary's challenge.
+    #[must_use]
+    pub fn stranger(address: Address) -> Self {
+        Self { stranger: true, ..Self::new(address, None, None) }
+    }
+
+    fn with(address: Address, token: Option<Secret>, keys: Option<KeyArgs>, whole: Duration) -> Self {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_body(Some(whole))
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        let keys = if token.is_some() { None } else { keys };
+        Self { address, agent, keys, stranger: false, bearer: RefCell::new(token), name: RefCell::new(None) }
+    }
+
+    /// The name under which a key opened reading, if one did.
+    #[must_use]
+    pub fn name(&self) -> Option<Name> {
+        self.name.borrow().clone()
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.typed(self.request(Method::GET, path, None::<&()>, "application/json")?)
+    }
+
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
+    }
+
+    /// Reads at most `most` bytes that may not be there; also from a mirror, which answers without problem documents.
+    ///
+    /// # Errors
+    /// The refusal, or that it can't be reached.
+    pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+        let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        self.up_to(most as u64, self.refuse_problem(response)?).map(Some)
+    }
+
+    /// Reads a blob of the log and checks that it is the one that was named.
+    ///
+    /// # Errors
+    /// The boundary's refusal, that it can't be reached, or that it gave something else.
+    pub fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure> {
+        let digest = BlobDigest::from_bytes(*digest);
+        let bytes = self.bytes(&format!("/log/blob/sha256/{}", digest.hex()))?;
+        if BlobDigest::of(&bytes) == digest {
+            Ok(bytes)
+        } else {
+            Err(Failure::new(
+                Exit::Unreachable,
+                format!("the boundary gave other bytes for the blob {digest}: don't trust it"),
+            ))
+        }
+    }
+
+    /// Sends a document and reads the answer.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
+    }
+
+    /// Asks for something that needs no words.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
+    }
+
+    /// Opens a stream of lines, from after the event `after`.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, Failure> {
+        let response = self.again_when_admission_ended(|| {
+            let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base));
+            request = request.header("accept", "application/x-ndjson");
+            if let Some(after) = after {
+                request = request.header("last-event-id", after.to_string());
+            }
+            let request = self.authorize(request).body(()).map_err(|error| self.odd(&error.to_string()))?;
+            self.agent.run(self.endless(request)).map_err(|error| self.unreachable(&error))
+        })?;
+        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+    }
+
+    /// Sends a document and opens the stream of lines that answers it.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, Failure> {
+        let response = self.request(Method::POST, path, Some(body), LINES)?;
+        Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        accept: &str,
+    ) -> Result<Response<Body>, Failure> {
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|error| Failure::usage(format!("the request can't be written: {error}")))?;
+        self.again_when_admission_ended(|| self.send(&method, path, body.as_deref(), accept))
+    }
+
+    fn send(&self, method: &Method, path: &str, body: Option<&[u8]>, accept: &str) -> Result<Response<Body>, Failure> {
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.address.base))
+            .header("accept", accept);
+        let request = self.authorize(request);
+        let odd = |error: ureq::http::Error| self.odd(&error.to_string());
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body).map_err(odd)?;
+                self.agent.run(if accept == LINES { self.endless(request) } else { request })
+            }
+            None => self.agent.run(request.body(()).map_err(odd)?),
+        };
+        answer.map_err(|error| self.unreachable(&error))
+    }
+
+    /// For a stream, which lasts as long as what it tells of.
+    fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
+        self.agent.configure_request(request).timeout_recv_body(None).build()
+    }
+
+    fn authorize(&self, request: ureq::http::request::Builder) -> ureq::http::request::Builder {
+        match &*self.bearer.borrow() {
+            Some(bearer) => request.header("authorization", format!("Bearer {}", *bearer.0)),
+            None => request,
+        }
+    }
+
+    /// Sends; when nobody known called and there are keys, opens reading with one and sends again.
+    fn again_when_admission_ended(
+        &self,
+        send: impl Fn() -> Result<Response<Body>, Failure>,
+    ) -> Result<Response<Body>, Failure> {
+        self.refuse_problem(self.answered(send)?)
+    }
+
+    /// The same, whatever the answer is.
+    fn answered(&self, send: impl Fn() -> Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
+        let response = send()?;
+        // 429 without a bearer is about all callers of this address who have none.
+        let unknown = match response.status().as_u16() {
+            401 => true,
+            429 => self.bearer.borrow().is_none(),
+            _ => false,
+        };
+        if unknown
+            && let Some(keys) = &self.keys
+            && self.admit(keys)?
+        {
+            return send();
+        }
+        Ok(response)
+    }
+
+    /// Whether the token opens all that a review is made of; without a token there is nothing that could be too little.
+    ///
+    /// The first entry of the log asks for the same as the seal, policy and roster of a review: the scope `read` for every step.
+    /// A boundary that can't be reached is left to the call that needs it.
+    #[must_use]
+    pub fn token_reads_all(&self) -> bool {
+        if self.bearer.borrow().is_none() {
+            return true;
+        }
+        let answer = self.send(&Method::HEAD, "/log/tile/entries/000.p/1", None, "*/*");
+        answer.map_or(true, |answer| !matches!(answer.status().as_u16(), 401 | 403))
+    }
+
+    /// Opens reading with the first key that the boundary knows.
+    ///
+    /// # Errors
+    /// When a key can't be used, or the boundary refuses what it signed.
+    pub fn admit(&self, keys: &KeyArgs) -> Result<bool, Failure> {
+        *self.bearer.borrow_mut() = None;
+        for signer in keys.find()?.all() {
+            let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
+                .map_err(|error| self.odd(&error.to_string()))?;
+            let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
+            let answer = match self.refuse_problem(answer) {
+                Err(failure) if failure.has_code(Code::UnknownSigner) => continue,
+                answer => answer?,
+            };
+            let Challenge { challenge } = self.typed(answer)?;
+            let well_formed = challenge.starts_with("countersign-challenge/v1 ")
+                && challenge.len() <= 512
+                && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
+            if !well_formed {
+                return Err(self.odd("its challenge is not one of version 1, so it was not signed"));
+            }
+            let signature = keys::sign(signer, Purpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
+            let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
+                .map_err(|error| self.odd(&error.to_string()))?;
+            let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
+            let admission: Admission = self.typed(self.refuse_problem(answer)?)?;
+            *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
+            *self.name.borrow_mut() = Some(admission.name);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, Failure> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        if status == 401 && self.stranger {
+            let base = &self.address.base;
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{base} asks who calls, and was not told: your token or key is for the boundary at --url alone; if this is \
+                     that boundary, give --url {base} as well (or COUNTERSIGN_URL)"
+                ),
+            ));
+        }
+        let bytes = self.whole(response)?;
+        let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
+            return Err(self.odd(&format!("it answered {status} without a problem document: is this a boundary")));
+        };
+        let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
+        // Its title says that a token is needed, and one was given.
+        if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
+            failure.message = format!(
+                "the boundary at {} does not take your token (unauthenticated): {}; the token is of --token, --token-file, \
+                 COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration directory: give one of \
+                 this boundary, or the address of the token's boundary (--url, COUNTERSIGN_URL)",
+                self.address.base,
+                Shown::text(&problem.detail).as_str()
+            );
+        }
+        Err(failure)
+    }
+
+    fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, Failure> {
+        self.up_to(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64), response)
+    }
+
+    fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let mut reader = response.into_body().into_with_config().limit(most).reader();
+        reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("its answer broke off: {error}")))?;
+        Ok(bytes)
+    }
+
+    fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, Failure> {
+        let bytes = self.whole(response)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| self.odd(&format!("its answer is not what this version knows: {error}")))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let advice = "is it running (`countersign serve`), and is this its address (--url, COUNTERSIGN_URL)";
+        Failure::new(
+            Exit::Unreachable,
+            format!("the boundary at {} can't be reached: {error}; {advice}", self.address.base),
+        )
+    }
+
+    fn odd(&self, what: &str) -> Failure {
+        Failure::new(
+            Exit::Unreachable,
+            format!("the boundary at {}: {}", self.address.base, Shown::text(what).as_str()),
+        )
+    }
+}
+
+/// The failure that a problem document within a stream stands for.
+#[must_use]
+pub fn refusal_of(problem: &Value) -> Failure {
+    match serde_json::from_value::<Problem>(problem.clone()) {
+        Ok(read) => refusal(&read, Some(problem.clone())),
+        Err(error) => {
+            Failure::new(Exit::Unreachable, format!("the boundary ended with a problem that can't be read: {error}"))
+        }
+    }
+}
+
+/// The failure that a problem document stands for.
+fn refusal(problem: &Problem, whole: Option<Value>) -> Failure {
+    let word = problem.kind.rsplit('/').next().unwrap_or_default();
+    let code = serde_json::from_value::<Code>(Value::from(word)).ok();
+    let exit = match code {
+        Some(code) => Exit::of_code(code),
+        None => Exit::Unreachable,
+    };
+    // A problem is the boundary's text: it may quote what others wrote.
+    let mut message = if problem.detail.starts_with(&problem.title) {
+        format!("{} ({word})", problem.detail)
+    } else {
+        format!("{} ({word}): {}", problem.title, problem.detail)
+    };
+    // That of parameters says each of its errors already.
+    let told = |error: &ProblemError| {
+        let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
+        problem.detail.contains(&format!("{pointer}: {}", error.detail))
+    };
+    for error in problem.errors.iter().filter(|error| !told(error)) {
+        message.push_str(&format!("; {}: {}", error.pointer, error.detail));
+    }
+    if let Some(receipt) = &problem.receipt {
+        message.push_str(&format!("; receipt {receipt}"));
+    }
+    if let Some(proposal) = &problem.proposal {
+        message.push_str(&format!("; proposal {proposal}"));
+    }
+    if let Some(fault) = &problem.fault {
+        message.push_str(&format!("; the service's log tells more under {fault}"));
+    }
+    if code == Some(Code::Unauthenticated) {
+        message.push_str("; give a token (--token-file, COUNTERSIGN_TOKEN), or a rostered key (--key)");
+    }
+    Failure { problem: whole, ..Failure::new(exit, Shown::text(&message).as_str().to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_https_address_is_refused_with_what_to_do() {
+        let error = Address::parse("https://boundary.example").expect_err("no TLS");
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.message.contains("ssh -N -L"), "{error}");
+        for bad in
+            ["", "boundary:7433", "ftp://x", "http://", "http://a b", "http://user@host", "http://h/?q", "http://h\n"]
+        {
+            assert!(Address::parse(bad).is_err(), "{bad:?}");
+        }
+        for (good, loopback) in [
+            ("http://127.0.0.1:7433", true),
+            ("http://[::1]:7433/", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1:7433", false),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(Address::parse(good).expect("good").is_loopback(), loopback, "{good}");
+        }
+    }
+
+    #[test]
+    fn a_problem_keeps_its_code_and_loses_its_tricks() {
+        let problem = Problem {
+            kind: "/problems/unknown-step".into(),
+            title: "no such step is registered".into(),
+            status: 404,
+            detail: "a\x1b[2Jb".into(),
+            errors: Vec::new(),
+            receipt: None,
+            proposal: None,
+            fault: None,
+        };
+        let failure = refusal(&problem, None);
+        assert_eq!(failure.exit.code(), 127);
+        assert!(failure.message.contains(r"a\x1b[2Jb"), "{failure}");
+    }
+
+    #[test]
+    fn each_error_of_a_problem_is_told_once() {
+        let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
+        let mut problem = Problem {
+            kind: "/problems/invalid-params".into(),
+            title: "the parameters do not fit".into(),
+            status: 422,
+            detail: "/text: expected a string; expected an object".into(),
+            errors: vec![at("/params/text", "expected a string"), at("/params/other", "unknown")],
+            receipt: None,
+            proposal: None,
+            fault: None,
+        };
+        let failure = refusal(&problem, None);
+        assert!(
+            failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
+            "{failure}"
+        );
+        // A place that the detail does not name is told.
+        problem.detail = "expected 1 to 5 seconds".into();
+        problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
+        assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
+        // A detail that begins with the title is said once.
+        problem.errors.clear();
+        problem.detail = "the parameters do not fit: none is known".into();
+        assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");
+    }
+
+    #[test]
+    fn an_answer_that_comes_byte_by_byte_ends_in_time_and_a_stream_goes_on() {
+        use std::io::Write as _;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+                    while stream.write_all(b"\n").is_ok() {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                });
+            }
+        });
+        let address = Address::parse(&url).expect("an address");
+        let client = Client::with(address, None, None, Duration::from_millis(300));
+        let began = std::time::Instant::now();
+        for failure in [client.find("/log/checkpoint", 1000).map(drop), client.bytes("/log/blob").map(drop)]
+            .map(Result::unwrap_err)
+        {
+            assert!(failure.message.contains("broke off"), "{failure}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(client.lines("/v1/events", None).expect("a stream").lines().take(12).flatten().count(), 12);
+        let posted = client.post_lines("/v1/events", &"").expect("a stream");
+        assert_eq!(posted.lines().take(12).flatten().count(), 12);
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::new("cst_x\n")), "[redacted]");
+    }
+}

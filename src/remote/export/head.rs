@@ -1,0 +1,159 @@
+//! A signed head, and whether the boundary signed it.
+//!
+//! Whose key that is, the log says itself: its last seal names a roster, which must be the one that this copy knew before,
+//! or follow it by the signatures of its people. The first one seen is taken on trust, unless the user gives one.
+
+use std::collections::BTreeSet;
+
+use crate::audit::entry::Entry;
+use crate::audit::history::rosters_in;
+use crate::crypto::cosignature::WitnessKey;
+use crate::crypto::digest::SealDigest;
+use crate::crypto::merkle::TILE_WIDTH;
+use crate::crypto::note::{Note, verify_note};
+use crate::home::trusted_rosters::{Newest, Trust, newest_of};
+use crate::record::checkpoint::{Checkpoint, origin};
+use crate::record::document::{Predicate as _, Statement};
+use crate::record::envelope::{Base64, Envelope};
+use crate::record::ident::BoundaryName;
+use crate::record::seal::Seal;
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{Exit, Failure};
+use crate::trust::chain::{Chain, Pinned};
+use crate::trust::roster::TrustedRoster;
+
+/// A checkpoint and the note that carries it.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// The note, as it was found.
+    pub(super) note: String,
+    /// What it says.
+    pub(super) checkpoint: Checkpoint,
+}
+
+impl Head {
+    /// Reads a note; nothing of it is verified.
+    pub(super) fn parse(note: String) -> Result<Self, String> {
+        let read = Note::parse(&note).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        Ok(Self { note, checkpoint })
+    }
+
+    /// Holds that the boundary signed it: by the roster that the last seal of `log` names. `log` has its entries and what
+    /// they name; of these `before` were known, and the roster in force then. Gives the newest roster that is known.
+    pub(super) fn check_by_log(&self, log: &LogSource, before: u64, trust: &[Trust]) -> Result<TrustedRoster, Failure> {
+        let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
+        let (genesis, payload) = first
+            .as_deref()
+            .and_then(sealed)
+            .ok_or_else(|| odd("the first entry there is no seal: this is no boundary's log".to_owned()))?;
+        let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
+        let (entry, seal) = last_seal(log, self.checkpoint.size)?;
+        let versions = rosters_in(&Entry::of(entry), log).map_err(|error| odd(error.0))?;
+        let versions =
+            versions.ok_or_else(|| odd("the last seal there names no roster that can be read".to_owned()))?;
+        let mut chain = Chain::connect(&Pinned::Digest(known), &versions)
+            .map_err(|error| odd(format!("the roster there does not go on from the one that this log had: {error}")))?;
+        // One user may trust the rosters of many boundaries: one must be of this one, and the newest decides.
+        let connected =
+            newest_of(trust, |trust| Chain::connect(&trust.pinned, &versions).map(|chain| (Newest::of(&chain), chain)));
+        match connected {
+            Ok(deciding) => chain = deciding.found,
+            Err(refused) => {
+                if let Some((last, error)) = refused.last() {
+                    return Err(odd(format!(
+                        "the roster there does not go on from {} (where that is another boundary's, give --roster with this \
+                         one's): {error}",
+                        last.from
+                    )));
+                }
+            }
+        }
+        let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
+        let roster = roster.ok_or_else(|| odd("the last seal there brings another roster than it names".to_owned()))?;
+        let name = &genesis.boundary.name;
+        self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
+        Ok(chain.newest().clone())
+    }
+
+    /// Holds that a boundary of a roster that the user gave signed it, and gives that one; there are no entries that would
+    /// lead to another.
+    pub(super) fn check_by_roster(&self, trust: &[Trust]) -> Result<Option<TrustedRoster>, Failure> {
+        let mut refused = None;
+        for trust in trust {
+            let Pinned::Roster(roster) = &trust.pinned else {
+                return Err(Failure::usage(format!(
+                    "{}: without contents nothing leads to the roster of this digest; give the roster itself",
+                    trust.from
+                )));
+            };
+            let origin = &self.checkpoint.origin;
+            let name = origin.split('/').next().and_then(|name| name.parse().ok());
+            let checked = match name {
+                Some(name) => self.check(origin, &name, roster),
+                None => Err(odd(format!("{origin} is no name of a boundary's log"))),
+            };
+            match checked {
+                Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
+                Err(failure) => refused = Some(failure),
+            }
+        }
+        refused.map_or(Ok(None), Err)
+    }
+
+    /// How many witnesses of the roster cosigned it. None where a line of one does not hold: no auditor counts the others then.
+    pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
+        let Ok(note) = Note::parse(&self.note) else { return 0 };
+        let mut keys = BTreeSet::new();
+        for witness in &roster.tables().witness {
+            let Ok(key) = WitnessKey::parse(&witness.vkey) else { continue };
+            match key.verify(&note) {
+                Ok(Some(_)) => drop(keys.insert(*key.key().as_bytes())),
+                Ok(None) => {}
+                Err(_) => return 0,
+            }
+        }
+        keys.len() as u64
+    }
+
+    fn check(&self, origin: &str, name: &BoundaryName, roster: &TrustedRoster) -> Result<(), Failure> {
+        let note = Note::parse(&self.note).map_err(|error| odd(error.to_string()))?;
+        let mut keys = roster.boundary_keys(name).iter();
+        if self.checkpoint.origin == origin && keys.any(|key| verify_note(&note, origin, key.public()).is_ok()) {
+            return Ok(());
+        }
+        Err(odd(format!(
+            "the head there is not signed for the log {origin} by a key that version {} of the roster gives boundary {name}: \
+             the copy keeps its own; whoever gave this is not the boundary\n{}",
+            roster.version(),
+            self.note
+        )))
+    }
+}
+
+/// The last seal of the first `size` entries, and its entry.
+fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), Failure> {
+    for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
+        for entry in log.entries(tile, size)?.into_iter().rev() {
+            if let Some((seal, _)) = sealed(&entry) {
+                return Ok((entry, seal));
+            }
+        }
+    }
+    Err(odd("there is no seal in the log: this is no boundary's".to_owned()))
+}
+
+/// The seal in an entry and its payload, if it is one; nothing of it is verified.
+pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
+    let envelope: Envelope = serde_json::from_slice(entry).ok()?;
+    if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {
+        return None;
+    }
+    let payload = Base64::Strict.decode("", &envelope.payload).ok()?;
+    let seal = Statement::<Seal>::from_payload(&payload).ok()?.predicate;
+    Some((seal, payload))
+}
+
+fn odd(message: String) -> Failure {
+    Failure::new(Exit::CheckSaidNo, message)
+}

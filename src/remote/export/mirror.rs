@@ -1,0 +1,256 @@
+//! The directory that a log is copied into: what of it is there already, and how a file is put into it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+
+use crate::crypto::digest::BlobDigest;
+use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root, root_of};
+use crate::crypto::note::MAX_NOTE_BYTES;
+use crate::record::checkpoint::Checkpoint;
+use crate::remote::export::head::Head;
+use crate::remote::export::tile::Tile;
+use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file};
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+
+/// The entries of a tile, in the width of sizes.
+pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// A directory with a copy of a log; nobody else writes into it while this lives.
+#[derive(Debug)]
+pub(super) struct Mirror<'a> {
+    directory: &'a Path,
+    hashes_only: bool,
+    /// Its lock goes with it.
+    opened: File,
+}
+
+impl<'a> Mirror<'a> {
+    /// Makes the directory where it is not there, and takes it for this process.
+    pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, Failure> {
+        let shown = Shown::text(&directory.to_string_lossy());
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
+        let opened = made.map_err(|error| Failure::usage(format!("can't make {}: {error}", shown.as_str())))?;
+        match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                remove_unfinished(directory);
+                Ok(Self { directory, hashes_only, opened })
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::new(
+                Exit::Unreachable,
+                format!("another export writes into {}: run it again when that has ended", shown.as_str()),
+            )),
+            Err(error) => Err(Failure::usage(format!("can't lock {}: {error}", shown.as_str()))),
+        }
+    }
+
+    /// What is there, as a log that is read.
+    pub(super) fn as_log_source(&self) -> LogSource {
+        LogSource::Directory(self.directory.to_owned())
+    }
+
+    /// The kind of the tiles that have its leaves.
+    pub(super) const fn kind(&self) -> TileKind {
+        if self.hashes_only { TileKind::Hashes(0) } else { TileKind::Entries }
+    }
+
+    /// The head of what is there.
+    pub(super) fn earlier(&self) -> Result<Option<Head>, Failure> {
+        let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else { return Ok(None) };
+        let head = String::from_utf8(bytes).map_err(|error| error.to_string()).and_then(Head::parse);
+        head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
+    }
+
+    /// A copy stays what it was begun as: one half with contents and one without would be neither.
+    pub(super) fn check_kind(&self, earlier: Option<&Head>) -> Result<(), Failure> {
+        let has_contents = match earlier {
+            Some(Head { checkpoint, .. }) => {
+                let last = checkpoint.size.saturating_sub(1) / WIDTH;
+                let last = LogSource::tile_of(TileKind::Entries, last, checkpoint.size)?;
+                self.directory.join(last.to_string()).is_file()
+            }
+            // A first run that was interrupted: contents can still be fetched for all of it, and not be taken away.
+            None if self.hashes_only => ["tile/entries", "blob"].iter().any(|name| self.directory.join(name).exists()),
+            None => return Ok(()),
+        };
+        let is = if has_contents { "holds contents" } else { "is a mirror of hashes only" };
+        if has_contents == self.hashes_only {
+            let shown = Shown::text(&self.directory.to_string_lossy());
+            return Err(odd(format!("{} {is}: give the other kind of copy a directory of its own", shown.as_str())));
+        }
+        Ok(())
+    }
+
+    /// The incomplete tiles of the copy, by level; its root must be that of its own checkpoint.
+    pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, Failure> {
+        let mut levels = Vec::new();
+        let mut entries = earlier.size;
+        while entries > 0 {
+            let level = u8::try_from(levels.len()).unwrap_or(u8::MAX);
+            let mut hashes = Vec::with_capacity(usize::from(TILE_WIDTH));
+            if !entries.is_multiple_of(WIDTH) {
+                let path = LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, earlier.size)?;
+                hashes.extend(self.hashes(&path)?);
+            }
+            levels.push(hashes);
+            entries >>= TILE_HEIGHT;
+        }
+        if self.root_of(&levels, earlier.size)? != earlier.root {
+            return Err(self.damaged("its tiles do not hash to its checkpoint"));
+        }
+        Ok(levels)
+    }
+
+    /// The root over the complete tiles on the disk and the incomplete ones in memory.
+    pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> Result<Hash, Failure> {
+        root_of(size, |level, index| {
+            let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+            let first = index << within;
+            let start = usize::try_from(first % WIDTH).unwrap_or(usize::MAX);
+            let entries = size >> (u32::from(tile_level) * u32::from(TILE_HEIGHT));
+            let hashes = if first / WIDTH == entries / WIDTH {
+                levels.get(usize::from(tile_level)).cloned().unwrap_or_default()
+            } else {
+                self.hashes(&LogSource::tile_of(TileKind::Hashes(tile_level), first / WIDTH, size)?)?
+            };
+            let part = hashes.get(start..start.saturating_add(1 << within));
+            part.map(root).ok_or_else(|| self.damaged("a tile is cut"))
+        })
+    }
+
+    fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, Failure> {
+        let bytes = read_file(&self.directory.join(path.to_string()), usize::from(TILE_WIDTH) * 32)?;
+        let bytes = bytes.filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
+        let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or cut")))?;
+        Ok(bytes.as_chunks::<32>().0.to_vec())
+    }
+
+    /// A whole tile beyond the copy's checkpoint, which an interrupted run left. One that is broken is none.
+    pub(super) fn leftover(&self, path: &TilePath) -> Option<Tile> {
+        if path.width() < TILE_WIDTH {
+            return None;
+        }
+        let bytes = read_file(&self.directory.join(path.to_string()), MAX_RESOURCE_BYTES).ok().flatten()?;
+        Tile::read(path, bytes)
+    }
+
+    /// The blob of this digest, where it is there and whole.
+    pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
+        let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES).ok().flatten()?;
+        (BlobDigest::of(&bytes) == *digest).then_some(bytes)
+    }
+
+    /// Writes a blob.
+    pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> Result<(), Failure> {
+        self.write(&blob_name(digest), bytes)
+    }
+
+    /// Keeps a head for good: two signed ones of one size that differ show a fork.
+    pub(super) fn keep(&self, head: &Head) -> Result<(), Failure> {
+        let name = kept_name(head);
+        let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
+            return self.write(&name, head.note.as_bytes());
+        };
+        let kept = String::from_utf8_lossy(&kept).into_owned();
+        if Head::parse(kept.clone()).is_ok_and(|kept| kept.checkpoint == head.checkpoint) {
+            return Ok(());
+        }
+        let shown = Shown::text(&self.directory.to_string_lossy());
+        Err(odd(format!(
+            "{}: FORK: {name} is another head than the one of this size now; keep both, and ask who runs the boundary\n\
+             {kept}\n{}",
+            shown.as_str(),
+            head.note
+        )))
+    }
+
+    /// Puts this note in the place of the copy's own, which is of the same head.
+    pub(super) fn renew(&self, head: &Head) -> Result<(), Failure> {
+        self.keep(head)?;
+        // A crash between the two leaves the old note as the head: the next run does this again.
+        self.write(&kept_name(head), head.note.as_bytes())?;
+        self.conclude(head)
+    }
+
+    /// Makes the head that of the copy, when everything it stands for is on the disk.
+    pub(super) fn conclude(&self, head: &Head) -> Result<(), Failure> {
+        self.sync()?;
+        self.write("checkpoint", head.note.as_bytes())?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), Failure> {
+        rustix::fs::syncfs(&self.opened).map_err(|error| self.failed("", &error.into()))
+    }
+
+    /// Writes a file at once, or not at all. What is beyond the checkpoint may be replaced, and the checkpoint itself.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let path = self.directory.join(name);
+        let directory = path.parent().unwrap_or(self.directory);
+        let done = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| {
+            let mut builder = tempfile::Builder::new();
+            // For whoever serves or audits the copy.
+            let mode = fs::Permissions::from_mode(0o644);
+            // In one place, where the next run finds what a killed one left.
+            let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
+            file.write_all(bytes)?;
+            // Else a power cut may leave the name with nothing behind it.
+            file.as_file().sync_data()?;
+            file.persist(&path).map(drop).map_err(|error| error.error)
+        });
+        done.map_err(|error| self.failed(name, &error))
+    }
+
+    /// Removes parts of tiles that are whole now: a reader takes the whole one.
+    pub(super) fn sweep(&self, from: u64, size: u64) {
+        let remove = |kind: TileKind, level: u8| {
+            let bits = u32::from(level) * u32::from(TILE_HEIGHT);
+            let complete = (size >> bits) / WIDTH;
+            // The one that was incomplete before; and the last, should a run have been killed before it came to this.
+            for index in [(from >> bits) / WIDTH, complete.wrapping_sub(1)] {
+                if index < complete
+                    && let Some(whole) = TilePath::new(kind, index, TILE_WIDTH)
+                {
+                    let _ = fs::remove_dir_all(self.directory.join(format!("{whole}.p")));
+                }
+            }
+        };
+        remove(TileKind::Entries, 0);
+        (0..8).for_each(|level| remove(TileKind::Hashes(level), level));
+    }
+
+    fn failed(&self, name: &str, error: &io::Error) -> Failure {
+        let path = self.directory.join(name);
+        Failure::usage(format!("can't write {}: {error}", Shown::text(&path.to_string_lossy()).as_str()))
+    }
+
+    fn damaged(&self, why: &str) -> Failure {
+        let shown = Shown::text(&self.directory.to_string_lossy());
+        odd(format!("{} is damaged: {why}; it was left as it is, export into another directory", shown.as_str()))
+    }
+}
+
+/// Removes what runs that were killed had begun to write; the directory is this process's alone.
+fn remove_unfinished(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn kept_name(head: &Head) -> String {
+    format!("{KEPT_HEADS}/{}", head.checkpoint.size)
+}
+
+fn blob_name(digest: &BlobDigest) -> String {
+    format!("blob/sha256/{}", digest.hex())
+}
+
+fn odd(message: String) -> Failure {
+    Failure::new(Exit::CheckSaidNo, message)
+}

@@ -1,0 +1,321 @@
+//! A copy of a log as a static tlog-tiles directory, brought up to date.
+//!
+//! Only what is new is fetched. A file is written whole under a name of its own and then renamed; the checkpoint is the
+//! last, when everything that it stands for is on the disk. So a copy that was interrupted is the earlier one with more
+//! files beside it, which the next run takes over where they fit. Hash tiles are worked out from what is fetched, and
+//! their root must be the one that is signed. What the copy holds is never fetched in another form: a tile that grew must
+//! begin with the leaves that it had. Every head that was taken stays under `checkpoints/`.
+
+mod head;
+mod mirror;
+mod tile;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::crypto::digest::BlobDigest;
+use crate::crypto::json;
+use crate::crypto::merkle::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+use crate::home::trusted_rosters::Trust;
+use crate::record::step::RegistryLeaf;
+use crate::remote::export::head::{Head, sealed};
+use crate::remote::export::mirror::{Mirror, WIDTH};
+use crate::remote::export::tile::Tile;
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::Shown;
+use crate::terminal::streams::Terminal;
+
+/// What an export did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Export {
+    /// The log's name.
+    pub origin: String,
+    /// Entries in the copy now.
+    pub size: u64,
+    /// Entries in it before.
+    pub before: u64,
+    /// Tiles that were written.
+    pub tiles: u64,
+    /// Blobs that were written.
+    pub blobs: u64,
+    /// Witnesses whose cosignatures the head of a copy that did not grow has now, and had not before.
+    pub cosignatures: u64,
+}
+
+/// Copies what is new at `place` into `directory`. With contents the head must be signed by the boundary, as the rosters
+/// say that lead on from the one that the copy knew, or from one of `trust`; without, by one of `trust` where any is given.
+///
+/// # Errors
+/// When something can't be fetched or written, another export is at it, or what is there is another log, a fork of it,
+/// newer, or not the boundary's word.
+pub fn export(
+    place: &LogSource,
+    directory: &Path,
+    hashes_only: bool,
+    trust: &[Trust],
+    terminal: &Terminal,
+) -> Result<Export, Failure> {
+    let mirror = Mirror::open(directory, hashes_only)?;
+    let note =
+        place.head()?.ok_or_else(|| Failure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
+    let head = Head::parse(note).map_err(|why| odd(format!("the signed head there: {why}")))?;
+    let earlier = mirror.earlier()?;
+    mirror.check_kind(earlier.as_ref())?;
+    let size = head.checkpoint.size;
+    let before = earlier.as_ref().map_or(0, |earlier| earlier.checkpoint.size);
+    if let Some(earlier) = &earlier {
+        check_follows(earlier, &head, directory)?;
+        if before == size {
+            let cosignatures = refresh(&mirror, earlier, &head, hashes_only, trust, terminal)?;
+            mirror.sweep(size, size);
+            return Ok(Export { origin: head.checkpoint.origin, size, before, tiles: 0, blobs: 0, cosignatures });
+        }
+    }
+    let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, terminal };
+    // What an interrupted run left behind is taken over; should it not fit, everything is fetched again.
+    for leftovers in [true, false] {
+        match growth.grow(leftovers) {
+            Err(Stop::OtherRoot { used_leftovers: true }) if leftovers => {}
+            Err(Stop::OtherRoot { .. }) => break,
+            Err(Stop::Failed(failure)) => return Err(failure),
+            Ok(done) => return Ok(done),
+        }
+    }
+    Err(odd(format!(
+        "the entries there do not hash to the signed head of {size} entries{}: the copy was left as it was; keep it, and \
+         ask who runs the boundary\n{}",
+        if before > 0 { ", or not on top of those of this copy: the log may have been forked" } else { "" },
+        head.note
+    )))
+}
+
+/// A copy never goes back, never to another log, and never to another history.
+fn check_follows(earlier: &Head, head: &Head, directory: &Path) -> Result<(), Failure> {
+    let shown = Shown::text(&directory.to_string_lossy());
+    let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
+    let refuse =
+        |why: String| Err(odd(format!("{}: {why}; nothing was written. The head there is:\n{note}", shown.as_str())));
+    if earlier.origin != head.origin {
+        return refuse(format!(
+            "holds the log {}, there is {}: export into another directory",
+            earlier.origin, head.origin
+        ));
+    }
+    if head.size < earlier.size {
+        let why = "was the store restored from a backup, or is this an old mirror";
+        return refuse(format!("holds {} entries of this log, there are only {} now: {why}", earlier.size, head.size));
+    }
+    if head.size == earlier.size && head.root != earlier.root {
+        return refuse(format!("FORK: holds a signed head of {} entries with another root", head.size));
+    }
+    Ok(())
+}
+
+/// Holds that the boundary signed the head of a log that has not grown, and takes what more witnesses said of it since;
+/// gives how many. Where nothing tells the boundary's key the copy stays as it is: so would a note full of strangers' lines.
+fn refresh(
+    mirror: &Mirror<'_>,
+    earlier: &Head,
+    head: &Head,
+    hashes_only: bool,
+    trust: &[Trust],
+    terminal: &Terminal,
+) -> Result<u64, Failure> {
+    let check = |head: &Head| {
+        if hashes_only {
+            head.check_by_roster(trust)
+        } else {
+            head.check_by_log(&mirror.as_log_source(), head.checkpoint.size, trust).map(Some)
+        }
+    };
+    let Some(roster) = check(head)? else { return Ok(0) };
+    let signed = check(earlier).is_ok();
+    let had = if signed { earlier.cosigned(&roster) } else { 0 };
+    let more = head.cosigned(&roster).saturating_sub(had);
+    if !signed {
+        terminal.say("The copy's head was not signed by the boundary; the boundary's own takes its place.");
+    }
+    if more > 0 || !signed {
+        mirror.renew(head)?;
+    }
+    Ok(more)
+}
+
+/// What brings a copy from its earlier head to the one of now.
+struct Growth<'a> {
+    mirror: Mirror<'a>,
+    place: &'a LogSource,
+    head: &'a Head,
+    earlier: Option<&'a Head>,
+    hashes_only: bool,
+    trust: &'a [Trust],
+    terminal: &'a Terminal,
+}
+
+enum Stop {
+    OtherRoot { used_leftovers: bool },
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The longest list of steps that is read: more than 20 000 steps.
+const MAX_REGISTRY_BYTES: usize = 4 << 20;
+
+impl Growth<'_> {
+    fn grow(&self, leftovers: bool) -> Result<Export, Stop> {
+        let (mirror, head) = (&self.mirror, &self.head.checkpoint);
+        let (from, size) = (self.earlier.map_or(0, |earlier| earlier.checkpoint.size), head.size);
+        let mut levels = match self.earlier {
+            Some(earlier) => mirror.edge(&earlier.checkpoint)?,
+            None => Vec::new(),
+        };
+        let mut done = Export { origin: head.origin.clone(), size, before: from, tiles: 0, blobs: 0, cosignatures: 0 };
+        let mut used_leftovers = false;
+        let mut shown = Instant::now();
+        for index in from / WIDTH..size.div_ceil(WIDTH) {
+            let path = LogSource::tile_of(mirror.kind(), index, size)?;
+            // The leaves of this tile that the copy has: the last tile before this run may have been incomplete.
+            let held = levels.first().cloned().unwrap_or_default();
+            let left = if leftovers { mirror.leftover(&path) } else { None };
+            let left = left.filter(|tile| tile.leaves().starts_with(&held));
+            used_leftovers |= left.is_some();
+            let fetched = left.is_none();
+            let tile = match left {
+                Some(tile) => tile,
+                None => self.fetch(&path, &held)?,
+            };
+            for entry in tile.entries().into_iter().skip(held.len()) {
+                done.blobs += self.named_by(entry)?;
+            }
+            if fetched && !self.hashes_only {
+                mirror.write(&path.to_string(), tile.bytes())?;
+                done.tiles += 1;
+            }
+            for leaf in tile.leaves().iter().skip(held.len()) {
+                done.tiles += self.append(&mut levels, *leaf)?;
+            }
+            if self.terminal.err_is_terminal() && shown.elapsed() > Duration::from_millis(200) {
+                shown = Instant::now();
+                let _ = write!(io::stderr(), "\r{} of {size} entries ", ((index + 1) * WIDTH).min(size));
+            }
+        }
+        if mirror.root_of(&levels, size)? != head.root {
+            return Err(Stop::OtherRoot { used_leftovers });
+        }
+        if self.hashes_only {
+            let _given = self.head.check_by_roster(self.trust)?;
+        } else {
+            let _newest = self.head.check_by_log(&mirror.as_log_source(), from, self.trust)?;
+        }
+        for head in self.earlier.into_iter().chain([self.head]) {
+            mirror.keep(head)?;
+        }
+        for (level, hashes) in (0_u8..).zip(&levels).filter(|(_, hashes)| !hashes.is_empty()) {
+            let entries = size >> (u32::from(level) * u32::from(TILE_HEIGHT));
+            let path = LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, size)?;
+            mirror.write(&path.to_string(), hashes.as_flattened())?;
+            done.tiles += 1;
+        }
+        mirror.conclude(self.head)?;
+        mirror.sweep(from, size);
+        if self.terminal.err_is_terminal() {
+            let _ = write!(io::stderr(), "\r{:40}\r", "");
+        }
+        Ok(done)
+    }
+
+    /// Fetches a tile, which must begin with the leaves that the copy holds of it.
+    fn fetch(&self, path: &TilePath, held: &[Hash]) -> Result<Tile, Failure> {
+        let tile = Tile::fetch(self.place, path, self.head.checkpoint.size)?;
+        if tile.leaves().starts_with(held) {
+            return Ok(tile);
+        }
+        Err(odd(format!(
+            "FORK: {path} there has other entries than this copy holds, so the log was forked, or whoever serves it changes \
+             it; nothing was written: keep the copy, and ask who runs the boundary. The head there is:\n{}",
+            self.head.note
+        )))
+    }
+
+    /// Adds a leaf; gives how many tiles it completed, which are written.
+    fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, Failure> {
+        let (mut hash, mut written) = (leaf, 0);
+        for level in 0_u8.. {
+            let at = usize::from(level);
+            if levels.len() == at {
+                levels.push(Vec::with_capacity(usize::from(TILE_WIDTH)));
+            }
+            levels[at].push(hash);
+            if levels[at].len() < usize::from(TILE_WIDTH) {
+                break;
+            }
+            let hashes = std::mem::take(&mut levels[at]);
+            hash = root(&hashes);
+            // Its index is how many of its level are complete, which the level above counts.
+            let above = levels.iter().skip(at + 1).rev();
+            let index = above.fold(0, |index, hashes| index * WIDTH + hashes.len() as u64);
+            if let Some(path) = TilePath::new(TileKind::Hashes(level), index, TILE_WIDTH) {
+                self.mirror.write(&path.to_string(), hashes.as_flattened())?;
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Fetches what a seal names, and what that names; gives how many blobs were written.
+    fn named_by(&self, entry: &[u8]) -> Result<u64, Failure> {
+        let Some((seal, _)) = sealed(entry) else { return Ok(0) };
+        let mut written = 0;
+        let named = [
+            Some(*seal.policy.as_bytes()),
+            Some(*seal.builtins.as_bytes()),
+            Some(*seal.roster.as_bytes()),
+            seal.rosters.map(|rosters| *rosters.as_bytes()),
+            Some(*seal.tokens.as_bytes()),
+            Some(*seal.configuration.as_bytes()),
+        ];
+        for digest in named.into_iter().flatten() {
+            written += self.blob(&BlobDigest::from_bytes(digest))?.1;
+        }
+        let (registry, new) = self.blob(&seal.registry)?;
+        written += new;
+        if registry.len() > MAX_REGISTRY_BYTES {
+            let (digest, length) = (seal.registry, registry.len());
+            return Err(odd(format!(
+                "the registry {digest} there has {length} bytes: no boundary seals as many steps"
+            )));
+        }
+        // What is no registry is copied as it is: `audit` says so.
+        let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
+        for step in steps {
+            written += self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?.1;
+        }
+        Ok(written)
+    }
+
+    /// A blob, and 1 when it had to be fetched.
+    fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), Failure> {
+        if let Some(bytes) = self.mirror.blob(digest) {
+            return Ok((bytes, 0));
+        }
+        let bytes = self.place.blob(digest)?.ok_or_else(|| odd(format!("the blob {digest} is missing there")))?;
+        if BlobDigest::of(&bytes) != *digest {
+            return Err(odd(format!("what is there as the blob {digest} is something else")));
+        }
+        self.mirror.write_blob(digest, &bytes)?;
+        Ok((bytes, 1))
+    }
+}
+
+fn odd(message: String) -> Failure {
+    Failure::new(Exit::CheckSaidNo, message)
+}

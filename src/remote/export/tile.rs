@@ -1,0 +1,62 @@
+//! One tile of leaves: entries, or only their hashes.
+
+use crate::crypto::merkle::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{Exit, Failure};
+
+/// A tile that is whole: as many leaves as its path says.
+#[derive(Debug)]
+pub(super) struct Tile {
+    bytes: Vec<u8>,
+    kind: TileKind,
+    leaves: Vec<Hash>,
+}
+
+impl Tile {
+    /// Reads one; nothing when it is not the bytes of a tile of this path.
+    pub(super) fn read(path: &TilePath, bytes: Vec<u8>) -> Option<Self> {
+        let leaves: Vec<Hash> = match path.kind() {
+            TileKind::Entries => split_entries(&bytes)?.into_iter().map(leaf_hash).collect(),
+            TileKind::Hashes(_) => {
+                let (hashes, rest) = bytes.as_chunks::<32>();
+                rest.is_empty().then(|| hashes.to_vec())?
+            }
+        };
+        let kind = path.kind();
+        (leaves.len() == usize::from(path.width())).then_some(Self { bytes, kind, leaves })
+    }
+
+    /// Fetches the tile of this path of a log of `size` entries.
+    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> Result<Self, Failure> {
+        let odd = |why: String| Failure::new(Exit::CheckSaidNo, why);
+        let bytes = if path.kind() == TileKind::Entries {
+            let mut bytes = Vec::new();
+            for entry in place.entries(path.index(), size)? {
+                push_entry(&mut bytes, &entry).map_err(|error| odd(error.to_string()))?;
+            }
+            bytes
+        } else {
+            place.tile(path)?.ok_or_else(|| odd(format!("{path} is missing there")))?
+        };
+        let width = path.width();
+        Self::read(path, bytes).ok_or_else(|| odd(format!("{path} there is no tile of {width} leaves")))
+    }
+
+    /// As it lies in its file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The hashes of its leaves.
+    pub(super) fn leaves(&self) -> &[Hash] {
+        &self.leaves
+    }
+
+    /// Its entries; none where it has only hashes.
+    pub(super) fn entries(&self) -> Vec<&[u8]> {
+        match self.kind {
+            TileKind::Entries => split_entries(&self.bytes).unwrap_or_default(),
+            TileKind::Hashes(_) => Vec::new(),
+        }
+    }
+}

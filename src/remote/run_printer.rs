@@ -1,0 +1,138 @@
+//! Prints the events and the output of a run.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use crate::boundary::view::{Event, RefusalView};
+use crate::record::stream_name::StreamName;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::run_output::{CommandGuard, EscapedOutput};
+use crate::terminal::streams::Terminal;
+
+/// How a run's output is printed.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct OutputForm {
+    /// Print output to a terminal as it is, control characters too
+    #[arg(long)]
+    raw: bool,
+    /// Print output as to a terminal wherever it goes, and so that a CI system takes no line of it for a command (GitHub, GitLab,
+    /// Azure, TeamCity and others)
+    #[arg(long, conflicts_with_all = ["raw", "json"])]
+    escape: bool,
+}
+
+/// Where the events of a run go.
+#[derive(Debug)]
+pub struct RunPrinter<'t> {
+    terminal: &'t Terminal,
+    form: OutputForm,
+    out: EscapedOutput,
+    err: EscapedOutput,
+    guard: CommandGuard,
+    held_up: Option<RefusalView>,
+}
+
+impl<'t> RunPrinter<'t> {
+    /// Output goes to the standard streams; to a terminal with its control characters made visible, unless `form` says
+    /// otherwise.
+    #[must_use]
+    pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
+        let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
+        Self { terminal, form, out, err, guard, held_up: None }
+    }
+
+    /// Where the events are printed.
+    #[must_use]
+    pub const fn terminal(&self) -> &'t Terminal {
+        self.terminal
+    }
+
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// When the standard output can't be written, or the piece is no base64.
+    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), Failure> {
+        if self.terminal.json {
+            return self.terminal.object(line);
+        }
+        match event {
+            Event::Output { stream, text, base64, .. } => {
+                let piece = match (text, base64) {
+                    (Some(text), _) => text.as_bytes().to_vec(),
+                    (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
+                        Failure::new(Exit::Unreachable, "the boundary sent a piece of output that is no base64")
+                    })?,
+                    (None, None) => Vec::new(),
+                };
+                self.output(*stream, &piece)
+            }
+            Event::Status { status, code } => {
+                if self.terminal.err_is_terminal() {
+                    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+                    self.terminal.say(&format!("-- {}{code}", status.word()));
+                }
+                Ok(())
+            }
+            Event::HeldUp { code, detail } => {
+                let why = RefusalView { code: *code, detail: detail.clone() };
+                // A stream that is taken up again says it again.
+                if self.held_up.as_ref() != Some(&why) {
+                    self.terminal.say(&held_up_words(&why));
+                    self.guard.line_ended();
+                    self.held_up = Some(why);
+                }
+                Ok(())
+            }
+            Event::Signature { approver } => {
+                if self.terminal.err_is_terminal() {
+                    self.terminal.say(&format!("-- signed by {approver}"));
+                }
+                Ok(())
+            }
+            Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
+        }
+    }
+
+    /// Takes a piece of output.
+    ///
+    /// # Errors
+    /// When the standard stream can't be written.
+    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), Failure> {
+        let (tamed, is_terminal) = match stream {
+            StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
+            StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
+        };
+        let visible = match self.form {
+            OutputForm { escape: true, .. } => Some(self.guard.defuse(stream, &tamed.feed(piece))),
+            OutputForm { raw, .. } => (is_terminal && !raw).then(|| tamed.feed(piece)),
+        };
+        let bytes = visible.as_ref().map_or(piece, String::as_bytes);
+        match stream {
+            StreamName::Stdout => self.terminal.put(bytes),
+            StreamName::Stderr => Ok(std::io::stderr().lock().write_all(bytes)?),
+        }
+    }
+
+    /// Prints what was kept back.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        let (out, err) = (self.out.end(), self.err.end());
+        if !out.is_empty() {
+            self.terminal.put(out.as_bytes())?;
+        }
+        if !err.is_empty() {
+            let _ = std::io::stderr().write_all(err.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Why an approved run has not begun, in words.
+#[must_use]
+pub fn held_up_words(why: &RefusalView) -> String {
+    format!("held up ({}), and tried again until it expires: {}", why.code, why.detail)
+}

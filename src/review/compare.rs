@@ -1,0 +1,123 @@
+//! What differs from the last run of a step that succeeded. All of it is the boundary's word.
+
+use serde_json::Value;
+use similar::ChangeTag;
+use similar::algorithms::{Capture, Compact, Replace, myers};
+
+use crate::crypto::digest::StepDigest;
+use crate::crypto::{canonical, json};
+use crate::record::authorization::{Authorization, PermissionKind};
+use crate::record::step::{MAX_DEFINITION_BYTES, StepDefinition};
+use crate::review::comparison::{Change, Comparison};
+use crate::review::derived::Derived;
+use crate::review::sources::{LastRun, Sources};
+use crate::review::words::counted;
+use crate::terminal::screen::{Shown, leaves};
+
+/// Compares.
+#[must_use]
+pub fn compare(sources: &Sources, found: &Derived, signed: &Authorization) -> Comparison {
+    let Some(last) = &sources.last else {
+        return if sources.asked_last { Comparison::First } else { Comparison::Unknown };
+    };
+    let mut changed = Vec::new();
+    let (mut script, mut fields) = (Vec::new(), Vec::new());
+    if last.digest != signed.step.digest {
+        let before = last.definition.as_ref().filter(|bytes| StepDigest::of(bytes) == last.digest).and_then(|bytes| {
+            let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
+            json::typed::<StepDefinition>(&value).ok().map(|definition| (definition, value))
+        });
+        match (&before, &found.definition) {
+            (Some((old, old_value)), Some((new, new_value))) => {
+                script = lines_diff(&old.source, &new.source);
+                if !script.is_empty() {
+                    changed.push("script".to_owned());
+                }
+                let other = fields_diff(&without_source(old_value), &without_source(new_value));
+                if !other.is_empty() {
+                    changed.push("definition".to_owned());
+                }
+                fields.extend(other);
+            }
+            _ => changed.push("what ran then could not be had".to_owned()),
+        }
+    }
+    if let Some(profile) = &last.profile {
+        let values = (serde_json::to_value(profile), serde_json::to_value(&signed.sandbox));
+        if let (Ok(old), Ok(new)) = values
+            && old != new
+        {
+            changed.push("sandbox".to_owned());
+            fields.extend(fields_diff(&serde_json::json!({"sandbox": old}), &serde_json::json!({"sandbox": new})));
+        }
+    }
+    if let Some(before) = &last.permissions {
+        let runs = |permissions: &[crate::record::authorization::Permission]| -> Vec<String> {
+            let runs = permissions.iter().filter(|permission| permission.kind == PermissionKind::Run);
+            runs.map(|permission| permission.what.clone()).collect()
+        };
+        let (old, new) = (runs(before), runs(&signed.permissions));
+        if old != new {
+            changed.push("programs".to_owned());
+            let list = |programs: &[String]| serde_json::json!({ "programs": programs });
+            fields.extend(fields_diff(&list(&old), &list(&new)));
+        }
+    }
+    let compared = match (&last.profile, &last.permissions) {
+        (Some(_), Some(_)) => "script, sandbox and programs",
+        _ => "script",
+    };
+    Comparison::Since { last: words_of(last), compared, changed, script, fields }
+}
+
+fn words_of(last: &LastRun) -> String {
+    match usize::try_from(last.runs) {
+        Ok(runs) if runs > 0 => format!("the boundary says: {}, {} so far", last.finished_at, counted(runs, "success")),
+        _ => format!("the boundary says: {}", last.finished_at),
+    }
+}
+
+fn without_source(definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    if let Value::Object(fields) = &mut definition {
+        fields.remove("source");
+    }
+    definition
+}
+
+fn lines_diff(old: &str, new: &str) -> Vec<Change> {
+    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
+    let (old, new) = (lines(old), lines(new));
+    // One algorithm: a text's own comparison brings them all into the program.
+    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
+    let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
+    let ops = found.into_inner().into_inner().into_ops();
+    let changes = ops.iter().flat_map(|op| op.iter_changes(&old[..], &new[..])).filter_map(|change| {
+        let (was, index) = match change.tag() {
+            ChangeTag::Equal => return None,
+            ChangeTag::Delete => (true, change.old_index()),
+            ChangeTag::Insert => (false, change.new_index()),
+        };
+        let text = change.value();
+        let text = match text.strip_suffix('\n') {
+            Some(line) => Shown::source(line),
+            None => Shown::source(text).and(" (no newline at the end)"),
+        };
+        Some(Change { was, number: index.map(|index| index + 1), text })
+    });
+    changes.collect()
+}
+
+fn fields_diff(old: &Value, new: &Value) -> Vec<Change> {
+    let list = |document: &Value| -> Vec<Shown> {
+        let mut found = Vec::new();
+        leaves(document, String::new(), &mut found);
+        let found = found.into_iter();
+        found.map(|(path, value)| Shown::path(path.trim_start_matches('.')).then(&Shown::value(value))).collect()
+    };
+    let (old, new) = (list(old), list(new));
+    let change = |was: bool| move |text: &Shown| Change { was, number: None, text: text.clone() };
+    let gone = old.iter().filter(|leaf| !new.contains(leaf)).map(change(true));
+    let come = new.iter().filter(|leaf| !old.contains(leaf)).map(change(false));
+    gone.chain(come).collect()
+}

@@ -1,0 +1,131 @@
+//! Proves field by field that nothing that is signed is left out of the decision screen.
+//!
+//! A field is shown by a line, or it equals something shown or a built-in default by a rule that is looked into here.
+//! A field that is neither stops signing.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::record::profile::{Limits, Profile, STRICT};
+use crate::record::validity::DEFAULT_WINDOW_S;
+use crate::review::derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
+use crate::review::line::Lines;
+use crate::review::signed_field::{Field, Why};
+use crate::terminal::screen::leaves;
+
+/// Every field of what is signed, and of the definition whose digest is signed.
+#[must_use]
+pub fn fields(found: &Derived, lines: &Lines) -> Vec<Field> {
+    let Some(ground) = Ground::of(found) else { return Vec::new() };
+    let mut places: BTreeMap<&str, &'static str> =
+        lines.heading_shows.iter().map(|path| (path.as_str(), "heading")).collect();
+    let mut name = "";
+    for line in lines.always.iter().chain(&lines.remarks) {
+        name = if line.name.is_empty() { name } else { line.name };
+        places.extend(line.shows.iter().map(|path| (path.as_str(), name)));
+    }
+    let shown = |path: &str| places.get(path).copied().map(Why::Shown);
+    let mut all = Vec::new();
+    if let Some(payload) = &found.payload {
+        let mut signed = Vec::new();
+        leaves(payload, String::new(), &mut signed);
+        for (path, value) in signed {
+            let name = format!("signed{path}");
+            let why = shown(&name).or_else(|| ground.of_payload(&path, value)).unwrap_or(Why::Nowhere);
+            all.push(Field { path: name, value: value.clone(), why });
+        }
+    }
+    if let Some((_, definition)) = &found.definition {
+        let mut brought = Vec::new();
+        leaves(definition, String::new(), &mut brought);
+        for (path, value) in brought {
+            let name = format!("definition{path}");
+            let why = shown(&name).or_else(|| ground.of_definition(&path, value)).unwrap_or(Why::Nowhere);
+            all.push(Field { path: name, value: value.clone(), why });
+        }
+    }
+    all
+}
+
+/// What a field may be equal to.
+pub struct Ground<'f> {
+    found: &'f Derived,
+    /// The statement as it follows from its predicate: subjects, types.
+    expected: BTreeMap<String, Value>,
+    /// The profile of the payload, and that of a run that is given nothing.
+    profile: Value,
+    usual: Value,
+}
+
+impl<'f> Ground<'f> {
+    /// Nothing for a payload that can't be read.
+    #[must_use]
+    pub fn of(found: &'f Derived) -> Option<Self> {
+        let signed = &found.statement.as_ref()?.predicate;
+        let expected = serde_json::to_value(signed.clone().into_statement().ok()?).ok()?;
+        let mut follows = Vec::new();
+        leaves(&expected, String::new(), &mut follows);
+        Some(Self {
+            found,
+            expected: follows.into_iter().map(|(path, value)| (path, value.clone())).collect(),
+            profile: serde_json::to_value(&signed.sandbox).ok()?,
+            usual: serde_json::to_value(Profile::nothing(STRICT.to_vec(), Limits::default())).ok()?,
+        })
+    }
+
+    /// Why a field of the payload need not be shown.
+    fn of_payload(&self, path: &str, value: &Value) -> Option<Why> {
+        let signed = &self.found.statement.as_ref()?.predicate;
+        let Some(inner) = path.strip_prefix(".predicate.") else {
+            let follows = self.expected.get(path) == Some(value);
+            return follows.then_some(Why::Equals("what follows from the other fields and the format"));
+        };
+        let rests_on = |holds: bool, what| Some(if holds { Why::Equals(what) } else { Why::Open(what) });
+        match inner {
+            "boundary.id" | "boundary.epoch" => {
+                rests_on(self.found.holds(SEALED), "the seal's, which a rostered key of the boundary signed")
+            }
+            "step.digest" => rests_on(self.found.definition.is_some(), "the digest of the definition"),
+            "rendered" => rests_on(self.found.holds(SCRIPT_DIGEST), "the digest of the script"),
+            "issued_at" => {
+                let usual = signed.expires_at.unix() - signed.issued_at.unix() == DEFAULT_WINDOW_S;
+                usual.then_some(Why::Default)
+            }
+            "not_before" => (signed.not_before == signed.issued_at).then_some(Why::Equals("issued_at")),
+            "permissions" => signed.permissions.is_empty().then_some(Why::Default),
+            _ => {
+                let mut names = inner.strip_prefix("sandbox.")?.split(['.', '[']);
+                let field = names.next()?;
+                // An array counts whole: a missing element is no field of its own.
+                let (mine, usual) = match (field, names.next()) {
+                    ("limits" | "network", Some(part)) => (&self.profile[field][part], &self.usual[field][part]),
+                    _ => (&self.profile[field], &self.usual[field]),
+                };
+                (mine == usual).then_some(Why::Default)
+            }
+        }
+    }
+
+    /// Why a field of the definition need not be shown.
+    #[must_use]
+    pub fn of_definition(&self, path: &str, value: &Value) -> Option<Why> {
+        let is = |default: Value| (*value == default).then_some(Why::Default);
+        match path {
+            ".ref" => {
+                let signed = &self.found.statement.as_ref()?.predicate;
+                (value == signed.step.reference.as_str()).then_some(Why::Equals("the step"))
+            }
+            ".format" => is("markdown".into()),
+            ".template" | ".session" => is("none".into()),
+            ".files" | ".secrets" | ".outputs" | ".approvals.from" => is(Value::Array(Vec::new())),
+            ".approvals.required" => is(1.into()),
+            _ if path == ".params" || path.starts_with(".params.") => Some(Why::Schema),
+            _ if path == ".sandbox" || path.starts_with(".sandbox.") => {
+                let what = "the sandbox, which is derived from it";
+                Some(if self.found.holds(SANDBOX) { Why::Equals(what) } else { Why::Open(what) })
+            }
+            _ => None,
+        }
+    }
+}

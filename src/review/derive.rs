@@ -1,0 +1,440 @@
+//! What this program finds out by itself before it shows anything.
+//!
+//! Nothing is taken from the boundary but bytes that a digest or a signature holds: the digests stand in the
+//! payload, in a seal signed by a rostered boundary key, and in the roster that the approver trusts.
+
+use serde_json::Value;
+
+use crate::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
+use crate::crypto::{canonical, json};
+use crate::policy::builtins::Builtins;
+use crate::policy::file::Policy;
+use crate::policy::permissions::{self, PolicyDenied};
+use crate::policy::profile::{Given, Level, effective};
+use crate::policy::ruling;
+use crate::record::authorization::{Authorization, Permission};
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Signed};
+use crate::record::profile::{Layer, Limits, Profile};
+use crate::record::seal::Seal;
+use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
+use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use crate::registry::parameters::ParameterSchema;
+use crate::review::coverage;
+use crate::review::derived::{COVERED, Check, Derived, Finding, SANDBOX, SCRIPT_DIGEST, SEALED, Standing, TRUSTED};
+use crate::review::line::Lines;
+use crate::review::signed_field::{Field, Why};
+use crate::review::sources::Sources;
+
+/// Finds out all that can be found out.
+#[must_use]
+pub fn derive(sources: &Sources, now: Timestamp) -> Derived {
+    let mut found = Derived {
+        digest: AuthorizationDigest::of(&sources.payload),
+        statement: None,
+        payload: None,
+        definition: None,
+        rules: Vec::new(),
+        profile: None,
+        signers: Vec::new(),
+        strangers: Vec::new(),
+        checks: Vec::new(),
+        standing: Standing::Unsound,
+        lines: Lines::default(),
+    };
+    let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
+        Ok(statement) => statement,
+        Err(error) => {
+            found.note("the payload is a strict, canonical authorization", Finding::Fails(error.to_string()));
+            let mut lines = Lines::of(sources, &found, now);
+            lines.conclude(sources, &found, Vec::new());
+            found.lines = lines;
+            return found;
+        }
+    };
+    found.note("the payload is a strict, canonical authorization", Finding::Holds);
+    found.payload = serde_json::from_slice(&sources.payload).ok();
+    let signed = statement.predicate.clone();
+    found.statement = Some(statement);
+
+    found.definition(sources, &signed);
+    found.window(&signed, now);
+    let seal = found.seal(sources, &signed);
+    found.context(sources, &signed, seal.as_ref());
+    found.signatures(sources);
+    let mut lines = Lines::of(sources, &found, now);
+    let fields = coverage::fields(&found, &lines);
+    found.covered(&fields);
+
+    let fails = found.checks.iter().any(|check| matches!(check.finding, Finding::Fails(_)));
+    let open = found.checks.iter().any(|check| matches!(check.finding, Finding::NotChecked(_)));
+    found.standing = match (fails, sources.roster.trusted(), open) {
+        (true, _, _) => Standing::Unsound,
+        (false, None, _) => Standing::NoTrust,
+        (false, Some(_), true) => Standing::Unsound,
+        (false, Some(_), false) => Standing::Sound,
+    };
+    lines.conclude(sources, &found, fields);
+    found.lines = lines;
+    found
+}
+
+const RUNS: &str = "policy lets this step run";
+const PERMISSIONS: &str = "permissions are what this program derives";
+
+impl Derived {
+    /// Whether this was looked into and holds.
+    #[must_use]
+    pub fn holds(&self, what: &str) -> bool {
+        self.checks.iter().any(|check| check.what == what && check.finding == Finding::Holds)
+    }
+
+    /// Every signed field is shown, or follows from what is shown.
+    pub(super) fn covered(&mut self, fields: &[Field]) {
+        let nowhere = fields.iter().filter(|field| field.why == Why::Nowhere).map(|field| field.path.as_str());
+        let nowhere: Vec<_> = nowhere.collect();
+        let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, Why::Open(_)));
+        let finding = if !nowhere.is_empty() {
+            Finding::Fails(format!("no line shows {}, and no rule derives it", nowhere.join(", ")))
+        } else if open {
+            Finding::NotChecked("it rests on the other checks".to_owned())
+        } else {
+            Finding::Holds
+        };
+        self.note(COVERED, finding);
+    }
+
+    fn note(&mut self, what: &'static str, finding: Finding) {
+        self.checks.push(Check { what, finding });
+    }
+
+    /// The definition is the signed one, and parameters and script are what it makes of them.
+    fn definition(&mut self, sources: &Sources, signed: &Authorization) {
+        const IS_SIGNED: &str = "the definition shown has the signed digest";
+        let Some(bytes) = &sources.definition else {
+            self.note(IS_SIGNED, Finding::NotChecked("the definition could not be had".to_owned()));
+            return;
+        };
+        let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
+            Ok(value) => json::typed::<StepDefinition>(&value)
+                .map_err(|error| error.to_string())
+                .and_then(|definition| {
+                    definition.check_reserved().map(|()| definition).map_err(|error| error.to_string())
+                })
+                .map(|definition| (definition, value)),
+            Err(error) => Err(error.to_string()),
+        };
+        let (definition, value) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.note(IS_SIGNED, Finding::Fails(format!("what was given is no step definition: {error}")));
+                return;
+            }
+        };
+        let digest = StepDigest::of(bytes);
+        if digest != signed.step.digest || definition.reference != signed.step.reference {
+            self.note(IS_SIGNED, Finding::Fails(format!("what was given is {} {digest}", definition.reference)));
+            return;
+        }
+        self.note(IS_SIGNED, Finding::Holds);
+        self.note("the parameters fit its schema and are complete", parameters(&definition, signed));
+        self.note(SCRIPT_DIGEST, rendered(&definition, signed));
+        self.definition = Some((definition, value));
+    }
+
+    fn window(&mut self, signed: &Authorization, now: Timestamp) {
+        let contradiction = if signed.issued_at > signed.not_before || signed.not_before >= signed.expires_at {
+            Some("issued, not before and expires are out of order".to_owned())
+        } else if signed.expires_at.unix() - signed.issued_at.unix() > MAX_WINDOW_S {
+            Some(format!("it would be valid for more than {} h", MAX_WINDOW_S / 3600))
+        } else if signed.issued_at > now.plus(SKEW_S) {
+            Some("it was issued in the future: compare the clocks".to_owned())
+        } else if now >= signed.expires_at {
+            Some("it has expired, propose it again".to_owned())
+        } else {
+            None
+        };
+        self.note("it can still run: window of validity", contradiction.map_or(Finding::Holds, Finding::Fails));
+    }
+
+    /// The seal, when a key of the boundary that the roster names signed it.
+    fn seal(&mut self, sources: &Sources, signed: &Authorization) -> Option<Seal> {
+        const SIGNED: &str = "the seal is signed by a rostered key of this boundary";
+        let name = &signed.boundary.name;
+        let Some(roster) = sources.roster.roster() else {
+            self.note(SIGNED, Finding::NotChecked("there is no roster".to_owned()));
+            return None;
+        };
+        let Some(envelope) = &sources.seal else {
+            self.note(SIGNED, Finding::NotChecked("the seal could not be had".to_owned()));
+            return None;
+        };
+        let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
+            .map_err(|error| error.to_string())
+            .and_then(|seal| {
+                if seal.signature_count() == 0 {
+                    return Err("it has no signature".to_owned());
+                }
+                seal.verify_raw(|keyid| roster.boundary_key(name, keyid)).map_err(|error| error.to_string())
+            });
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.note(SIGNED, Finding::Fails(error));
+                return None;
+            }
+        };
+        self.note(SIGNED, Finding::Holds);
+        let seal = verified.predicate().clone();
+        let id = seal.boundary.id.unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
+        let finding = if seal.boundary.name != *name || id != signed.boundary.id {
+            Finding::Fails(format!("the seal is of {} {id}", seal.boundary.name))
+        } else if seal.epoch != signed.boundary.epoch {
+            Finding::Fails("the seal is of another epoch: everything signed for this one is void".to_owned())
+        } else {
+            Finding::Holds
+        };
+        self.note(SEALED, finding);
+        Some(seal)
+    }
+
+    /// Roster, policy, permissions and sandbox, as the seal has them.
+    fn context(&mut self, sources: &Sources, signed: &Authorization, seal: Option<&Seal>) {
+        const POLICY: &str = "the policy in force is the one that this roster names";
+        let unknown = |why: &str| Finding::NotChecked(why.to_owned());
+        let roster = sources.roster.roster();
+        self.note(
+            TRUSTED,
+            match (sources.roster.trusted(), seal) {
+                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => Finding::Holds,
+                (Some(trusted), Some(seal)) => Finding::Fails(format!(
+                    "the seal names {}, you trust {} (version {})",
+                    seal.roster,
+                    trusted.digest(),
+                    trusted.version()
+                )),
+                (Some(_), None) => unknown("there is no seal to compare with"),
+                (None, _) => unknown("you trust no roster for this boundary: all below rests on the boundary's word"),
+            },
+        );
+        let policy = match (&sources.policy, roster, seal) {
+            (Some(bytes), Some(roster), Some(seal)) => {
+                let digest = PolicyDigest::of(bytes);
+                if digest != seal.policy || digest != roster.policy() {
+                    Err(Finding::Fails(format!("given {digest}, sealed {}, rostered {}", seal.policy, roster.policy())))
+                } else {
+                    json::parse(bytes, bytes.len())
+                        .map_err(|error| error.to_string())
+                        .and_then(|value| Policy::from_sealed(&value).map_err(|errors| join(&errors)))
+                        .map_err(Finding::Fails)
+                }
+            }
+            _ => Err(unknown("policy, roster or seal could not be had")),
+        };
+        let policy = match policy {
+            Ok(policy) => policy,
+            Err(finding) => {
+                self.note(POLICY, finding);
+                self.note(PERMISSIONS, unknown("there is no policy to derive them from"));
+                self.note(SANDBOX, unknown("there is no policy to derive it from"));
+                return;
+            }
+        };
+        self.note(POLICY, Finding::Holds);
+        let lists = match (&sources.builtins, seal) {
+            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.builtins => json::parse(bytes, bytes.len())
+                .map_err(|error| error.to_string())
+                .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| join(&errors)))
+                .map_err(|error| unknown(&format!("the built-in lists: {error}; review with the boundary's version"))),
+            (Some(bytes), Some(seal)) => {
+                let digest = BlobDigest::of(bytes);
+                Err(Finding::Fails(format!("the built-in lists given are {digest}, sealed are {}", seal.builtins)))
+            }
+            _ => Err(unknown("the built-in lists could not be had")),
+        };
+        let definition = self.definition.as_ref().map(|(definition, _)| definition.clone());
+        let (lists, definition) = match (lists, definition) {
+            (Ok(lists), Some(definition)) => (lists, definition),
+            (lists, _) => {
+                self.note(
+                    PERMISSIONS,
+                    lists.err().unwrap_or_else(|| unknown("there is no definition to derive them from")),
+                );
+                self.note(SANDBOX, unknown("there is nothing to derive it from"));
+                return;
+            }
+        };
+        let ruling = ruling::resolve(&policy, &lists, &signed.step.reference);
+        let asked = permissions::questions(&ruling, &definition);
+        // The lists are sealed by the boundary alone: what those of this program ask besides must be signed too.
+        let own = if lists == *Builtins::current() {
+            asked.clone()
+        } else {
+            let ruling = ruling::resolve(&policy, Builtins::current(), &signed.step.reference);
+            permissions::questions(&ruling, &definition)
+        };
+        self.permissions(signed, asked, own);
+        let definition = &definition;
+        self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
+        if policy.has_sandbox_rules() {
+            let why = "this version can't derive what such a policy gives: review with the boundary's version";
+            self.note(SANDBOX, unknown(why));
+            return;
+        }
+        let given = match (&sources.configuration, seal) {
+            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => configured(bytes),
+            (Some(bytes), Some(seal)) => {
+                Err(format!("the configuration given is {}, sealed is {}", BlobDigest::of(bytes), seal.configuration))
+            }
+            _ => Err("the configuration could not be had".to_owned()),
+        };
+        let derived =
+            given.and_then(|given| effective(&ruling, &definition.sandbox, &given).map_err(|error| error.to_string()));
+        let finding = match derived {
+            Ok(profile) => {
+                let finding = if profile == signed.sandbox {
+                    Finding::Holds
+                } else {
+                    Finding::Fails(format!("they differ: {}", differences(&profile, &signed.sandbox)))
+                };
+                self.profile = Some(profile);
+                finding
+            }
+            Err(error) => Finding::Fails(error),
+        };
+        self.note(SANDBOX, finding);
+    }
+
+    /// What policy asks, and that exactly this is to be signed.
+    fn permissions(
+        &mut self,
+        signed: &Authorization,
+        asked: Result<Vec<Permission>, PolicyDenied>,
+        own: Result<Vec<Permission>, PolicyDenied>,
+    ) {
+        let named = |permissions: &[&Permission]| {
+            permissions.iter().map(|permission| format!("{:?}", permission.what)).collect::<Vec<_>>().join(", ")
+        };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(denied) => {
+                self.note(RUNS, Finding::Fails(denied.to_string()));
+                return;
+            }
+        };
+        self.note(RUNS, Finding::Holds);
+        let lacking: Vec<_> = asked.iter().filter(|one| !signed.permissions.contains(one)).collect();
+        let surplus: Vec<_> = signed.permissions.iter().filter(|one| !asked.contains(one)).collect();
+        let finding = if !lacking.is_empty() {
+            Finding::Fails(format!("policy asks for {} too, which would not be signed", named(&lacking)))
+        } else if !surplus.is_empty() {
+            Finding::Fails(format!("policy does not ask for {}, which would be signed", named(&surplus)))
+        } else {
+            match own {
+                Ok(own) => {
+                    let more: Vec<_> = own.iter().filter(|one| !signed.permissions.contains(one)).collect();
+                    if more.is_empty() {
+                        Finding::Holds
+                    } else {
+                        Finding::Fails(format!(
+                            "the boundary's built-in lists are not those of this program, which would ask for {} too: use \
+                             one version of countersign on both sides",
+                            named(&more)
+                        ))
+                    }
+                }
+                Err(denied) => Finding::Fails(format!("by the built-in lists of this program: {denied}")),
+            }
+        };
+        self.note(PERMISSIONS, finding);
+    }
+
+    fn signatures(&mut self, sources: &Sources) {
+        let Some(roster) = sources.roster.roster() else { return };
+        for signature in &sources.signatures {
+            let verified =
+                Signed::<Authorization>::from_parts(&sources.payload, std::slice::from_ref(signature), Base64::Lenient)
+                    .map_err(|error| error.to_string())
+                    .and_then(|one| {
+                        one.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key))
+                            .map_err(|error| error.to_string())
+                    });
+            match (verified, roster.approver_of(&signature.keyid)) {
+                (Ok(_), Some((approver, _))) => self.signers.push((approver.name.clone(), signature.keyid)),
+                (Ok(_), None) => {}
+                (Err(error), _) => self.strangers.push(error),
+            }
+        }
+    }
+}
+
+fn parameters(definition: &StepDefinition, signed: &Authorization) -> Finding {
+    match ParameterSchema::compile(&definition.params) {
+        Ok(schema) => match schema.check(&signed.params) {
+            Ok(_) => Finding::Holds,
+            Err(errors) => Finding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        },
+        Err(flaws) => Finding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn rendered(definition: &StepDefinition, signed: &Authorization) -> Finding {
+    if RenderedDigest::of(definition.source.as_bytes()) == signed.rendered {
+        Finding::Holds
+    } else {
+        Finding::Fails("the signed script is not the one shown".to_owned())
+    }
+}
+
+/// The conjunction of policy's rule and the step's; a step that names no group means whom policy names.
+fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, Approvals)> {
+    let own = match policy {
+        Some(policy) if step.from.is_empty() => {
+            Approvals { required: step.required, from: policy.from.clone(), each: step.each }
+        }
+        _ => step.clone(),
+    };
+    policy.cloned().map(|rule| ("policy asks", rule)).into_iter().chain([("the step asks", own)]).collect()
+}
+
+/// What the sealed configuration gives every run.
+fn configured(bytes: &[u8]) -> Result<Given, String> {
+    let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
+    let limits = |which: &str| -> Result<Limits, String> {
+        json::typed(&value["limits"][which]).map_err(|error| format!("the configuration's limits: {error}"))
+    };
+    let level = match value["sandbox"]["level"].as_str() {
+        Some("strict") => Level::Strict,
+        Some(_) => Level::BestEffort(
+            json::typed::<Vec<Layer>>(&value["sandbox"]["require"])
+                .map_err(|error| format!("the configuration's layers: {error}"))?,
+        ),
+        None => return Err("the configuration names no sandbox level".to_owned()),
+    };
+    Ok(Given { level, limits: limits("default")?, maximum: limits("maximum")? })
+}
+
+/// The fields in which two profiles differ, by name.
+fn differences(derived: &Profile, signed: &Profile) -> String {
+    let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
+    let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
+        return "in their form".to_owned();
+    };
+    let mut names: Vec<&String> =
+        derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
+    names.sort();
+    names.dedup();
+    names
+        .iter()
+        .map(|name| {
+            let side =
+                |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
+            format!("{name} derived {}, to be signed {}", side(&derived), side(&signed))
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn join<T: ToString>(errors: &[T]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

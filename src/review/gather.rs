@@ -1,0 +1,303 @@
+//! Gathers what a review is made of: from a boundary, or from a file and a boundary.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::boundary::view::{ProposalView, ReceiptView, RegistryView, SealView, StepView};
+use crate::crypto::digest::{AuthorizationDigest, RosterDigest};
+use crate::crypto::merkle::{TILE_WIDTH, TileKind, TilePath, split_entries};
+use crate::crypto::{canonical, json};
+use crate::home::trusted_rosters::Trust;
+use crate::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
+use crate::record::bundle::MAX_BUNDLE_BYTES;
+use crate::record::document::Statement;
+use crate::record::envelope::{Base64, Envelope, Signed};
+use crate::record::ident::BoundaryName;
+use crate::record::receipt::Receipt;
+use crate::review::sources::{LastRun, RosterSource, Sources, Told};
+use crate::terminal::exit::{Exit, Failure};
+use crate::trust::chain::{Chain, Pinned};
+
+/// What is to be reviewed.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// A proposal that the boundary holds.
+    Proposal(Box<ProposalView>),
+    /// A statement in a file, with the signatures that it has.
+    File(Envelope),
+}
+
+/// Reads from the boundary that a review is about.
+///
+/// Each call reads once and gives the boundary's refusal, or that it can't be reached, as a failure. `blob` also checks that the
+/// bytes have the digest.
+pub trait BoundaryReader {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure>;
+
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// The boundary's refusal, or that it can't be reached.
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure>;
+
+    /// Reads a blob of the log and checks that it is the one that was named.
+    ///
+    /// # Errors
+    /// The boundary's refusal, that it can't be reached, or that it gave something else.
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Failure>;
+}
+
+impl Subject {
+    /// The bytes that a signature covers.
+    ///
+    /// # Errors
+    /// When they are no base64, or not those whose digest the boundary tells.
+    pub fn payload(&self) -> Result<Vec<u8>, Failure> {
+        let refuse = |error: String| Failure::new(Exit::Refused, format!("the payload can't be read: {error}"));
+        match self {
+            Self::File(envelope) => {
+                let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
+                    .map_err(|error| refuse(error.to_string()))?;
+                drop(checked);
+                Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| refuse(error.to_string()))
+            }
+            Self::Proposal(view) => {
+                if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
+                    return Err(refuse(format!("it is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
+                }
+                let payload =
+                    Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
+                if AuthorizationDigest::of(&payload) != view.digest {
+                    return Err(refuse(format!(
+                        "the boundary calls it {}, its bytes have another digest",
+                        view.digest
+                    )));
+                }
+                Ok(payload)
+            }
+        }
+    }
+}
+
+/// Gathers everything about `subject`. What can't be had is named, not invented.
+///
+/// # Errors
+/// When the payload itself can't be had.
+pub fn gather(subject: &Subject, client: &impl BoundaryReader, trust: &[Trust]) -> Result<Sources, Failure> {
+    let mut sources = Sources { payload: subject.payload()?, ..Sources::default() };
+    match subject {
+        Subject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
+        Subject::Proposal(view) => {
+            sources.told = Some(Told {
+                status: view.status.word().to_owned(),
+                held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
+                approvers: view.approvals.approvers.clone(),
+                missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
+                excluded: view.approvals.excluded.clone(),
+                required: view.approvals.required,
+            });
+        }
+    }
+    // An unreadable payload is shown as such; there is nothing to gather for it.
+    let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
+    let signed = statement.predicate;
+    if let Subject::Proposal(view) = subject
+        && view.id != signed.proposal
+    {
+        let detail = format!("{} was asked for, and the boundary gave the statement of {}", view.id, signed.proposal);
+        return Err(Failure::new(Exit::Refused, format!("{detail}: nothing was signed")));
+    }
+    let mut missing = Vec::new();
+    let mut have = |what: &str, result: Result<Vec<u8>, Failure>| match result {
+        Ok(bytes) => Some(bytes),
+        Err(failure) => {
+            missing.push(format!("{what}: {}", failure.message));
+            None
+        }
+    };
+    let step = client.get::<StepView>(&format!("/v1/steps/{}", signed.step.reference));
+    let definition = client.blob(signed.step.digest.as_bytes());
+    sources.definition = match (definition, &step) {
+        (Ok(bytes), _) => Some(bytes),
+        (Err(_), Ok(step)) if step.digest == signed.step.digest => Some(canonical::to_canonical(&step.definition)),
+        (Err(failure), _) => have("the definition", Err(failure)),
+    };
+    let registry = client.get::<RegistryView>("/v1/registry");
+    match &registry {
+        Ok(registry) => {
+            let seal = &registry.seal;
+            sources.seal =
+                have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
+            sources.builtins = have("the built-in lists", client.blob(seal.builtins.as_bytes()));
+            sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
+            let versions = have("the roster in force", versions_in_force(client, seal));
+            sources.roster = believe(trust, &signed.boundary.name, versions.as_deref(), &mut missing);
+        }
+        Err(failure) => {
+            missing.push(format!("the seal in force: {failure}"));
+            sources.roster = believe(trust, &signed.boundary.name, None, &mut missing);
+        }
+    }
+    sources.asked_last = step.is_ok();
+    if let Some(last) = step.ok().and_then(|step| step.last_success) {
+        let definition = if last.digest == signed.step.digest {
+            sources.definition.clone()
+        } else {
+            client.blob(last.digest.as_bytes()).ok()
+        };
+        let ran = client
+            .get::<ReceiptView>(&format!("/v1/receipts/{}", last.receipt))
+            .ok()
+            .and_then(|view| Base64::Strict.decode("/payload", &view.envelope.payload).ok())
+            .and_then(|payload| Statement::<Receipt>::from_payload(&payload).ok())
+            .map(|statement| statement.predicate);
+        let authorized = ran
+            .as_ref()
+            .and_then(|receipt| Base64::Strict.decode("/payload", &receipt.authorization.payload).ok())
+            .and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok())
+            .map(|statement| statement.predicate);
+        let files = ran.and_then(|receipt| receipt.sandbox.fs);
+        let (profile, permissions) = authorized.map(|signed| (signed.sandbox, signed.permissions)).unzip();
+        sources.last = Some(LastRun {
+            receipt: last.receipt.to_string(),
+            finished_at: last.finished_at.to_string(),
+            digest: last.digest,
+            definition,
+            params: if last.params.is_object() { last.params } else { Value::Null },
+            runs: last.runs,
+            profile,
+            permissions,
+            masked: files.as_ref().and_then(|facts| facts.masked),
+            masked_before: files.and_then(|facts| facts.masked_before),
+        });
+    }
+    sources.missing = missing;
+    Ok(sources)
+}
+
+/// The log entry of a seal: the envelope that the boundary signed.
+fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Failure> {
+    let odd = |what: &str| Failure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+    let checkpoint = client.bytes("/log/checkpoint")?;
+    // A checkpoint's second line is the size of the tree.
+    let size: u64 = std::str::from_utf8(&checkpoint)
+        .ok()
+        .and_then(|text| text.lines().nth(1))
+        .and_then(|line| line.parse().ok())
+        .ok_or_else(|| odd("its checkpoint has no size"))?;
+    let (tile, place) = (index / u64::from(TILE_WIDTH), index % u64::from(TILE_WIDTH));
+    let width = size.saturating_sub(tile * u64::from(TILE_WIDTH)).min(u64::from(TILE_WIDTH));
+    let path = u16::try_from(width)
+        .ok()
+        .filter(|_| place < width)
+        .and_then(|width| TilePath::new(TileKind::Entries, tile, width))
+        .ok_or_else(|| odd("it does not hold the seal that the boundary names"))?;
+    let bytes = client.bytes(&format!("/log/{}", entries_path(&path)))?;
+    let entries = split_entries(&bytes).ok_or_else(|| odd("its entries are cut off"))?;
+    let entry = usize::try_from(place).ok().and_then(|place| entries.get(place).copied());
+    entry.map(<[u8]>::to_vec).ok_or_else(|| odd("it does not hold the seal that the boundary names"))
+}
+
+fn entries_path(path: &TilePath) -> String {
+    let path = path.to_string();
+    path.strip_prefix("tile/").unwrap_or(&path).to_owned()
+}
+
+/// The versions of the roster up to the one in force: the array that a bundle would bring.
+fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, Failure> {
+    if let Some(versions) = &seal.rosters {
+        return client.blob(versions.as_bytes());
+    }
+    let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
+    canonical::canonical_of(&[first]).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))
+}
+
+/// The roster to go by: the newest of the trusted ones, or the one in force where that leads to it; without any the
+/// boundary's word.
+fn believe(
+    trust: &[Trust],
+    boundary: &BoundaryName,
+    in_force: Option<&[u8]>,
+    missing: &mut Vec<String>,
+) -> RosterSource {
+    let versions = in_force.and_then(|bytes| match json::parse_as::<Vec<Envelope>>(bytes, MAX_BUNDLE_BYTES) {
+        Ok(versions) => Some(versions),
+        Err(error) => {
+            missing.push(format!("the roster in force: {error}"));
+            None
+        }
+    });
+    let in_force = versions.as_ref().and_then(|versions| match Chain::from_first(versions) {
+        Ok(chain) => Some(chain.last().clone()),
+        Err(error) => {
+            missing.push(format!("the roster in force: {error}"));
+            None
+        }
+    });
+    let mut broken = Vec::new();
+    let mut connected: Vec<(&Trust, Chain)> = Vec::new();
+    for trust in trust {
+        let Some(versions) = &versions else { break };
+        match Chain::connect(&trust.pinned, versions) {
+            Ok(chain) => connected.push((trust, chain)),
+            Err(error) => broken.push(format!("{}: {error}", trust.from)),
+        }
+    }
+    // The newest that is trusted: one that leads to the versions here or is led to by them, or a file of this boundary.
+    let files = trust.iter().filter_map(|trust| match &trust.pinned {
+        Pinned::Roster(roster) => Some((trust, &**roster)),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    // Boundaries of two rosters may have one name; what lies between two versions may be missing: so the rosters' names.
+    let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
+    let files = files.filter(|(_, roster)| {
+        !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
+    });
+    // A trusted version that follows one of these and is not theirs: another branch, whatever number that one has reached.
+    let branch = files.clone().find(|(_, roster)| {
+        let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
+        roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
+    });
+    let known = connected.iter().map(|(trust, chain)| (*trust, chain.newest()));
+    let newest = branch.or_else(|| files.chain(known.rev()).max_by_key(|(_, roster)| roster.version()));
+    let leads = newest.and_then(|(_, newest)| {
+        connected
+            .iter()
+            .filter(|(_, chain)| chain.newest().digest() == newest.digest() && chain.last().digest() == newest.digest())
+            // Nothing needs to lead to one that is trusted by hand.
+            .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
+    });
+    if let Some((trust, chain)) = leads {
+        let mut from = trust.from.clone();
+        if trust.pinned.digest() != chain.last().digest() {
+            from.push_str(&format!(", followed to version {}", chain.last().version()));
+        }
+        let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
+        if !open.is_empty() && chain.last().is_guarded() {
+            from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
+        }
+        return RosterSource::Trusted(Box::new(chain.last().clone()), from);
+    }
+    // An older one than the trusted is no roster to sign by: a boundary that was set back would say the same.
+    if let Some((trust, newest)) = newest {
+        return RosterSource::Trusted(Box::new(newest.clone()), trust.from.clone());
+    }
+    match in_force {
+        Some(roster) => {
+            if !trust.is_empty() {
+                missing.push(format!(
+                    "a roster that you trust: in force is {}, and you pinned another ({})",
+                    roster.digest(),
+                    broken.join("; ")
+                ));
+            }
+            RosterSource::BoundarysWord(Box::new(roster))
+        }
+        None => RosterSource::None,
+    }
+}

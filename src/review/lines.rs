@@ -1,0 +1,554 @@
+//! The lines of a review with their weights: what a face draws, and a program reads.
+//!
+//! A line names the signed fields that its text shows, so that `coverage` can prove that no field is left out.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::crypto::canonical;
+use crate::crypto::digest::ContentDigest;
+use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use crate::record::ident::Name;
+use crate::record::profile::{ISOLATED, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::step::{Approvals, StepDefinition};
+use crate::record::validity::{DEFAULT_WINDOW_S, Timestamp};
+use crate::review::compare::compare;
+use crate::review::coverage::Ground;
+use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::line::{Line, Lines, MOST_PARAMETERS, ROW, Weight};
+use crate::review::remarks;
+use crate::review::signed_field::{Field, Why};
+use crate::review::sources::{RosterSource, Sources};
+use crate::review::words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
+use crate::terminal::screen::{Shown, Tone, leaves, lines_of, path_key};
+
+/// The longest value that is whole on the decision screen: three lines of 80 columns.
+const WHOLE: usize = 180;
+/// So many characters of each end of a longer one.
+const END: usize = 60;
+/// So many rows of 80 columns are for parameters. If they need more, each gets one.
+const PARAMETER_ROWS: usize = 15;
+/// The longest value that is whole in a row, and so many characters of each end of a longer one.
+const WHOLE_IN_ROW: usize = 40;
+const END_IN_ROW: usize = 14;
+
+impl Lines {
+    /// What can be said before the checks are complete.
+    #[must_use]
+    pub fn of(sources: &Sources, found: &Derived, now: Timestamp) -> Self {
+        let mut lines = Self::default();
+        let Some(statement) = &found.statement else {
+            lines.heading =
+                Shown::words("This is not an authorization that this program can read. Its bytes, as text:");
+            return lines;
+        };
+        let signed = &statement.predicate;
+        let definition = found.definition.as_ref().map(|(definition, _)| definition);
+        lines.comparison = compare(sources, found, signed);
+        lines.heading(sources, signed);
+        if let Some(definition) = definition {
+            lines.foot(definition);
+        }
+        lines.parameters(sources, signed);
+        lines.reason(signed);
+        lines.programs(definition, signed);
+        lines.sandbox(&signed.sandbox);
+        lines.limits(&signed.sandbox.limits, definition);
+        lines.besides(found);
+        lines.signatures(sources, found, definition);
+        lines.until(signed, now);
+        lines.remarks = remarks::of_statement(signed, found.definition.as_ref().map(|(_, value)| value));
+        lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison));
+        lines
+    }
+
+    /// Adds what the checks came to.
+    pub fn conclude(&mut self, sources: &Sources, found: &Derived, fields: Vec<Field>) {
+        self.remarks.extend(remarks::of_checks(sources, found));
+        self.remarks.sort_by_key(|line| match line.weight {
+            Weight::Remark(heaviness) => Some(heaviness),
+            Weight::Always => None,
+        });
+        self.trust(sources, found);
+        if found.statement.is_some() {
+            let count = |fits: fn(&Why) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
+            let same = count(|why| matches!(why, Why::Equals(_) | Why::Default));
+            let schema = count(|why| matches!(why, Why::Schema));
+            let mut words = format!("{same} further signed fields equal what is shown here or a built-in default");
+            let open = count(|why| matches!(why, Why::Open(_)));
+            if open > 0 {
+                words.push_str(&format!("; {open} COULD NOT BE PROVED TO"));
+            }
+            if schema > 0 {
+                words.push_str(&format!("; {schema} only say what parameters may be"));
+            }
+            self.always.push(Line::always("", Shown::text(&words), &[]));
+        }
+        self.fields = fields;
+    }
+
+    /// Every line, for a program.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let heading = Line { shows: self.heading_shows.clone(), ..Line::always("heading", self.heading.clone(), &[]) };
+        let foot = Line::always("script", self.foot.clone(), &[]);
+        let lines = [&heading, &foot].into_iter().chain(&self.always).chain(&self.remarks).map(Line::to_json);
+        Value::Array(lines.collect())
+    }
+
+    fn push(&mut self, name: &'static str, text: Shown, shows: &[&str]) {
+        self.always.push(Line::always(name, text, shows));
+    }
+
+    fn heading(&mut self, sources: &Sources, signed: &Authorization) {
+        let mut heading = Shown::text(signed.step.reference.as_str())
+            .and(" at ")
+            .then(&Shown::text(signed.boundary.name.as_str()))
+            .and(", asked by ")
+            .then(&Shown::text(signed.proposer.as_str()));
+        let owners: Vec<&Name> =
+            sources.told.iter().flat_map(|told| &told.excluded).filter(|name| **name != signed.proposer).collect();
+        if !owners.is_empty() {
+            heading = heading.and(" (owner ").then(&Shown::text(&listed(&owners))).and(")");
+        }
+        self.heading = heading;
+        self.heading_shows =
+            ["step.ref", "boundary.name", "proposer"].map(|path| format!("signed.predicate.{path}")).to_vec();
+        let id = Shown::text(signed.proposal.as_str()).and(", nonce ").then(&Shown::text(&signed.nonce.to_string()));
+        self.push("proposal", id, &["signed.predicate.proposal", "signed.predicate.nonce"]);
+    }
+
+    /// What is said below the script; `title` and `format` are shown there too.
+    fn foot(&mut self, definition: &StepDefinition) {
+        let (count, ends) = {
+            let (lines, ends) = lines_of(&definition.source);
+            (lines.len(), ends)
+        };
+        let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&Shown::text(&format!(
+            "{}, {} bytes",
+            counted(count, "line"),
+            definition.source.len()
+        )));
+        if !ends {
+            foot = foot.and(", no newline at the end");
+        }
+        if !definition.title.is_empty() {
+            let title = self.value(&Shown::words("the title = "), &Value::from(definition.title.as_str()));
+            foot = foot.and(", ").then(&title);
+        }
+        self.foot = match self.comparison.words() {
+            Some(words) => foot.and("; ").then(&words),
+            None => foot,
+        };
+        self.heading_shows.extend(["interpreter", "source", "title"].map(|path| format!("definition.{path}")));
+    }
+
+    /// A value, or its two ends where it is long; then it is whole above the script.
+    fn value(&mut self, label: &Shown, value: &Value) -> Shown {
+        let (shown, is_whole) = in_full(value);
+        if !is_whole {
+            self.put_above(label, value);
+        }
+        shown
+    }
+
+    /// Puts a value above the script: each of its parts with its path.
+    fn put_above(&mut self, label: &Shown, value: &Value) {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
+        for (path, part) in parts {
+            let label = if path.is_empty() { label.clone() } else { Shown::path(&format!("{name}{path}")) };
+            self.whole.push(label.then(&Shown::value(part)));
+        }
+    }
+
+    /// One line for each parameter, so that none can be pushed away by the parts of another one.
+    fn parameters(&mut self, sources: &Sources, signed: &Authorization) {
+        let none = serde_json::Map::new();
+        let params = signed.params.as_object().unwrap_or(&none);
+        if params.is_empty() {
+            self.push("parameters", Shown::words("none"), &["signed.predicate.params"]);
+        }
+        self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
+        let rows = |(key, value): (&String, &Value)| {
+            (label_of(key).as_str().len() + in_full(value).0.as_str().len()).div_ceil(ROW)
+        };
+        let in_rows = params.iter().map(rows).sum::<usize>() > PARAMETER_ROWS;
+        let before = sources.last.as_ref().and_then(|last| last.params.as_object());
+        let mut name = "parameters";
+        let mut only_above = Vec::new();
+        for (at, (key, value)) in params.iter().enumerate() {
+            let label = label_of(key);
+            let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value) };
+            if at >= MOST_PARAMETERS || !is_whole {
+                self.put_above(&label, value);
+            }
+            let mut parts = Vec::new();
+            leaves(value, format!(".{}", path_key(key)), &mut parts);
+            let shows = parts.into_iter().map(|(path, _)| format!("signed.predicate.params{path}"));
+            if at >= MOST_PARAMETERS {
+                only_above.extend(shows);
+                continue;
+            }
+            let mut text = label.then(&shown);
+            if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
+                text = text.and("  (").then(&change).and(")");
+            }
+            self.always.push(Line { shows: shows.collect(), ..Line::always(name, text, &[]) });
+            name = "";
+        }
+        if !only_above.is_empty() {
+            let text = format!("and {} more, whole above the script", params.len() - MOST_PARAMETERS);
+            self.always.push(Line { shows: only_above, ..Line::always("", Shown::text(&text), &[]) });
+        }
+        for (key, was) in before.into_iter().flatten().filter(|(key, _)| !params.contains_key(*key)) {
+            let text = label_of(key).and("nothing  (last success: ").then(&folded(was).cut(END)).and(")");
+            self.push("", text, &[]);
+        }
+    }
+
+    fn reason(&mut self, signed: &Authorization) {
+        let text = if signed.reason.is_empty() {
+            Shown::words("none is given")
+        } else {
+            let value = Value::from(signed.reason.as_str());
+            self.value(&Shown::words("the reason = "), &value)
+                .and("  (")
+                .then(&Shown::text(signed.proposer.as_str()))
+                .and("'s words, not checked)")
+        };
+        self.push("reason", text, &["signed.predicate.reason"]);
+    }
+
+    /// Programs that no list names are one line; the others are remarks.
+    fn programs(&mut self, definition: Option<&StepDefinition>, signed: &Authorization) {
+        let mut parts = Vec::new();
+        let mut shows = Vec::new();
+        for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
+            let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
+            if !asked.is_empty() {
+                let names = Shown::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
+                parts.push(Shown::words(remarks::verb(kind)).then(&names));
+                shows.extend(asked.iter().flat_map(|(at, _)| remarks::permission_paths(*at)));
+            }
+        }
+        let readable = definition
+            .is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
+        let text = if !parts.is_empty() {
+            Shown::joined(parts, "; ").and(": no list names these, your signature allows them once")
+        } else if readable {
+            Shown::words(if signed.permissions.is_empty() {
+                "policy asks about nothing that the script names"
+            } else {
+                "policy asks about nothing but what the remarks name"
+            })
+        } else {
+            Shown::words("not known: only scripts of shells are read, so this one may start any program")
+        };
+        self.always.push(Line { shows, ..Line::always("programs", text, &[]) });
+    }
+
+    fn sandbox(&mut self, profile: &Profile) {
+        let mut parts = Vec::new();
+        let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
+        parts.push(if profile.require == STRICT {
+            Shown::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
+        } else if layers.is_empty() {
+            Shown::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })
+        } else {
+            Shown::text(&format!("only these layers are required: {}", layers.join(", ")))
+        });
+        parts.push(Shown::words(match profile.workdir {
+            Workdir::Private => "own empty directory",
+            Workdir::Copy => "works in a private copy",
+            Workdir::Overlay => "works under an overlay",
+            Workdir::InPlace => "works in live trees",
+        }));
+        parts.push(Shown::words(match profile.network.mode {
+            NetworkMode::None => "no network",
+            NetworkMode::Allow => "network by a list of hosts",
+            NetworkMode::Host => "the host's network",
+        }));
+        let files = profile.read.len() + profile.write.len() + profile.sockets.len();
+        parts.push(match files {
+            0 => Shown::words("no files of the host"),
+            some => Shown::text(&format!("{} of the host", counted(some, "path"))),
+        });
+        if profile.proc == Proc::Full {
+            parts.push(Shown::words("the whole of /proc"));
+        }
+        if profile.run_as != ISOLATED {
+            parts.push(Shown::words("a user of the host"));
+        }
+        let text = Shown::joined(parts, ", ");
+        let shows = ["workdir", "network.mode"].map(|path| format!("signed.predicate.sandbox.{path}")).into_iter();
+        let shows = shows.chain(paths("signed.predicate.sandbox.require", profile.require.len()));
+        self.always.push(Line { shows: shows.collect(), ..Line::always("sandbox", text, &[]) });
+        if !profile.deny.is_empty() {
+            let text = Shown::joined(profile.deny.iter().map(|pattern| Shown::quoted(pattern)), ", ");
+            let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
+            self.always.push(Line { shows, ..Line::always("no access", text, &[]) });
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits, definition: Option<&StepDefinition>) {
+        let default = Limits::default();
+        let cpu = match limits.cpu_milli {
+            whole if whole.is_multiple_of(1000) => format!("{} CPU", whole / 1000),
+            part => format!("{}.{:03} CPU", part / 1000, part % 1000),
+        };
+        let mut parts = vec![
+            duration_ms(limits.wall_ms),
+            bytes(limits.memory_bytes),
+            counted(usize::try_from(limits.processes).unwrap_or(usize::MAX), "process"),
+            cpu,
+        ];
+        let mut shows: Vec<String> = ["wall_ms", "memory_bytes", "processes", "cpu_milli"]
+            .map(|path| format!("signed.predicate.sandbox.limits.{path}"))
+            .to_vec();
+        for (path, value, usual, words) in [
+            ("file_bytes", limits.file_bytes, default.file_bytes, "a file"),
+            ("disk_bytes", limits.disk_bytes, default.disk_bytes, "of disk"),
+            ("output_bytes", limits.output_bytes, default.output_bytes, "of recorded output"),
+        ] {
+            if value != usual {
+                parts.push(format!("{} {words}", bytes(value)));
+                shows.push(format!("signed.predicate.sandbox.limits.{path}"));
+            }
+        }
+        let mut text = Shown::text(&parts.join(", "));
+        if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
+            text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
+            shows.push("definition.exclusive".to_owned());
+        }
+        self.always.push(Line { shows, ..Line::always("limits", text, &[]) });
+    }
+
+    /// What else a definition brings that is no default: each field as it is.
+    fn besides(&mut self, found: &Derived) {
+        let (Some((_, definition)), Some(ground)) = (&found.definition, Ground::of(found)) else { return };
+        let mut all = Vec::new();
+        leaves(definition, String::new(), &mut all);
+        let mut name = "step";
+        for (path, value) in all {
+            let shows = format!("definition{path}");
+            let elsewhere = self.heading_shows.contains(&shows)
+                || path.starts_with(".approvals.")
+                || self.always.iter().any(|line| line.shows.contains(&shows));
+            if elsewhere || ground.of_definition(&path, value).is_some() {
+                continue;
+            }
+            let label = Shown::path(&path[1..]);
+            let text = self.value(&label, value);
+            self.always.push(Line { tone: Tone::Bad, ..Line::always(name, label.then(&text), &[&shows]) });
+            name = "";
+        }
+    }
+
+    fn signatures(&mut self, sources: &Sources, found: &Derived, definition: Option<&StepDefinition>) {
+        let mut parts = Vec::new();
+        let mut tone = Tone::Plain;
+        let told = sources.told.as_ref();
+        match told {
+            Some(told) if told.approvers.is_empty() => {
+                parts.push(format!("0 of {} so far, the boundary says", told.required))
+            }
+            Some(told) => {
+                let names = listed(&told.approvers.iter().collect::<Vec<_>>());
+                parts.push(format!(
+                    "{} of {} so far, the boundary says ({names})",
+                    told.approvers.len(),
+                    told.required
+                ));
+            }
+            None => {
+                let names = listed(&found.signers.iter().map(|(name, _)| name).collect::<Vec<_>>());
+                let names = if names.is_empty() { "nobody".to_owned() } else { names };
+                parts.push(format!("verified by this program: {names}"));
+            }
+        }
+        for (asks, rule) in &found.rules {
+            let own = *asks == "the step asks";
+            if !own || definition.is_some_and(|definition| !is_default(&definition.approvals)) {
+                parts.push(format!("{asks} {}", rule_words(rule)));
+            }
+        }
+        let roster = sources.roster.roster();
+        for group in roster.iter().flat_map(|roster| &roster.tables().group) {
+            let Some(presence) = group.presence else { continue };
+            if found.rules.iter().any(|(_, rule)| rule.from.contains(&group.name)) {
+                parts.push(format!("of {}: only {} count", group.name, presence.words()));
+            }
+        }
+        if let Some(mine) = &sources.mine {
+            let name = roster.and_then(|roster| roster.approver_of(mine)).map(|(person, _)| &person.name);
+            let signed = |name: &Name| {
+                told.is_some_and(|told| told.approvers.contains(name))
+                    || found.signers.iter().any(|(signer, _)| signer == name)
+            };
+            let mut bad = |words: String| {
+                tone = Tone::Bad;
+                words
+            };
+            parts.push(match name {
+                None => {
+                    bad(format!("your key {mine} is no approver's in this roster, its signature counts for nothing"))
+                }
+                Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
+                    bad(format!("you are {name}, WHO CAN'T COUNT for this one"))
+                }
+                Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
+                Some(_) => match told {
+                    Some(told) => format!("yours is number {}", told.approvers.len() + 1),
+                    None => format!("yours is number {}", found.signers.len() + 1),
+                },
+            });
+        }
+        if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
+            parts.push(format!("{} can't count", listed(&told.excluded.iter().collect::<Vec<_>>())));
+        }
+        let mut line = Line { tone, ..Line::always("signatures", Shown::text(&parts.join("; ")), &[]) };
+        if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals)) {
+            line.shows = vec!["definition.approvals.required".to_owned(), "definition.approvals.each".to_owned()];
+            line.shows.extend(paths("definition.approvals.from", definition.approvals.from.len()));
+            if definition.approvals.from.is_empty() {
+                line.shows.push("definition.approvals.from".to_owned());
+            }
+        }
+        self.always.push(line);
+        if let Some(told) = told.filter(|told| told.status != "pending") {
+            let held_up = told.held_up.as_ref().map_or_else(String::new, |why| format!(", held up ({why})"));
+            self.push("status", Shown::text(&format!("{}{held_up}", told.status)), &[]);
+        }
+    }
+
+    fn until(&mut self, signed: &Authorization, now: Timestamp) {
+        let left = signed.expires_at.unix() - now.unix();
+        let words = if left <= 0 { "EXPIRED".to_owned() } else { format!("{} left", span(left)) };
+        let mut text = format!("{} ({words})", signed.expires_at);
+        let mut shows = vec!["signed.predicate.expires_at".to_owned()];
+        if signed.expires_at.unix() - signed.issued_at.unix() != DEFAULT_WINDOW_S {
+            text.push_str(&format!(", issued {}", signed.issued_at));
+            shows.push("signed.predicate.issued_at".to_owned());
+        }
+        if signed.not_before != signed.issued_at {
+            text.push_str(&format!(", not before {}", signed.not_before));
+            shows.push("signed.predicate.not_before".to_owned());
+        }
+        let tone = if left <= 0 { Tone::Bad } else { Tone::Plain };
+        self.always.push(Line { tone, shows, ..Line::always("until", Shown::text(&text), &[]) });
+    }
+
+    fn trust(&mut self, sources: &Sources, found: &Derived) {
+        let roster = match &sources.roster {
+            RosterSource::None => "no roster".to_owned(),
+            RosterSource::Trusted(roster, from) => {
+                let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
+                format!("roster {} version {}{unguarded}, from {from}", roster.tables().name, roster.version())
+            }
+            RosterSource::BoundarysWord(roster) => {
+                format!("none: roster {} is the boundary's word", roster.digest())
+            }
+        };
+        let all = found.checks.len();
+        let holding = found.checks.iter().filter(|check| check.finding == Finding::Holds).count();
+        let checks = if holding == all {
+            format!("all {all} checks of this program hold")
+        } else {
+            format!("{} of {all} checks of this program DO NOT HOLD", all - holding)
+        };
+        let tone = match found.standing {
+            Standing::Sound if self.remarks.is_empty() => Tone::Good,
+            Standing::Sound => Tone::Plain,
+            Standing::NoTrust | Standing::Unsound => Tone::Bad,
+        };
+        let text = Shown::text(&format!("{roster}; {checks}"));
+        self.always.push(Line { tone, ..Line::always("trust", text, &[]) });
+    }
+}
+
+/// A parameter's name, and the sign between it and its value.
+fn label_of(key: &str) -> Shown {
+    Shown::path(&path_key(key))
+}
+
+/// A value in one line: the parts of an array or an object between brackets.
+fn folded(value: &Value) -> Shown {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            Shown::words("[").then(&Shown::joined(items.iter().map(folded), ", ")).and("]")
+        }
+        Value::Object(fields) if !fields.is_empty() => {
+            let fields = fields.iter().map(|(key, value)| Shown::quoted(key).and(": ").then(&folded(value)));
+            Shown::words("{").then(&Shown::joined(fields, ", ")).and("}")
+        }
+        _ => Shown::value(value),
+    }
+}
+
+/// How many parts a value has, and how many bytes: of a text its own, else of its canonical JSON.
+fn size_of(value: &Value) -> (String, Vec<u8>) {
+    let json = || canonical::to_canonical(value);
+    let (parts, bytes) = match value {
+        Value::String(text) => (String::new(), text.clone().into_bytes()),
+        Value::Array(items) => (counted(items.len(), "element") + ", ", json()),
+        Value::Object(fields) => (counted(fields.len(), "field") + ", ", json()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => (String::new(), json()),
+    };
+    (format!("{parts}{} bytes", bytes.len()), bytes)
+}
+
+/// A value in at most three lines, and whether that is all of it; else its two ends, size and digest.
+fn in_full(value: &Value) -> (Shown, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE {
+        return (shown, true);
+    }
+    let (size, bytes) = size_of(value);
+    (shown.ends(END).then(&Shown::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
+}
+
+/// A value in a row, and whether that is all of it; else its two ends and its size.
+fn in_row(value: &Value) -> (Shown, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE_IN_ROW {
+        return (shown, true);
+    }
+    (shown.ends(END_IN_ROW).then(&Shown::text(&format!(", {}", size_of(value).0))), false)
+}
+
+/// How a parameter differs from that of the last success; nothing where it does not.
+fn changed(was: Option<&Value>, now: &Value) -> Option<Shown> {
+    let Some(was) = was else { return Some(Shown::words("not there at the last success")) };
+    if was == now {
+        return None;
+    }
+    let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
+    if is_one(was) && is_one(now) {
+        return Some(Shown::words("last success: ").then(&Shown::value(was).cut(END)));
+    }
+    // Two long values may have the same ends, so that the places are named where they differ.
+    let parts = |value| {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        parts.into_iter().collect::<BTreeMap<String, &Value>>()
+    };
+    let (before, after) = (parts(was), parts(now));
+    let mut places: Vec<&str> =
+        after.iter().filter(|(path, part)| before.get(*path) != Some(part)).map(|(path, _)| &**path).collect();
+    places.extend(before.keys().filter(|path| !after.contains_key(*path)).map(String::as_str));
+    let more = places.len().saturating_sub(MOST_PLACES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let places = places.iter().take(MOST_PLACES).map(|path| if path.is_empty() { "the whole" } else { path });
+    let places: Vec<&str> = places.collect();
+    Some(Shown::words("differs from the last success at ").then(&Shown::text(&format!("{}{more}", places.join(", ")))))
+}
+
+/// So many places are named where a parameter differs from that of the last success.
+const MOST_PLACES: usize = 3;
+
+fn is_default(rule: &Approvals) -> bool {
+    rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
+}

@@ -1,0 +1,172 @@
+//! Everything about one proposal: gathered, derived, on a screen.
+
+use serde_json::{Value, json};
+
+use crate::boundary::view::{ProposalStatus, ProposalView};
+use crate::home::directories::Home;
+use crate::home::keys::Keys;
+use crate::home::trusted_rosters::{TrustArgs, trust_advice};
+use crate::record::validity::Timestamp;
+use crate::review::derive::derive;
+use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::gather::{BoundaryReader, Subject, gather};
+use crate::review::render::{decision, full};
+use crate::review::sources::Sources;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown};
+
+/// Everything about one proposal, derived and on a screen.
+#[derive(Debug)]
+pub struct Review {
+    /// What was gathered: `sources.payload` is the buffer that is signed.
+    pub sources: Sources,
+    /// What was found out.
+    pub found: Derived,
+}
+
+impl Review {
+    /// Gathers, derives and renders.
+    ///
+    /// # Errors
+    /// When the payload can't be had, or the trusted roster can't be read.
+    pub fn make(
+        subject: &Subject,
+        client: &impl BoundaryReader,
+        trust: &TrustArgs,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let mut sources = gather(subject, client, &trust.find()?)?;
+        let roster = sources.roster.roster();
+        sources.mine = keys
+            .all()
+            .map(|signer| signer.key().keyid())
+            .find(|keyid| roster.is_some_and(|roster| roster.approver_of(keyid).is_some()))
+            .or_else(|| keys.all().next().map(|signer| signer.key().keyid()));
+        let found = derive(&sources, now);
+        Ok(Self { sources, found })
+    }
+
+    /// The decision screen.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        decision(&self.sources, &self.found)
+    }
+
+    /// The decision screen below every signed field.
+    #[must_use]
+    pub fn full(&self) -> Screen {
+        full(&self.sources, &self.found)
+    }
+
+    /// What to do without trust.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
+    }
+
+    /// Why it may not be signed.
+    ///
+    /// # Errors
+    /// Unless it is sound.
+    pub fn check_sound(&self) -> Result<Sound, Failure> {
+        match self.found.standing {
+            Standing::Sound => Ok(Sound(())),
+            Standing::NoTrust => Err(Failure::new(
+                Exit::NoTrust,
+                format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()),
+            )),
+            Standing::Unsound => {
+                let why: Vec<_> = self
+                    .found
+                    .checks
+                    .iter()
+                    .filter_map(|check| match &check.finding {
+                        Finding::Holds => None,
+                        Finding::Fails(why) | Finding::NotChecked(why) => Some(format!("{}: {why}", check.what)),
+                    })
+                    .collect();
+                let why = Shown::text(&why.join("; "));
+                Err(Failure::new(Exit::Refused, format!("nothing was signed, this does not hold: {}", why.as_str())))
+            }
+        }
+    }
+
+    /// The object that `--json` prints.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let standing = match self.found.standing {
+            Standing::Sound => "sound",
+            Standing::NoTrust => "no-trust",
+            Standing::Unsound => "unsound",
+        };
+        let checks: Vec<_> = self
+            .found
+            .checks
+            .iter()
+            .map(|check| {
+                let (finding, why) = match &check.finding {
+                    Finding::Holds => ("holds", None),
+                    Finding::Fails(why) => ("fails", Some(why)),
+                    Finding::NotChecked(why) => ("not-checked", Some(why)),
+                };
+                json!({"what": check.what, "finding": finding, "why": why})
+            })
+            .collect();
+        json!({
+            "standing": standing,
+            "digest": self.found.digest,
+            "statement": self.found.payload,
+            "definition": self.found.definition.as_ref().map(|(_, value)| value),
+            "rules": self.found.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
+            "signed_by": self.found.signers.iter().map(|(name, keyid)| json!({"name": name, "keyid": keyid})).collect::<Vec<_>>(),
+            "roster": self.sources.roster.roster().map(|roster| json!({"digest": roster.digest(), "trusted": self.sources.roster.trusted().is_some()})),
+            "checks": checks,
+            "lines": self.found.lines.to_json(),
+            "fields": self.found.lines.fields.iter().map(|field| json!({"path": field.path, "value": field.value, "why": field.why.words()})).collect::<Vec<_>>(),
+            "missing": self.sources.missing,
+        })
+    }
+}
+
+/// All that was derived agrees with what is to be signed; only [`Review::check_sound`] makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct Sound(());
+
+/// Lets a proposal pass that can still be moved by a signature, or is one of those that the caller takes besides.
+///
+/// # Errors
+/// One line about how it ended.
+pub fn check_open(view: &ProposalView, takes: bool) -> Result<Open, Failure> {
+    if view.status == ProposalStatus::Pending || takes {
+        return Ok(Open(()));
+    }
+    let at = view.ended_at.map_or_else(String::new, |at| format!(" at {at}"));
+    let why = view.refusal.as_ref();
+    let how = match view.status {
+        ProposalStatus::Pending => "is pending".to_owned(),
+        ProposalStatus::Approved => "has all signatures that it needs".to_owned(),
+        ProposalStatus::Running => "has all signatures that it needs, and runs".to_owned(),
+        ProposalStatus::Finished => {
+            let outcome = view.outcome.as_ref().map_or_else(String::new, |outcome| format!(" ({})", outcome.status));
+            format!("ran and ended{at}{outcome}")
+        }
+        ProposalStatus::Denied => match why.and_then(|why| why.detail.strip_prefix("denied by ")) {
+            Some(names) => format!("was denied by {names}{at}"),
+            None => format!("was denied{at}"),
+        },
+        ProposalStatus::Expired => format!("expired at {}", view.expires_at),
+        ProposalStatus::Cancelled => format!("was withdrawn{at}"),
+        ProposalStatus::Refused => {
+            let why = why.map_or_else(String::new, |why| format!(" ({}: {})", why.code, why.detail));
+            format!("was refused{at}{why}")
+        }
+    };
+    let line = format!("{} {how}: nothing to sign", view.id);
+    Err(Failure::new(Exit::Refused, Shown::text(&line).as_str()))
+}
+
+/// A proposal is not over; only [`check_open`] makes it.
+#[derive(Debug)]
+pub struct Open(());

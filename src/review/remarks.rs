@@ -1,0 +1,330 @@
+//! What deserves a look before signing, and nothing else.
+
+use serde_json::Value;
+
+use crate::crypto::canonical::to_canonical;
+use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::review::comparison::Comparison;
+use crate::review::derived::{COVERED, Derived, Finding, TRUSTED};
+use crate::review::hidden::hidden;
+use crate::review::line::MOST_PARAMETERS;
+use crate::review::line::{Heaviness, Line};
+use crate::review::sources::{RosterSource, Sources};
+use crate::review::words::{PROC_FULL, paths, plain_or_quoted};
+use crate::terminal::screen::{Shown, leaves, path_key};
+
+/// The longest value, in bytes, that is read at a glance.
+const LONG: usize = 500;
+
+/// What the signed bytes say by themselves, whoever asks: also for a list.
+#[must_use]
+pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<Line> {
+    let mut remarks = host_needs(&signed.sandbox);
+    remarks.extend(of_permissions(signed));
+    let mut texts = texts_of(&serde_json::to_value(signed).unwrap_or_default(), "");
+    if let Some(definition) = definition {
+        texts.extend(texts_of(definition, "definition"));
+    }
+    remarks.extend(hidden_texts(&texts));
+    remarks.extend(long_values(&texts, &signed.params));
+    remarks.extend(only_above(&signed.params));
+    remarks
+}
+
+/// What a run gets of the host beyond an empty, closed sandbox.
+fn host_needs(profile: &Profile) -> Vec<Line> {
+    let mut remarks = Vec::new();
+    let field = |name: &str| format!("signed.predicate.sandbox.{name}");
+    let quoted = |items: &[String]| Shown::joined(items.iter().map(|item| Shown::quoted(item)), ", ");
+    let mut add = |heaviness, text, shows| remarks.push(Line::remark(heaviness, text, shows));
+    if let Some(reason) = &profile.off_reason {
+        let text =
+            Shown::words("THE SANDBOX IS OFF, the run can do on the host what its user can; the author's reason: ");
+        add(Heaviness::SandboxOff, text.then(&Shown::quoted(reason)), vec![field("off_reason")]);
+    }
+    if profile.run_as != ISOLATED {
+        let text = Shown::words("runs as the host's user ").then(&Shown::quoted(&profile.run_as));
+        add(Heaviness::HostIdentity, text, vec![field("run_as")]);
+    }
+    let written = paths(&field("write"), profile.write.len());
+    if profile.workdir == Workdir::InPlace {
+        let text = Shown::words("writes to live trees of the host, and what it writes there stays: ");
+        add(Heaviness::LiveTree, text.then(&quoted(&profile.write)), written);
+    } else if !profile.write.is_empty() {
+        let text = Shown::words(match profile.workdir {
+            Workdir::Private | Workdir::InPlace => "writes to the host: ",
+            Workdir::Copy => "reads, and writes to a private copy of: ",
+            Workdir::Overlay => "reads, and writes under an overlay of: ",
+        });
+        add(Heaviness::HostNeed, text.then(&quoted(&profile.write)), written);
+    }
+    match profile.network.mode {
+        NetworkMode::None => {}
+        NetworkMode::Allow => {
+            let text = Shown::words("reaches, through the boundary's proxy: ").then(&quoted(&profile.network.hosts));
+            add(Heaviness::Network, text, paths(&field("network.hosts"), profile.network.hosts.len()));
+        }
+        NetworkMode::Host => {
+            add(Heaviness::Network, Shown::words("reaches every network that the host reaches"), Vec::new());
+        }
+    }
+    let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
+    let missing: Vec<_> = missing.collect();
+    if profile.off_reason.is_none() && !missing.is_empty() {
+        let text = format!("runs also where the sandbox lacks: {}", missing.join(", "));
+        add(Heaviness::HostNeed, Shown::text(&text), Vec::new());
+    }
+    if !profile.read.is_empty() {
+        let text = Shown::words("reads of the host: ").then(&quoted(&profile.read));
+        add(Heaviness::HostNeed, text, paths(&field("read"), profile.read.len()));
+    }
+    if !profile.sockets.is_empty() {
+        let text = Shown::words("reaches sockets of the host: ").then(&quoted(&profile.sockets));
+        add(Heaviness::HostNeed, text, paths(&field("sockets"), profile.sockets.len()));
+    }
+    if profile.proc == Proc::Full {
+        let text = Shown::words("sees ").and(PROC_FULL).and(" (proc full)");
+        add(Heaviness::HostNeed, text, vec![field("proc")]);
+    }
+    remarks
+}
+
+/// What policy asks that a built-in list denies, or that can't be known. What no list names is a line of its own.
+fn of_permissions(signed: &Authorization) -> Vec<Line> {
+    let mut remarks = Vec::new();
+    for (why, heaviness) in
+        [(PermissionReason::Unknown, Heaviness::Unknowable), (PermissionReason::BuiltInDeny, Heaviness::BuiltInDenied)]
+    {
+        for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
+            let asked = asked(signed, kind, why);
+            if asked.is_empty() {
+                continue;
+            }
+            let names = Shown::joined(asked.iter().map(|(_, what)| plain_or_quoted(what)), ", ");
+            let text = Shown::words(verb(kind)).then(&names).and(match why {
+                PermissionReason::Unknown => ": not known before it runs; your signature allows whatever it is, once",
+                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => {
+                    ": denied by a built-in list; your signature allows it once"
+                }
+            });
+            let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
+            remarks.push(Line::remark(heaviness, text, shows));
+        }
+    }
+    remarks
+}
+
+/// The permissions of this kind that are asked for this reason, with their places.
+#[must_use]
+pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason) -> Vec<(usize, &str)> {
+    let permissions = signed.permissions.iter().enumerate();
+    let asked = permissions.filter(|(_, permission)| permission.kind == kind && permission.why == why);
+    asked.map(|(at, permission)| (at, permission.what.as_str())).collect()
+}
+
+/// The paths of a permission's three fields.
+#[must_use]
+pub fn permission_paths(at: usize) -> [String; 3] {
+    ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
+}
+
+/// What is done with a thing of this kind; nothing for a program, which is run.
+#[must_use]
+pub const fn verb(kind: PermissionKind) -> &'static str {
+    match kind {
+        PermissionKind::Run => "",
+        PermissionKind::Read => "reads ",
+        PermissionKind::Write => "writes ",
+        PermissionKind::Env => "takes from the environment ",
+    }
+}
+
+/// The texts of a document that somebody else wrote, and the names of its fields, each with its place.
+fn texts_of(document: &Value, prefix: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    leaves(document, String::new(), &mut found);
+    let mut texts = Vec::new();
+    for (path, value) in found {
+        let place = if prefix.is_empty() { path.trim_start_matches('.').to_owned() } else { format!("{prefix}{path}") };
+        if let Value::String(text) = value {
+            texts.push((place, text.clone()));
+        }
+    }
+    keys_of(document, prefix, &mut texts);
+    texts
+}
+
+fn keys_of(value: &Value, place: &str, texts: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if !key.is_ascii() || key.bytes().any(|c| c.is_ascii_control()) {
+                    texts.push((format!("a name in {place}"), key.clone()));
+                }
+                keys_of(value, if place.is_empty() { key } else { place }, texts);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys_of(item, place, texts)),
+        _ => {}
+    }
+}
+
+/// One remark for all texts with characters that a reader could miss.
+fn hidden_texts(texts: &[(String, String)]) -> Option<Line> {
+    let mut told: Vec<Shown> = Vec::new();
+    for (place, text) in texts {
+        let what = hidden(text);
+        if what.is_empty() {
+            continue;
+        }
+        let more = what.len().saturating_sub(MOST_KINDS);
+        let mut words =
+            Shown::text(&place_words(place)).and(" has ").then(&Shown::joined(what.into_iter().take(MOST_KINDS), ", "));
+        if more > 0 {
+            words = words.then(&Shown::text(&format!(" and {more} more")));
+        }
+        told.push(words);
+    }
+    if told.is_empty() {
+        return None;
+    }
+    let more = told.len().saturating_sub(MOST_PLACES);
+    let mut text = Shown::words("hidden text: ").then(&Shown::joined(told.into_iter().take(MOST_PLACES), "; "));
+    if more > 0 {
+        let fields = if more == 1 { "another field has" } else { &*format!("{more} other fields have") };
+        text = text.then(&Shown::text(&format!("; {fields} some too")));
+    }
+    Some(Line::remark(Heaviness::HiddenText, text, Vec::new()))
+}
+
+/// So many kinds of hidden text are named of one field, and so many fields: the rest is as escapes where it is shown.
+const MOST_KINDS: usize = 3;
+const MOST_PLACES: usize = 4;
+
+fn place_words(place: &str) -> String {
+    match place.strip_prefix("params.") {
+        Some(name) => format!("the parameter {name}"),
+        None if place == "definition.source" => "the script".to_owned(),
+        None if place == "definition.title" => "the title".to_owned(),
+        None if place == "reason" => "the reason".to_owned(),
+        None => place.to_owned(),
+    }
+}
+
+/// One remark for all values that are longer than a glance. The script is no value.
+fn long_values(texts: &[(String, String)], params: &Value) -> Option<Line> {
+    let texts = texts.iter().filter(|(place, _)| place != "definition.source");
+    let texts = texts.map(|(place, text)| (place_words(place), text.len()));
+    let folded = params.as_object().into_iter().flatten().filter(|(_, value)| value.is_array() || value.is_object());
+    let folded = folded.map(|(key, value)| (format!("the parameter {}", path_key(key)), to_canonical(value).len()));
+    let long = texts.chain(folded).filter(|(_, size)| *size > LONG);
+    let told: Vec<_> = long.map(|(place, size)| Shown::text(&format!("{place} has {size} bytes"))).collect();
+    let words = match told.len() {
+        0 => return None,
+        1 => ": read it whole",
+        _ => ": read them whole",
+    };
+    Some(Line::remark(Heaviness::LongValue, Shown::joined(told, ", ").and(words), Vec::new()))
+}
+
+/// The parameters that have no line on the decision screen.
+fn only_above(params: &Value) -> Option<Line> {
+    let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
+    if more == 0 {
+        return None;
+    }
+    let (are, them) = if more == 1 { ("parameter is", "it") } else { ("parameters are", "them") };
+    let text = format!("{more} {are} only above the script, under \"Values in full\": read {them} there");
+    Some(Line::remark(Heaviness::LongValue, Shown::text(&text), Vec::new()))
+}
+
+/// What the comparison with the last success comes to.
+#[must_use]
+pub fn of_comparison(sources: &Sources, signed: &Authorization, comparison: &Comparison) -> Vec<Line> {
+    let mut remarks = Vec::new();
+    match comparison {
+        Comparison::Unknown => {}
+        Comparison::First => {
+            let text = Shown::words("first run of this step: the boundary knows of no success");
+            remarks.push(Line::remark(Heaviness::FirstRun, text, Vec::new()));
+        }
+        Comparison::Since { changed, .. } if changed.is_empty() => {}
+        Comparison::Since { changed, .. } => {
+            let text =
+                format!("changed since the last success: {}; the difference is below the script", changed.join(", "));
+            remarks.push(Line::remark(Heaviness::Changed, Shown::text(&text), Vec::new()));
+        }
+    }
+    remarks.extend(masked(sources, signed));
+    remarks
+}
+
+/// What the last run's receipt says of denied names: a mask covers only the names that exist when a run starts.
+fn masked(sources: &Sources, signed: &Authorization) -> Option<Line> {
+    let last = sources.last.as_ref()?;
+    let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
+    let (heaviness, text) = match (last.masked.unwrap_or(0), last.masked_before) {
+        (_, Some(before)) => {
+            let text = format!(
+                "the last run masked none of the {} of the run before it: they were moved or removed, and a run may read them",
+                names(before)
+            );
+            (Heaviness::LiveTree, text)
+        }
+        (0, None) => return None,
+        (now, None) if signed.sandbox.deny.is_empty() => {
+            (Heaviness::LiveTree, format!("the last run masked {}, this profile masks none now", names(now)))
+        }
+        (now, None) => {
+            let text = format!("the last run masked {}; this run's mask is decided at its start", names(now));
+            (Heaviness::HostNeed, text)
+        }
+    };
+    Some(Line::remark(heaviness, Shown::text(&text), Vec::new()))
+}
+
+/// What does not hold, could not be looked into or is nobody's signature.
+#[must_use]
+pub fn of_checks(sources: &Sources, found: &Derived) -> Vec<Line> {
+    let mut remarks = Vec::new();
+    let mut add = |text: &str| remarks.push(Line::remark(Heaviness::Fails, Shown::text(text), Vec::new()));
+    let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
+    for check in &found.checks {
+        if let Finding::Fails(why) = &check.finding {
+            add(&format!("NOT TRUE: {}: {why}", check.what));
+        }
+    }
+    if no_trust {
+        add(
+            "You trust no roster for this boundary. Who may approve, who the boundary is and which policy holds is the \
+             boundary's own word. Nothing is signed like this.",
+        );
+    }
+    // What is missing for one reason is one remark.
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for missing in &sources.missing {
+        let (what, why) = missing.split_once(": ").unwrap_or((missing, ""));
+        match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, things)) => things.push(what),
+            None => reasons.push((why, vec![what])),
+        }
+    }
+    for (why, things) in reasons {
+        add(&format!("could not be had: {}: {why}", things.join(", ")));
+    }
+    let open = found.checks.iter().filter_map(|check| match &check.finding {
+        Finding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {
+            Some(format!("{} ({why})", check.what))
+        }
+        _ => None,
+    });
+    let open: Vec<_> = open.collect();
+    if !open.is_empty() {
+        add(&format!("not checked: {}", open.join("; ")));
+    }
+    for stranger in &found.strangers {
+        add(&format!("a signature in the file does not count: {stranger}"));
+    }
+    remarks
+}

@@ -1,0 +1,267 @@
+//! Draws a review: the decision screen, every field, and the few lines of a denial.
+//!
+//! Nothing is judged here. The script is first, because it may scroll; the decision is last, because it stays.
+
+use crate::record::enforcement::UNBOUNDED_WORDS;
+use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
+use crate::review::comparison::{Change, Comparison};
+use crate::review::derived::{Derived, Finding, Standing};
+use crate::review::line::{Line, Weight};
+use crate::review::line::{MOST_REMARKS, ROW};
+use crate::review::signed_field::Why;
+use crate::review::sources::Sources;
+use crate::review::words::{PROC_FULL, bytes, duration_ms};
+use crate::terminal::screen::{Screen, Shown, Tone};
+
+/// Where the script is, below what does not fit on the decision screen.
+pub const SCRIPT: &str = "Script";
+/// Where every field of the definition is.
+pub const DEFINITION: &str = "Definition, every field";
+/// Where every field of the payload is.
+pub const SIGNED: &str = "To be signed, every field";
+
+/// What the escapes mean that are not those of every shell.
+const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
+
+/// The decision screen.
+#[must_use]
+pub fn decision(sources: &Sources, found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(Tone::Strong, String::new(), lines.heading.clone());
+    let further = lines.remarks.get(MOST_REMARKS..).unwrap_or_default();
+    if !further.is_empty() {
+        screen.heading("Further remarks");
+        for (at, line) in further.iter().enumerate() {
+            screen.push(line.tone, format!("  {:>3}. ", at + 1 + MOST_REMARKS), line.text.clone());
+        }
+    }
+    if !lines.whole.is_empty() {
+        screen.heading("Values in full");
+        for value in &lines.whole {
+            screen.push(Tone::Plain, "    ".to_owned(), value.clone());
+        }
+    }
+    let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
+    let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
+    if further.is_empty() && lines.whole.is_empty() {
+        screen.push(Tone::Plain, String::new(), Shown::default());
+    } else {
+        screen.heading(SCRIPT);
+    }
+    match (source, &found.statement) {
+        (Some(source), _) => screen.source(&source),
+        (None, None) => screen.source(&raw()),
+        (None, Some(_)) => {
+            screen.say(Tone::Bad, "The definition is not shown: this program does not have one with the signed digest.")
+        }
+    }
+    if !lines.foot.as_str().is_empty() {
+        screen.push(Tone::Faint, " ".repeat(8), lines.foot.clone());
+    }
+    differences(&mut screen, &lines.comparison);
+    screen.push(Tone::Plain, String::new(), Shown::default());
+    for line in &lines.always {
+        draw(&mut screen, line);
+    }
+    remarks(&mut screen, &lines.remarks);
+    if found.standing != Standing::Sound {
+        let why = if found.standing == Standing::NoTrust { "no trusted roster" } else { "see the remarks" };
+        draw(
+            &mut screen,
+            &Line { tone: Tone::Bad, ..Line::always("verdict", Shown::words("NOT TO BE SIGNED: ").and(why), &[]) },
+        );
+    }
+    if screen.has_escapes() {
+        draw(&mut screen, &Line::always("escapes", Shown::words(ESCAPES), &[]));
+    }
+    // As wide as a terminal of 80 columns, so that it is never broken there.
+    screen.push(Tone::Strong, "  digest ".to_owned(), Shown::text(&found.digest.to_string()));
+    screen
+}
+
+/// The decision screen below the two complete lists of fields and all checks.
+#[must_use]
+pub fn full(sources: &Sources, found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    if let Some((_, definition)) = &found.definition {
+        screen.heading(DEFINITION);
+        screen.exact(definition, &[(".source", SCRIPT)]);
+    }
+    if let Some(payload) = &found.payload {
+        screen.heading(SIGNED);
+        screen.exact(payload, &[]);
+    }
+    let fields = &found.lines.fields;
+    if !fields.is_empty() {
+        screen.heading("Why a field is not on the decision screen");
+        let mut reasons: Vec<Why> = fields.iter().map(|field| field.why).collect();
+        reasons.retain(|why| !matches!(why, Why::Shown(_)));
+        let mut told: Vec<Why> = Vec::new();
+        for why in reasons {
+            if !told.contains(&why) {
+                told.push(why);
+                let paths: Vec<_> =
+                    fields.iter().filter(|field| field.why == why).map(|field| field.path.as_str()).collect();
+                screen.say(Tone::Plain, &format!("{}: {}", why.words(), paths.join(" ")));
+            }
+        }
+    }
+    if let Some(statement) = &found.statement {
+        screen.heading("Sandbox in words");
+        for line in profile_words(&statement.predicate.sandbox) {
+            screen.say(Tone::Plain, &line);
+        }
+    }
+    screen.heading("Checked by this program");
+    for check in &found.checks {
+        let (tone, word) = match check.finding {
+            Finding::Holds => (Tone::Plain, "holds"),
+            Finding::Fails(_) => (Tone::Bad, "NOT TRUE"),
+            Finding::NotChecked(_) => (Tone::Bad, "not checked"),
+        };
+        screen.push(tone, format!("  {word:<12}"), Shown::text(check.what));
+    }
+    screen.heading("Decision");
+    screen.extend(decision(sources, found));
+    screen
+}
+
+/// What somebody needs to say no: at most seven lines of 80 columns.
+#[must_use]
+pub fn brief(found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(Tone::Strong, String::new(), lines.heading.cut(78));
+    for name in ["parameters", "reason", "signatures"] {
+        let Some(line) = lines.always.iter().find(|line| line.name == name) else { continue };
+        if name == "parameters" && !lines.parameters.is_empty() {
+            for (at, text) in in_three_rows(&lines.parameters).into_iter().enumerate() {
+                draw(&mut screen, &Line { name: if at == 0 { name } else { "" }, text, ..line.clone() });
+            }
+        } else {
+            let rows = if name == "signatures" { 2 } else { 1 };
+            draw(&mut screen, &Line { text: line.text.cut(60 * rows), ..line.clone() });
+        }
+    }
+    screen
+}
+
+/// Up to nine parameters in at most three rows, and how many more there are.
+fn in_three_rows(parameters: &[Shown]) -> Vec<Shown> {
+    const ROWS: usize = 3;
+    const MOST_IN_ROW: usize = 3;
+    const BETWEEN: &str = ", ";
+    let in_row = parameters.len().div_ceil(ROWS).min(MOST_IN_ROW);
+    let mut cells: Vec<Shown> =
+        parameters.iter().take(ROWS * in_row).map(|text| text.cut(ROW / in_row - BETWEEN.len())).collect();
+    if parameters.len() > cells.len() {
+        cells.pop();
+        cells.push(Shown::text(&format!("and {} more", parameters.len() - cells.len())));
+    }
+    cells.chunks(in_row).map(|row| Shown::joined(row.iter().cloned(), BETWEEN)).collect()
+}
+
+fn draw(screen: &mut Screen, line: &Line) {
+    screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
+}
+
+/// The heaviest remarks, the first of them named; then how many stand above.
+fn remarks(screen: &mut Screen, remarks: &[Line]) {
+    for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
+        let name = if at == 0 { line.name } else { "" };
+        screen.push(line.tone, format!("  {name:<12}{}. ", at + 1), line.text.clone());
+    }
+    if remarks.len() > MOST_REMARKS {
+        let more = format!("and {} more above", remarks.len() - MOST_REMARKS);
+        screen.push(Tone::Bad, " ".repeat(14), Shown::text(&more));
+    }
+    if remarks.is_empty() {
+        draw(screen, &Line::always("remarks", Shown::words("none"), &[]));
+    }
+    debug_assert!(remarks.iter().all(|line| line.weight != Weight::Always));
+}
+
+/// What differs from the last success, right below the script.
+fn differences(screen: &mut Screen, comparison: &Comparison) {
+    let Comparison::Since { script, fields, .. } = comparison else { return };
+    for Change { was, number, text } in script.iter().chain(fields) {
+        let (tone, word) = if *was { (Tone::Bad, "was") } else { (Tone::Good, "now") };
+        let number = number.map_or(String::new(), |number| number.to_string());
+        screen.push(tone, format!("  {word} {number:>5} | "), text.clone());
+    }
+}
+
+/// A profile in words, a line each.
+#[must_use]
+pub fn profile_words(profile: &Profile) -> Vec<String> {
+    let list = |items: &[String], none: &str| {
+        if items.is_empty() {
+            none.to_owned()
+        } else {
+            items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
+    let workdir = match profile.workdir {
+        Workdir::Private => "an empty directory of its own, gone afterwards",
+        Workdir::Copy => "a private copy of the trees it writes, gone afterwards",
+        Workdir::Overlay => "the trees it writes, seen through an overlay that is gone afterwards",
+        Workdir::InPlace => {
+            "the live trees: what it writes stays, and a denied name holds as the tree was at its start"
+        }
+    };
+    let stays = match profile.workdir {
+        Workdir::Private | Workdir::InPlace => "writes to the host",
+        Workdir::Copy | Workdir::Overlay => "writes, and not to the host",
+    };
+    let network = match profile.network.mode {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Allow => format!("only {}", list(&profile.network.hosts, "nothing")),
+        NetworkMode::Host => "the host's, as it is".to_owned(),
+    };
+    // Where it is not required the run may be on the host's root.
+    let own_root = profile.require.contains(&Layer::Namespaces);
+    let proc = match profile.proc {
+        Proc::Minimal if own_root => "only its own processes",
+        Proc::Minimal => "only its own processes; without namespaces nothing, without Landlock too all of the host's",
+        Proc::Full => PROC_FULL,
+    };
+    let limits = &profile.limits;
+    let disk = match (profile.workdir, own_root) {
+        (Workdir::InPlace, _) => "what the host has: nothing bounds a live tree".to_owned(),
+        (_, true) => bytes(limits.disk_bytes),
+        (_, false) => format!("{}, without namespaces what the host has", bytes(limits.disk_bytes)),
+    };
+    let shared = bytes(limits.shared_memory_bytes());
+    let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
+    let off = profile.off_reason.iter().map(|reason| {
+        format!("THE SANDBOX IS OFF ({reason}): of the lines below only those of limits hold, and the end of the whole process tree")
+    });
+    let lines = vec![
+        format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
+        format!("reads of the host: {}", list(&profile.read, "nothing but what an interpreter needs")),
+        format!("{stays}: {}", list(&profile.write, "nothing")),
+        format!("stays out of reach: {}", list(&profile.deny, "no further pattern")),
+        format!("works in: {workdir}"),
+        format!("network: {network}"),
+        format!("sockets of the host: {}", list(&profile.sockets, "none")),
+        format!("sees of /proc: {proc}"),
+        format!("runs as: {}", if profile.run_as == ISOLATED { ISOLATED_WORDS } else { &profile.run_as }),
+        format!("at most time: {}", duration_ms(limits.wall_ms)),
+        format!("at most CPU: {}.{:03} of one{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+        format!("at most memory: {}{UNGROUPED}; then nothing bounds {UNBOUNDED_WORDS}", bytes(limits.memory_bytes)),
+        format!("at most processes: {}{counted}", limits.processes),
+        format!("at most a file: {}, of disk in all: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
+        format!("at most recorded output: {}", bytes(limits.output_bytes)),
+    ];
+    off.chain(lines).collect()
+}
+
+const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
+/// Which of the two holds is in the receipt.
+const UNGROUPED: &str = ", of each process alone where no control group holds the run";
+
+/// The kernel counts, and never refuses, what root has.
+const COUNTED: &str = ", not where it is the host's root and no control group holds the run";
+const COUNTED_WITHOUT_NAMESPACES: &str = ", without namespaces and a control group only where it has an id of its own";

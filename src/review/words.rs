@@ -1,0 +1,87 @@
+//! Amounts, rules and paths in words.
+
+use crate::record::ident::Name;
+use crate::record::step::Approvals;
+use crate::terminal::screen::Shown;
+
+/// What a run with the whole of /proc sees.
+pub const PROC_FULL: &str = "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, \
+     load, and the list of the kernel's keys";
+
+/// Exact: a unit only where it divides without rest.
+#[must_use]
+pub fn duration_ms(ms: u64) -> String {
+    match ms {
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
+        _ => format!("{ms} ms"),
+    }
+}
+
+/// Exact: a unit only where it divides without rest.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    match count {
+        0 => "0 bytes".to_owned(),
+        _ if count.is_multiple_of(1 << 30) => format!("{} GiB", count >> 30),
+        _ if count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
+        _ if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
+        _ => format!("{count} bytes"),
+    }
+}
+
+/// A quorum rule in words.
+#[must_use]
+pub fn rule_words(rule: &Approvals) -> String {
+    let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
+    let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
+    match (rule.each, groups.as_slice()) {
+        (_, []) => format!("{people} of whom policy names"),
+        (Some(true), _) => format!("{people} of each of {}, nobody filling two places", groups.join(", ")),
+        (_, [one]) => format!("{people} of {one}"),
+        _ => format!("{people} of {} (any of them)", groups.join(", ")),
+    }
+}
+
+/// Seconds in words.
+#[must_use]
+pub fn span(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// The paths of an array's elements.
+#[must_use]
+pub fn paths(array: &str, count: usize) -> Vec<String> {
+    if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
+}
+
+/// A word as it is, where nothing about it could be misread; else between quotes.
+#[must_use]
+pub fn plain_or_quoted(word: &str) -> Shown {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
+    if !word.is_empty() && word.bytes().all(plain) { Shown::text(word) } else { Shown::quoted(word) }
+}
+
+/// So many of something, in words.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    let many = match (count, what) {
+        (1, _) => "",
+        (_, what) if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {what}{many}")
+}
+
+pub(super) fn listed(names: &[&Name]) -> String {
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}

@@ -1,0 +1,25 @@
+//! How a run ended, in words.
+
+use crate::record::receipt::Outcome;
+
+/// How a run ended, in words.
+#[must_use]
+pub fn outcome_words(outcome: &Outcome) -> String {
+    let mut words = outcome.status.word().replace('_', " ");
+    if let Some(code) = outcome.exit_code {
+        words.push_str(&format!(", exit code {code}"));
+        if code == XFSZ_IN_A_SHELL {
+            words.push_str(" (a shell's code for a program that reached the limit file_bytes)");
+        }
+    }
+    if let Some(signal) = outcome.signal {
+        words.push_str(&format!(", signal {signal}"));
+    }
+    if let Some(limit) = &outcome.limit {
+        words.push_str(&format!(", limit {limit}"));
+    }
+    words
+}
+
+/// What shells exit with when SIGXFSZ ended their last command: a file reached the limit of its size.
+pub const XFSZ_IN_A_SHELL: u8 = 153;

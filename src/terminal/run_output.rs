@@ -1,0 +1,191 @@
+//! Output of a run, made safe for a terminal and for the log of a CI job.
+
+use crate::record::stream_name::StreamName;
+
+/// Output of a run on its way to a terminal: control characters, C1, bidi and bytes that are no UTF-8 become visible
+/// escapes, so that a step can't write to the approver's terminal as if it were this program. Newline and tab stay.
+#[derive(Debug, Default)]
+pub struct EscapedOutput {
+    tail: Vec<u8>,
+}
+
+impl EscapedOutput {
+    /// What may be printed of the next piece. The beginning of a character that is not complete yet is kept back.
+    pub fn feed(&mut self, piece: &[u8]) -> String {
+        let mut bytes = std::mem::take(&mut self.tail);
+        bytes.extend_from_slice(piece);
+        let mut out = String::new();
+        let mut rest = &bytes[..];
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(text) => {
+                    tame(text, &mut out);
+                    break;
+                }
+                Err(error) => {
+                    let (good, bad) = rest.split_at(error.valid_up_to());
+                    tame(&String::from_utf8_lossy(good), &mut out);
+                    let Some(length) = error.error_len() else {
+                        self.tail = bad.to_vec();
+                        break;
+                    };
+                    raw(&bad[..length], &mut out);
+                    rest = &bad[length..];
+                }
+            }
+        }
+        out
+    }
+
+    /// What is left at the end.
+    pub fn end(&mut self) -> String {
+        let mut out = String::new();
+        raw(&std::mem::take(&mut self.tail), &mut out);
+        out
+    }
+}
+
+fn tame(text: &str, out: &mut String) {
+    use std::fmt::Write as _;
+    for c in text.chars() {
+        let bidi = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if (c.is_control() && c != '\n' && c != '\t') || bidi {
+            let _ = if u32::from(c) < 0x80 {
+                write!(out, "\\x{:02x}", u32::from(c))
+            } else {
+                write!(out, "\\u{{{:x}}}", u32::from(c))
+            };
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+fn raw(bytes: &[u8], out: &mut String) {
+    use std::fmt::Write as _;
+    for byte in bytes {
+        let _ = write!(out, "\\x{byte:02x}");
+    }
+}
+
+/// Writes one character of each mark by which a CI system finds a command in a log as an escape.
+///
+/// GitHub reads `::name …` at the beginning of a line after blanks; GitHub and Azure read `##[name]` and `##vso[name]` anywhere
+/// in a line, TeamCity `##teamcity[name]`. The marks of GitLab, Buildkite and Jenkins begin with control characters, which
+/// [`EscapedOutput`] escapes.
+#[derive(Debug, Default)]
+pub struct CommandGuard {
+    out: LineSoFar,
+    err: LineSoFar,
+    /// The two streams as one: a job's log may be one file for both, and a mark be divided among them.
+    both: LineSoFar,
+}
+
+impl CommandGuard {
+    /// What may be printed of the next piece of a stream.
+    pub fn defuse(&mut self, stream: StreamName, text: &str) -> String {
+        use std::fmt::Write as _;
+        let Self { out, err, both } = self;
+        let own = match stream {
+            StreamName::Stdout => out,
+            StreamName::Stderr => err,
+        };
+        let mut defused = String::with_capacity(text.len());
+        for c in text.chars() {
+            if own.completes_mark(c) || both.completes_mark(c) {
+                let _ = write!(defused, "\\x{:02x}", u32::from(c));
+            } else {
+                defused.push(c);
+            }
+            own.push(c);
+            both.push(c);
+        }
+        defused
+    }
+
+    /// Something else ended the line on the standard error.
+    pub fn line_ended(&mut self) {
+        self.err = LineSoFar::default();
+        self.both = LineSoFar::default();
+    }
+}
+
+/// As much of a line as tells whether the next character completes a mark.
+#[derive(Debug, Default)]
+struct LineSoFar {
+    /// Something other than blanks has come.
+    begun: bool,
+    /// Blanks and one colon have come, nothing else.
+    colon: bool,
+    /// So many `#` came last; two is as good as more.
+    hashes: u8,
+}
+
+impl LineSoFar {
+    const fn completes_mark(&self, c: char) -> bool {
+        (self.colon && c == ':') || (self.hashes == 2 && (c == '[' || c.is_ascii_alphanumeric()))
+    }
+
+    fn push(&mut self, c: char) {
+        if c == '\n' {
+            *self = Self::default();
+            return;
+        }
+        self.colon = !self.begun && c == ':';
+        self.begun |= !c.is_whitespace();
+        self.hashes = if c == '#' { 2.min(self.hashes + 1) } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_cannot_write_to_the_terminal_as_this_program() {
+        let mut tamed = EscapedOutput::default();
+        assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
+        assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
+        assert_eq!(tamed.feed(b"\xff\xfe"), "\\xff\\xfe");
+        let mut split = String::new();
+        for byte in "é\u{1b}€".as_bytes() {
+            split += &tamed.feed(std::slice::from_ref(byte));
+        }
+        assert_eq!(split, "é\\x1b€");
+        assert_eq!(tamed.feed(b"\xe2\x82"), "");
+        assert_eq!(tamed.end(), "\\xe2\\x82");
+        assert_eq!(tamed.end(), "");
+    }
+
+    #[test]
+    fn a_run_cannot_give_a_command_to_the_ci_system() {
+        let defused = |pieces: &[(StreamName, &str)]| {
+            let mut guard = CommandGuard::default();
+            pieces.iter().map(|(stream, text)| guard.defuse(*stream, text)).collect::<String>()
+        };
+        use StreamName::{Stderr, Stdout};
+        for (text, expected) in [
+            ("::set-output name=a::b\n::x::\n", ":\\x3aset-output name=a::b\n:\\x3ax::\n"),
+            (" \t\u{3000}::add-mask::x", " \t\u{3000}:\\x3aadd-mask::x"),
+            ("a ##vso[task.setvariable variable=x]y", "a ##\\x76so[task.setvariable variable=x]y"),
+            ("##[group]x\n####[x]", "##\\x5bgroup]x\n####\\x5bx]"),
+            ("##teamcity[x]", "##\\x74eamcity[x]"),
+        ] {
+            assert_eq!(defused(&[(Stdout, text)]), expected);
+            // Byte by byte, and divided among two streams that go to one log.
+            let pieces: Vec<String> = text.chars().map(String::from).collect();
+            let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
+            assert_eq!(defused(&single), expected);
+            let turns = [Stdout, Stderr].into_iter().cycle();
+            let mixed: Vec<_> = turns.zip(&pieces).map(|(stream, piece)| (stream, piece.as_str())).collect();
+            let mixed = defused(&mixed);
+            assert!(mixed.lines().all(|line| !line.trim_start().starts_with("::")), "{mixed}");
+            assert!(!["##[", "##v", "##t"].iter().any(|mark| mixed.contains(mark)), "{mixed}");
+        }
+        // In logs of their own, the other stream is not in between.
+        assert_eq!(defused(&[(Stdout, "x"), (Stderr, "::a::")]), "x:\\x3aa::");
+        for harmless in ["std::vector\n", "# a\n## b\n### c\n", "a::b ##\n", "#[derive]\n", ": :\n"] {
+            assert_eq!(defused(&[(Stdout, harmless)]), harmless);
+        }
+    }
+}

@@ -1,0 +1,697 @@
+//! What is printed for people: escaped, framed, wrapped.
+//!
+//! Text from outside reaches a terminal only as [`Shown`]: printable ASCII in which every other character, and the
+//! backslash itself, is a visible escape. The mapping can be read backwards, so two texts that differ look different.
+//! Escapes: `\\`, `\n`, `\t`, `\r`, `\xNN` below U+0080, `\u{hex}` above, `\s{n}` for n blanks in a row.
+//!
+//! The lines of a script ([`Shown::source`]) keep their backslashes as the file has them. There every escape has braces,
+//! `\u{hex}`, `\s{n}` for blanks and `\s{ntabs}` for tabs; only a backslash before `u{` or `s{` is itself an escape.
+//!
+//! Lines are framed so that content can't pass for a frame: headings alone begin in column 0 with `==`, every other
+//! line with the program's own prefix, and a long line goes on after `+ ` below the end of its prefix.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// A text of printable ASCII (0x20 to 0x7E) that can be read backwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    /// Text from outside, escaped.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self(escape(text, false))
+    }
+
+    /// Text from outside, escaped and between double quotes.
+    #[must_use]
+    pub fn quoted(text: &str) -> Self {
+        Self(format!("\"{}\"", escape(text, true)))
+    }
+
+    /// A line of a script: its backslashes are as in the file.
+    #[must_use]
+    pub fn source(line: &str) -> Self {
+        Self(escape_source(line))
+    }
+
+    /// Words of the program's own, as they are: a `&'static str` can't be from outside.
+    #[must_use]
+    pub fn words(words: &'static str) -> Self {
+        debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
+        Self(words.to_owned())
+    }
+
+    /// This, then words of the program's own.
+    #[must_use]
+    pub fn and(self, words: &'static str) -> Self {
+        self.then(&Self::words(words))
+    }
+
+    /// These with `between` between them.
+    #[must_use]
+    pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
+        let mut all = Self::default();
+        for (at, part) in parts.into_iter().enumerate() {
+            all = if at == 0 { part } else { all.and(between).then(&part) };
+        }
+        all
+    }
+
+    /// Its two ends, `most` characters each, with dots between them. An escape is never cut.
+    #[must_use]
+    pub fn ends(&self, most: usize) -> Self {
+        let tokens = || {
+            std::iter::successors(first_token(&self.0).map(|first| (0, first)), |(at, token)| {
+                let at = at + token.len();
+                first_token(&self.0[at..]).map(|next| (at, next))
+            })
+        };
+        let head = tokens().map(|(at, token)| at + token.len()).take_while(|end| *end <= most).last().unwrap_or(0);
+        let tail = tokens().map(|(at, _)| at).find(|at| self.0.len() - at <= most).unwrap_or(self.0.len());
+        if head >= tail {
+            return self.clone();
+        }
+        Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
+    }
+
+    /// Its beginning in at most `most` characters, with dots where something is cut off. An escape is never cut.
+    #[must_use]
+    pub fn cut(&self, most: usize) -> Self {
+        if self.0.len() <= most {
+            return self.clone();
+        }
+        let mut end = 0;
+        while let Some(token) = first_token(&self.0[end..]).filter(|token| end + token.len() + 3 <= most) {
+            end += token.len();
+        }
+        Self(format!("{}...", &self.0[..end]))
+    }
+
+    /// A JSON value without parts: a quoted string, a number, `true`, `null`, `[]`, `{}`.
+    #[must_use]
+    pub fn value(value: &Value) -> Self {
+        match value {
+            Value::String(text) => Self::quoted(text),
+            Value::Array(_) => Self("[]".to_owned()),
+            Value::Object(_) => Self("{}".to_owned()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Self(value.to_string()),
+        }
+    }
+
+    /// A path of fields, made by [`path_key`] and indices, and the sign between it and its value.
+    #[must_use]
+    pub fn path(path: &str) -> Self {
+        let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
+        Self(format!("{} = ", if safe { path.to_owned() } else { escape(path, false) }))
+    }
+
+    /// This, then `more`.
+    #[must_use]
+    pub fn then(mut self, more: &Self) -> Self {
+        self.0.push_str(&more.0);
+        self
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How a line is to strike the eye. Nothing may be said by colour alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// As it is.
+    Plain,
+    /// A heading.
+    Strong,
+    /// Something that speaks against signing.
+    Bad,
+    /// Something that was checked and holds.
+    Good,
+    /// Secondary.
+    Faint,
+}
+
+impl Tone {
+    const fn sgr(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Strong => Some("\x1b[1m"),
+            Self::Bad => Some("\x1b[1;31m"),
+            Self::Good => Some("\x1b[32m"),
+            Self::Faint => Some("\x1b[2m"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    tone: Tone,
+    prefix: String,
+    content: Shown,
+}
+
+/// Lines to be printed, none longer than its source.
+#[derive(Debug, Clone, Default)]
+pub struct Screen {
+    lines: Vec<Line>,
+}
+
+impl Screen {
+    /// A heading after an empty line.
+    pub fn heading(&mut self, title: &'static str) {
+        if !self.lines.is_empty() {
+            self.push(Tone::Plain, String::new(), Shown::default());
+        }
+        self.push(Tone::Strong, format!("== {title} =="), Shown::default());
+    }
+
+    /// A sentence of the program's own, perhaps with text from outside in it.
+    pub fn say(&mut self, tone: Tone, sentence: &str) {
+        self.push(tone, "  ".to_owned(), Shown::text(sentence));
+    }
+
+    /// A named value.
+    pub fn field(&mut self, name: &'static str, value: &Shown) {
+        self.push(Tone::Plain, format!("  {name:<13} "), value.clone());
+    }
+
+    /// A named value that is to strike the eye.
+    pub fn field_in(&mut self, tone: Tone, name: &'static str, value: &Shown) {
+        self.push(tone, format!("  {name:<13} "), value.clone());
+    }
+
+    /// A line whose prefix is the program's own: printable ASCII that is not blanks and a plus sign.
+    pub fn push(&mut self, tone: Tone, prefix: String, content: Shown) {
+        let prefix = if prefix.bytes().all(|c| (0x20..0x7f).contains(&c)) { prefix } else { escape(&prefix, false) };
+        let content = match content.0.strip_prefix('+') {
+            Some(rest) if prefix.trim().is_empty() => Shown(format!("\\x2b{rest}")),
+            _ => content,
+        };
+        self.lines.push(Line { tone, prefix, content });
+    }
+
+    /// A text in full with line numbers, and how it ends.
+    pub fn numbered(&mut self, text: &str) {
+        self.source(text);
+        self.push(Tone::Faint, format!("  {:>5} = ", "end"), Shown::text(&size_words(text)));
+    }
+
+    /// The lines of a text with their numbers. [`size_words`] says how it ends.
+    pub fn source(&mut self, text: &str) {
+        for (at, line) in lines_of(text).0.iter().enumerate() {
+            self.push(Tone::Plain, format!("  {:>5} | ", at + 1), Shown::source(line));
+        }
+    }
+
+    /// Every field of a document, one a line: `path = value`. A field named in `elsewhere` is shown there in full.
+    pub fn exact(&mut self, document: &Value, elsewhere: &[(&str, &'static str)]) {
+        let mut found = Vec::new();
+        leaves(document, String::new(), &mut found);
+        for (path, value) in found {
+            let content = match elsewhere.iter().find(|(hidden, _)| *hidden == path) {
+                Some((_, place)) => Shown(format!("{path} is in full under: {place}")),
+                None => Shown(format!("{path} = ")).then(&Shown::value(value)),
+            };
+            self.push(Tone::Plain, "    ".to_owned(), content);
+        }
+    }
+
+    /// Whether a line has an escape that a reader may not know.
+    #[must_use]
+    pub fn has_escapes(&self) -> bool {
+        let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.0.contains(form));
+        self.lines.iter().any(rare)
+    }
+
+    /// Adds the lines of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+    }
+
+    /// The lines at most `width` columns wide, each ended by a newline; with SGR colours if asked.
+    #[must_use]
+    pub fn paint(&self, width: usize, colour: bool) -> String {
+        let mut out = String::new();
+        for line in &self.lines {
+            let sgr = line.tone.sgr().filter(|_| colour);
+            for physical in wrap(line, width) {
+                match sgr {
+                    Some(sgr) => {
+                        let _ = writeln!(out, "{sgr}{physical}\x1b[0m");
+                    }
+                    None => {
+                        let _ = writeln!(out, "{physical}");
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// How many lines and bytes a text has, and whether its last line ends.
+#[must_use]
+fn size_words(text: &str) -> String {
+    let (lines, ends) = lines_of(text);
+    let ending = if ends { "the last line ends with a newline" } else { "no newline at the end" };
+    format!("{} lines, {} bytes, {ending}", lines.len(), text.len())
+}
+
+/// The lines of a text, and whether the last one ends with a newline.
+#[must_use]
+pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    let ends = lines.len() > 1 && lines.last() == Some(&"");
+    if ends {
+        lines.pop();
+    }
+    (lines, ends)
+}
+
+/// The least room for content beside a prefix, whatever the terminal's width.
+const LEAST: usize = 24;
+/// A line is broken at a blank rather than within a word, unless the word is longer than this: a digest with its path is
+/// not.
+const WORD: usize = 96;
+/// Blanks that begin a line (indentation) are shown as they are up to this many.
+const INDENT: usize = 16;
+
+fn wrap(line: &Line, width: usize) -> Vec<String> {
+    let room = width.saturating_sub(line.prefix.len()).max(LEAST);
+    let mut physical = Vec::new();
+    let mut current = String::new();
+    let mut rest = line.content.as_str();
+    while let Some(token) = first_token(rest) {
+        if current.len() + token.len() > room && !current.is_empty() {
+            let next = break_off(&mut current);
+            physical.push(std::mem::replace(&mut current, next));
+        }
+        current.push_str(token);
+        rest = &rest[token.len()..];
+    }
+    physical.push(current);
+    let below = format!("{}+ ", " ".repeat(line.prefix.len().saturating_sub(2)));
+    physical
+        .into_iter()
+        .enumerate()
+        .map(|(at, part)| match (at, part.is_empty()) {
+            (0, true) => line.prefix.trim_end().to_owned(),
+            (0, false) => format!("{}{part}", line.prefix),
+            _ => format!("{below}{part}"),
+        })
+        .collect()
+}
+
+/// Takes off what goes to the next line: from the last blank on, when one is near the end. A blank at the end of a
+/// line would not be seen: it begins the next one.
+fn break_off(line: &mut String) -> String {
+    let near = line.rfind(' ').filter(|at| line.len() - at <= WORD).unwrap_or(line.len());
+    let kept = line[..near].trim_end_matches(' ').len();
+    if kept == 0 { String::new() } else { line.split_off(kept) }
+}
+
+/// One character or one whole escape; an escape is never cut.
+fn first_token(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let length = match bytes {
+        [] => return None,
+        [b'\\', b'u' | b's', b'{', ..] => text.find('}').map_or(text.len(), |at| at + 1),
+        [b'\\', b'x', ..] => 4,
+        [b'\\', _, ..] => 2,
+        _ => 1,
+    };
+    Some(text.get(..length).unwrap_or(text))
+}
+
+fn escape(text: &str, quoted: bool) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if c == ' ' {
+            let run = rest.len() - rest.trim_start_matches(' ').len();
+            let (begins, ends) = (rest.len() == text.len(), run == rest.len());
+            if !ends && (run <= 2 || (begins && run <= INDENT)) {
+                out.push_str(&rest[..run]);
+            } else {
+                let _ = write!(out, "\\s{{{run}}}");
+            }
+            rest = &rest[run..];
+            continue;
+        }
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' if quoted => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x21'..='\x7e' => out.push(c),
+            _ if u32::from(c) < 0x80 => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            _ => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+fn escape_source(line: &str) -> String {
+    let mut out = String::with_capacity(line.len() + 8);
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        let run = rest.len() - rest.trim_start_matches(c).len();
+        match c {
+            ' ' => {
+                let (begins, ends) = (rest.len() == line.len(), run == rest.len());
+                if !ends && (run <= 2 || (begins && run <= INDENT)) {
+                    out.push_str(&rest[..run]);
+                } else {
+                    let _ = write!(out, "\\s{{{run}}}");
+                }
+                rest = &rest[run..];
+                continue;
+            }
+            '\t' => {
+                let _ = write!(out, "\\s{{{run}tab{}}}", if run == 1 { "" } else { "s" });
+                rest = &rest[run..];
+                continue;
+            }
+            '\\' if !["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => out.push(c),
+            '\x21'..='\x7e' if c != '\\' => out.push(c),
+            _ => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// The leaves of a document with their paths: `.key` for a field, `[n]` for an element. A key's characters other
+/// than letters, digits, `_` and `-` are escaped in the path, an empty key is `\e`.
+pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                leaves(value, format!("{path}.{}", path_key(key)), found);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (at, value) in items.iter().enumerate() {
+                leaves(value, format!("{path}[{at}]"), found);
+            }
+        }
+        _ => found.push((path, value)),
+    }
+}
+
+/// A key as it stands in a path.
+#[must_use]
+pub fn path_key(key: &str) -> String {
+    if key.is_empty() {
+        return "\\e".to_owned();
+    }
+    let mut out = String::new();
+    for c in key.chars() {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        }
+    }
+    out
+}
+
+/// The backward reading of what is printed: only tests need it, and it is what proves that nothing can hide.
+#[cfg(test)]
+pub(crate) mod backwards {
+    use serde_json::{Map, Value};
+
+    /// Joins wrapped lines: each with the section that it stands in.
+    pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
+        let mut lines: Vec<(String, String)> = Vec::new();
+        let mut section = String::new();
+        for physical in painted.lines() {
+            if let Some(title) = physical.strip_prefix("== ").and_then(|rest| rest.strip_suffix(" ==")) {
+                section = title.to_owned();
+            } else if let Some(more) = physical.trim_start_matches(' ').strip_prefix("+ ") {
+                lines.last_mut().expect("a line to go on from").1.push_str(more);
+            } else {
+                lines.push((section.clone(), physical.to_owned()));
+            }
+        }
+        lines
+    }
+
+    fn unescape(text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(token) = super::first_token(rest) {
+            rest = &rest[token.len()..];
+            let inner = || token[3..].trim_end_matches('}');
+            match token.as_bytes() {
+                [b'\\', b'u', ..] => {
+                    let code = u32::from_str_radix(inner(), 16).expect("hex");
+                    out.push(char::from_u32(code).expect("a character"));
+                }
+                [b'\\', b's', ..] => out.push_str(&" ".repeat(inner().parse().expect("a count"))),
+                [b'\\', b'x', ..] => out.push(char::from(u8::from_str_radix(&token[2..], 16).expect("hex"))),
+                [b'\\', b'n'] => out.push('\n'),
+                [b'\\', b'r'] => out.push('\r'),
+                [b'\\', b't'] => out.push('\t'),
+                [b'\\', _] => out.push_str(&token[1..]),
+                _ => out.push_str(token),
+            }
+        }
+        out
+    }
+
+    /// Reads a line of a script back.
+    fn unescape_source(text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let form = ["\\u{", "\\s{"].iter().position(|form| rest.starts_with(form));
+            let Some(form) = form else {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            };
+            let (inner, more) = rest[3..].split_once('}').expect("a closing brace");
+            let (count, what) = match inner.split_once("tab") {
+                Some((count, _)) => (count, "\t"),
+                None => (inner, " "),
+            };
+            match form {
+                0 => {
+                    let code = u32::from_str_radix(inner, 16).expect("hex");
+                    out.push(char::from_u32(code).expect("a character"));
+                }
+                _ => out.push_str(&what.repeat(count.parse().expect("a count"))),
+            }
+            rest = more;
+        }
+        out
+    }
+
+    fn value(text: &str) -> Value {
+        match text {
+            "[]" => Value::Array(Vec::new()),
+            "{}" => Value::Object(Map::new()),
+            _ => match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(inner) => Value::String(unescape(inner)),
+                None => serde_json::from_str(text).expect("a number, true, false or null"),
+            },
+        }
+    }
+
+    fn put(place: &mut Value, path: &str, leaf: Value) {
+        if let Some(rest) = path.strip_prefix('.') {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            let key = if &rest[..end] == "\\e" { String::new() } else { unescape(&rest[..end]) };
+            if place.is_null() {
+                *place = Value::Object(Map::new());
+            }
+            put(place.as_object_mut().expect("an object").entry(key).or_insert(Value::Null), &rest[end..], leaf);
+        } else if let Some(rest) = path.strip_prefix('[') {
+            let end = rest.find(']').expect("a closing bracket");
+            let at: usize = rest[..end].parse().expect("an index");
+            if place.is_null() {
+                *place = Value::Array(Vec::new());
+            }
+            let items = place.as_array_mut().expect("an array");
+            if at == items.len() {
+                items.push(Value::Null);
+            }
+            put(&mut items[at], &rest[end + 1..], leaf);
+        } else {
+            *place = leaf;
+        }
+    }
+
+    /// Reads a document back from the lines of [`super::Screen::exact`], with what stands elsewhere.
+    pub(crate) fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
+        let mut whole = Value::Null;
+        for line in lines {
+            let line = line.strip_prefix("    ").expect("the prefix");
+            if let Some((path, leaf)) = line.split_once(" = ") {
+                put(&mut whole, path, value(leaf));
+            } else {
+                let (path, _) = line.split_once(" is in full under: ").expect("a place");
+                let (_, leaf) = elsewhere.iter().find(|(hidden, _)| *hidden == path).expect("known");
+                put(&mut whole, path, leaf.clone());
+            }
+        }
+        whole
+    }
+
+    /// Reads a text back from the lines of [`super::Screen::numbered`].
+    pub(crate) fn numbered(lines: &[&str]) -> String {
+        let mut text = Vec::new();
+        let mut newline = false;
+        for line in lines {
+            if line.get(7..10) == Some(" = ") {
+                newline = line.ends_with("ends with a newline");
+            } else {
+                text.push(unescape_source(line.get(10..).unwrap_or("")));
+            }
+        }
+        text.join("\n") + if newline { "\n" } else { "" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn painted(text: &str, width: usize) -> String {
+        let mut screen = Screen::default();
+        screen.numbered(text);
+        screen.paint(width, false)
+    }
+
+    #[test]
+    fn tricks_become_visible() {
+        assert_eq!(Shown::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
+        assert_eq!(Shown::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
+        assert_eq!(Shown::text("    indented").as_str(), "    indented");
+        assert_eq!(Shown::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
+        assert_eq!(Shown::text("    ").as_str(), r"\s{4}");
+        assert_eq!(Shown::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
+        assert_eq!(Shown::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
+    }
+
+    #[test]
+    fn a_backslash_of_a_script_reads_as_in_the_file() {
+        for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
+            assert_eq!(Shown::source(same).as_str(), same);
+        }
+        assert_eq!(Shown::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
+        assert_eq!(Shown::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
+        assert_eq!(Shown::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_escapes() {
+        let text = Shown::text(&"\u{202e}".repeat(20));
+        assert_eq!(text.cut(20).as_str(), r"\u{202e}\u{202e}...");
+        assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
+        assert_eq!(Shown::text("a long text").ends(3).as_str(), "a l...ext");
+        assert_eq!(Shown::text("short").ends(5).as_str(), "short");
+        assert_eq!(Shown::text("short").cut(5).as_str(), "short");
+    }
+
+    #[test]
+    fn an_escape_is_never_cut_and_no_line_ends_with_a_blank() {
+        let text = "\u{202e}".repeat(20) + " x y z ".repeat(9).as_str();
+        for width in 34..60 {
+            let painted = painted(&text, width);
+            for line in painted.lines() {
+                assert!(line.len() <= width, "{width}: {line}");
+                assert!(!line.ends_with(' '), "{line:?}");
+                assert_eq!(line.matches("\\u{").count(), line.matches("\\u{202e}").count(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn how_a_text_ends_is_said() {
+        let all: Vec<String> = ["", "\n", "a", "a\n", "a\n\n", "\na"].iter().map(|text| painted(text, 80)).collect();
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other != one), "{one}");
+        }
+    }
+
+    fn nasty() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("\n".to_owned()),
+            Just("\t".to_owned()),
+            Just("\\".to_owned()),
+            Just("\"".to_owned()),
+            Just("  + ".to_owned()),
+            Just("== Summary ==".to_owned()),
+            Just("\\s{3}".to_owned()),
+            Just("\\s{1tab}".to_owned()),
+            Just("\\u{202e}".to_owned()),
+            Just("\u{202e}".to_owned()),
+            Just("\x1b[31m".to_owned()),
+            Just("      1 | ".to_owned()),
+            Just(" = ".to_owned()),
+            Just("\u{1f600}".to_owned()),
+            " {0,20}",
+            "[ -~]{0,12}",
+            any::<char>().prop_map(String::from),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    fn documents() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            nasty().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(nasty(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn promise_4_only_the_safe_alphabet_is_printed(text in nasty(), width in 30_usize..120) {
+            let painted = painted(&text, width);
+            prop_assert!(painted.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
+            let lines = backwards::logical(&painted);
+            let lines: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+            prop_assert_eq!(backwards::numbered(&lines), text);
+        }
+
+        #[test]
+        fn every_document_can_be_read_backwards(document in documents(), width in 30_usize..120) {
+            let mut screen = Screen::default();
+            screen.exact(&document, &[]);
+            let painted = screen.paint(width, false);
+            prop_assert!(painted.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
+            let lines = backwards::logical(&painted);
+            let lines: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+            prop_assert_eq!(backwards::document(&lines, &[]), document);
+        }
+    }
+}

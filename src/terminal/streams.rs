@@ -1,0 +1,197 @@
+//! The standard streams: data goes to the output, messages to the standard error, colour only to a terminal.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::screen::{Screen, Shown};
+
+/// The standard streams of this process, and how to print to them.
+#[derive(Debug, Clone)]
+pub struct Terminal {
+    /// JSON for programs.
+    pub json: bool,
+    colour: bool,
+    width: usize,
+    out_is_terminal: bool,
+    err_is_terminal: bool,
+}
+
+/// The width where there is no terminal to ask.
+const WIDTH: usize = 100;
+
+impl Terminal {
+    /// For the standard streams of this process.
+    #[must_use]
+    pub fn new(json: bool) -> Self {
+        let out_is_terminal = io::stdout().is_terminal();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        Self {
+            json,
+            colour: out_is_terminal && !plain,
+            width: if width == 0 { WIDTH } else { width },
+            out_is_terminal,
+            err_is_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether the standard output is a terminal, which text from outside could attack.
+    #[must_use]
+    pub const fn out_is_terminal(&self) -> bool {
+        self.out_is_terminal
+    }
+
+    /// Whether the standard error is a terminal.
+    #[must_use]
+    pub const fn err_is_terminal(&self) -> bool {
+        self.err_is_terminal
+    }
+
+    /// How many columns a line may have.
+    #[must_use]
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Prints a screen.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn show(&self, screen: &Screen) -> Result<(), Failure> {
+        self.put(screen.paint(self.width, self.colour).as_bytes())
+    }
+
+    /// Prints a long screen: at a terminal through `$PAGER`, where it names one.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn page(&self, screen: &Screen) -> Result<(), Failure> {
+        let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
+        let Some(pager) = pager else { return self.show(screen) };
+        // As git does: the user's own command line. Without colours, which not every pager passes on.
+        let child = Command::new("/bin/sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn();
+        let Ok(mut child) = child else { return self.show(screen) };
+        if let Some(mut input) = child.stdin.take() {
+            // A reader who leaves the pager before the end has seen enough.
+            let _ = input.write_all(screen.paint(self.width, false).as_bytes());
+        }
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Prints a screen whose lines are wrapped on a terminal only: in a log or a report a line is one thing, and a digest
+    /// can be searched for.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn show_lines(&self, screen: &Screen) -> Result<(), Failure> {
+        let width = if self.out_is_terminal { self.width } else { usize::MAX };
+        self.put(screen.paint(width, self.colour).as_bytes())
+    }
+
+    /// Prints a screen on the standard error, when the standard output is for data.
+    pub fn show_aside(&self, screen: &Screen) {
+        let _ = io::stderr().write_all(screen.paint(self.width, false).as_bytes());
+    }
+
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn put(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Prints a line; what of it is from outside must be [`Shown`].
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn line(&self, line: &str) -> Result<(), Failure> {
+        self.put(format!("{line}\n").as_bytes())
+    }
+
+    /// Prints a JSON object on one line.
+    ///
+    /// # Errors
+    /// When the standard output can't be written.
+    pub fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        self.line(&text)
+    }
+
+    /// Says something to a person. A standard error that can't be written is no reason to stop.
+    pub fn say(&self, words: &str) {
+        let _ = writeln!(io::stderr(), "{}", Shown::text(words).as_str());
+    }
+
+    /// Says why a command failed.
+    pub fn fail(&self, failure: &Failure) {
+        if failure.quiet {
+            return;
+        }
+        if self.json {
+            let _ = self.object(&failure.to_json());
+        } else {
+            let _ = writeln!(
+                io::stderr(),
+                "countersign: {}",
+                failure.message.replace(|c: char| c.is_control() && c != '\n', "?")
+            );
+        }
+    }
+
+    /// Asks the person at the terminal, not whatever the standard input is; what was typed ahead does not count.
+    ///
+    /// # Errors
+    /// When there is no terminal.
+    pub fn ask(&self, question: &str, instead: &str) -> Result<String, Failure> {
+        let no_terminal =
+            |error: io::Error| Failure::usage(format!("there is no terminal to ask at ({error}); {instead}"));
+        let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
+        let _ = rustix::termios::tcflush(&terminal, rustix::termios::QueueSelector::IFlush);
+        write!(terminal, "{question} ").map_err(no_terminal)?;
+        terminal.flush().map_err(no_terminal)?;
+        let mut answer = String::new();
+        BufReader::new(io::Read::take(terminal, 256)).read_line(&mut answer).map_err(no_terminal)?;
+        Ok(answer.trim().to_owned())
+    }
+}
+
+/// Writes a file that the user named; `-` is the standard output. An existing file is not replaced.
+///
+/// # Errors
+/// When it exists or can't be written.
+pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        return terminal.put(bytes);
+    }
+    let place = Shown::text(&path.to_string_lossy());
+    let failed = |error: io::Error| {
+        let advice = if error.kind() == io::ErrorKind::AlreadyExists { "; choose another name" } else { "" };
+        Failure::usage(format!("can't write {}: {error}{advice}", place.as_str()))
+    };
+    let mut file = File::options().write(true).create_new(true).open(path).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// A field of a JSON object as text, for tables.
+#[must_use]
+pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Prints a line to the standard error. If it can't be written, nothing happens.
+pub fn eprintln_quietly(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
