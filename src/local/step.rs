@@ -34,7 +34,7 @@ const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN
 const TRIES: usize = 3;
 
 /// The way through a runbook.
-pub struct Walk<'a> {
+pub struct RunbookWalk<'a> {
     project: &'a Project,
     runbook: &'a Runbook,
     rules: &'a Rules,
@@ -49,7 +49,7 @@ pub struct Walk<'a> {
     terminal: &'a Terminal,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> RunbookWalk<'a> {
     /// Begins before the first step: no question is answered yet.
     #[must_use]
     pub fn new(
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Walk<'_> {
+impl RunbookWalk<'_> {
     /// Takes one step to its end.
     ///
     /// # Errors

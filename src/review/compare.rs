@@ -8,7 +8,7 @@ use crate::crypto::digest::StepDigest;
 use crate::crypto::{canonical, json};
 use crate::record::authorization::{Authorization, PermissionKind};
 use crate::record::step::{MAX_DEFINITION_BYTES, StepDefinition};
-use crate::review::comparison::{Change, Comparison};
+use crate::review::comparison::{Comparison, Difference};
 use crate::review::derived::Derived;
 use crate::review::sources::{LastRun, Sources};
 use crate::review::words::counted;
@@ -85,7 +85,7 @@ fn without_source(definition: &Value) -> Value {
     definition
 }
 
-fn lines_diff(old: &str, new: &str) -> Vec<Change> {
+fn lines_diff(old: &str, new: &str) -> Vec<Difference> {
     let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
     let (old, new) = (lines(old), lines(new));
     // One algorithm: a text's own comparison brings them all into the program.
@@ -103,12 +103,12 @@ fn lines_diff(old: &str, new: &str) -> Vec<Change> {
             Some(line) => Shown::source(line),
             None => Shown::source(text).and(" (no newline at the end)"),
         };
-        Some(Change { was, number: index.map(|index| index + 1), text })
+        Some(Difference { was, number: index.map(|index| index + 1), text })
     });
     changes.collect()
 }
 
-fn fields_diff(old: &Value, new: &Value) -> Vec<Change> {
+fn fields_diff(old: &Value, new: &Value) -> Vec<Difference> {
     let list = |document: &Value| -> Vec<Shown> {
         let mut found = Vec::new();
         leaves(document, String::new(), &mut found);
@@ -116,7 +116,7 @@ fn fields_diff(old: &Value, new: &Value) -> Vec<Change> {
         found.map(|(path, value)| Shown::path(path.trim_start_matches('.')).then(&Shown::value(value))).collect()
     };
     let (old, new) = (list(old), list(new));
-    let change = |was: bool| move |text: &Shown| Change { was, number: None, text: text.clone() };
+    let change = |was: bool| move |text: &Shown| Difference { was, number: None, text: text.clone() };
     let gone = old.iter().filter(|leaf| !new.contains(leaf)).map(change(true));
     let come = new.iter().filter(|leaf| !old.contains(leaf)).map(change(false));
     gone.chain(come).collect()

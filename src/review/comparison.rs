@@ -19,15 +19,15 @@ pub enum Comparison {
         /// What is not the same, each in a few words.
         changed: Vec<String>,
         /// The lines of the script that differ.
-        script: Vec<Change>,
+        script: Vec<Difference>,
         /// Other fields that differ.
-        fields: Vec<Change>,
+        fields: Vec<Difference>,
     },
 }
 
 /// A line or field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct Difference {
     /// Whether it is how it was, and not how it is now.
     pub was: bool,
     /// The line's number; none for a field.

@@ -11,12 +11,12 @@ use crate::record::profile::{Limits, Profile, STRICT};
 use crate::record::validity::DEFAULT_WINDOW_S;
 use crate::review::derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
 use crate::review::line::Lines;
-use crate::review::signed_field::{Field, Why};
+use crate::review::signed_field::{SignedField, Why};
 use crate::terminal::screen::leaves;
 
 /// Every field of what is signed, and of the definition whose digest is signed.
 #[must_use]
-pub fn fields(found: &Derived, lines: &Lines) -> Vec<Field> {
+pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
     let Some(ground) = Ground::of(found) else { return Vec::new() };
     let mut places: BTreeMap<&str, &'static str> =
         lines.heading_shows.iter().map(|path| (path.as_str(), "heading")).collect();
@@ -33,7 +33,7 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<Field> {
         for (path, value) in signed {
             let name = format!("signed{path}");
             let why = shown(&name).or_else(|| ground.of_payload(&path, value)).unwrap_or(Why::Nowhere);
-            all.push(Field { path: name, value: value.clone(), why });
+            all.push(SignedField { path: name, value: value.clone(), why });
         }
     }
     if let Some((_, definition)) = &found.definition {
@@ -42,7 +42,7 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<Field> {
         for (path, value) in brought {
             let name = format!("definition{path}");
             let why = shown(&name).or_else(|| ground.of_definition(&path, value)).unwrap_or(Why::Nowhere);
-            all.push(Field { path: name, value: value.clone(), why });
+            all.push(SignedField { path: name, value: value.clone(), why });
         }
     }
     all

@@ -21,9 +21,11 @@ use crate::record::step::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
 use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::registry::parameters::ParameterSchema;
 use crate::review::coverage;
-use crate::review::derived::{COVERED, Check, Derived, Finding, SANDBOX, SCRIPT_DIGEST, SEALED, Standing, TRUSTED};
+use crate::review::derived::{
+    COVERED, Derived, Finding, ReviewCheck, SANDBOX, SCRIPT_DIGEST, SEALED, Standing, TRUSTED,
+};
 use crate::review::line::Lines;
-use crate::review::signed_field::{Field, Why};
+use crate::review::signed_field::{SignedField, Why};
 use crate::review::sources::Sources;
 
 /// Finds out all that can be found out.
@@ -90,7 +92,7 @@ impl Derived {
     }
 
     /// Every signed field is shown, or follows from what is shown.
-    pub(super) fn covered(&mut self, fields: &[Field]) {
+    pub(super) fn covered(&mut self, fields: &[SignedField]) {
         let nowhere = fields.iter().filter(|field| field.why == Why::Nowhere).map(|field| field.path.as_str());
         let nowhere: Vec<_> = nowhere.collect();
         let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, Why::Open(_)));
@@ -105,7 +107,7 @@ impl Derived {
     }
 
     fn note(&mut self, what: &'static str, finding: Finding) {
-        self.checks.push(Check { what, finding });
+        self.checks.push(ReviewCheck { what, finding });
     }
 
     /// The definition is the signed one, and parameters and script are what it makes of them.

@@ -13,7 +13,7 @@ use crate::review::line::Lines;
 
 /// One thing that was looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct ReviewCheck {
     /// What.
     pub what: &'static str,
     /// What came of it.
@@ -62,7 +62,7 @@ pub struct Derived {
     /// Signatures that are of nobody known, or do not verify.
     pub strangers: Vec<String>,
     /// Every check, in order.
-    pub checks: Vec<Check>,
+    pub checks: Vec<ReviewCheck>,
     /// Whether this may be signed.
     pub standing: Standing,
     /// What a face draws.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::review::comparison::Comparison;
-use crate::review::signed_field::Field;
+use crate::review::signed_field::SignedField;
 use crate::terminal::screen::{Shown, Tone};
 
 /// How much a line weighs.
@@ -130,7 +130,7 @@ pub struct Lines {
     /// The remarks, heaviest first.
     pub remarks: Vec<Line>,
     /// Every signed field, and where it is shown or why it need not be.
-    pub fields: Vec<Field>,
+    pub fields: Vec<SignedField>,
 }
 
 /// At most this many remarks are above the question.

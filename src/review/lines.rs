@@ -18,7 +18,7 @@ use crate::review::coverage::Ground;
 use crate::review::derived::{Derived, Finding, Standing};
 use crate::review::line::{Line, Lines, MOST_PARAMETERS, ROW, Weight};
 use crate::review::remarks;
-use crate::review::signed_field::{Field, Why};
+use crate::review::signed_field::{SignedField, Why};
 use crate::review::sources::{RosterSource, Sources};
 use crate::review::words::{bytes, counted, duration_ms, listed, paths, plain_or_quoted, rule_words, span};
 use crate::terminal::screen::{Shown, Tone, leaves, lines_of, path_key};
@@ -64,7 +64,7 @@ impl Lines {
     }
 
     /// Adds what the checks came to.
-    pub fn conclude(&mut self, sources: &Sources, found: &Derived, fields: Vec<Field>) {
+    pub fn conclude(&mut self, sources: &Sources, found: &Derived, fields: Vec<SignedField>) {
         self.remarks.extend(remarks::of_checks(sources, found));
         self.remarks.sort_by_key(|line| match line.weight {
             Weight::Remark(heaviness) => Some(heaviness),

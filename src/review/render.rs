@@ -4,7 +4,7 @@
 
 use crate::record::enforcement::UNBOUNDED_WORDS;
 use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
-use crate::review::comparison::{Change, Comparison};
+use crate::review::comparison::{Comparison, Difference};
 use crate::review::derived::{Derived, Finding, Standing};
 use crate::review::line::{Line, Weight};
 use crate::review::line::{MOST_REMARKS, ROW};
@@ -185,7 +185,7 @@ fn remarks(screen: &mut Screen, remarks: &[Line]) {
 /// What differs from the last success, right below the script.
 fn differences(screen: &mut Screen, comparison: &Comparison) {
     let Comparison::Since { script, fields, .. } = comparison else { return };
-    for Change { was, number, text } in script.iter().chain(fields) {
+    for Difference { was, number, text } in script.iter().chain(fields) {
         let (tone, word) = if *was { (Tone::Bad, "was") } else { (Tone::Good, "now") };
         let number = number.map_or(String::new(), |number| number.to_string());
         screen.push(tone, format!("  {word} {number:>5} | "), text.clone());

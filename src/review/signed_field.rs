@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// A signed field, and how a reader learns its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct SignedField {
     /// `signed.predicate.reason`, or `definition.title` for what the signed digest of the definition covers.
     pub path: String,
     /// Its value.

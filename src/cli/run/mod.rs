@@ -18,7 +18,7 @@ use crate::local::project::Project;
 use crate::local::runbook::Runbook;
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
-use crate::local::step::Walk;
+use crate::local::step::RunbookWalk;
 use crate::terminal::exit::{Exit, Failure};
 use crate::terminal::streams::Terminal;
 
@@ -116,7 +116,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     }
     let hold = HostSandbox::prepare(wanted, receipts.as_ref().map(|receipts| receipts.log().directory()), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let mut walk = Walk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, terminal);
+    let mut walk = RunbookWalk::new(&project, &runbook, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let mut exit = Exit::Done;
     for (at, chosen) in runbook.steps.iter().enumerate() {
         exit = walk.step(chosen)?;
