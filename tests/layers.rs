@@ -78,7 +78,7 @@ const GUARANTEES: &[(&str, &str)] =
     &[("ed25519_dalek", "crypto"), ("canonical_json", "crypto"), ("landlock", "sandbox"), ("rusqlite", "store")];
 
 /// Where files still import each other in a circle. Nothing may be added here.
-const CIRCLES_LEFT: &[&str] = &["src/cli/", "src/crypto/", "src/record/", "src/registry/", "src/sandbox/"];
+const CIRCLES_LEFT: &[&str] = &["src/crypto/", "src/record/", "src/registry/", "src/sandbox/"];
 
 /// Calls that begin a process from the memory of the service.
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
