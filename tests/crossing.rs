@@ -855,7 +855,7 @@ fn r3_a_reseal_between_verdict_and_claim_is_noticed() {
             status => {
                 // Where a seal comes between each verdict and its claim it gives up, with the nonce unspent.
                 let problem = reply.problem(if status == 503 { "busy" } else { "step-changed" });
-                let word = if status == 503 { "not spent" } else { "e:go" };
+                let word = if status == 503 { "spent no nonce" } else { "e:go" };
                 assert!(problem["detail"].as_str().unwrap().contains(word));
                 let cancel = format!("/v1/proposals/{}/cancellation", id_of(&proposal));
                 world.wire.post(&cancel, &world.agent, &json!({})).ok(200);

@@ -24,7 +24,8 @@ use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary}
 use crate::record::step::RegistryLeaf;
 use crate::record::token::SealedToken;
 use crate::record::validity::Timestamp;
-use crate::registry::{RegisteredStep, Registry, RegistryError, Stored};
+use crate::registry::registry_error::RegistryError;
+use crate::registry::{RegisteredStep, Registry, Stored};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 

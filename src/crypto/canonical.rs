@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{self, JsonError, ReadError, Reason};
 use crate::crypto::writer;
 
@@ -156,54 +157,6 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     write_escaped(out, text);
     out.push(b'"');
-}
-
-/// Writes a text with its escapes, without the quotes.
-pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text;
-    loop {
-        let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));
-        out.extend_from_slice(plain.as_bytes());
-        let mut chars = others.chars();
-        let Some(c) = chars.next() else { break };
-        write_escape(out, c);
-        rest = chars.as_str();
-    }
-}
-
-/// Whether a text is written between quotes without any escape.
-pub(crate) fn is_plain(text: &str) -> bool {
-    plain_length(text.as_bytes()) == text.len()
-}
-
-/// The number of bytes at the front that need no escape. They are ASCII, so the count ends at a character boundary.
-fn plain_length(bytes: &[u8]) -> usize {
-    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
-    // Most of an envelope is base64. Checking whole blocks first lets the compiler use vector instructions.
-    let block = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & plain(byte));
-    let blocks = bytes.chunks_exact(32).take_while(block).count() * 32;
-    blocks + bytes[blocks..].iter().take_while(|&&byte| plain(byte)).count()
-}
-
-fn write_escape(out: &mut Vec<u8>, c: char) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let short = match c {
-        '"' => b'"',
-        '\\' => b'\\',
-        '\u{8}' => b'b',
-        '\t' => b't',
-        '\n' => b'n',
-        '\u{c}' => b'f',
-        '\r' => b'r',
-        c => {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let digit = |shift: u16| HEX[usize::from(*unit >> shift & 15)];
-                out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
-            }
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', short]);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::ser::{self, Impossible, Serialize, Serializer};
 
-use crate::crypto::canonical::write_escaped;
+use crate::crypto::canonical_text::write_escaped;
 use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX};
 
 /// The canonical bytes of `document`, or nothing if the document has an unsupported part.

@@ -19,7 +19,8 @@ use crate::record::configuration::Configuration;
 use crate::record::ident::StepRef;
 use crate::record::profile::Profile;
 use crate::record::step::Approvals;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::Registry;
+use crate::registry::registry_error::RegistryError;
 use crate::trust::roster::TrustedRoster;
 
 /// The rules that apply to one step under a seal. What a step has in common with the step before it is held once.

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::record::authorization::Authorization;
 use crate::record::code::Code;
-use crate::registry::parameters::{ParameterError, ParameterSchema, Params};
+use crate::registry::parameter_error::ParameterError;
+use crate::registry::parameters::{ParameterSchema, Params};
 use crate::registry::schema::SchemaFlaw;
 
 /// Proves that the signed parameters fit, and holds the parameters for the run. Only [`check_parameters`] constructs it.

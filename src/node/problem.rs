@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::registry::RegistryError;
+use crate::registry::registry_error::RegistryError;
 use crate::yaml::Flaw;
 
 /// Something wrong in a file or with it, and what to do.

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
 use crate::crypto::sshsig::{self, KeyId, MAX_SIGNATURE_BYTES, Presence, SshKey};
-use crate::crypto::{canonical, digest, json};
+use crate::crypto::{canonical, canonical_text, digest, json};
 use crate::record::document::{Predicate, Statement};
 use crate::record::malformed::Malformed;
 use crate::record::schema::BASE64;
@@ -114,7 +114,7 @@ impl Envelope {
     /// # Errors
     /// Never in practice, because an envelope consists of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        let plain = |text: &str| canonical::is_plain(text);
+        let plain = |text: &str| canonical_text::is_plain(text);
         if !plain(&self.payload) || !plain(&self.payload_type) || !self.signatures.iter().all(|one| plain(&one.sig)) {
             return canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()));
         }

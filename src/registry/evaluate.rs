@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::registry::parameter_error::{ParameterError, cut};
 use crate::registry::parameter_pattern::Patterns;
-use crate::registry::parameters::{ParameterError, cut};
 use crate::registry::schema::{escape, pointer};
 use crate::yaml;
 

@@ -7,8 +7,10 @@ pub(crate) mod attributes;
 mod evaluate;
 pub(crate) mod front_matter;
 pub mod markdown;
+pub mod parameter_error;
 pub(crate) mod parameter_pattern;
 pub mod parameters;
+pub mod registry_error;
 pub mod schema;
 mod walk;
 
@@ -26,6 +28,7 @@ use crate::record::ident::StepRef;
 use crate::record::step::{Groups, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, RegistryLeaf, StepDefinition};
 use crate::registry::parameter_pattern::Patterns;
 use crate::registry::parameters::ParameterSchema;
+use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::schema::SchemaFlaw;
 use crate::registry::walk::{Walk, read_file};
 use crate::yaml::{Flaw, Place};
@@ -103,32 +106,6 @@ impl Stored {
         }
     }
 }
-
-/// What is wrong in a runbook, with its place and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RegistryError {
-    /// The file, relative to its runbook directory (with the directory before it when there are several).
-    pub file: String,
-    /// The line, from 1; 0 when no place in the file is meant.
-    pub line: usize,
-    /// The column in characters, from 1; 0 when no place in the file is meant.
-    pub column: usize,
-    /// What happened, and what to do.
-    pub message: String,
-}
-
-impl fmt::Display for RegistryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names of files come from elsewhere: nothing in them may steer a terminal.
-        let file = self.file.escape_debug();
-        match self.line {
-            0 => write!(f, "{file}: {}", self.message),
-            line => write!(f, "{file}:{line}:{}: {}", self.column, self.message),
-        }
-    }
-}
-
-impl std::error::Error for RegistryError {}
 
 impl Registry {
     /// Reads every runbook below `dirs`. The order of files and directories does not matter. Names that begin with
@@ -365,10 +342,6 @@ fn register(
     }
     let digest = StepDigest::of(&canonical);
     Ok(RegisteredStep { digest, canonical: canonical.into(), schema, definition: definition.into(), place })
-}
-
-fn whole(file: &str, message: String) -> RegistryError {
-    RegistryError { file: file.to_owned(), line: 0, column: 0, message }
 }
 
 #[cfg(test)]

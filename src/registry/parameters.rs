@@ -4,7 +4,6 @@
 //! Parameters are data: a string that begins with `-` could
 //! become an option of a command and is refused unless its schema says `x-leading-dash: true`.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,6 +12,7 @@ use crate::crypto::canonical::{canonical_of, to_canonical};
 use crate::crypto::digest::ParamsDigest;
 use crate::record::authorization::MAX_PARAMS_BYTES;
 use crate::registry::evaluate::evaluate;
+use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_pattern::Patterns;
 use crate::registry::schema::{self, MAX_INTEGER, SchemaFlaw, pointer, variable};
 
@@ -22,27 +22,6 @@ pub struct ParameterSchema {
     schema: Arc<Value>,
     patterns: Arc<Patterns>,
 }
-
-/// What is wrong with parameters that were given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParameterError {
-    /// Where, as a JSON pointer (RFC 6901) into the parameters; empty for the whole.
-    pub pointer: String,
-    /// What happened, and what to do. Long values are cut.
-    pub message: String,
-}
-
-impl fmt::Display for ParameterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pointer.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.pointer, self.message)
-        }
-    }
-}
-
-impl std::error::Error for ParameterError {}
 
 /// Complete, valid parameters: what is signed, and what a step gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,14 +274,6 @@ fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> S
         path.pop();
     }
     pointer(path)
-}
-
-/// Bounds what a hostile value can make of a message.
-pub(super) fn cut(text: &str) -> String {
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// The strict reader goes as deep.

@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::record::step::StepDefinition;
-use crate::registry::{RegistryError, markdown, whole};
+use crate::registry::markdown;
+use crate::registry::registry_error::{RegistryError, whole};
 use crate::yaml::{Flaw, Place};
 
 /// The walk through one runbook directory.
