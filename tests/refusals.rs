@@ -632,7 +632,7 @@ fn busy_leaves_the_nonce_unspent() {
     world.until(id_of(&running), "running");
     let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     let problem = world.unchanged(|| world.submit(&signed)).problem("busy");
-    assert!(problem["detail"].as_str().unwrap().contains("not spent"), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains("spent no nonce"), "{problem:#}");
     // What was offered online waits for room instead.
     let waiting = world.propose("plain:true", json!({}));
     world.sign(&waiting, &[&alice()]).ok(200);
