@@ -363,31 +363,3 @@ fn a_registry_of_files_reports_every_error_with_its_place() {
     assert!(said(&must(dir.path(), &["registry", "show", "c:c", "--dir", "."])).contains("Script"));
     assert_eq!(run(dir.path(), &["registry", "show", "c:d", "--dir", "."]).status.code(), Some(127));
 }
-
-/// Processes with this in their command line.
-fn running(word: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(word)).collect()
-}
-
-#[test]
-fn bench_measures_a_crossing_beside_a_bare_server_and_leaves_nothing_behind() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut bench = Command::new(BINARY);
-    bench.args(["bench", "crossing", "--json", "--seconds", "1", "--clients", "1"]).current_dir(dir.path());
-    // No pipe for errors: a server that was left would hold it open.
-    let output = bench.stdin(Stdio::null()).stderr(Stdio::null()).output().expect("started");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    let [at] = report["crossings"].as_array().expect("an array").as_slice() else { panic!("{report:#}") };
-    assert_eq!(at["clients"], 1);
-    for figure in ["crossings", "per_s", "p50_us", "p99_us", "server_cpu_us", "of_documents", "bare_cpu_us", "of_bare"]
-    {
-        assert!(at[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure}: {at:#}");
-    }
-    for figure in ["fdatasync_us", "documents_us", "nonces_per_s", "plain_spawn_us", "sandboxed_us", "ready_ms"] {
-        assert!(report[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure}: {report:#}");
-    }
-    assert_eq!(running(dir.path().to_str().expect("UTF-8")), [""; 0], "servers that were measured");
-    assert_eq!(std::fs::read_dir(dir.path()).expect("the directory").count(), 0);
-}

@@ -391,7 +391,7 @@ fn sandbox_tries_a_profile_on_a_command() {
         (&["--profile", "paranoid", "--", "true"], "neither strict, best-effort or off"),
         (&["--read", "/no/such", "--", "true"], "name what is there"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
-        (&["--net", "10.0.0.1:80", "--", "true"], "no name"),
+        (&["--net", "10.0.0.1:80", "--", "true"], "is not a name"),
         (&["--run-as", "root", "--", "true"], "no step runs as root"),
     ] {
         let output = run(arguments);
