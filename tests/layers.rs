@@ -42,17 +42,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "mcp",
-        &[
-            "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary",
-        ],
-    ),
-    (
         "node",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp",
+            "crossing", "boundary", "http",
         ],
     ),
     ("remote", &["crypto", "record", "terminal", "trust", "audit", "home", "store", "boundary", "http"]),
@@ -68,7 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision", "store", "sandbox",
-            "crossing", "boundary", "http", "mcp", "node", "audit", "terminal", "home", "remote", "local", "review",
+            "crossing", "boundary", "http", "node", "audit", "terminal", "home", "remote", "local", "review",
         ],
     ),
 ];

@@ -3,6 +3,7 @@
 //! A witness stores the last checkpoint of a log, verifies that each new checkpoint continues the stored one, and signs the
 //! new checkpoint with the time (c2sp.org/tlog-cosignature, Ed25519). The cosignature is a signature line of the
 //! checkpoint's note with these bytes:
+//! ```text
 //! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
 //! ```
 //! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The key id contains the algorithm byte
