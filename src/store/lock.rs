@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
@@ -35,7 +36,7 @@ impl StoreLock {
         check_directory(database.parent().unwrap_or(Path::new(".")))?;
         let path = lock_path(database);
         let mut file = open_private(&path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut pid = String::new();
@@ -58,6 +59,22 @@ impl StoreLock {
         Ok(Self { _file: file })
     }
 }
+
+/// Locks the file. A child process has a copy of a lock that this process just released, until the child calls exec: so a
+/// lock that is taken is tried again for a moment.
+fn lock(file: &File) -> rustix::io::Result<()> {
+    for _ in 0..TRIES {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// How often a taken lock is tried again, and the pause between two tries.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the lock of a database lies: beside it.
 #[must_use]
