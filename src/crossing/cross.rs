@@ -399,7 +399,8 @@ impl Crossing {
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.basis.proposal.clone();
-        // Large outputs become durable files here. A crash now leaves files that no receipt names. Recovery sweeps them.
+        // Large outputs become durable files here. A crash now leaves files that no receipt names. Recovery removes
+        // them.
         let (kept, order) = match &recorded {
             Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
             None => (Kept::default(), None),
