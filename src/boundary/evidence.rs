@@ -138,7 +138,7 @@ impl Evidence {
         Self { crossing, proposals, ledger, closed, key, witnesses, health, proofs: Proofs::default(), retention }
     }
 
-    /// The seal in force and the steps.
+    /// Returns the seal in force and the steps that the caller may know.
     ///
     /// # Errors
     /// `unauthenticated` if the caller has no name.
@@ -237,7 +237,7 @@ impl Evidence {
         }))
     }
 
-    /// A receipt.
+    /// Returns a receipt with its index in the log.
     ///
     /// # Errors
     /// `not-found`, also if the caller may not see the receipt.
@@ -384,7 +384,7 @@ impl Evidence {
     /// and for good if the output is no longer stored.
     ///
     /// # Errors
-    /// See above.
+    /// `not-found` in the cases above.
     pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
         Ok(self.output_in(caller, digest)?.1)
     }
@@ -499,7 +499,7 @@ impl Evidence {
     /// Returns a blob of the log, for callers who may read.
     ///
     /// # Errors
-    /// `forbidden`, or `not-found`.
+    /// `forbidden` if the caller may not read, `not-found` if there is no such blob.
     pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
         demand_read(caller)?;
         let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;

@@ -26,7 +26,7 @@ struct Notes(Mutex<Differences>);
 struct Differences {
     /// Differences that the start found.
     start: Vec<String>,
-    /// The versions of the roster that follow the one in force.
+    /// Notes on the roster versions after the version in force.
     rosters: Vec<String>,
     /// The reason why the last reseal failed.
     reseal: Option<String>,

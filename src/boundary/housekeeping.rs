@@ -23,7 +23,7 @@ const RETIRE_PAUSE: Duration = Duration::from_millis(20);
 /// The most nonces in one round of pruning. The limit keeps runs from waiting.
 const PRUNE_AT_ONCE: usize = 1000;
 
-/// Housekeeping.
+/// The periodic work besides the runs.
 pub struct Housekeeping {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -33,7 +33,7 @@ pub struct Housekeeping {
     pub live: Arc<Live>,
     /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// Large outputs.
+    /// The directory of large outputs.
     pub outputs: Outputs,
     /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
@@ -59,7 +59,7 @@ impl Housekeeping {
         let mut full = false;
         loop {
             every.tick().await;
-            // Log one line when the trouble begins and one line when it ends. Each refusal between them is reported to
+            // Log one line when disk space runs out, one line when there is room again. Each refusal between them is reported to
             // its caller.
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {

@@ -137,7 +137,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A `deny` in the policy is final. Nobody can allow this by a signature, so nobody is asked to sign.
+        // A `deny` in the policy is final: no signature overrides it. Refuse the proposal before approvers sign.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {

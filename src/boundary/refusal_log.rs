@@ -133,7 +133,7 @@ pub(super) fn left(ledger: &Ledger) -> Refusals {
     }
 }
 
-/// The record of refusals.
+/// Writes refusals to the log.
 pub struct RefusalLog {
     crossing: Arc<Crossing>,
     ledger: Ledger,

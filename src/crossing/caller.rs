@@ -61,13 +61,13 @@ impl Caller {
         self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
     }
 
-    /// Whether the caller is limited to some steps.
+    /// Whether the caller may only use some steps.
     #[must_use]
     pub fn is_limited(&self) -> bool {
         !self.patterns.is_empty()
     }
 
-    /// The same caller, who came with a token.
+    /// Marks the caller as authenticated by a token.
     #[must_use]
     pub fn with_token(self) -> Self {
         Self { by_token: true, ..self }

@@ -24,14 +24,14 @@ pub struct Limits {
     pub crossings: usize,
 }
 
-/// Room for runs and for requests under verification.
+/// Permits and disk space for runs, and permits for requests under verification.
 #[derive(Debug)]
 pub struct Capacity {
     /// Permits for runs. Disk space for receipt, leaf and output of each run is reserved before its nonce is spent.
     runs: Arc<Semaphore>,
     /// Permits for requests under verification. A refusal here costs less than a later refusal.
     verifications: Arc<Semaphore>,
-    /// Bytes of the disk that runs may still write.
+    /// Bytes on the disk that are reserved for runs in progress.
     reserved: Arc<AtomicU64>,
     outputs: Outputs,
 }
@@ -50,7 +50,7 @@ impl Drop for Room {
     }
 }
 
-/// Room for one request under verification.
+/// The permit of one request under verification. The permit is released on drop.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
@@ -159,7 +159,7 @@ impl Capacity {
     }
 }
 
-/// A refusal before the nonce is spent.
+/// A `busy` refusal before the nonce is spent.
 pub(super) fn busy(why: &str) -> Refusal {
     Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }

@@ -48,7 +48,7 @@ impl Changes {
     }
 }
 
-/// Entries that nobody watches any more are dropped when there are more than this.
+/// If there are more entries than this, entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Crossing {
     /// Verifies every signature over the bytes received, under the roster in force. Parses the payload only after that.
     ///
     /// # Errors
-    /// `unknown-signer` before any cryptography, `bad-signature`, `malformed`.
+    /// `unknown-signer` (found before any signature is verified), `bad-signature` or `malformed`.
     pub fn verify(&self, accepted: Accepted) -> Result<Verified, Stopped> {
         // Read the version before the state, so that the claim detects every later change.
         let version = self.ledger.state().version;

@@ -9,7 +9,7 @@ use crate::crossing::sealed::Sealed;
 pub struct CurrentSeal(RwLock<Arc<Sealed>>);
 
 impl CurrentSeal {
-    /// Begins with this state.
+    /// Makes a holder that begins with this state.
     #[must_use]
     pub fn new(sealed: Sealed) -> Self {
         Self(RwLock::new(Arc::new(sealed)))

@@ -23,7 +23,7 @@ pub struct Outputs {
 /// The outputs of a run before they are in the store. None of their files is removed before this value is dropped.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// The rows.
+    /// The rows for the store.
     pub rows: Vec<OutputRow>,
     names: Vec<Blake3Digest>,
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,

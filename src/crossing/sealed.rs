@@ -104,7 +104,7 @@ pub struct Sealed {
     steps: BTreeMap<StepRef, StepInForce>,
 }
 
-/// Parts of bundles, as JSON.
+/// The parts that all bundles under a seal share, as JSON.
 #[derive(Debug)]
 pub struct Bundled {
     /// The seal's envelope.
