@@ -59,8 +59,8 @@ impl Housekeeping {
         let mut full = false;
         loop {
             every.tick().await;
-            // Log one line when disk space runs out, one line when there is room again. Each refusal between them is reported to
-            // its caller.
+            // Log one line when disk space runs out and one line when there is room again. In between, each refused
+            // caller gets the refusal as an answer.
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),
