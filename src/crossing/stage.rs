@@ -279,7 +279,7 @@ pub(super) enum Ended {
         /// The recording that has the bytes of the output.
         recording: Living,
     },
-    /// The service ended before the run did, so the end was not seen.
+    /// The service ended before it recorded the end of the run.
     Unseen,
 }
 
