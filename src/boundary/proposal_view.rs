@@ -1,4 +1,4 @@
-//! The status of a proposal, as HTTP, MCP and the command line show it.
+//! The status of a proposal, as the HTTP API and the commands show it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
