@@ -1,6 +1,6 @@
-//! Who calls: tokens, and rostered keys that answered a challenge.
+//! Authentication of callers: tokens, and rostered keys that answered a challenge.
 //!
-//! A token opens proposing, reading, operating; never approving, for which a signature is the only authority.
+//! A token allows to propose, to read and to operate. It never approves, because only signatures approve.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,22 +23,25 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::trust::roster::Holder;
 
-/// What begins every bearer, so that scanners find a leaked one.
+/// The prefix of every bearer, so that scanners find a leaked bearer.
 const BEARER_PREFIX: &str = "cst_";
-/// The DSSE payload type of a challenge: a signature over one can never be one over a statement.
+/// The DSSE payload type of a challenge. Because of this type, a signature over a challenge is never a signature over a
+/// statement.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
-/// How long a challenge may be answered, in seconds.
+/// The time to answer a challenge, in seconds.
 const CHALLENGE_S: i64 = 60;
-/// How long an answered challenge opens reading, in seconds.
+/// How long an answered challenge allows reading, in seconds.
 const ADMISSION_S: i64 = 600;
-/// Admissions at one time, and answered challenges that are remembered. Only who holds a rostered key adds to them.
+/// The most admissions at one time, and the most answered challenges in memory. Only holders of rostered keys add to
+/// them.
 const MOST_OPEN: usize = 10_000;
-/// Admissions of one key at one time, so that nobody uses up those of the others: a new one ends the key's oldest.
+/// The most admissions of one key at one time, so that no key uses up the admissions of the others. A new admission
+/// ends the key's oldest.
 const MOST_OF_ONE: usize = 100;
 
-/// Keys that answered a challenge.
+/// The keys that answered a challenge.
 ///
-/// Challenges themselves are not remembered, or strangers could fill what remembers them: each carries a tag that only
+/// Challenges are not stored, because strangers could fill that store. Instead each challenge carries a tag that only
 /// this process can make.
 #[derive(Debug)]
 pub struct Admissions {
@@ -47,55 +50,55 @@ pub struct Admissions {
 }
 
 impl Admissions {
-    /// With a secret of this process alone.
+    /// Begins with a secret that only this process has.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret, open: Mutex::default() }
     }
 
-    /// The text of a challenge for this key: `salt` and the tag over everything stand in one field.
+    /// The text of a challenge for this key. One field contains `salt` and the tag over all fields.
     fn text(&self, boundary: &SealDigest, keyid: &KeyId, salt: &str, end: Timestamp) -> String {
-        // Over a digest, so what is hashed behind the secret has one length and can't be extended.
+        // The tag covers a digest, so the input after the secret has a fixed length and can't be extended.
         let about = sha256(format!("{boundary} {keyid} {salt} {end}").as_bytes());
         let tag = sha256(&[self.secret, about].concat());
         format!("countersign-challenge/v1 {boundary} {salt}{} {end}", &hex(&tag)[..TAG])
     }
 
-    /// When the challenge ends, if this process made it for this key.
+    /// Returns the end of the challenge, if this process made it for this key.
     fn made(&self, boundary: &SealDigest, keyid: &KeyId, challenge: &str) -> Option<Timestamp> {
         let mut fields = challenge.split(' ').skip(2);
         let (salt, end) = (fields.next()?.get(..SALT * 2)?, fields.next()?.parse().ok()?);
-        // Compared as digests: the time of a comparison tells nothing of the tag.
+        // Compare digests, so that the time of the comparison reveals nothing about the tag.
         let ours = self.text(boundary, keyid, salt, end);
         (sha256(ours.as_bytes()) == sha256(challenge.as_bytes())).then_some(end)
     }
 }
 
-/// Bytes of a challenge's salt; characters of its tag: 128 bits each.
+/// Bytes of a challenge's salt, and characters of its tag: 128 bits each.
 const SALT: usize = 16;
 const TAG: usize = 32;
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Challenges that were answered and have not ended.
+    /// Answered challenges that have not expired.
     answered: HashMap<[u8; 32], Timestamp>,
     admitted: HashMap<[u8; 32], Opened>,
-    /// How many were admitted so far.
+    /// The number of admissions so far.
     number: u64,
     looked_up: LookedUp,
 }
 
-/// What a key opened by its answer.
+/// An admission that a key received for its answer.
 #[derive(Debug)]
 struct Opened {
     caller: Caller,
     keyid: KeyId,
     end: Timestamp,
-    /// In which order keys were admitted: times are whole seconds.
+    /// The order of admissions. Times are whole seconds and can't give the order.
     number: u64,
 }
 
-/// Tokens that were looked up under one state version: each change of tokens is a seal, which raises it.
+/// Tokens that were looked up under one state version. Each change of tokens is a seal, which raises the version.
 #[derive(Debug, Default)]
 struct LookedUp {
     version: u64,
@@ -107,7 +110,7 @@ impl Open {
         if self.looked_up.version == version { self.looked_up.tokens.get(secret).cloned() } else { None }
     }
 
-    /// Remembers a token that was good under `version`, which was read before the token was.
+    /// Stores a token that was valid under `version`. The version was read before the token.
     fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
         if self.looked_up.version != version || self.looked_up.tokens.len() >= MOST_OPEN {
             self.looked_up = LookedUp { version, tokens: HashMap::new() };
@@ -120,7 +123,7 @@ impl Open {
         self.admitted.retain(|_, opened| now < opened.end);
     }
 
-    /// Ends the oldest admission of a key that has as many as it may have.
+    /// Ends the oldest admission of a key, if the key has the most admissions that it may have.
     fn make_room_for(&mut self, keyid: &KeyId) {
         let of_key = || self.admitted.iter().filter(|(_, opened)| opened.keyid == *keyid);
         if of_key().count() < MOST_OF_ONE {
@@ -133,7 +136,7 @@ impl Open {
     }
 }
 
-/// Admission: who calls, by token or by an answered challenge.
+/// Authenticates callers by token or by an answered challenge.
 pub struct Admission {
     crossing: Arc<Crossing>,
     ledger: Ledger,
@@ -142,19 +145,19 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Puts the part together; with a secret of this process alone.
+    /// Builds the part, with a secret that only this process has.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings) -> Self {
         Self { crossing, ledger, admissions: Admissions::new(surroundings.bytes()), surroundings }
     }
 
-    /// Who presents this bearer.
+    /// Returns the caller of this bearer.
     ///
     /// # Errors
-    /// `unauthenticated` when nobody has it any more.
+    /// `unauthenticated` if no token or admission in force has this bearer.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
         let now = self.crossing.now();
-        // Looked up by digest: the time of a comparison tells nothing of the secret.
+        // Look the bearer up by digest, so that the time of the comparison reveals nothing about the secret.
         let secret = sha256(bearer.as_bytes());
         if let Some(opened) = self.open_admissions().admitted.get(&secret)
             && now < opened.end
@@ -190,10 +193,10 @@ impl Admission {
         }
     }
 
-    /// A challenge for a rostered key.
+    /// Makes a challenge for a rostered key.
     ///
     /// # Errors
-    /// `unknown-signer` for a key of nobody.
+    /// `unknown-signer` if the key is not in the roster.
     pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
         let sealed = self.crossing.state();
         if sealed.roster.signer(keyid).is_none() {
@@ -205,10 +208,10 @@ impl Admission {
         Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
     }
 
-    /// Checks an answered challenge; gives a bearer for minutes, its owner's name and its end.
+    /// Checks an answered challenge. Returns a bearer for some minutes, the name of its owner and its end.
     ///
     /// # Errors
-    /// `unauthenticated` when the challenge is not open, `bad-signature`.
+    /// `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
@@ -263,7 +266,7 @@ impl Admission {
     }
 }
 
-/// A new bearer's secret.
+/// Makes the secret of a new bearer.
 pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
     let random: [u8; 32] = surroundings.bytes();
     format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))

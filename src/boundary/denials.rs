@@ -1,4 +1,4 @@
-//! Denials: an approver's signed no, to a proposal or to a statement that the boundary does not know yet.
+//! Denials of a proposal, or of a statement that the boundary does not know yet.
 
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
 use crate::boundary::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
@@ -21,10 +21,10 @@ use crate::record::validity::Timestamp;
 use crate::store::message::{DenialDone, DenialWrite, WriteStop};
 
 impl Proposals {
-    /// Takes an approver's signed no. One that comes while the step runs kills the run.
+    /// Accepts a denial. If the step is running, the denial kills the run.
     ///
     /// # Errors
-    /// `not-permitted-signer` for somebody who could not be counted, `wrong-state` when it is over.
+    /// `not-permitted-signer` if the signer could not approve, `wrong-state` if the proposal is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
         let sealed = self.crossing.state();
@@ -44,12 +44,13 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Takes an approver's signed no to a statement that was made and signed elsewhere: it never runs from here on, whether
-    /// the boundary knows it by now or not. The statement comes along, because it says who may deny it and until when.
+    /// Accepts a denial of a statement that was made and signed elsewhere. The statement never runs from here on, even
+    /// if the boundary has not seen it. The caller sends the statement too, because it states who may deny it and until
+    /// when.
     ///
     /// # Errors
-    /// As [`Self::deny`]; `expired` when the statement's window is over, `rate-limited` when too many denials came before
-    /// their statements.
+    /// The same as [`Self::deny`], `expired` if the statement's window is over, and `rate-limited` if too many denials
+    /// arrived before their statements.
     pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
         let sealed = self.crossing.state();
         let digest = AuthorizationDigest::of(payload);
@@ -62,7 +63,7 @@ impl Proposals {
         let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
-            // By a clock that leapt ahead nothing has ended.
+            // If the clock is ahead of the log, treat no window as over.
             None if now >= signed.expires_at && self.ledger.clock_ahead().is_none() => {
                 let detail = format!("its window ended at {}: nothing can come of it", signed.expires_at);
                 return Err(Refusal::new(Code::Expired, detail).into());
@@ -76,10 +77,10 @@ impl Proposals {
         Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
     }
 
-    /// Who denied this statement, whether the boundary has seen it or not.
+    /// The approvers who denied this statement, whether the boundary has seen it or not.
     ///
     /// # Errors
-    /// `forbidden` for who may not read.
+    /// `forbidden` if the caller may not read.
     pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
         let _ = caller.demand(Scope::Read, None)?;
         let denials = self.ledger.denials(digest).map_err(|e| fault(&e))?;
@@ -91,7 +92,7 @@ impl Proposals {
         Ok(DenialsView { digest: *digest, denials: denials.collect() })
     }
 
-    /// The denial, if it is signed by keys of the roster and is of this authorization at this boundary.
+    /// Returns the denial, if roster keys signed it and it is for this authorization at this boundary.
     fn verify_denial(
         &self,
         envelope: &Envelope,
@@ -109,7 +110,7 @@ impl Proposals {
         Ok(document)
     }
 
-    /// Logs the denial with the one signature that counts, and stops what runs of it.
+    /// Logs the denial with the one signature that counts, and stops a run of it.
     async fn keep_denial(
         &self,
         document: &Verified<Denial>,
@@ -120,8 +121,8 @@ impl Proposals {
     ) -> Result<DenialDone, Stopped> {
         let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
         let denial = DenialWrite { authorization, approver, envelope, at: self.crossing.now(), ahead };
-        // The denial is in the log and the state version moved in one commit: a quorum that comes later finds it, one
-        // that was judged before goes back to verify.
+        // One commit logs the denial and raises the state version. A later quorum finds the denial. A verdict from
+        // before returns to verify.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             WriteStop::TooManyAhead { wait_s, .. } => {
@@ -145,9 +146,9 @@ fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// The approver who denies: a person who could approve under the rule that the step has now. A new seal of the step, or the
-/// end of the proposer's token, never stops a denial. If the step is not registered now, every approver may deny the
-/// statement, because the step could be registered again within the statement's window.
+/// The approver who denies: a person who could approve under the rule that the step has now. A new seal of the step, or
+/// the end of the proposer's token, never stops a denial. If the step is not registered now, every approver may deny
+/// the statement, because the step could be registered again within the statement's window.
 fn who_denies(
     document: &Verified<Denial>,
     signed: &Authorization,

@@ -1,7 +1,7 @@
-//! From a met quorum to the crossing: what is approved crosses, from the start, until it ran or may not run.
+//! Sends approved proposals to the crossing. Each is retried, also after a restart, until it ran or can no longer run.
 //!
-//! The queue holds bytes and signatures, never verdicts (R4): a row that somebody wrote into the database by hand is
-//! verified like any other envelope, and refused.
+//! The queue holds bytes and signatures, never verdicts (R4). If somebody writes a row into the database by hand, the
+//! row is verified like any other envelope and refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use crate::record::ident::ProposalId;
 use crate::store::message::{Advance, AdvanceStop, Filter, Status};
 
-/// How long an approved proposal waits for room before it tries again, when no run ends earlier.
+/// The pause before an approved proposal is tried again for lack of room. The end of a run ends the pause.
 const RETRY: Duration = Duration::from_secs(2);
-/// How rarely it is tried again at most after something broke.
+/// The longest pause before a retry after a fault.
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
-    /// Marks a proposal as approved and sends it across, when its quorum is met.
+    /// Marks a proposal as approved and sends it to the crossing, if its quorum is met.
     pub(super) async fn start_if_met(self: &Arc<Self>, id: &ProposalId, met: bool) -> Result<(), Stopped> {
         if !met {
             return Ok(());
@@ -34,21 +34,23 @@ impl Proposals {
         let advance =
             Advance { proposal: id.clone(), from: vec![Status::Pending], to: Status::Approved, at, detail: Vec::new() };
         match self.ledger.advance(advance).await {
-            // Approved, durably. A crash right here leaves it approved: the next start sends it across.
+            // The approval is durable. A crash right here leaves the proposal approved: the next start sends it to the
+            // crossing.
             Ok(_) => {
                 self.changes.notify(id);
                 let (proposals, id) = (self.clone(), id.clone());
                 tokio::spawn(async move { proposals.dispatch(id).await });
                 Ok(())
             }
-            // Somebody else's signature completed it, or an approver denied it, in between.
+            // Meanwhile another signature completed the quorum, or an approver denied the proposal.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
             Err(AdvanceStop::Unknown) => Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into()),
             Err(AdvanceStop::Fault(error)) => Err(error.into()),
         }
     }
 
-    /// Sends an approved proposal across; waits where there is no room or no sandbox, until it expires.
+    /// Sends an approved proposal to the crossing. If there is no room or no sandbox, it waits until the proposal
+    /// expires.
     async fn dispatch(self: Arc<Self>, id: ProposalId) {
         self.try_until_over(&id).await;
         self.held_up.forget(&id);
@@ -67,8 +69,8 @@ impl Proposals {
                 Err(Stopped::Fault(fault)) => {
                     self.held_up.forget(id);
                     tracing::error!(proposal = %id, fault = %fault.id, "the crossing broke");
-                    // Before the claim it is approved still, and tried again, more and more rarely, until it expires.
-                    // After it, it runs no second time: the next start writes its receipt.
+                    // Before the claim the proposal is still approved. Retry it with growing pauses until it expires.
+                    // After the claim it never runs again, and the next start writes its receipt.
                     if self.crossing.capacity().is_closed() {
                         return;
                     }
@@ -95,7 +97,7 @@ impl Proposals {
         }
     }
 
-    /// Whether it crossed; not when it is no longer approved.
+    /// Returns whether the proposal crossed. Returns false if it is no longer approved.
     async fn cross_stored(&self, id: &ProposalId) -> Result<bool, Stopped> {
         let row = self.row(id)?;
         if row.status != Status::Approved {
@@ -103,12 +105,12 @@ impl Proposals {
         }
         let payload = self.payload(id)?;
         let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
-        // Who signed and is no longer in the roster does not count any more; who is left may still be enough (R2).
+        // Drop signers who are no longer in the roster. The remaining signatures may still be enough (R2).
         let sealed = self.crossing.state();
         stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
-            // More signed than an envelope holds: enough of those who count.
+            // There are more signatures than an envelope holds. Keep enough of those that count.
             let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;
@@ -131,7 +133,7 @@ impl Proposals {
         tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
     }
 
-    /// Refused after the quorum: over, with its nonce unspent.
+    /// Ends a proposal that was refused after the quorum. Its nonce is unspent.
     async fn end(&self, id: &ProposalId, refused: &Refusal) {
         let to = match refused.code {
             Code::Denied => Status::Denied,
@@ -147,10 +149,11 @@ impl Proposals {
         self.changes.notify(id);
     }
 
-    /// After a start: sends across what was approved, and what has its quorum but was not marked so in time.
+    /// After a start, sends approved proposals to the crossing, also those that have their quorum and were not marked
+    /// in time.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// Fails if the store can't be read.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
         let mut resumed = 0;
         for status in [Status::Approved, Status::Pending] {

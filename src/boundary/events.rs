@@ -1,8 +1,9 @@
-//! A proposal's events: as they happen, and again later in the same order under the same numbers.
+//! The events of a proposal. A later reader gets the same events in the same order with the same numbers.
 //!
-//! 1 is `pending`, then signatures in order of arrival, `approved`, `running`, the output's pieces, `exit`, `finished`,
-//! the receipt. Each is derived from what is durable or recorded, so a reader can take up at any number, also after
-//! a restart. What holds an approved run up is of the moment and has no number of its own.
+//! Event 1 is `pending`. The signatures follow in order of arrival, then `approved`, `running`, the output's pieces,
+//! `exit`, `finished` and the receipt. Each event is derived from durable or recorded data, so a reader can continue at
+//! any number, also after a restart. The event that says what delays an approved run is temporary and has no number of
+//! its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,15 +22,15 @@ use crate::record::receipt::Receipt;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{Proposal, Status};
 
-/// How long between looks where a change could be missed: between the claim and the beginning of the recording.
+/// The pause between checks while a change could be missed: after the claim and before the recording begins.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Reads a proposal's events.
+/// A reader of a proposal's events.
 pub struct Events {
     proposals: Arc<Proposals>,
     caller: Caller,
     id: ProposalId,
-    /// Events up to this number are not wanted.
+    /// Events up to this number are skipped.
     after: u64,
     number: u64,
     phase: Phase,
@@ -37,21 +38,22 @@ pub struct Events {
 }
 
 enum Phase {
-    /// Before the run: whether `pending` and `approved` were told, how many signatures, and what holds it up.
+    /// Before the run: whether `pending` and `approved` were sent, the number of signatures sent, and the refusal that
+    /// delays the run.
     Waiting { began: bool, signatures: usize, approved: bool, held_up: Option<RefusalView> },
-    /// The run lives.
+    /// The run is in progress.
     Running { cursor: Cursor },
-    /// It ran: what was recorded, told from the store.
+    /// The run is over. Its output is read from the store.
     Replaying { cursor: Cursor, order: VecDeque<(StreamName, u32)>, receipt: Box<Receipt> },
-    /// Everything was told.
+    /// All events were sent.
     Over,
 }
 
 impl Proposals {
-    /// The events of a proposal after number `after`, to its last one.
+    /// Returns the events of a proposal after number `after`.
     ///
     /// # Errors
-    /// `not-found` also when the caller may not see it.
+    /// `not-found`, also if the caller may not see the proposal.
     pub fn events(self: &Arc<Self>, caller: &Caller, id: &ProposalId, after: u64) -> Result<Events, Stopped> {
         let _ = self.visible(caller, id)?;
         Ok(Events {
@@ -72,14 +74,15 @@ impl Events {
         self.caller.still(&crossing.state(), crossing.now())
     }
 
-    /// The next event and its number; none after the last one, or after the reader's token has ended.
+    /// Returns the next event and its number. Returns nothing after the last event, or after the reader's token has
+    /// ended.
     pub async fn next(&mut self) -> Option<(u64, Event)> {
         loop {
             if !self.still() {
                 return None;
             }
             if let Some(event) = self.ready.pop_front() {
-                // Counted, it would move the numbers of what is durable.
+                // This event is not numbered, because it would shift the numbers of durable events.
                 if matches!(event, Event::HeldUp { .. }) {
                     return Some((self.number.max(self.after), event));
                 }
@@ -96,7 +99,8 @@ impl Events {
                 Ok(false) => {
                     let recording = self.proposals.live.find(&self.id);
                     match recording.map(|recording| recording.changes()) {
-                        // Woken by output; looked again without it, since a piece may have come just before.
+                        // Wait for output. Check once more before the wait, because a piece may have arrived just
+                        // before.
                         Some(mut output) => {
                             if self.advance().is_ok_and(|more| more) {
                                 continue;
@@ -119,7 +123,7 @@ impl Events {
         }
     }
 
-    /// Tells what there is to tell by now; false when that is nothing yet.
+    /// Queues the events that are available now. Returns false if there are none yet.
     fn advance(&mut self) -> Result<bool, Stopped> {
         let row = self.proposals.row(&self.id)?;
         match &mut self.phase {
@@ -137,7 +141,7 @@ impl Events {
                         self.ready.push_back(output(piece));
                         Ok(true)
                     }
-                    // The recording goes when the receipt is durable: then the end is told.
+                    // The recording is dropped when the receipt is durable. The end is sent after that.
                     Next::NotYet | Next::End => Ok(false),
                 }
             }
@@ -150,7 +154,7 @@ impl Events {
                     };
                     let range = offset..offset + u64::from(length);
                     let bytes = self.proposals.ledger.output(&of.blake3, range).map_err(|e| fault(&e))?;
-                    // Gone after its retention: the digests in the receipt remain.
+                    // The output is gone after its retention. The digests in the receipt remain.
                     let bytes = bytes.unwrap_or_default();
                     self.ready.push_back(output(Piece { stream, offset, bytes }));
                     return Ok(true);
@@ -172,7 +176,7 @@ impl Events {
             *began = true;
             self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
         }
-        // Signatures are taken while it is pending only, so their number is final once it is not.
+        // Signatures are accepted only while the proposal is pending, so their number is final after that.
         let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });

@@ -1,4 +1,4 @@
-//! What is shown: registry, receipts, bundles, outputs, the log.
+//! Reads of registry, receipts, bundles, outputs and the log.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -32,12 +32,12 @@ use crate::record::token::Scope;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Filter, Proposal, Retention, Status};
 
-/// How many finished runs of a step are looked at for the last that succeeded.
+/// How many finished runs of a step are searched for the last success.
 const LOOK_BACK: usize = 50;
-/// How many runs of an output are looked at for one that the caller may see.
+/// How many runs with an output are searched for a run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
 
-/// A seal that is no longer in force: what bundles under it need.
+/// The parts of an earlier seal that its bundles need.
 struct Earlier {
     index: u64,
     keys: Vec<KeyId>,
@@ -45,12 +45,12 @@ struct Earlier {
     manifest: Vec<RegistryLeaf>,
 }
 
-/// The log that a receipt stands in.
+/// The log that contains a receipt.
 #[derive(Clone, Copy)]
 enum Within<'a> {
-    /// The boundary's own, which grows and whose head is signed anew.
+    /// The boundary's own log. It grows, and each new head is signed.
     Own(&'a Ledger),
-    /// One that this one follows: at rest since a restore closed it, under the heads that it had by then.
+    /// A log that this log follows. A restore closed it, so it keeps the heads that it had then.
     Closed(&'a Ledger),
 }
 
@@ -62,12 +62,12 @@ impl<'a> Within<'a> {
     }
 }
 
-/// Proofs that bundles have in common: of the seal, and of a consumption that spent several nonces. Kept as JSON, by log
-/// entry, as long as the checkpoint that they lead to is the one that bundles are made under.
+/// Proofs that several bundles share: of the seal, and of a consumption that spent several nonces. They are stored as
+/// JSON by log entry, as long as bundles are made under the checkpoint that the proofs lead to.
 #[derive(Debug, Default)]
 pub struct Proofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
-/// The most proofs that are kept: a closed log has one head for good.
+/// The most proofs in memory. A limit is needed because the head of a closed log never changes.
 const MOST_PROOFS: usize = 256;
 
 impl Proofs {
@@ -85,23 +85,23 @@ impl Proofs {
     }
 }
 
-/// A receipt and its place in the log.
+/// A receipt and its index in the log.
 #[derive(Debug, Clone)]
 pub struct LoggedReceipt {
-    /// Its id.
+    /// The receipt's id.
     pub id: ReceiptId,
-    /// Its log entry.
+    /// The index of the receipt's log entry.
     pub index: u64,
     /// The signed envelope.
     pub envelope: Envelope,
 }
 
-/// Evidence: reads only.
+/// Evidence for callers. This part only reads.
 pub struct Evidence {
     crossing: Arc<Crossing>,
     proposals: Arc<Proposals>,
     ledger: Ledger,
-    /// Logs that this one follows, at rest: their receipts are shown still.
+    /// Closed logs that this log follows. Their receipts can still be read.
     closed: Vec<Ledger>,
     key: Arc<BoundaryKey>,
     witnesses: Arc<Witnessing>,
@@ -110,38 +110,38 @@ pub struct Evidence {
     retention: Retention,
 }
 
-/// What evidence is put together from.
+/// The parts from which evidence is built.
 pub struct Parts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
-    /// Who may see which proposal.
+    /// The part that decides who may see a proposal.
     pub proposals: Arc<Proposals>,
     /// The store.
     pub ledger: Ledger,
-    /// Logs that this one follows, at rest.
+    /// Closed logs that this log follows.
     pub closed: Vec<Ledger>,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
-    /// Cosigned heads.
+    /// Heads with cosignatures.
     pub witnesses: Arc<Witnessing>,
-    /// What differs between the files and the seal.
+    /// The differences between the files and the seal.
     pub health: Arc<Health>,
-    /// How long outputs are kept.
+    /// How long outputs are stored.
     pub retention: Retention,
 }
 
 impl Evidence {
-    /// Puts the part together.
+    /// Builds the part.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
         Self { crossing, proposals, ledger, closed, key, witnesses, health, proofs: Proofs::default(), retention }
     }
 
-    /// The seal in force and the steps.
+    /// Returns the seal in force and the steps that the caller may know.
     ///
     /// # Errors
-    /// `unauthenticated` for nobody.
+    /// `unauthenticated` if the caller has no name.
     pub fn registry_view(&self, caller: &Caller) -> Result<RegistryView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
@@ -188,10 +188,10 @@ impl Evidence {
         }
     }
 
-    /// One step's whole definition, and what holds for it.
+    /// One step's whole definition, with its rules in force.
     ///
     /// # Errors
-    /// `unknown-step`, also when the caller may not know of it.
+    /// `unknown-step`, also if the caller may not know the step.
     pub fn step_view(&self, caller: &Caller, reference: &StepRef) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
@@ -237,15 +237,15 @@ impl Evidence {
         }))
     }
 
-    /// A receipt.
+    /// Returns a receipt with its index in the log.
     ///
     /// # Errors
-    /// `not-found` also when the caller may not see it.
+    /// `not-found`, also if the caller may not see the receipt.
     pub fn receipt_envelope(&self, caller: &Caller, id: &ReceiptId) -> Result<LoggedReceipt, Stopped> {
         Ok(self.receipt_in(caller, id)?.0)
     }
 
-    /// A receipt and the log that it stands in: this one, or one that this one follows.
+    /// Returns a receipt and the log that contains it: this log, or a log that this log follows.
     fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
@@ -268,10 +268,10 @@ impl Evidence {
         Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(log.ledger(), index)? }, log))
     }
 
-    /// A receipt with all that its verification needs, as JSON.
+    /// Returns a receipt with everything that its verification needs, as JSON.
     ///
     /// # Errors
-    /// `not-found` also when the caller may not see it.
+    /// `not-found`, also if the caller may not see the receipt.
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
@@ -285,15 +285,15 @@ impl Evidence {
         self.assemble(log, logged.index, &parts)
     }
 
-    /// The bundle of a run that just ended, for who handed it in.
+    /// Returns the bundle of a run that just ended, for the caller who handed it in.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// Fails if the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
         self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts)
     }
 
-    /// Puts a bundle together from canonical parts: nothing is parsed that was written by us.
+    /// Builds a bundle from canonical parts. It does not parse parts that the boundary itself has written.
     fn assemble(&self, log: Within<'_>, index: u64, parts: &BundleParts) -> Result<Vec<u8>, Stopped> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
@@ -318,8 +318,9 @@ impl Evidence {
             }
             (None, None) => return Err(fault(&"the step is not in the sealed registry")),
         };
-        // All three proofs to one checkpoint, of which the receipt is the last entry: of now, or, where the seal's roster
-        // did not know the key of now yet, of the time when a key that it knows had signed the log that far.
+        // All three proofs lead to one checkpoint. It covers the receipt, which is the last of the three entries. This
+        // is a current checkpoint if the seal's roster knows the current key. Otherwise it is an earlier checkpoint,
+        // which a key of that time signed.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
         let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
@@ -329,7 +330,8 @@ impl Evidence {
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
-                // The first that covers it, by the key of that time; else the one that closed it.
+                // The first checkpoint that covers the receipt, by the key of that time. If there is none, the last
+                // checkpoint of the closed log.
                 let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
                 let row = row.ok_or_else(uncovered)?;
@@ -378,16 +380,16 @@ impl Evidence {
         Ok(bundle.concat())
     }
 
-    /// How many bytes a recorded output has; `not-found` also when the caller may not see any of its runs, and for good
-    /// when it is no longer kept.
+    /// The number of bytes of a recorded output. Returns `not-found` also if the caller may not see any of its runs,
+    /// and for good if the output is no longer stored.
     ///
     /// # Errors
-    /// See above.
+    /// `not-found` in the cases above.
     pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
         Ok(self.output_in(caller, digest)?.1)
     }
 
-    /// The log whose run recorded an output, and its length.
+    /// Returns the log whose run recorded an output, and the length of the output.
     fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
         let mut gone = None;
@@ -411,7 +413,7 @@ impl Evidence {
         }
     }
 
-    /// What its receipt still says of an output that is no longer kept.
+    /// The refusal for an output that is no longer stored, with the facts that its receipt still states.
     fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
         let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
@@ -429,10 +431,10 @@ impl Evidence {
         Ok(Refusal::gone(detail).about(&row.core.id).with_receipt(id))
     }
 
-    /// Bytes of a recorded output, all of `range`: an output may be larger than what should be held in memory.
+    /// Returns all bytes of `range` of a recorded output. A whole output may be too large for memory.
     ///
     /// # Errors
-    /// As [`Self::output_size`]; a fault when there are fewer.
+    /// The same as [`Self::output_size`]. A fault if there are fewer bytes.
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
@@ -440,10 +442,10 @@ impl Evidence {
         if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault(&format!("the output {digest} is cut"))) }
     }
 
-    /// The signed head of the log, with the cosignatures of witnesses that there are for it.
+    /// The signed head of the log, with its cosignatures.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// Fails if the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
         checkpoint
@@ -451,10 +453,10 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
     }
 
-    /// A hash tile: open to all.
+    /// Returns a hash tile. All callers may read it.
     ///
     /// # Errors
-    /// `not-found` beyond the log's end.
+    /// `not-found` if the tile is beyond the log's end.
     pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
         self.ledger
             .tile(path)
@@ -462,19 +464,19 @@ impl Evidence {
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
     }
 
-    /// A tile of entries: for those who may read.
+    /// Returns a tile of entries, for callers who may read.
     ///
     /// # Errors
-    /// `forbidden`, or `not-found` beyond the log's end.
+    /// `forbidden`, or `not-found` if the tile is beyond the log's end.
     pub fn entries(&self, caller: &Caller, path: &TilePath) -> Result<Vec<u8>, Stopped> {
         demand_read(caller)?;
         self.tile(path)
     }
 
-    /// The proof that an entry is in the log, with the log's head: open to all.
+    /// Returns the proof that an entry is in the log, with the log's head. All callers may read it.
     ///
     /// # Errors
-    /// `not-found` beyond the log's end.
+    /// `not-found` if the entry is beyond the log's end.
     pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
@@ -483,20 +485,21 @@ impl Evidence {
         Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
     }
 
-    /// The proof that the log of `old` entries is the beginning of that of `new`: open to all.
+    /// Returns the proof that the log of `old` entries is the beginning of the log of `new` entries. All callers may
+    /// read it.
     ///
     /// # Errors
-    /// `not-found` when the log was never so long, or `old` is longer.
+    /// `not-found` if the log was never so long, or if `old` is larger than `new`.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
         let detail = format!("the log has no sizes {old} and {new} in this order");
         let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
 
-    /// A blob beside the log: for those who may read.
+    /// Returns a blob of the log, for callers who may read.
     ///
     /// # Errors
-    /// `forbidden`, or `not-found`.
+    /// `forbidden` if the caller may not read, `not-found` if there is no such blob.
     pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
         demand_read(caller)?;
         let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
@@ -504,7 +507,7 @@ impl Evidence {
     }
 }
 
-/// What bundles under an earlier seal have in common: its place, its parts, its registry's leaves.
+/// The parts that bundles under an earlier seal share: its index, its parts and its registry's leaves.
 fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals().map_err(|e| fault(&e))?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
@@ -558,7 +561,7 @@ fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
     Ok(Statement::<P>::from_payload(&payload)?.predicate)
 }
 
-/// The place of a step among the leaves of a sealed registry.
+/// The position of a step among the leaves of a sealed registry.
 fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
     let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
     let leaves: Option<Vec<_>> =
@@ -580,7 +583,7 @@ fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
     Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_..., or read with a rostered key").into())
 }
 
-/// Entries and blobs tell of every step: a token limited to some can't have them.
+/// Entries and blobs show every step. A token that is limited to some steps can't read them.
 fn demand_read(caller: &Caller) -> Result<(), Stopped> {
     let _ = caller.demand(Scope::Read, None)?;
     if caller.is_limited() {

@@ -1,4 +1,4 @@
-//! What an operator is told: whether proposals are taken and run, and why not.
+//! The health report for operators: whether proposals are accepted and run, and why not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,21 +18,21 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 
-/// What differs between the files and what is in force.
+/// The differences between the files and the state in force.
 #[derive(Debug, Default)]
 struct Notes(Mutex<Differences>);
 
 #[derive(Debug, Default)]
 struct Differences {
-    /// What the start found.
+    /// Differences that the start found.
     start: Vec<String>,
-    /// The versions of the roster that follow the one in force.
+    /// Notes on the roster versions after the version in force.
     rosters: Vec<String>,
-    /// Why the last reseal failed.
+    /// The reason why the last reseal failed.
     reseal: Option<String>,
-    /// What the seal in force can't do here.
+    /// The parts of the seal in force that don't work here.
     seal: Vec<String>,
-    /// The steps of it that this host can't run, each with the reason.
+    /// The steps of the seal in force that this host can't run, each with the reason.
     beyond: BTreeMap<StepRef, String>,
 }
 
@@ -42,7 +42,7 @@ impl Notes {
     }
 }
 
-/// Health: what an operator is told.
+/// The health report for operators.
 pub struct Health {
     crossing: Arc<Crossing>,
     ledger: Ledger,
@@ -52,28 +52,28 @@ pub struct Health {
 }
 
 impl Health {
-    /// Puts the part together.
+    /// Builds the part.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
         Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
     }
 
-    /// Keeps why a reseal failed; nothing when it succeeded.
+    /// Stores the reason why a reseal failed, or nothing if it succeeded.
     pub(super) fn resealed(&self, failed: Option<String>) {
         self.notes.lock().reseal = failed;
     }
 
-    /// What a start found, for an operator.
+    /// Stores the notes of a start, for an operator.
     pub fn set_notes(&self, notes: Vec<String>) {
         self.notes.lock().start = notes;
     }
 
-    /// What versions of the roster wait for: they may be signed while the boundary serves.
+    /// Stores what new versions of the roster wait for. These versions may be signed while the boundary serves.
     pub fn set_roster_notes(&self, notes: Vec<String>) {
         self.notes.lock().rosters = notes;
     }
 
-    /// How the files differ from what is in force.
+    /// The differences between the files and the state in force.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock();
@@ -81,15 +81,15 @@ impl Health {
         differences.chain(&notes.seal).cloned().collect()
     }
 
-    /// The notes that only an operator can end: a reseal that failed, and steps whose proposals are refused.
+    /// The notes that need an operator: a failed reseal, and steps whose proposals are refused.
     #[must_use]
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
         notes.reseal.iter().chain(&notes.seal).cloned().collect()
     }
 
-    /// Looks for what the seal in force can't do: steps that this host can't run, and quorums that can't be met. It is told
-    /// in the log, in `/ready` and by `doctor`; proposals of it are refused before anybody signs.
+    /// Finds the steps of the seal in force that this host can't run, and the quorums that can't be met. The log,
+    /// `/ready` and `doctor` report them. Their proposals are refused before a person signs.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(&sealed, &*self.sandbox);
@@ -111,7 +111,7 @@ impl Health {
         self.notes.lock().beyond.clone()
     }
 
-    /// Whether proposals are taken and run, and what an operator should know.
+    /// Whether proposals are accepted and run, with notes for an operator.
     #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
@@ -148,7 +148,7 @@ impl Health {
     }
 }
 
-/// Steps whose sandbox this host can't hold, each with what is missing.
+/// The steps whose sandbox this host can't provide, each with what is missing.
 fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<StepRef, String> {
     let of_the_host = |reference: &StepRef| {
         let (_, held) = sealed.step(reference)?;
@@ -162,7 +162,7 @@ fn steps_beyond_the_host(sealed: &Sealed, sandbox: &dyn Sandbox) -> BTreeMap<Ste
     steps.filter_map(|reference| Some((reference.clone(), of_the_host(reference)?))).collect()
 }
 
-/// A note for each thing that is missing.
+/// Makes a note for each missing feature.
 fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
     beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
@@ -172,10 +172,10 @@ fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     missing.into_iter().map(note).collect()
 }
 
-/// Steps that nobody can get approved, and those that one proposer can't.
+/// The steps that no proposer can get approved, and the steps that some proposers can't get approved.
 fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
     let eligible = Eligible::of(&sealed.roster);
-    // Many steps have the same rules.
+    // Many steps have the same rules, so judge each set of rules once.
     let mut by_rules: Vec<(&Rules, Vec<&StepRef>)> = Vec::new();
     for step in sealed.registry.steps() {
         let reference = &step.definition.reference;
@@ -197,7 +197,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
             false
         }
     });
-    // Many proposers lack the same approvals for the same reason, which is said once.
+    // Many proposers lack the same approvals for the same reason. Report that reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
@@ -236,7 +236,7 @@ fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
     notes
 }
 
-/// Why people are missing for a proposer, and what to do.
+/// The reason why approvers are missing for a proposer, and the next action.
 pub(super) fn of_owners(excluded: &Excluded, proposer: &Name) -> String {
     in_words(&owners_of(excluded, proposer), &format!("{proposer} proposes"))
 }
@@ -257,7 +257,7 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     )
 }
 
-/// Why approvals can't come together, and what is refused for it.
+/// The reason why a quorum can't be met, and what is refused because of it.
 struct Cause<'s> {
     out: String,
     owners: Vec<Name>,
@@ -279,7 +279,7 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
     tokens.chain(rostered.map(|entry| Proposer { name: entry.name.clone(), patterns: Vec::new() })).collect()
 }
 
-/// The first of some steps, and how many more there are.
+/// Names the first steps of a list, and the number of the others.
 fn some_of(steps: &[&StepRef]) -> String {
     let names: Vec<&str> = steps.iter().take(MOST_NAMED).map(|step| step.as_str()).collect();
     match steps.len().saturating_sub(MOST_NAMED) {
@@ -288,5 +288,5 @@ fn some_of(steps: &[&StepRef]) -> String {
     }
 }
 
-/// Steps that a note names.
+/// The most steps that a note names.
 const MOST_NAMED: usize = 5;

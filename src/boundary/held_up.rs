@@ -1,6 +1,6 @@
-//! Why approved runs have not begun: the no of each one's last try.
+//! The reasons why approved runs have not begun: the refusal of each run's last try.
 //!
-//! Kept in memory alone. It says how things stand now, and after a restart the next try says it again.
+//! The reasons are only in memory. After a restart the next try sets them again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,23 +9,23 @@ use crate::boundary::view::RefusalView;
 use crate::crossing::refusal::Refusal;
 use crate::record::ident::ProposalId;
 
-/// What holds approved runs up. As many at most as proposals may wait.
+/// The refusals that delay approved runs. Their number is limited by the number of waiting proposals.
 #[derive(Debug, Default)]
 pub struct HeldUp(Mutex<HashMap<ProposalId, RefusalView>>);
 
 impl HeldUp {
-    /// Keeps the no of a try. Whether it is another one than that of the try before.
+    /// Stores the refusal of a try. Returns whether it differs from the refusal of the try before.
     pub fn keep(&self, id: &ProposalId, refused: &Refusal) -> bool {
         let why = RefusalView::new(refused.code, &refused.detail);
         self.lock().insert(id.clone(), why.clone()) != Some(why)
     }
 
-    /// The no of the last try.
+    /// Returns the refusal of the last try.
     pub fn of(&self, id: &ProposalId) -> Option<RefusalView> {
         self.lock().get(id).cloned()
     }
 
-    /// Nothing is tried any more.
+    /// Removes the refusal, because the proposal is not tried any more.
     pub fn forget(&self, id: &ProposalId) {
         self.lock().remove(id);
     }

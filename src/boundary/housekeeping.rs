@@ -1,4 +1,4 @@
-//! Housekeeping: what goes on beside the runs, from the start to the end of the service.
+//! Housekeeping: periodic work besides the runs, from the start to the end of the service.
 
 use std::io;
 use std::sync::Arc;
@@ -13,42 +13,42 @@ use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
 use crate::store::message::Retention;
 
-/// How often overdue proposals are marked, nonces pruned and refusals summed up.
+/// The interval in which overdue proposals are marked, nonces pruned and refusals summed up.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
-/// How often at most, where something is kept for seconds only.
+/// The shortest interval, for data that is stored for seconds only.
 const OFTENEST_HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Outputs and proposals looked at in one round of retention, and the pause after one that deleted something.
+/// The most outputs and proposals in one round of retention, and the pause after a round that deleted data.
 const RETIRE_AT_ONCE: usize = 500;
 const RETIRE_PAUSE: Duration = Duration::from_millis(20);
-/// Nonces looked at in one round of pruning: never holds up a run.
+/// The most nonces in one round of pruning. The limit keeps runs from waiting.
 const PRUNE_AT_ONCE: usize = 1000;
 
-/// Housekeeping.
+/// The periodic work besides the runs.
 pub struct Housekeeping {
     /// The crossing.
     pub crossing: Arc<Crossing>,
     /// The store.
     pub ledger: Ledger,
-    /// Runs that live.
+    /// The runs in progress.
     pub live: Arc<Live>,
-    /// Who waits for a proposal to change.
+    /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// Large outputs.
+    /// The directory of large outputs.
     pub outputs: Outputs,
-    /// Where refusals are logged.
+    /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
-    /// How long what is no evidence is kept.
+    /// How long data that is not evidence is stored.
     pub retention: Retention,
 }
 
 impl Housekeeping {
-    /// Runs until the service ends: marks what is overdue, prunes nonces, deletes what its retention has ended, sums up
-    /// refusals.
+    /// Runs until the service ends. It marks overdue proposals, prunes nonces, deletes data after its retention and
+    /// sums up refusals.
     pub async fn keep_house(self: Arc<Self>) {
         let shortest = self.retention.outputs_s.min(self.retention.proposals_s);
         let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
         let mut every = tokio::time::interval(HOUSEKEEPING.min(often));
-        // Beside: there may be many.
+        // Sweep in a task of its own, because there may be many files.
         let sweeping = self.clone();
         tokio::spawn(async move {
             if let Err(error) = sweeping.sweep_outputs().await {
@@ -59,7 +59,8 @@ impl Housekeeping {
         let mut full = false;
         loop {
             every.tick().await;
-            // One line when it begins and one when it ends: the refusals in between are each caller's own.
+            // Log one line when disk space runs out and one line when there is room again. In between, each refused
+            // caller gets the refusal as an answer.
             let trouble = self.crossing.capacity().disk_trouble();
             match (full, &trouble) {
                 (false, Some(trouble)) => tracing::warn!("{trouble}"),
@@ -98,11 +99,12 @@ impl Housekeeping {
         self.retire().await
     }
 
-    /// Deletes what its retention has ended, some at a time and with pauses: runs come in between.
+    /// Deletes data after its retention, in small rounds with pauses so that runs can write in between.
     async fn retire(&self) -> Result<(), crate::store::fault::Fault> {
         loop {
             let retired = self.ledger.retire(self.retention, RETIRE_AT_ONCE).await?;
-            // The rows are gone, durably. A crash right here leaves files that no row names: the next start sweeps them.
+            // The rows are gone, durably. A crash right here leaves files that no row names: the next start sweeps
+            // them.
             self.remove_files(retired.files).await?;
             if retired.deleted == 0 {
                 return Ok(());
@@ -112,7 +114,8 @@ impl Housekeeping {
         }
     }
 
-    /// Removes the files that no row names: what a crash left between a file and its row.
+    /// Removes the files that no row names. A crash between the write of a file and the write of its row leaves such
+    /// files.
     async fn sweep_outputs(&self) -> Result<(), crate::store::fault::Fault> {
         let outputs = self.outputs.clone();
         let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
@@ -132,19 +135,19 @@ impl Housekeeping {
             Ok::<_, io::Error>(())
         });
         let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        // A file that can't be removed keeps nothing else from going.
+        // If one file can't be removed, continue with the others.
         if let Err(error) = removed {
             tracing::error!("an output that is no longer kept can't be removed: {error}");
         }
         Ok(())
     }
 
-    /// From now on `/ready` says that the service is ending, and nothing new is verified.
+    /// From now on `/ready` says that the service is ending. New requests are not verified.
     pub fn begin_ending(&self) {
         self.crossing.capacity().close_verification();
     }
 
-    /// Ends what lives: new runs are refused from now on, those that run may end within `grace`, then they are cancelled.
+    /// Refuses new runs from now on. Runs in progress may end within `grace`. After that they are cancelled.
     pub async fn end_runs(&self, grace: Duration) {
         self.crossing.capacity().close();
         let deadline = tokio::time::Instant::now() + grace;
@@ -152,13 +155,13 @@ impl Housekeeping {
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
         while self.crossing.capacity().is_running() {
-            // Again and again: one whose nonce was just spent begins only now.
+            // Repeat the cancellation, because a run whose nonce was just spent begins only now.
             self.live.cancel_all();
             let _ = tokio::time::timeout(Duration::from_millis(100), self.changes.room()).await;
         }
     }
 
-    /// Ends what lives, and closes the store.
+    /// Ends the runs and closes the store.
     pub async fn drain(&self, grace: Duration) {
         self.end_runs(grace).await;
         self.refusals.close_refusals().await;
@@ -168,5 +171,5 @@ impl Housekeeping {
     }
 }
 
-/// A clock this far ahead of the mark is worth a word to the operator.
+/// The lead of the clock over the mark, from which the operator is warned.
 const JUMP_S: i64 = 86_400;

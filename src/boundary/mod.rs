@@ -1,6 +1,6 @@
 //! The boundary: the crossing and the parts around it.
 //!
-//! Each part holds what it needs and nothing else; this file puts them together.
+//! Each part holds only what it needs. This file builds the parts and connects them.
 pub mod admission;
 pub mod denials;
 pub mod dispatch;
@@ -40,28 +40,28 @@ use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
 use crate::store::message::Retention;
 
-/// A boundary, by its parts.
+/// A boundary with its parts.
 #[derive(Clone)]
 pub struct Boundary {
-    /// The one way by which anything runs.
+    /// The crossing, through which every run passes.
     pub crossing: Arc<Crossing>,
-    /// Proposals: taken in, signed, denied, cancelled, sent across.
+    /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
     pub proposals: Arc<Proposals>,
-    /// Registry, receipts, bundles, outputs, the log: reads only.
+    /// Reads registry, receipts, bundles, outputs and the log.
     pub evidence: Arc<Evidence>,
-    /// Who calls.
+    /// Authenticates callers.
     pub admission: Arc<Admission>,
-    /// New states.
+    /// Puts new states in force.
     pub sealing: Arc<Sealing>,
-    /// What an operator is told.
+    /// The health report for operators.
     pub health: Arc<Health>,
-    /// Cosignatures over the log's head.
+    /// Collects cosignatures over the log's head.
     pub witnesses: Arc<Witnessing>,
-    /// What goes on beside the runs.
+    /// The periodic work besides the runs.
     pub housekeeping: Arc<Housekeeping>,
 }
 
-/// What a boundary is put together from.
+/// The parts from which a boundary is built.
 pub struct Parts {
     /// The store.
     pub ledger: Ledger,
@@ -71,20 +71,20 @@ pub struct Parts {
     pub key: BoundaryKey,
     /// The state in force.
     pub sealed: Sealed,
-    /// Where large outputs and spools go.
+    /// The directory of large outputs and spools.
     pub outputs: Outputs,
-    /// How much may go on at one time.
+    /// The limits of concurrent runs and requests.
     pub limits: Limits,
-    /// How long what is no evidence is kept.
+    /// How long data that is not evidence is stored.
     pub retention: Retention,
-    /// Logs that this one follows, at rest.
+    /// Closed logs that this log follows.
     pub closed: Vec<Ledger>,
     /// Time and randomness.
     pub surroundings: Surroundings,
 }
 
 impl Boundary {
-    /// Puts a boundary together.
+    /// Builds a boundary.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { ledger, sandbox, key, sealed, outputs, limits, retention, closed, surroundings } = parts;

@@ -1,4 +1,4 @@
-//! How a proposal stands, in the words of the faces.
+//! The status of a proposal, as the HTTP API and the commands show it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ use crate::record::receipt::Outcome;
 use crate::store::message::{Proposal, Status};
 
 impl Proposals {
-    /// A proposal in the words of the faces. Who may see it was asked before.
+    /// Builds the view of a proposal. The caller must already have checked who may see it.
     pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
         let payload = self.payload(id)?;
@@ -49,7 +49,7 @@ impl Proposals {
         match row.status {
             Status::Finished => {
                 outcome = detail.and_then(|detail| json::typed(&detail).ok());
-                // Of what was handed in whole, and of what is old, the signatures stand in the receipt alone.
+                // For a submitted envelope, and for an old proposal, only the receipt has the signatures.
                 if approvals.have == 0
                     && let Some(receipt) = receipt_of(&self.ledger, row)?
                 {
@@ -87,7 +87,7 @@ impl Proposals {
         })
     }
 
-    /// Who said no; their words are in the log, for those who may read it.
+    /// Names the approver who denied the proposal. The approver's words are in the log, for callers who may read it.
     pub(super) fn denied_by(&self, row: &Proposal) -> Result<RefusalView, Stopped> {
         let denials = self.ledger.denials(&row.core.digest).map_err(|e| fault(&e))?;
         let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
@@ -95,7 +95,7 @@ impl Proposals {
     }
 
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
-        // A step that is sealed differently by now has no rule to tell; its old statement will not run.
+        // If the step is sealed differently now, no rule applies. The old statement will not run.
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
             return Ok(ApprovalsView {
                 rules: Vec::new(),
@@ -118,7 +118,7 @@ impl Proposals {
         })
     }
 
-    /// Whose stored signatures count now.
+    /// Counts the stored signatures under the rules in force.
     pub(super) fn count(
         &self,
         id: &ProposalId,

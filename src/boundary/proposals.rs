@@ -1,4 +1,4 @@
-//! Proposals: offered, signed, denied, taken back, waited for.
+//! Proposals: proposing, signing, cancelling and waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,29 +38,29 @@ use crate::store::message::{
 };
 use crate::yaml::nearest;
 
-/// The longest that a caller may wait in one call.
+/// The longest wait of one call.
 const MOST_WAIT: Duration = Duration::from_secs(55);
-/// The most proposals of one page.
+/// The most proposals in one page.
 const MOST_LISTED: usize = 100;
 
-/// Which proposals to list.
+/// The filter of a list of proposals.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of these statuses; empty means any.
+    /// Only proposals with these statuses. An empty list means any status.
     pub statuses: Vec<ProposalStatus>,
-    /// Only those whose id ends so.
+    /// Only proposals whose id ends with this text.
     pub ending: Option<ProposalIdEnding>,
-    /// Only of this step.
+    /// Only proposals of this step.
     pub step: Option<StepRef>,
-    /// Only of this proposer.
+    /// Only proposals of this proposer.
     pub proposer: Option<Name>,
-    /// Where the page before ended.
+    /// The cursor at the end of the page before.
     pub cursor: Option<String>,
-    /// At most so many; 0 means as many as a page has.
+    /// The most proposals to list. 0 means a full page.
     pub limit: usize,
 }
 
-/// Proposals: taken in, signed, denied, cancelled, sent across.
+/// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
 pub struct Proposals {
     pub(super) crossing: Arc<Crossing>,
     pub(super) ledger: Ledger,
@@ -73,28 +73,28 @@ pub struct Proposals {
     surroundings: Surroundings,
 }
 
-/// What proposals are put together from.
+/// The parts from which [`Proposals`] is built.
 pub struct Parts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
     /// The store.
     pub ledger: Ledger,
-    /// Runs that live.
+    /// The runs in progress.
     pub live: Arc<Live>,
-    /// Who waits for a proposal to change.
+    /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// The sandbox: asked whether this host can run a step at all.
+    /// The sandbox, which says whether this host can run a step.
     pub sandbox: Arc<dyn Sandbox>,
-    /// Where refusals are logged.
+    /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
-    /// How long what is no evidence is kept.
+    /// How long data that is not evidence is stored.
     pub retention: Retention,
     /// Time and randomness.
     pub surroundings: Surroundings,
 }
 
 impl Proposals {
-    /// Puts the part together.
+    /// Builds the part.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { crossing, ledger, live, changes, sandbox, refusals, retention, surroundings } = parts;
@@ -102,11 +102,11 @@ impl Proposals {
         Self { crossing, ledger, live, changes, held_up, sandbox, refusals, retention, surroundings }
     }
 
-    /// Makes a statement to sign, unless the same is there; gives whether it is new.
+    /// Makes a statement to sign, unless the same statement exists. Returns whether it is new.
     ///
     /// # Errors
     /// `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` for a nonce with another
-    /// body, `rate-limited` when too many of this proposer wait.
+    /// body, and `rate-limited` if too many proposals of this proposer wait.
     pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.take_in(caller, body, sha256(&request)).await;
@@ -137,7 +137,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
         }
-        // A written deny is final: nobody is asked to sign what no signature passes.
+        // A `deny` in the policy is final: no signature overrides it. Refuse the proposal before approvers sign.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let params = step.schema.complete(body.params).map_err(|errors| {
@@ -172,7 +172,7 @@ impl Proposals {
             expires_at: now.plus(window),
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
-            // The pointers of the statement are those of the body but for their first part.
+            // The pointers of the statement differ from the pointers of the body only in their first part.
             let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
             Refusal::from(crate::record::malformed::Malformed { pointer, ..error })
         })?;
@@ -219,8 +219,8 @@ impl Proposals {
         }
     }
 
-    /// Refuses what people would sign in vain: this host can't run it, or its approvals can't come together. What may still
-    /// change before the window ends (a path of the host, a user) is accepted.
+    /// Refuses proposals that people would sign in vain: this host can't run the step, or its quorum can't be met. A
+    /// missing path of the host, or a missing user, is accepted, because it may appear before the window ends.
     fn demand_future(
         &self,
         sealed: &Sealed,
@@ -243,19 +243,19 @@ impl Proposals {
         })
     }
 
-    /// How a proposal stands.
+    /// Returns the view of a proposal.
     ///
     /// # Errors
-    /// `not-found` also when the caller may not see it.
+    /// `not-found`, also if the caller may not see the proposal.
     pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
         self.view(&self.visible(caller, id)?)
     }
 
-    /// Waits until the proposal's status changes, at most so long; then says how it stands. Running out of waiting is
-    /// never a denial.
+    /// Waits until the proposal's status changes, at most for `up_to`. Then returns the view of the proposal. The end
+    /// of the wait is never a denial.
     ///
     /// # Errors
-    /// `not-found` also when the caller may not see it.
+    /// `not-found`, also if the caller may not see the proposal.
     pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
         let mut changes = self.changes.watch(id);
         let before = self.visible(caller, id)?;
@@ -272,10 +272,10 @@ impl Proposals {
         }
     }
 
-    /// Proposals that the caller may see, newest first.
+    /// Returns the proposals that the caller may see, the newest first.
     ///
     /// # Errors
-    /// `unauthenticated` for nobody, `malformed` for a cursor that none of these lists gave.
+    /// `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned.
     pub fn list(&self, caller: &Caller, filter: &Filter) -> Result<ProposalList, Stopped> {
         let Some(name) = caller.name() else {
             return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
@@ -289,7 +289,7 @@ impl Proposals {
                     .into());
             }
         };
-        // Who may not read sees one's own: the store finds those.
+        // A caller who may not read sees only the caller's own proposals. The store selects them.
         let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
         let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
         if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
@@ -308,7 +308,7 @@ impl Proposals {
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
             let view = self.view(row)?;
-            // The row of an overdue proposal says `expired` only after the next housekeeping.
+            // The row of an overdue proposal gets status `expired` only at the next housekeeping.
             if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {
                 proposals.push(view);
             }
@@ -316,11 +316,11 @@ impl Proposals {
         Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
     }
 
-    /// Takes signatures over the statement; those that complete the quorum start the run.
+    /// Accepts signatures over the statement. If they complete the quorum, the run starts.
     ///
     /// # Errors
-    /// `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`; what `charge` says to the key of a signature
-    /// that verified and is new. Nothing of the call is kept then.
+    /// `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal of `charge` for the
+    /// key of a new, verified signature. After an error no signature of the call is stored.
     pub async fn sign(
         self: &Arc<Self>,
         id: &ProposalId,
@@ -335,7 +335,7 @@ impl Proposals {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
         let document = signed.verify(|keyid| sealed.roster.key(keyid))?;
-        // From here on the call is of somebody rostered: a refusal is worth an entry in the log.
+        // From here on the caller is a signer in the roster, so refusals are logged.
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
@@ -378,7 +378,8 @@ impl Proposals {
             })
             .collect();
         if !fresh.is_empty() {
-            // Only what the key itself did is charged to it: not what does not verify, nor what others send again.
+            // Charge a key only for its own new signatures, not for signatures that don't verify or that others send
+            // again.
             fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
             self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
@@ -387,10 +388,10 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Takes a proposal back, or kills its run: for its proposer and for operators.
+    /// Cancels a proposal or kills its run. The proposer and operators may do that.
     ///
     /// # Errors
-    /// `not-found`, `forbidden`, `wrong-state` when it is over.
+    /// `not-found`, `forbidden`, or `wrong-state` if the proposal is over.
     pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
         let row = self.visible(caller, id)?;
         if caller.name() != Some(&row.core.proposer) {
@@ -410,7 +411,7 @@ impl Proposals {
                     Advance { proposal: id.clone(), from: Vec::new(), to: Status::Cancelled, at: now, detail };
                 match self.ledger.advance(advance).await {
                     Ok(_) => {}
-                    // It began to run in between.
+                    // The run began in between.
                     Err(AdvanceStop::WrongState(Status::Running)) => {
                         let _ = self.stop_run(id)?;
                     }
@@ -422,7 +423,7 @@ impl Proposals {
         self.view(&self.row(id)?)
     }
 
-    /// Asks a run to stop, also one that is claimed and has not begun; false when it is over.
+    /// Asks a run to stop, also if it is claimed and has not begun. Returns false if the run is over.
     pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
         self.live.stop(id);
         let running = self.row(id)?.status == Status::Running;
@@ -432,11 +433,12 @@ impl Proposals {
         Ok(running)
     }
 
-    /// Takes an envelope that was signed elsewhere across, whole. To be awaited in a task of its own, because a caller that
-    /// hangs up must not stop a run half-way: dropped after its nonce was spent, only the next start would write its receipt.
+    /// Sends a complete envelope that was signed elsewhere to the crossing. Await this in a task of its own, so that a
+    /// caller who hangs up can't stop a run half-way. If the future were dropped after its nonce was spent, only the
+    /// next start would write the receipt.
     ///
     /// # Errors
-    /// The first no of the crossing.
+    /// The first refusal of the crossing.
     pub async fn submit(
         self: &Arc<Self>,
         caller: &Caller,
@@ -455,7 +457,7 @@ impl Proposals {
         done.map_err(|stopped| self.without_hidden_links(caller, stopped))
     }
 
-    /// Links lead only to what the caller may see.
+    /// Removes links to proposals and receipts that the caller may not see.
     fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
         let Stopped::Refused(mut refusal) = stopped else { return stopped };
         if let Some(id) = &refusal.proposal {
@@ -473,13 +475,13 @@ impl Proposals {
         Stopped::Refused(refusal)
     }
 
-    /// The bytes that are signed for a proposal.
+    /// Returns the bytes that approvers sign for a proposal.
     pub(super) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
         self.ledger.payload(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
     }
 
     pub(super) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
-        // Our own words, kept since we made them; who signs them is asked elsewhere.
+        // The boundary wrote this payload itself. Other code checks its signers.
         Ok(Statement::from_payload(&self.payload(id)?)?)
     }
 
@@ -487,8 +489,9 @@ impl Proposals {
         self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id).into())
     }
 
-    /// What to say of a proposal that has no row. Ids begin with their time: one that is older than what is kept at least, and
-    /// not than the log, was deleted, if it ever was. Which of the two is not told, so nobody learns of what he may not see.
+    /// The refusal for a proposal without a row. An id begins with its time. If the id is younger than the log and
+    /// older than the shortest retention, the proposal was deleted or never existed. The refusal does not say which, so
+    /// that nobody learns of a hidden proposal.
     fn missing(&self, id: &ProposalId) -> Refusal {
         let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
         let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
@@ -511,12 +514,12 @@ impl Proposals {
         } else if caller.name().is_none() {
             Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into())
         } else {
-            // Whether it exists is nobody's business who may not see it.
+            // A caller who may not see the proposal must not learn whether it exists.
             Err(not_found(id).into())
         }
     }
 
-    /// The rule of a statement's step now, and who can't count for it.
+    /// Returns the rule of the statement's step now, and the people who can't count for it.
     pub(super) fn quorum_of<'s>(
         &self,
         sealed: &'s Sealed,
@@ -551,7 +554,7 @@ impl Proposals {
     }
 }
 
-/// No such step; and which one may be meant, of those that the caller may know.
+/// The refusal for an unknown step. It suggests a similar step that the caller may know.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     let known: Vec<&str> =
@@ -563,7 +566,7 @@ pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef
     Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
 }
 
-/// Steps that a wrong name is compared with: bounds what one wrong name costs.
+/// The most steps that a wrong name is compared with. This limits the cost of a wrong name.
 const MOST_COMPARED: usize = 1000;
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
@@ -597,7 +600,7 @@ fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<Core, Stoppe
     })
 }
 
-/// What a status says beyond itself: a code and words.
+/// The detail of a status: a code and a text.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
@@ -606,7 +609,7 @@ pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
     VerifiedSignature { keyid: signature.keyid, presence: signature.presence, sig: signature.sig.clone() }
 }
 
-/// A span of time as the configuration has it.
+/// Formats a span of time as the configuration writes it.
 pub(super) fn span(seconds: i64) -> String {
     match seconds {
         whole if whole % 86_400 == 0 => format!("{} days", whole / 86_400),

@@ -1,8 +1,8 @@
-//! Refusals in the log: within a budget, the rest counted (R10).
+//! Refusals in the log: within a budget, and the others only counted (R10).
 //!
-//! A refusal costs its sender, not our disk: only of an authenticated principal or a rostered signature a signed
-//! leaf is written, digests instead of text, and at most so many an hour. What exceeds that is counted by code
-//! and logged in one summary an hour.
+//! A refusal must not cost much of our disk. The boundary logs a signed leaf only for an authenticated principal or a
+//! rostered signature. The leaf has digests instead of text, and the number of leaves in an hour is limited. Further
+//! refusals are counted by code and logged in one summary an hour.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -25,17 +25,18 @@ use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::store::message::WriteStop;
 
-/// Leaves that one principal may cause in an hour: bounds what a holder of one token can write into the log.
+/// The most leaves that one principal may cause in an hour. This limits what the holder of one token can write into the
+/// log.
 const BUDGET_PER_HOUR: u32 = 60;
-/// Principals that are told apart; more than that share what is left by being counted only.
+/// The most principals with a budget of their own. The refusals of further principals are only counted.
 const MOST_PRINCIPALS: usize = 10_000;
 const HOUR_S: i64 = 3600;
-/// Entries of the log that a start looks through for this hour's refusals: takes a tenth of a second.
+/// The most log entries that a start searches for this hour's refusals. The search takes a tenth of a second.
 const MOST_LOOKED_AT: usize = 100_000;
-/// How often a leaf is dated anew, where others come before it.
+/// The most attempts to date a leaf again if other entries came before it.
 const MOST_TRIES: usize = 8;
 
-/// What was refused this hour.
+/// The refusals of this hour.
 #[derive(Debug, Default)]
 pub struct Refusals {
     hour: Mutex<Hour>,
@@ -48,18 +49,18 @@ struct Hour {
     counts: BTreeMap<Code, u64>,
 }
 
-/// What to write.
+/// The entries to write now.
 #[derive(Debug, PartialEq, Eq)]
 struct Due {
-    /// This refusal itself.
+    /// Whether to write this refusal itself.
     one: bool,
-    /// The hour before, where something was counted only.
+    /// The counts of the hour before, if refusals were only counted.
     summary: Option<BTreeMap<Code, u64>>,
 }
 
 impl Refusals {
-    /// With the budget that was spent already: `logged` are this hour's entries of the log, so that a restart gives nobody a new
-    /// one.
+    /// Begins with the budget that is already spent. `logged` are this hour's entries of the log. So a restart gives no
+    /// principal a new budget.
     pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
         let mut hour = Hour { number: now.unix() / HOUR_S, ..Hour::default() };
         for entry in logged {
@@ -99,7 +100,7 @@ impl Refusals {
         self.hour.lock().unwrap_or_else(PoisonError::into_inner).turn(now)
     }
 
-    /// What was counted and not yet logged, for a summary at the end.
+    /// Returns the refusals that were counted and not yet logged, for a summary at the end.
     fn rest(&self) -> Option<BTreeMap<Code, u64>> {
         let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = std::mem::take(&mut hour.counts);
@@ -108,7 +109,7 @@ impl Refusals {
 }
 
 impl Hour {
-    /// Begins a new hour when one has begun; gives what was counted in the one before.
+    /// Begins a new hour if the hour is over. Returns the counts of the hour before.
     fn turn(&mut self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
         let number = now.unix() / HOUR_S;
         if number <= self.number {
@@ -119,7 +120,7 @@ impl Hour {
     }
 }
 
-/// The budget that is left in this hour of the log. Where the log can't be read everything else fails as well.
+/// Returns the budget that is left in this hour of the log. If the log can't be read, everything else fails as well.
 pub(super) fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
@@ -132,7 +133,7 @@ pub(super) fn left(ledger: &Ledger) -> Refusals {
     }
 }
 
-/// The record of refusals.
+/// Writes refusals to the log.
 pub struct RefusalLog {
     crossing: Arc<Crossing>,
     ledger: Ledger,
@@ -141,17 +142,17 @@ pub struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// With the budget that is left in this hour of the log.
+    /// Begins with the budget that is left in this hour of the log.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>) -> Self {
         let refusals = left(&ledger);
         Self { crossing, ledger, key, refusals }
     }
 
-    /// Notes that `stopped` was answered to `principal` for the input of this digest. Never holds up the answer.
+    /// Notes that `principal` received `stopped` for the input with this digest. Never delays the answer.
     pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
         let Stopped::Refused(refused) = stopped else { return };
-        // No room is no judgement of the input, and logging it would need the room that is missing.
+        // `busy` does not judge the input. If the disk is full, a log entry would need the missing space.
         if refused.code == Code::Busy {
             return;
         }
@@ -172,14 +173,14 @@ impl RefusalLog {
         }
     }
 
-    /// Logs the hour's summary when an hour has ended without a refusal after it.
+    /// Logs the summary of an hour that ended without a later refusal.
     pub async fn summarise_refusals(&self) {
         if let Some(counts) = self.refusals.due(self.crossing.now()) {
             self.log_summary(counts).await;
         }
     }
 
-    /// Logs what was counted only, before the service ends.
+    /// Logs the refusals that were only counted, before the service ends.
     pub async fn close_refusals(&self) {
         if let Some(counts) = self.refusals.rest() {
             self.log_summary(counts).await;
@@ -199,8 +200,8 @@ impl RefusalLog {
         self.append_refusal(|now| refusal::Refusal::summary(self.refusing(), counts.clone(), now)).await;
     }
 
-    /// Signs and logs what `state` says at the time that it is given. A refusal that does not get into the log harms
-    /// nobody but its record; the answer was given.
+    /// Signs and logs the statement that `state` makes for the time of the entry. If a refusal is not logged, only its
+    /// record is missing: the caller has the answer.
     async fn append_refusal(&self, state: impl Fn(Timestamp) -> Result<Statement<refusal::Refusal>, Malformed>) {
         let sign = |now| state(now).and_then(|statement| self.key.sign_statement(&statement));
         match append(&self.ledger, sign).await {
@@ -216,17 +217,17 @@ impl RefusalLog {
     }
 }
 
-/// Why a refusal is not in the log.
+/// The reason why a refusal is not in the log.
 #[derive(Debug)]
 enum NotLogged {
-    /// It can't be written at all.
+    /// The refusal can't be encoded.
     Malformed(Malformed),
-    /// The log did not take it; `BackDated` when other entries came before it, again and again.
+    /// The log did not accept the entry. `BackDated` means that other entries came before it each time.
     Stopped(WriteStop),
 }
 
-/// Logs what `sign` makes for the time that it is given; anew, for a later time, where another entry came in between with
-/// a second of its own.
+/// Logs the entry that `sign` makes for the current time. If an entry of a later second came in between, signs it again
+/// for a later time.
 async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Malformed>) -> Result<(), NotLogged> {
     let mut tries = 1;
     loop {
@@ -240,10 +241,10 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
     }
 }
 
-/// The part of a pointer into a statement that the format itself names. What follows is text of the input, an unknown
-/// field or a parameter's name, which must never stand in the log; nothing when all of it is.
+/// Returns the part of a pointer into a statement that the format itself names. The rest is text of the input, such as
+/// an unknown field or a parameter's name, and must never be in the log. Returns nothing if no part is from the format.
 fn without_input(pointer: &str) -> Option<String> {
-    // Parameters are judged by themselves, and are here within a statement.
+    // Parameters are checked separately. Here they are inside a statement.
     let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
     let index = |step: &str| step.len() <= 4 && step.bytes().all(|c| c.is_ascii_digit());
     let mut kept = String::new();
@@ -257,7 +258,7 @@ fn without_input(pointer: &str) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// Every name that an envelope with an authorization or a denial has by its format.
+/// All field names that the format defines for an envelope with an authorization or a denial.
 static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut schemas = settings().into_generator();
     let mut names = BTreeSet::new();
@@ -307,7 +308,7 @@ mod tests {
         assert_eq!(refusals.due(at(2 * HOUR_S)), None, "nothing was counted only");
     }
 
-    /// A log whose clock stands where it is put.
+    /// A log whose clock has the given value.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");
         let (store, reads) = sqlite::open(&path).expect("a store");
@@ -341,7 +342,7 @@ mod tests {
         ledger
     }
 
-    /// Another entry gets in while a refusal is signed, and the clock has gone on, or was set, by so many seconds.
+    /// Adds another entry while a refusal is signed, and moves the clock by this many seconds.
     fn meanwhile(ledger: &Ledger, clock: &AtomicI64, seconds: i64) {
         clock.fetch_add(seconds, Ordering::SeqCst);
         let ledger = ledger.clone();
@@ -360,7 +361,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let dated = |now: Timestamp| now.to_string().into_bytes();
         let leaf = |index: u64| ledger.leaf(index).expect("read").expect("a leaf").data;
-        // Overtaken once, by a clock that went on: its own time is the later one.
+        // One entry came in between, and the clock moved forward. The refusal has the later time.
         let tries = AtomicI64::new(0);
         let done = runtime.block_on(append(&ledger, |now| {
             if tries.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -370,11 +371,11 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(1), leaf(2)), (b"other".to_vec(), dated(at(15))));
-        // The clock is set back: nothing states a time before the last entry's.
+        // The clock is set back. No entry has a time before the last entry.
         clock.store(at(-1000).unix(), Ordering::SeqCst);
         runtime.block_on(append(&ledger, |now| Ok(dated(now)))).expect("logged");
         assert_eq!(leaf(3), dated(at(15)));
-        // Set back and forward again, past what is being signed.
+        // The clock is set back and then forward, past the entry that is being signed.
         let tries = AtomicI64::new(0);
         let done = runtime.block_on(append(&ledger, |now| {
             if tries.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -384,7 +385,7 @@ mod tests {
         }));
         assert!(done.is_ok(), "{done:?}");
         assert_eq!((leaf(4), leaf(5)), (b"other".to_vec(), dated(at(20))));
-        // Overtaken each time: given up, and said.
+        // Another entry comes in between each time. The boundary gives up and logs that.
         let done = runtime.block_on(append(&ledger, |now| {
             meanwhile(&ledger, &clock, 1);
             Ok(dated(now))

@@ -1,4 +1,4 @@
-//! Putting a new state in force: each change of runbooks or tokens is a seal.
+//! Puts a new state in force. Each change of runbooks or tokens is a seal.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::sandbox::profile::Unavailable;
 use crate::store::ledger::Ledger;
 use crate::store::message::{SealWrite, TokenChange, WriteStop};
 
-/// Lines of a failed reseal that a note tells.
+/// The most lines of a failed reseal in a note.
 const MOST_TOLD: usize = 4;
-/// Seals that come in between are tried on top of this often.
+/// The most retries if other seals come in between.
 const MOST_TRIES: usize = 8;
 
-/// Signs and writes a drafted seal, and reads back what is in force then.
+/// Signs and writes a drafted seal, and reads the state in force back.
 ///
 /// # Errors
-/// `Moved` when another seal came in between; what broke otherwise.
+/// `Moved` if another seal came in between, or the failure.
 pub async fn write_seal(
     ledger: &Ledger,
     key: &BoundaryKey,
@@ -46,17 +46,17 @@ pub async fn write_seal(
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
     let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
-    // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force, and the next
-    // start reads it from the store.
+    // Seal, blobs and token changes are one commit. A crash right here leaves the new state in force: the next start
+    // reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
     restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version, Some(&registry))
         .map_err(SealStop::Unreadable)
 }
 
-/// The state that a stored seal puts in force. What `known` has of it already is shared.
+/// The state that a stored seal puts in force. It shares unchanged parts with `known`.
 ///
 /// # Errors
-/// When a blob is missing or is not what the seal names.
+/// Fails if a blob is missing or differs from what the seal names.
 pub fn restore(
     ledger: &Ledger,
     seal: Seal,
@@ -69,13 +69,13 @@ pub fn restore(
     Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
 }
 
-/// Looks for what steps declare of the host, before it is sealed: paths that are there and are their own real paths, nothing of
-/// the boundary's own, no runbook directory that a run could write. What this host's kernel lacks is said when a run is to
-/// begin.
+/// Checks on this host what steps declare, before the seal. Each path must exist and be its own real path. It must not
+/// be a path of the private set. No run may be able to write a runbook directory. Missing features of the kernel are
+/// reported when a run begins.
 ///
 /// # Errors
-/// Every step that names what it can't be given, by this host or by policy, with its place: whoever mends one thing should
-/// know of all.
+/// Every step that asks for something that this host or the policy does not allow, with its place. The list is
+/// complete, so that the operator can correct everything at once.
 pub fn check_on_host(
     material: &Material,
     sandbox: &dyn Sandbox,
@@ -110,14 +110,14 @@ pub fn check_on_host(
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Why a seal was not put in force.
+/// The reason why a seal was not put in force.
 #[derive(Debug)]
 pub enum SealStop {
-    /// The seal itself can't be written.
+    /// The seal itself can't be encoded.
     Malformed(Malformed),
-    /// The store did not take it.
+    /// The store did not accept the seal.
     Write(WriteStop),
-    /// It was taken and can't be read back.
+    /// The store accepted the seal and it can't be read back.
     Unreadable(SealError),
 }
 
@@ -133,7 +133,7 @@ impl std::fmt::Display for SealStop {
 
 impl std::error::Error for SealStop {}
 
-/// Sealing: puts changed runbooks and tokens in force.
+/// Puts changed runbooks and tokens in force.
 pub struct Sealing {
     pub(super) crossing: Arc<Crossing>,
     pub(super) ledger: Ledger,
@@ -145,7 +145,7 @@ pub struct Sealing {
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
-/// What sealing is put together from.
+/// The parts from which [`Sealing`] is built.
 pub struct Parts {
     /// The crossing.
     pub crossing: Arc<Crossing>,
@@ -155,16 +155,16 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
-    /// Where the seal in force is put.
+    /// The seal in force, which a new seal replaces.
     pub current: Arc<CurrentSeal>,
-    /// The sandbox: asked what this host can't give.
+    /// The sandbox, which says what this host can't provide.
     pub sandbox: Arc<dyn Sandbox>,
-    /// Where a failed reseal is told.
+    /// The health report, which shows a failed reseal.
     pub health: Arc<Health>,
 }
 
 impl Sealing {
-    /// Puts the part together.
+    /// Builds the part.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { crossing, ledger, surroundings, key, current, sandbox, health } = parts;
@@ -180,16 +180,16 @@ impl Sealing {
         }
     }
 
-    /// Reads the runbooks again and seals them when they differ: never policy, roster or configuration. `owner` is the service's
-    /// user, who with root is the only one that may write them.
+    /// Reads the runbooks again and seals them if they differ. Policy, roster and configuration stay as they are.
+    /// `owner` is the service's user. Only this user and root may be able to write the runbooks.
     ///
-    /// Gives whether a new seal is in force.
+    /// Returns whether a new seal is in force.
     ///
     /// # Errors
-    /// Everything wrong with the runbooks: then the old seal stays in force.
+    /// All errors in the runbooks. The old seal then stays in force.
     pub async fn reseal(&self, runbooks: Vec<PathBuf>, owner: u32) -> Result<bool, Stopped> {
         let sealed = self.reseal_as_they_are(runbooks, owner).await;
-        // Who sent SIGHUP got no answer: the failure is told until a reseal succeeds.
+        // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
         self.health.resealed(sealed.as_ref().err().map(|stopped| told_shortly(&stopped.to_string())));
         sealed
     }
@@ -207,17 +207,17 @@ impl Sealing {
         self.put_in_force(|material| material.registry = registry.clone(), None).await
     }
 
-    /// Seals the state in force with a change, and with what the store changes along with it.
+    /// Seals the state in force with a change, together with the change in the store.
     ///
     /// # Errors
-    /// When the new state contradicts itself, or the store does not take it.
+    /// Fails if the new state contradicts itself, or if the store does not accept it.
     pub(super) async fn put_in_force(
         &self,
         change: impl Fn(&mut Material),
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        // Read only now: a list from before the lock could take back what another change has sealed meanwhile.
+        // Read the list under the lock. A list from before the lock could undo a change that was sealed meanwhile.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
             Some(TokenChange::Add(token)) => all.push(token.clone()),
@@ -267,7 +267,7 @@ impl Sealing {
     }
 }
 
-/// A failed reseal as a note: its first errors, and how many more there are.
+/// Shortens a failed reseal to a note: its first errors, and the number of the others.
 fn told_shortly(failed: &str) -> String {
     let mut lines = failed.lines();
     let told: Vec<&str> = lines.by_ref().take(MOST_TOLD).collect();
@@ -284,7 +284,7 @@ fn not_sealed(errors: &[RegistryError]) -> Refusal {
     Refusal::new(Code::Malformed, detail)
 }
 
-/// What is in force, as a next seal begins with it.
+/// Returns the state in force as the start of the next seal.
 #[must_use]
 pub fn material_of(sealed: &Sealed) -> Material {
     Material {
@@ -297,7 +297,7 @@ pub fn material_of(sealed: &Sealed) -> Material {
     }
 }
 
-/// The tokens that are in force at `now`: what a seal lists.
+/// Returns the tokens that are in force at `now`. A seal lists these tokens.
 #[must_use]
 pub fn tokens_in_force(tokens: &[crate::store::message::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens

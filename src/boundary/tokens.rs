@@ -1,4 +1,4 @@
-//! Tokens: each change of them is a seal.
+//! Tokens. Each change of tokens is a seal.
 
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;
@@ -14,10 +14,10 @@ use crate::record::validity::Timestamp;
 use crate::store::message::{Token, TokenChange};
 
 impl Sealing {
-    /// All tokens ever, by name.
+    /// Returns all tokens, also expired and revoked tokens, by name.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// Fails if the store can't be read.
     pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
         let tokens = self.ledger.tokens().map_err(|e| fault(&e))?;
         Ok(tokens
@@ -35,10 +35,11 @@ impl Sealing {
             .collect())
     }
 
-    /// Makes a token and seals it; gives its secret, which is shown once and kept only as a digest.
+    /// Makes a token and seals it. Returns its secret, which is shown once. The store has only the digest of the
+    /// secret.
     ///
     /// # Errors
-    /// When the name is taken, an owner is not in the roster, or a pattern can't be read.
+    /// Fails if the name is taken, an owner is not in the roster, or a pattern can't be parsed.
     pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
         let now = self.crossing.now();
         check_token(&token, &self.crossing.state(), now)?;
@@ -57,24 +58,24 @@ impl Sealing {
         Ok(secret)
     }
 
-    /// Ends a token and seals that.
+    /// Revokes a token and seals the change.
     ///
     /// # Errors
-    /// When there is no such token, or it has ended.
+    /// Fails if there is no such token, or if the token has ended.
     pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
         let at = self.crossing.now();
         self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
     }
 }
 
-/// Checks what a token is asked to be.
+/// Checks the properties of a new token.
 fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
     let refuse =
         |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
-    // A proposer that is named as the boundary would read in reviews as if the boundary itself asked.
+    // If a proposer had the name of the boundary, reviewers would think that the boundary itself proposed.
     if token.name.as_str() == sealed.boundary.name.as_str() {
         return refuse("/name", format!("{} is the boundary's own name: give the token another one", token.name));
     }

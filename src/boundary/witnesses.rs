@@ -1,11 +1,12 @@
-//! Witnesses of the log: what each is asked, and what its answer is worth.
+//! Witnesses of the log: the requests to each witness, and the checks of its answers.
 //!
-//! A witness of the roster is handed each checkpoint with the proof that it continues the last one it saw, and cosigns
-//! it (c2sp.org/tlog-witness). Whoever asks for witnesses then need not trust the boundary that its history is one. None
-//! of this is on the way of a crossing: checkpoints go out in the background, and a witness that is down holds up nothing.
+//! The boundary sends each checkpoint to each witness of the roster, with the proof that it continues the last
+//! checkpoint that this witness saw. The witness cosigns it (c2sp.org/tlog-witness). So a reader who requires witnesses
+//! need not trust the boundary to have only one history. No crossing waits for this: checkpoints are sent in the
+//! background, and a witness that is down delays nothing.
 //!
-//! Cosignatures are kept in memory only. After a start each witness is asked again, also for what it has cosigned before.
-//! The asking itself is `node::witnessing`.
+//! Cosignatures are only in memory. After a start the boundary asks each witness again, also for checkpoints that it
+//! has cosigned before. The module `node::witnessing` sends the requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,69 +25,69 @@ use crate::record::validity::{SKEW_S, Timestamp};
 use crate::store::CheckpointRow;
 use crate::store::ledger::Ledger;
 
-/// Witnesses that are asked. Each adds a line to every checkpoint, and a verifier takes 64.
+/// The most witnesses that are asked. Each adds a line to every checkpoint, and a verifier accepts 64 lines.
 const MOST_WITNESSES: usize = 32;
 
-/// A witness of the roster, as it is asked.
+/// A witness of the roster that can be asked.
 #[derive(Debug, Clone)]
 pub struct Named {
-    /// Its name in the roster.
+    /// The witness's name in the roster.
     pub name: String,
-    /// Where it takes checkpoints; `/add-checkpoint` comes behind it.
+    /// The base URL of the witness. Requests go to `/add-checkpoint` under it.
     pub url: String,
-    /// Its key.
+    /// The key of the witness.
     pub key: WitnessKey,
 }
 
-/// What a witness is asked to cosign.
+/// A request to a witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The checkpoint's size.
     pub size: u64,
-    /// What the witness is believed to have cosigned last.
+    /// The last size that this witness has cosigned, as far as the boundary knows.
     pub old: u64,
-    /// The checkpoint, as its answer is verified: by then all may be asked for another one.
+    /// The checkpoint, for the check of the answer. By then the target may have changed.
     pub note: String,
     /// The body of the request.
     pub body: String,
 }
 
-/// What comes after an answer.
+/// The action after an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// It cosigned; ask again when the log has grown.
+    /// The witness cosigned. Ask again when the log has grown.
     Cosigned,
-    /// It knows another size than was believed: ask again at once.
+    /// The witness knows another size than expected. Ask again at once.
     Again,
-    /// It did not cosign: ask again after a pause.
+    /// The witness did not cosign. Ask again after a pause.
     Trouble(String),
 }
 
-/// The log, as answers of witnesses are judged by it.
+/// The facts about the log for the check of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Log<'a> {
-    /// How many entries it has.
+    /// The number of entries.
     pub size: u64,
-    /// The key that it is known by.
+    /// The verifier key of the log.
     pub vkey: &'a str,
 }
 
-/// What the boundary knows of its log's witnesses.
+/// The state of all witnesses of this log.
 #[derive(Debug, Default)]
 pub struct Witnesses(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What all are asked to cosign just now, and since when.
+    /// The checkpoint that all witnesses are asked to cosign now, and the time when it was set.
     target: Option<(Head, Timestamp)>,
-    /// Cosigned heads, the oldest first.
+    /// Heads with cosignatures, the oldest first.
     heads: VecDeque<Head>,
     known: BTreeMap<String, Known>,
-    /// What can't be asked at all, and why.
+    /// The witnesses that can't be asked, with the reasons.
     unable: Vec<String>,
 }
 
-/// What one witness is known to hold.
+/// The facts that are known about one witness.
 #[derive(Debug, Default)]
 struct Known {
     size: u64,
@@ -95,7 +96,7 @@ struct Known {
     trouble: Option<(String, Timestamp)>,
 }
 
-/// A checkpoint and who cosigned it.
+/// A checkpoint and its cosignatures.
 #[derive(Debug, Clone)]
 struct Head {
     size: u64,
@@ -117,7 +118,8 @@ impl Head {
 }
 
 impl Witnesses {
-    /// Forgets who is no longer in the roster, with what it signed, and keeps why others can't be asked.
+    /// Removes witnesses that are no longer in the roster, with their cosignatures. Stores the reasons why others can't
+    /// be asked.
     pub fn retain(&self, named: &[Named], unable: Vec<String>) {
         let mut state = self.state();
         let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
@@ -126,11 +128,12 @@ impl Witnesses {
         state.unable = unable;
     }
 
-    /// The target that this witness has not cosigned yet. A new one is set, from `head`, when the log has grown to
-    /// `size` and all who answer have cosigned the last, or were given the time to: so they cosign the same checkpoints.
+    /// Returns the target, if this witness has not cosigned it yet. A new target is set from `head` when the log has
+    /// grown to `size` and all responding witnesses have cosigned the last target or had the time to do so. So all of
+    /// them cosign the same checkpoints.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// Fails if the log can't be read.
     fn target(
         &self,
         witness: &Named,
@@ -160,7 +163,7 @@ impl Witnesses {
         Ok(state.target.as_ref().filter(|(target, _)| cosigned < target.size).map(|(target, _)| (target.clone(), size)))
     }
 
-    /// Takes what a witness answered to `ask`: nothing in it counts that does not verify under the rostered key.
+    /// Handles the answer of a witness to `ask`. Only cosignatures that verify under the rostered key count.
     pub fn answered(&self, witness: &Named, ask: &Ask, log: Log<'_>, status: u16, body: &[u8], now: Timestamp) -> Next {
         let mut state = self.state();
         let next = state.take(witness, ask, log, status, body, now);
@@ -168,25 +171,26 @@ impl Witnesses {
         next
     }
 
-    /// A witness that could not be asked, or did not answer.
+    /// Notes that a witness could not be asked or did not answer.
     pub fn failed(&self, witness: &Named, why: String, now: Timestamp) {
         self.state().note(&witness.key, &Next::Trouble(why), now);
     }
 
-    /// The lines of a checkpoint of this size, if there are any, in its note.
+    /// Returns the note of the head with this size and its cosignatures, if it has any.
     fn cosigned(&self, size: u64) -> Option<String> {
         let state = self.state();
         state.heads.iter().find(|head| head.size == size && !head.lines.is_empty()).map(Head::text)
     }
 
-    /// The checkpoint over at least `least` entries that most witnesses have cosigned, the newest of such.
+    /// Returns the checkpoint with the most cosignatures over at least `least` entries. If several have the same
+    /// number, returns the newest.
     fn best(&self, least: u64) -> Option<(u64, String)> {
         let state = self.state();
         let fit = state.heads.iter().filter(|head| head.size >= least && !head.lines.is_empty());
         fit.max_by_key(|head| (head.lines.len(), head.size)).map(|head| (head.size, head.text()))
     }
 
-    /// What an operator should know.
+    /// The notes for an operator.
     pub fn notes(&self) -> Vec<String> {
         let state = self.state();
         let troubled = state.known.iter().filter_map(|(vkey, known)| {
@@ -314,7 +318,7 @@ impl State {
     }
 }
 
-/// Witnessing: the log's head goes to the witnesses of the roster, their cosignatures come back.
+/// Sends the log's head to the witnesses of the roster, and stores their cosignatures.
 pub struct Witnessing {
     crossing: Arc<Crossing>,
     ledger: Ledger,
@@ -324,19 +328,19 @@ pub struct Witnessing {
 }
 
 impl Witnessing {
-    /// Puts the part together.
+    /// Builds the part.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
         Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings }
     }
 
-    /// What an operator should know of the witnesses.
+    /// The notes on witnesses for an operator.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         self.witnesses.notes()
     }
 
-    /// The witnesses of the roster in force that can be asked; the others are told in `/ready`.
+    /// The witnesses of the roster in force that can be asked. `/ready` names the others.
     #[must_use]
     pub fn witnesses_named(&self) -> Vec<Named> {
         let sealed = self.crossing.state();
@@ -361,23 +365,24 @@ impl Witnessing {
         named
     }
 
-    /// How many entries the log has.
+    /// The number of entries in the log.
     #[must_use]
     pub fn log_size(&self) -> u64 {
         self.ledger.state().size
     }
 
-    /// What this witness is to be asked now; nothing when it has cosigned what there is.
+    /// Returns the next request to this witness, or nothing if it has cosigned the target.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// Fails if the log can't be read.
     pub fn witness_ask(&self, witness: &Named, named: &[Named]) -> Result<Option<Ask>, Stopped> {
         let size = self.ledger.state().size;
         let head = || self.ledger.checkpoint().map_err(|e| fault(&e));
         let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
             return Ok(None);
         };
-        // Larger than what it is asked for: it was asked more by an earlier process. The next target is as large.
+        // The witness has already cosigned a larger size than our target, because an earlier process asked for it. Wait
+        // for the next target, which is as large.
         if old > target.size {
             return Ok(None);
         }
@@ -390,33 +395,34 @@ impl Witnessing {
         Ok(Some(Ask { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
     }
 
-    /// Takes a witness's answer.
+    /// Handles the answer of a witness.
     pub fn witness_answered(&self, witness: &Named, ask: &Ask, status: u16, body: &[u8]) -> Next {
         let vkey = self.log_vkey().unwrap_or_default();
         let log = Log { size: self.ledger.state().size, vkey: &vkey };
         self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)())
     }
 
-    /// Takes note of a witness that did not answer.
+    /// Notes that a witness did not answer.
     pub fn witness_failed(&self, witness: &Named, why: String) {
         self.witnesses.failed(witness, why, (self.surroundings.now)());
     }
 
-    /// The verifier key of the log (C2SP signed-note), for those who are to know it: witnesses, monitors.
+    /// The verifier key of the log (C2SP signed-note), for witnesses and monitors.
     #[must_use]
     fn log_vkey(&self) -> Option<String> {
         self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
     }
 
-    /// A checkpoint's note with the cosignatures that there are for it.
+    /// Adds the known cosignatures to a checkpoint's note.
     pub(super) fn with_cosignatures(&self, row: CheckpointRow) -> String {
         self.witnesses.cosigned(row.size).unwrap_or(row.note)
     }
 
-    /// The head for a bundle whose last entry is `index`: the one that most witnesses cosigned, else the newest.
+    /// Returns the head for a bundle whose last entry is `index`: the head with the most cosignatures, else the newest
+    /// head.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// Fails if the log can't be read.
     pub(super) fn head_over(&self, index: u64) -> Result<(u64, String), Stopped> {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
@@ -426,7 +432,8 @@ impl Witnessing {
     }
 }
 
-/// `old <size>`, the consistency proof a hash a line, an empty line, the checkpoint.
+/// The body of a request: `old <size>`, the consistency proof with one hash in each line, an empty line, the
+/// checkpoint.
 fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("old {old}\n");
     for hash in path {
@@ -438,11 +445,11 @@ fn body(old: u64, path: &[Hash], checkpoint: &str) -> String {
     text
 }
 
-/// Cosigned heads that are kept: bundles made meanwhile find one that is not far behind.
+/// The most heads with cosignatures in memory. With several heads, a new bundle finds a head that is almost current.
 const KEPT_HEADS: usize = 16;
-/// How long all wait for a witness that answers slowly, before the next checkpoint is asked for.
+/// How long all witnesses wait for a slow witness before the next checkpoint is requested.
 const PATIENCE_S: i64 = 5;
-/// Sizes that a witness may name in a row before it counts as one that makes them up.
+/// The most conflicting sizes in a row before a witness counts as faulty.
 const MOST_CONFLICTS: u32 = 3;
 
 #[cfg(test)]
@@ -497,7 +504,7 @@ mod tests {
         assert_eq!(asked(&witnesses, &a.0, &named, 9), None, "the other one comes first");
         assert_eq!(asked(&witnesses, &b.0, &named, 9).map(|ask| ask.size), Some(5));
         assert_eq!(witnesses.best(1).map(|(size, note)| (size, note.lines().count())), Some((5, 6)));
-        // One that is in trouble is not waited for.
+        // The others don't wait for a witness in trouble.
         witnesses.failed(&b.0, "it is down".to_owned(), now());
         assert_eq!(asked(&witnesses, &a.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
         assert_eq!(witnesses.notes().len(), 1);
@@ -520,7 +527,7 @@ mod tests {
         let ask = asked(&witnesses, &slow.0, &named, 5).expect("something");
         witnesses.failed(&slow.0, "it is slow".to_owned(), now());
         witnesses.failed(&quick.0, "it is down".to_owned(), now());
-        // All are asked for the next one already.
+        // All witnesses are already asked for the next checkpoint.
         assert_eq!(asked(&witnesses, &quick.0, &named, 9).map(|ask| ask.size), Some(9));
         for garbage in [line(&slow, 9, at), line(&slow, 5, at + 3600), line(&quick, 5, at)] {
             let next = witnesses.answered(&slow.0, &ask, log(9), 200, garbage.as_bytes(), now());

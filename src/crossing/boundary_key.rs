@@ -1,4 +1,4 @@
-//! The key that signs what the boundary states.
+//! The key with which the boundary signs its statements.
 
 use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use crate::crypto::sshsig::KeyId;
@@ -16,10 +16,10 @@ pub struct BoundaryKey {
 }
 
 impl BoundaryKey {
-    /// Signs a payload: canonical JSON of its envelope, as the log keeps it.
+    /// Signs a payload. Returns the canonical JSON of the envelope, which the log stores.
     ///
     /// # Errors
-    /// When the envelope has no canonical form.
+    /// Fails if the envelope has no canonical form.
     pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, payload));
         let envelope = Envelope::new(payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
@@ -29,7 +29,7 @@ impl BoundaryKey {
     /// Signs a statement of this boundary.
     ///
     /// # Errors
-    /// When the statement can't be written.
+    /// Fails if the statement can't be encoded.
     pub fn sign_statement<P: Predicate>(&self, statement: &Statement<P>) -> Result<Vec<u8>, Malformed> {
         self.sign(&statement.to_payload()?)
     }

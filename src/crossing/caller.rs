@@ -1,4 +1,4 @@
-//! Who calls, and what that allows.
+//! The caller of a request, and the caller's rights.
 
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sealed::Sealed;
@@ -8,71 +8,72 @@ use crate::record::ident::{Name, StepRef};
 use crate::record::token::Scope;
 use crate::record::validity::Timestamp;
 
-/// Who calls, and what that allows.
+/// The caller of a request, and the caller's rights.
 #[derive(Debug, Clone)]
 pub struct Caller {
     name: Option<Name>,
     scopes: Vec<Scope>,
     patterns: Vec<Pattern>,
-    /// The token that it came with; a key that answered a challenge has none.
+    /// Whether the caller presented a token. A key that answered a challenge has no token.
     by_token: bool,
 }
 
 impl Caller {
-    /// Somebody who said nothing of themselves.
+    /// A caller who presented neither a token nor an answered challenge.
     #[must_use]
     pub const fn anonymous() -> Self {
         Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false }
     }
 
-    /// A caller with these scopes, for the steps that the patterns name; no pattern means every step.
+    /// A caller with these scopes, for the steps that the patterns name. An empty list of patterns means every step.
     #[must_use]
     pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
-        // Patterns were checked when the token was made; one that a later version wrote and this one can't read
-        // matches nothing.
+        // Patterns were checked when the token was made. If a later version wrote a pattern that this version can't
+        // parse, the caller gets no scopes.
         let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
         Self { name: Some(name), scopes, patterns: compiled, by_token: false }
     }
 
-    /// Who, where it is known.
+    /// The caller's name, if it is known.
     #[must_use]
     pub const fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-    /// Whether the caller may do this at all.
+    /// Whether the caller has this scope for any step.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// Whether the caller may do this with this step.
+    /// Whether the caller has this scope for this step.
     #[must_use]
     pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
         self.may(scope)
             && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
     }
 
-    /// Whether the caller may see what `proposer` proposed of `step`: one's own, or with `read`.
+    /// Whether the caller may see a proposal of `proposer` for `step`. Callers see their own proposals. Scope `read` or
+    /// `operate` shows the others.
     #[must_use]
     pub fn may_see(&self, proposer: &Name, step: &StepRef) -> bool {
         self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
     }
 
-    /// Whether the caller is limited to some steps.
+    /// Whether the caller may only use some steps.
     #[must_use]
     pub fn is_limited(&self) -> bool {
         !self.patterns.is_empty()
     }
 
-    /// The same caller, who came with a token.
+    /// Marks the caller as authenticated by a token.
     #[must_use]
     pub fn with_token(self) -> Self {
         Self { by_token: true, ..self }
     }
 
-    /// Whether the caller's token has neither ended nor been revoked since: for what goes on for long.
+    /// Whether the caller's token is still in force. Long-lived responses ask this again.
     #[must_use]
     pub fn still(&self, sealed: &Sealed, now: Timestamp) -> bool {
         let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == self.name.as_ref());
@@ -85,10 +86,10 @@ impl Caller {
         [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| self.may_step(scope, step))
     }
 
-    /// The caller's name, if the caller may do this with this step.
+    /// Returns the caller's name, if the caller has this scope for this step.
     ///
     /// # Errors
-    /// `unauthenticated` for nobody, `forbidden` otherwise.
+    /// `unauthenticated` if the caller has no name, `forbidden` if the caller lacks the scope.
     pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> Result<&Name, Stopped> {
         let Some(name) = &self.name else {
             return Err(Refusal::new(

@@ -1,4 +1,4 @@
-//! How much may go on at one time, and the room on the disk that it needs.
+//! The limits of concurrent runs and requests, and the disk space that they need.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,34 +9,34 @@ use crate::crossing::outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::record::code::Code;
 
-/// Bytes on the disk of a run's rows, leaves and tiles, with their copies in the write-ahead log.
+/// Bytes on disk of one run's rows, leaves and tiles, with their copies in the write-ahead log.
 const RECEIPT_ROOM: u64 = 256 << 10;
-/// Bytes of the disk that must be left for a proposal to be taken: the store's own needs, and runs that are signed yet.
-/// `docs/operate.md` names them.
+/// Bytes that must be free on the disk before the boundary accepts a proposal. The store needs them, and so do the runs
+/// that are signed later. `docs/operate.md` names this number.
 pub const PROPOSAL_ROOM: u64 = 16 << 20;
 
-/// How much may go on at one time.
+/// The limits of concurrent runs and requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Runs at one time.
+    /// The most runs at one time.
     pub runs: usize,
-    /// Requests under verification at one time.
+    /// The most requests under verification at one time.
     pub crossings: usize,
 }
 
-/// Room for runs and for requests under verification.
+/// Permits and disk space for runs, and permits for requests under verification.
 #[derive(Debug)]
 pub struct Capacity {
-    /// Room for runs: receipt, leaf and output of each are reserved before its nonce is spent.
+    /// Permits for runs. Disk space for receipt, leaf and output of each run is reserved before its nonce is spent.
     runs: Arc<Semaphore>,
-    /// Requests that may be under verification at one time; refusing here costs less than refusing later.
+    /// Permits for requests under verification. A refusal here costs less than a later refusal.
     verifications: Arc<Semaphore>,
-    /// Bytes of the disk that runs may still write.
+    /// Bytes on the disk that are reserved for runs in progress.
     reserved: Arc<AtomicU64>,
     outputs: Outputs,
 }
 
-/// Room for one run, given back when it is dropped.
+/// The reserved room of one run. The room is released on drop.
 #[derive(Debug)]
 pub struct Room {
     bytes: u64,
@@ -50,13 +50,13 @@ impl Drop for Room {
     }
 }
 
-/// Room for one request under verification.
+/// The permit of one request under verification. The permit is released on drop.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Capacity {
-    /// All of `limits` is free.
+    /// Begins with all of `limits` free.
     #[must_use]
     pub fn new(limits: Limits, outputs: Outputs) -> Self {
         Self {
@@ -67,19 +67,19 @@ impl Capacity {
         }
     }
 
-    /// Room for one request under verification; to be taken before its body is parsed.
+    /// Returns a permit for one request under verification. Take the permit before the body is parsed.
     ///
     /// # Errors
-    /// `busy`, with when to try again. Nothing was spent.
+    /// `busy`, with the time after which the caller can try again. No nonce is spent.
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.verifications.clone().try_acquire_owned();
         permit.map(Permit).map_err(|_| busy("too many requests are under verification").into())
     }
 
-    /// Room for a run and all that it leaves: receipt, leaf, output.
+    /// Reserves room for a run with its receipt, leaf and output.
     pub(super) fn reserve(&self, output_bytes: u64) -> Result<Room, Stopped> {
         let permit = self.runs.clone().try_acquire_owned().map_err(|_| busy("as many steps run as may"))?;
-        // Output is at most written twice: as a spool, and as a file or row.
+        // Output is written at most twice: first to a spool, then to a file or row.
         let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM);
         let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
@@ -94,7 +94,7 @@ impl Capacity {
         }
     }
 
-    /// Why no proposal is taken for want of room on the disk; nothing where there is room.
+    /// Returns the reason why the disk has no room for proposals, or nothing if it has room.
     #[must_use]
     pub fn disk_trouble(&self) -> Option<String> {
         let free = match self.outputs.room() {
@@ -115,12 +115,13 @@ impl Capacity {
         })
     }
 
-    /// Demands room on the disk beyond what runs may still write: proposals that are never signed must not take theirs.
+    /// Demands free disk space in addition to the space that runs have reserved. Otherwise proposals that nobody signs
+    /// could take the space of runs.
     ///
     /// # Errors
-    /// `busy` when there is none.
+    /// `busy` if the space is missing.
     pub fn demand_disk(&self) -> Result<(), Stopped> {
-        // How much is free is for the operator: `/ready`, the log and `doctor` say it.
+        // Only the operator learns how much is free: from `/ready`, the log and `doctor`.
         if self.disk_trouble().is_none() {
             return Ok(());
         }
@@ -128,13 +129,13 @@ impl Capacity {
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 
-    /// Whether a run is going on, from before its nonce is spent until its receipt is durable.
+    /// Whether a run is in progress: from before its nonce is spent until its receipt is durable.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.reserved.load(Ordering::SeqCst) > 0
     }
 
-    /// Refuses requests from now on; runs that are approved still begin.
+    /// Refuses requests from now on. Approved runs can still begin.
     pub fn close_verification(&self) {
         self.verifications.close();
     }
@@ -145,20 +146,20 @@ impl Capacity {
         self.verifications.close();
     }
 
-    /// Whether requests are taken.
+    /// Whether the boundary accepts requests.
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         !self.verifications.is_closed()
     }
 
-    /// Whether no run begins any more.
+    /// Whether the boundary starts no more runs.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.runs.is_closed()
     }
 }
 
-/// A refusal before the nonce is spent.
+/// A `busy` refusal before the nonce is spent.
 pub(super) fn busy(why: &str) -> Refusal {
     Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }

@@ -1,4 +1,4 @@
-//! Who waits for a proposal to change is woken when it does.
+//! Wakes the tasks that wait for a change of a proposal.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::record::ident::ProposalId;
 
-/// Proposals that somebody watches.
+/// The proposals that tasks wait for.
 #[derive(Debug, Default)]
 pub struct Changes {
     watched: Mutex<HashMap<ProposalId, watch::Sender<u64>>>,
@@ -15,7 +15,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Wakes at the next change of this proposal. Take it before reading how the proposal stands.
+    /// Returns a receiver that wakes at the next change of this proposal. Take the receiver before you read the
+    /// proposal.
     pub fn watch(&self, id: &ProposalId) -> watch::Receiver<u64> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.len() > SWEEP_AT {
@@ -24,7 +25,7 @@ impl Changes {
         watched.entry(id.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
-    /// Tells who watches that this proposal changed.
+    /// Wakes the tasks that wait for this proposal.
     pub fn notify(&self, id: &ProposalId) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = watched.get(id) {
@@ -36,7 +37,7 @@ impl Changes {
         }
     }
 
-    /// Tells who waits for room that a run ended.
+    /// Wakes one task that waits for room, because a run ended.
     pub fn notify_room(&self) {
         self.room.notify_one();
     }
@@ -47,7 +48,7 @@ impl Changes {
     }
 }
 
-/// Entries that nobody watches any more are dropped when there are more than this.
+/// If there are more entries than this, entries without a waiting task are removed.
 const SWEEP_AT: usize = 1024;
 
 #[cfg(test)]

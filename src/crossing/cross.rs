@@ -1,7 +1,7 @@
 //! The crossing: accept, verify, admit, consume, run, receipt, log.
 //!
-//! The one way by which anything runs. What is proposed online and what is handed in whole take it alike, from the
-//! bytes on. The rooms above bring requests to it or tell what came of them.
+//! Every run passes through this sequence. It is the same for an online proposal and for a complete envelope that a
+//! caller hands in. The modules above pass requests in and show the results.
 
 use std::io;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::ledger::Ledger;
 use crate::store::message::{Consume, ConsumeStop, Core, Finish, FinishStop, Window};
 
-/// The crossing: what is sealed, where it is kept, and what it runs in.
+/// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
     pub(super) ledger: Ledger,
     sandbox: Arc<dyn Sandbox>,
@@ -55,7 +55,7 @@ pub struct Crossing {
     capacity: Capacity,
 }
 
-/// What a crossing is put together from.
+/// The parts of a crossing.
 pub struct Parts {
     /// The store.
     pub ledger: Ledger,
@@ -65,35 +65,36 @@ pub struct Parts {
     pub key: Arc<BoundaryKey>,
     /// The seal in force.
     pub seal: Arc<CurrentSeal>,
-    /// Runs that live.
+    /// The runs in progress.
     pub live: Arc<Live>,
-    /// Who waits for a proposal to change.
+    /// The tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// Where large outputs and spools go.
+    /// The directory of large outputs and spools.
     pub outputs: Outputs,
-    /// How much may go on at one time.
+    /// The limits of concurrent runs and requests.
     pub limits: Limits,
 }
 
-/// What became of a request to consume.
+/// The result of an attempt to spend the nonce.
 pub enum Claim {
     /// The nonce is spent.
     Consumed(Box<Consumed>),
-    /// The state moved between verdict and claim: begin again, from the bytes.
+    /// The state changed after the verdict. Start again from the bytes.
     Moved(Accepted),
 }
 
-/// Verdicts that moved may be made again this often before the caller is told to come back.
+/// The most verdicts for one request. If the state has changed after each of them, the caller receives `busy`.
 const MOST_VERDICTS: usize = 16;
-/// After which pause a receipt is offered again to a disk that has no room; and how often, once the service is ending.
+/// The pause before a receipt is written again if the disk is full, and the most retries while the service is ending.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
-/// How often output is offered to a disk that fails for another reason, and after which pause: descriptors may have run out.
+/// The most attempts to write output if the disk fails for another reason, and the pause between them. Descriptors may
+/// have run out.
 const OUTPUT_TRIES: usize = 3;
 const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Crossing {
-    /// Puts a crossing together.
+    /// Builds a crossing from its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { ledger, sandbox, key, seal, live, changes, outputs, limits } = parts;
@@ -101,11 +102,11 @@ impl Crossing {
         Self { ledger, sandbox, key, seal, live, changes, outputs, capacity }
     }
 
-    /// The whole way of a run, in order.
+    /// Does all stages of a run, in order.
     ///
     /// # Errors
-    /// Why it may not run; or, after its nonce was spent, that something broke before its receipt was durable:
-    /// then the next start writes one.
+    /// A refusal if the run is not allowed. A fault if something broke after the nonce was spent and before the receipt
+    /// was durable: then the next start writes the receipt.
     pub async fn cross(&self, request: Request, permit: Option<Permit>) -> Result<Receipted, Stopped> {
         let mut accepted = self.accept(request)?;
         let mut verdicts = 0;
@@ -114,7 +115,7 @@ impl Crossing {
             let admitted = self.admit(verified)?;
             match self.consume(admitted).await? {
                 Claim::Consumed(consumed) => break *consumed,
-                // R3: a seal, denial, cancellation or epoch came between verdict and claim.
+                // R3: a seal, denial, cancellation or epoch came between the verdict and the claim.
                 Claim::Moved(again) => accepted = again,
             }
             verdicts += 1;
@@ -123,14 +124,15 @@ impl Crossing {
             }
             tokio::task::yield_now().await;
         };
-        // Verified: a run that lasts must not keep signatures and denials of others waiting.
+        // The request is verified. A long run must not keep a permit that signatures and denials of others need.
         drop(permit);
         let ran = self.run(consumed).await; // no `?`: from here a failure is an outcome
         let receipt = self.receipt(ran)?; // a fault is possible here, a refusal is not
         self.log(receipt).await
     }
 
-    /// Takes the envelope apart: sizes, base64, number of signatures. Nothing of the payload is read.
+    /// Decodes the envelope and checks its sizes, its base64 and the number of its signatures. The payload is not
+    /// parsed yet.
     ///
     /// # Errors
     /// `malformed` or `too-large`.
@@ -139,24 +141,24 @@ impl Crossing {
         Ok(Accepted::new(signed, request.handed_in_by, request.caller))
     }
 
-    /// Verifies every signature over the bytes received, under the roster in force; then reads the payload.
+    /// Verifies every signature over the bytes received, under the roster in force. Parses the payload only after that.
     ///
     /// # Errors
-    /// `unknown-signer` before any cryptography, `bad-signature`, `malformed`.
+    /// `unknown-signer` (found before any signature is verified), `bad-signature` or `malformed`.
     pub fn verify(&self, accepted: Accepted) -> Result<Verified, Stopped> {
-        // The version before the state: whatever comes after this line shows at the claim.
+        // Read the version before the state, so that the claim detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
         let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid))?;
         Ok(Verified::new(accepted, document, sealed, version))
     }
 
-    /// Asks every question, of the state in force now (R2), whatever was true when it was proposed.
+    /// Makes every check against the state in force now (R2), not against the state when the run was proposed.
     ///
     /// # Errors
-    /// The first no, in the order of R1.
+    /// The first check that fails, in the order of R1.
     pub fn admit(&self, verified: Verified) -> Result<Admitted, Stopped> {
-        // Judged by such a clock everything would be expired, for good.
+        // If the clock is ahead, authorizations would look expired and would be refused for good.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let signed = verified.document().predicate();
@@ -183,9 +185,9 @@ impl Crossing {
             .map_err(|e| about(e.into()))?;
         let count = quorum::count(verified.document().signatures(), &sealed.roster, &excluded, &held.rules, now);
         let met = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
-        // An early no; the claim judges again, by its own clock.
+        // Check the window early. The claim checks it again, by the clock of the store.
         let within = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        // Denials are looked for at the claim, in its own transaction.
+        // The claim checks for denials, in its own transaction.
         let counted: Vec<_> = met.approvers().iter().filter_map(|name| sealed.roster.approver(name)).collect();
         let window = Window {
             issued_at: signed.issued_at,
@@ -199,7 +201,7 @@ impl Crossing {
                 .chain(sealed.ends([&signed.proposer, verified.handed_in_by()]))
                 .min(),
         };
-        // The step is looked up once: what runs is what was checked.
+        // The step is looked up once, so that the checked step is the step that runs.
         let definition = held.hashed.definition();
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -225,11 +227,11 @@ impl Crossing {
         Ok(Admitted::new(verified, answers, window))
     }
 
-    /// Spends the nonce: one durable commit under the very state of the verdict, at most once, ever.
+    /// Spends the nonce at most once: one durable commit, under the same state as the verdict.
     ///
     /// # Errors
-    /// `too-large` when its receipt could not be written; `nonce-replayed` with what the nonce became, `expired`,
-    /// `denied`, `busy` and the like; nothing is stored then.
+    /// `too-large` if the receipt could not be written, `nonce-replayed` with the earlier proposal (and its receipt, if
+    /// it has one), `expired`, `denied`, `busy` and others. After a refusal nothing is stored.
     pub async fn consume(&self, admitted: Admitted) -> Result<Claim, Stopped> {
         let document = admitted.document();
         let signed = document.predicate();
@@ -243,13 +245,13 @@ impl Crossing {
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
-        // The receipt must be writable whatever the run does: what would not fit is refused while nothing is spent.
+        // The receipt must fit, whatever the run does. Refuse too large receipts before the nonce is spent.
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
         let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes) {
             Ok(room) => room,
-            // A second submission gets the answer of its run: with `busy` the caller would try again in vain.
+            // If the nonce is spent, answer with its run. After `busy` the caller would try again in vain.
             Err(no_room) => {
                 return Err(match self.ledger.spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
@@ -295,7 +297,7 @@ impl Crossing {
         }
     }
 
-    /// Runs the sealed bytes in the signed sandbox. Whatever goes wrong is an outcome.
+    /// Runs the sealed bytes in the signed sandbox. Every failure from here on is an outcome.
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.admitted().document().predicate();
         let claim = consumed.claim();
@@ -329,10 +331,10 @@ impl Crossing {
         Ran { closing, end, started_at, finished_at }
     }
 
-    /// Writes and signs the receipt: also for a run whose end nobody saw.
+    /// Writes and signs the receipt, also for a run whose end the boundary did not see.
     ///
     /// # Errors
-    /// A fault only: the next start writes an `unknown` receipt in its place.
+    /// Only a fault. The next start then writes a receipt with outcome `unknown` instead.
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
         let Ran { closing, end, started_at, finished_at } = ran;
         let sealed = self.state();
@@ -390,14 +392,15 @@ impl Crossing {
         Ok(SignedReceipt { closing, receipt, envelope, recorded })
     }
 
-    /// Makes output and receipt durable, in this order; only then anybody sees them (R5).
+    /// Makes output and receipt durable, in this order. Readers see them only after that (R5).
     ///
     /// # Errors
-    /// A fault only: the next start writes an `unknown` receipt in its place.
+    /// Only a fault. The next start then writes a receipt with outcome `unknown` instead.
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded } = receipt;
         let proposal = closing.basis.proposal.clone();
-        // Large outputs become durable files here. A crash now leaves files that no receipt names: recovery sweeps them.
+        // Large outputs become durable files here. A crash now leaves files that no receipt names. Recovery removes
+        // them.
         let (kept, order) = match &recorded {
             Some((recorded, recording)) => (self.keep_output(recorded, recording).await, Some(recorded.order.clone())),
             None => (Kept::default(), None),
@@ -414,7 +417,7 @@ impl Crossing {
         let mut patience = Patience::default();
         let leaf = loop {
             match self.ledger.finish(finish.clone()).await {
-                // A receipt is never refused for lack of room: it waits for some.
+                // If the disk is full, the boundary waits for free space. It never drops a receipt.
                 Err(FinishStop::Fault(crate::store::fault::Fault::Full { .. })) if patience.is_left(&self.capacity) => {
                     patience.wait(&proposal).await;
                 }
@@ -434,15 +437,16 @@ impl Crossing {
         Ok(Receipted { receipt: proposal.receipt(), proposal, outcome: receipt.outcome, index: leaf.index, parts })
     }
 
-    /// The time by which everything here is judged: the clock's, but never before the log's last entry, so that a
-    /// clock that was set back neither revives what had expired nor stops new work (R7).
+    /// The time of every decision here. It is the time of the clock, but never earlier than the last entry of the log.
+    /// So a clock that was set back neither revives expired authorizations nor stops new work (R7).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
     }
 
-    /// Makes the output of a run durable, however long the disk has no room for it. Output that can't be kept for another
-    /// reason is given up, never the receipt: how the run ended is known, and its digests say what there was.
+    /// Makes the output of a run durable. If the disk is full, the boundary waits until there is room. After another
+    /// error it gives up the output, but never the receipt: the receipt states how the run ended and has the digests of
+    /// the output.
     async fn keep_output(&self, recorded: &Recorded, recording: &Living) -> Kept {
         if Outputs::is_inline(recorded)
             && let Ok(kept) = self.outputs.keep(recorded, recording, |name: &_| self.ledger.output_path(name))
@@ -476,10 +480,10 @@ impl Crossing {
         }
     }
 
-    /// Refuses what would be judged or dated by a clock that leapt ahead.
+    /// Refuses work if the clock is ahead of the log, because its checks and dates would be wrong.
     ///
     /// # Errors
-    /// `busy`, with when to try again.
+    /// `busy`, with the time after which the caller can try again.
     pub fn demand_clock(&self) -> Result<ClockTrusted, Stopped> {
         match self.ledger.clock_ahead() {
             None => Ok(ClockTrusted(())),
@@ -487,13 +491,13 @@ impl Crossing {
         }
     }
 
-    /// What is in force now.
+    /// Returns the state in force.
     #[must_use]
     pub fn state(&self) -> Arc<Sealed> {
         self.seal.get()
     }
 
-    /// Room for runs and requests.
+    /// The limits of runs and requests.
     #[must_use]
     pub const fn capacity(&self) -> &Capacity {
         &self.capacity
@@ -503,7 +507,7 @@ impl Crossing {
         let code = match stop {
             ConsumeStop::Fault(error) => return error.clone().into(),
             ConsumeStop::Replayed(spent) => return self.replayed(spent),
-            // Which run it is, is for those who may see that one.
+            // Only callers who may see the other run learn which run it is.
             ConsumeStop::ExclusiveBusy { .. } => return busy("another run excludes this one").into(),
             ConsumeStop::Moved | ConsumeStop::NoSeal | ConsumeStop::ClockAhead { .. } => Code::Busy,
             ConsumeStop::SignerOutside { .. } => Code::QuorumMissing,
@@ -519,7 +523,7 @@ impl Crossing {
     }
 
     fn replayed(&self, spent: &crate::store::message::Spent) -> Stopped {
-        // Whose run it was stands in the links, for those who may see it.
+        // The links name the earlier run, for callers who may see it.
         let refusal =
             Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
         match self.ledger.proposal(&spent.proposal) {
@@ -530,7 +534,8 @@ impl Crossing {
     }
 }
 
-/// How a receipt waits for room on the disk: as long as the service lives, and a while longer when it is ending.
+/// How a receipt waits for free disk space: as long as the service lives, and for a limited time while the service is
+/// ending.
 #[derive(Debug, Default)]
 struct Patience {
     offers: usize,
@@ -558,7 +563,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// What the caller is told when a question is answered with no.
+/// The refusal for a check that failed.
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
@@ -576,7 +581,7 @@ const fn stream_name(stream: capture::Stream) -> StreamName {
     }
 }
 
-/// The outcome of a run that ended so.
+/// The outcome for this end of a run.
 #[must_use]
 pub fn outcome_of(end: &End) -> Outcome {
     match end {
@@ -590,8 +595,8 @@ pub fn outcome_of(end: &End) -> Outcome {
     }
 }
 
-/// When a receipt says that the run started. Of an `unknown` one there is a single time, when that was found out:
-/// nobody must take its times for the length of a run.
+/// The start of the run as the receipt states it. A receipt with outcome `unknown` has only one time, when that outcome
+/// was found. Otherwise readers could take the difference for the duration of the run.
 fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown { finished_at } else { started_at }
 }

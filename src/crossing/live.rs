@@ -1,7 +1,7 @@
-//! Live events of runs: recorded while they happen, followed by any number of readers.
+//! Live output of runs. It is recorded while a run writes it, and any number of readers can follow.
 //!
-//! A recording keeps the run's output in the order in which it arrived, within the recorded limit. What does not
-//! fit into a small buffer goes to an unlinked file, so that floods of output cost disk, not memory.
+//! A recording keeps the output in the order of its arrival, up to the recorded limit. Output that does not fit into a
+//! small buffer goes to an unlinked file, so that large output uses disk, not memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -19,14 +19,15 @@ use crate::record::receipt::Stream;
 use crate::record::stream_name::StreamName;
 use crate::sandbox::cancel::CancelFlag;
 
-/// Output up to this stays in memory while a run lives.
+/// The most output of a run that stays in memory.
 const IN_MEMORY: usize = 64 << 10;
-/// Pieces of one run's output, 8 bytes each: what comes after so many is counted only. Full ones would be 8 GiB.
+/// The most pieces of one run's output, 8 bytes each. Later output is only counted. If all pieces were full, they would
+/// be 8 GiB.
 const MOST_PIECES: usize = 1 << 18;
 /// The largest piece of output in one event.
 pub const PIECE: usize = 32 << 10;
 
-/// The runs that live now.
+/// The runs in progress.
 #[derive(Debug, Default)]
 pub struct Live {
     runs: Arc<Mutex<Runs>>,
@@ -35,12 +36,12 @@ pub struct Live {
 #[derive(Debug, Default)]
 struct Runs {
     living: HashMap<ProposalId, Arc<Recording>>,
-    /// Told to stop between their claim and the beginning of their recording.
+    /// Runs that were told to stop after their claim and before their recording began.
     stopped_early: HashSet<ProposalId>,
 }
 
-/// One run that lives, and its recording. Whatever becomes of the run, with this it is forgotten: what it wrote is in
-/// the store then. Readers that hold the recording keep it until they are done.
+/// A run in progress, and its recording. On drop the run is removed from the list, because the store then has its
+/// output. Readers that hold the recording keep it until they are done.
 #[derive(Debug)]
 pub struct Living {
     proposal: ProposalId,
@@ -49,12 +50,12 @@ pub struct Living {
 }
 
 impl Living {
-    /// Whose run it is.
+    /// The proposal of the run.
     pub fn proposal(&self) -> &ProposalId {
         &self.proposal
     }
 
-    /// The recording, for who writes or reads it elsewhere.
+    /// A shared handle to the recording, for other readers and writers.
     pub fn shared(&self) -> Arc<Recording> {
         self.recording.clone()
     }
@@ -76,7 +77,7 @@ impl Drop for Living {
 }
 
 impl Live {
-    /// Begins to record a run.
+    /// Starts the recording of a run.
     pub fn begin(&self, proposal: &ProposalId, scratch: PathBuf, most: u64) -> Living {
         let recording = Arc::new(Recording::new(scratch, most));
         let mut runs = lock(&self.runs);
@@ -88,12 +89,12 @@ impl Live {
         Living { proposal: proposal.clone(), recording, runs: self.runs.clone() }
     }
 
-    /// The recording of a run that lives.
+    /// Returns the recording of a run in progress.
     pub fn find(&self, proposal: &ProposalId) -> Option<Arc<Recording>> {
         lock(&self.runs).living.get(proposal).cloned()
     }
 
-    /// Asks a run to stop that was claimed, also when it has not begun yet.
+    /// Asks a claimed run to stop, also if it has not begun yet.
     pub fn stop(&self, proposal: &ProposalId) {
         let mut runs = lock(&self.runs);
         match runs.living.get(proposal) {
@@ -102,7 +103,7 @@ impl Live {
         }
     }
 
-    /// Takes [`Live::stop`] back for a run that is over and will not begin.
+    /// Undoes [`Live::stop`] for a run that is over and will not begin.
     pub fn forget(&self, proposal: &ProposalId) {
         lock(&self.runs).stopped_early.remove(proposal);
     }
@@ -113,25 +114,25 @@ impl Live {
     }
 }
 
-/// One run's output as it arrives.
+/// The output of one run as it arrives.
 #[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
-    /// Counts changes; readers wait on it.
+    /// Counts changes. Readers wait on it.
     tick: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct State {
     scratch: PathBuf,
-    /// Recorded bytes that may still come.
+    /// The number of bytes that may still be recorded.
     room: u64,
-    /// Pieces in order of arrival: stream, length.
+    /// The pieces in order of arrival, each with stream and length.
     order: Vec<(StreamName, u32)>,
-    /// Pieces that some reader has seen: only the others may still grow.
+    /// The number of pieces that a reader has seen. Only later pieces may still grow.
     seen: usize,
     buffer: Vec<u8>,
-    /// Where the bytes are once the buffer was too small for them.
+    /// The file that has the bytes after the buffer became too small.
     spool: Option<File>,
     recorded: u64,
     stdout: Tally,
@@ -139,7 +140,7 @@ struct State {
     failed: Option<String>,
     closed: bool,
     cancelled: bool,
-    /// Raised when the run shall stop.
+    /// The flag to raise when the run must stop.
     flag: Option<CancelFlag>,
 }
 
@@ -147,7 +148,7 @@ struct State {
 struct Tally {
     bytes: u64,
     recorded: u64,
-    /// From the first byte on: many runs write nothing to a stream.
+    /// Created at the first byte, because many runs write nothing to a stream.
     digests: Option<Box<(Sha256Stream, Blake3Stream)>>,
 }
 
@@ -162,7 +163,7 @@ impl Tally {
         }
     }
 
-    /// The stream as the receipt states it; `all` are the bytes that the run wrote to it.
+    /// The stream as the receipt states it. `all` is the number of bytes that the run wrote to it.
     fn stream(&self, all: u64) -> Stream {
         let mut stream = Stream::empty();
         if let Some((sha256, blake3)) = self.digests.as_deref() {
@@ -195,10 +196,10 @@ impl Recording {
         }
     }
 
-    /// Takes what the run wrote. What exceeds the limit is counted only.
+    /// Records output of the run. Output beyond the limit is only counted.
     pub fn write(&self, stream: StreamName, bytes: &[u8]) {
         let mut state = lock(&self.state);
-        // A step that alternates between the streams byte by byte must not cost memory that no limit of its bounds.
+        // A step that alternates between the streams for each byte must not use unbounded memory.
         let room = if state.order.len() < MOST_PIECES { state.room } else { 0 };
         let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match state.keep(&bytes[..keep]) {
@@ -221,11 +222,12 @@ impl Recording {
         }
     }
 
-    /// The run is over: nothing more will be written. The numbers are of all bytes that the run wrote to each stream.
+    /// Ends the recording: the run writes nothing more. The arguments are the numbers of all bytes that the run wrote
+    /// to each stream.
     pub fn close(&self, stdout: u64, stderr: u64) -> Recorded {
         let mut state = lock(&self.state);
         state.closed = true;
-        // Its descriptor goes now, though readers may hold the recording for long.
+        // Close the descriptor now, because readers may hold the recording for a long time.
         state.flag = None;
         let recorded = Recorded {
             stdout: state.stdout.stream(stdout),
@@ -238,10 +240,10 @@ impl Recording {
         recorded
     }
 
-    /// The recorded bytes of one stream, piece by piece.
+    /// Passes the recorded bytes of one stream to `to`, piece by piece.
     ///
     /// # Errors
-    /// When the spool can't be read.
+    /// Fails if the spool can't be read.
     pub fn copy(&self, stream: StreamName, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let state = lock(&self.state);
         let mut at = 0;
@@ -254,10 +256,10 @@ impl Recording {
         Ok(())
     }
 
-    /// The next piece after `cursor`; and whether more may come when there is none.
+    /// Returns the next piece after `cursor`. If there is no such piece, the result says whether more may come.
     ///
     /// # Errors
-    /// When the spool can't be read.
+    /// Fails if the spool can't be read.
     pub fn next(&self, cursor: &mut Cursor) -> io::Result<Next> {
         let mut state = lock(&self.state);
         let Some(&(stream, length)) = state.order.get(cursor.number) else {
@@ -268,7 +270,7 @@ impl Recording {
         Ok(Next::Piece(Piece { stream, offset: cursor.step(stream, length), bytes }))
     }
 
-    /// Wakes at each change.
+    /// Returns a receiver that wakes at each change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.tick.subscribe()
     }
@@ -280,7 +282,7 @@ impl Recording {
         state.flag.iter().for_each(CancelFlag::cancel);
     }
 
-    /// Raises `flag` when the run shall stop, also when that was asked before.
+    /// Raises `flag` when the run must stop. If the run was already told to stop, the flag is raised at once.
     pub fn cancels(&self, flag: CancelFlag) {
         let mut state = lock(&self.state);
         if state.cancelled {
@@ -290,7 +292,7 @@ impl Recording {
     }
 }
 
-/// Where a reader is.
+/// The position of a reader.
 #[derive(Debug, Clone, Default)]
 pub struct Cursor {
     number: usize,
@@ -300,13 +302,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// How many pieces were read.
+    /// The number of pieces that were read.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
     }
 
-    /// Steps over a piece; gives its offset within its stream.
+    /// Moves past a piece. Returns the offset of the piece within its stream.
     pub fn step(&mut self, stream: StreamName, length: u32) -> u64 {
         let of_stream = match stream {
             StreamName::Stdout => &mut self.stdout,
@@ -320,44 +322,44 @@ impl Cursor {
     }
 }
 
-/// What comes after a cursor.
+/// The result of a read after a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// A piece.
     Piece(Piece),
-    /// Nothing yet: the run lives.
+    /// No piece yet. The run is still in progress.
     NotYet,
-    /// Nothing more.
+    /// No more pieces. The run is over.
     End,
 }
 
 /// A piece of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Which stream.
+    /// The stream of the piece.
     pub stream: StreamName,
-    /// The stream's recorded bytes before it.
+    /// The number of recorded bytes of the stream before this piece.
     pub offset: u64,
-    /// Its bytes, at most [`PIECE`].
+    /// The bytes of the piece, at most [`PIECE`].
     pub bytes: Vec<u8>,
 }
 
-/// What was recorded of a run.
+/// The recorded output of a run.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// Standard output.
     pub stdout: Stream,
     /// Standard error.
     pub stderr: Stream,
-    /// The order in which pieces arrived ([`decode_order`]).
+    /// The order in which pieces arrived (see [`decode_order`]).
     pub order: Vec<u8>,
-    /// Why some output could not be kept.
+    /// The reason why some output could not be stored.
     pub failed: Option<String>,
 }
 
 impl State {
-    /// Notes the pieces of what was kept. A step that writes byte by byte makes no more pieces than one that does not:
-    /// what nobody has seen yet grows.
+    /// Notes the pieces of the recorded output. The last piece grows until a reader has seen it, so a step that writes
+    /// byte by byte makes few pieces.
     fn note(&mut self, stream: StreamName, kept: usize) {
         let mut left = kept;
         if self.order.len() > self.seen
@@ -404,7 +406,7 @@ impl State {
     }
 }
 
-/// Four bytes a piece: the length in 31 bits, the stream in the lowest.
+/// Encodes each piece in four bytes: 31 bits of length, and the stream in the lowest bit.
 fn encode_order(order: &[(StreamName, u32)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(order.len() * 4);
     for &(stream, length) in order {
@@ -414,7 +416,7 @@ fn encode_order(order: &[(StreamName, u32)]) -> Vec<u8> {
     bytes
 }
 
-/// The pieces of a stored order: stream and length.
+/// Decodes the pieces of a stored order, each with stream and length.
 #[must_use]
 pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
     bytes
@@ -427,7 +429,7 @@ pub fn decode_order(bytes: &[u8]) -> Vec<(StreamName, u32)> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds one of these; if it did, what it guards is still whole.
+    // No code panics while it holds one of these locks. If it did, the guarded data would still be consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

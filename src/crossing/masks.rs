@@ -1,7 +1,7 @@
-//! Names that one run masked and the next one did not.
+//! The warning that a run masked names and the next run masked none.
 //!
-//! A deny pattern works by name: what was moved out of its pattern between two runs is read by the second one. Its receipt says
-//! that the run before masked something.
+//! A deny pattern matches names. If a file is moved out of its pattern between two runs, the second run can read it.
+//! The receipt of the second run then says that the run before masked names.
 
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored::receipt_of;
@@ -13,10 +13,10 @@ use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
 use crate::store::message::{Filter, Status};
 
-/// How many earlier runs of the step are looked at: some may have had another profile.
+/// How many earlier runs of the step are read. Some of them may have had another profile.
 const LOOKED_AT: usize = 8;
 
-/// The facts of a run, with the masks of the run before where this one has none.
+/// The facts of a run. If this run masked no names, the facts include how many names the run before masked.
 pub(super) fn with_masks_before(
     ledger: &Ledger,
     mut facts: Enforcement,
@@ -26,7 +26,7 @@ pub(super) fn with_masks_before(
     if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
         match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
             Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
-            // The receipt is written all the same: this is a warning that it goes without.
+            // Only the warning is missing then. Write the receipt without it.
             Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
         }
         if let Some(before) = fs.masked_before {
@@ -37,7 +37,7 @@ pub(super) fn with_masks_before(
 }
 
 /// The number of names that the last run of `step` under `profile` masked. If that run masked none and its receipt
-/// warns, the number in the warning: the warning stays until a run masks names again.
+/// warns, returns the number in the warning. So the warning stays until a run masks names again.
 fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
     let filter = Filter {
         statuses: vec![Status::Finished],

@@ -1,6 +1,6 @@
-//! The crossing: the one way by which anything runs. Read [`cross`] first.
+//! The crossing. Every run passes through it. Read [`cross`] first.
 //!
-//! Nothing outside this room can make a stage, spend a nonce or start a run; `tests/layers.rs` holds it.
+//! Code outside this module can't make a stage, spend a nonce or start a run. `tests/layers.rs` checks that.
 pub mod boundary_key;
 pub mod caller;
 pub mod capacity;

@@ -1,4 +1,4 @@
-//! Large outputs as files, durable before their receipt.
+//! Large outputs as files, which are durable before their receipt.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -12,18 +12,18 @@ use crate::crypto::digest::Blake3Digest;
 use crate::record::stream_name::StreamName;
 use crate::store::message::{MAX_INLINE_BYTES, OutputRow};
 
-/// The directory of large outputs, and of what is on its way there.
+/// The directory of large outputs and of temporary files.
 #[derive(Debug, Clone)]
 pub struct Outputs {
     directory: PathBuf,
-    /// Names of files whose runs are not closed yet: a file that looks deserted may be one of theirs.
+    /// Names of files whose runs are not closed yet. Such a file may look unused because no row names it so far.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
 }
 
-/// Outputs of a run on their way into the store: as long as this lives, none of their files is removed.
+/// The outputs of a run before they are in the store. None of their files is removed before this value is dropped.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// The rows.
+    /// The rows for the store.
     pub rows: Vec<OutputRow>,
     names: Vec<Blake3Digest>,
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
@@ -49,31 +49,31 @@ impl Drop for Kept {
 }
 
 impl Outputs {
-    /// Uses `directory`, which must exist and belong to the service alone.
+    /// Uses `directory`. It must exist, and only the service may have access to it.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self { directory, kept: Arc::default() }
     }
 
-    /// Where spools of living runs go.
+    /// The directory for spools of runs in progress.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.directory.clone()
     }
 
-    /// Free bytes of the disk that they are on.
+    /// Free bytes on the disk of the outputs.
     ///
     /// # Errors
-    /// When the disk can't be asked.
+    /// Fails if the file system does not report its free space.
     pub fn room(&self) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.directory)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Makes what a run recorded ready for the store: small outputs as rows, large ones as durable files.
+    /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files.
     ///
     /// # Errors
-    /// When a file can't be written or synced.
+    /// Fails if a file can't be written or synced.
     pub fn keep(
         &self,
         recorded: &Recorded,
@@ -93,7 +93,7 @@ impl Outputs {
                 })?;
                 Some(data)
             } else {
-                // Claimed before it is looked for: from here on nobody removes it.
+                // Claim the name before the check for the file, so that from here on no sweep removes the file.
                 kept.claim(stream.blake3);
                 self.write(&path(&stream.blake3), name, recording)?;
                 None
@@ -103,17 +103,17 @@ impl Outputs {
         Ok(kept)
     }
 
-    /// Removes a file that no row names, unless a run is about to name it.
+    /// Removes a file that no row names, unless a run is about to name the file.
     ///
     /// # Errors
-    /// When it can't be removed, or the store can't be asked.
+    /// Fails if the file can't be removed or the store can't be read.
     pub fn remove<E: From<io::Error>>(
         &self,
         name: &Blake3Digest,
         path: &Path,
         named: impl FnOnce() -> Result<bool, E>,
     ) -> Result<bool, E> {
-        // Held until the file is gone: a run that comes after finds none and writes it anew.
+        // Hold the lock until the file is gone. A run that comes later finds no file and writes it again.
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.contains_key(name) || named()? {
             return Ok(false);
@@ -125,7 +125,7 @@ impl Outputs {
         }
     }
 
-    /// The names of all files, whether anything names them or not.
+    /// The names of all files, including files that no row names.
     #[must_use]
     pub fn names(&self) -> Vec<Blake3Digest> {
         let directories = fs::read_dir(&self.directory).into_iter().flatten().flatten();
@@ -152,16 +152,17 @@ impl Outputs {
         File::open(parent)?.sync_all()
     }
 
-    /// Whether all that was recorded is kept in rows: then nothing is written before the commit.
+    /// Whether rows hold all of the output. Then no file is written before the commit.
     #[must_use]
     pub fn is_inline(recorded: &Recorded) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
     }
 
-    /// Removes what a crash left behind: temporary files. Named outputs stay; they are what their name says.
+    /// Removes the temporary files that a crash left behind. Named outputs stay, because their content matches their
+    /// name.
     ///
     /// # Errors
-    /// When the directory can't be read.
+    /// Fails if the directory can't be read.
     pub fn sweep(&self) -> io::Result<usize> {
         let mut swept = 0;
         for entry in fs::read_dir(&self.directory)? {

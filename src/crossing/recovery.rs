@@ -1,7 +1,8 @@
-//! After a crash: what was consumed and has no receipt gets one that says `unknown`. Nothing runs again.
+//! Recovery after a crash. Each consumption without a receipt gets a receipt with outcome `unknown`. Nothing runs
+//! again.
 //!
-//! Only a service that holds the store's lock recovers, before it takes requests. Processes of the service before
-//! are dead by then: they hang on a pipe that ended with it.
+//! Only a service that holds the lock of the store recovers, before it accepts requests. The processes of the service
+//! before are dead by then, because their pipe closed when that service ended.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::record::receipt::Decision;
 use crate::store::message::{Consumed, Unfinished};
 
 impl Crossing {
-    /// Writes the receipts that a crash left open, in order of consumption; gives how many.
+    /// Writes the receipts that are missing after a crash, in order of consumption. Returns their number.
     ///
     /// # Errors
-    /// When one can't be written: then the service must not start.
+    /// Fails if a receipt can't be written. Then the service must not start.
     pub async fn recover(&self) -> Result<usize, Stopped> {
         self.outputs.sweep().map_err(|error| fault(&error))?;
         let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
@@ -32,7 +33,7 @@ impl Crossing {
             let leaf = leaf.ok_or_else(|| fault(&format!("log entry {} is missing", open.index)))?;
             let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;
             let now = self.now().max(closing.claim.at);
-            // The same two stages as for a run that was seen; `run` is not called.
+            // The same two stages as for a run whose end was seen. `run` is not called.
             let ran = Ran { closing, end: Ended::Unseen, started_at: now, finished_at: now };
             let receipt = self.receipt(ran)?;
             let _ = self.log(receipt).await?;

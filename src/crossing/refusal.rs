@@ -1,4 +1,4 @@
-//! Why a request stops: an expected no, or something broke.
+//! The reasons why a request stops: a refusal or a fault.
 
 use std::fmt;
 
@@ -8,61 +8,61 @@ use crate::record::ident::{ProposalId, ReceiptId};
 use crate::record::malformed::Malformed;
 use crate::store::fault::Fault as StoreFault;
 
-/// What stops a request.
+/// The reason why a request stops.
 #[derive(Debug, Clone)]
 pub enum Stopped {
-    /// An expected no: data for people and programs.
+    /// An expected "no", as data for people and programs.
     Refused(Box<Refusal>),
-    /// Something broke: it is in the service's log, the caller gets an id.
+    /// An internal failure. The log of the service has the details, the caller gets an id.
     Fault(Fault),
 }
 
-/// An expected no, with a stable code.
+/// An expected "no", with a stable code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why, for programs.
+    /// The reason, for programs.
     pub code: Code,
-    /// What happened and what to do, for people.
+    /// The reason and the next action, for people.
     pub detail: String,
-    /// Where in the request.
+    /// The places in the request that are wrong.
     pub places: Vec<Place>,
-    /// The receipt that answers the question, for those who may read it.
+    /// The receipt that answers the request, for callers who may read it.
     pub receipt: Option<ReceiptId>,
-    /// The proposal that it is about, for those who may read it.
+    /// The proposal that the refusal is about, for callers who may read it.
     pub proposal: Option<ProposalId>,
-    /// When to try again.
+    /// Seconds after which the caller can try again.
     pub retry_after_s: Option<u64>,
-    /// Which case of its code it is, where HTTP has a status for that case.
+    /// The case of the code, if HTTP has a status for that case.
     pub case: Option<Case>,
 }
 
 /// A case of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
-    /// Of `not-found`: it was there and is no longer kept.
+    /// A case of `not-found`: the resource existed and is no longer stored.
     Gone,
-    /// Of `malformed`: the body has a media type that is not read.
+    /// A case of `malformed`: the boundary does not read the media type of the body.
     MediaType,
 }
 
 /// A place in a refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// RFC 6901 pointer.
+    /// The RFC 6901 pointer to the place.
     pub pointer: String,
-    /// What is wrong there.
+    /// The error at the place.
     pub detail: String,
 }
 
-/// Something broke.
+/// An internal failure.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// What the caller is told, and what the service's log has more about.
+    /// The id for the caller. The service's log has the details under this id.
     pub id: String,
 }
 
 impl Refusal {
-    /// A refusal without places or links.
+    /// Makes a refusal without places or links.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -76,34 +76,34 @@ impl Refusal {
         }
     }
 
-    /// With a place in the request.
+    /// Adds a place in the request.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.places.push(Place { pointer: pointer.into(), detail: detail.into() });
         self
     }
 
-    /// With the proposal that it is about.
+    /// Adds the proposal that the refusal is about.
     #[must_use]
     pub fn about(mut self, proposal: &ProposalId) -> Self {
         self.proposal = Some(proposal.clone());
         self
     }
 
-    /// With the receipt that answers the question.
+    /// Adds the receipt that answers the request.
     #[must_use]
     pub fn with_receipt(mut self, receipt: ReceiptId) -> Self {
         self.receipt = Some(receipt);
         self
     }
 
-    /// A `not-found` for good: what was there is no longer kept.
+    /// Makes a `not-found` for good: the resource existed and is no longer stored.
     #[must_use]
     pub fn gone(detail: impl Into<String>) -> Self {
         Self { case: Some(Case::Gone), ..Self::new(Code::NotFound, detail) }
     }
 
-    /// With the seconds after which to try again.
+    /// Adds the seconds after which the caller can try again.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
@@ -174,10 +174,10 @@ impl From<VerifyError> for Stopped {
     }
 }
 
-/// Logs what broke and gives the caller an id to ask about.
+/// Logs the failure. Returns a fault whose id the caller can report.
 pub fn fault(what: &dyn fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];
-    // The id only has to be findable in a log: without randomness it is all zeros.
+    // The id is only for a search in the log. Without randomness it is all zeros.
     let _ = getrandom::fill(&mut random);
     let id = format!("flt_{}", crate::crypto::digest::hex(&random));
     tracing::error!(fault = %id, "{what}");

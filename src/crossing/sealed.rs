@@ -1,7 +1,7 @@
-//! What is in force: the newest seal and everything it names.
+//! The state in force: the newest seal and everything that it names.
 //!
-//! A [`Sealed`] is built from the seal's log entry and its blobs alone, never from files: after a restart the sealed
-//! bytes stand, whatever the files say by then. Files become a seal through [`Material`].
+//! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
+//! bytes are in force, even if the files have changed. Files become a seal through [`Material`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::registry::{RegisteredStep, Registry, Stored};
 use crate::trust::chain::Chain;
 use crate::trust::roster::TrustedRoster;
 
-/// Everything that a seal seals, before it is sealed.
+/// The content of a seal before it is sealed.
 #[derive(Debug, Clone)]
 pub struct Material {
     /// The boundary's name.
@@ -38,7 +38,7 @@ pub struct Material {
     pub registry: Registry,
     /// The policy.
     pub policy: Policy,
-    /// The roster, with every version before it.
+    /// The roster, with all its earlier versions.
     pub rosters: Chain,
     /// The tokens, without their secrets.
     pub tokens: Vec<SealedToken>,
@@ -46,12 +46,13 @@ pub struct Material {
     pub configuration: Configuration,
 }
 
-/// What a seal stands on.
+/// The predecessor of a seal.
 #[derive(Debug)]
 pub enum Basis<'a> {
-    /// Nothing: it is the first, and `genesis` makes its digest, the boundary's id, its own.
+    /// No predecessor: this is the first seal. The digest of this seal becomes the boundary's id, and `genesis` makes
+    /// it unique.
     First {
-        /// Random, or the log that it follows.
+        /// Random text, or the log that this log follows.
         genesis: Genesis,
         /// The first epoch.
         epoch: Epoch,
@@ -60,23 +61,23 @@ pub enum Basis<'a> {
     After(&'a Sealed),
 }
 
-/// A seal that is ready to be signed, and the blobs that it names.
+/// A seal that is ready to be signed, with the blobs that it names.
 #[derive(Debug)]
 pub struct Draft {
     /// The seal.
     pub seal: Seal,
-    /// Everything it names, by digest.
+    /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// The steps, so that what is read back need not hold them twice.
+    /// The steps, so that a later read can share them instead of a second copy.
     pub registry: Registry,
 }
 
 /// The state in force.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The store's state version that it was read under.
+    /// The state version of the store when this state was read.
     pub version: u64,
-    /// The seal's log entry.
+    /// The index of the seal's log entry.
     pub index: u64,
     /// SHA-256 of the seal's payload.
     pub digest: SealDigest,
@@ -84,13 +85,13 @@ pub struct Sealed {
     pub seal: Seal,
     /// The boundary and its epoch, as authorizations name them.
     pub boundary: BoundaryRef,
-    /// Who is who.
+    /// The roster.
     pub roster: TrustedRoster,
-    /// The same with every version before it, as they were signed.
+    /// The roster with all its earlier versions, as they were signed.
     pub rosters: Chain,
-    /// What every bundle under this seal has in common, as JSON.
+    /// The parts that all bundles under this seal share, as JSON.
     pub bundled: Bundled,
-    /// The rules.
+    /// The policy.
     pub policy: Policy,
     /// The built-in lists.
     pub builtins: Value,
@@ -103,7 +104,7 @@ pub struct Sealed {
     steps: BTreeMap<StepRef, StepInForce>,
 }
 
-/// Parts of bundles, as JSON.
+/// The parts that all bundles under a seal share, as JSON.
 #[derive(Debug)]
 pub struct Bundled {
     /// The seal's envelope.
@@ -116,12 +117,12 @@ pub struct Bundled {
     pub roster: String,
 }
 
-/// Why a seal can't be made or read.
+/// The reason why a seal can't be made or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealError {
-    /// Steps that can't be in force, with their places.
+    /// Errors in steps, with their places.
     Steps(Vec<RegistryError>),
-    /// The state as a whole.
+    /// An error in the state as a whole.
     State(Vec<String>),
 }
 
@@ -147,7 +148,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
     SealError::State(vec![message.to_string()])
 }
 
-/// No run of a step could be signed whose questions no authorization holds: said at the seal, not at each proposal.
+/// Refuses steps whose permissions don't fit into an authorization. No run of such a step could be signed, so refuse
+/// the seal instead of each proposal.
 fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
     let errors: Vec<_> =
         steps
@@ -166,10 +168,10 @@ fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce
 }
 
 impl Material {
-    /// Checks that every step can have what it asks for, and drafts the seal.
+    /// Checks that policy and configuration allow what every step asks for. Then drafts the seal.
     ///
     /// # Errors
-    /// Every step that asks for what policy or configuration does not give.
+    /// Every step that asks for something that policy or configuration does not allow.
     pub fn draft(&self, basis: Basis<'_>, at: Timestamp) -> Result<Draft, SealError> {
         let roster = self.rosters.last();
         let mut tokens = self.tokens.clone();
@@ -245,13 +247,13 @@ impl Material {
             engine: ENGINE.to_owned(),
             genesis,
         };
-        // What is too large is refused here, where the state before can stay in force.
+        // Refuse too large content here, while the earlier state can stay in force.
         seal.clone().into_statement().to_payload()?;
         Ok(Draft { seal, blobs, registry: self.registry.clone() })
     }
 
-    /// Every receipt under this seal must fit into a bundle with all that its verification needs: otherwise a step would
-    /// run of which nobody could be shown the evidence.
+    /// Checks that each receipt under this seal fits into a bundle with everything that its verification needs.
+    /// Otherwise a step could run and no bundle could prove it.
     fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
         let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
         let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
@@ -272,8 +274,8 @@ impl Material {
     }
 }
 
-/// What is sealed must be readable by whoever audits: else the boundary would go on under a state that its own auditor
-/// refuses, and every decision under it would be undecided.
+/// Checks that an auditor can read the sealed content. Otherwise the boundary would work under a state that its own
+/// auditor rejects, and every decision under that state would be undecided.
 fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), SealError> {
     if bytes <= MAX_BLOB_BYTES {
         return Ok(());
@@ -284,12 +286,12 @@ fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), Sea
     )))
 }
 
-/// The most that a bundle's other parts take: the leaves of a seal, a consumption and a receipt at their largest (54, 47
+/// The most bytes of a bundle's other parts: the leaves of a seal, a consumption and a receipt at their largest (54, 47
 /// and 64 KiB) and three proofs, with room for cosignatures.
 const MOST_OF_A_RUN: usize = 256 << 10;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
-    // Sorted by the bytes of each element's canonical JSON, as every sorted array.
+    // Sorted by the bytes of each element's canonical JSON, like every sorted array.
     let mut items = tokens.iter().map(canonical::canonical_of).collect::<Result<Vec<_>, _>>()?;
     items.sort();
     let mut bytes = vec![b'['];
@@ -299,7 +301,7 @@ fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::Canoni
 }
 
 impl Draft {
-    /// Whether this would seal what is in force already: the same state but for its number and time.
+    /// Whether this draft has the same content as `sealed`, except its number and time.
     #[must_use]
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
@@ -313,11 +315,11 @@ impl Draft {
 }
 
 impl Sealed {
-    /// The state that `seal` puts in force, from its blobs. A step of `known` that has the very bytes of its blob is shared
-    /// with it.
+    /// Restores the state of `seal` from its blobs. If `known` has a step with the same bytes as its blob, both states
+    /// share that step.
     ///
     /// # Errors
-    /// When a blob is missing, is not what the seal names, or can't be read.
+    /// Fails if a blob is missing, differs from what the seal names, or can't be read.
     pub fn restore(
         seal: Seal,
         payload: &[u8],
@@ -367,7 +369,7 @@ impl Sealed {
                 .map(|definition| Stored::Read(Box::new(definition)))
                 .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))
         };
-        // One after the other: all definitions beside the registry would be twice the memory.
+        // Read one definition at a time. All definitions together with the registry would need twice the memory.
         let mut unread = None;
         let steps = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
         let registry = Registry::from_stored(steps);
@@ -414,13 +416,14 @@ impl Sealed {
         })
     }
 
-    /// A registered step and what holds for it.
+    /// Returns a registered step with its rules in force.
     #[must_use]
     pub fn step(&self, reference: &StepRef) -> Option<(&Arc<RegisteredStep>, &StepInForce)> {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
 
-    /// The people who control a proposer: its token's owners, or the roster's for a proposer with keys.
+    /// The people who control a proposer: the owners of its token, or the owners in the roster for a proposer with
+    /// keys.
     #[must_use]
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
         match self.tokens.iter().find(|token| token.name == *proposer) {
@@ -429,24 +432,24 @@ impl Sealed {
         }
     }
 
-    /// When the earliest of these names' tokens ends, where one does.
+    /// The earliest expiry of these names' tokens, if any of them expires.
     #[must_use]
     pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
         self.tokens.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }
 }
 
-/// Every version of the roster up to the one that a seal names, each connected with the one before.
+/// Returns all versions of the roster up to the version that a seal names. Each version must follow the version before.
 ///
 /// # Errors
-/// When they are missing, or lead to another roster.
+/// Fails if versions are missing or lead to another roster.
 fn rosters_of(
     seal: &Seal,
     payload: &[u8],
     find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
 ) -> Result<Chain, SealError> {
     let versions: Vec<Envelope> = match &seal.rosters {
-        // Version 1 is all there is: it is trusted by hand, unsigned.
+        // There is only version 1. It is trusted by its digest and is unsigned.
         None => vec![Envelope::new(payload, Vec::new())],
         Some(digest) => {
             let bytes = find(digest)?;
@@ -515,7 +518,7 @@ mod tests {
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 
-    /// One token whose list has so many bytes.
+    /// A list with one token and this many bytes.
     fn tokens(bytes: usize) -> Vec<SealedToken> {
         let token = |patterns| SealedToken {
             name: "agent".parse().expect("a name"),
@@ -540,7 +543,7 @@ mod tests {
 
     #[test]
     fn no_list_of_steps_is_sealed_that_an_auditor_would_not_read() {
-        // Every leaf has 342 bytes and a comma.
+        // Each leaf has 342 bytes and a comma.
         let leaf = material(1, Vec::new()).registry.manifest().len() - 1;
         let fit = (MAX_BLOB_BYTES - 1) / leaf;
         let refused = draft(&material(fit + 1, Vec::new())).expect_err("one step too many").to_string();

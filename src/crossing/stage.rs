@@ -1,7 +1,7 @@
-//! The stages of a crossing: one type each, consumed by value.
+//! The stages of a crossing. Each stage has its own type and is consumed by value.
 //!
-//! A stage holds what the stage before it proved. Its fields are private, it is neither `Clone` nor readable from
-//! bytes, and only the crossing makes one, so that a check can't be skipped, repeated or forged:
+//! A stage holds what the stage before it proved. Its fields are private, it is not `Clone`, it can't be read from
+//! bytes, and only the crossing makes it. So no check can be skipped, repeated or forged:
 //!
 //! ```compile_fail,E0308
 //! use countersign::crossing::{cross::Crossing, stage::Accepted};
@@ -60,18 +60,18 @@ use crate::sandbox::profile::Prepared;
 use crate::sandbox::{Plan, Report};
 use crate::store::message;
 
-/// What wants to cross: bytes of an envelope, and who handed them in.
+/// The input of a crossing: an envelope, and the name of its sender.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The authorization with its signatures.
     pub envelope: Envelope,
-    /// The token or proposer that handed it in: for a proposal, the one that proposed it.
+    /// The token or proposer that handed the envelope in. For a proposal this is its proposer.
     pub handed_in_by: Name,
-    /// The steps that it may be for: those of the token that handed it in.
+    /// The caller whose token limits the steps that the authorization may be for.
     pub caller: Option<Caller>,
 }
 
-/// Well-formed from the outside; nothing of it is readable yet.
+/// The envelope is well-formed. Its payload is not parsed yet.
 #[must_use]
 pub struct Accepted {
     signed: Signed<Authorization>,
@@ -89,7 +89,7 @@ impl Accepted {
     }
 }
 
-/// Every signature verified, under the roster of this state.
+/// Every signature is verified under the roster of this state.
 #[must_use]
 pub struct Verified {
     accepted: Accepted,
@@ -120,7 +120,7 @@ impl Verified {
         &self.accepted.handed_in_by
     }
 
-    /// Asks whether the caller may hand in runs of this step. A proposal's own caller was asked when it was proposed.
+    /// Checks that the caller may hand in runs of this step. For a proposal this was checked when it was proposed.
     pub(super) fn demand_scope(&self, step: &StepRef) -> Result<ScopeHeld, Stopped> {
         if let Some(caller) = &self.accepted.caller {
             let _ = caller.demand(Scope::Propose, Some(step))?;
@@ -129,17 +129,17 @@ impl Verified {
     }
 }
 
-/// The clock is not ahead of the log; only `demand_clock` makes it.
+/// Proof that the clock is not ahead of the log. Only `demand_clock` makes it.
 #[derive(Debug)]
 #[must_use]
 pub struct ClockTrusted(pub(super) ());
 
-/// The caller's token allows this step; only `demand_scope` makes it.
+/// Proof that the caller's token allows this step. Only `demand_scope` makes it.
 #[derive(Debug)]
 #[must_use]
 pub struct ScopeHeld(());
 
-/// What every question left behind: an `Admitted` can't be made without all of the answers.
+/// The results of all checks. An `Admitted` can't be made without all of them.
 #[expect(dead_code, reason = "some answers carry nothing but that they were given")]
 pub(super) struct Answers {
     pub(super) clock: ClockTrusted,
@@ -157,7 +157,7 @@ pub(super) struct Answers {
     pub(super) window: WithinWindow,
 }
 
-/// It may run, under this state: the verdict.
+/// The verdict that the run is allowed under this state.
 #[must_use]
 pub struct Admitted {
     verified: Verified,
@@ -206,13 +206,13 @@ impl Admitted {
         self.answers.exclusive.as_ref()
     }
 
-    /// Back to the bytes: what it was judged under is no longer in force.
+    /// Returns to the envelope, because the state of the verdict is no longer in force.
     pub(super) fn again(self) -> Accepted {
         self.verified.accepted
     }
 }
 
-/// Its nonce is spent, durably: it runs now, or never.
+/// The nonce is spent, durably. The step runs now or never.
 #[must_use]
 pub struct Consumed {
     admitted: Admitted,
@@ -221,7 +221,7 @@ pub struct Consumed {
     room: Room,
 }
 
-/// What the receipt embeds, fixed before the run.
+/// The content of the receipt that is fixed before the run.
 #[derive(Debug, Clone)]
 pub(super) struct ReceiptBasis {
     pub(super) proposal: ProposalId,
@@ -244,22 +244,22 @@ impl Consumed {
         &self.claim
     }
 
-    /// Takes apart what the run needs and what the receipt needs.
+    /// Splits this value into the part for the run and the part for the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
         let Self { admitted, claim, basis, room } = self;
         (admitted.answers.sandbox, admitted.answers.plan, Closing { claim, basis, room: Some(room) })
     }
 }
 
-/// What is needed to write a receipt, for a run that just ended and for one that recovery found.
+/// The input of a receipt, for a run that just ended or that recovery found.
 pub(super) struct Closing {
     pub(super) claim: message::Consumed,
     pub(super) basis: ReceiptBasis,
-    /// Held until the receipt is durable: its room was reserved before the nonce was spent.
+    /// Reserved before the nonce was spent, and held until the receipt is durable.
     pub(super) room: Option<Room>,
 }
 
-/// It ran, or it is known that nobody saw how.
+/// The run ended, or its end is unknown.
 #[must_use]
 pub struct Ran {
     pub(super) closing: Closing,
@@ -270,20 +270,20 @@ pub struct Ran {
 
 /// How a run ended.
 pub(super) enum Ended {
-    /// The sandbox saw it.
+    /// The sandbox saw the end.
     Seen {
-        /// What it says.
+        /// The report of the sandbox.
         report: Box<Report>,
-        /// What the run wrote.
+        /// The digests and sizes of the output.
         recorded: Box<Recorded>,
-        /// Where its bytes are.
+        /// The recording that has the bytes of the output.
         recording: Living,
     },
-    /// Nobody saw it: the service ended in between.
+    /// The service ended before it recorded the end of the run.
     Unseen,
 }
 
-/// Its receipt is written and signed, and not yet in the log.
+/// The receipt is written and signed, and not yet in the log.
 #[must_use]
 pub struct SignedReceipt {
     pub(super) closing: Closing,
@@ -292,7 +292,7 @@ pub struct SignedReceipt {
     pub(super) recorded: Option<(Box<Recorded>, Living)>,
 }
 
-/// It is in the log.
+/// The receipt is in the log.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Receipted {
@@ -302,18 +302,18 @@ pub struct Receipted {
     pub receipt: ReceiptId,
     /// How the run ended.
     pub outcome: Outcome,
-    /// The receipt's log entry.
+    /// The index of the receipt's log entry.
     pub index: u64,
-    /// What its bundle is made of.
+    /// The parts of its bundle.
     pub parts: BundleParts,
 }
 
-/// What a bundle is made of besides what its seal has in common.
+/// The parts of a bundle, except the parts that all bundles under its seal share.
 #[derive(Debug, Clone)]
 pub struct BundleParts {
     /// The receipt's envelope.
     pub receipt: Arc<[u8]>,
-    /// The consumption's log entry: where it stands, and the entry.
+    /// The consumption's log entry: its index and its bytes.
     pub consumption: (u64, Arc<[u8]>),
     /// The seal in force.
     pub seal: SealDigest,

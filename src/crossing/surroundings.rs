@@ -1,4 +1,4 @@
-//! Time and randomness, as arguments.
+//! Time and randomness as arguments.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::record::validity::Timestamp;
 /// Fills a buffer.
 pub type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 
-/// Where a boundary has time and randomness from.
+/// The sources of time and randomness of a boundary.
 #[derive(Clone)]
 pub struct Surroundings {
     /// The time of the wall clock.
