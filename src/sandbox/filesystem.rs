@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::record::profile::{Proc, Workdir};
+use crate::record::profile::{Proc, Profile, Workdir};
 use crate::sandbox::deny::Patterns;
 use crate::sandbox::grants::{Access, Grant};
 use crate::sandbox::interpreter;
@@ -338,6 +338,11 @@ const HOME: &str = "/tmp/work";
 /// What of `write` is the host's.
 pub(super) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write.iter().map(String::as_str).filter(|path| *path != "{work}")
+}
+
+/// All paths of the host that a profile names.
+pub(super) fn named_paths(profile: &Profile) -> impl Iterator<Item = &str> {
+    profile.read.iter().chain(&profile.sockets).map(String::as_str).chain(host_paths(&profile.write))
 }
 
 /// Whether the run is given anything of the host.

@@ -375,8 +375,7 @@ fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
 /// What is named and denied at once is a mistake that nobody should have to find out during a run.
 fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = Patterns::new(&profile.deny) else { return Ok(()) };
-    let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
-    for path in named.chain(filesystem::host_paths(&profile.write)) {
+    for path in filesystem::named_paths(profile) {
         // What lies in a denied directory is denied with it.
         let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
         let why = match denied {
@@ -424,8 +423,7 @@ fn check_reached(profile: &Profile, probe: &Probe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());
     }
-    let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
-    for path in named.chain(filesystem::host_paths(&profile.write)) {
+    for path in filesystem::named_paths(profile) {
         let real = Path::new(path);
         let looked_into = real.is_dir().then_some((real, 0o5));
         let closed = looked_into
@@ -494,8 +492,7 @@ fn keep_private(
     landlock: bool,
 ) -> Result<(), Unavailable> {
     // The paths of a profile are real paths: that was checked just now.
-    let named = profile.read.iter().chain(&profile.sockets).map(String::as_str);
-    let named: Vec<PathBuf> = named.chain(filesystem::host_paths(&profile.write)).map(PathBuf::from).collect();
+    let named: Vec<PathBuf> = filesystem::named_paths(profile).map(PathBuf::from).collect();
     if let Some((private, through)) = &around.exposed {
         return Err(Unavailable::Private { private: private.clone(), through: through.display().to_string() });
     }
@@ -530,7 +527,7 @@ fn keep_unwritable(profile: &Profile, around: &Surroundings, mounts: &Mounts) ->
 
 /// The mounts by which the profile's paths are compared; none where it names no path.
 fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
-    if profile.read.is_empty() && profile.write.is_empty() && profile.sockets.is_empty() {
+    if filesystem::named_paths(profile).next().is_none() {
         return Ok(Mounts::default());
     }
     Mounts::of_this_process().map_err(|error| Unavailable::Invalid {
