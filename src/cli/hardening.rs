@@ -8,9 +8,8 @@ use serde::Serialize;
 use crate::node::config::Config;
 use crate::node::files::Files;
 use crate::node::private;
-use crate::record::declared::DeclaredNetwork;
 use crate::record::enforcement::Level;
-use crate::record::profile::Workdir;
+use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::step::StepDefinition;
 
 /// One point of the list.
@@ -234,14 +233,7 @@ fn interpreters(steps: &[&StepDefinition]) -> (Stands, String) {
 }
 
 fn of_host(steps: &[&StepDefinition]) -> (Stands, String) {
-    let needs = |step: &&&StepDefinition| {
-        let sandbox = &step.sandbox;
-        sandbox.off_reason.is_some()
-            || sandbox.run_as.is_some()
-            || sandbox.sockets.is_some()
-            || sandbox.workdir == Some(Workdir::InPlace)
-            || sandbox.network == Some(DeclaredNetwork::Host)
-    };
+    let needs = |step: &&&StepDefinition| SandboxPermission::ALL.iter().any(|one| one.is_hole(&step.sandbox));
     let named: Vec<&str> = steps.iter().filter(needs).map(|step| step.reference.as_str()).collect();
     if named.is_empty() {
         (Stands::Pass, "none: no sandbox is off, no live tree, no socket, no whole network".into())

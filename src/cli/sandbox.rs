@@ -7,8 +7,9 @@ use serde_json::json;
 
 use crate::home::named_file::read_bounded;
 use crate::local::signals::Signals;
-use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, workdir};
-use crate::record::profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::declared::DeclaredSandbox;
+use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::stream_name::StreamName;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::review::render::profile_words;
@@ -45,8 +46,8 @@ pub struct Args {
     write: Vec<PathBuf>,
     /// How the directories of --write are given: copy, overlay (what is taken without it), in-place. In an overlay or in place
     /// a command changes files of its own user and group only; of a copy it owns all
-    #[arg(long, value_parser = workdir)]
-    workdir: Option<Workdir>,
+    #[arg(long)]
+    workdir: Option<String>,
     /// A pattern that stays out of reach below them
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
@@ -257,54 +258,51 @@ const MOST_COMPLAINTS: usize = 256 << 10;
 
 fn profile(args: &Args, held: &[Layer]) -> Result<Profile, Failure> {
     let usage = |why: String| Failure::usage(why);
-    let (mut require, off_reason) = match args.profile.as_str() {
+    let (require, off_reason) = match args.profile.as_str() {
         "strict" => (STRICT.to_vec(), None),
         "best-effort" => (held.to_vec(), None),
         "off" => (Vec::new(), Some("tried by hand".to_owned())),
         file => return from_file(Path::new(file), args),
     };
     let mut declared = DeclaredSandbox::default();
-    let mut take = |key: &str, items: Vec<String>| {
-        if items.is_empty() { Ok(()) } else { declared.take_text(key, &items.join(",")) }
-    };
-    take("read", real(&args.read)?).map_err(usage)?;
-    take("write", real(&args.write)?).map_err(usage)?;
-    take("sockets", real(&args.socket)?).map_err(usage)?;
-    take("deny", args.deny.clone()).map_err(usage)?;
-    take("network", args.net.iter().cloned().collect()).map_err(usage)?;
-    take("run-as", args.run_as.iter().cloned().collect()).map_err(usage)?;
-    if declared.write.is_some() {
-        declared.workdir = Some(args.workdir.unwrap_or(Workdir::Overlay));
+    for (flag, permission, values) in flags(args)? {
+        if !values.is_empty() {
+            let read = permission.read_text(&values.join(","), &mut declared);
+            read.map_err(|why| usage(format!("{flag}: {why}")))?;
+        }
     }
+    declared.workdir = declared.write.is_some().then(|| declared.workdir.unwrap_or(Workdir::Overlay));
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
         crate::policy::host::check_deny(pattern).map_err(usage)?;
     }
-    let network = match declared.network {
-        Some(DeclaredNetwork::Allow(hosts)) => Network { mode: NetworkMode::Allow, hosts },
-        Some(DeclaredNetwork::Host) => Network { mode: NetworkMode::Host, hosts: Vec::new() },
-        Some(DeclaredNetwork::None) | None => Network { mode: NetworkMode::None, hosts: Vec::new() },
-    };
-    if network.mode == NetworkMode::Host {
-        require.retain(|layer| *layer != Layer::Network);
-    }
+    declared.off_reason = off_reason;
     let mut limits = Limits::default();
     if let Some(seconds) = args.timeout {
         limits.wall_ms = seconds * 1000;
     }
-    Ok(Profile {
-        require,
-        read: declared.read.unwrap_or_default(),
-        write: declared.write.unwrap_or_default(),
-        deny: declared.deny.unwrap_or_default(),
-        workdir: declared.workdir.unwrap_or(Workdir::Private),
-        network,
-        sockets: declared.sockets.unwrap_or_default(),
-        proc: if args.full_proc { Proc::Full } else { Proc::Minimal },
-        run_as: declared.run_as.unwrap_or_else(|| ISOLATED.to_owned()),
-        limits,
-        off_reason,
-    })
+    let mut profile = Profile::nothing(require, limits);
+    for permission in SandboxPermission::ALL {
+        permission.give(&declared, &mut profile);
+    }
+    Ok(profile)
+}
+
+/// The flag of a permission, and its values in the words of a fence.
+type Flag = (&'static str, SandboxPermission, Vec<String>);
+
+fn flags(args: &Args) -> Result<[Flag; 8], Failure> {
+    let one = |text: Option<&str>| text.map(str::to_owned).into_iter().collect();
+    Ok([
+        ("--read", SandboxPermission::Read, real(&args.read)?),
+        ("--write", SandboxPermission::Write, real(&args.write)?),
+        ("--workdir", SandboxPermission::Workdir, one(args.workdir.as_deref())),
+        ("--deny", SandboxPermission::Deny, args.deny.clone()),
+        ("--net", SandboxPermission::Network, one(args.net.as_deref())),
+        ("--socket", SandboxPermission::Sockets, real(&args.socket)?),
+        ("--run-as", SandboxPermission::RunAs, one(args.run_as.as_deref())),
+        ("--full-proc", SandboxPermission::Proc, one(args.full_proc.then_some("full"))),
+    ])
 }
 
 /// Real paths: what is typed here may be relative or a link, what is signed may not.
@@ -324,24 +322,14 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
 }
 
 fn from_file(path: &Path, args: &Args) -> Result<Profile, Failure> {
-    let given = [
-        ("--read", !args.read.is_empty()),
-        ("--write", !args.write.is_empty()),
-        ("--workdir", args.workdir.is_some()),
-        ("--deny", !args.deny.is_empty()),
-        ("--net", args.net.is_some()),
-        ("--socket", !args.socket.is_empty()),
-        ("--run-as", args.run_as.is_some()),
-        ("--full-proc", args.full_proc),
-        ("--timeout", args.timeout.is_some()),
-    ];
     let words = "it is neither strict, best-effort or off, nor a file with a profile";
     let bytes = read_bounded(path, MOST).map_err(|failure| Failure::usage(format!("{}; {words}", failure.message)))?;
     let profile = serde_json::from_slice(&bytes);
     let profile = profile.map_err(|error| Failure::usage(format!("{}: {error}; {words}", path.display())))?;
-    match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(Failure::usage(format!(
-            "{option} does not go with {}, which is a whole profile: write it there, or leave it out",
+    let given = flags(args)?.into_iter().find(|(_, _, values)| !values.is_empty()).map(|(flag, ..)| flag);
+    match given.or(args.timeout.map(|_| "--timeout")) {
+        Some(flag) => Err(Failure::usage(format!(
+            "{flag} does not go with {}, which is a whole profile: write it there, or leave it out",
             path.display()
         ))),
         None => Ok(profile),
@@ -360,6 +348,7 @@ const MOST: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::profile::Network;
 
     #[test]
     fn a_hint_is_given_where_the_profile_explains_a_complaint_and_nowhere_else() {

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::policy::permissions::PolicyDenied;
 use crate::record::authorization::Permission;
 use crate::record::code::Code;
 use crate::record::profile::Profile;
+use crate::record::sandbox_permission::SandboxPermission;
 
 /// Proves that every permission which policy asks now was signed. Only [`check_permissions`] constructs it.
 #[derive(Debug)]
@@ -41,20 +44,11 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
     if resolved == signed {
         return Ok(ProfileHolds(()));
     }
-    let fields = [
-        ("require", resolved.require == signed.require),
-        ("read", resolved.read == signed.read),
-        ("write", resolved.write == signed.write),
-        ("deny", resolved.deny == signed.deny),
-        ("workdir", resolved.workdir == signed.workdir),
-        ("network", resolved.network == signed.network),
-        ("sockets", resolved.sockets == signed.sockets),
-        ("proc", resolved.proc == signed.proc),
-        ("run_as", resolved.run_as == signed.run_as),
-        ("limits", resolved.limits == signed.limits),
-        ("off_reason", resolved.off_reason == signed.off_reason),
-    ];
-    let fields = fields.iter().filter(|(_, equal)| !equal).map(|(field, _)| *field).collect();
+    let json = |profile| serde_json::to_value(profile).unwrap_or_default();
+    let (resolved, signed): (Value, Value) = (json(resolved), json(signed));
+    let permissions = SandboxPermission::ALL.map(SandboxPermission::field);
+    let fields = ["require"].into_iter().chain(permissions).chain(["limits"]);
+    let fields = fields.filter(|field| resolved.get(field) != signed.get(field)).collect();
     Err(PermissionsError::OtherSandbox { fields })
 }
 

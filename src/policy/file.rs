@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use crate::crypto::canonical::canonical_of;
 use crate::crypto::digest::PolicyDigest;
-use crate::policy::host::SandboxRule;
 use crate::policy::lists::{KINDS, Listed, Side, word};
 use crate::policy::patterns::{Case, Dots, Pattern, PatternError};
 use crate::record::authorization::PermissionKind;
+use crate::record::declared::SandboxRule;
 use crate::record::step::{Approvals, Groups};
 use crate::record::validity::Timestamp;
 use crate::yaml::{self, Flaw, Kind, Node};
@@ -597,7 +597,8 @@ impl Reader {
             rule.approvals = Approvals::read(approvals, Groups::Named, &mut self.flaws);
         }
         if let Some(sandbox) = node.value("sandbox") {
-            let (read, says_more) = SandboxRule::read(sandbox, self.reading, what == "default", &mut self.flaws);
+            let (read, says_more) =
+                sandbox::read(sandbox, self.reading == Reading::Sealed, what == "default", &mut self.flaws);
             rule.sandbox = Some(read);
             self.sandbox_rules |= says_more;
         }

@@ -3,190 +3,26 @@
 //! A step names what it needs; a policy override that matches its runbook allows it, by the same words. Nothing is given
 //! that only one of the two says. Deny patterns are the other way round: each adds to them.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::policy::origin::{Origin, Sourced};
 use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
-use crate::record::declared::{DeclaredLimits, DeclaredNetwork, DeclaredSandbox};
-use crate::record::host::is_at_or_below;
-use crate::record::profile::{ISOLATED, Network, NetworkMode, Proc, Workdir};
+use crate::record::declared::{DeclaredSandbox, SandboxRule};
+use crate::record::profile::Profile;
+use crate::record::sandbox_permission::SandboxPermission;
 
-/// What policy says of a sandbox: limits and `/proc` as they are to be, and the most that a step may declare.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SandboxRule {
-    /// Limits of a step that declares none, and the most that it may declare.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<DeclaredLimits>,
-    /// How much of `/proc` a step sees.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proc: Option<Proc>,
-    /// Host paths at and below which a step may declare what it reads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read: Option<Vec<String>>,
-    /// The same of what it writes; what may be written may be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write: Option<Vec<String>>,
-    /// Patterns that stay out of reach below every path that a step declares.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deny: Option<Vec<String>>,
-    /// `in-place`: a step may write the host's own trees. A copy or an overlay needs no word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workdir: Option<Workdir>,
-    /// The network that a step may declare.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<DeclaredNetwork>,
-    /// Unix sockets of the host that a step may declare.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sockets: Option<Vec<String>>,
-    /// The user of the host that a step may declare to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_as: Option<String>,
-    /// Whether a step may declare `sandbox=off`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub may_be_off: Option<bool>,
-}
-
-/// What all rules for one step allow it of the host, each with where it comes from; the later wins, deny patterns add up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowed {
-    read: Option<Sourced<Vec<String>>>,
-    write: Option<Sourced<Vec<String>>>,
-    deny: Vec<Sourced<String>>,
-    workdir: Option<Sourced<Workdir>>,
-    network: Option<Sourced<DeclaredNetwork>>,
-    sockets: Option<Sourced<Vec<String>>>,
-    run_as: Option<Sourced<String>>,
-    may_be_off: Option<Sourced<bool>>,
-}
-
-impl Allowed {
-    /// Takes a further rule in.
-    pub(super) fn apply(&mut self, rule: &SandboxRule, origin: &Origin) {
-        fn set<T: Clone>(to: &mut Option<Sourced<T>>, value: Option<&T>, origin: &Origin) {
-            if let Some(value) = value {
-                *to = Some(Sourced { value: value.clone(), origin: origin.clone() });
-            }
-        }
-        set(&mut self.read, rule.read.as_ref(), origin);
-        set(&mut self.write, rule.write.as_ref(), origin);
-        set(&mut self.workdir, rule.workdir.as_ref(), origin);
-        set(&mut self.network, rule.network.as_ref(), origin);
-        set(&mut self.sockets, rule.sockets.as_ref(), origin);
-        set(&mut self.run_as, rule.run_as.as_ref(), origin);
-        set(&mut self.may_be_off, rule.may_be_off.as_ref(), origin);
-        let denied = rule.deny.iter().flatten();
-        self.deny.extend(denied.map(|value| Sourced { value: value.clone(), origin: origin.clone() }));
-    }
-}
-
-/// What a run gets of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OfHost {
-    pub(super) read: Vec<String>,
-    pub(super) write: Vec<String>,
-    pub(super) deny: Vec<String>,
-    pub(super) workdir: Workdir,
-    pub(super) network: Network,
-    pub(super) sockets: Vec<String>,
-    pub(super) run_as: String,
-    pub(super) off_reason: Option<String>,
-}
-
-/// Resolves what a step declares against what policy allows it.
+/// Gives a step what it declares of the host, as far as policy allows it.
 ///
 /// # Errors
 /// The first thing that is malformed, or that policy does not allow.
-pub(super) fn resolve(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<OfHost, ProfileError> {
+pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Result<(), ProfileError> {
     declared.check().map_err(|why| ProfileError::Declared { why })?;
-    let refuse = |asks: String, write: String| Err(ProfileError::NotAllowed { asks, write });
-    let within = |path: &str, lists: &[&Option<Sourced<Vec<String>>>]| {
-        lists.iter().filter_map(|list| list.as_ref()).flat_map(|list| &list.value).any(|one| is_at_or_below(path, one))
-    };
-    if declared.off_reason.is_some() && !allowed.may_be_off.as_ref().is_some_and(|off| off.value) {
-        return refuse("sandbox=off".into(), "may_be_off: true".into());
+    for permission in SandboxPermission::ALL {
+        permission.check_allowed(rule, declared).map_err(|why| ProfileError::NotAllowed { why })?;
+        permission.give(declared, profile);
     }
-    for path in declared.read.iter().flatten() {
-        if !within(path, &[&allowed.read, &allowed.write]) {
-            return refuse(format!("read={path}"), format!("read: [{path:?}]"));
-        }
-    }
-    let in_place = declared.workdir == Some(Workdir::InPlace);
-    for path in declared.write.iter().flatten() {
-        // A tree that is copied or overlaid is only read.
-        let lists: &[_] = if in_place { &[&allowed.write] } else { &[&allowed.read, &allowed.write] };
-        if !within(path, lists) {
-            return refuse(format!("write={path}"), format!("write: [{path:?}]"));
-        }
-    }
-    if in_place && allowed.workdir.as_ref().is_none_or(|rule| rule.value != Workdir::InPlace) {
-        return refuse("workdir=in-place".into(), "workdir: in-place".into());
-    }
-    for path in declared.sockets.iter().flatten() {
-        if !allowed.sockets.as_ref().is_some_and(|list| list.value.contains(path)) {
-            return refuse(format!("sockets={path}"), format!("sockets: [{path:?}]"));
-        }
-    }
-    if let Some(user) = &declared.run_as
-        && allowed.run_as.as_ref().is_none_or(|rule| rule.value != *user)
-    {
-        return refuse(format!("run-as={user}"), format!("run_as: {user}"));
-    }
-    let network = network(allowed, declared)?;
     let reaches = declared.read.is_some() || declared.write.is_some();
-    let by_policy = allowed.deny.iter().map(|rule| &rule.value);
-    let written = by_policy.chain(declared.deny.iter().flatten()).cloned();
-    let deny = if reaches { denied(written.collect())? } else { Vec::new() };
-    let sorted = |list: &Option<Vec<String>>| {
-        let mut list = list.clone().unwrap_or_default();
-        list.sort();
-        list.dedup();
-        list
-    };
-    Ok(OfHost {
-        read: sorted(&declared.read),
-        write: sorted(&declared.write),
-        deny,
-        workdir: declared.workdir.unwrap_or(Workdir::Private),
-        network,
-        sockets: sorted(&declared.sockets),
-        run_as: declared.run_as.clone().unwrap_or_else(|| ISOLATED.to_owned()),
-        off_reason: declared.off_reason.clone(),
-    })
-}
-
-fn network(allowed: &Allowed, declared: &DeclaredSandbox) -> Result<Network, ProfileError> {
-    let rule = allowed.network.as_ref().map(|rule| &rule.value);
-    match &declared.network {
-        None | Some(DeclaredNetwork::None) => Ok(Network { mode: NetworkMode::None, hosts: Vec::new() }),
-        Some(DeclaredNetwork::Host) if rule == Some(&DeclaredNetwork::Host) => {
-            Ok(Network { mode: NetworkMode::Host, hosts: Vec::new() })
-        }
-        Some(DeclaredNetwork::Host) => {
-            Err(ProfileError::NotAllowed { asks: "network=host".into(), write: "network: host".into() })
-        }
-        Some(DeclaredNetwork::Allow(hosts)) => {
-            for host in hosts {
-                let listed = match rule {
-                    Some(DeclaredNetwork::Host) => true,
-                    Some(DeclaredNetwork::Allow(list)) => list.contains(host),
-                    Some(DeclaredNetwork::None) | None => false,
-                };
-                if !listed {
-                    return Err(ProfileError::NotAllowed {
-                        asks: format!("network={host}"),
-                        write: format!("network: {{allow: [{host:?}]}}"),
-                    });
-                }
-            }
-            let mut hosts = hosts.clone();
-            hosts.sort();
-            hosts.dedup();
-            Ok(Network { mode: NetworkMode::Allow, hosts })
-        }
-    }
+    let written = [&rule.deny, &declared.deny].into_iter().flatten().flatten().cloned();
+    profile.deny = if reaches { denied(written.collect())? } else { Vec::new() };
+    Ok(())
 }
 
 /// Patterns as a profile has them: sorted, each once. One that can't be read, or leaves nothing, is an error.
@@ -224,19 +60,21 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::declared::DeclaredNetwork;
+    use crate::record::profile::{Limits, Workdir};
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
         let mut declared = DeclaredSandbox::default();
         for (key, text) in pairs {
-            declared.take_text(key, text).expect("readable");
+            let permission = SandboxPermission::of_attribute(key).expect("a permission");
+            permission.read_text(text, &mut declared).expect("readable");
         }
         declared
     }
 
-    fn allowed(rule: SandboxRule) -> Allowed {
-        let mut allowed = Allowed::default();
-        allowed.apply(&rule, &Origin::Override(0, "**".into()));
-        allowed
+    fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, ProfileError> {
+        let mut profile = Profile::nothing(Vec::new(), Limits::default());
+        give(rule, declared, &mut profile).map(|()| profile)
     }
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {
@@ -267,13 +105,13 @@ mod tests {
             (&[("run-as", "web")], SandboxRule { run_as: Some("web".into()), ..SandboxRule::default() }),
             (&[("reason", "needs docker")], SandboxRule { may_be_off: Some(true), ..SandboxRule::default() }),
         ];
-        let plain = resolve(&Allowed::default(), &DeclaredSandbox::default()).expect("nothing is asked");
+        let plain = resolve(&SandboxRule::default(), &DeclaredSandbox::default()).expect("nothing is asked");
         for (pairs, rule) in asks {
             let declared = declared(pairs);
-            assert!(resolve(&allowed(rule.clone()), &declared).is_ok(), "{pairs:?}");
-            let refused = resolve(&Allowed::default(), &declared).expect_err("policy is silent");
+            assert!(resolve(&rule, &declared).is_ok(), "{pairs:?}");
+            let refused = resolve(&SandboxRule::default(), &declared).expect_err("policy is silent");
             assert!(matches!(refused, ProfileError::NotAllowed { .. }), "{pairs:?}: {refused}");
-            assert_eq!(resolve(&allowed(rule), &DeclaredSandbox::default()), Ok(plain.clone()), "the step is silent");
+            assert_eq!(resolve(&rule, &DeclaredSandbox::default()), Ok(plain.clone()), "the step is silent");
         }
     }
 
@@ -300,20 +138,16 @@ mod tests {
             &[("run-as", "db")],
             &[("reason", "no")],
         ] {
-            let refused = resolve(&allowed(rule.clone()), &declared(pairs)).expect_err("not allowed");
+            let refused = resolve(&rule, &declared(pairs)).expect_err("not allowed");
             assert!(refused.to_string().contains("sandbox: {"), "{refused}");
         }
-        assert!(
-            resolve(&allowed(rule), &declared(&[("read", "/srv/data/x")])).is_ok(),
-            "what may be written may be read"
-        );
+        assert!(resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(), "what may be written may be read");
     }
 
     #[test]
     fn deny_patterns_add_up_where_the_host_is_in_view() {
-        let mut both =
-            allowed(SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() });
-        both.apply(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() }, &Origin::Default);
+        let mut both = SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() };
+        both.add(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() });
         let profile = resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");
         assert_eq!(profile.deny, ["**/*.pem", "**/.env", "**/id_*"]);
         assert_eq!(resolve(&both, &declared(&[("deny", "**/id_*")])).expect("held").deny, [""; 0]);

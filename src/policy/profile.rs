@@ -10,7 +10,7 @@ use crate::record::authorization::PermissionKind;
 use crate::record::configuration::Configuration;
 use crate::record::declared::{DeclaredSandbox, Limit};
 use crate::record::enforcement;
-use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT};
+use crate::record::profile::{Layer, Limits, Proc, Profile, STRICT};
 
 /// What the boundary's configuration gives every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,36 +84,21 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &Given) -> 
         (Some(proc), _) => proc,
         (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
     };
-    let mut host = host::resolve(&ruling.host, declared)?;
-    if !(host.read.is_empty() && host.write.is_empty()) {
-        host.deny = host::denied(host.deny.into_iter().chain(listed_denies(ruling, !host.write.is_empty())).collect())?;
-    }
-    let mut require = match &given.level {
-        // Nothing can be demanded of what is off.
-        _ if host.off_reason.is_some() => Vec::new(),
+    let require = match &given.level {
         Level::Strict => STRICT.to_vec(),
         Level::BestEffort(held) => held.clone(),
     };
-    if host.network.mode == NetworkMode::Host {
-        // The host's network is held by nothing.
-        require.retain(|layer| *layer != Layer::Network);
+    let mut profile = Profile::nothing(require, limits);
+    host::give(&ruling.host, declared, &mut profile)?;
+    profile.proc = proc;
+    if !(profile.read.is_empty() && profile.write.is_empty()) {
+        let listed = listed_denies(ruling, !profile.write.is_empty());
+        profile.deny = host::denied(profile.deny.into_iter().chain(listed).collect())?;
     }
     // Arrays of the profile are sorted by the bytes of their elements; the layers stand in that order in their type.
-    require.sort_unstable();
-    require.dedup();
-    Ok(Profile {
-        require,
-        read: host.read,
-        write: host.write,
-        deny: host.deny,
-        workdir: host.workdir,
-        network: host.network,
-        sockets: host.sockets,
-        proc,
-        run_as: host.run_as,
-        limits,
-        off_reason: host.off_reason,
-    })
+    profile.require.sort_unstable();
+    profile.require.dedup();
+    Ok(profile)
 }
 
 /// What the lists of policy deny, for a step that gets something of the host: no word of theirs is without effect. Places of

@@ -32,10 +32,8 @@ pub enum ProfileError {
     },
     /// A step declares something of the host that policy does not allow it.
     NotAllowed {
-        /// What, as the runbook has it.
-        asks: String,
-        /// What an override would have to say.
-        write: String,
+        /// What, and what an override would have to say.
+        why: String,
     },
     /// A step declares `proc=full` where policy says `minimal`.
     ProcRefused {
@@ -59,12 +57,7 @@ impl fmt::Display for ProfileError {
                 "the step asks for {} {declared}, and {by} allows {maximum}: lower it in the runbook, or allow more in a policy override",
                 limit.field()
             ),
-            Self::Declared { why } => f.write_str(why),
-            Self::NotAllowed { asks, write } => write!(
-                f,
-                "the step declares {asks}, and no policy override for its runbook allows that: remove it from the runbook, or write \
-                 `sandbox: {{{write}}}` into one"
-            ),
+            Self::Declared { why } | Self::NotAllowed { why } => f.write_str(why),
             Self::ProcRefused { by } => write!(
                 f,
                 "the step declares proc=full, and policy ({by}) says minimal: remove it from the runbook, or allow it in a policy override"

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use crate::policy::builtins::Builtins;
 use crate::policy::file::{Mode, Policy, Written};
-use crate::policy::host::{Allowed, SandboxRule};
 use crate::policy::lists::Lists;
 use crate::policy::origin::{Origin, Sourced};
 use crate::policy::paths::RunbookPath;
-use crate::record::declared::Limit;
+use crate::record::declared::{Limit, SandboxRule};
 use crate::record::ident::StepRef;
 use crate::record::profile::Proc;
 use crate::record::step::Approvals;
@@ -26,7 +25,7 @@ pub struct Ruling {
     /// The limits that policy sets.
     pub limits: BTreeMap<Limit, Sourced<u64>>,
     /// What a step may declare of the host.
-    pub host: Allowed,
+    pub host: SandboxRule,
     /// The patterns that somebody wrote: of the default, of each override and grant that is for this step.
     pub written: Lists,
     /// The built-in lists; empty when the policy says `extends: none`.
@@ -50,7 +49,7 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         approvals: None,
         proc: None,
         limits: BTreeMap::new(),
-        host: Allowed::default(),
+        host: SandboxRule::default(),
         written: Lists::empty(),
         built_in: if policy.file().extends.is_some() { Arc::new(Lists::empty()) } else { builtins.lists().clone() },
     };
@@ -87,7 +86,7 @@ impl Ruling {
             self.approvals = Some(Sourced { value: value.clone(), origin: origin.clone() });
         }
         let Some(sandbox) = sandbox else { return };
-        self.host.apply(sandbox, origin);
+        self.host.add(sandbox);
         if let Some(value) = sandbox.proc {
             self.proc = Some(Sourced { value, origin: origin.clone() });
         }

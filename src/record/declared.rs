@@ -3,9 +3,10 @@
 //! Fences write lists with commas (`read=/srv/a,/srv/b`), YAML writes lists.
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::host::{check_address, check_path, check_pattern, check_reason, check_user, split_patterns};
+use crate::record::host::check_address;
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::yaml::{Flaw, Kind, Node, unknown};
 
@@ -21,148 +22,16 @@ pub enum DeclaredNetwork {
     Host,
 }
 
-/// The most bytes of all hosts, and of all paths and patterns together. An authorization and a receipt must have room for
-/// them.
-const MOST_HOSTS_BYTES: usize = 1536;
-const MOST_BYTES: usize = 6 << 10;
-
-impl DeclaredSandbox {
-    /// Adds a value from a fence.
-    ///
-    /// # Errors
-    /// The error in the value.
-    pub fn take_text(&mut self, key: &str, text: &str) -> Result<(), String> {
-        let list = || text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
-        match key {
-            "read" => checked(list(), check_path).map(|paths| self.read = Some(paths)),
-            "write" => checked(list(), check_path).map(|paths| self.write = Some(paths)),
-            "deny" => checked(split_patterns(text), check_pattern).map(|patterns| self.deny = Some(patterns)),
-            "sockets" => checked(list(), check_path).map(|paths| self.sockets = Some(paths)),
-            "network" => {
-                let network = match text {
-                    "none" => DeclaredNetwork::None,
-                    "host" => DeclaredNetwork::Host,
-                    _ => DeclaredNetwork::Allow(checked(list(), check_address)?),
-                };
-                self.network = Some(network);
-                Ok(())
-            }
-            "workdir" => workdir(text).map(|word| self.workdir = Some(word)),
-            "run-as" | "run_as" => check_user(text).map(|()| self.run_as = Some(text.to_owned())),
-            "sandbox" if text == "off" => Ok(()),
-            "sandbox" => Err(unknown("value of sandbox", text, &["off"])),
-            "reason" => check_reason(text).map(|()| self.off_reason = Some(text.to_owned())),
-            _ => Ok(()),
-        }
-    }
-
-    /// Adds a value from YAML. A value with a flaw is not added.
-    pub fn take(&mut self, key: &str, node: &Node, flaws: &mut Vec<Flaw>) {
-        match key {
-            "read" => self.read = list(node, "`read`", check_path, flaws),
-            "write" => self.write = list(node, "`write`", check_path, flaws),
-            "deny" => self.deny = list(node, "`deny`", check_pattern, flaws),
-            "sockets" => self.sockets = list(node, "`sockets`", check_path, flaws),
-            "network" => self.network = network(node, flaws),
-            _ => {
-                let Some(text) = node.text(&format!("`{key}`"), flaws) else { return };
-                if let Err(message) = self.take_text(key, text) {
-                    flaws.push(Flaw::new(node.place, message));
-                }
-            }
-        }
-    }
-
-    /// Checks the whole declaration, and that its parts fit together. A definition may come from somewhere other than a
-    /// runbook.
-    ///
-    /// # Errors
-    /// The error, and what to do.
-    pub fn check(&self) -> Result<(), String> {
-        let each = |list: &Option<Vec<String>>, check: fn(&str) -> Result<(), String>| {
-            list.iter().flatten().try_for_each(|item| check(item))
-        };
-        each(&self.read, check_path)?;
-        each(&self.write, check_path)?;
-        each(&self.deny, check_pattern)?;
-        each(&self.sockets, check_path)?;
-        if let Some(DeclaredNetwork::Allow(hosts)) = &self.network {
-            if hosts.is_empty() {
-                return Err("the network allows no host: name one, or write network=none".to_owned());
-            }
-            hosts.iter().try_for_each(|host| check_address(host))?;
-            if hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES {
-                return Err(format!(
-                    "the network's hosts take more than {MOST_HOSTS_BYTES} bytes, and each receipt names those that were \
-                     contacted: name fewer, or split the step"
-                ));
-            }
-        }
-        let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
-        if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
-            return Err(format!(
-                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name directories above them"
-            ));
-        }
-        if let Some(user) = &self.run_as {
-            check_user(user)?;
-        }
-        if let Some(reason) = &self.off_reason {
-            check_reason(reason)?;
-            let beside = [
-                ("read", self.read.is_some()),
-                ("write", self.write.is_some()),
-                ("deny", self.deny.is_some()),
-                ("sockets", self.sockets.is_some()),
-                ("network", self.network.is_some()),
-                ("workdir", self.workdir.is_some()),
-                ("run-as", self.run_as.is_some()),
-                ("proc", self.proc.is_some()),
-            ];
-            if let Some((name, _)) = beside.into_iter().find(|(_, is)| *is) {
-                return Err(format!("with sandbox=off nothing enforces `{name}`: remove one of the two"));
-            }
-        }
-        let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
-        match self.workdir {
-            None | Some(Workdir::Private) if writes => Err(
-                "`write` names a tree of the host, and nothing says how it is given: add workdir=copy, workdir=overlay (what \
-                 the step writes stays its own) or workdir=in-place (it writes the host's)"
-                    .to_owned(),
-            ),
-            Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
-                Err("`workdir` needs a tree: name the tree in `write`, or remove `workdir`".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Reads the name of a work directory mode.
-///
-/// # Errors
-/// The names of all modes.
-pub fn workdir(text: &str) -> Result<Workdir, String> {
-    match text {
-        "private" => Ok(Workdir::Private),
-        "copy" => Ok(Workdir::Copy),
-        "overlay" => Ok(Workdir::Overlay),
-        "in-place" => Ok(Workdir::InPlace),
-        other => Err(unknown("value of workdir", other, &["private", "copy", "overlay", "in-place"])),
-    }
+/// Reads one of the words of a closed list.
+pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
 
 /// Reads `none`, `host` or `{allow: [name:port]}`.
-pub fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
+pub(super) fn network(node: &Node, flaws: &mut Vec<Flaw>) -> Option<DeclaredNetwork> {
     if let Kind::Text(text) = &node.kind {
-        return match text.as_str() {
-            "none" => Some(DeclaredNetwork::None),
-            "host" => Some(DeclaredNetwork::Host),
-            other => {
-                flaws.push(Flaw::new(node.place, unknown("value of `network`", other, &["none", "host"])));
-                None
-            }
-        };
+        let read = word("`network`", text, &["none", "host"]);
+        return read.map_err(|message| flaws.push(Flaw::new(node.place, message))).ok();
     }
     node.closed_map("network", &["allow"], &[], flaws);
     let Some(allow) = node.value("allow") else {
@@ -200,7 +69,8 @@ pub fn list(
     (flaws.len() == before).then_some(found)
 }
 
-fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
+/// Checks each text of a list, and sorts them.
+pub(super) fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
     items.iter().try_for_each(|item| check(item))?;
     items.sort();
     match items.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -243,6 +113,70 @@ pub struct DeclaredSandbox {
     /// `sandbox=off`: why it can't be held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
+}
+
+/// What policy says of a sandbox: limits and `/proc` as they are to be, and the most that a step may declare.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxRule {
+    /// Limits of a step that declares none, and the most that it may declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<DeclaredLimits>,
+    /// How much of `/proc` a step sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proc: Option<Proc>,
+    /// Host paths at and below which a step may declare what it reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<String>>,
+    /// The same of what it writes; what may be written may be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Vec<String>>,
+    /// Patterns that stay out of reach below every path that a step declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
+    /// `in-place`: a step may write the host's own trees. A copy or an overlay needs no word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<Workdir>,
+    /// The network that a step may declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DeclaredNetwork>,
+    /// Unix sockets of the host that a step may declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<Vec<String>>,
+    /// The user of the host that a step may declare to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<String>,
+    /// Whether a step may declare `sandbox=off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_be_off: Option<bool>,
+}
+
+impl SandboxRule {
+    /// The rule that allows at most the declaration `most`. A policy file has the words of a declaration.
+    #[must_use]
+    pub fn allowing(most: DeclaredSandbox, may_be_off: Option<bool>) -> Self {
+        let DeclaredSandbox { limits, proc, read, write, deny, workdir, network, sockets, run_as, off_reason: _ } =
+            most;
+        Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off }
+    }
+
+    /// Adds a later rule for the same step: the later value wins, and deny patterns add up.
+    pub fn add(&mut self, later: &Self) {
+        fn set<T>(to: &mut Option<T>, later: Option<T>) {
+            *to = later.or_else(|| to.take());
+        }
+        // A ruling keeps limits and `proc` by itself, with the origin of each.
+        let Self { limits: _, proc: _, read, write, deny, workdir, network, sockets, run_as, may_be_off } =
+            later.clone();
+        set(&mut self.read, read);
+        set(&mut self.write, write);
+        set(&mut self.workdir, workdir);
+        set(&mut self.network, network);
+        set(&mut self.sockets, sockets);
+        set(&mut self.run_as, run_as);
+        set(&mut self.may_be_off, may_be_off);
+        self.deny.get_or_insert_default().extend(deny.into_iter().flatten());
+    }
 }
 
 /// Limits that a step declared.
@@ -325,37 +259,25 @@ impl Limit {
 
     /// The value of this limit in a profile.
     #[must_use]
-    pub const fn value(self, limits: &Limits) -> u64 {
-        match self {
-            Self::Wall => limits.wall_ms,
-            Self::Cpu => limits.cpu_milli,
-            Self::Memory => limits.memory_bytes,
-            Self::Processes => limits.processes,
-            Self::File => limits.file_bytes,
-            Self::Disk => limits.disk_bytes,
-            Self::Output => limits.output_bytes,
-        }
+    pub fn value(self, limits: &Limits) -> u64 {
+        *self.of(&mut limits.clone())
     }
 }
 
 impl DeclaredLimits {
     /// The declared value of `limit`.
     #[must_use]
-    pub const fn value(&self, limit: Limit) -> Option<u64> {
-        match limit {
-            Limit::Wall => self.wall_ms,
-            Limit::Cpu => self.cpu_milli,
-            Limit::Memory => self.memory_bytes,
-            Limit::Processes => self.processes,
-            Limit::File => self.file_bytes,
-            Limit::Disk => self.disk_bytes,
-            Limit::Output => self.output_bytes,
-        }
+    pub fn value(&self, limit: Limit) -> Option<u64> {
+        *self.clone().slot(limit)
     }
 
     /// Declares `limit`.
     pub const fn declare(&mut self, limit: Limit, value: u64) {
-        *match limit {
+        *self.slot(limit) = Some(value);
+    }
+
+    const fn slot(&mut self, limit: Limit) -> &mut Option<u64> {
+        match limit {
             Limit::Wall => &mut self.wall_ms,
             Limit::Cpu => &mut self.cpu_milli,
             Limit::Memory => &mut self.memory_bytes,
@@ -363,6 +285,6 @@ impl DeclaredLimits {
             Limit::File => &mut self.file_bytes,
             Limit::Disk => &mut self.disk_bytes,
             Limit::Output => &mut self.output_bytes,
-        } = Some(value);
+        }
     }
 }

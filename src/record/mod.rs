@@ -31,6 +31,7 @@ pub mod review;
 pub mod revocation;
 pub mod roster;
 pub mod run_report;
+pub mod sandbox_permission;
 pub mod schema;
 pub mod seal;
 pub mod step;

@@ -4,6 +4,7 @@
 //! in braces. A fence without `#id` is prose.
 
 use crate::record::declared::Limit;
+use crate::record::sandbox_permission::SandboxPermission;
 use crate::yaml::{Flaw, Place, not_yet, unknown};
 
 /// The info string of a fence that is a step.
@@ -33,9 +34,10 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
     let mut reader = Reader { chars: &chars, index: open + 1, at: &at, found: Vec::new() };
     let read = reader.tokens();
     let found = reader.found;
+    let known = known();
     let says_step = found.iter().any(|token| match token {
         Token::Id(_) => true,
-        Token::Pair(key, _) => KNOWN.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
+        Token::Pair(key, _) => known.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
     });
     if !says_step {
         return None; // another program's attributes
@@ -67,8 +69,8 @@ pub(crate) fn read(info: &str, place: Place, flaws: &mut Vec<Flaw>) -> Option<In
                 let name = key.text.as_str();
                 if LATER.contains(&name) {
                     flaws.push(Flaw::new(key.place, not_yet(&format!("`{name}=`"))));
-                } else if !KNOWN.contains(&name) {
-                    flaws.push(Flaw::new(key.place, unknown("attribute", name, &KNOWN)));
+                } else if !known.contains(&name) {
+                    flaws.push(Flaw::new(key.place, unknown("attribute", name, &known)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
                     flaws.push(Flaw::new(key.place, format!("{name} stands twice: keep one of the two")));
                 } else {
@@ -193,28 +195,11 @@ pub(crate) const LIMITS: [(&str, Limit); 7] = [
     ("cpu", Limit::Cpu),
 ];
 
-const KNOWN: [&str; 20] = [
-    "title",
-    "timeout",
-    "memory",
-    "processes",
-    "output",
-    "disk",
-    "file_size",
-    "cpu",
-    "proc",
-    "params",
-    "exclusive",
-    "read",
-    "write",
-    "deny",
-    "sockets",
-    "network",
-    "workdir",
-    "run-as",
-    "sandbox",
-    "reason",
-];
+/// All attributes of a step.
+fn known() -> Vec<&'static str> {
+    let own = ["title", "params", "exclusive", "sandbox"].into_iter();
+    own.chain(LIMITS.map(|(name, _)| name)).chain(SandboxPermission::ALL.map(SandboxPermission::attribute)).collect()
+}
 
 /// Words of the design that a later version reads: refused by name, so that nobody believes that they hold.
 pub(crate) const LATER: [&str; 6] = ["session", "secrets", "outputs", "files", "template", "plan"];

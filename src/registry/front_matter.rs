@@ -15,8 +15,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit};
-use crate::record::profile::Proc;
+use crate::record::declared::DeclaredSandbox;
+use crate::record::sandbox_permission::SandboxPermission;
 use crate::record::step::{Approvals, Groups};
 use crate::registry::attributes::{LATER, LIMITS, limit};
 use crate::registry::parameters::ParameterSchema;
@@ -28,10 +28,8 @@ pub(crate) struct FrontMatter {
     pub(crate) title: Option<String>,
     pub(crate) params: DeclaredParams,
     pub(crate) approvals: Approvals,
-    pub(crate) limits: DeclaredLimits,
-    pub(crate) proc: Option<Proc>,
     /// What every step needs of the host. What only one step may need, it says itself.
-    pub(crate) host: DeclaredSandbox,
+    pub(crate) sandbox: DeclaredSandbox,
     pub(crate) interpreter: Option<String>,
 }
 
@@ -69,9 +67,7 @@ pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
         title: None,
         params: DeclaredParams::default(),
         approvals: Approvals::unspecified(),
-        limits: DeclaredLimits::default(),
-        proc: None,
-        host: DeclaredSandbox::default(),
+        sandbox: DeclaredSandbox::default(),
         interpreter: None,
     };
     let known = ["countersign", "title", "params", "approvals", "defaults"];
@@ -102,10 +98,12 @@ pub(crate) fn read(tree: &Node, flaws: &mut Vec<Flaw>) -> FrontMatter {
 }
 
 fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
-    let known: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).chain(["proc", "interpreter"]).chain(OF_HOST).collect();
+    let permissions = SandboxPermission::ALL.into_iter().filter(|permission| permission.is_for_files());
+    let limits = LIMITS.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = limits.chain(["interpreter"]).chain(permissions.map(SandboxPermission::attribute)).collect();
     for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
-        if OF_HOST.contains(&key.name.as_str()) {
-            found.host.take(&key.name, value, flaws);
+        if let Some(permission) = SandboxPermission::of_attribute(&key.name).filter(|one| one.is_for_files()) {
+            permission.read_yaml(value, &mut found.sandbox, flaws);
             continue;
         }
         let text = match &value.kind {
@@ -118,11 +116,7 @@ fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
         };
         let read = match key.name.as_str() {
             "interpreter" => interpreter(&text).map(|name| found.interpreter = Some(name)),
-            "proc" => proc(&text).map(|proc| found.proc = Some(proc)),
-            name => match LIMITS.iter().find(|(known, _)| *known == name) {
-                Some((_, kind)) => declare(&mut found.limits, *kind, &text),
-                None => Ok(()), // refused already
-            },
+            limit => declare(&mut found.sandbox, limit, &text),
         };
         if let Err(message) = read {
             flaws.push(Flaw::new(value.place, message));
@@ -130,20 +124,12 @@ fn defaults(node: &Node, found: &mut FrontMatter, flaws: &mut Vec<Flaw>) {
     }
 }
 
-/// What every step of a file may declare of the host; another user and no sandbox at all each step says itself.
-const OF_HOST: [&str; 6] = ["read", "write", "deny", "sockets", "network", "workdir"];
-
-/// Declares a limit as people write it.
-pub(crate) fn declare(limits: &mut DeclaredLimits, kind: Limit, text: &str) -> Result<(), String> {
-    limit(kind, text).map(|value| limits.declare(kind, value))
-}
-
-pub(crate) fn proc(text: &str) -> Result<Proc, String> {
-    match text {
-        "minimal" => Ok(Proc::Minimal),
-        "full" => Ok(Proc::Full),
-        other => Err(unknown("value of proc", other, &["minimal", "full"])),
+/// Adds a limit or a permission to a declaration. The caller has refused all other names.
+pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> Result<(), String> {
+    if let Some((_, kind)) = LIMITS.iter().find(|(known, _)| *known == name) {
+        return limit(*kind, text).map(|value| sandbox.limits.get_or_insert_default().declare(*kind, value));
     }
+    SandboxPermission::of_attribute(name).map_or(Ok(()), |permission| permission.read_text(text, sandbox))
 }
 
 /// A title is one line that fits on a screen.

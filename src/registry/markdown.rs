@@ -6,10 +6,9 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::record::declared::{DeclaredLimits, DeclaredSandbox};
 use crate::record::ident::StepRef;
 use crate::record::step::{Format, MAX_SOURCE_BYTES, SessionUse, StepDefinition, Template};
-use crate::registry::attributes::{self, Info, LIMITS, Text};
+use crate::registry::attributes::{self, Info, Text};
 use crate::registry::front_matter::{self, FrontMatter};
 use crate::yaml::{self, Flaw, Place, not_yet, unknown};
 
@@ -88,9 +87,8 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
             None
         }
     };
-    let mut limits = front.limits.clone();
-    let (mut proc, mut title, mut exclusive, mut params) = (front.proc, None, None, None);
-    let mut host = front.host.clone();
+    let mut sandbox = front.sandbox.clone();
+    let (mut title, mut exclusive, mut params) = (None, None, None);
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
         flaws.push(Flaw::new(off, "sandbox=off needs its reason: add reason=\"…\", which every approver reads first"));
@@ -101,20 +99,16 @@ fn step(front: &FrontMatter, path: &str, block: &Block, info: &Info, flaws: &mut
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
-            "proc" => front_matter::proc(&value.text).map(|value| proc = Some(value)),
             "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
             "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
-            name => match LIMITS.iter().find(|(known, _)| *known == name) {
-                Some((_, kind)) => front_matter::declare(&mut limits, *kind, &value.text),
-                None => host.take_text(name, &value.text), // `attributes::read` knows no other
-            },
+            "sandbox" if value.text == "off" => Ok(()),
+            "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
+            name => front_matter::declare(&mut sandbox, name, &value.text),
         };
         if let Err(message) = read {
             flaws.push(Flaw::new(value.place, message));
         }
     }
-    let limits = (limits != DeclaredLimits::default()).then_some(limits);
-    let sandbox = DeclaredSandbox { limits, proc, ..host };
     if flaws.len() == before
         && let Err(message) = sandbox.check()
     {

@@ -4,14 +4,15 @@ use serde_json::Value;
 
 use crate::crypto::canonical::to_canonical;
 use crate::record::authorization::{Authorization, PermissionKind, PermissionReason};
-use crate::record::profile::{ISOLATED, NetworkMode, Proc, Profile, STRICT, Workdir};
+use crate::record::profile::{Profile, STRICT, Workdir};
+use crate::record::sandbox_permission::SandboxPermission;
 use crate::review::comparison::Comparison;
 use crate::review::derived::{COVERED, Derived, Finding, TRUSTED};
 use crate::review::hidden::hidden;
 use crate::review::line::MOST_PARAMETERS;
 use crate::review::line::{Heaviness, Line};
 use crate::review::sources::{RosterSource, Sources};
-use crate::review::words::{PROC_FULL, paths, plain_or_quoted};
+use crate::review::words::plain_or_quoted;
 use crate::terminal::screen::{Shown, leaves, path_key};
 
 /// The longest value, in bytes, that is read at a glance.
@@ -35,57 +36,26 @@ pub fn of_statement(signed: &Authorization, definition: Option<&Value>) -> Vec<L
 /// What a run gets of the host beyond an empty, closed sandbox.
 fn host_needs(profile: &Profile) -> Vec<Line> {
     let mut remarks = Vec::new();
-    let field = |name: &str| format!("signed.predicate.sandbox.{name}");
-    let quoted = |items: &[String]| Shown::joined(items.iter().map(|item| Shown::quoted(item)), ", ");
-    let mut add = |heaviness, text, shows| remarks.push(Line::remark(heaviness, text, shows));
-    if let Some(reason) = &profile.off_reason {
-        let text =
-            Shown::words("THE SANDBOX IS OFF, the run can do on the host what its user can; the author's reason: ");
-        add(Heaviness::SandboxOff, text.then(&Shown::quoted(reason)), vec![field("off_reason")]);
-    }
-    if profile.run_as != ISOLATED {
-        let text = Shown::words("runs as the host's user ").then(&Shown::quoted(&profile.run_as));
-        add(Heaviness::HostIdentity, text, vec![field("run_as")]);
-    }
-    let written = paths(&field("write"), profile.write.len());
-    if profile.workdir == Workdir::InPlace {
-        let text = Shown::words("writes to live trees of the host, and what it writes there stays: ");
-        add(Heaviness::LiveTree, text.then(&quoted(&profile.write)), written);
-    } else if !profile.write.is_empty() {
-        let text = Shown::words(match profile.workdir {
-            Workdir::Private | Workdir::InPlace => "writes to the host: ",
-            Workdir::Copy => "reads, and writes to a private copy of: ",
-            Workdir::Overlay => "reads, and writes under an overlay of: ",
-        });
-        add(Heaviness::HostNeed, text.then(&quoted(&profile.write)), written);
-    }
-    match profile.network.mode {
-        NetworkMode::None => {}
-        NetworkMode::Allow => {
-            let text = Shown::words("reaches, through the boundary's proxy: ").then(&quoted(&profile.network.hosts));
-            add(Heaviness::Network, text, paths(&field("network.hosts"), profile.network.hosts.len()));
-        }
-        NetworkMode::Host => {
-            add(Heaviness::Network, Shown::words("reaches every network that the host reaches"), Vec::new());
-        }
-    }
     let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
     let missing: Vec<_> = missing.collect();
     if profile.off_reason.is_none() && !missing.is_empty() {
         let text = format!("runs also where the sandbox lacks: {}", missing.join(", "));
-        add(Heaviness::HostNeed, Shown::text(&text), Vec::new());
+        remarks.push(Line::remark(Heaviness::HostNeed, Shown::text(&text), Vec::new()));
     }
-    if !profile.read.is_empty() {
-        let text = Shown::words("reads of the host: ").then(&quoted(&profile.read));
-        add(Heaviness::HostNeed, text, paths(&field("read"), profile.read.len()));
-    }
-    if !profile.sockets.is_empty() {
-        let text = Shown::words("reaches sockets of the host: ").then(&quoted(&profile.sockets));
-        add(Heaviness::HostNeed, text, paths(&field("sockets"), profile.sockets.len()));
-    }
-    if profile.proc == Proc::Full {
-        let text = Shown::words("sees ").and(PROC_FULL).and(" (proc full)");
-        add(Heaviness::HostNeed, text, vec![field("proc")]);
+    for permission in SandboxPermission::ALL {
+        let line = permission.line(profile);
+        let heaviness = match permission {
+            SandboxPermission::Off => Heaviness::SandboxOff,
+            SandboxPermission::RunAs => Heaviness::HostIdentity,
+            SandboxPermission::Write if profile.workdir == Workdir::InPlace => Heaviness::LiveTree,
+            SandboxPermission::Network => Heaviness::Network,
+            _ => Heaviness::HostNeed,
+        };
+        if line.is_remark {
+            let values = Shown::joined(line.values.iter().map(|value| Shown::quoted(value)), ", ");
+            let shows = line.shows.iter().map(|field| format!("signed.predicate.sandbox.{field}")).collect();
+            remarks.push(Line::remark(heaviness, Shown::words(line.words).then(&values), shows));
+        }
     }
     remarks
 }

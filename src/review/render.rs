@@ -3,14 +3,15 @@
 //! Nothing is judged here. The script is first, because it may scroll; the decision is last, because it stays.
 
 use crate::record::enforcement::UNBOUNDED_WORDS;
-use crate::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, Workdir};
+use crate::record::profile::{Layer, Profile, Workdir};
+use crate::record::sandbox_permission::SandboxPermission;
 use crate::review::comparison::{Comparison, Difference};
 use crate::review::derived::{Derived, Finding, Standing};
 use crate::review::line::{Line, Weight};
 use crate::review::line::{MOST_REMARKS, ROW};
 use crate::review::signed_field::Why;
 use crate::review::sources::Sources;
-use crate::review::words::{PROC_FULL, bytes, duration_ms};
+use crate::review::words::{bytes, duration_ms};
 use crate::terminal::screen::{Screen, Shown, Tone};
 
 /// Where the script is, below what does not fit on the decision screen.
@@ -195,38 +196,9 @@ fn differences(screen: &mut Screen, comparison: &Comparison) {
 /// A profile in words, a line each.
 #[must_use]
 pub fn profile_words(profile: &Profile) -> Vec<String> {
-    let list = |items: &[String], none: &str| {
-        if items.is_empty() {
-            none.to_owned()
-        } else {
-            items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ")
-        }
-    };
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
-    let workdir = match profile.workdir {
-        Workdir::Private => "an empty directory of its own, gone afterwards",
-        Workdir::Copy => "a private copy of the trees it writes, gone afterwards",
-        Workdir::Overlay => "the trees it writes, seen through an overlay that is gone afterwards",
-        Workdir::InPlace => {
-            "the live trees: what it writes stays, and a denied name holds as the tree was at its start"
-        }
-    };
-    let stays = match profile.workdir {
-        Workdir::Private | Workdir::InPlace => "writes to the host",
-        Workdir::Copy | Workdir::Overlay => "writes, and not to the host",
-    };
-    let network = match profile.network.mode {
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Allow => format!("only {}", list(&profile.network.hosts, "nothing")),
-        NetworkMode::Host => "the host's, as it is".to_owned(),
-    };
     // Where it is not required the run may be on the host's root.
     let own_root = profile.require.contains(&Layer::Namespaces);
-    let proc = match profile.proc {
-        Proc::Minimal if own_root => "only its own processes",
-        Proc::Minimal => "only its own processes; without namespaces nothing, without Landlock too all of the host's",
-        Proc::Full => PROC_FULL,
-    };
     let limits = &profile.limits;
     let disk = match (profile.workdir, own_root) {
         (Workdir::InPlace, _) => "what the host has: nothing bounds a live tree".to_owned(),
@@ -235,19 +207,12 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
     };
     let shared = bytes(limits.shared_memory_bytes());
     let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
-    let off = profile.off_reason.iter().map(|reason| {
-        format!("THE SANDBOX IS OFF ({reason}): of the lines below only those of limits hold, and the end of the whole process tree")
+    let permissions = SandboxPermission::ALL.into_iter().map(|permission| permission.line(profile)).map(|line| {
+        let values: Vec<_> = line.values.iter().map(|value| format!("{value:?}")).collect();
+        format!("{}{}", line.words, values.join(", "))
     });
-    let lines = vec![
+    let others = [
         format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
-        format!("reads of the host: {}", list(&profile.read, "nothing but what an interpreter needs")),
-        format!("{stays}: {}", list(&profile.write, "nothing")),
-        format!("stays out of reach: {}", list(&profile.deny, "no further pattern")),
-        format!("works in: {workdir}"),
-        format!("network: {network}"),
-        format!("sockets of the host: {}", list(&profile.sockets, "none")),
-        format!("sees of /proc: {proc}"),
-        format!("runs as: {}", if profile.run_as == ISOLATED { ISOLATED_WORDS } else { &profile.run_as }),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
         format!("at most CPU: {}.{:03} of one{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
         format!("at most memory: {}{UNGROUPED}; then nothing bounds {UNBOUNDED_WORDS}", bytes(limits.memory_bytes)),
@@ -255,10 +220,9 @@ pub fn profile_words(profile: &Profile) -> Vec<String> {
         format!("at most a file: {}, of disk in all: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
     ];
-    off.chain(lines).collect()
+    permissions.filter(|line| !line.is_empty()).chain(others).collect()
 }
 
-const ISOLATED_WORDS: &str = "an id of its own where the service is root and has ids to give, else the service's";
 /// Which of the two holds is in the receipt.
 const UNGROUPED: &str = ", of each process alone where no control group holds the run";
 

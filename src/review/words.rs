@@ -4,10 +4,6 @@ use crate::record::ident::Name;
 use crate::record::step::Approvals;
 use crate::terminal::screen::Shown;
 
-/// What a run with the whole of /proc sees.
-pub const PROC_FULL: &str = "the whole of /proc of its process namespace, and there the host's boot command line, partitions, interrupts, \
-     load, and the list of the kernel's keys";
-
 /// Exact: a unit only where it divides without rest.
 #[must_use]
 pub fn duration_ms(ms: u64) -> String {

@@ -1,62 +1,40 @@
 //! The `sandbox` of a policy's rule, as it is written.
 
-use crate::policy::file::Reading;
-use crate::policy::host::{SandboxRule, check_deny};
-use crate::record::declared;
-use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit};
-use crate::record::profile::Proc;
-use crate::yaml::{self, Flaw, Kind, Node};
+use crate::policy::host::check_deny;
+use crate::record::declared::{DeclaredLimits, DeclaredSandbox, Limit, SandboxRule, list};
+use crate::record::sandbox_permission::SandboxPermission;
+use crate::yaml::{Flaw, Kind, Node};
 
-/// What only an override may allow: policy names the runbook for it.
-const OF_ONE_STEP: [&str; 7] = ["read", "write", "workdir", "network", "sockets", "run_as", "may_be_off"];
 /// What a newer version may say.
 const LATER: [&str; 3] = ["level", "require", "off_reason"];
 
-impl SandboxRule {
-    /// Reads the rule; of all runbooks if it is the default's. Gives with it whether it says more than this version can
-    /// decide, as only a sealed one may.
-    pub(super) fn read(node: &Node, reading: Reading, of_all: bool, flaws: &mut Vec<Flaw>) -> (Self, bool) {
-        let own = [&["limits", "proc", "deny"][..], &OF_ONE_STEP].concat();
-        match reading {
-            Reading::ToServe => node.closed_map("a sandbox rule", &own, &LATER, flaws),
-            Reading::Sealed => node.closed_map("a sandbox rule", &[&own[..], &LATER].concat(), &[], flaws),
-        };
-        let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
-        let mut rule = Self::default();
-        // A step declares by the same words.
-        let mut declared = DeclaredSandbox::default();
-        for (key, value) in node.entries() {
-            if of_all && OF_ONE_STEP.contains(&key.name.as_str()) {
+/// Reads the rule; of all runbooks if it is the default's. Gives with it whether it says more than this version can
+/// decide, as only a sealed one may.
+pub(super) fn read(node: &Node, is_sealed: bool, of_all: bool, flaws: &mut Vec<Flaw>) -> (SandboxRule, bool) {
+    let own = [&["limits"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
+    let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
+    node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER }, flaws);
+    let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
+    // A step declares by the same words.
+    let (mut most, mut may_be_off) = (DeclaredSandbox::default(), None);
+    for (key, value) in node.entries() {
+        let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
+        match known {
+            Some(permission) if of_all && !permission.is_for_all() => {
                 let message = format!("`{}` is for runbooks that are named: write it into an override", key.name);
                 flaws.push(Flaw::new(key.place, message));
-                continue;
             }
-            match key.name.as_str() {
-                "limits" => rule.limits = Some(limits(value, flaws)),
-                "proc" => rule.proc = proc(value, flaws),
-                "deny" => rule.deny = declared::list(value, "`deny`", check_deny, flaws),
-                "may_be_off" => match value.kind {
-                    Kind::Boolean(may) => rule.may_be_off = Some(may),
-                    _ => flaws.push(Flaw::new(value.place, "`may_be_off` must be true or false")),
-                },
-                of_a_step if OF_ONE_STEP.contains(&of_a_step) => declared.take(of_a_step, value, flaws),
-                _ => {}
-            }
-        }
-        let DeclaredSandbox { read, write, workdir, network, sockets, run_as, .. } = declared;
-        (Self { read, write, workdir, network, sockets, run_as, ..rule }, says_more)
-    }
-}
-
-fn proc(node: &Node, flaws: &mut Vec<Flaw>) -> Option<Proc> {
-    match node.text("`proc`", flaws)? {
-        "minimal" => Some(Proc::Minimal),
-        "full" => Some(Proc::Full),
-        other => {
-            flaws.push(Flaw::new(node.place, yaml::unknown("value of `proc`", other, &["minimal", "full"])));
-            None
+            Some(SandboxPermission::Deny) => most.deny = list(value, "`deny`", check_deny, flaws),
+            Some(SandboxPermission::Off) => match value.kind {
+                Kind::Boolean(may) => may_be_off = Some(may),
+                _ => flaws.push(Flaw::new(value.place, "`may_be_off` must be true or false")),
+            },
+            Some(permission) => permission.read_yaml(value, &mut most, flaws),
+            None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
+            None => {}
         }
     }
+    (SandboxRule::allowing(most, may_be_off), says_more)
 }
 
 fn limits(node: &Node, flaws: &mut Vec<Flaw>) -> DeclaredLimits {
