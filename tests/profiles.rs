@@ -356,6 +356,8 @@ fn sandbox_tries_a_profile_on_a_command() {
     {
         assert!(said(&explained).contains(words), "{words}: {}", said(&explained));
     }
+    let wrong = run(&["--write", ".", "--workdir", "live", "--", "true"]);
+    assert!(said(&wrong).contains("--workdir: unknown value of workdir: \"live\""), "{}", said(&wrong));
     let json = run(&["--json", "--", "true"]);
     let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["sandbox"]["level"], "strict");
